@@ -1,0 +1,38 @@
+"""The base of every settings model, and reading settings from TOML."""
+
+import tomllib
+from pathlib import Path
+from typing import Any, Self
+
+import pydantic
+
+from common.errors import ConfigError
+
+
+class Config(pydantic.BaseModel):
+    """A frozen group of settings; an unknown name is an error, units are in the names."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @classmethod
+    def parse(cls, values: dict[str, Any], *, where: str = "settings") -> Self:
+        """Validate ``values``; every problem is named in one ConfigError."""
+        try:
+            return cls.model_validate(values)
+        except pydantic.ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, item['loc'])) or cls.__name__}: {item['msg']} (got {item['input']!r})"
+                for item in error.errors()
+            )
+            raise ConfigError(f"{where}: {problems}. Known: {', '.join(cls.model_fields)}.") from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Parse a TOML file; raises ConfigError naming the file if it is missing or malformed."""
+    try:
+        with path.open("rb") as stream:
+            return tomllib.load(stream)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file.", path=str(path)) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}.", path=str(path)) from None

@@ -1,0 +1,1 @@
+"""From raw exchange files to supervised windows."""

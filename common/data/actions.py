@@ -1,0 +1,90 @@
+"""Steps in a price that are changes of the share itself, not returns."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from common.data.flags import Flag
+
+LARGEST_FALL = 0.65
+"""A day's close over the one before; at or below it the step is taken for a split or a bonus."""
+LARGEST_RISE = 1.80
+"""A day's close over the one before; at or above it the step is taken for a consolidation."""
+SIMPLE_RATIOS = ((1, 2), (1, 3), (1, 4), (1, 5), (1, 6), (1, 8), (1, 10), (1, 20), (2, 3), (2, 5), (3, 5))
+TOLERANCE = 0.10
+"""How far, as a log ratio, a step may lie from a simple ratio: one day's move on top of the change."""
+
+
+def corporate_actions(close: np.ndarray) -> np.ndarray:
+    """Mark the steps that cannot be returns.
+
+    The exchange holds a day's move to about 10 % either way, and lifts that for news: of the steps from
+    2013 to 2024 that are left as returns, the largest rise is 78 % and the largest fall 27 %. A step is
+    marked if the close is at most ``LARGEST_FALL`` or at least ``LARGEST_RISE`` times the last known
+    close before it. Nothing after day t is looked at.
+
+    Parameters
+    ----------
+    close : float, shape (T,)
+        Closes of one symbol in KES, oldest first; NaN is skipped over.
+
+    Returns
+    -------
+    bool, shape (T,)
+        True where the step into day t is a split, bonus, consolidation or relisting.
+    """
+    close = np.asarray(close, dtype=np.float64)
+    marked = np.zeros(close.shape, dtype=bool)
+    known = np.flatnonzero(close > 0)
+    ratio = close[known[1:]] / close[known[:-1]]
+    marked[known[1:]] = (ratio <= LARGEST_FALL) | (ratio >= LARGEST_RISE)
+    return marked
+
+
+def describe_action(ratio: float) -> str:
+    """Name a step by the nearest simple ratio, new price to old: a guess from the price alone.
+
+    Returns
+    -------
+    str
+        Such as ``"split or bonus near 1:2"``, ``"consolidation near 4:1"``, or ``"jump"`` if no simple
+        ratio is near.
+    """
+    fall = min(ratio, 1 / ratio)
+    small, large = min(SIMPLE_RATIOS, key=lambda pair: abs(math.log(fall * pair[1] / pair[0])))
+    if abs(math.log(fall * large / small)) > TOLERANCE:
+        return "jump"
+    return f"split or bonus near {small}:{large}" if ratio < 1 else f"consolidation near {large}:{small}"
+
+
+def mark_actions(rows: pd.DataFrame) -> pd.DataFrame:
+    """Set ``Flag.ACTION`` afresh on rows sorted by symbol and date; indices (``^...``) have none."""
+    marked = np.zeros(len(rows), dtype=bool)
+    symbols = rows["symbol"].to_numpy(dtype=object)
+    close = rows["close"].to_numpy()
+    edges = [0, *(np.flatnonzero(symbols[1:] != symbols[:-1]) + 1), len(rows)]
+    for start, stop in pairwise(edges):
+        if start < stop and not symbols[start].startswith("^"):
+            marked[start:stop] = corporate_actions(close[start:stop])
+    flags = rows["flags"].to_numpy() & ~np.int32(Flag.ACTION)
+    return rows.assign(flags=np.where(marked, flags | Flag.ACTION, flags).astype(np.int32))
+
+
+def list_actions(rows: pd.DataFrame) -> pd.DataFrame:
+    """The marked steps of rows sorted by symbol and date, oldest first.
+
+    Returns
+    -------
+    DataFrame
+        ``symbol, date, before, after, ratio, kind, file, line``; prices in KES, ratio = after / before.
+    """
+    before = rows.groupby("symbol")["close"].shift()
+    marked = (rows["flags"] & int(Flag.ACTION)) != 0
+    steps = rows.loc[marked, ["symbol", "date", "close", "file", "line"]].rename(columns={"close": "after"})
+    steps["before"] = before[marked]
+    steps["ratio"] = steps["after"] / steps["before"]
+    steps["kind"] = steps["ratio"].map(describe_action).astype("str")
+    columns = ["symbol", "date", "before", "after", "ratio", "kind", "file", "line"]
+    return steps.sort_values(["date", "symbol"])[columns].reset_index(drop=True)

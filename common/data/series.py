@@ -1,0 +1,144 @@
+"""Many symbols' histories side by side, as the flat arrays that windows are cut from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from common.data.actions import corporate_actions
+from common.data.flags import Flag
+from common.data.panel import Panel
+from common.errors import BadPrices
+
+MARKET_INDEX = "^NASI"
+
+
+@dataclass(frozen=True)
+class Series:
+    """Rows of several symbols, one symbol after the other, oldest first.
+
+    Attributes
+    ----------
+    symbols : tuple of str, S
+    offsets : int64, shape (S + 1,)
+        Symbol ``s`` owns rows ``offsets[s]:offsets[s + 1]``.
+    dates : datetime64[D], shape (R,)
+    close : float64, shape (R,), KES
+    log_return : float32, shape (R,)
+        Log return into the row; 0 on a symbol's first row and on corporate actions.
+    log_high, log_low : float32, shape (R,)
+        log(high / close), log(low / close); NaN where unknown.
+    log_volume : float32, shape (R,)
+        log(1 + shares traded); NaN where unknown.
+    market : float32, shape (R,)
+        Log return of the market index into the row's date; NaN where unknown.
+    action : bool, shape (R,)
+        The step into the row is a split or bonus, not a return.
+    known : bool, shape (R,)
+        The close was known on the evening of its own date: the row may be a cutoff.
+    true : bool, shape (R,)
+        The close is a real one: the row may be a target.
+    """
+
+    symbols: tuple[str, ...]
+    offsets: np.ndarray
+    dates: np.ndarray
+    close: np.ndarray
+    log_return: np.ndarray
+    log_high: np.ndarray
+    log_low: np.ndarray
+    log_volume: np.ndarray
+    market: np.ndarray
+    action: np.ndarray
+    known: np.ndarray
+    true: np.ndarray
+
+    def rows(self, symbol: str) -> slice:
+        position = self.symbols.index(symbol)
+        return slice(int(self.offsets[position]), int(self.offsets[position + 1]))
+
+
+def series_from_panel(panel: Panel, symbols: tuple[str, ...]) -> Series:
+    """Line up ``symbols``; raises UnknownSymbol for one that the panel lacks."""
+    market = market_returns(panel)
+    return series_from_histories({symbol: panel.history(symbol) for symbol in symbols}, market)
+
+
+def market_returns(panel: Panel) -> pd.Series:
+    """Daily log return of the market index by date; empty where the panel has no index.
+
+    A session whose index was never found has no return, and neither has the session after it.
+    """
+    if MARKET_INDEX not in panel.symbols:
+        return pd.Series(dtype=np.float64)
+    index = panel.history(MARKET_INDEX)
+    level = np.where(_real(index), np.log(index["close"]), np.nan)
+    return pd.Series(np.diff(level, prepend=np.nan), index=index["date"].to_numpy()).dropna()
+
+
+def series_from_histories(histories: dict[str, pd.DataFrame], market: pd.Series) -> Series:
+    """Line up histories (columns as in the panel), each oldest first.
+
+    Raises
+    ------
+    BadPrices
+        If a close is zero, negative or not a number: names the symbol and the date.
+    """
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in _COLUMNS}
+    for symbol, history in histories.items():
+        for name, values in _columns(symbol, history, market).items():
+            parts[name].append(values)
+    lengths = [len(dates) for dates in parts["dates"]]
+    return Series(
+        symbols=tuple(histories),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        **{name: np.concatenate(arrays) if arrays else np.empty(0) for name, arrays in parts.items()},
+    )
+
+
+_COLUMNS = (
+    "dates",
+    "close",
+    "log_return",
+    "log_high",
+    "log_low",
+    "log_volume",
+    "market",
+    "action",
+    "known",
+    "true",
+)
+
+
+def _columns(symbol: str, history: pd.DataFrame, market: pd.Series) -> dict[str, np.ndarray]:
+    close = history["close"].to_numpy(np.float64)
+    bad = ~(np.isfinite(close) & (close > 0))
+    if bad.any():
+        row = int(bad.argmax())
+        raise BadPrices(
+            f"{symbol}: close on {history['date'].iloc[row]:%Y-%m-%d} is {close[row]}; every close must be "
+            f"a positive number of KES ({int(bad.sum())} of {len(close)} are not).",
+            symbol=symbol,
+            rows=int(bad.sum()),
+        )
+    action = corporate_actions(close)
+    log_close = np.log(close)
+    log_return = np.diff(log_close, prepend=log_close[:1])
+    log_return[action] = 0.0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            "dates": history["date"].to_numpy().astype("datetime64[D]"),
+            "close": close,
+            "log_return": log_return.astype(np.float32),
+            "log_high": (np.log(history["high"].to_numpy(np.float64)) - log_close).astype(np.float32),
+            "log_low": (np.log(history["low"].to_numpy(np.float64)) - log_close).astype(np.float32),
+            "log_volume": np.log1p(history["volume"].to_numpy(np.float64)).astype(np.float32),
+            "market": market.reindex(history["date"]).to_numpy(np.float32),
+            "action": action,
+            "known": (history["known"] == history["date"]).to_numpy() & _real(history),
+            "true": _real(history),
+        }
+
+
+def _real(history: pd.DataFrame) -> np.ndarray:
+    return (history["flags"].to_numpy() & int(Flag.STALE)) == 0

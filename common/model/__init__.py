@@ -1,0 +1,1 @@
+"""Scaling, networks, forecasting, bundles and the release registry."""

@@ -1,0 +1,66 @@
+"""One model's published files: where they lie in a release, and reading them without unpickling."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.errors import BundleError
+from common.model.forecaster import Forecaster, OnnxNetwork
+from common.model.presets import WindowSpec
+from common.model.representation import representation_from_dict
+
+GENERAL = "general"
+
+
+@dataclass(frozen=True)
+class BundleFiles:
+    """Paths of one bundle's files below a release."""
+
+    folder: Path
+    weights: str
+    scaler: str
+
+    @classmethod
+    def of(cls, preset: str, job: str) -> "BundleFiles":
+        """The bundle of the general model (job ``"general"``) or of one symbol."""
+        if job == GENERAL:
+            return cls(Path(f"general_{preset}"), f"general_{preset}_best.h5", "scalers")
+        return cls(Path(f"stock_specific_{preset}") / job, f"{job}_best.h5", "scaler")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle as serving uses it: ONNX and JSON only."""
+
+    forecaster: Forecaster
+    window: WindowSpec
+    metadata: dict[str, Any]
+
+
+def load_bundle(root: Path, preset: str, job: str) -> Bundle:
+    """Read one bundle of the release (or staging folder) at ``root``.
+
+    Raises
+    ------
+    BundleError
+        If a file is missing or cannot be understood: names it.
+    """
+    files = BundleFiles.of(preset, job)
+    folder = root / files.folder
+    metadata = _json(folder / "metadata.json")
+    representation = representation_from_dict(_json(folder / f"{files.scaler}.json"))
+    try:
+        window, stock_ids = WindowSpec.model_validate(metadata["window"]), metadata["stock_ids"]
+    except (KeyError, ValueError) as error:
+        raise BundleError(f"{folder / 'metadata.json'}: {type(error).__name__}: {error}.") from None
+    return Bundle(Forecaster(OnnxNetwork(folder / "model.onnx"), representation, stock_ids), window, metadata)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise BundleError(
+            f"{path}: {type(error).__name__}: {error}. Publish the release again.", path=str(path)
+        ) from None

@@ -1,0 +1,85 @@
+"""The zero-inflated mixture: a change is 0 with probability 1 - p, else drawn from quantiles.
+
+Many days on this market do not move, so the price that is best for absolute error (the mixture's
+median) and the one that is best for squared error (its mean) differ; both come from one network.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+TAUS = np.array([0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95])
+"""Levels of the quantiles of the change given a move."""
+_Z = ndtri(TAUS)
+OUTPUTS = 3 + len(TAUS)
+"""Numbers a network gives per horizon: mean, p_move, the quantiles, L1 median (a training aid)."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Forecast of the scaled change, for N windows and H horizons.
+
+    Attributes
+    ----------
+    mean : shape (N, H)
+    p_move : shape (N, H), probability that the price will differ from the last one
+    quantiles : shape (N, H, 11), ascending: quantiles at ``TAUS`` of the change given a move
+    """
+
+    mean: np.ndarray
+    p_move: np.ndarray
+    quantiles: np.ndarray
+
+    @classmethod
+    def from_outputs(cls, outputs: np.ndarray) -> "Mixture":
+        """Read a network's outputs, shape (N, H, 14).
+
+        Crossing quantiles are put in order (the rearrangement of Chernozhukov, Fernandez-Val and
+        Galichon, Econometrica 2010).
+        """
+        outputs = np.asarray(outputs, dtype=np.float64)
+        return cls(outputs[..., 0], outputs[..., 1], np.sort(outputs[..., 2:-1], axis=-1))
+
+    def quantile(self, level: float) -> np.ndarray:
+        """The mixture's quantile at ``level``, shape (N, H): 0 inside the probability mass at "no move".
+
+        Between and beyond the stored levels the quantiles are linear in the normal score, which is exact
+        for a normal distribution.
+        """
+        below = self.p_move * self._share_below_zero()
+        above = below + 1 - self.p_move
+        with np.errstate(divide="ignore", invalid="ignore"):
+            inside = np.where(level < below, level, level - (1 - self.p_move)) / self.p_move
+        value = self._given_move(ndtri(np.clip(inside, 1e-6, 1 - 1e-6)))
+        falls, rises = level < below, level > above
+        return np.where(falls, np.minimum(value, 0), np.where(rises, np.maximum(value, 0), 0.0))
+
+    def median(self) -> np.ndarray:
+        """The change that minimises the expected absolute error, shape (N, H)."""
+        return self.quantile(0.5)
+
+    def _given_move(self, score: np.ndarray) -> np.ndarray:
+        segment = np.clip(np.searchsorted(_Z, score) - 1, 0, len(_Z) - 2)
+        left = np.take_along_axis(self.quantiles, segment[..., None], -1)[..., 0]
+        right = np.take_along_axis(self.quantiles, segment[..., None] + 1, -1)[..., 0]
+        share = (score - _Z[segment]) / (_Z[segment + 1] - _Z[segment])
+        return left + share * (right - left)
+
+    def _share_below_zero(self) -> np.ndarray:
+        """P(change < 0 | move), shape (N, H), by the same interpolation."""
+        segment = np.clip((self.quantiles < 0).sum(axis=-1) - 1, 0, len(_Z) - 2)
+        left = np.take_along_axis(self.quantiles, segment[..., None], -1)[..., 0]
+        right = np.take_along_axis(self.quantiles, segment[..., None] + 1, -1)[..., 0]
+        width = np.maximum(right - left, 1e-9)
+        return ndtr(_Z[segment] - left / width * (_Z[segment + 1] - _Z[segment]))
+
+
+def round_to_tick(price: np.ndarray) -> np.ndarray:
+    """Nearest price the exchange can quote, KES; never below one tick.
+
+    Ticks: .01 below 5, .02 below 10, .05 below 50, .25 below 500, else 1.
+    """
+    price = np.asarray(price, dtype=np.float64)
+    tick = np.select([price < 5, price < 10, price < 50, price < 500], [0.01, 0.02, 0.05, 0.25], 1.0)
+    return np.round(np.maximum(np.round(price / tick), 1) * tick, 2)

@@ -1,0 +1,266 @@
+"""The registry: whole, immutable releases and the production alias.
+
+::
+
+    <root>/releases/<id>/...                  published files and manifest.json, never changed again
+    <root>/releases/.staging-<id>-<random>/   a release being written, which readers do not see
+    <root>/releases/aliases/production.json   the release in production and every move before it
+
+A release appears by one rename of its staging folder, with the manifest already inside: a crash at
+any point leaves all of it or none of it.
+"""
+
+import json
+import os
+import re
+import shutil
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from common import storage
+from common.errors import BundleError, ConfigError, ReleaseNotFound
+from common.model.release import MANIFEST, Release, damaged, read_manifest, write_manifest
+
+STAGING = ".staging-"
+RESERVED = ("aliases", "production", "latest")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+@dataclass(frozen=True)
+class ReleaseInfo:
+    """One line of the list of releases; ``state`` comes from names and sizes, not from hashes."""
+
+    id: str
+    state: Literal["ok", "incomplete", "damaged"]
+    created: datetime | None = None
+    info: dict[str, Any] = field(default_factory=dict, hash=False)
+    reason: str = ""
+
+
+class Registry:
+    """The releases below one storage root; nothing is created until something is staged."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = Path(root).absolute() / "releases"
+        self._alias = self.folder / "aliases" / "production.json"
+        self._lock = self._alias.with_name(".lock")
+
+    def stage(self, release_id: str) -> Path:
+        """Make a private, empty folder to write ``release_id`` into; ConfigError if it is no plain name."""
+        _require_id(release_id)
+        staging = self.folder / f"{STAGING}{release_id}-{os.urandom(6).hex()}"
+        staging.mkdir(parents=True)
+        return staging
+
+    def publish(self, staging: Path, release_id: str, *, info: dict[str, Any]) -> Release:
+        """Turn a staging folder into a release; the first one published goes to production.
+
+        Parameters
+        ----------
+        staging : Path
+            A folder from `stage`; gone afterwards, unless an error is raised.
+        info : dict
+            JSON values that describe the release (see `Release.info`).
+
+        Returns
+        -------
+        Release
+            The published release; the existing one if it has the same files and info.
+
+        Raises
+        ------
+        BundleError
+            If the folder is empty or holds a link or a special file, if ``info`` is not JSON, or if
+            ``release_id`` is already published with other content.
+        """
+        _require_id(release_id)
+        final, staging = self.folder / release_id, Path(staging).absolute()
+        ours = staging.parent == self.folder and staging.name.startswith(STAGING)
+        if not ours or staging.is_symlink() or not staging.is_dir():
+            raise BundleError(f"{staging}: not a staging folder. Write into one from Registry.stage().")
+        release = write_manifest(staging, release_id, info)
+        try:
+            os.rename(staging, final)
+        except OSError:
+            if not os.path.lexists(final):
+                raise
+            self._require_same(release)
+            shutil.rmtree(staging, ignore_errors=True)
+        storage.sync_folder(self.folder)
+        with storage.exclusive(self._lock):
+            if not self.history():
+                self._move([], "publish", release_id)
+        return read_manifest(final)
+
+    def _require_same(self, release: Release) -> None:
+        existing = self.verify(release.id)
+        names = sorted(release.files.keys() | existing.files.keys())
+        different = [name for name in names if release.files.get(name) != existing.files.get(name)]
+        if different or release.info != existing.info:
+            raise damaged(
+                release.id,
+                different[0] if different else "info",
+                got="other content than the release of that id already published",
+                need="a new release id, because a release never changes",
+            )
+
+    def clean(self, *, older_than_s: float = 86_400) -> list[Path]:
+        """Remove staging folders in which nothing was written for ``older_than_s``; returns them."""
+        before = time.time() - older_than_s
+        leftovers = [folder for folder in self.folder.glob(f"{STAGING}*") if _last_written(folder) < before]
+        for folder in leftovers:
+            shutil.rmtree(folder, ignore_errors=True)
+        return sorted(leftovers)
+
+    def promote(self, reference: str) -> Release:
+        """Put a release in production once it is verified; does nothing if it already is there."""
+        release = self.open(reference)
+        with storage.exclusive(self._lock):
+            history = self.history()
+            if _production_stack(history)[-1:] != [release.id]:
+                self._move(history, "promote", release.id)
+        return release
+
+    def rollback(self) -> Release:
+        """Put back the release that was in production before this one, verified; repeat to go further.
+
+        Raises
+        ------
+        ReleaseNotFound
+            If there was none before, or it has been deleted.
+        BundleError
+            If it is damaged; production stays as it was.
+        """
+        if self.production() is None:
+            self.resolve("production")  # raises, and names the releases there are
+        with storage.exclusive(self._lock):
+            history = self.history()
+            stack = _production_stack(history)
+            if len(stack) < 2:
+                raise ReleaseNotFound(
+                    f"nothing was in production before {stack[-1]}. Choose a release with "
+                    "`nsecast models promote ID`.",
+                    release=stack[-1],
+                )
+            release = self.open(stack[-2])
+            self._move(history, "rollback", release.id)
+        return release
+
+    def production(self) -> str | None:
+        """The id of the release in production, or None before the first one is published."""
+        return next(reversed(_production_stack(self.history())), None)
+
+    def history(self) -> list[dict[str, str]]:
+        """Every move of the production alias, oldest first: ``release``, ``action``, ``at`` (UTC).
+
+        Raises
+        ------
+        BundleError
+            If the alias file is not what this registry wrote.
+        """
+        try:
+            alias = json.loads(self._alias.read_bytes())
+            stack = _production_stack(alias["history"])
+            if alias["production"] != stack[-1] or not all(map(_is_id, stack)):
+                raise ValueError("the production id does not follow from the history")
+        except FileNotFoundError:
+            return []
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise BundleError(
+                f"{self._alias}: got an invalid alias file ({type(error).__name__}: {error}), need it as "
+                "written. Delete it, then choose a release with `nsecast models promote ID`.",
+                file=str(self._alias),
+            ) from None
+        return alias["history"]
+
+    def _move(self, history: list[dict[str, str]], action: str, release_id: str) -> None:
+        entry = {"release": release_id, "action": action, "at": datetime.now(UTC).isoformat()}
+        storage.write_json(self._alias, {"production": release_id, "history": [*history, entry]})
+
+    def resolve(self, reference: str) -> Release:
+        """Find ``"production"``, ``"latest"`` or a release id; reads the manifest, hashes nothing.
+
+        Raises
+        ------
+        ReleaseNotFound
+            If there is no such release; names those there are.
+        BundleError
+            If its manifest is missing or invalid.
+        """
+        wanted: str | None = reference
+        if reference == "production":
+            wanted = self.production()
+        elif reference == "latest":
+            wanted = next((release.id for release in self.releases() if release.state == "ok"), None)
+        if wanted is None or not _is_id(wanted) or not os.path.lexists(self.folder / wanted):
+            known = [release.id for release in self.releases()]
+            there_are = f"there are {', '.join(known)}" if known else "none is published yet"
+            promote = "Choose one with `nsecast models promote ID`, or train" if known else "Train"
+            name = reference if wanted in (None, reference) else f"{reference} ({wanted})"
+            raise ReleaseNotFound(
+                f"release {name}: not in {self.folder}; {there_are}. {promote} one with `nsecast train`.",
+                release=reference,
+                known=known,
+            )
+        return read_manifest(self.folder / wanted)
+
+    def verify(self, reference: str) -> Release:
+        """Hash every file of a release; BundleError names one missing, extra or altered."""
+        release = self.resolve(reference)
+        release.check()
+        return release
+
+    def open(self, reference: str, *, verify: bool = True) -> Release:
+        """The release to read from; by default refused if one byte of it is not as published."""
+        return self.verify(reference) if verify else self.resolve(reference)
+
+    def releases(self) -> list[ReleaseInfo]:
+        """Every release, newest first; those without a readable manifest last."""
+        entries = self.folder.iterdir() if self.folder.is_dir() else []
+        found = [_inspect(entry) for entry in entries if _is_id(entry.name)]
+        never = datetime.min.replace(tzinfo=UTC)
+        return sorted(found, key=lambda release: (release.created or never, release.id), reverse=True)
+
+
+def _is_id(name: Any) -> bool:
+    return isinstance(name, str) and bool(_ID.fullmatch(name)) and name not in RESERVED
+
+
+def _require_id(name: str) -> None:
+    if not _is_id(name):
+        raise ConfigError(
+            f"release id: got {name!r}, need at most 128 letters, digits, '.', '_' or '-', the first a "
+            f"letter or digit, and none of {', '.join(RESERVED)}."
+        )
+
+
+def _inspect(folder: Path) -> ReleaseInfo:
+    try:
+        release = read_manifest(folder)
+        release.check_sizes()
+    except (BundleError, OSError) as error:
+        state = "damaged" if os.path.lexists(folder / MANIFEST) else "incomplete"
+        return ReleaseInfo(folder.name, state, reason=str(error))
+    return ReleaseInfo(release.id, "ok", release.created, release.info)
+
+
+def _last_written(folder: Path) -> float:
+    """When anything below ``folder`` last changed, seconds since the epoch; now, if it is being moved."""
+    try:
+        return max(path.lstat().st_mtime for path in [folder, *folder.rglob("*")])
+    except OSError:
+        return time.time()
+
+
+def _production_stack(history: list[dict[str, str]]) -> list[str]:
+    """Replay the moves of the alias: a promotion covers what was there, a rollback uncovers it."""
+    stack: list[str] = []
+    for move in history:
+        if move["action"] == "rollback":
+            stack.pop()
+        else:
+            stack.append(move["release"])
+    return stack

@@ -1,0 +1,264 @@
+"""What a network sees and predicts, and the way back to KES: one code path for training and serving."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from common.data.series import Series
+from common.data.windows import Windows
+from common.errors import BundleError
+from common.model.mixture import OUTPUTS, Mixture, round_to_tick
+from common.model.scaling import ChannelScaler, LogPriceScaler
+
+LEVELS = (0.8, 0.9, 0.95)
+"""Nominal levels of the intervals."""
+CLIP = 8.0
+SIGMA_RANGE = (0.005, 0.06)
+
+
+@dataclass(frozen=True)
+class Prices:
+    """A forecast in KES for N windows and H horizons.
+
+    Attributes
+    ----------
+    last, frozen : shape (N,)
+        Close at the cutoff; whether the price never moved inside the window.
+    raw, published : shape (N, H)
+        The mean, and the median rounded to the tick.
+    p_move : shape (N, H), NaN where the representation has none
+    low, high : shape (N, H, 3), bounds of the intervals at ``LEVELS``; NaN where there are none
+    """
+
+    last: np.ndarray
+    frozen: np.ndarray
+    raw: np.ndarray
+    published: np.ndarray
+    p_move: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+class Representation(Protocol):
+    """How windows become network inputs and targets, and outputs become prices."""
+
+    name: str
+    channels: tuple[str, ...]
+    hidden: dict[str, tuple[str, ...]]
+    outputs: int
+
+    def inputs(self, windows: Windows) -> np.ndarray: ...
+
+    def targets(self, windows: Windows) -> np.ndarray: ...
+
+    def prices(self, windows: Windows, outputs: np.ndarray) -> Prices: ...
+
+    def as_dict(self) -> dict[str, Any]: ...
+
+
+def sigma(windows: Windows) -> np.ndarray:
+    """Spread of the daily log returns inside each window, clipped to .5-6 %, shape (N,)."""
+    return np.clip(windows.cut(windows.series.log_return)[:, 1:].std(axis=1), *SIGMA_RANGE).astype(np.float64)
+
+
+def frozen(windows: Windows) -> np.ndarray:
+    """Whether the price never moved inside the window, shape (N,)."""
+    return ~(windows.cut(windows.series.log_return)[:, 1:] != 0).any(axis=1)
+
+
+@dataclass(frozen=True)
+class Residual:
+    """The volatility-scaled change from the last price, as a mixture.
+
+    Target: log(P[t+h] / P[t]) / (sigma * sqrt(h)), clipped to +-8; so a network that says 0 says
+    "the last price".
+    """
+
+    scaler: ChannelScaler
+    name = "residual"
+    channels = (
+        "return",
+        "high",
+        "low",
+        "traded",
+        "volume",
+        "market",
+        "level",
+        "range_known",
+        "volume_known",
+        "market_known",
+    )
+    hidden = {
+        "closes_only": (
+            "high",
+            "low",
+            "range_known",
+            "traded",
+            "volume",
+            "volume_known",
+            "market",
+            "market_known",
+        ),
+        "market": ("market", "market_known"),
+    }
+    outputs = OUTPUTS
+
+    @classmethod
+    def fit(cls, train: Windows) -> "Residual":
+        """Fit the channel scaler on training windows (at most 20,000 of them, evenly spaced)."""
+        chosen = np.unique(np.linspace(0, len(train) - 1, min(len(train), 20_000)).astype(np.int64))
+        return cls(ChannelScaler.fit(*_raw_channels(train.take(chosen))))
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> "Residual":
+        return cls(ChannelScaler(tuple(stored["mean"]), tuple(stored["spread"])))
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"representation": self.name, **self.scaler.as_dict()}
+
+    def inputs(self, windows: Windows) -> np.ndarray:
+        """float32, shape (N, size, 10); an unknown entry is 0, the channel's mean, and so flagged."""
+        x, known = _raw_channels(windows)
+        flags = len(self.channels) - 3
+        x[..., :flags] = np.where(
+            known[..., :flags],
+            ChannelScaler(self.scaler.mean[:flags], self.scaler.spread[:flags]).transform(x[..., :flags]),
+            0,
+        )
+        return x
+
+    def targets(self, windows: Windows) -> np.ndarray:
+        """float32, shape (N, H): scaled changes; NaN where there is no target."""
+        scale = sigma(windows)[:, None] * np.sqrt(windows.spec.horizons)
+        return np.clip(windows.change / scale, -CLIP, CLIP).astype(np.float32)
+
+    def prices(self, windows: Windows, outputs: np.ndarray) -> Prices:
+        """Outputs (N, H, 14) to KES."""
+        mixture = Mixture.from_outputs(outputs)
+        last, still = windows.last_price, frozen(windows)
+        scale = sigma(windows)[:, None] * np.sqrt(windows.spec.horizons)
+
+        def price(change: np.ndarray) -> np.ndarray:
+            moved = last[:, None] * np.exp(np.where(still[:, None], 0.0, scale * change))
+            return np.where(change == 0, last[:, None], moved)
+
+        def published(change: np.ndarray) -> np.ndarray:
+            value = price(change)
+            return np.where(value == last[:, None], value, round_to_tick(value))
+
+        bounds = [[price(mixture.quantile(0.5 + side * level / 2)) for level in LEVELS] for side in (-1, 1)]
+        return Prices(
+            last=last,
+            frozen=still,
+            raw=price(mixture.mean),
+            published=published(mixture.median()),
+            p_move=np.where(still[:, None], 0.0, mixture.p_move),
+            low=np.stack(bounds[0], axis=-1),
+            high=np.stack(bounds[1], axis=-1),
+        )
+
+
+def _raw_channels(windows: Windows) -> tuple[np.ndarray, np.ndarray]:
+    """Channels before standardising and the mask of known entries, both (N, size, 10)."""
+    series = windows.series
+    spread = sigma(windows)[:, None].astype(np.float32)
+    returns = windows.cut(series.log_return)
+    returns[:, 0] = 0
+    path = np.cumsum(returns, axis=1)
+    high, low = windows.cut(series.log_high), windows.cut(series.log_low)
+    volume, market = windows.cut(series.log_volume), windows.cut(series.market)
+    range_known = np.isfinite(high) & np.isfinite(low)
+    volume_known, market_known = np.isfinite(volume), np.isfinite(market)
+    traded = volume_known & (volume > 0)
+    usual = np.where(traded, volume, 0).sum(axis=1) / np.maximum(traded.sum(axis=1), 1)
+    x = np.zeros((*returns.shape, len(Residual.channels)), dtype=np.float32)
+    x[..., 0] = np.clip(returns / spread, -CLIP, CLIP)
+    x[..., 1] = np.where(range_known, np.clip(high / spread, -CLIP, CLIP), 0)
+    x[..., 2] = np.where(range_known, np.clip(low / spread, -CLIP, CLIP), 0)
+    x[..., 3] = traded
+    x[..., 4] = np.where(traded, volume - usual[:, None], 0)
+    x[..., 5] = np.where(market_known, np.clip(market * 100, -CLIP, CLIP), 0)
+    x[..., 6] = np.clip((path - path[:, -1:]) / (spread * np.sqrt(windows.spec.size)), -CLIP, CLIP)
+    x[..., 7], x[..., 8], x[..., 9] = range_known, volume_known, market_known
+    known = np.ones_like(x, dtype=bool)
+    known[..., 1] = known[..., 2] = range_known
+    known[..., 3] = volume_known
+    known[..., 4] = traded
+    known[..., 5] = market_known
+    return x, known
+
+
+@dataclass(frozen=True)
+class Level:
+    """The original v4 design: the min-max-scaled log close in, the scaled log close ahead out."""
+
+    scalers: dict[str, LogPriceScaler]
+    name = "level"
+    channels = ("scaled_log_close",)
+    hidden = {}
+    outputs = 1
+
+    @classmethod
+    def fit(cls, series: Series, train_end: np.datetime64) -> "Level":
+        """One scaler per symbol over its closes up to ``train_end``; a symbol with none gets none."""
+        scalers = {}
+        for symbol in series.symbols:
+            rows = series.rows(symbol)
+            past = series.dates[rows] <= train_end
+            if past.any():
+                scalers[symbol] = LogPriceScaler.fit(
+                    series.close[rows][past], symbol=symbol, dates=series.dates[rows][past]
+                )
+        return cls(scalers)
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> "Level":
+        return cls({symbol: LogPriceScaler(**bounds) for symbol, bounds in stored["scalers"].items()})
+
+    def as_dict(self) -> dict[str, Any]:
+        scalers = {symbol: scaler.as_dict() for symbol, scaler in self.scalers.items()}
+        return {"representation": self.name, "scalers": scalers}
+
+    def inputs(self, windows: Windows) -> np.ndarray:
+        """float32, shape (N, size, 1)."""
+        low, span = self._bounds(windows)
+        scaled = (np.log(windows.cut(windows.series.close)) - low[:, None]) / span[:, None]
+        return scaled[..., None].astype(np.float32)
+
+    def targets(self, windows: Windows) -> np.ndarray:
+        """float32, shape (N, H): scaled log closes ahead; NaN where there is no target."""
+        low, span = self._bounds(windows)
+        return ((np.log(windows.actual) - low[:, None]) / span[:, None]).astype(np.float32)
+
+    def prices(self, windows: Windows, outputs: np.ndarray) -> Prices:
+        """Outputs (N, H, 1) to KES; published is the same number rounded to the tick."""
+        low, span = self._bounds(windows)
+        last, still = windows.last_price, frozen(windows)
+        log_price = np.asarray(outputs[..., 0], dtype=np.float64) * span[:, None] + low[:, None]
+        raw = np.where(still[:, None], last[:, None], np.exp(log_price))
+        nothing = np.full((*raw.shape, len(LEVELS)), np.nan)
+        return Prices(last, still, raw, round_to_tick(raw), np.full(raw.shape, np.nan), nothing, nothing)
+
+    def _bounds(self, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
+        """Scaler of each window's symbol; one that was never fitted takes the window's own range."""
+        log_close = np.log(windows.cut(windows.series.close))
+        low, high = log_close.min(axis=1), log_close.max(axis=1)
+        span = np.where(high > low, high - low, 1.0)
+        for position, symbol in enumerate(windows.series.symbols):
+            if symbol in self.scalers:
+                own = windows.symbol == position
+                low[own], span[own] = self.scalers[symbol].low, self.scalers[symbol].span
+        return low, span
+
+
+def representation_from_dict(stored: dict[str, Any]) -> Representation:
+    """Rebuild what ``as_dict`` gave; raises BundleError on an unknown kind or missing numbers."""
+    kinds = {kind.name: kind for kind in (Residual, Level)}
+    try:
+        return kinds[stored["representation"]].from_dict(stored)
+    except (KeyError, TypeError) as error:
+        raise BundleError(
+            f"scaler: cannot read it ({type(error).__name__}: {error}); known representations: "
+            f"{', '.join(kinds)}. Publish the release again."
+        ) from None

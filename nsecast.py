@@ -1,0 +1,48 @@
+"""The ``nsecast`` command: composes the verbs of every part."""
+
+import signal
+import sys
+from types import FrameType
+
+import typer
+
+from common.errors import NsecastError
+from train.cli import train
+from train.data_cli import app as data
+from train.models_cli import app as models
+from train.runs import runs
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Forecasts for every counter of the Nairobi Securities Exchange.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command("train")(train)
+app.command("runs")(runs)
+app.add_typer(data, name="data")
+app.add_typer(models, name="models")
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Exit codes: 0 done, 1 failed, 2 usage, 130 stopped."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        print("stopped; the same command continues.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except NsecastError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Training: jobs, the epoch loop, the Ray Train fleet, evaluation and publishing."""

@@ -1,0 +1,205 @@
+"""``nsecast train``: the main job from the command line."""
+
+import datetime as dt
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import rich.box
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from common import storage
+from common.config import read_toml
+from common.data.panel import Panel
+from common.data.universe import Universe, load_universe
+from common.errors import ConfigError, UniverseError
+from common.model.presets import TrainConfig, quick, train_config
+from common.model.registry import Registry
+from train.console import result_table
+from train.publish import Outcome
+from train.run import Run, execute, plan_run
+from train.snapshot import SYNTHETIC, duration
+from train.source import load_panel
+
+SECONDS_PER_WINDOW = 1 / 4000
+"""One core's pace with the default network, for the plan's estimate only."""
+START_UP_S = 25.0
+
+
+def train(
+    archive: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The exchange's daily files; default: the synthetic market."),
+    ] = None,
+    preset: Annotated[str, typer.Option(help="residual or v4_log.")] = "residual",
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="Settings that change the preset.")
+    ] = None,
+    universe: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="Counters, sectors and tiers.")
+    ] = None,
+    only: Annotated[str | None, typer.Option(metavar="SYM,SYM", help="Only these specific models.")] = None,
+    train_end: Annotated[
+        dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last training day.")
+    ] = None,
+    valid_end: Annotated[
+        dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last validation day.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Networks averaged into each model.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="First seed.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Default: all CPUs.")] = None,
+    address: Annotated[str | None, typer.Option(help="A running Ray cluster; default: a local one.")] = None,
+    home: Annotated[
+        Path | None, typer.Option(help="Storage root; default $NSECAST_HOME, else ./nsecast-data.")
+    ] = None,
+    quickly: Annotated[
+        bool, typer.Option("--quick", help="A fraction of the work: to try, not to quote.")
+    ] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget what this very run did before.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
+) -> None:
+    """Train the general model and the specific ones in parallel, and publish them as one release.
+
+    The same command continues a run that was stopped, and does nothing if it is already published.
+    """
+    root = storage.home(home)
+    overrides = _overrides(config, train_end, valid_end, seeds, seed)
+    settings = train_config(overrides.pop("preset", preset), overrides)
+    if quickly:
+        settings = quick(settings)
+    panel = _load(archive, root, show=not as_json)
+    counters = load_universe(universe)
+    _require_known(counters, panel, only)
+    chosen = tuple(only.split(",")) if only else ()
+    run = plan_run(settings, counters, panel, root, only=chosen)
+    if dry_run:
+        _print_plan(run, workers, as_json)
+        return
+    outcome, before = execute(
+        run, workers=workers, address=address, mode="silent" if as_json else None, fresh=fresh
+    )
+    _print_outcome(run, outcome, before, as_json)
+    if outcome.failed:
+        raise typer.Exit(1)
+
+
+def _overrides(
+    config: Path | None,
+    train_end: dt.datetime | None,
+    valid_end: dt.datetime | None,
+    seeds: int | None,
+    seed: int | None,
+) -> dict[str, Any]:
+    overrides = read_toml(config) if config else {}
+    overrides.pop("provenance", None)
+    if train_end or valid_end:
+        if not (train_end and valid_end):
+            raise ConfigError("give --train-end and --valid-end together, or neither.")
+        overrides["split"] = {"train_end": train_end.date(), "valid_end": valid_end.date()}
+    return overrides | {k: v for k, v in (("seeds", seeds), ("seed", seed)) if v is not None}
+
+
+def _load(archive: Path | None, root: Path, *, show: bool) -> Panel:
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not show) as bar:
+        work = bar.add_task("reading the archive" if archive else "making the synthetic market", total=None)
+        return load_panel(archive, root, progress=lambda done, of: bar.update(work, completed=done, total=of))
+
+
+def _require_known(universe: Universe, panel: Panel, only: str | None) -> None:
+    if unknown := sorted(
+        set(only.split(",") if only else ()) - {stock.symbol for stock in universe.specific}
+    ):
+        raise UniverseError(f"--only: not specific counters: {', '.join(unknown)}.", symbols=unknown)
+    absent = universe.check_against(panel.symbols)
+    if len(absent) == len(universe.stocks):
+        raise UniverseError("none of the universe's counters is in the data. Check --archive and --universe.")
+    if absent:
+        typer.echo(f"not in the data, so neither trained nor forecast: {', '.join(absent)}", err=True)
+
+
+def _print_plan(run: Run, workers: int | None, as_json: bool) -> None:
+    from cluster.session import usable_cpus
+
+    count = workers or usable_cpus()
+    work = sum(task.cost for task in run.plan.tasks) * SECONDS_PER_WINDOW
+    longest = max(run.plan.priority(task) for task in run.plan.tasks) * SECONDS_PER_WINDOW
+    estimate = START_UP_S + max(work / count, longest)
+    if as_json:
+        document = {
+            "run": run.id,
+            "release": run.release_id,
+            "source": run.spec.source,
+            "workers": count,
+            "estimate_s": round(estimate),
+            "tasks": [
+                {"id": t.id, "needs": list(t.needs), "windows": round(t.cost), "epochs": t.epochs}
+                for t in run.plan.tasks
+            ],
+            "skipped": run.plan.skipped,
+            "config": run.spec.config.model_dump(mode="json"),
+        }
+        typer.echo(json.dumps(document, indent=1))
+        return
+    table = Table(box=rich.box.SIMPLE_HEAD, title=f"{run.id}  {_label(run)}", title_justify="left")
+    for heading in ("job", "tasks", "epochs", "windows trained on"):
+        table.add_column(heading, justify="left" if heading in ("job", "tasks") else "right")
+    for job in run.plan.jobs:
+        tasks = [task for task in run.plan.tasks if task.job == job]
+        if reason := run.plan.skipped.get(job):
+            table.add_row(job, f"[yellow]skipped: {reason}", "", "")
+            continue
+        windows = sum(task.cost for task in tasks if task.epochs)
+        names = ", ".join(task.id.split("/")[1] for task in tasks)
+        table.add_row(job, names, str(sum(task.epochs for task in tasks)), f"{windows:,.0f}")
+    console = _console()
+    console.print(table)
+    console.print(
+        f"{count} workers, about {duration(estimate)}; nothing was written to {run.folder}.", soft_wrap=True
+    )
+
+
+def _print_outcome(run: Run, outcome: Outcome, before: bool, as_json: bool) -> None:
+    production = Registry(run.home).production()
+    if as_json:
+        document = {
+            "run": run.id,
+            "release": outcome.release.id,
+            "production": production,
+            "source": run.spec.source,
+            "published_before": before,
+            "jobs": outcome.rows,
+            "failed": outcome.failed,
+            "test": outcome.release.info["test"],
+            "folder": str(outcome.release.path),
+        }
+        typer.echo(json.dumps(document, indent=1, allow_nan=False))
+        return
+    console = _console()
+    console.print(result_table(outcome.rows, source=run.spec.source))
+    if before:
+        console.print(
+            "Published before with the same settings and data: nothing to do (--fresh trains again)."
+        )
+    for horizon, found in outcome.release.info["test"].items():
+        console.print(
+            f"{horizon:>3} days ahead, stocks that move: relMAE {found['rel_mae']:.3f}, "
+            f"relRMSE {found['rel_rmse']:.3f} (below 1 beats the last price)",
+            highlight=False,
+        )
+    console.print(f"Release {outcome.release.id}, {_label(run)}; production is {production}", highlight=False)
+    console.print(f"{outcome.release.path}", highlight=False, soft_wrap=True)
+    console.print(f"tensorboard --logdir {run.folder / 'tensorboard'}", highlight=False, soft_wrap=True)
+
+
+def _label(run: Run) -> str:
+    return f"{SYNTHETIC} ({run.spec.source})" if run.panel.synthetic else f"data: {run.spec.source}"
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 160)

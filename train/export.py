@@ -1,0 +1,146 @@
+"""Writing a bundle: Keras, ONNX and scalers side by side, checked against each other."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+
+from common import storage
+from common.data.windows import Windows
+from common.errors import BundleError
+from common.model.bundle import GENERAL, BundleFiles, load_bundle
+from common.model.network import average_network
+from common.model.representation import LEVELS, Level, Prices, Representation
+from train.workbench import Workbench, bundles_dir
+
+PARITY = 1e-5
+"""Largest allowed difference between Keras and ONNX, in units of the scaled output."""
+PARITY_WINDOWS = 256
+
+
+def write_bundle(
+    bench: Workbench,
+    job: str,
+    members: list[list[np.ndarray]],
+    metadata: dict[str, Any],
+    *,
+    check: Windows,
+) -> None:
+    """Write one model's files and its test forecasts below the run's ``bundles`` folder.
+
+    Parameters
+    ----------
+    members : weights of the networks to average
+    check : real windows on which Keras and ONNX must agree
+
+    Raises
+    ------
+    BundleError
+        If they differ by more than 1e-5: such a bundle is never published.
+    """
+    from train.jobs import network_shape
+
+    root = bundles_dir(bench.run_dir)
+    files = BundleFiles.of(bench.config.preset, job)
+    folder = root / files.folder
+    model = average_network(network_shape(bench), bench.config.network, members)
+    windows = check.take(
+        np.unique(np.linspace(0, len(check) - 1, min(len(check), PARITY_WINDOWS)).astype(int))
+    )
+    x, ids = bench.representation.inputs(windows), _ids(bench, windows)
+    expected = np.asarray(model([x, ids], training=False))
+    storage.write_with(folder / files.weights, lambda path: model.save(path))
+    storage.write_with(folder / "model.onnx", lambda path: model.export(path, format="onnx", verbose=False))
+    _write_scalers(folder / files.scaler, bench.representation, job)
+    stock_ids = bench.stock_ids if job == GENERAL else {job: bench.stock_ids[job]}
+    if job == GENERAL:
+        storage.write_json(folder / "stock_id_mapping.json", stock_ids)
+    storage.write_json(
+        folder / "metadata.json",
+        metadata
+        | {
+            "preset": bench.config.preset,
+            "model_version": f"{bench.config.preset}_{'general' if job == GENERAL else 'specific'}",
+            "window": bench.config.window.model_dump(mode="json"),
+            "network": bench.config.network.model_dump(mode="json"),
+            "members": len(members),
+            "stock_ids": stock_ids,
+            "source": bench.spec.source,
+            "data_sha256": bench.spec.data_sha256,
+            "train_end": str(bench.limits.train_end),
+            "valid_end": str(bench.limits.valid_end),
+            "test_end": str(bench.limits.test_end),
+        },
+    )
+    bundle = load_bundle(root, bench.config.preset, job)
+    gap = float(np.abs(bundle.forecaster.network(x, ids) - expected).max(initial=0.0))
+    if not gap <= PARITY:
+        raise BundleError(
+            f"{folder / 'model.onnx'}: differs from Keras by {gap:.2g} on real windows, allowed {PARITY:.0e}. "
+            "Train again; if it repeats, the exporter and ONNX Runtime versions do not fit together.",
+            job=job,
+            gap=gap,
+        )
+    test = bench.parts_of(job, training=False)[2]
+    table = forecast_table(test, bundle.forecaster.forecast(test)) if len(test) else empty_table()
+    storage.write_with(bench.run_dir / "forecasts" / f"{job}.parquet", table.to_parquet)
+
+
+def forecast_table(windows: Windows, prices: Prices) -> pd.DataFrame:
+    """One row per window and horizon that has an actual; prices in KES."""
+    symbols = np.array(windows.series.symbols)[windows.symbol]
+    frames = []
+    for position, horizon in enumerate(windows.spec.horizons):
+        frame = pd.DataFrame(
+            {
+                "symbol": symbols,
+                "cutoff": windows.cutoff.astype("datetime64[s]"),
+                "horizon": horizon,
+                "target_date": windows.target_date[:, position].astype("datetime64[s]"),
+                "last_price": prices.last,
+                "frozen": prices.frozen,
+                "raw": prices.raw[:, position],
+                "published": prices.published[:, position],
+                "p_move": prices.p_move[:, position],
+            }
+        )
+        for place, level in enumerate(LEVELS):
+            frame[f"lo{level * 100:.0f}"] = prices.low[:, position, place]
+            frame[f"hi{level * 100:.0f}"] = prices.high[:, position, place]
+        frame["actual"] = windows.actual[:, position]
+        frames.append(frame[np.isfinite(frame["actual"])])
+    return pd.concat(frames, ignore_index=True)
+
+
+def empty_table() -> pd.DataFrame:
+    bounds = [f"{side}{level * 100:.0f}" for level in LEVELS for side in ("lo", "hi")]
+    head = [
+        "symbol",
+        "cutoff",
+        "horizon",
+        "target_date",
+        "last_price",
+        "frozen",
+        "raw",
+        "published",
+        "p_move",
+    ]
+    return pd.DataFrame(columns=[*head, *bounds, "actual"])
+
+
+def _write_scalers(stem: Path, representation: Representation, job: str) -> None:
+    """JSON for serving, joblib (plain numbers inside) for notebooks."""
+    stored = representation.as_dict()
+    if isinstance(representation, Level) and job != GENERAL:
+        stored["scalers"] = {job: stored["scalers"][job]}
+    storage.write_json(stem.with_suffix(".json"), stored)
+    content = json.loads(stem.with_suffix(".json").read_bytes())
+    storage.write_with(stem.with_suffix(".joblib"), lambda path: joblib.dump(content, path))
+
+
+def _ids(bench: Workbench, windows: Windows) -> np.ndarray:
+    column = np.array([bench.stock_ids[symbol] for symbol in windows.series.symbols], dtype=np.int32)
+    return column[windows.symbol][:, None]

@@ -1,0 +1,157 @@
+"""One fit, from its first epoch or from wherever it stopped, to the best weights on validation."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from common.data.windows import Windows
+from common.model.presets import FitConfig
+from common.model.representation import Representation, frozen, sigma
+from common.storage import atomic_path
+from train.loop import Batches, EpochLoop
+from train.plan import Progress, windows_per_epoch
+from train.scores import score
+
+VALID_WINDOWS = 12_000
+
+
+@dataclass
+class FitState:
+    """What a fit knows after an epoch; written whole after each one."""
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_loss: float = float("inf")
+    history: list[dict[str, float]] = field(default_factory=list)
+    loop: list[np.ndarray] = field(default_factory=list)
+    best: list[np.ndarray] = field(default_factory=list)
+
+    def save(self, path: Path) -> None:
+        numbers = {
+            "epoch": self.epoch,
+            "best_epoch": self.best_epoch,
+            "best_loss": self.best_loss,
+            "history": self.history,
+            "parts": [len(self.loop), len(self.best)],
+        }
+        arrays = [*self.loop, *self.best]
+        with atomic_path(path) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, numbers=json.dumps(numbers), **{f"a{i:04}": a for i, a in enumerate(arrays)})
+
+    @classmethod
+    def load(cls, path: Path) -> "FitState":
+        with np.load(path, allow_pickle=False) as stored:
+            numbers = json.loads(str(stored["numbers"]))
+            first, second = numbers.pop("parts")
+            arrays = [stored[f"a{i:04}"] for i in range(first + second)]
+        return cls(**numbers, loop=arrays[:first], best=arrays[first:])
+
+
+@dataclass(frozen=True)
+class FitData:
+    """Windows of one fit with the network's ids for them."""
+
+    train: Windows
+    valid: Windows
+    representation: Representation
+    stock_ids: np.ndarray
+    """int32, shape (S,): stock id of each symbol of the series."""
+
+    def ids(self, windows: Windows) -> np.ndarray:
+        return self.stock_ids[windows.symbol][:, None]
+
+
+def fit(
+    loop: EpochLoop,
+    data: FitData,
+    config: FitConfig,
+    *,
+    seed: int,
+    state_path: Path,
+    weights: list[np.ndarray] | None = None,
+    on_epoch: Callable[[Progress], None] = lambda progress: None,
+    log_dir: Path | None = None,
+) -> FitState:
+    """Train until the epochs or the patience run out; returns the state with the best weights.
+
+    The order of the windows, the masks and the dropout of epoch ``n`` depend on (seed, n) alone, so a
+    fit that was killed and resumed from ``state_path`` ends exactly like one that was not.
+    """
+    train = data.train.take(~frozen(data.train))
+    valid = _evenly(data.valid.take(~frozen(data.valid)), VALID_WINDOWS)
+    valid_set = (data.representation.inputs(valid), data.ids(valid))
+    valid_truth = (data.representation.targets(valid), sigma(valid).astype(np.float32))
+    steps = _ceil(windows_per_epoch(config, len(train)), config.batch_size)
+    state = _resume(loop, state_path)
+    if state is None:
+        loop.start(seed=seed, weights=weights)
+        state = FitState(best=loop.network.get_weights())
+        if config.step_zero:
+            state.best_loss = loop.loss(loop.predict(*valid_set), *valid_truth)
+    writer = tf.summary.create_file_writer(str(log_dir)) if log_dir else tf.summary.create_noop_writer()
+    started, first = time.monotonic(), state.epoch
+    while state.epoch < config.epochs and state.epoch - state.best_epoch < config.patience:
+        batches = _batches(train, data, config.batch_size, steps, seed=(seed, state.epoch))
+        loss = loop.epoch(batches, config, total_steps=steps * config.epochs, seed=seed)
+        outputs = loop.predict(*valid_set)
+        val_loss = loop.loss(outputs, *valid_truth)
+        state.epoch += 1
+        if val_loss < state.best_loss:
+            state.best_epoch, state.best_loss, state.best = state.epoch, val_loss, loop.network.get_weights()
+        mae = score(valid, data.representation.prices(valid, outputs)).rel_mae[0]
+        state.history.append({"epoch": state.epoch, "loss": loss, "val_loss": val_loss, "rel_mae": mae})
+        state.loop = loop.state()
+        state.save(state_path)
+        with writer.as_default(step=state.epoch):
+            for name in ("loss", "val_loss", "rel_mae"):
+                tf.summary.scalar(name, state.history[-1][name])
+        writer.flush()
+        each = (time.monotonic() - started) / (state.epoch - first)
+        on_epoch(
+            Progress(
+                state.epoch,
+                config.epochs,
+                loss,
+                val_loss,
+                mae,
+                state.best_epoch,
+                each * (config.epochs - state.epoch),
+            )
+        )
+    return state
+
+
+def _resume(loop: EpochLoop, path: Path) -> FitState | None:
+    if not path.exists():
+        return None
+    state = FitState.load(path)
+    loop.restore(state.loop)
+    return state
+
+
+def _ceil(count: int, size: int) -> int:
+    return -(-count // size)
+
+
+def _evenly(windows: Windows, most: int) -> Windows:
+    return windows.take(np.unique(np.linspace(0, len(windows) - 1, min(len(windows), most)).astype(np.int64)))
+
+
+def _batches(train: Windows, data: FitData, size: int, steps: int, *, seed: tuple[int, int]) -> Batches:
+    order = np.resize(np.random.default_rng(seed).permutation(len(train)), steps * size)
+    chosen = train.take(order)
+
+    def stack(values: np.ndarray) -> np.ndarray:
+        return values.reshape(steps, size, *values.shape[1:])
+
+    return Batches(
+        x=stack(data.representation.inputs(chosen)),
+        stock_id=stack(data.ids(chosen)),
+        y=stack(data.representation.targets(chosen)),
+        sigma=stack(sigma(chosen).astype(np.float32)),
+    )

@@ -1,0 +1,138 @@
+"""The whole fleet in one Ray Train run: workers pull tasks from a queue until none is left."""
+
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+from ray.train.backend import Backend, BackendConfig
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+from common.errors import NsecastError, TrainingError
+from train.plan import Plan, Task
+from train.queue import TaskQueue
+
+log = logging.getLogger(__name__)
+
+IDLE_S = 0.2
+WORKER_DEATHS = 10
+"""Worker processes that may be lost before the run gives up."""
+
+
+class _IndependentWorkers(Backend):
+    """Workers share nothing but the queue, so one that dies is replaced and the others carry on.
+
+    Ray Train restarts the whole group by default; a backend with replica groups, each of one worker,
+    makes it replace the dead one alone.
+    """
+
+    has_replica_groups = True
+
+
+class IndependentWorkers(BackendConfig):
+    @property
+    def backend_cls(self) -> type[Backend]:
+        return _IndependentWorkers
+
+
+class Fleet:
+    """One run's queue and trainer."""
+
+    def __init__(self, plan: Plan, run_dir: Path, *, workers: int, log_dir: Path) -> None:
+        self._run_dir, self._workers, self._log_dir = run_dir, workers, log_dir
+        actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(TaskQueue)
+        self.queue: Any = actor.remote(plan, run_dir)
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        """The jobs as `train.snapshot` describes them."""
+        return ray.get(self.queue.snapshot.remote(), timeout=10)
+
+    def train(self) -> None:
+        """Work until every task is done or has failed.
+
+        Raises
+        ------
+        TrainingError
+            If workers keep dying.
+        """
+        trainer = DataParallelTrainer(
+            work,
+            train_loop_config={"queue": self.queue, "run_dir": str(self._run_dir)},
+            backend_config=IndependentWorkers(),
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=(1, self._workers) if self._workers > 1 else 1, resources_per_worker={"CPU": 1}
+            ),
+            run_config=ray.train.RunConfig(
+                name=self._run_dir.name,
+                storage_path=str(self._log_dir),
+                failure_config=ray.train.FailureConfig(max_failures=WORKER_DEATHS),
+            ),
+        )
+        try:
+            _in_thread(trainer.fit)
+        except ray.train.TrainingFailedError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise TrainingError(
+                f"run {self._run_dir.name}: Ray Train gave up: {reason}. What is done is kept; the same "
+                "command continues."
+            ) from error
+
+
+def work(config: dict[str, Any]) -> None:
+    """What each worker runs: pull a task, do it, until the queue is empty."""
+    from train.jobs import run_task
+    from train.loop import one_thread
+    from train.workbench import open_workbench
+
+    one_thread()
+    context = ray.train.get_context()
+    rank, queue, run_dir = context.get_world_rank(), config["queue"], Path(config["run_dir"])
+    ray.get(queue.hello.remote(rank, context.get_world_size()))
+    bench = open_workbench(run_dir)
+    for task in _tasks(queue, rank):
+        try:
+            run_task(bench, task, lambda progress, id=task.id: queue.progress.remote(id, rank, progress))
+        except Exception as error:
+            ray.get(queue.failed.remote(task.id, _reason(run_dir, task, error)))
+        else:
+            ray.get(queue.done.remote(task.id))
+
+
+def _tasks(queue: Any, rank: int) -> Iterator[Task]:
+    while (task := ray.get(queue.lease.remote(rank))) != "end":
+        if task == "wait":
+            time.sleep(IDLE_S)
+        else:
+            yield task
+
+
+def _reason(run_dir: Path, task: Task, error: Exception) -> str:
+    """One line for people; the traceback goes to a file beside the task."""
+    trace = run_dir / "errors" / f"{task.id.replace('/', '-')}.log"
+    trace.parent.mkdir(parents=True, exist_ok=True)
+    trace.write_text("".join(traceback.format_exception(error)))
+    text = error.message if isinstance(error, NsecastError) else f"{type(error).__name__}: {error}"
+    return f"{text} (see errors/{trace.name} in the run's folder)"
+
+
+def _in_thread(call: Callable[[], Any]) -> None:
+    """Run ``call`` beside the main thread, so that Ctrl-C reaches this process and not Ray's own handler."""
+    failures: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            call()
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=target, name="ray-train", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.2)
+    if failures:
+        raise failures[0]

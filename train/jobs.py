@@ -1,0 +1,168 @@
+"""Carrying out one task of a run: a fit, or the bundle that a job ends in."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common import storage
+from common.data.windows import Windows
+from common.model.bundle import GENERAL
+from common.model.network import NetworkShape
+from common.model.presets import FitConfig
+from common.model.representation import Residual
+from train.export import write_bundle
+from train.fit import FitData, fit
+from train.loop import EpochLoop, Masking, shared_loop
+from train.plan import Progress, Task, finished
+from train.scores import Score, score
+from train.workbench import Workbench
+
+Members = list[list[np.ndarray]]
+
+
+def run_task(
+    bench: Workbench, task: Task, on_epoch: Callable[[Progress], None] = lambda progress: None
+) -> dict[str, Any]:
+    """Do a task, or return the result of having done it before; safe to repeat at any point."""
+    folder = bench.task_dir(task.id)
+    done = finished(bench.run_dir, task.id)
+    if done is not None:
+        return done
+    started = time.monotonic()
+    result = _bundle(bench, task) if task.phase == "bundle" else _fit(bench, task, folder, on_epoch)
+    result["seconds"] = round(time.monotonic() - started, 2)
+    storage.write_json(folder / "result.json", result)
+    (folder / "state.npz").unlink(missing_ok=True)
+    return result
+
+
+def _fit(bench: Workbench, task: Task, folder: Path, on_epoch: Callable[[Progress], None]) -> dict[str, Any]:
+    config = bench.fit_config(task.phase)
+    train, valid, _ = bench.parts_of(task.job, training=True)
+    state = fit(
+        loop_for(bench, config),
+        FitData(train, valid, bench.representation, _id_column(bench)),
+        config,
+        seed=bench.config.seed + task.number,
+        state_path=folder / "state.npz",
+        weights=_weights(bench, f"{GENERAL}/seed-{task.number}") if task.phase == "finetune" else None,
+        on_epoch=on_epoch,
+        log_dir=bench.run_dir / "tensorboard" / task.id,
+    )
+    _save_weights(folder / "weights.npz", state.best)
+    return {
+        "epochs": state.epoch,
+        "best_epoch": state.best_epoch,
+        "val_loss": state.best_loss,
+        "history": state.history,
+    }
+
+
+def _bundle(bench: Workbench, task: Task) -> dict[str, Any]:
+    """Choose among the candidates on validation, publish the winner's files, forecast the test part."""
+    candidates = _candidates(bench, task)
+    _, valid, test = bench.parts_of(task.job, training=False)
+    scores = {
+        name: {"valid": _score(bench, members, valid), "test": _score(bench, members, test)}
+        for name, members in candidates.items()
+    }
+    choice = min(scores, key=lambda name: scores[name]["valid"].total)
+    metadata = {
+        "job": task.job,
+        "choice": choice,
+        "candidates": {
+            name: {part: _as_dict(value) for part, value in parts.items()} for name, parts in scores.items()
+        },
+        "lead": _lead(scores, choice),
+    }
+    write_bundle(bench, task.job, candidates[choice], metadata, check=valid)
+    return {"choice": choice, "lead": metadata["lead"], "valid": _as_dict(scores[choice]["valid"])}
+
+
+def _candidates(bench: Workbench, task: Task) -> dict[str, Members]:
+    seeds = range(bench.config.seeds)
+    general = [_weights(bench, f"{GENERAL}/seed-{number}") for number in seeds]
+    if task.job == GENERAL:
+        return {"general": general}
+    scratch = [_weights(bench, f"{task.job}/scratch-0")]
+    if bench.config.finetune is None:
+        return {"scratch": scratch}
+    finetuned = [_weights(bench, f"{task.job}/finetune-{number}") for number in seeds]
+    return {
+        "general": general,
+        "fine-tuned": finetuned,
+        "average": general + finetuned,
+        "scratch": scratch,
+    }
+
+
+def _score(bench: Workbench, members: Members, windows: Windows) -> Score:
+    if not len(windows):
+        return score(windows, bench.representation.prices(windows, _nothing(bench)))
+    loop = loop_for(bench, bench.fit_config("scratch"))
+    x, ids = bench.representation.inputs(windows), _id_column(bench)[windows.symbol][:, None]
+    outputs = []
+    for weights in members:
+        loop.network.set_weights(weights)
+        outputs.append(loop.predict(x, ids))
+    return score(windows, bench.representation.prices(windows, np.mean(outputs, axis=0)))
+
+
+def _nothing(bench: Workbench) -> np.ndarray:
+    return np.empty((0, len(bench.config.window.horizons), bench.representation.outputs), dtype=np.float32)
+
+
+def _lead(scores: dict[str, dict[str, Score]], choice: str) -> float | None:
+    """How far the winner is ahead of the next candidate on validation; None if it stands alone."""
+    others = [parts["valid"].total for name, parts in scores.items() if name != choice]
+    return min(others) - scores[choice]["valid"].total if others else None
+
+
+def _as_dict(value: Score) -> dict[str, Any]:
+    return {"total": value.total, "by_horizon": [errors.as_dict() for errors in value.by_horizon]}
+
+
+def loop_for(bench: Workbench, config: FitConfig) -> EpochLoop:
+    """This process's compiled loop for a fit of that kind."""
+    representation = bench.representation
+    rates = {"closes_only": config.closes_only_rate, "market": config.market_hidden_rate}
+    groups = tuple(
+        (tuple(representation.channels.index(channel) for channel in channels), rates[group])
+        for group, channels in representation.hidden.items()
+    )
+    return shared_loop(
+        network_shape(bench),
+        bench.config.network,
+        config.batch_size,
+        config.clipnorm,
+        config.unknown_id_rate,
+        Masking(groups),
+    )
+
+
+def network_shape(bench: Workbench) -> NetworkShape:
+    representation = bench.representation
+    return NetworkShape(
+        size=bench.config.window.size,
+        channels=len(representation.channels),
+        horizons=len(bench.config.window.horizons),
+        stock_ids=len(bench.spec.universe.stocks) + 1,
+        mixture=representation.name == Residual.name,
+    )
+
+
+def _id_column(bench: Workbench) -> np.ndarray:
+    return np.array([bench.stock_ids[symbol] for symbol in bench.series.symbols], dtype=np.int32)
+
+
+def _save_weights(path: Path, weights: list[np.ndarray]) -> None:
+    with storage.atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, **{f"a{i:04}": array for i, array in enumerate(weights)})
+
+
+def _weights(bench: Workbench, task_id: str) -> list[np.ndarray]:
+    with np.load(bench.task_dir(task_id) / "weights.npz", allow_pickle=False) as stored:
+        return [stored[name] for name in sorted(stored.files)]

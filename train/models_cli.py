@@ -1,0 +1,160 @@
+"""``nsecast models``: list the releases, verify them, choose the one in production."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import rich.box
+import rich.console
+import rich.table
+import typer
+from rich.text import Text
+
+from common import storage
+from common.errors import BundleError, NsecastError
+from common.model.registry import Registry, ReleaseInfo
+from train.snapshot import is_synthetic
+
+app = typer.Typer(help="List the releases, verify them, choose the one in production.")
+
+Home = Annotated[
+    Path | None,
+    typer.Option(
+        "--home", help="Storage root; default $NSECAST_HOME, else ./nsecast-data.", show_default=False
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
+
+_STATE_STYLE = {"ok": "green", "incomplete": "yellow", "damaged": "bold red"}
+
+
+@app.callback(invoke_without_command=True)
+def models(ctx: typer.Context, home: Home = None, as_json: AsJson = False) -> None:
+    """List the releases, newest first; the sub-commands choose and check them."""
+    ctx.obj = home
+    if ctx.invoked_subcommand is not None:
+        return
+    with _errors_on_stderr():
+        registry = Registry(storage.home(home))
+        releases, production = registry.releases(), registry.production()
+        if as_json:
+            typer.echo(json.dumps([release_row(release, production) for release in releases], indent=1))
+        elif releases:
+            console = rich.console.Console(width=None if sys.stdout.isatty() else 160)
+            console.print(releases_table(releases, production))
+            for reason in filter(None, (release.reason for release in releases)):
+                typer.echo(reason, err=True)
+        else:
+            typer.echo(f"No releases in {registry.folder} yet. Make one with `nsecast train`.", err=True)
+
+
+@app.command()
+def promote(
+    ctx: typer.Context,
+    release_id: Annotated[str, typer.Argument(metavar="ID", help="A release id, or 'latest'.")],
+    home: Home = None,
+) -> None:
+    """Put a release in production; its files are verified first."""
+    with _errors_on_stderr():
+        registry = Registry(storage.home(home or ctx.obj))
+        before, release = registry.production(), registry.promote(release_id)
+        typer.echo(f"production: {release.id} (was {before or 'none'})")
+
+
+@app.command()
+def rollback(ctx: typer.Context, home: Home = None) -> None:
+    """Put the release that was in production before this one back."""
+    with _errors_on_stderr():
+        registry = Registry(storage.home(home or ctx.obj))
+        before, release = registry.production(), registry.rollback()
+        typer.echo(f"production: {release.id} (was {before})")
+
+
+@app.command()
+def verify(
+    ctx: typer.Context,
+    release_id: Annotated[
+        str | None,
+        typer.Argument(metavar="[ID]", help="A release id, 'production' or 'latest'; default all."),
+    ] = None,
+    home: Home = None,
+) -> None:
+    """Hash every file again; exit 1 if one is missing, extra or altered."""
+    with _errors_on_stderr():
+        registry = Registry(storage.home(home or ctx.obj))
+        wanted = [release_id] if release_id else [release.id for release in registry.releases()]
+        broken = 0
+        for reference in wanted or ["production"]:
+            try:
+                release = registry.verify(reference)
+                typer.echo(f"{release.id}: ok, {len(release.files)} files")
+            except BundleError as error:
+                broken += 1
+                typer.echo(error.message, err=True)
+        if broken:
+            raise typer.Exit(1)
+
+
+def release_row(release: ReleaseInfo, production: str | None) -> dict[str, Any]:
+    """What a list of releases says of one, as plain JSON values."""
+    return {
+        "id": release.id,
+        "created": release.created.isoformat() if release.created else None,
+        "preset": release.info.get("preset"),
+        "source": release.info.get("source"),
+        "models": release.info.get("models"),
+        "test_relMAE": release.info.get("test_relMAE"),
+        "production": release.id == production,
+        "state": release.state,
+        "reason": release.reason or None,
+        "info": release.info,
+    }
+
+
+def releases_table(releases: list[ReleaseInfo], production: str | None) -> rich.table.Table:
+    """The releases as a table; synthetic data and anything not whole stand out."""
+    table = rich.table.Table(
+        title="Releases",
+        title_justify="left",
+        box=rich.box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        show_edge=False,
+    )
+    table.add_column("")
+    table.add_column("release", min_width=12, overflow="fold")
+    table.add_column("created\n(UTC)", min_width=10)
+    table.add_column("preset", no_wrap=True)
+    table.add_column("source", min_width=9, overflow="fold")
+    table.add_column("models", justify="right", no_wrap=True)
+    table.add_column("test\nrelMAE", justify="right", no_wrap=True)
+    table.add_column("state", min_width=10, no_wrap=True)
+    for release in releases:
+        row = release_row(release, production)
+        source, models, error = row["source"], row["models"], row["test_relMAE"]
+        table.add_row(
+            Text("*" if row["production"] else "", style="bold green"),
+            Text(release.id, style="bold" if row["production"] else ""),
+            f"{release.created:%Y-%m-%d %H:%M}" if release.created else "-",
+            _text(row["preset"]),
+            Text("SYNTHETIC", style="bold black on yellow") if is_synthetic(source) else _text(source),
+            _text(len(models) if isinstance(models, list | dict) else models),
+            f"{error:.3f}" if isinstance(error, int | float) else "-",
+            Text(release.state, style=_STATE_STYLE[release.state]),
+        )
+    return table
+
+
+def _text(value: Any) -> Text:
+    return Text("-" if value is None else str(value))
+
+
+@contextmanager
+def _errors_on_stderr() -> Iterator[None]:
+    try:
+        yield
+    except NsecastError as error:
+        typer.echo(f"error: {error.message}", err=True)
+        raise typer.Exit(1) from None

@@ -1,0 +1,141 @@
+"""What a run has to do: tasks, what each needs, and which models are not worth inventing."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.data.universe import Universe
+from common.data.windows import Boundaries, Windows
+from common.model.bundle import GENERAL
+from common.model.presets import FitConfig, TrainConfig
+from common.model.representation import frozen
+
+FROZEN_SESSIONS = 250
+"""A stock that did not move once in so many sessions is frozen."""
+BUNDLE_COST = 15_000.0
+FINETUNE_NETWORKS = "finetune"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One piece of work for one worker.
+
+    ``cost`` is about the number of windows trained on: it orders the queue and drives the ETA.
+    """
+
+    id: str
+    job: str
+    phase: str
+    number: int
+    """Which of the averaged networks this is (seed offset); 0 for a bundle."""
+    needs: tuple[str, ...]
+    cost: float
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One finished epoch, as the queue and the table see it."""
+
+    epoch: int
+    epochs: int
+    loss: float
+    val_loss: float
+    mae: float
+    """Validation error of the published price relative to naive, horizon 1."""
+    best_epoch: int
+    eta_s: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    tasks: tuple[Task, ...]
+    skipped: dict[str, str]
+    """Reason by symbol: no model of its own, the general one covers it."""
+
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        """The general model and every specific stock, skipped ones included."""
+        return tuple(dict.fromkeys([GENERAL, *(task.job for task in self.tasks), *self.skipped]))
+
+    def priority(self, task: Task) -> float:
+        """Cost of the longest chain of tasks that starts here: the most urgent work first."""
+        after = [self.priority(other) for other in self.tasks if task.id in other.needs]
+        return task.cost + max(after, default=0.0)
+
+
+def make_plan(
+    config: TrainConfig,
+    universe: Universe,
+    windows: Windows,
+    limits: Boundaries,
+    *,
+    only: tuple[str, ...] = (),
+) -> Plan:
+    """Plan the general model and the specific ones (or those in ``only``).
+
+    Whether a stock is too short or frozen is judged on the training and validation part alone.
+    """
+    train = limits.parts(windows)[0]
+    train = train.take(~frozen(train))
+    counts = dict(
+        zip(train.series.symbols, np.bincount(train.symbol, minlength=len(train.series.symbols)), strict=True)
+    )
+    seen = universe.symbols if config.general_sees == "all" else [stock.symbol for stock in universe.general]
+    total = sum(int(counts.get(symbol, 0)) for symbol in seen)
+    tasks = [_fit(GENERAL, "seed", number, (), config.general, total) for number in range(config.seeds)]
+    general = tuple(task.id for task in tasks)
+    tasks.append(Task(f"{GENERAL}/bundle", GENERAL, "bundle", 0, general, 2 * BUNDLE_COST, 0))
+    skipped = {}
+    for stock in universe.specific:
+        if only and stock.symbol not in only:
+            continue
+        reason = _unfit(stock.symbol, int(counts.get(stock.symbol, 0)), config, windows, limits)
+        if reason:
+            skipped[stock.symbol] = reason
+            continue
+        count = int(counts[stock.symbol])
+        fits = [_fit(stock.symbol, "scratch", 0, (), config.scratch, count)]
+        if config.finetune:
+            fits += [
+                _fit(stock.symbol, FINETUNE_NETWORKS, number, (general[number],), config.finetune, count)
+                for number in range(config.seeds)
+            ]
+        tasks += fits
+        needs = tuple(fit.id for fit in fits) + (general if config.finetune else ())
+        tasks.append(Task(f"{stock.symbol}/bundle", stock.symbol, "bundle", 0, needs, BUNDLE_COST, 0))
+    return Plan(tuple(tasks), skipped)
+
+
+def finished(run_dir: Path, task_id: str) -> dict[str, Any] | None:
+    """The stored result of a finished task, None if it is not finished."""
+    try:
+        return json.loads((run_dir / "tasks" / task_id / "result.json").read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def windows_per_epoch(fit: FitConfig, available: int) -> int:
+    """How many windows an epoch draws of those available."""
+    return min(fit.windows_per_epoch or available, max(1, round(available * fit.epoch_share)))
+
+
+def _fit(job: str, phase: str, number: int, needs: tuple[str, ...], fit: FitConfig, windows: int) -> Task:
+    cost = fit.epochs * windows_per_epoch(fit, windows)
+    return Task(f"{job}/{phase}-{number}", job, phase, number, needs, float(cost), fit.epochs)
+
+
+def _unfit(symbol: str, count: int, config: TrainConfig, windows: Windows, limits: Boundaries) -> str | None:
+    if symbol not in windows.series.symbols:
+        return "not in the data"
+    rows = windows.series.rows(symbol)
+    past = windows.series.dates[rows] <= limits.valid_end
+    returns = windows.series.log_return[rows][past][-FROZEN_SESSIONS:]
+    if not (returns != 0).any():
+        return f"frozen: no price change in its last {len(returns)} sessions up to {limits.valid_end}"
+    if count < config.minimum_windows:
+        return f"too little history: {count} moving training windows, need {config.minimum_windows}"
+    return None

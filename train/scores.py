@@ -1,0 +1,55 @@
+"""How good forecasts were, over the days that can be judged."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.data.windows import Windows
+from common.metrics import Errors, errors
+from common.model.representation import Prices
+
+
+HORIZON_DECAY = np.array([4.0, 1.0, 0.7, 0.5])
+
+
+def horizon_weights(horizons: int) -> np.ndarray:
+    """Weight of each horizon's loss, 1 for the first: equal weights cost the first a point."""
+    weights = np.full(horizons, HORIZON_DECAY[-1])
+    weights[: len(HORIZON_DECAY)] = HORIZON_DECAY[:horizons]
+    return (weights / weights[0]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Score:
+    """Errors by horizon, and one number to choose by."""
+
+    by_horizon: tuple[Errors, ...]
+
+    @property
+    def rel_mae(self) -> list[float]:
+        return [1.0 if e.rel_mae is None else e.rel_mae for e in self.by_horizon]
+
+    @property
+    def rel_rmse(self) -> list[float]:
+        return [1.0 if e.rel_rmse is None else e.rel_rmse for e in self.by_horizon]
+
+    @property
+    def total(self) -> float:
+        """Mean of relMAE (published) and relRMSE (raw), horizons weighted as in the loss."""
+        weights = horizon_weights(len(self.by_horizon))
+        return float(np.average((np.array(self.rel_mae) + np.array(self.rel_rmse)) / 2, weights=weights))
+
+
+def score(windows: Windows, prices: Prices) -> Score:
+    """Score forecasts for ``windows`` against what happened; windows without a target are left out."""
+    return Score(
+        tuple(
+            errors(
+                last=prices.last,
+                raw=prices.raw[:, h],
+                published=prices.published[:, h],
+                actual=windows.actual[:, h],
+            )
+            for h in range(len(windows.spec.horizons))
+        )
+    )

@@ -1,0 +1,125 @@
+"""What a worker needs for any task of a run, made once per process from the run's folder."""
+
+import functools
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from common import storage
+from common.data.panel import Panel
+from common.data.series import Series, series_from_panel
+from common.data.universe import Universe
+from common.data.windows import Boundaries, Windows, boundaries, make_windows
+from common.model.bundle import GENERAL
+from common.model.presets import FitConfig, TrainConfig
+from common.model.representation import Level, Representation, Residual
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What decides a run's result, besides the code: settings, universe and data."""
+
+    config: TrainConfig
+    universe: Universe
+    source: str
+    data_sha256: str
+
+    def save(self, run_dir: Path) -> None:
+        values = {
+            "config": self.config.model_dump(mode="json"),
+            "universe": self.universe.as_dict(),
+            "source": self.source,
+            "data_sha256": self.data_sha256,
+        }
+        storage.write_json(run_dir / "spec.json", values)
+
+    @classmethod
+    def load(cls, run_dir: Path) -> "RunSpec":
+        values = json.loads((run_dir / "spec.json").read_bytes())
+        return cls(
+            TrainConfig.parse(values["config"], where=str(run_dir / "spec.json")),
+            Universe.from_dict(values["universe"]),
+            values["source"],
+            values["data_sha256"],
+        )
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """A run's data, split and scaled; the same in every process that opens the same run."""
+
+    run_dir: Path
+    spec: RunSpec
+    panel: Panel
+
+    @property
+    def config(self) -> TrainConfig:
+        return self.spec.config
+
+    @cached_property
+    def series(self) -> Series:
+        present = set(self.panel.symbols)
+        return series_from_panel(self.panel, tuple(s for s in self.spec.universe.symbols if s in present))
+
+    @cached_property
+    def windows(self) -> Windows:
+        return make_windows(self.series, self.config.window)
+
+    @cached_property
+    def limits(self) -> Boundaries:
+        return boundaries(np.unique(self.series.dates), self.config.split)
+
+    @cached_property
+    def parts(self) -> tuple[Windows, Windows, Windows]:
+        """(train, valid, test) of all symbols."""
+        return self.limits.parts(self.windows)
+
+    @cached_property
+    def representation(self) -> Representation:
+        """Fitted on the training part only."""
+        if self.config.representation == Level.name:
+            return Level.fit(self.series, self.limits.train_end)
+        return Residual.fit(self.parts[0])
+
+    @cached_property
+    def stock_ids(self) -> dict[str, int]:
+        return {stock.symbol: stock.stock_id for stock in self.spec.universe.stocks}
+
+    def parts_of(self, job: str, *, training: bool) -> tuple[Windows, Windows, Windows]:
+        """(train, valid, test) windows of a job; ``training`` leaves out what it is not trained on."""
+        if job != GENERAL:
+            chosen = {job}
+        elif training and self.config.general_sees == "general":
+            chosen = {stock.symbol for stock in self.spec.universe.general}
+        else:
+            return self.parts
+        wanted = np.array([symbol in chosen for symbol in self.series.symbols])
+        train, valid, test = (part.take(wanted[part.symbol]) for part in self.parts)
+        return train, valid, test
+
+    def fit_config(self, phase: str) -> FitConfig:
+        named = {
+            "seed": self.config.general,
+            "scratch": self.config.scratch,
+            "finetune": self.config.finetune,
+        }
+        config = named[phase]
+        assert config is not None, f"the plan has a {phase} task without settings for it"
+        return config
+
+    def task_dir(self, task_id: str) -> Path:
+        return self.run_dir / "tasks" / task_id
+
+
+@functools.lru_cache(maxsize=1)
+def open_workbench(run_dir: Path) -> Workbench:
+    """Open a run's folder; kept for the life of the process."""
+    return Workbench(run_dir, RunSpec.load(run_dir), Panel.load(run_dir / "panel.parquet"))
+
+
+def bundles_dir(run_dir: Path) -> Path:
+    """Where a run's bundles lie, in the layout of a release."""
+    return run_dir / "bundles"
