@@ -17,7 +17,7 @@ from common.config import read_toml
 from common.data.panel import Panel
 from common.data.universe import Universe, load_universe
 from common.errors import ConfigError, UniverseError
-from common.model.presets import TrainConfig, quick, train_config
+from common.model.presets import quick, train_config
 from common.model.registry import Registry
 from train.console import result_table
 from train.publish import Outcome
@@ -186,9 +186,9 @@ def _print_outcome(run: Run, outcome: Outcome, before: bool, as_json: bool) -> N
         console.print(
             "Published before with the same settings and data: nothing to do (--fresh trains again)."
         )
-    for horizon, found in outcome.release.info["test"].items():
+    for horizon, found in sorted(outcome.release.info["test"].items(), key=lambda item: int(item[0])):
         console.print(
-            f"{horizon:>3} days ahead, stocks that move: relMAE {found['rel_mae']:.3f}, "
+            f"{horizon:>3} trading days ahead, stocks that move: relMAE {found['rel_mae']:.3f}, "
             f"relRMSE {found['rel_rmse']:.3f} (below 1 beats the last price)",
             highlight=False,
         )

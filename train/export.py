@@ -79,8 +79,9 @@ def write_bundle(
     gap = float(np.abs(bundle.forecaster.network(x, ids) - expected).max(initial=0.0))
     if not gap <= PARITY:
         raise BundleError(
-            f"{folder / 'model.onnx'}: differs from Keras by {gap:.2g} on real windows, allowed {PARITY:.0e}. "
-            "Train again; if it repeats, the exporter and ONNX Runtime versions do not fit together.",
+            f"{folder / 'model.onnx'}: differs from Keras by {gap:.2g} on real windows, allowed "
+            f"{PARITY:.0e}. Train again; if it repeats, the exporter and ONNX Runtime "
+            "versions do not fit together.",
             job=job,
             gap=gap,
         )

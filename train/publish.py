@@ -107,7 +107,7 @@ def _info(
     pooled = {
         str(horizon): table_errors(moving(group)).as_dict() for horizon, group in forecasts.groupby("horizon")
     }
-    nearest = pooled[min(pooled, key=int)]
+    nearest = pooled[str(forecasts["horizon"].min())]
     general = bundles_dir(run_dir) / BundleFiles.of(spec.config.preset, GENERAL).folder / "metadata.json"
     metadata = json.loads(general.read_bytes())
     return {

@@ -10,7 +10,8 @@ from common import storage
 from train.workbench import RunSpec
 
 STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}
+body{font:15px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem;
+  color-scheme:light dark}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 th,td{padding:.25rem .6rem;text-align:right;border-bottom:1px solid #8884}
 th{position:sticky;top:0;background:Canvas} td:first-child,th:first-child{text-align:left}
@@ -40,8 +41,8 @@ def write_report(
         f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(release_id)}</title>
 <meta name="viewport" content="width=device-width"><style>{STYLE}</style>
 <h1>{escape(release_id)}</h1>{warning}
-<p>Preset {escape(spec.config.preset)}, data {escape(spec.source)}. Errors on the test part, which no model saw;
-prices in KES. {PERCENT_FREE}</p>
+<p>Preset {escape(spec.config.preset)}, data {escape(spec.source)}. Errors on the test part,
+which no model saw; prices in KES. {PERCENT_FREE}</p>
 <h2>One horizon ahead, by job</h2><div class="wide">{_table(jobs)}</div>
 <h2>Every counter</h2><div class="wide">{_table(matrix[shown])}</div>
 <p>Not investment advice.</p></html>""".encode(),

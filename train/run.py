@@ -107,8 +107,8 @@ def execute(
         failed = {job["job"]: job["reason"] for job in record.jobs if job["state"] == "failed"}
         if GENERAL in failed:
             raise TrainingError(
-                f"run {run.id}: the general model failed: {failed[GENERAL]} Nothing is published and what was "
-                "in production still is; the same command tries again.",
+                f"run {run.id}: the general model failed: {failed[GENERAL]} Nothing is published and "
+                "what was in production still is; the same command tries again.",
                 failed=failed,
             )
         record.state = "publishing"

@@ -8,12 +8,11 @@ from common.data.windows import Windows
 from common.metrics import Errors, errors
 from common.model.representation import Prices
 
-
-HORIZON_DECAY = np.array([4.0, 1.0, 0.7, 0.5])
+HORIZON_DECAY = np.array([4.0, 0.5, 0.25, 0.12])
 
 
 def horizon_weights(horizons: int) -> np.ndarray:
-    """Weight of each horizon's loss, 1 for the first: equal weights cost the first a point."""
+    """Weight of each horizon's loss, 1 for the first: more for the far ones costs the first."""
     weights = np.full(horizons, HORIZON_DECAY[-1])
     weights[: len(HORIZON_DECAY)] = HORIZON_DECAY[:horizons]
     return (weights / weights[0]).astype(np.float32)

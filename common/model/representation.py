@@ -1,7 +1,7 @@
 """What a network sees and predicts, and the way back to KES: one code path for training and serving."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -89,7 +89,7 @@ class Residual:
         "volume_known",
         "market_known",
     )
-    hidden = {
+    hidden: ClassVar[dict[str, tuple[str, ...]]] = {
         "closes_only": (
             "high",
             "low",
@@ -196,7 +196,7 @@ class Level:
     scalers: dict[str, LogPriceScaler]
     name = "level"
     channels = ("scaled_log_close",)
-    hidden = {}
+    hidden: ClassVar[dict[str, tuple[str, ...]]] = {}
     outputs = 1
 
     @classmethod
