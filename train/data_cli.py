@@ -1,5 +1,6 @@
-"""``nsecast data``: look at a price archive before anything is trained on it."""
+"""``nsecast data``: get a price archive, look at it, or make a synthetic one."""
 
+import datetime as dt
 import json
 import sys
 from pathlib import Path
@@ -11,17 +12,28 @@ import rich.console
 import rich.markup
 import rich.table
 import typer
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from common import storage
 from common.data.archive import Archive, read_archive
+from common.data.fetch import BASE_URL, fetch_archive
+from common.data.market import MarketConfig, write_market
 from common.data.market_files import SYNTHETIC_FILE
 
-app = typer.Typer(help="Look at a price archive.", no_args_is_help=True)
+app = typer.Typer(help="Get a price archive, look at it, or make a synthetic one.", no_args_is_help=True)
 
 
 @app.callback()
 def data() -> None:
-    """Look at a price archive."""
+    """Get a price archive, look at it, or make a synthetic one."""
 
 
 @app.command()
@@ -55,6 +67,62 @@ def check(
     for title, frame in tables(found):
         console.print(_table(title, frame))
     console.print(f"Repaired and rejected rows, one by one: {ledger}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def fetch(
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where the files go.")] = Path(
+        "nse-archive"
+    ),
+    base_url: Annotated[str, typer.Option(help="The publisher's address.", hidden=True)] = BASE_URL,
+) -> None:
+    """Download the real archive; continues where it broke off and checks every file."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=rich.console.Console(stderr=True)) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def show(dataset: str, held: int, total: int | None) -> None:
+            if dataset not in tasks:
+                tasks[dataset] = bar.add_task(dataset)
+            bar.update(tasks[dataset], completed=held, total=total)
+
+        found = fetch_archive(to, base_url=base_url, progress=show)
+    typer.echo(f"{to}: {len(found.written)} files written, {len(found.present)} already there.")
+    if found.unpinned:
+        typer.echo(f"without a known checksum: {', '.join(found.unpinned)}")
+    if found.missing:
+        typer.echo(f"not in the publisher's zip: {', '.join(found.missing)}", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"Next: nsecast data check --archive {to}")
+
+
+@app.command()
+def market(
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where the files go.")],
+    symbols: Annotated[int, typer.Option(min=1)] = MarketConfig().symbols,
+    seed: Annotated[int, typer.Option(min=0)] = MarketConfig().seed,
+    first_day: Annotated[dt.datetime | None, typer.Option(formats=["%Y-%m-%d"])] = None,
+    last_day: Annotated[dt.datetime | None, typer.Option(formats=["%Y-%m-%d"])] = None,
+) -> None:
+    """Write a synthetic market in the archive's own file format, defects included."""
+    days = {
+        name: day.date()
+        for name, day in (("first_day", first_day), ("last_day", last_day))
+        if day is not None
+    }
+    config = MarketConfig.parse({"symbols": symbols, "seed": seed, **days}, where="market")
+    with Progress(console=rich.console.Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("trading", total=None)
+        made = write_market(to, config, lambda done, of: bar.update(task, completed=done, total=of))
+    typer.echo(
+        f"SYNTHETIC DATA: {len(made.symbols)} symbols, {made.sessions} sessions, {made.rows} rows in {to}."
+    )
 
 
 def report(found: Archive, folder: Path, ledger: Path) -> dict[str, Any]:

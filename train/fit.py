@@ -1,7 +1,9 @@
 """One fit, from its first epoch or from wherever it stopped, to the best weights on validation."""
 
 import json
+import logging
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +19,10 @@ from train.loop import Batches, EpochLoop
 from train.plan import Progress, windows_per_epoch
 from train.scores import score
 
+log = logging.getLogger(__name__)
+
 VALID_WINDOWS = 12_000
+"""Validation windows, evenly spaced, that an epoch is judged on at most."""
 
 
 @dataclass
@@ -127,10 +132,14 @@ def fit(
 
 
 def _resume(loop: EpochLoop, path: Path) -> FitState | None:
-    if not path.exists():
+    try:
+        state = FitState.load(path)
+        loop.restore(state.loop)
+    except FileNotFoundError:
         return None
-    state = FitState.load(path)
-    loop.restore(state.loop)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        log.warning("state=%s unusable, the fit starts over: %s", path, error)
+        return None
     return state
 
 

@@ -15,6 +15,8 @@ from common.model.representation import frozen
 
 FROZEN_SESSIONS = 250
 """A stock that did not move once in so many sessions is frozen."""
+MINIMUM_JUDGED = 20
+"""Moving validation windows a choice between models needs."""
 BUNDLE_COST = 15_000.0
 FINETUNE_NETWORKS = "finetune"
 
@@ -79,13 +81,10 @@ def make_plan(
 
     Whether a stock is too short or frozen is judged on the training and validation part alone.
     """
-    train = limits.parts(windows)[0]
-    train = train.take(~frozen(train))
-    counts = dict(
-        zip(train.series.symbols, np.bincount(train.symbol, minlength=len(train.series.symbols)), strict=True)
-    )
+    train, valid, _ = limits.parts(windows)
+    counts, judged = _moving_windows(train), _moving_windows(valid)
     seen = universe.symbols if config.general_sees == "all" else [stock.symbol for stock in universe.general]
-    total = sum(int(counts.get(symbol, 0)) for symbol in seen)
+    total = sum(counts.get(symbol, 0) for symbol in seen)
     tasks = [_fit(GENERAL, "seed", number, (), config.general, total) for number in range(config.seeds)]
     general = tuple(task.id for task in tasks)
     tasks.append(Task(f"{GENERAL}/bundle", GENERAL, "bundle", 0, general, 2 * BUNDLE_COST, 0))
@@ -93,11 +92,11 @@ def make_plan(
     for stock in universe.specific:
         if only and stock.symbol not in only:
             continue
-        reason = _unfit(stock.symbol, int(counts.get(stock.symbol, 0)), config, windows, limits)
+        reason = _unfit(stock.symbol, counts, judged, config, windows, limits)
         if reason:
             skipped[stock.symbol] = reason
             continue
-        count = int(counts[stock.symbol])
+        count = counts[stock.symbol]
         fits = [_fit(stock.symbol, "scratch", 0, (), config.scratch, count)]
         if config.finetune:
             fits += [
@@ -128,14 +127,30 @@ def _fit(job: str, phase: str, number: int, needs: tuple[str, ...], fit: FitConf
     return Task(f"{job}/{phase}-{number}", job, phase, number, needs, float(cost), fit.epochs)
 
 
-def _unfit(symbol: str, count: int, config: TrainConfig, windows: Windows, limits: Boundaries) -> str | None:
-    if symbol not in windows.series.symbols:
+def _moving_windows(windows: Windows) -> dict[str, int]:
+    moving = windows.take(~frozen(windows))
+    symbols = windows.series.symbols
+    return dict(zip(symbols, np.bincount(moving.symbol, minlength=len(symbols)).tolist(), strict=True))
+
+
+def _unfit(
+    symbol: str,
+    counts: dict[str, int],
+    judged: dict[str, int],
+    config: TrainConfig,
+    windows: Windows,
+    limits: Boundaries,
+) -> str | None:
+    """Why a stock gets no model of its own; None if it does."""
+    if symbol not in counts:
         return "not in the data"
     rows = windows.series.rows(symbol)
     past = windows.series.dates[rows] <= limits.valid_end
     returns = windows.series.log_return[rows][past][-FROZEN_SESSIONS:]
     if not (returns != 0).any():
         return f"frozen: no price change in its last {len(returns)} sessions up to {limits.valid_end}"
-    if count < config.minimum_windows:
-        return f"too little history: {count} moving training windows, need {config.minimum_windows}"
+    if counts[symbol] < config.minimum_windows:
+        return f"too little history: {counts[symbol]} moving training windows, need {config.minimum_windows}"
+    if judged[symbol] < MINIMUM_JUDGED:
+        return f"nothing to choose by: {judged[symbol]} moving validation windows, need {MINIMUM_JUDGED}"
     return None
