@@ -33,12 +33,11 @@ def main() -> None:
     """Exit codes: 0 done, 1 failed, 2 usage, 130 stopped."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        app(standalone_mode=False)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        print("stopped; the same command continues.", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        app()
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            print("stopped; the same command continues.", file=sys.stderr)
+        raise
     except NsecastError as error:
         print(f"error: {error.message}", file=sys.stderr)
         sys.exit(1)

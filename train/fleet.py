@@ -1,6 +1,7 @@
 """The whole fleet in one Ray Train run: workers pull tasks from a queue until none is left."""
 
 import logging
+import os
 import threading
 import time
 import traceback
@@ -92,7 +93,7 @@ def work(config: dict[str, Any]) -> None:
     one_thread()
     context = ray.train.get_context()
     rank, queue, run_dir = context.get_world_rank(), config["queue"], Path(config["run_dir"])
-    ray.get(queue.hello.remote(rank, context.get_world_size()))
+    ray.get(queue.hello.remote(rank, context.get_world_size(), os.getpid()))
     bench = open_workbench(run_dir)
     for task in _tasks(queue, rank):
         try:

@@ -1,6 +1,5 @@
 """The queue that workers pull tasks from; an actor without a CPU of its own."""
 
-import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ class _Entry:
     state: str = "waiting"
     """waiting, running, done, failed"""
     rank: int | None = None
+    pid: int | None = None
     deaths: int = 0
     progress: dict[str, Any] = field(default_factory=dict)
     reason: str | None = None
@@ -31,14 +31,16 @@ class TaskQueue:
 
     def __init__(self, plan: Plan, run_dir: Path) -> None:
         self._plan, self._run_dir = plan, run_dir
+        self._pids: dict[int, int] = {}
         self._priority = {task.id: plan.priority(task) for task in plan.tasks}
         self._entries = {task.id: _Entry(task) for task in plan.tasks}
         for entry in self._entries.values():
             if finished(run_dir, entry.task.id) is not None:
                 entry.state, entry.resumed = "done", True
 
-    def hello(self, rank: int, world_size: int) -> None:
+    def hello(self, rank: int, world_size: int, pid: int) -> None:
         """A worker process begins: what an earlier process of that rank held is free again."""
+        self._pids[rank] = pid
         for entry in self._entries.values():
             if entry.state == "running" and (entry.rank == rank or (entry.rank or 0) >= world_size):
                 entry.deaths += 1
@@ -53,13 +55,13 @@ class TaskQueue:
             left = any(entry.state in ("waiting", "running") for entry in self._entries.values())
             return "wait" if left else "end"
         entry = max(ready, key=lambda e: self._priority[e.task.id])
-        entry.state, entry.rank = "running", rank
+        entry.state, entry.rank, entry.pid = "running", rank, self._pids.get(rank)
         return entry.task
 
     def progress(self, task_id: str, rank: int, progress: Progress) -> None:
         """An epoch of a task is done."""
         entry = self._entries[task_id]
-        entry.state, entry.rank, entry.progress = "running", rank, asdict(progress) | {"at": time.time()}
+        entry.state, entry.rank, entry.progress = "running", rank, asdict(progress)
 
     def done(self, task_id: str) -> None:
         self._entries[task_id].state = "done"
@@ -102,6 +104,7 @@ def _job(job: str, entries: list[_Entry], skipped: str | None) -> dict[str, Any]
         "state": state,
         "phase": active[-1].task.id.split("/")[1] if active else None,
         "worker": active[-1].rank if active else None,
+        "pid": active[-1].pid if active else None,
         "epoch": progress.get("epoch", 0),
         "epochs": shown.task.epochs if shown else 0,
         "loss": progress.get("loss"),

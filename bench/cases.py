@@ -1,0 +1,132 @@
+"""The contenders of `train_speed`: one preset's network and data, trained by our loop or by ``fit``."""
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.data.universe import load_universe
+from common.data.windows import Windows
+from common.model.presets import FitConfig, train_config
+
+
+@dataclass(frozen=True)
+class Case:
+    """A preset's general fit: its compiled loop, settings and some of its training windows."""
+
+    loop: Any
+    data: Any
+    config: FitConfig
+
+    @classmethod
+    def load(cls, preset: str, archive: Path | None, home: Path, samples: int) -> "Case":
+        """Exactly what a worker prepares for the general model, on ``samples`` windows evenly spaced."""
+        from train.fit import FitData
+        from train.jobs import loop_for
+        from train.loop import one_thread
+        from train.source import load_panel
+        from train.workbench import RunSpec, Workbench
+
+        one_thread()
+        panel = load_panel(archive, home)
+        spec = RunSpec(train_config(preset), load_universe(), panel.source, panel.fingerprint())
+        bench = Workbench(home, spec, panel)
+        train, valid, _ = bench.parts_of("general", training=True)
+        ids = np.array([bench.stock_ids[symbol] for symbol in bench.series.symbols], dtype=np.int32)
+        data = FitData(_moving(train, samples), _moving(valid, samples), bench.representation, ids)
+        return cls(loop_for(bench, bench.config.general), data, bench.config.general)
+
+    @property
+    def flop(self) -> float:
+        """FLOP of the LSTM stack a sample, forward and backward."""
+        inputs = [self.loop.shape.channels, *self.loop.config.lstm_units]
+        pairs = zip(inputs, self.loop.config.lstm_units, strict=False)
+        return 3.0 * self.loop.shape.size * sum(8 * units * (width + units) for width, units in pairs)
+
+    def arrays(self, windows: Windows) -> tuple[list[np.ndarray], np.ndarray]:
+        """Inputs and targets for ``fit``; a mixture's targets carry sigma as their last column."""
+        from common.model.representation import sigma
+
+        targets = self.data.representation.targets(windows)
+        if self.loop.shape.mixture:
+            targets = np.concatenate([targets, sigma(windows)[:, None].astype(np.float32)], axis=1)
+        else:
+            targets = targets[..., None]
+        return [self.data.representation.inputs(windows), self.data.ids(windows)], targets
+
+
+class Ours:
+    """An epoch as `train.fit` does it, the cutting of the windows included."""
+
+    def __init__(self, case: Case) -> None:
+        self._case, self._epochs = case, 0
+        case.loop.start(seed=0)
+
+    def turn(self) -> float:
+        """Train on every window of the case once; seconds."""
+        from train.fit import _batches
+
+        case, size = self._case, self._case.loop.batch_size
+        steps = len(case.data.train) // size
+        self._epochs += 1
+        started = time.perf_counter()
+        batches = _batches(case.data.train, case.data, size, steps, seed=(0, self._epochs))
+        case.loop.epoch(batches, case.config, total_steps=100 * steps, seed=0)
+        return time.perf_counter() - started
+
+
+class KerasFit:
+    """The same network, loss and optimiser through ``compile`` and ``fit``."""
+
+    def __init__(self, case: Case, batch: int) -> None:
+        import keras
+
+        from common.model.network import build_network
+        from train.losses import mixture_loss
+
+        self._case, self.batch = case, batch
+        self.network = build_network(case.loop.shape, case.loop.config, seed=0)
+        mixture = mixture_loss(case.loop.shape.horizons)
+        self.network.compile(
+            optimizer=keras.optimizers.Adam(case.config.learning_rate, clipnorm=case.config.clipnorm),
+            loss=(lambda y, out: mixture(out, y[:, :-1], y[:, -1])) if case.loop.shape.mixture else "mse",
+        )
+        self._x, self._y = case.arrays(case.data.train)
+
+    def turn(self) -> float:
+        """Train on every window of the case once; seconds."""
+        started = time.perf_counter()
+        self.network.fit(self._x, self._y, batch_size=self.batch, epochs=1, verbose=0)
+        return time.perf_counter() - started
+
+    def start_like(self, loop: Any) -> None:
+        """Take over the loop's weights and dropout generators; the optimiser forgets everything."""
+        for mine, theirs in zip(self.network.variables, loop.network.variables, strict=True):
+            mine.assign(theirs)
+        for variable in self.network.optimizer.variables:
+            if "learning_rate" not in variable.path:
+                variable.assign(np.zeros(variable.shape, variable.dtype))
+
+    def epoch(self, order: np.ndarray) -> None:
+        """One pass over the windows in this order."""
+        x = [part[order] for part in self._x]
+        self.network.fit(x, self._y[order], batch_size=self.batch, epochs=1, shuffle=False, verbose=0)
+
+
+def _moving(windows: Windows, count: int) -> Windows:
+    """``count`` windows, evenly spaced among those in which the price moves."""
+    from common.model.representation import frozen
+
+    windows = windows.take(~frozen(windows))
+    return windows.take(np.linspace(0, len(windows) - 1, count).astype(np.int64))
+
+
+def constant_rate(config: FitConfig) -> FitConfig:
+    return FitConfig.model_validate({**config.model_dump(), "final_fraction": 1.0})
+
+
+def with_windows(case: Case, loop: Any) -> Case:
+    return dataclasses.replace(case, loop=loop)

@@ -1,0 +1,163 @@
+"""The command as a user runs it: train, Ctrl-C, continue, list, refuse what is damaged."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+SETTINGS = """
+seeds = 1
+[window]
+size = 20
+horizons = [1, 5]
+[network]
+lstm_units = [16, 16]
+dense_units = 8
+[general]
+epochs = 40
+patience = 40
+batch_size = 64
+epoch_share = 1.0
+[scratch]
+epochs = 3
+[finetune]
+epochs = 2
+"""
+UNIVERSE = """
+specific = ["SCOM", "ARM"]
+[sectors.Telecommunication]
+SCOM = "Safaricom Plc"
+[sectors.Banking]
+KCB = "KCB Group Plc"
+EQTY = "Equity Group Holdings Plc"
+["sectors"."Construction and Allied"]
+ARM = "ARM Cement Plc"
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, small_archive: Path) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "settings.toml").write_text(SETTINGS)
+    (folder / "universe.toml").write_text(UNIVERSE)
+    command = ["train", "--archive", str(small_archive), "--workers", "2"]
+    command += ["--config", "settings.toml", "--universe", "universe.toml"]
+    return {"folder": folder, "home": folder / "home", "train": command}
+
+
+def start(place: dict[str, Any], *arguments: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"NSECAST_HOME": str(place["home"])}
+    return subprocess.Popen(
+        [sys.executable, "-m", "nsecast", *arguments],
+        cwd=place["folder"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def call(place: dict[str, Any], *arguments: str, expect: int = 0) -> tuple[str, str]:
+    process = start(place, *arguments)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == expect, err
+    return out, err
+
+
+def running_job(place: dict[str, Any], epoch: int) -> dict[str, Any]:
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
+        for record in place["home"].glob("runs/*/run.json"):
+            for job in json.loads(record.read_text())["jobs"]:
+                if job["job"] == "general" and job["epoch"] >= epoch and job["state"] == "running":
+                    return job
+        time.sleep(0.1)
+    raise TimeoutError("the general model never got going")
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+
+
+def test_ctrl_c_stops_cleanly_the_same_command_continues_and_a_third_time_does_nothing(place):
+    process = start(place, *place["train"])
+    job = running_job(place, epoch=1)
+    os.kill(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command continues" in err
+    assert "Traceback" not in out + err
+    deadline = time.monotonic() + 20
+    while is_alive(job["pid"]) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not is_alive(job["pid"]), "a worker outlived the command"
+    (run,) = json.loads(call(place, "runs", "--json")[0])
+    assert run["state"] == "interrupted"
+
+    document = json.loads(call(place, *place["train"], "--json")[0])
+    assert not document["published_before"] and document["production"] == document["release"]
+    states = {row["job"]: row.get("state") for row in document["jobs"]}
+    assert states == {"general": "done", "SCOM": "done", "ARM": "skipped", "pooled": None}
+    assert "synthetic" in document["source"]
+    (history,) = [
+        json.loads(path.read_text())["history"]
+        for path in place["home"].glob("runs/*/tasks/general/seed-0/result.json")
+    ]
+    assert [epoch["epoch"] for epoch in history] == list(range(1, 41))
+
+    out, _ = call(place, *place["train"])
+    assert "nothing to do" in out and "SYNTHETIC" in out
+
+
+def test_the_release_has_every_file_and_every_counter(place):
+    (release,) = json.loads(call(place, "models", "--json")[0])
+    folder = place["home"] / "releases" / release["id"]
+    for name in (
+        "general_residual/general_residual_best.h5",
+        "general_residual/model.onnx",
+        "general_residual/scalers.joblib",
+        "general_residual/stock_id_mapping.json",
+        "general_residual/metadata.json",
+        "stock_specific_residual/SCOM/SCOM_best.h5",
+        "stock_specific_residual/SCOM/scaler.json",
+        "panel.parquet",
+        "manifest.json",
+        "report.html",
+    ):
+        assert (folder / name).stat().st_size > 0, name
+    matrix = (folder / "performance_matrix.csv").read_text().splitlines()
+    assert len(matrix) == 1 + 4 and "naive_mae_1d" in matrix[0]
+    assert "Synthetic data" in (folder / "report.html").read_text()
+    assert not (folder / "stock_specific_residual" / "ARM").exists()
+
+
+def test_a_changed_byte_is_refused_by_name(place):
+    (release,) = json.loads(call(place, "models", "--json")[0])
+    network = place["home"] / "releases" / release["id"] / "general_residual" / "model.onnx"
+    content = bytearray(network.read_bytes())
+    content[len(content) // 2] ^= 1
+    network.write_bytes(content)
+    _, err = call(place, "models", "verify", expect=1)
+    assert release["id"] in err and "general_residual/model.onnx" in err and "Traceback" not in err
+
+
+def test_wrong_use_says_what_is_wrong(place):
+    _, err = call(place, "train", "--archive", "nowhere", expect=1)
+    assert "nowhere" in err and "Traceback" not in err
+    _, err = call(place, *place["train"], "--only", "SCOM,XYZ", expect=1)
+    assert "XYZ" in err
+    (place["folder"] / "wrong.toml").write_text("[network]\nlstm_unit = [50]\n")
+    _, err = call(place, "train", "--config", "wrong.toml", expect=1)
+    assert "lstm_unit" in err
+    call(place, "train", "--no-such-option", expect=2)

@@ -1,0 +1,276 @@
+"""Windows and the chronological split, against the obvious loop."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from made_panel import SPEC, SYMBOLS, history, made_panel
+
+from common.data.flags import Flag
+from common.data.series import MARKET_INDEX, market_returns, series_from_histories, series_from_panel
+from common.data.windows import Boundaries, boundaries, last_window, make_windows
+from common.errors import BadPrices, ConfigError, InsufficientHistory
+from common.model.presets import SplitSpec, WindowSpec
+
+NO_MARKET = pd.Series(dtype=np.float64)
+SMALL = WindowSpec(size=10, horizons=(1, 4))
+
+
+@st.composite
+def histories(draw):
+    """Up to three symbols with splits, stale rows and rows that became known later."""
+    made = {}
+    for name in "ABC"[: draw(st.integers(1, 3))]:
+        length = draw(st.integers(1, 30))
+        steps = draw(st.lists(st.sampled_from([1.0, 1.01, 0.98, 0.5, 2.0]), min_size=length, max_size=length))
+        flags = draw(
+            st.lists(st.sampled_from([0, 0, 0, 0, int(Flag.STALE)]), min_size=length, max_size=length)
+        )
+        late = draw(st.lists(st.sampled_from([0, 0, 0, 1]), min_size=length, max_size=length))
+        rows = history(20 * np.cumprod(steps), flags=flags)
+        rows["known"] = rows["date"] + pd.to_timedelta(late, unit="D")
+        made[name] = rows
+    return made
+
+
+def obvious_windows(made, spec):
+    """(symbol, cutoff date, closes, change by horizon), one window after the other."""
+    found = []
+    for symbol, rows in made.items():
+        close, date = list(rows["close"]), list(rows["date"])
+        stale = [bool(flag & int(Flag.STALE)) for flag in rows["flags"]]
+        for end in range(len(rows)):
+            if end < spec.size - 1 or stale[end] or rows["known"][end] > date[end]:
+                continue
+            changes = []
+            for horizon in spec.horizons:
+                target = end + horizon
+                change = math.nan
+                if target < len(rows) and not stale[target]:
+                    ratios = [close[day] / close[day - 1] for day in range(end + 1, target + 1)]
+                    if all(0.65 < ratio < 1.8 for ratio in ratios):
+                        change = math.log(close[target]) - math.log(close[end])
+                changes.append(change)
+            found.append((symbol, date[end], close[end - spec.size + 1 : end + 1], changes))
+    return found
+
+
+@settings(max_examples=150, deadline=None)
+@given(histories())
+def test_windows_equal_the_obvious_loop(made):
+    series = series_from_histories(made, NO_MARKET)
+    windows = make_windows(series, SMALL)
+    expected = obvious_windows(made, SMALL)
+    assert len(windows) == len(expected)
+    closes = windows.cut(series.close)
+    for row, (symbol, cutoff, path, changes) in enumerate(expected):
+        assert series.symbols[windows.symbol[row]] == symbol
+        assert windows.cutoff[row] == np.datetime64(cutoff, "D")
+        assert list(closes[row]) == path and windows.last_price[row] == path[-1]
+        np.testing.assert_allclose(windows.change[row], changes, atol=1e-12)
+        np.testing.assert_allclose(windows.actual[row], path[-1] * np.exp(changes), rtol=1e-12)
+
+
+@settings(max_examples=50, deadline=None)
+@given(histories())
+def test_a_target_row_and_date_lie_the_horizon_ahead_in_the_same_symbol(made):
+    series = series_from_histories(made, NO_MARKET)
+    windows = make_windows(series, SMALL)
+    for row in range(len(windows)):
+        rows = made[series.symbols[windows.symbol[row]]]
+        end = windows.end[row] - series.offsets[windows.symbol[row]]
+        for column, horizon in enumerate(SMALL.horizons):
+            if end + horizon < len(rows):
+                date = np.datetime64(rows["date"][end + horizon], "D")
+                assert windows.target_date[row, column] == date
+                assert series.dates[windows.target[row, column]] == date
+            else:
+                assert windows.target[row, column] == -1
+                assert np.isnat(windows.target_date[row, column])
+
+
+def test_windows_with_a_split_inside_the_input_are_kept_and_targets_across_it_are_not():
+    closes = [10.0] * 15 + [5.0] * 15
+    windows = make_windows(series_from_histories({"A": history(closes)}, NO_MARKET), SMALL)
+    assert len(windows) == 21
+    unusable = [int(end) for end, change in zip(windows.end, windows.change[:, 1]) if math.isnan(change)]
+    assert unusable == [11, 12, 13, 14, 26, 27, 28, 29]
+
+
+def test_no_window_straddles_two_symbols():
+    made = {"A": history([1.0] * 14), "B": history([2.0] * 9), "C": history([3.0] * 12)}
+    series = series_from_histories(made, NO_MARKET)
+    windows = make_windows(series, SMALL)
+    assert [series.symbols[position] for position in windows.symbol] == ["A"] * 5 + ["C"] * 3
+    assert (windows.cut(series.close) == windows.last_price[:, None]).all()
+
+
+def test_histories_that_are_all_too_short_give_no_window():
+    windows = make_windows(series_from_histories({"A": history([1.0] * 9)}, NO_MARKET), SMALL)
+    assert len(windows) == 0 and windows.change.shape == (0, 2) and windows.target_date.shape == (0, 2)
+
+
+def test_a_window_of_just_the_needed_length_is_there():
+    assert len(make_windows(series_from_histories({"A": history([1.0] * 10)}, NO_MARKET), SMALL)) == 1
+
+
+def test_the_last_window_is_the_newest_rows_of_each_symbol_whatever_their_flags():
+    rows = history(np.arange(1.0, 16.0))
+    rows.loc[14, "flags"] = int(Flag.STALE)
+    made = {"A": rows, "B": history(np.arange(100.0, 110.0))}
+    series = series_from_histories(made, NO_MARKET)
+    windows = last_window(series, SMALL)
+    assert windows.cut(series.close).tolist() == [list(np.arange(6.0, 16.0)), list(np.arange(100.0, 110.0))]
+    assert list(windows.symbol) == [0, 1]
+    assert np.isnan(windows.change).all() and np.isnat(windows.target_date).all()
+
+
+def test_the_last_window_of_too_short_a_history_names_the_symbol_and_both_numbers():
+    made = {"A": history([1.0] * 10), "B": history([1.0] * 9)}
+    with pytest.raises(InsufficientHistory, match=r"B: need 10 closes, got 9") as caught:
+        last_window(series_from_histories(made, NO_MARKET), SMALL)
+    assert caught.value.context == {"symbol": "B", "need": 10, "got": 9}
+
+
+@pytest.mark.parametrize("bad", [0.0, -3.5, math.nan, math.inf])
+def test_a_close_that_is_no_price_is_refused_with_its_symbol_and_date(bad):
+    rows = history([5.0, 5.1, bad, 5.2], start="2022-01-03")
+    with pytest.raises(BadPrices, match=r"BBB: close on 2022-01-05 is .*1 of 4") as caught:
+        series_from_histories({"AAA": history([1.0, 2.0]), "BBB": rows}, NO_MARKET)
+    assert caught.value.context["symbol"] == "BBB"
+
+
+def test_the_columns_of_a_series_equal_the_obvious_loop():
+    panel = made_panel()
+    series = series_from_panel(panel, SYMBOLS)
+    for symbol in SYMBOLS:
+        rows, owned = panel.history(symbol), series.rows(symbol)
+        previous = None
+        for row, number in zip(rows.itertuples(), range(owned.start, owned.stop), strict=True):
+            ratio = 1.0 if previous is None else row.close / previous
+            action = not 0.65 < ratio < 1.8
+            assert series.action[number] == action
+            assert series.log_return[number] == np.float32(0 if action else math.log(ratio)) or math.isclose(
+                series.log_return[number], math.log(ratio), rel_tol=1e-4
+            )
+            stale = bool(row.flags & int(Flag.STALE))
+            assert series.true[number] == (not stale)
+            assert series.known[number] == (not stale and row.known == row.date)
+            np.testing.assert_allclose(series.log_high[number], math.log(row.high / row.close), atol=1e-6)
+            np.testing.assert_allclose(series.log_low[number], math.log(row.low / row.close), atol=1e-6)
+            np.testing.assert_allclose(series.log_volume[number], math.log1p(row.volume), rtol=1e-6)
+            previous = row.close
+
+
+def test_the_market_return_of_a_date_is_that_of_the_index_and_unknown_where_the_index_is():
+    index = history([100.0, 110.0, 110.0, 99.0, 99.0, 198.0])
+    index.loc[2, "flags"] = int(Flag.STALE)
+    stock = history([10.0, 10.0, 10.0])
+    stock["date"] = index["date"].to_numpy()[[0, 1, 5]]
+    frames = [index.assign(symbol=MARKET_INDEX), stock.assign(symbol="A", known=stock["date"])]
+    panel = type(made_panel()).from_frame(pd.concat(frames), "synthetic")
+    returns = market_returns(panel)
+    dates = list(index["date"])
+    assert list(returns.index) == [dates[1], dates[4], dates[5]]
+    np.testing.assert_allclose(returns, [math.log(1.1), 0, math.log(2)], atol=1e-12)
+    market = series_from_panel(panel, ("A",)).market
+    np.testing.assert_allclose(market, [math.nan, math.log(1.1), math.log(2)], rtol=1e-6)
+
+
+def test_without_an_index_every_market_return_is_unknown():
+    frame = made_panel().frame
+    panel = type(made_panel()).from_frame(frame[frame["symbol"] != MARKET_INDEX], "synthetic")
+    assert np.isnan(series_from_panel(panel, SYMBOLS).market).all()
+
+
+def sessions(count: int) -> np.ndarray:
+    return pd.bdate_range("2020-01-01", periods=count).to_numpy().astype("datetime64[D]")
+
+
+@settings(max_examples=200)
+@given(st.integers(30, 400), st.integers(50, 85), st.integers(5, 14))
+@example(100, 57, 10)
+@example(100, 70, 10)
+def test_the_parts_hold_their_share_of_the_sessions(count, train_percent, valid_percent):
+    dates = sessions(count)
+    found = boundaries(dates, SplitSpec(train_share=train_percent / 100, valid_share=valid_percent / 100))
+    train = int((dates <= found.train_end).sum())
+    before_test = int((dates <= found.valid_end).sum())
+    assert train == math.floor(Fraction(train_percent, 100) * count)
+    assert before_test == math.floor(Fraction(train_percent + valid_percent, 100) * count)
+    assert found.test_end == dates[-1]
+
+
+def test_explicit_dates_win_over_shares_and_need_not_be_sessions():
+    dates = sessions(100)
+    spec = SplitSpec(train_share=0.5, train_end="2020-03-01", valid_end="2020-04-05")
+    found = boundaries(dates, spec)
+    assert (str(found.train_end), str(found.valid_end)) == ("2020-03-01", "2020-04-05")
+    assert found.test_end == dates[-1]
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [("2019-01-01", "2020-02-03"), ("2020-02-03", "2024-01-01"), ("2018-01-01", "2018-02-01")],
+)
+def test_explicit_dates_that_leave_a_part_empty_are_refused(ends):
+    with pytest.raises(ConfigError, match="must lie in order inside the data"):
+        boundaries(sessions(100), SplitSpec(train_end=ends[0], valid_end=ends[1]))
+
+
+def test_the_last_session_as_valid_end_leaves_no_test_part_and_is_refused():
+    dates = sessions(100)
+    with pytest.raises(ConfigError, match="leave a test part"):
+        boundaries(dates, SplitSpec(train_end="2020-02-03", valid_end=str(dates[-1])))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+@pytest.mark.parametrize("spec", [SplitSpec(), SplitSpec(train_end="2020-01-01", valid_end="2020-01-02")])
+def test_too_few_sessions_for_a_split_are_refused(count, spec):
+    with pytest.raises(ConfigError):
+        boundaries(sessions(count), spec)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(20, 100), st.integers(1, 40))
+def test_a_target_belongs_to_one_part_and_no_target_spans_two(train_day, more):
+    panel = made_panel()
+    days = panel.dates.to_numpy().astype("datetime64[D]")
+    limits = Boundaries(days[train_day], days[train_day + more], days[-1])
+    windows = make_windows(series_from_panel(panel, SYMBOLS), SPEC)
+    owned = [
+        {
+            (int(part.end[row]), column)
+            for row, column in zip(*np.nonzero(np.isfinite(part.change)), strict=True)
+        }
+        for part in limits.parts(windows)
+    ]
+    expected: list[set] = [set(), set(), set()]
+    for row in range(len(windows)):
+        for column in range(len(SPEC.horizons)):
+            if math.isnan(windows.change[row, column]):
+                continue
+            cutoff, target = windows.cutoff[row], windows.target_date[row, column]
+            if target <= limits.train_end:
+                expected[0].add((int(windows.end[row]), column))
+            elif cutoff >= limits.train_end and target <= limits.valid_end:
+                expected[1].add((int(windows.end[row]), column))
+            elif cutoff >= limits.valid_end:
+                expected[2].add((int(windows.end[row]), column))
+    assert owned == expected
+    for part in limits.parts(windows):
+        assert np.isfinite(part.change).any(axis=1).all()
+
+
+def test_every_change_of_a_part_is_that_of_the_same_window_before_the_split():
+    windows = make_windows(series_from_panel(made_panel(), SYMBOLS), SPEC)
+    whole = {int(end): change for end, change in zip(windows.end, windows.change, strict=True)}
+    days = np.unique(windows.cutoff)
+    for part in Boundaries(days[60], days[90], days[-1]).parts(windows):
+        for end, change in zip(part.end, part.change, strict=True):
+            seen = np.isfinite(change)
+            assert (change[seen] == whole[int(end)][seen]).all()
