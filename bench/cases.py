@@ -1,6 +1,5 @@
 """The contenders of `train_speed`: one preset's network and data, trained by our loop or by ``fit``."""
 
-import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +34,7 @@ class Case:
         spec = RunSpec(train_config(preset), load_universe(), panel.source, panel.fingerprint())
         bench = Workbench(home, spec, panel)
         train, valid, _ = bench.parts_of("general", training=True)
-        ids = np.array([bench.stock_ids[symbol] for symbol in bench.series.symbols], dtype=np.int32)
-        data = FitData(_moving(train, samples), _moving(valid, samples), bench.representation, ids)
+        data = FitData(_moving(train, samples), _moving(valid, samples), bench.representation, bench.ids)
         return cls(loop_for(bench, bench.config.general), data, bench.config.general)
 
     @property
@@ -122,11 +120,3 @@ def _moving(windows: Windows, count: int) -> Windows:
 
     windows = windows.take(~frozen(windows))
     return windows.take(np.linspace(0, len(windows) - 1, count).astype(np.int64))
-
-
-def constant_rate(config: FitConfig) -> FitConfig:
-    return FitConfig.model_validate({**config.model_dump(), "final_fraction": 1.0})
-
-
-def with_windows(case: Case, loop: Any) -> Case:
-    return dataclasses.replace(case, loop=loop)

@@ -43,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--archive", type=Path, metavar="DIR", help="default: the synthetic market")
     parser.add_argument("--json", action="store_true", help="JSON on stdout")
-    parser.add_argument("--seconds", type=float, default=60, help="for the rounds of each network")
+    parser.add_argument("--seconds", type=float, default=45, help="for the rounds of each network")
     options = parser.parse_args()
     found = facts()
     use_one_core()

@@ -41,16 +41,14 @@ def write_bundle(
     BundleError
         If they differ by more than 1e-5: such a bundle is never published.
     """
-    from train.jobs import network_shape
-
     root = bundles_dir(bench.run_dir)
     files = BundleFiles.of(bench.config.preset, job)
     folder = root / files.folder
-    model = average_network(network_shape(bench), bench.config.network, members)
+    model = average_network(bench.network_shape, bench.config.network, members)
     windows = check.take(
         np.unique(np.linspace(0, len(check) - 1, min(len(check), PARITY_WINDOWS)).astype(int))
     )
-    x, ids = bench.representation.inputs(windows), _ids(bench, windows)
+    x, ids = bench.representation.inputs(windows), bench.ids(windows)
     expected = np.asarray(model([x, ids], training=False))
     storage.write_with(folder / files.weights, lambda path: model.save(path))
     storage.write_with(folder / "model.onnx", lambda path: model.export(path, format="onnx", verbose=False))
@@ -140,8 +138,3 @@ def _write_scalers(stem: Path, representation: Representation, job: str) -> None
     storage.write_json(stem.with_suffix(".json"), stored)
     content = json.loads(stem.with_suffix(".json").read_bytes())
     storage.write_with(stem.with_suffix(".joblib"), lambda path: joblib.dump(content, path))
-
-
-def _ids(bench: Workbench, windows: Windows) -> np.ndarray:
-    column = np.array([bench.stock_ids[symbol] for symbol in windows.series.symbols], dtype=np.int32)
-    return column[windows.symbol][:, None]

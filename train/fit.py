@@ -64,11 +64,8 @@ class FitData:
     train: Windows
     valid: Windows
     representation: Representation
-    stock_ids: np.ndarray
-    """int32, shape (S,): stock id of each symbol of the series."""
-
-    def ids(self, windows: Windows) -> np.ndarray:
-        return self.stock_ids[windows.symbol][:, None]
+    ids: Callable[[Windows], np.ndarray]
+    """Stock id of each window, int32, shape (N, 1)."""
 
 
 def fit(

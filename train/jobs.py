@@ -10,9 +10,7 @@ import numpy as np
 from common import storage
 from common.data.windows import Windows
 from common.model.bundle import GENERAL
-from common.model.network import NetworkShape
 from common.model.presets import FitConfig
-from common.model.representation import Residual
 from train.export import write_bundle
 from train.fit import FitData, fit
 from train.loop import EpochLoop, Masking, shared_loop
@@ -44,7 +42,7 @@ def _fit(bench: Workbench, task: Task, folder: Path, on_epoch: Callable[[Progres
     train, valid, _ = bench.parts_of(task.job, training=True)
     state = fit(
         loop_for(bench, config),
-        FitData(train, valid, bench.representation, _id_column(bench)),
+        FitData(train, valid, bench.representation, bench.ids),
         config,
         seed=bench.config.seed + task.number,
         state_path=folder / "state.npz",
@@ -103,7 +101,7 @@ def _score(bench: Workbench, members: Members, windows: Windows) -> Score:
     if not len(windows):
         return score(windows, bench.representation.prices(windows, _nothing(bench)))
     loop = loop_for(bench, bench.fit_config("scratch"))
-    x, ids = bench.representation.inputs(windows), _id_column(bench)[windows.symbol][:, None]
+    x, ids = bench.representation.inputs(windows), bench.ids(windows)
     outputs = []
     for weights in members:
         loop.network.set_weights(weights)
@@ -134,28 +132,13 @@ def loop_for(bench: Workbench, config: FitConfig) -> EpochLoop:
         for group, channels in representation.hidden.items()
     )
     return shared_loop(
-        network_shape(bench),
+        bench.network_shape,
         bench.config.network,
         config.batch_size,
         config.clipnorm,
         config.unknown_id_rate,
         Masking(groups),
     )
-
-
-def network_shape(bench: Workbench) -> NetworkShape:
-    representation = bench.representation
-    return NetworkShape(
-        size=bench.config.window.size,
-        channels=len(representation.channels),
-        horizons=len(bench.config.window.horizons),
-        stock_ids=len(bench.spec.universe.stocks) + 1,
-        mixture=representation.name == Residual.name,
-    )
-
-
-def _id_column(bench: Workbench) -> np.ndarray:
-    return np.array([bench.stock_ids[symbol] for symbol in bench.series.symbols], dtype=np.int32)
 
 
 def _save_weights(path: Path, weights: list[np.ndarray]) -> None:

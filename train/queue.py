@@ -7,7 +7,7 @@ from typing import Any
 from train.plan import Plan, Progress, Task, finished
 
 ATTEMPTS = 3
-"""A task whose worker died so often is given up."""
+"""A task whose worker died so often without finishing an epoch is given up."""
 
 
 @dataclass
@@ -61,7 +61,7 @@ class TaskQueue:
     def progress(self, task_id: str, rank: int, progress: Progress) -> None:
         """An epoch of a task is done."""
         entry = self._entries[task_id]
-        entry.state, entry.rank, entry.progress = "running", rank, asdict(progress)
+        entry.state, entry.rank, entry.progress, entry.deaths = "running", rank, asdict(progress), 0
 
     def done(self, task_id: str) -> None:
         self._entries[task_id].state = "done"

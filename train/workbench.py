@@ -14,7 +14,7 @@ from common.data.series import Series, series_from_panel
 from common.data.universe import Universe
 from common.data.windows import Boundaries, Windows, boundaries, make_windows
 from common.model.bundle import GENERAL
-from common.model.presets import FitConfig, TrainConfig
+from common.model.presets import FitConfig, NetworkShape, TrainConfig
 from common.model.representation import Level, Representation, Residual
 
 
@@ -87,6 +87,21 @@ class Workbench:
     @cached_property
     def stock_ids(self) -> dict[str, int]:
         return {stock.symbol: stock.stock_id for stock in self.spec.universe.stocks}
+
+    @property
+    def network_shape(self) -> NetworkShape:
+        return NetworkShape(
+            size=self.config.window.size,
+            channels=len(self.representation.channels),
+            horizons=len(self.config.window.horizons),
+            stock_ids=len(self.spec.universe.stocks) + 1,
+            mixture=self.representation.name == Residual.name,
+        )
+
+    def ids(self, windows: Windows) -> np.ndarray:
+        """Stock id of each window, int32, shape (N, 1)."""
+        column = np.array([self.stock_ids[symbol] for symbol in self.series.symbols], dtype=np.int32)
+        return column[windows.symbol][:, None]
 
     def parts_of(self, job: str, *, training: bool) -> tuple[Windows, Windows, Windows]:
         """(train, valid, test) windows of a job; ``training`` leaves out what it is not trained on."""

@@ -1,26 +1,11 @@
 """The networks: stock embedding + stacked LSTM over the window. The one Keras module below training."""
 
-from dataclasses import dataclass
-
 import keras
 import numpy as np
 from scipy.special import ndtri
 
 from common.model.mixture import TAUS
-from common.model.presets import NetworkConfig
-
-
-@dataclass(frozen=True)
-class NetworkShape:
-    """What a network must fit: everything but its widths."""
-
-    size: int
-    channels: int
-    horizons: int
-    stock_ids: int
-    """Number of stock ids, 0 ("unknown") included."""
-    mixture: bool
-    """Mixture outputs, shape (N, H, 14), or one number a horizon, shape (N, H, 1)."""
+from common.model.presets import NetworkConfig, NetworkShape
 
 
 def build_network(shape: NetworkShape, config: NetworkConfig, *, seed: int) -> keras.Model:

@@ -1,6 +1,7 @@
 """What a run trains: windows, networks, fitting and the two presets, as plain settings."""
 
 import datetime as dt
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -8,6 +9,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from common.config import Config
+from common.errors import ConfigError
 
 Share = Annotated[float, Ge(0), Lt(1)]
 
@@ -56,6 +58,19 @@ class NetworkConfig(Config):
     dropout: Share = 0.2
     l2: NonNegativeFloat = 0.0
     """L2 penalty on the LSTM kernels (.01 crushes them: see docs/decisions.md)."""
+
+
+@dataclass(frozen=True)
+class NetworkShape:
+    """What a network must fit: everything but its widths."""
+
+    size: int
+    channels: int
+    horizons: int
+    stock_ids: int
+    """Number of stock ids, 0 ("unknown") included."""
+    mixture: bool
+    """Mixture outputs, shape (N, H, 14), or one number a horizon, shape (N, H, 1)."""
 
 
 class FitConfig(Config):
@@ -122,8 +137,6 @@ PRESETS: dict[str, TrainConfig] = {
 
 def train_config(preset: str = "residual", overrides: dict[str, Any] | None = None) -> TrainConfig:
     """A preset with nested overrides; raises ConfigError on an unknown name or a value out of bounds."""
-    from common.errors import ConfigError
-
     overrides = dict(overrides or {})
     preset = overrides.pop("preset", preset)
     if preset not in PRESETS:

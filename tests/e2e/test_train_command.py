@@ -31,13 +31,13 @@ epochs = 3
 epochs = 2
 """
 UNIVERSE = """
-specific = ["SCOM", "ARM"]
-[sectors.Telecommunication]
-SCOM = "Safaricom Plc"
+specific = ["ABSA", "ARM"]
 [sectors.Banking]
-KCB = "KCB Group Plc"
-EQTY = "Equity Group Holdings Plc"
-["sectors"."Construction and Allied"]
+ABSA = "ABSA Bank Kenya Plc"
+COOP = "Co-operative Bank of Kenya Ltd"
+[sectors.Manufacturing]
+EABL = "East African Breweries Ltd"
+[sectors."Construction and Allied"]
 ARM = "ARM Cement Plc"
 """
 
@@ -108,7 +108,7 @@ def test_ctrl_c_stops_cleanly_the_same_command_continues_and_a_third_time_does_n
     document = json.loads(call(place, *place["train"], "--json")[0])
     assert not document["published_before"] and document["production"] == document["release"]
     states = {row["job"]: row.get("state") for row in document["jobs"]}
-    assert states == {"general": "done", "SCOM": "done", "ARM": "skipped", "pooled": None}
+    assert states == {"general": "done", "ABSA": "done", "ARM": "skipped", "pooled": None}
     assert "synthetic" in document["source"]
     (history,) = [
         json.loads(path.read_text())["history"]
@@ -129,8 +129,8 @@ def test_the_release_has_every_file_and_every_counter(place):
         "general_residual/scalers.joblib",
         "general_residual/stock_id_mapping.json",
         "general_residual/metadata.json",
-        "stock_specific_residual/SCOM/SCOM_best.h5",
-        "stock_specific_residual/SCOM/scaler.json",
+        "stock_specific_residual/ABSA/ABSA_best.h5",
+        "stock_specific_residual/ABSA/scaler.json",
         "panel.parquet",
         "manifest.json",
         "report.html",
@@ -155,7 +155,7 @@ def test_a_changed_byte_is_refused_by_name(place):
 def test_wrong_use_says_what_is_wrong(place):
     _, err = call(place, "train", "--archive", "nowhere", expect=1)
     assert "nowhere" in err and "Traceback" not in err
-    _, err = call(place, *place["train"], "--only", "SCOM,XYZ", expect=1)
+    _, err = call(place, *place["train"], "--only", "ABSA,XYZ", expect=1)
     assert "XYZ" in err
     (place["folder"] / "wrong.toml").write_text("[network]\nlstm_unit = [50]\n")
     _, err = call(place, "train", "--config", "wrong.toml", expect=1)

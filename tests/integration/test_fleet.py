@@ -53,7 +53,7 @@ def settings() -> TrainConfig:
 @pytest.fixture
 def run(small_panel: Panel, settings: TrainConfig, tmp_path: Path) -> Run:
     counters = [symbol for symbol in small_panel.symbols if not symbol.startswith("^")]
-    universe = Universe.from_symbols(counters, specific=["SCOM", "KCB"])
+    universe = Universe.from_symbols(counters, specific=["ABSA", "COOP"])
     run = plan_run(settings, universe, small_panel, tmp_path)
     prepare(run)
     return run
@@ -124,21 +124,20 @@ def test_a_killed_worker_costs_at_most_its_running_epoch_and_changes_no_figure(r
 
 
 def test_a_job_that_fails_loses_no_other_and_is_tried_again_by_the_same_command(run: Run):
-    obstacle = run.folder / "tasks" / "KCB" / "scratch-0"
-    obstacle.parent.mkdir(parents=True)
-    obstacle.write_text("in the way of the task's folder")
+    in_the_way = run.folder / "tasks" / "COOP" / "scratch-0" / "weights.npz"
+    in_the_way.mkdir(parents=True)
     states = {job["job"]: job for job in train(run)}
-    assert states["KCB"]["state"] == "failed"
-    assert "KCB/scratch-0" in states["KCB"]["reason"] or "Error" in states["KCB"]["reason"]
-    assert states[GENERAL]["state"] == states["SCOM"]["state"] == "done"
-    assert list((run.folder / "errors").glob("KCB-*.log"))
+    assert states["COOP"]["state"] == "failed"
+    assert "IsADirectoryError" in states["COOP"]["reason"] and "COOP-scratch-0.log" in states["COOP"]["reason"]
+    assert states[GENERAL]["state"] == states["ABSA"]["state"] == "done"
+    assert list((run.folder / "errors").glob("COOP-*.log"))
 
     before = (run.folder / "tasks/general/seed-0/result.json").stat().st_mtime_ns
-    obstacle.unlink()
+    in_the_way.rmdir()
     assert {job["state"] for job in train(run)} == {"done"}
     assert (run.folder / "tasks/general/seed-0/result.json").stat().st_mtime_ns == before
-    bundle = load_bundle(run.folder / "bundles", "residual", "KCB")
+    bundle = load_bundle(run.folder / "bundles", "residual", "COOP")
     bench = Workbench(run.folder, run.spec, run.panel)
-    test = bench.parts_of("KCB", training=False)[2]
+    test = bench.parts_of("COOP", training=False)[2]
     prices = bundle.forecaster.forecast(test)
     assert np.isfinite(prices.raw).all() and (prices.low <= prices.high).all()

@@ -191,7 +191,7 @@ def sessions(count: int) -> np.ndarray:
     return pd.bdate_range("2020-01-01", periods=count).to_numpy().astype("datetime64[D]")
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(30, 400), st.integers(50, 85), st.integers(5, 14))
 @example(100, 57, 10)
 @example(100, 70, 10)

@@ -1,0 +1,166 @@
+"""The whole fleet on one worker and on two: wall time, where it goes, and the same errors.
+
+    python bench/fleet.py [--archive DIR] [--quick] [--json]
+
+Both runs are what ``nsecast train`` does (`train.run.plan_run` and `execute`), each in a fresh home on a
+fresh local cluster, one after the other. *Start-up* is the time until the first task begins, *closing*
+that from the last task's end on (Ray's shutdown, the release). *Busy* is the share of the workers' time
+between those two that they spent on tasks. *Task seconds* are the sum over tasks: two workers at full
+speed leave it unchanged. All temporary files and processes are gone at the end.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import rich.box
+from machine import facts, header
+from rich.console import Console
+from rich.table import Table
+
+WORKERS = (1, 2)
+ERRORS = ("rel_mae", "rel_rmse")
+SAME = 1e-6
+"""Test errors closer than this agree: the runs do the same arithmetic."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--archive", type=Path, metavar="DIR", help="default: the synthetic market")
+    parser.add_argument("--quick", action="store_true", help="a fraction of the work, as in nsecast train")
+    parser.add_argument("--json", action="store_true", help="JSON on stdout")
+    parser.add_argument("--limit", type=int, default=3600, metavar="S", help="seconds allowed for each run")
+    options = parser.parse_args()
+    found = facts()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    runs = {}
+    for workers in WORKERS:
+        with temporary_home() as home, time_limit(options.limit):
+            runs[workers] = measure(home, options.archive, workers, quickly=options.quick)
+    document = {"machine": found, "quick": options.quick, **compared(runs)}
+    print(json.dumps(document, indent=1)) if options.json else show(document)
+
+
+def measure(home: Path, archive: Path | None, workers: int, *, quickly: bool) -> dict[str, Any]:
+    """One complete run; its times and test errors."""
+    import train.fleet  # noqa: F401  (imported here, so that no run's clock pays for it)
+    from common.data.universe import load_universe
+    from common.model.presets import quick, train_config
+    from train.run import execute, plan_run
+    from train.source import load_panel
+
+    panel = load_panel(archive, home)
+    config = quick(train_config()) if quickly else train_config()
+    run = plan_run(config, load_universe(), panel, home)
+    started = time.time()
+    outcome, _ = execute(run, workers=workers, mode="silent")
+    ended = time.time()
+    spans = [_span(run.folder / "tasks" / task.id / "result.json") for task in run.plan.tasks]
+    first, last = min(begin for begin, _ in spans), max(end for _, end in spans)
+    work = sum(end - begin for begin, end in spans)
+    return {
+        "wall_s": round(ended - started, 1),
+        "start_up_s": round(first - started, 1),
+        "training_s": round(last - first, 1),
+        "closing_s": round(ended - last, 1),
+        "tasks": len(spans),
+        "task_s": round(work, 1),
+        "busy": round(work / (workers * (last - first)), 3),
+        "errors": {row["job"]: {name: row[name] for name in ERRORS} for row in outcome.rows},
+        "failed": outcome.failed,
+    }
+
+
+def _span(result: Path) -> tuple[float, float]:
+    """When a task began and ended: it writes its result last, its seconds in it."""
+    ended = result.stat().st_mtime
+    return ended - json.loads(result.read_bytes())["seconds"], ended
+
+
+def compared(runs: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    one, two = (runs[workers] for workers in WORKERS)
+    gaps = [
+        abs(value - two["errors"][job][name])
+        for job, errors in one["errors"].items()
+        for name, value in errors.items()
+        if value is not None and two["errors"][job][name] is not None
+    ]
+    return {
+        "runs": {str(workers): values for workers, values in runs.items()},
+        "ratio_wall": round(one["wall_s"] / two["wall_s"], 2),
+        "ratio_training": round(one["training_s"] / two["training_s"], 2),
+        "largest_gap_of_errors": max(gaps),
+        "errors_agree": max(gaps) <= SAME and not one["failed"] and not two["failed"],
+    }
+
+
+def show(document: dict[str, Any]) -> None:
+    console = Console(width=120, highlight=False)
+    console.print(header(document["machine"]), soft_wrap=True)
+    title = "\nThe fleet, preset residual" + (", --quick" if document["quick"] else "")
+    table = Table(title=title, title_justify="left", title_style="bold", box=rich.box.SIMPLE_HEAD)
+    keys = ("wall_s", "start_up_s", "training_s", "closing_s", "tasks", "task_s")
+    headings = ("workers", "wall s", "start-up s", "training s", "closing s", "tasks", "task s", "busy")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for workers, run in document["runs"].items():
+        table.add_row(workers, *(f"{run[key]:,}" for key in keys), f"{run['busy']:.0%}")
+    console.print(table)
+    console.print(
+        f"two workers are {document['ratio_wall']:.2f} x as fast as one, start to release; "
+        f"{document['ratio_training']:.2f} x between first and last task"
+    )
+    pooled = " and ".join(f"{run['errors']['pooled']['rel_mae']:.4f}" for run in document["runs"].values())
+    verdict = "agree" if document["errors_agree"] else "DIFFER"
+    gap = document["largest_gap_of_errors"]
+    console.print(f"test errors {verdict}: pooled relMAE {pooled}; largest gap of any job {gap:.1e}")
+
+
+@contextlib.contextmanager
+def temporary_home() -> Iterator[Path]:
+    """A home that disappears, with Ray's own files below it and every process that kept them open."""
+    with tempfile.TemporaryDirectory(prefix="nb-", ignore_cleanup_errors=True) as folder:
+        before = os.environ.get("RAY_TMPDIR")
+        os.environ["RAY_TMPDIR"] = folder
+        try:
+            yield Path(folder)
+        finally:
+            _end_processes(f"RAY_TMPDIR={folder}".encode())
+            os.environ.pop("RAY_TMPDIR")
+            if before is not None:
+                os.environ["RAY_TMPDIR"] = before
+
+
+def _end_processes(mark: bytes) -> None:
+    """End every other process that was started with this entry in its environment."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if int(process.name) != os.getpid() and mark in (process / "environ").read_bytes().split(b"\0"):
+                os.kill(int(process.name), signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def time_limit(seconds: int) -> Iterator[None]:
+    """Raise TimeoutError in the block after so many seconds; `execute` then shuts its cluster down."""
+
+    def expired(*_: object) -> None:
+        raise TimeoutError(f"the run took longer than {seconds} s; raise --limit")
+
+    before = signal.signal(signal.SIGALRM, expired)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+if __name__ == "__main__":
+    main()
