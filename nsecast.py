@@ -7,6 +7,7 @@ from types import FrameType
 import typer
 
 from common.errors import NsecastError
+from serve.cli import forecast
 from train.cli import train
 from train.data_cli import app as data
 from train.models_cli import app as models
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 app.command("train")(train)
 app.command("runs")(runs)
+app.command("forecast")(forecast)
 app.add_typer(data, name="data")
 app.add_typer(models, name="models")
 

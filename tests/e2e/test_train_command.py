@@ -142,16 +142,6 @@ def test_the_release_has_every_file_and_every_counter(place):
     assert not (folder / "stock_specific_residual" / "ARM").exists()
 
 
-def test_a_changed_byte_is_refused_by_name(place):
-    (release,) = json.loads(call(place, "models", "--json")[0])
-    network = place["home"] / "releases" / release["id"] / "general_residual" / "model.onnx"
-    content = bytearray(network.read_bytes())
-    content[len(content) // 2] ^= 1
-    network.write_bytes(content)
-    _, err = call(place, "models", "verify", expect=1)
-    assert release["id"] in err and "general_residual/model.onnx" in err and "Traceback" not in err
-
-
 def test_wrong_use_says_what_is_wrong(place):
     _, err = call(place, "train", "--archive", "nowhere", expect=1)
     assert "nowhere" in err and "Traceback" not in err
@@ -161,3 +151,28 @@ def test_wrong_use_says_what_is_wrong(place):
     _, err = call(place, "train", "--config", "wrong.toml", expect=1)
     assert "lstm_unit" in err
     call(place, "train", "--no-such-option", expect=2)
+
+
+def test_the_release_forecasts_every_counter_and_knows_which_model_answers(place):
+    document = json.loads(call(place, "forecast", "--json")[0])
+    answers = {(answer["symbol"], answer["horizon"]): answer for answer in document["forecasts"]}
+    assert answers.keys() == {(symbol, h) for symbol in ("ABSA", "ARM", "COOP", "EABL") for h in (1, 5)}
+    assert answers["ABSA", 1]["model_type"] == "stock_specific"
+    assert answers["COOP", 1]["model_type"] == "general"
+    frozen = answers["ARM", 5]
+    assert frozen["frozen"] and frozen["published"] == frozen["raw"] == frozen["last_price"]
+    for answer in answers.values():
+        (low80, high80), (low95, high95) = answer["intervals"]["80"], answer["intervals"]["95"]
+        assert low95 <= low80 <= high80 <= high95
+    _, err = call(place, "forecast", "ABSAA", expect=1)
+    assert "ABSA" in err and "Traceback" not in err
+
+
+def test_a_changed_byte_is_refused_by_name(place):
+    (release,) = json.loads(call(place, "models", "--json")[0])
+    network = place["home"] / "releases" / release["id"] / "general_residual" / "model.onnx"
+    content = bytearray(network.read_bytes())
+    content[len(content) // 2] ^= 1
+    network.write_bytes(content)
+    _, err = call(place, "models", "verify", expect=1)
+    assert release["id"] in err and "general_residual/model.onnx" in err and "Traceback" not in err

@@ -22,7 +22,7 @@ from train.scores import HORIZON_DECAY, horizon_weights
 
 NETWORK = NetworkConfig(embedding_dim=2, lstm_units=(4, 4), dense_units=3, dropout=0.2)
 SHAPE = NetworkShape(size=SPEC.size, channels=10, horizons=3, stock_ids=7, mixture=True)
-CONFIG = FitConfig(batch_size=16, epochs=4, windows_per_epoch=48, learning_rate=0.01, patience=4)
+CONFIG = FitConfig(batch_size=16, epochs=3, windows_per_epoch=32, learning_rate=0.01, patience=3)
 GROUPS = tuple(
     (tuple(Residual.channels.index(name) for name in names), 0.3) for names in Residual.hidden.values()
 )
@@ -84,7 +84,7 @@ def test_the_same_seed_gives_the_same_weights_also_in_a_loop_that_did_other_jobs
     assert any(not np.array_equal(a, b) for a, b in zip(other.best, again.best, strict=True))
 
 
-@pytest.mark.parametrize("epoch", [1, 2, 3, 4])
+@pytest.mark.parametrize("epoch", [1, 2, 3])
 def test_a_fit_killed_after_an_epoch_and_resumed_ends_like_one_that_was_not(
     loop, data, undisturbed, tmp_path, epoch
 ):
@@ -94,7 +94,7 @@ def test_a_fit_killed_after_an_epoch_and_resumed_ends_like_one_that_was_not(
     loop.start(seed=99)  # another job meanwhile
     seen = []
     resumed = fit(loop, data, CONFIG, seed=3, state_path=path, on_epoch=lambda p: seen.append(p.epoch))
-    assert seen == list(range(epoch + 1, 5))
+    assert seen == list(range(epoch + 1, 4))
     assert_same(resumed, undisturbed)
 
 
@@ -142,25 +142,21 @@ def test_a_fit_stops_when_its_patience_runs_out_also_when_resumed_then(loop, dat
     assert fit(loop, data, config, seed=1, state_path=path).epoch == patience
 
 
-@pytest.mark.parametrize("spoil", ["cut", "empty", "flip", "text", "other shape", "array missing"])
+@pytest.mark.parametrize("spoil", ["cut", "flip", "other shape", "array missing"])
 def test_a_spoilt_state_only_costs_the_epochs_it_held(loop, data, undisturbed, tmp_path, spoil):
     path = tmp_path / "state.npz"
     undisturbed.save(path)
     content = path.read_bytes()
-    if spoil == "other shape":
+    middle = len(content) // 2
+    if spoil == "cut":
+        path.write_bytes(content[:middle])
+    elif spoil == "flip":
+        flipped = bytes(byte ^ 255 for byte in content[middle : middle + 64])
+        path.write_bytes(content[:middle] + flipped + content[middle + 64 :])
+    elif spoil == "other shape":
         FitState(1, 1, 0.5, [], [np.zeros(3)] * len(undisturbed.loop), undisturbed.best).save(path)
-    elif spoil == "array missing":
-        FitState(1, 1, 0.5, [], undisturbed.loop[:-1], undisturbed.best).save(path)
     else:
-        middle = len(content) // 2
-        path.write_bytes(
-            {
-                "cut": content[:middle],
-                "empty": b"",
-                "flip": content[:middle] + bytes(b ^ 255 for b in content[middle : middle + 64]) + content[middle + 64 :],
-                "text": b"not an archive",
-            }[spoil]
-        )
+        FitState(1, 1, 0.5, [], undisturbed.loop[:-1], undisturbed.best).save(path)
     assert_same(fit(loop, data, CONFIG, seed=3, state_path=path), undisturbed)
 
 

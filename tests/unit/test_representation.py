@@ -173,9 +173,11 @@ def test_a_window_that_never_moved_gets_the_last_price_whatever_the_network_says
 @pytest.mark.parametrize("wild", [1e3, -1e3, 1e5])
 def test_prices_stay_finite_and_positive_whatever_finite_numbers_a_network_gives(wild):
     windows = windows_of({"A": history(walk())})
+    outputs = np.full((1, 2, OUTPUTS), wild)
+    outputs[..., 1] = 0.9
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        prices = RESIDUAL.prices(windows, np.full((1, 2, OUTPUTS), wild))
+        prices = RESIDUAL.prices(windows, outputs)
     for found in (prices.raw, prices.published, prices.low, prices.high):
         assert np.isfinite(found).all() and (found > 0).all()
 

@@ -1,0 +1,111 @@
+"""A published release as a source of forecasts: which model answers for a stock, and its answer."""
+
+import datetime as dt
+import json
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from common.data.panel import Panel
+from common.data.series import market_returns, series_from_histories
+from common.data.universe import Universe
+from common.data.windows import Windows, last_window
+from common.model.bundle import GENERAL, Bundle, BundleFiles, load_bundle
+from common.model.release import Release
+from common.model.representation import LEVELS, Prices
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One stock's forecast for one horizon; prices in KES."""
+
+    symbol: str
+    name: str
+    horizon: int
+    """Trading days ahead."""
+    last_date: dt.date
+    last_price: float
+    published: float
+    raw: float
+    change_percent: float
+    """Published against the last price."""
+    intervals: dict[str, tuple[float, float]]
+    """(low, high) by nominal level, such as ``"90"``; empty where the model gives none."""
+    model_type: str
+    """``stock_specific`` or ``general``."""
+    frozen: bool
+    release: str
+
+
+class ReleasedModels:
+    """Forecasts of a verified release, its bundles loaded when first needed."""
+
+    def __init__(self, release: Release) -> None:
+        self.release = release
+        self._bundles: dict[str, Bundle] = {}
+
+    @cached_property
+    def universe(self) -> Universe:
+        return Universe.from_dict(json.loads(self.release.file("universe.json").read_bytes()))
+
+    @cached_property
+    def panel(self) -> Panel:
+        return Panel.load(self.release.file("panel.parquet"))
+
+    def job_for(self, symbol: str) -> str:
+        """The stock's own model if the release has one, else ``"general"``; UnknownSymbol if no counter."""
+        stock = self.universe.find(symbol)
+        folder = BundleFiles.of(self.release.info["preset"], stock.symbol).folder
+        return stock.symbol if f"{folder.as_posix()}/metadata.json" in self.release.files else GENERAL
+
+    def bundle(self, job: str) -> Bundle:
+        if job not in self._bundles:
+            self._bundles[job] = load_bundle(self.release.path, self.release.info["preset"], job)
+        return self._bundles[job]
+
+    def forecast(self, symbol: str, *, as_of: dt.date | None = None) -> list[Forecast]:
+        """Forecasts of one stock for every horizon, from what was known in the evening of ``as_of``.
+
+        Raises
+        ------
+        UnknownSymbol
+            If it is no counter, or the release's data have no row of it.
+        InsufficientHistory
+            If there are fewer closes than one window.
+        """
+        job = self.job_for(symbol)
+        bundle = self.bundle(job)
+        panel = self.panel.as_of(as_of) if as_of else self.panel
+        series = series_from_histories({symbol: panel.history(symbol)}, market_returns(panel))
+        windows = last_window(series, bundle.window)
+        prices = bundle.forecaster.forecast(windows)
+        name = self.universe.find(symbol).name
+        return [
+            self._answer(symbol, name, job, windows, prices, place)
+            for place in range(len(windows.spec.horizons))
+        ]
+
+    def _answer(
+        self, symbol: str, name: str, job: str, windows: Windows, prices: Prices, place: int
+    ) -> Forecast:
+        last, published = float(prices.last[0]), float(prices.published[0, place])
+        bounds = zip(LEVELS, prices.low[0, place], prices.high[0, place], strict=True)
+        return Forecast(
+            symbol=symbol,
+            name=name,
+            horizon=windows.spec.horizons[place],
+            last_date=windows.cutoff[0].item(),
+            last_price=last,
+            published=published,
+            raw=float(prices.raw[0, place]),
+            change_percent=100 * (published / last - 1),
+            intervals={
+                f"{100 * level:.0f}": (float(low), float(high))
+                for level, low, high in bounds
+                if np.isfinite(low)
+            },
+            model_type=GENERAL if job == GENERAL else "stock_specific",
+            frozen=bool(prices.frozen[0]),
+            release=self.release.id,
+        )

@@ -1,0 +1,1 @@
+"""Forecasts from a published release; imports neither training code nor TensorFlow."""
