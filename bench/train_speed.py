@@ -4,7 +4,9 @@
 
 Everything runs in one process on one core, the contenders in turns, over several rounds; figures are
 medians, ratios are taken inside a round. Ours is the whole of an epoch as `train.fit` does it: shuffling
-the windows, cutting them, masking, training. ``fit`` gets ready arrays, and neither masks nor validates.
+the windows, cutting them, masking, training. ``fit`` gets ready arrays, neither masks nor validates, and
+is timed inside its epoch alone: what the call takes until it comes back stands in a column of its own.
+*By CPU time* is what to compare when others use the machine.
 
 Arithmetic: an LSTM layer of U units on C inputs multiplies a (C + U)-vector by a (C + U, 4U) matrix each
 step: 8U(C + U) FLOP. Over 60 steps the two layers of 50 on one channel take 60 * 8 * 50 * (51 + 100) =
@@ -19,14 +21,14 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import quality
 import rich.box
-from cases import Case, KerasFit, Ours
+from cases import Case, KerasFit, Ours, Pace
 from machine import facts, header, use_one_core
 from rich.console import Console
 from rich.table import Table
@@ -61,38 +63,40 @@ def main() -> None:
 
 def measure_speed(case: Case, seconds: float) -> dict[str, Any]:
     """Rounds of one turn each for every contender, at least three, until the seconds are over."""
-    contenders: dict[str, Callable[[], float]] = {
+    contenders: dict[str, Callable[[], Pace]] = {
         OURS: Ours(case).turn,
         BASE: KerasFit(case, 32).turn,
         **{f"fit, batch {batch}": KerasFit(case, batch).turn for batch in BATCHES},
     }
     for turn in contenders.values():
         turn()  # compiles
-    rounds: list[dict[str, float]] = []
+    rounds: list[dict[str, Pace]] = []
     peaks: list[float] = []
     until = time.monotonic() + seconds
     while len(rounds) < 3 or time.monotonic() < until:
         first = len(rounds) % len(contenders)
         names = [*contenders][first:] + [*contenders][:first]
-        found = {name: SAMPLES / contenders[name]() for name in names}
-        rounds.append(found)
+        rounds.append({name: contenders[name]() for name in names})
         peaks.append(matmul_gflops())
     return summary(case, rounds, peaks)
 
 
-def summary(case: Case, rounds: list[dict[str, float]], peaks: list[float]) -> dict[str, Any]:
+def summary(case: Case, rounds: list[dict[str, Pace]], peaks: list[float]) -> dict[str, Any]:
     rows = {}
     for name in rounds[0]:
-        pace = statistics.median(found[name] for found in rounds)
-        ratios = sorted(found[name] / found[BASE] for found in rounds)
-        shares = [found[name] * case.flop / 1e9 / peak for found, peak in zip(rounds, peaks, strict=True)]
+        paces = [found[name] for found in rounds]
+        shares = [pace.wall * case.flop / 1e9 / peak for pace, peak in zip(paces, peaks, strict=True)]
+        pace = statistics.median(pace.wall for pace in paces)
         rows[name] = {
             "samples_per_s": round(pace),
+            "samples_per_cpu_s": round(statistics.median(pace.cpu for pace in paces)),
+            "samples_per_s_of_call": round(statistics.median(pace.of_call for pace in paces)),
             "gflops": round(pace * case.flop / 1e9, 1),
             "share_of_peak": round(statistics.median(shares), 3),
-            "ratio_to_fit_32": [round(r, 2) for r in (ratios[0], statistics.median(ratios), ratios[-1])],
+            "ratio_to_fit_32": _range([found[name].wall / found[BASE].wall for found in rounds]),
+            "ratio_to_fit_32_cpu": _range([found[name].cpu / found[BASE].cpu for found in rounds]),
         }
-    best = max((name for name in rows if name != OURS), key=lambda name: rows[name]["samples_per_s"])
+    best = max((name for name in rows if name != OURS), key=lambda name: rows[name]["samples_per_cpu_s"])
     return {
         "channels": case.loop.shape.channels,
         "mflop_per_sample": round(case.flop / 1e6, 2),
@@ -100,9 +104,15 @@ def summary(case: Case, rounds: list[dict[str, float]], peaks: list[float]) -> d
         "peak_gflops": round(statistics.median(peaks), 1),
         "rows": rows,
         "best_fit": best,
-        "ratio_to_best_fit": round(statistics.median(r[OURS] / r[best] for r in rounds), 2),
-        "goal_met": rows[OURS]["ratio_to_fit_32"][1] >= GOAL,
+        "ratio_to_best_fit": _range([found[OURS].wall / found[best].wall for found in rounds]),
+        "ratio_to_best_fit_cpu": _range([found[OURS].cpu / found[best].cpu for found in rounds]),
+        "goal_met": rows[OURS]["ratio_to_fit_32_cpu"][1] >= GOAL,
     }
+
+
+def _range(ratios: Sequence[float]) -> list[float]:
+    """[minimum, median, maximum]"""
+    return [round(ratio, 2) for ratio in (min(ratios), statistics.median(ratios), max(ratios))]
 
 
 def matmul_gflops(repeats: int = 5) -> float:
@@ -118,7 +128,7 @@ def matmul_gflops(repeats: int = 5) -> float:
 
 
 def show(document: dict[str, Any]) -> None:
-    console = Console(width=120, highlight=False)
+    console = Console(width=130, highlight=False)
     console.print(header(document["machine"]) + "; one core used", soft_wrap=True)
     for name, speed in document["speed"].items():
         title = (
@@ -126,24 +136,41 @@ def show(document: dict[str, Any]) -> None:
             f"{speed['rounds']} rounds; matmul peak {speed['peak_gflops']} GFLOP/s"
         )
         table = Table(title=title, title_justify="left", title_style="bold", box=rich.box.SIMPLE_HEAD)
-        for heading in ("training", "samples/s", "GFLOP/s", "of peak", "against fit-32 (min / median / max)"):
-            table.add_column(heading, justify="left" if heading == "training" else "right")
+        headings = (
+            "samples/s",
+            "by CPU time",
+            "whole call",
+            "GFLOP/s",
+            "of peak",
+            "x fit-32",
+            "x fit-32 by CPU",
+        )
+        table.add_column("training")
+        for heading in headings:
+            table.add_column(heading, justify="right")
         for row, values in speed["rows"].items():
             table.add_row(
                 row + (" (best fit)" if row == speed["best_fit"] else ""),
                 f"{values['samples_per_s']:,}",
+                f"{values['samples_per_cpu_s']:,}",
+                f"{values['samples_per_s_of_call']:,}",
                 f"{values['gflops']:.1f}",
                 f"{values['share_of_peak']:.0%}",
-                " / ".join(f"{ratio:.2f}" for ratio in values["ratio_to_fit_32"]),
+                _text(values["ratio_to_fit_32"]),
+                _text(values["ratio_to_fit_32_cpu"]),
             )
         console.print(table)
-        ratio = speed["rows"][OURS]["ratio_to_fit_32"][1]
-        verdict = "met" if speed["goal_met"] else "MISSED"
         console.print(
-            f"ours is {ratio:.2f} x fit at batch 32 (goal {GOAL}: {verdict}), "
-            f"{speed['ratio_to_best_fit']:.2f} x {speed['best_fit']}"
+            f"ours is {speed['rows'][OURS]['ratio_to_fit_32_cpu'][1]:.2f} x fit at batch 32 by CPU time "
+            f"(goal {GOAL}: {'met' if speed['goal_met'] else 'MISSED'}), "
+            f"{speed['ratio_to_best_fit_cpu'][1]:.2f} x {speed['best_fit']}"
         )
     quality.show(document["quality"], console)
+
+
+def _text(ratios: Sequence[float]) -> str:
+    low, middle, high = ratios
+    return f"{middle:.2f} ({low:.2f}-{high:.2f})"
 
 
 if __name__ == "__main__":

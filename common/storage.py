@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -63,6 +64,15 @@ def write_bytes(target: Path, content: bytes) -> None:
 def write_json(target: Path, value: Any) -> None:
     """Atomically write ``value`` as JSON; NaN is refused, so a reader in any language can parse it."""
     write_bytes(target, json.dumps(value, indent=1, allow_nan=False, sort_keys=True).encode() + b"\n")
+
+
+def finite(value: Any) -> Any:
+    """``value`` with plain containers and None for NaN and infinity, which JSON cannot hold."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_with(target: Path, writer: Callable[[Path], Any]) -> None:

@@ -128,7 +128,7 @@ def _print_plan(run: Run, workers: int | None, as_json: bool) -> None:
 
     count = workers or usable_cpus()
     work = sum(task.cost for task in run.plan.tasks) * SECONDS_PER_WINDOW
-    longest = max(run.plan.priority(task) for task in run.plan.tasks) * SECONDS_PER_WINDOW
+    longest = max(run.plan.priorities.values()) * SECONDS_PER_WINDOW
     estimate = START_UP_S + max(work / count, longest)
     if as_json:
         document = {

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import time
 import zipfile
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from common.data.windows import Windows
+from common.errors import TrainingError
 from common.model.presets import FitConfig
 from common.model.representation import Representation, frozen, sigma
 from common.storage import atomic_path
@@ -102,6 +104,9 @@ def fit(
         loss = loop.epoch(batches, config, total_steps=steps * config.epochs, seed=seed)
         outputs = loop.predict(*valid_set)
         val_loss = loop.loss(outputs, *valid_truth)
+        if not (math.isfinite(loss) and math.isfinite(val_loss)):
+            _refuse_nothing_good(state, config, loss, val_loss)
+            break
         state.epoch += 1
         if val_loss < state.best_loss:
             state.best_epoch, state.best_loss, state.best = state.epoch, val_loss, loop.network.get_weights()
@@ -111,7 +116,8 @@ def fit(
         state.save(state_path)
         with writer.as_default(step=state.epoch):
             for name in ("loss", "val_loss", "rel_mae"):
-                tf.summary.scalar(name, state.history[-1][name])
+                if math.isfinite(state.history[-1][name]):
+                    tf.summary.scalar(name, state.history[-1][name])
         writer.flush()
         each = (time.monotonic() - started) / (state.epoch - first)
         on_epoch(
@@ -134,10 +140,18 @@ def _resume(loop: EpochLoop, path: Path) -> FitState | None:
         loop.restore(state.loop)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         log.warning("state=%s unusable, the fit starts over: %s", path, error)
         return None
     return state
+
+
+def _refuse_nothing_good(state: FitState, config: FitConfig, loss: float, val_loss: float) -> None:
+    """A fit that diverged keeps its best weights; without any, that is an error."""
+    found = f"epoch {state.epoch + 1} diverged: loss {loss}, validation loss {val_loss}"
+    if not math.isfinite(state.best_loss):
+        raise TrainingError(f"{found}. Lower learning_rate, now {config.learning_rate}.")
+    log.warning("%s; the best weights, of epoch %d, are kept", found, state.best_epoch)
 
 
 def _ceil(count: int, size: int) -> int:

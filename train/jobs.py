@@ -32,7 +32,7 @@ def run_task(
     started = time.monotonic()
     result = _bundle(bench, task) if task.phase == "bundle" else _fit(bench, task, folder, on_epoch)
     result["seconds"] = round(time.monotonic() - started, 2)
-    storage.write_json(folder / "result.json", result)
+    storage.write_json(folder / "result.json", storage.finite(result))
     (folder / "state.npz").unlink(missing_ok=True)
     return result
 
@@ -76,7 +76,7 @@ def _bundle(bench: Workbench, task: Task) -> dict[str, Any]:
         },
         "lead": _lead(scores, choice),
     }
-    write_bundle(bench, task.job, candidates[choice], metadata, check=valid)
+    write_bundle(bench, task.job, candidates[choice], storage.finite(metadata), check=valid)
     return {"choice": choice, "lead": metadata["lead"], "valid": _as_dict(scores[choice]["valid"])}
 
 

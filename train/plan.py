@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from common.data.universe import Universe
 from common.data.windows import Boundaries, Windows
+from common.errors import TrainingError
 from common.model.bundle import GENERAL
 from common.model.presets import FitConfig, TrainConfig
 from common.model.representation import frozen
@@ -55,6 +57,7 @@ class Progress:
 @dataclass(frozen=True)
 class Plan:
     tasks: tuple[Task, ...]
+    """Each after those it needs."""
     skipped: dict[str, str]
     """Reason by symbol: no model of its own, the general one covers it."""
 
@@ -63,10 +66,15 @@ class Plan:
         """The general model and every specific stock, skipped ones included."""
         return tuple(dict.fromkeys([GENERAL, *(task.job for task in self.tasks), *self.skipped]))
 
-    def priority(self, task: Task) -> float:
-        """Cost of the longest chain of tasks that starts here: the most urgent work first."""
-        after = [self.priority(other) for other in self.tasks if task.id in other.needs]
-        return task.cost + max(after, default=0.0)
+    @cached_property
+    def priorities(self) -> dict[str, float]:
+        """By task, the cost of the longest chain of tasks that starts there: the most urgent work first."""
+        costs = {task.id: task.cost for task in self.tasks}
+        after = dict.fromkeys(costs, 0.0)
+        for task in reversed(self.tasks):
+            for need in task.needs:
+                after[need] = max(after[need], task.cost + after[task.id])
+        return {task: cost + after[task] for task, cost in costs.items()}
 
 
 def make_plan(
@@ -80,11 +88,21 @@ def make_plan(
     """Plan the general model and the specific ones (or those in ``only``).
 
     Whether a stock is too short or frozen is judged on the training and validation part alone.
+
+    Raises
+    ------
+    TrainingError
+        If there is nothing to train the general model on, or nothing to judge it by.
     """
     train, valid, _ = limits.parts(windows)
     counts, judged = _moving_windows(train), _moving_windows(valid)
     seen = universe.symbols if config.general_sees == "all" else [stock.symbol for stock in universe.general]
     total = sum(counts.get(symbol, 0) for symbol in seen)
+    if not total or not any(judged.values()):
+        raise TrainingError(
+            f"nothing to train on: got {total} training and {sum(judged.values())} validation windows of "
+            f"{windows.spec.size} days in which a price moved. Use a longer archive or a smaller window."
+        )
     tasks = [_fit(GENERAL, "seed", number, (), config.general, total) for number in range(config.seeds)]
     general = tuple(task.id for task in tasks)
     tasks.append(Task(f"{GENERAL}/bundle", GENERAL, "bundle", 0, general, 2 * BUNDLE_COST, 0))
@@ -147,7 +165,7 @@ def _unfit(
     rows = windows.series.rows(symbol)
     past = windows.series.dates[rows] <= limits.valid_end
     returns = windows.series.log_return[rows][past][-FROZEN_SESSIONS:]
-    if not (returns != 0).any():
+    if len(returns) and not (returns != 0).any():
         return f"frozen: no price change in its last {len(returns)} sessions up to {limits.valid_end}"
     if counts[symbol] < config.minimum_windows:
         return f"too little history: {counts[symbol]} moving training windows, need {config.minimum_windows}"

@@ -32,7 +32,7 @@ class TaskQueue:
     def __init__(self, plan: Plan, run_dir: Path) -> None:
         self._plan, self._run_dir = plan, run_dir
         self._pids: dict[int, int] = {}
-        self._priority = {task.id: plan.priority(task) for task in plan.tasks}
+        self._priority = plan.priorities
         self._entries = {task.id: _Entry(task) for task in plan.tasks}
         for entry in self._entries.values():
             if finished(run_dir, entry.task.id) is not None:
@@ -49,7 +49,13 @@ class TaskQueue:
                     self._fail(entry, f"its worker died {entry.deaths} times")
 
     def lease(self, rank: int) -> Task | str:
-        """The next task for a worker; ``"wait"`` if all left are blocked, ``"end"`` if none is left."""
+        """The next task for a worker; ``"wait"`` if all left are blocked, ``"end"`` if none is left.
+
+        A worker that asks holds nothing: what still counts as its own is free again.
+        """
+        for entry in self._entries.values():
+            if entry.state == "running" and entry.rank == rank:
+                entry.state, entry.rank = "waiting", None
         ready = [e for e in self._entries.values() if e.state == "waiting" and self._is_ready(e.task)]
         if not ready:
             left = any(entry.state in ("waiting", "running") for entry in self._entries.values())
@@ -59,8 +65,10 @@ class TaskQueue:
         return entry.task
 
     def progress(self, task_id: str, rank: int, progress: Progress) -> None:
-        """An epoch of a task is done."""
+        """An epoch of a task is done; what comes late, from a process since replaced, changes nothing."""
         entry = self._entries[task_id]
+        if entry.state in ("done", "failed"):
+            return
         entry.state, entry.rank, entry.progress, entry.deaths = "running", rank, asdict(progress), 0
 
     def done(self, task_id: str) -> None:

@@ -6,7 +6,6 @@ writer's ``pid`` and ``host`` and the time it was ``updated``, replaced atomical
 
 import json
 import logging
-import math
 import os
 import socket
 import sys
@@ -31,7 +30,7 @@ SILENCE_S = 60.0
 def write_progress(run_dir: Path, snapshot: dict[str, Any]) -> None:
     """Replace the record of a run; a number that is not finite is stored as null."""
     stamp = {"pid": os.getpid(), "host": socket.gethostname(), "updated": time.time()}
-    storage.write_json(Path(run_dir) / "run.json", _finite(snapshot) | stamp)
+    storage.write_json(Path(run_dir) / "run.json", storage.finite(snapshot) | stamp)
 
 
 def read_run(run_dir: Path) -> dict[str, Any] | None:
@@ -90,15 +89,6 @@ def _is_alive(record: dict[str, Any]) -> bool:
     except OSError:
         return True
     return True
-
-
-def _finite(value: Any) -> Any:
-    """``value`` with plain containers and no NaN or infinity, which JSON cannot hold."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def runs(

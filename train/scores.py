@@ -34,9 +34,10 @@ class Score:
 
     @property
     def total(self) -> float:
-        """Mean of relMAE (published) and relRMSE (raw), horizons weighted as in the loss."""
+        """Mean of relMAE (published) and relRMSE (raw), horizons weighted as in the loss; inf if broken."""
         weights = horizon_weights(len(self.by_horizon))
-        return float(np.average((np.array(self.rel_mae) + np.array(self.rel_rmse)) / 2, weights=weights))
+        total = np.average((np.array(self.rel_mae) + np.array(self.rel_rmse)) / 2, weights=weights)
+        return float(total) if np.isfinite(total) else float("inf")
 
 
 def score(windows: Windows, prices: Prices) -> Score:

@@ -67,12 +67,13 @@ def series_from_panel(panel: Panel, symbols: tuple[str, ...]) -> Series:
 def market_returns(panel: Panel) -> pd.Series:
     """Daily log return of the market index by date; empty where the panel has no index.
 
-    A session whose index was never found has no return, and neither has the session after it.
+    A session whose index was not known on its own evening has no return, and neither has the session
+    after it: some stocks were quoted that day, and their windows must not see what came later.
     """
     if MARKET_INDEX not in panel.symbols:
         return pd.Series(dtype=np.float64)
     index = panel.history(MARKET_INDEX)
-    level = np.where(_real(index), np.log(index["close"]), np.nan)
+    level = np.where(_known(index), np.log(index["close"]), np.nan)
     return pd.Series(np.diff(level, prepend=np.nan), index=index["date"].to_numpy()).dropna()
 
 
@@ -135,9 +136,13 @@ def _columns(symbol: str, history: pd.DataFrame, market: pd.Series) -> dict[str,
             "log_volume": np.log1p(history["volume"].to_numpy(np.float64)).astype(np.float32),
             "market": market.reindex(history["date"]).to_numpy(np.float32),
             "action": action,
-            "known": (history["known"] == history["date"]).to_numpy() & _real(history),
+            "known": _known(history),
             "true": _real(history),
         }
+
+
+def _known(history: pd.DataFrame) -> np.ndarray:
+    return (history["known"] == history["date"]).to_numpy() & _real(history)
 
 
 def _real(history: pd.DataFrame) -> np.ndarray:

@@ -166,16 +166,21 @@ def boundaries(dates: np.ndarray, spec: SplitSpec) -> Boundaries:
     ConfigError
         If a part would be empty.
     """
+    if len(dates) < 3:
+        raise ConfigError(f"split: need at least 3 sessions, got {len(dates)}. Use a longer archive.")
     if spec.train_end and spec.valid_end:
         train_end, valid_end = np.datetime64(spec.train_end), np.datetime64(spec.valid_end)
-    elif len(dates) >= 3:
-        train_end = dates[max(int(len(dates) * spec.train_share), 1) - 1]
-        valid_end = dates[max(int(len(dates) * (spec.train_share + spec.valid_share)), 2) - 1]
     else:
-        raise ConfigError(f"split: need at least 3 sessions, got {len(dates)}. Use a longer archive.")
+        train_end = dates[max(_sessions(len(dates), spec.train_share), 1) - 1]
+        valid_end = dates[max(_sessions(len(dates), spec.train_share + spec.valid_share), 2) - 1]
     if not (dates[0] <= train_end < valid_end < dates[-1]):
         raise ConfigError(
             f"split: train_end {train_end} and valid_end {valid_end} must lie in order inside the data, "
             f"{dates[0]} to {dates[-1]}, and leave a test part."
         )
     return Boundaries(train_end, valid_end, dates[-1])
+
+
+def _sessions(count: int, share: float) -> int:
+    """How many of ``count`` sessions a share is; .7 + .1 of 100 is 80 though the floats add to less."""
+    return int(count * share + 1e-9)

@@ -56,13 +56,22 @@ class Forecaster:
         """Forecasts in KES for every window and horizon.
 
         A window in which the price never moved gets the last price, whatever the network says.
+
+        Raises
+        ------
+        BundleError
+            If the network gives anything but finite numbers.
         """
         ids = np.array([self.stock_ids.get(symbol, 0) for symbol in windows.series.symbols], dtype=np.int32)
-        outputs = [
+        none = np.empty((0, len(windows.spec.horizons), self.representation.outputs), dtype=np.float32)
+        parts = [
             self.network(self.representation.inputs(part), ids[part.symbol][:, None])
             for part in (
                 windows.take(np.arange(start, min(start + CHUNK, len(windows))))
                 for start in range(0, len(windows), CHUNK)
             )
         ]
-        return self.representation.prices(windows, np.concatenate(outputs))
+        outputs = np.concatenate(parts) if parts else none
+        if not np.isfinite(outputs).all():
+            raise BundleError("the network gave numbers that are not finite. Train and publish it again.")
+        return self.representation.prices(windows, outputs)

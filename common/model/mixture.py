@@ -53,7 +53,8 @@ class Mixture:
             inside = np.where(level < below, level, level - (1 - self.p_move)) / self.p_move
         value = self._given_move(ndtri(np.clip(inside, 1e-6, 1 - 1e-6)))
         falls, rises = level < below, level > above
-        return np.where(falls, np.minimum(value, 0), np.where(rises, np.maximum(value, 0), 0.0))
+        change = np.where(falls, np.minimum(value, 0), np.where(rises, np.maximum(value, 0), 0.0))
+        return np.where(np.isnan(below) | np.isnan(self.quantiles).any(axis=-1), np.nan, change)
 
     def median(self) -> np.ndarray:
         """The change that minimises the expected absolute error, shape (N, H)."""

@@ -140,7 +140,8 @@ class Residual:
         scale = sigma(windows)[:, None] * np.sqrt(windows.spec.horizons)
 
         def price(change: np.ndarray) -> np.ndarray:
-            moved = last[:, None] * np.exp(np.where(still[:, None], 0.0, scale * change))
+            change = np.where(still[:, None], 0.0, np.clip(change, -CLIP, CLIP))
+            moved = last[:, None] * np.exp(scale * change)
             return np.where(change == 0, last[:, None], moved)
 
         def published(change: np.ndarray) -> np.ndarray:
@@ -238,7 +239,8 @@ class Level:
         log_price = np.asarray(outputs[..., 0], dtype=np.float64) * span[:, None] + low[:, None]
         raw = np.where(still[:, None], last[:, None], np.exp(log_price))
         nothing = np.full((*raw.shape, len(LEVELS)), np.nan)
-        return Prices(last, still, raw, round_to_tick(raw), np.full(raw.shape, np.nan), nothing, nothing)
+        published = np.where(still[:, None], raw, round_to_tick(raw))
+        return Prices(last, still, raw, published, np.full(raw.shape, np.nan), nothing, nothing)
 
     def _bounds(self, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
         """Scaler of each window's symbol; one that was never fitted takes the window's own range."""

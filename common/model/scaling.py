@@ -69,7 +69,7 @@ class ChannelScaler:
     @classmethod
     def fit(cls, x: np.ndarray, known: np.ndarray) -> "ChannelScaler":
         """Fit on windows ``x`` and their ``known`` mask, both shape (N, size, C)."""
-        weight = known.astype(np.float64)
+        x, weight = np.where(known, x, 0), known.astype(np.float64)
         count = np.maximum(weight.sum(axis=(0, 1)), 1)
         mean = (x * weight).sum(axis=(0, 1)) / count
         spread = np.sqrt((((x - mean) ** 2) * weight).sum(axis=(0, 1)) / count)

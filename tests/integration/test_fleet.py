@@ -128,7 +128,8 @@ def test_a_job_that_fails_loses_no_other_and_is_tried_again_by_the_same_command(
     in_the_way.mkdir(parents=True)
     states = {job["job"]: job for job in train(run)}
     assert states["COOP"]["state"] == "failed"
-    assert "IsADirectoryError" in states["COOP"]["reason"] and "COOP-scratch-0.log" in states["COOP"]["reason"]
+    assert "IsADirectoryError" in states["COOP"]["reason"]
+    assert "COOP-scratch-0.log" in states["COOP"]["reason"]
     assert states[GENERAL]["state"] == states["ABSA"]["state"] == "done"
     assert list((run.folder / "errors").glob("COOP-*.log"))
 

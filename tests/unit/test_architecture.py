@@ -117,7 +117,7 @@ def test_importing_writes_nothing_and_changes_no_environment(tmp_path):
     """Ray itself sets a variable of its own when it is imported."""
     (tmp_path / "here").mkdir()
     code = (
-        "import os, ray; before = dict(os.environ); import nsecast, train.fleet, train.jobs; "
+        "import os, ray; before = dict(os.environ); import nsecast, train.fleet; "
         "print(dict(os.environ) == before, os.listdir('.'))"
     )
     done = subprocess.run(

@@ -2,6 +2,7 @@
 
 import math
 from decimal import Decimal
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ def test_a_quantile_is_the_inverse_of_the_distribution_function(first, steps, p_
 def test_quantiles_rise_with_the_level(first, steps, p_move, asked):
     made = mixture(p_move, first + np.concatenate([[0.0], np.cumsum(steps)]))
     found = [made.quantile(level)[0, 0] for level in sorted(asked)]
-    assert all(later >= earlier - 1e-9 for earlier, later in zip(found, found[1:], strict=False))
+    assert all(later >= earlier - 1e-9 for earlier, later in pairwise(found))
 
 
 @settings(max_examples=150, deadline=None)
@@ -138,6 +139,11 @@ def test_crossing_quantiles_are_put_in_order(quantiles, order, p_move, level):
     outputs[1, 0, 2:-1] = np.array(sorted(quantiles))[list(order)]
     made = Mixture.from_outputs(outputs)
     assert (made.mean == 0.7).all() and made.quantile(level)[0, 0] == made.quantile(level)[1, 0]
+
+
+def test_a_broken_network_is_not_taken_for_the_naive_forecast():
+    outputs = np.full((1, 1, OUTPUTS), np.nan)
+    assert np.isnan(Mixture.from_outputs(outputs).median()).all()
 
 
 def test_many_windows_and_horizons_at_once_equal_one_after_the_other():

@@ -16,6 +16,7 @@ from common.data.panel import Panel
 from common.data.series import series_from_histories, series_from_panel
 from common.data.universe import Universe
 from common.data.windows import Boundaries, make_windows
+from common.errors import TrainingError
 from common.model.presets import FitConfig, TrainConfig, train_config
 from common.model.representation import frozen
 from train.plan import Plan, Progress, Task, make_plan, windows_per_epoch
@@ -89,7 +90,7 @@ def slow_chain(plan: Plan, start: Task) -> float:
 @pytest.mark.parametrize("plan", [SMALL, plan_of()], ids=["by hand", "made"])
 def test_the_priority_of_a_task_is_its_dearest_chain(plan):
     for one in plan.tasks:
-        assert plan.priority(one) == pytest.approx(slow_chain(plan, one))
+        assert plan.priorities[one.id] == pytest.approx(slow_chain(plan, one))
 
 
 def test_tasks_without_needs_go_out_longest_chain_first(queue):
@@ -115,7 +116,7 @@ def test_a_blocked_task_waits_until_the_last_of_its_needs_is_done(queue):
         queue.done(name)
     assert queue.lease(6) == "wait"
     queue.done("general/seed-1")
-    assert {queue.lease(0).id, queue.lease(6).id} == {"general/bundle", "KCB/bundle"}
+    assert {queue.lease(7).id, queue.lease(6).id} == {"general/bundle", "KCB/bundle"}
 
 
 def test_a_worker_that_begins_anew_frees_what_its_predecessor_held(queue):
@@ -259,7 +260,9 @@ def test_work_done_never_falls_while_a_lone_worker_works_and_ends_at_the_total(q
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(["work", "die", "fail", "shrink"]), st.integers(0, 3)), max_size=60))
+@given(
+    st.lists(st.tuples(st.sampled_from(["work", "die", "fail", "shrink"]), st.integers(0, 3)), max_size=60)
+)
 def test_no_task_is_ever_held_twice_or_begun_early_or_after_it_ended(steps):
     """Four workers that pull, finish, fail, die and are replaced in any order."""
     queue = TaskQueue(SMALL, Path("/nowhere"))
@@ -349,11 +352,17 @@ def test_a_specific_model_has_a_network_from_scratch_and_a_fine_tuned_one_for_ea
 
 def test_without_fine_tuning_a_specific_model_does_not_wait_for_the_general_one():
     config = train_config("v4_log", {"window": {"size": 12, "horizons": [1]}, "minimum_windows": 50})
-    plan = plan_of(config)
+    plan = plan_of(config, Universe.from_symbols(SYMBOLS, specific=["THIN"]))
     assert {one.id: one.needs for one in plan.tasks if one.job == "THIN"} == {
         "THIN/scratch-0": (),
         "THIN/bundle": ("THIN/scratch-0",),
     }
+
+
+def test_an_archive_in_which_nothing_the_general_model_sees_moves_is_refused():
+    config = train_config("v4_log", {"window": {"size": 12, "horizons": [1]}})
+    with pytest.raises(TrainingError, match="got 0 training"):
+        plan_of(config, Universe.from_symbols(SYMBOLS, specific=SYMBOLS))
 
 
 def test_only_the_chosen_specific_models_are_planned_or_reported():
@@ -387,6 +396,6 @@ def test_a_plan_for_a_thousand_specific_stocks_is_ordered_within_seconds():
     universe = Universe.from_symbols(names, specific=names)
     plan = make_plan(config, universe, make_windows(series, SPEC), Boundaries(days[60], days[120], days[-1]))
     assert len(plan.tasks) == 3 + 4 * 1000
-    started = time.monotonic()
+    started = time.process_time()
     TaskQueue(plan, Path("/nowhere"))
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5

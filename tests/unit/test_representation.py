@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -50,7 +51,7 @@ def test_sigma_is_the_spread_of_the_daily_log_returns_inside_the_window_within_b
     made = {name: history(np.exp(np.cumsum(rng.normal(0, s, 14)))) for name, s in spreads.items()}
     for found, rows in zip(sigma(windows_of(made)), made.values(), strict=True):
         closes = list(rows["close"])[-10:]
-        ratios = [later / earlier for earlier, later in zip(closes[:-1], closes[1:], strict=True)]
+        ratios = [later / earlier for earlier, later in pairwise(closes)]
         steps = [math.log(ratio) if 0.65 < ratio < 1.8 else 0.0 for ratio in ratios]
         mean = sum(steps) / 9
         spread = math.sqrt(sum((step - mean) ** 2 for step in steps) / 9)
@@ -140,7 +141,11 @@ def test_prices_are_the_obvious_formula_window_by_window():
             at = {tau: outputs[row, column, 2 + place] for place, tau in enumerate(TAUS)}
             assert prices.raw[row, column] == pytest.approx(last * math.exp(unit * outputs[row, column, 0]))
             assert prices.low[row, column] == pytest.approx(
-                [last * math.exp(unit * at[0.1]), last * math.exp(unit * at[0.05]), prices.low[row, column, 2]]
+                [
+                    last * math.exp(unit * at[0.1]),
+                    last * math.exp(unit * at[0.05]),
+                    prices.low[row, column, 2],
+                ]
             )
             assert prices.high[row, column, 1] == pytest.approx(last * math.exp(unit * at[0.95]))
             tick = 1.0 if last > 400 else 0.25
@@ -159,7 +164,9 @@ def test_wider_intervals_hold_the_narrower_ones_and_the_published_price():
 @pytest.mark.parametrize("kind", ["residual", "level"])
 def test_a_window_that_never_moved_gets_the_last_price_whatever_the_network_says(kind, price):
     windows = windows_of({"F": history([price] * 10), "M": history(walk())})
-    representation = {"residual": RESIDUAL, "level": Level.fit(windows.series, windows.series.dates.max())}[kind]
+    representation = {"residual": RESIDUAL, "level": Level.fit(windows.series, windows.series.dates.max())}[
+        kind
+    ]
     outputs = np.full((2, 2, representation.outputs), 5.0)
     prices = representation.prices(windows, outputs)
     assert list(prices.frozen) == [True, False]

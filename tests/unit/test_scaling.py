@@ -49,7 +49,7 @@ def test_a_bad_price_is_refused_with_symbol_date_and_value(bad):
 
 @pytest.mark.parametrize("dates", [None, np.array([], dtype="datetime64[D]")])
 def test_no_price_at_all_is_refused_with_the_symbol(dates):
-    with pytest.raises(BadPrices, match="KCB.*no price at all"):
+    with pytest.raises(BadPrices, match=r"KCB.*no price at all"):
         LogPriceScaler.fit(np.array([]), symbol="KCB", dates=dates)
 
 
