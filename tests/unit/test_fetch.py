@@ -9,8 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from common.data import fetch
-from common.data.fetch import Source, fetch_archive, load_sources
+from common.data import fetch, unpack
+from common.data.fetch import fetch_archive
+from common.data.sources import Source, load_sources
 from common.errors import FetchError
 
 OLD, NEW = b"DATE,CODE\n" + b"1,2\n" * 40_000, b"Date,Code\n3,4\n"
@@ -235,7 +236,7 @@ def test_a_path_outside_the_folder_is_refused(get, publisher, tmp_path, name):
 
 
 def test_a_file_that_unpacks_to_too_much_is_refused(get, publisher, tmp_path, monkeypatch):
-    monkeypatch.setattr(fetch, "MAX_CSV_BYTES", 1000)
+    monkeypatch.setattr(unpack, "MAX_CSV_BYTES", 1000)
     with pytest.raises(FetchError, match="unpacks to more than 1000 bytes"):
         get()
     assert list(tmp_path.iterdir()) == []
