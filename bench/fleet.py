@@ -6,7 +6,8 @@ Both runs are what ``nsecast train`` does (`train.run.plan_run` and `execute`), 
 fresh local cluster, one after the other. *Start-up* is the time until the first task begins, *closing*
 that from the last task's end on (Ray's shutdown, the release). *Busy* is the share of the workers' time
 between those two that they spent on tasks. *Task seconds* are the sum over tasks: two workers at full
-speed leave it unchanged. All temporary files and processes are gone at the end.
+speed leave it unchanged. *CPUs busy* counts everybody's processes: more than the workers means that
+others took part, and the times are not to be quoted. All temporary files and processes are gone at the end.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import rich.box
-from machine import facts, header
+from machine import busy_cpu_seconds, facts, header, sources
 from rich.console import Console
 from rich.table import Table
 
@@ -40,12 +41,15 @@ def main() -> None:
     options = parser.parse_args()
     found = facts()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    runs = {}
+    before, runs = sources(), {}
     for workers in WORKERS:
         with temporary_home() as home, time_limit(options.limit):
             runs[workers] = measure(home, options.archive, workers, quickly=options.quick)
-    document = {"machine": found, "quick": options.quick, **compared(runs)}
+    changed = sources() != before
+    document = {"machine": found, "quick": options.quick, "code_changed": changed, **compared(runs)}
     print(json.dumps(document, indent=1)) if options.json else show(document)
+    if changed or not document["errors_agree"]:
+        raise SystemExit(1)
 
 
 def measure(home: Path, archive: Path | None, workers: int, *, quickly: bool) -> dict[str, Any]:
@@ -59,7 +63,7 @@ def measure(home: Path, archive: Path | None, workers: int, *, quickly: bool) ->
     panel = load_panel(archive, home)
     config = quick(train_config()) if quickly else train_config()
     run = plan_run(config, load_universe(), panel, home)
-    started = time.time()
+    started, busy = time.time(), busy_cpu_seconds()
     outcome, _ = execute(run, workers=workers, mode="silent")
     ended = time.time()
     spans = [_span(run.folder / "tasks" / task.id / "result.json") for task in run.plan.tasks]
@@ -70,6 +74,7 @@ def measure(home: Path, archive: Path | None, workers: int, *, quickly: bool) ->
         "start_up_s": round(first - started, 1),
         "training_s": round(last - first, 1),
         "closing_s": round(ended - last, 1),
+        "cpus_busy": round((busy_cpu_seconds() - busy) / (ended - started), 2),
         "tasks": len(spans),
         "task_s": round(work, 1),
         "busy": round(work / (workers * (last - first)), 3),
@@ -104,12 +109,13 @@ def compared(runs: dict[int, dict[str, Any]]) -> dict[str, Any]:
 def show(document: dict[str, Any]) -> None:
     console = Console(width=120, highlight=False)
     console.print(header(document["machine"]), soft_wrap=True)
-    title = "\nThe fleet, preset residual" + (", --quick" if document["quick"] else "")
+    title = "\nThe fleet, preset residual, seconds" + (", --quick" if document["quick"] else "")
     table = Table(title=title, title_justify="left", title_style="bold", box=rich.box.SIMPLE_HEAD)
-    keys = ("wall_s", "start_up_s", "training_s", "closing_s", "tasks", "task_s")
-    headings = ("workers", "wall s", "start-up s", "training s", "closing s", "tasks", "task s", "busy")
-    for heading in headings:
-        table.add_column(heading, justify="right")
+    keys = ("wall_s", "start_up_s", "training_s", "closing_s", "cpus_busy", "tasks", "task_s")
+    table.add_column("workers", justify="right")
+    for key in keys:
+        table.add_column(key.removesuffix("_s").replace("_", " "), justify="right")
+    table.add_column("busy", justify="right")
     for workers, run in document["runs"].items():
         table.add_row(workers, *(f"{run[key]:,}" for key in keys), f"{run['busy']:.0%}")
     console.print(table)
@@ -119,6 +125,8 @@ def show(document: dict[str, Any]) -> None:
     )
     pooled = " and ".join(f"{run['errors']['pooled']['rel_mae']:.4f}" for run in document["runs"].values())
     verdict = "agree" if document["errors_agree"] else "DIFFER"
+    if document["code_changed"]:
+        verdict += " (the code was edited during the runs: start again)"
     gap = document["largest_gap_of_errors"]
     console.print(f"test errors {verdict}: pooled relMAE {pooled}; largest gap of any job {gap:.1e}")
 

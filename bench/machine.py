@@ -1,6 +1,7 @@
 """What a benchmark ran on: the header line of its figures, and a process of one core."""
 
 import datetime as dt
+import hashlib
 import os
 import platform
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+CODE = ("common", "train", "cluster")
 PACKAGES = ("tensorflow", "keras", "ray", "numpy")
 
 
@@ -40,6 +42,20 @@ def use_one_core() -> int:
         os.environ[name] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     return core
+
+
+def sources() -> str:
+    """Digest of the project's code: two runs compare only if it is the same before and after."""
+    files = sorted(path for name in CODE for path in (ROOT / name).rglob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
+def busy_cpu_seconds() -> float:
+    """CPU seconds the whole machine has spent on anything, since it started."""
+    user, nice, system, _idle, _wait, interrupts, soft, *_ = map(
+        int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    )
+    return (user + nice + system + interrupts + soft) / os.sysconf("SC_CLK_TCK")
 
 
 def _cpu_model() -> str:
