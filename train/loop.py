@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from common.model.network import NetworkShape, build_network
 from common.model.presets import FitConfig, NetworkConfig
+from train.fused import FusedLSTM
 from train.losses import level_loss, mixture_loss
 
 PREDICT_BATCH = 1024
@@ -49,7 +50,7 @@ class EpochLoop:
         masking: Masking,
     ) -> None:
         self.shape, self.config, self.batch_size = shape, network, batch_size
-        self.network = build_network(shape, network, seed=0)
+        self.network = build_network(shape, network, seed=0, lstm=FusedLSTM)
         self.optimizer = keras.optimizers.Adam(clipnorm=clipnorm)
         self.optimizer.build(self.network.trainable_variables)
         self._unknown_id_rate, self._masking = unknown_id_rate, masking

@@ -8,7 +8,13 @@ from common.model.mixture import TAUS
 from common.model.presets import NetworkConfig, NetworkShape
 
 
-def build_network(shape: NetworkShape, config: NetworkConfig, *, seed: int) -> keras.Model:
+def build_network(
+    shape: NetworkShape,
+    config: NetworkConfig,
+    *,
+    seed: int,
+    lstm: type[keras.layers.LSTM] = keras.layers.LSTM,
+) -> keras.Model:
     """A fresh network: inputs ``window`` (N, size, C) and ``stock_id`` (N, 1) int32.
 
     The output weights of a mixture start at zero, so that training starts at the naive forecast: mean
@@ -21,7 +27,7 @@ def build_network(shape: NetworkShape, config: NetworkConfig, *, seed: int) -> k
     penalty = keras.regularizers.L2(config.l2) if config.l2 else None
     for layer, units in enumerate(config.lstm_units):
         last = layer == len(config.lstm_units) - 1
-        hidden = keras.layers.LSTM(units, return_sequences=not last, kernel_regularizer=penalty)(hidden)
+        hidden = lstm(units, return_sequences=not last, kernel_regularizer=penalty)(hidden)
     hidden = keras.layers.Dropout(config.dropout)(hidden)
     stock = keras.layers.Embedding(shape.stock_ids, config.embedding_dim, name="stock_embedding")(stock_id)
     hidden = keras.layers.Concatenate()([hidden, keras.layers.Flatten()(stock)])

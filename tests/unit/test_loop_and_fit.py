@@ -3,6 +3,7 @@
 import json
 import math
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -16,6 +17,7 @@ from common.model.network import average_network, build_network
 from common.model.presets import FitConfig, NetworkConfig, NetworkShape
 from common.model.representation import Residual, frozen
 from train.fit import FitData, FitState, fit
+from train.fused import FusedLSTM
 from train.loop import EpochLoop, Masking, shared_loop
 from train.losses import level_loss, mixture_loss
 from train.scores import HORIZON_DECAY, horizon_weights
@@ -320,3 +322,20 @@ def test_a_published_network_answers_like_the_trained_one_in_batches_of_any_size
     network = OnnxNetwork(tmp_path / "model.onnx")
     for count in (1, 2, 33, len(x)):
         np.testing.assert_allclose(network(x[:count], ids[:count]), whole[:count], atol=1e-5)
+
+
+def test_the_fused_layer_gives_the_numbers_and_gradients_of_kerass_own():
+    x = np.random.default_rng(3).normal(size=(7, 12, 3)).astype(np.float32)
+    for sequences in (True, False):
+        plain, fused = (kind(5, return_sequences=sequences) for kind in (keras.layers.LSTM, FusedLSTM))
+        plain.build(x.shape), fused.build(x.shape)
+        weights = [w + 0.1 for w in plain.get_weights()]
+        plain.set_weights(weights), fused.set_weights(weights)
+        results = []
+        for layer in (plain, fused):
+            with tf.GradientTape() as tape:
+                out = layer(tf.constant(x))
+                total = tf.reduce_sum(out**2)
+            results.append([out, *tape.gradient(total, layer.trainable_variables)])
+        for ours, theirs in zip(results[1], results[0], strict=True):
+            np.testing.assert_allclose(np.asarray(ours), np.asarray(theirs), rtol=1e-4, atol=1e-5)
