@@ -35,7 +35,8 @@ class Case:
         spec = RunSpec(train_config(preset), load_universe(), panel.source, panel.fingerprint())
         bench = Workbench(home, spec, panel)
         train, valid, _ = bench.parts_of("general", training=True)
-        data = FitData(_moving(train, samples), _moving(valid, samples), bench.representation, bench.ids)
+        ids = bench.stock_ids("general")
+        data = FitData(_moving(train, samples), _moving(valid, samples), bench.representation, ids)
         return cls(loop_for(bench, bench.config.general), data, bench.config.general)
 
     @property

@@ -48,12 +48,12 @@ def write_bundle(
     windows = check.take(
         np.unique(np.linspace(0, len(check) - 1, min(len(check), PARITY_WINDOWS)).astype(int))
     )
-    x, ids = bench.representation.inputs(windows), bench.ids(windows)
+    x, ids = bench.representation.inputs(windows), bench.ids(windows, job)
     expected = np.asarray(model([x, ids], training=False))
     storage.write_with(folder / files.weights, lambda path: model.save(path))
     storage.write_with(folder / "model.onnx", lambda path: model.export(path, format="onnx", verbose=False))
     _write_scalers(folder / files.scaler, bench.representation, job)
-    stock_ids = bench.stock_ids if job == GENERAL else {job: bench.stock_ids[job]}
+    stock_ids = bench.stock_ids(job)
     if job == GENERAL:
         storage.write_json(folder / "stock_id_mapping.json", stock_ids)
     storage.write_json(

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from common.data.windows import Windows
+from common.data.windows import Windows, id_column
 from common.errors import TrainingError
 from common.model.presets import FitConfig
 from common.model.representation import Representation, frozen, sigma
@@ -66,8 +66,12 @@ class FitData:
     train: Windows
     valid: Windows
     representation: Representation
-    ids: Callable[[Windows], np.ndarray]
-    """Stock id of each window, int32, shape (N, 1)."""
+    stock_ids: dict[str, int]
+    """Stock id by symbol; any other symbol is 0, "unknown"."""
+
+    def ids(self, windows: Windows) -> np.ndarray:
+        """Stock id of each window, int32, shape (N, 1)."""
+        return id_column(windows, self.stock_ids)
 
 
 def fit(

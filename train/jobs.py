@@ -42,7 +42,7 @@ def _fit(bench: Workbench, task: Task, folder: Path, on_epoch: Callable[[Progres
     train, valid, _ = bench.parts_of(task.job, training=True)
     state = fit(
         loop_for(bench, config),
-        FitData(train, valid, bench.representation, bench.ids),
+        FitData(train, valid, bench.representation, bench.stock_ids(task.job)),
         config,
         seed=bench.config.seed + task.number,
         state_path=folder / "state.npz",
@@ -64,7 +64,10 @@ def _bundle(bench: Workbench, task: Task) -> dict[str, Any]:
     candidates = _candidates(bench, task)
     _, valid, test = bench.parts_of(task.job, training=False)
     scores = {
-        name: {"valid": _score(bench, members, valid), "test": _score(bench, members, test)}
+        name: {
+            "valid": _score(bench, task.job, members, valid),
+            "test": _score(bench, task.job, members, test),
+        }
         for name, members in candidates.items()
     }
     choice = min(scores, key=lambda name: scores[name]["valid"].total)
@@ -81,14 +84,15 @@ def _bundle(bench: Workbench, task: Task) -> dict[str, Any]:
 
 
 def _candidates(bench: Workbench, task: Task) -> dict[str, Members]:
-    seeds = range(bench.config.seeds)
-    general = [_weights(bench, f"{GENERAL}/seed-{number}") for number in seeds]
+    def weights(job: str, phase: str) -> Members:
+        return [_weights(bench, f"{job}/{phase}-{number}") for number in range(bench.config.seeds)]
+
     if task.job == GENERAL:
-        return {"general": general}
+        return {"general": weights(GENERAL, "seed")}
     scratch = [_weights(bench, f"{task.job}/scratch-0")]
     if bench.config.finetune is None:
         return {"scratch": scratch}
-    finetuned = [_weights(bench, f"{task.job}/finetune-{number}") for number in seeds]
+    general, finetuned = weights(GENERAL, "seed"), weights(task.job, "finetune")
     return {
         "general": general,
         "fine-tuned": finetuned,
@@ -97,11 +101,11 @@ def _candidates(bench: Workbench, task: Task) -> dict[str, Members]:
     }
 
 
-def _score(bench: Workbench, members: Members, windows: Windows) -> Score:
+def _score(bench: Workbench, job: str, members: Members, windows: Windows) -> Score:
     if not len(windows):
         return score(windows, bench.representation.prices(windows, _nothing(bench)))
     loop = loop_for(bench, bench.fit_config("scratch"))
-    x, ids = bench.representation.inputs(windows), bench.ids(windows)
+    x, ids = bench.representation.inputs(windows), bench.ids(windows, job)
     outputs = []
     for weights in members:
         loop.network.set_weights(weights)

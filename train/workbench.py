@@ -12,7 +12,7 @@ from common import storage
 from common.data.panel import Panel
 from common.data.series import Series, series_from_panel
 from common.data.universe import Universe
-from common.data.windows import Boundaries, Windows, boundaries, make_windows
+from common.data.windows import Boundaries, Windows, boundaries, id_column, make_windows
 from common.model.bundle import GENERAL
 from common.model.presets import FitConfig, NetworkShape, TrainConfig
 from common.model.representation import Level, Representation, Residual
@@ -84,9 +84,17 @@ class Workbench:
             return Level.fit(self.series, self.limits.train_end)
         return Residual.fit(self.parts[0])
 
-    @cached_property
-    def stock_ids(self) -> dict[str, int]:
-        return {stock.symbol: stock.stock_id for stock in self.spec.universe.stocks}
+    def stock_ids(self, job: str) -> dict[str, int]:
+        """Ids of the stocks that a job's networks are trained on; any other is 0, "unknown", to them."""
+        universe, narrow = self.spec.universe, self.config.general_sees == "general"
+        general = {
+            stock.symbol: stock.stock_id for stock in (universe.general if narrow else universe.stocks)
+        }
+        if job == GENERAL:
+            return general
+        if self.config.finetune and job not in general:
+            return {}
+        return {job: universe.stock_id(job)}
 
     @property
     def network_shape(self) -> NetworkShape:
@@ -98,17 +106,16 @@ class Workbench:
             mixture=self.representation.name == Residual.name,
         )
 
-    def ids(self, windows: Windows) -> np.ndarray:
-        """Stock id of each window, int32, shape (N, 1)."""
-        column = np.array([self.stock_ids[symbol] for symbol in self.series.symbols], dtype=np.int32)
-        return column[windows.symbol][:, None]
+    def ids(self, windows: Windows, job: str) -> np.ndarray:
+        """Stock id of each window for a job's networks, int32, shape (N, 1)."""
+        return id_column(windows, self.stock_ids(job))
 
     def parts_of(self, job: str, *, training: bool) -> tuple[Windows, Windows, Windows]:
         """(train, valid, test) windows of a job; ``training`` leaves out what it is not trained on."""
         if job != GENERAL:
             chosen = {job}
         elif training and self.config.general_sees == "general":
-            chosen = {stock.symbol for stock in self.spec.universe.general}
+            chosen = set(self.stock_ids(GENERAL))
         else:
             return self.parts
         wanted = np.array([symbol in chosen for symbol in self.series.symbols])

@@ -112,6 +112,12 @@ def make_windows(series: Series, spec: WindowSpec) -> Windows:
     )
 
 
+def id_column(windows: Windows, stock_ids: dict[str, int]) -> np.ndarray:
+    """Stock id of each window as networks take it, int32, shape (N, 1); 0 for a symbol without one."""
+    ids = np.array([stock_ids.get(symbol, 0) for symbol in windows.series.symbols], dtype=np.int32)
+    return ids[windows.symbol][:, None]
+
+
 def last_window(series: Series, spec: WindowSpec) -> Windows:
     """The newest window of each symbol, whatever its flags.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from common.data.windows import Windows
+from common.data.windows import Windows, id_column
 from common.errors import BundleError
 from common.model.representation import Prices, Representation
 
@@ -62,10 +62,9 @@ class Forecaster:
         BundleError
             If the network gives anything but finite numbers.
         """
-        ids = np.array([self.stock_ids.get(symbol, 0) for symbol in windows.series.symbols], dtype=np.int32)
         none = np.empty((0, len(windows.spec.horizons), self.representation.outputs), dtype=np.float32)
         parts = [
-            self.network(self.representation.inputs(part), ids[part.symbol][:, None])
+            self.network(self.representation.inputs(part), id_column(part, self.stock_ids))
             for part in (
                 windows.take(np.arange(start, min(start + CHUNK, len(windows))))
                 for start in range(0, len(windows), CHUNK)

@@ -42,8 +42,8 @@ def data() -> FitData:
     days = panel.dates.to_numpy().astype("datetime64[D]")
     windows = make_windows(series_from_panel(panel, SYMBOLS), SPEC)
     train, valid, _ = Boundaries(days[90], days[120], days[-1]).parts(windows)
-    numbers = np.arange(1, len(SYMBOLS) + 1, dtype=np.int32)
-    return FitData(train, valid, Residual.fit(train), lambda part: numbers[part.symbol][:, None])
+    ids = {symbol: number for number, symbol in enumerate(SYMBOLS, start=1)}
+    return FitData(train, valid, Residual.fit(train), ids)
 
 
 @pytest.fixture(scope="module")
