@@ -66,10 +66,9 @@ def refuse_shadows() -> None:
     ``tune`` and ``cluster`` are also names of packages that others publish.
     """
     for name in PACKAGES:
-        try:
-            module = importlib.import_module(name)
-        except ModuleNotFoundError:
+        if not (ROOT / name).is_dir():
             continue
+        module = importlib.import_module(name)
         origin = Path(next(iter(module.__path__))).resolve()
         if origin.parent != ROOT:
             raise RayUnavailable(
