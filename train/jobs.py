@@ -15,7 +15,7 @@ from train.export import write_bundle
 from train.fit import FitData, fit
 from train.loop import EpochLoop, Masking, shared_loop
 from train.plan import Progress, Task, finished
-from train.scores import Score, score
+from train.scores import Score, choose, score
 from train.workbench import Workbench
 
 Members = list[list[np.ndarray]]
@@ -70,7 +70,7 @@ def _bundle(bench: Workbench, task: Task) -> dict[str, Any]:
         }
         for name, members in candidates.items()
     }
-    choice = min(scores, key=lambda name: scores[name]["valid"].total)
+    choice = choose({name: parts["valid"].total for name, parts in scores.items()})
     metadata = {
         "job": task.job,
         "choice": choice,

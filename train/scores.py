@@ -8,6 +8,8 @@ from common.data.windows import Windows
 from common.metrics import Errors, errors
 from common.model.representation import Prices
 
+NOISE = 0.002
+"""Differences of `Score.total` below this are noise."""
 HORIZON_DECAY = np.array([4.0, 0.5, 0.25, 0.12])
 
 
@@ -38,6 +40,17 @@ class Score:
         weights = horizon_weights(len(self.by_horizon))
         total = np.average((np.array(self.rel_mae) + np.array(self.rel_rmse)) / 2, weights=weights)
         return float(total) if np.isfinite(total) else float("inf")
+
+
+def choose(totals: dict[str, float]) -> str:
+    """The candidate to publish, from `Score.total` on validation by candidate.
+
+    The average of the general and the fine-tuned networks unless another is ahead by more than
+    ``NOISE``: less than that changes from one seed to the next.
+    """
+    usual = "average" if "average" in totals else next(iter(totals))
+    best = min(totals, key=totals.__getitem__)
+    return best if totals[best] < totals[usual] - NOISE else usual
 
 
 def score(windows: Windows, prices: Prices) -> Score:
