@@ -43,6 +43,9 @@ def main() -> None:
     except NsecastError as error:
         print(f"error: {error.message}", file=sys.stderr)
         sys.exit(1)
+    except OSError as error:
+        print(f"error: {error}. Check the path, its permissions and the room on the disk.", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

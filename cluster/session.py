@@ -1,8 +1,10 @@
-"""One Ray session for a command: start a local cluster or join one, and leave nothing behind."""
+"""One Ray session for a command: a local cluster, started with it and stopped with it."""
 
 import importlib
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,38 +20,38 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @contextmanager
-def ray_session(address: str | None = None, *, cpus: int | None = None) -> Iterator[int]:
+def ray_session(*, cpus: int | None = None) -> Iterator[int]:
     """Run a block on Ray; yields the CPUs of the cluster.
 
     Parameters
     ----------
-    address : str, optional
-        A running cluster (``auto``, ``ray://...``); by default a local one is started, on loopback
-        and without a dashboard, and stopped at the end.
     cpus : int, optional
-        CPUs of the local cluster; default: all this process may use.
+        CPUs of the cluster; default: all this process may use.
 
     Raises
     ------
     RayUnavailable
-        If no cluster can be started or reached, or a package of ours is shadowed by a stranger.
+        If no cluster can be started, or a package of ours is shadowed by a stranger.
     """
     refuse_shadows()
-    # A local cluster reads this when it starts: a lost worker is noticed sooner than the default 2 s.
+    # Read by the controller: a lost worker is noticed sooner than after the default 2 s.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
-    local = {"num_cpus": cpus or usable_cpus(), "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    terminate = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
-            address=address or "local",
+            address="local",
+            num_cpus=cpus or usable_cpus(),
+            include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            configure_logging=True,
-            **({} if address else local),
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        where = address or "a local cluster"
-        raise RayUnavailable(f"Ray: cannot use {where}: {error}. Check it with `ray status`.") from error
+        raise RayUnavailable(
+            f"Ray: cannot start a local cluster: {error}. Check memory and room in the temporary folder."
+        ) from error
     try:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, terminate)  # ray.init installs its own
         yield int(ray.cluster_resources().get("CPU", 1))
     finally:
         ray.shutdown()
@@ -69,7 +71,7 @@ def refuse_shadows() -> None:
         if not (ROOT / name).is_dir():
             continue
         module = importlib.import_module(name)
-        origin = Path(next(iter(module.__path__))).resolve()
+        origin = Path(next(iter(getattr(module, "__path__", [module.__file__])))).resolve()
         if origin.parent != ROOT:
             raise RayUnavailable(
                 f"package {name!r} was imported from {origin}, need {ROOT / name}. "

@@ -5,16 +5,28 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from common.errors import ConfigError
+
 
 def home(path: str | Path | None = None) -> Path:
-    """The storage root: ``path``, else ``NSECAST_HOME``, else ``./nsecast-data``. Nothing is created."""
-    return Path(path or os.environ.get("NSECAST_HOME") or "nsecast-data").absolute()
+    """The storage root: ``path``, else ``NSECAST_HOME``, else ``./nsecast-data``. Nothing is created.
+
+    Raises
+    ------
+    ConfigError
+        If it is a URL: releases are kept on a file system.
+    """
+    root = str(path or os.environ.get("NSECAST_HOME") or "nsecast-data")
+    if re.match(r"[a-z0-9+.-]+:/", root):
+        raise ConfigError(f"storage root: got {root}, need a folder. Mount the bucket, or use a local path.")
+    return Path(root).absolute()
 
 
 @contextmanager
@@ -53,6 +65,25 @@ def exclusive(lock: Path) -> Iterator[None]:
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def claim(lock: Path, what: str) -> Iterator[None]:
+    """Hold ``lock`` or raise ConfigError at once, naming the process that has it."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a+") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            holder = stream.read().strip() or "unknown"
+            raise ConfigError(
+                f"{what} is at work already, in process {holder}. Wait for it, or stop it."
+            ) from None
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
         yield
 
 

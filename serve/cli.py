@@ -46,15 +46,21 @@ def forecast(
     chosen = horizons if as_json and horizon is None else [horizon or next(iter(horizons), 0)]
     found = [answer for answer in found if answer.horizon in chosen]
     if as_json:
-        typer.echo(
-            json.dumps({"forecasts": [asdict(a) for a in found], "refused": refused}, default=str, indent=1)
-        )
+        document = {
+            "release": models.release.id,
+            "source": models.panel.source,
+            "forecasts": [asdict(answer) for answer in found],
+            "refused": refused,
+        }
+        typer.echo(json.dumps(document, default=str, indent=1))
     else:
         if found:
             Console(width=None if sys.stdout.isatty() else 160).print(_table(found, models))
         for message in refused.values():
-            typer.echo(f"error: {message}", err=True)
-    if refused:
+            typer.echo(f"no forecast: {message}", err=True)
+        if any(answer.in_sample for answer in found):
+            typer.echo("in sample: the models were fitted or chosen on what came after that day.", err=True)
+    if refused and (symbols or not found):
         raise typer.Exit(1)
 
 

@@ -35,7 +35,9 @@ def train(
         Path | None,
         typer.Option(metavar="DIR", help="The exchange's daily files; default: the synthetic market."),
     ] = None,
-    preset: Annotated[str, typer.Option(help="residual or v4_log.")] = "residual",
+    preset: Annotated[
+        str | None, typer.Option(help="residual or v4_log; default: the settings file's, else residual.")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE.toml", help="Settings that change the preset.")
     ] = None,
@@ -52,7 +54,6 @@ def train(
     seeds: Annotated[int | None, typer.Option(min=1, help="Networks averaged into each model.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="First seed.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Default: all CPUs.")] = None,
-    address: Annotated[str | None, typer.Option(help="A running Ray cluster; default: a local one.")] = None,
     home: Annotated[
         Path | None, typer.Option(help="Storage root; default $NSECAST_HOME, else ./nsecast-data.")
     ] = None,
@@ -69,20 +70,19 @@ def train(
     """
     root = storage.home(home)
     overrides = _overrides(config, train_end, valid_end, seeds, seed)
-    settings = train_config(overrides.pop("preset", preset), overrides)
+    named = overrides.pop("preset", "residual")
+    settings = train_config(preset or named, overrides)
     if quickly:
         settings = quick(settings)
     panel = _load(archive, root, show=not as_json)
     counters = load_universe(universe)
-    _require_known(counters, panel, only)
-    chosen = tuple(only.split(",")) if only else ()
+    chosen = tuple(dict.fromkeys(name.strip().upper() for name in only.split(","))) if only else ()
+    _require_known(counters, panel, chosen)
     run = plan_run(settings, counters, panel, root, only=chosen)
     if dry_run:
         _print_plan(run, workers, as_json)
         return
-    outcome, before = execute(
-        run, workers=workers, address=address, mode="silent" if as_json else None, fresh=fresh
-    )
+    outcome, before = execute(run, workers=workers, mode="plain" if as_json else None, fresh=fresh)
     _print_outcome(run, outcome, before, as_json)
     if outcome.failed:
         raise typer.Exit(1)
@@ -111,10 +111,8 @@ def _load(archive: Path | None, root: Path, *, show: bool) -> Panel:
         return load_panel(archive, root, progress=lambda done, of: bar.update(work, completed=done, total=of))
 
 
-def _require_known(universe: Universe, panel: Panel, only: str | None) -> None:
-    if unknown := sorted(
-        set(only.split(",") if only else ()) - {stock.symbol for stock in universe.specific}
-    ):
+def _require_known(universe: Universe, panel: Panel, only: tuple[str, ...]) -> None:
+    if unknown := sorted(set(only) - {stock.symbol for stock in universe.specific}):
         raise UniverseError(f"--only: not specific counters: {', '.join(unknown)}.", symbols=unknown)
     absent = universe.check_against(panel.symbols)
     if len(absent) == len(universe.stocks):
@@ -138,7 +136,7 @@ def _print_plan(run: Run, workers: int | None, as_json: bool) -> None:
             "workers": count,
             "estimate_s": round(estimate),
             "tasks": [
-                {"id": t.id, "needs": list(t.needs), "windows": round(t.cost), "epochs": t.epochs}
+                {"id": t.id, "needs": list(t.needs), "cost": round(t.cost), "epochs": t.epochs}
                 for t in run.plan.tasks
             ],
             "skipped": run.plan.skipped,
@@ -188,13 +186,21 @@ def _print_outcome(run: Run, outcome: Outcome, before: bool, as_json: bool) -> N
         )
     for horizon, found in sorted(outcome.release.info["test"].items(), key=lambda item: int(item[0])):
         console.print(
-            f"{horizon:>3} trading days ahead, stocks that move: relMAE {found['rel_mae']:.3f}, "
-            f"relRMSE {found['rel_rmse']:.3f} (below 1 beats the last price)",
+            f"{horizon:>3} trading days ahead, stocks that move: relMAE {_ratio(found['rel_mae'])}, "
+            f"relRMSE {_ratio(found['rel_rmse'])} (below 1 beats the last price)",
             highlight=False,
         )
     console.print(f"Release {outcome.release.id}, {_label(run)}; production is {production}", highlight=False)
+    if production != outcome.release.id:
+        console.print(
+            f"To use it: nsecast models promote {outcome.release.id}", highlight=False, soft_wrap=True
+        )
     console.print(f"{outcome.release.path}", highlight=False, soft_wrap=True)
     console.print(f"tensorboard --logdir {run.folder / 'tensorboard'}", highlight=False, soft_wrap=True)
+
+
+def _ratio(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _label(run: Run) -> str:

@@ -1,6 +1,7 @@
 """Writing a bundle: Keras, ONNX and scalers side by side, checked against each other."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ def write_bundle(
     root = bundles_dir(bench.run_dir)
     files = BundleFiles.of(bench.config.preset, job)
     folder = root / files.folder
+    shutil.rmtree(folder, ignore_errors=True)
     model = average_network(bench.network_shape, bench.config.network, members)
     windows = check.take(
         np.unique(np.linspace(0, len(check) - 1, min(len(check), PARITY_WINDOWS)).astype(int))

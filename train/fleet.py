@@ -16,13 +16,13 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from common.errors import NsecastError, TrainingError
 from train.plan import Plan, Task
-from train.queue import TaskQueue
+from train.queue import ATTEMPTS, TaskQueue
 
 log = logging.getLogger(__name__)
 
 IDLE_S = 0.2
 WORKER_DEATHS = 10
-"""Worker processes that may be lost before the run gives up."""
+"""Worker processes that may be lost for no task's fault before the run gives up."""
 
 
 class _IndependentWorkers(Backend):
@@ -46,6 +46,7 @@ class Fleet:
 
     def __init__(self, plan: Plan, run_dir: Path, *, workers: int, log_dir: Path) -> None:
         self._run_dir, self._workers, self._log_dir = run_dir, workers, log_dir
+        self._tasks = len(plan.tasks)
         actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(TaskQueue)
         self.queue: Any = actor.remote(plan, run_dir)
 
@@ -71,7 +72,7 @@ class Fleet:
             run_config=ray.train.RunConfig(
                 name=self._run_dir.name,
                 storage_path=str(self._log_dir),
-                failure_config=ray.train.FailureConfig(max_failures=WORKER_DEATHS),
+                failure_config=ray.train.FailureConfig(max_failures=WORKER_DEATHS + ATTEMPTS * self._tasks),
             ),
         )
         try:
@@ -94,7 +95,11 @@ def work(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     rank, queue, run_dir = context.get_world_rank(), config["queue"], Path(config["run_dir"])
     ray.get(queue.hello.remote(rank, context.get_world_size(), os.getpid()))
-    bench = open_workbench(run_dir)
+    try:
+        bench = open_workbench(run_dir)
+    except NsecastError as error:
+        ray.get(queue.abort.remote(error.message))
+        return
     for task in _tasks(queue, rank):
         try:
             run_task(bench, task, lambda progress, id=task.id: queue.progress.remote(id, rank, progress))
@@ -115,9 +120,12 @@ def _tasks(queue: Any, rank: int) -> Iterator[Task]:
 def _reason(run_dir: Path, task: Task, error: Exception) -> str:
     """One line for people; the traceback goes to a file beside the task."""
     trace = run_dir / "errors" / f"{task.id.replace('/', '-')}.log"
-    trace.parent.mkdir(parents=True, exist_ok=True)
-    trace.write_text("".join(traceback.format_exception(error)))
     text = error.message if isinstance(error, NsecastError) else f"{type(error).__name__}: {error}"
+    try:
+        trace.parent.mkdir(parents=True, exist_ok=True)
+        trace.write_text("".join(traceback.format_exception(error)))
+    except OSError as trouble:
+        return f"{text} (the details could not be written: {trouble.strerror})"
     return f"{text} (see errors/{trace.name} in the run's folder)"
 
 

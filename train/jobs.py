@@ -1,6 +1,7 @@
 """Carrying out one task of a run: a fit, or the bundle that a job ends in."""
 
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ import numpy as np
 
 from common import storage
 from common.data.windows import Windows
+from common.errors import TrainingError
 from common.model.bundle import GENERAL
+from common.model.forecaster import Forecaster
 from common.model.presets import FitConfig
 from train.export import write_bundle
 from train.fit import FitData, fit
@@ -102,19 +105,17 @@ def _candidates(bench: Workbench, task: Task) -> dict[str, Members]:
 
 
 def _score(bench: Workbench, job: str, members: Members, windows: Windows) -> Score:
-    if not len(windows):
-        return score(windows, bench.representation.prices(windows, _nothing(bench)))
     loop = loop_for(bench, bench.fit_config("scratch"))
-    x, ids = bench.representation.inputs(windows), bench.ids(windows, job)
-    outputs = []
-    for weights in members:
-        loop.network.set_weights(weights)
-        outputs.append(loop.predict(x, ids))
-    return score(windows, bench.representation.prices(windows, np.mean(outputs, axis=0)))
 
+    def network(x: np.ndarray, stock_id: np.ndarray) -> np.ndarray:
+        outputs = []
+        for weights in members:
+            loop.network.set_weights(weights)
+            outputs.append(loop.predict(x, stock_id))
+        return np.mean(outputs, axis=0)
 
-def _nothing(bench: Workbench) -> np.ndarray:
-    return np.empty((0, len(bench.config.window.horizons), bench.representation.outputs), dtype=np.float32)
+    forecaster = Forecaster(network, bench.representation, bench.stock_ids(job))
+    return score(windows, forecaster.forecast(windows))
 
 
 def _lead(scores: dict[str, dict[str, Score]], choice: str) -> float | None:
@@ -151,5 +152,12 @@ def _save_weights(path: Path, weights: list[np.ndarray]) -> None:
 
 
 def _weights(bench: Workbench, task_id: str) -> list[np.ndarray]:
-    with np.load(bench.task_dir(task_id) / "weights.npz", allow_pickle=False) as stored:
-        return [stored[name] for name in sorted(stored.files)]
+    folder = bench.task_dir(task_id)
+    try:
+        with np.load(folder / "weights.npz", allow_pickle=False) as stored:
+            return [stored[name] for name in sorted(stored.files)]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        (folder / "result.json").unlink(missing_ok=True)
+        raise TrainingError(
+            f"{folder / 'weights.npz'}: unreadable ({error}). The same command trains it again."
+        ) from error

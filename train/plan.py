@@ -20,7 +20,6 @@ FROZEN_SESSIONS = 250
 MINIMUM_JUDGED = 20
 """Moving validation windows a choice between models needs."""
 BUNDLE_COST = 15_000.0
-FINETUNE_NETWORKS = "finetune"
 
 
 @dataclass(frozen=True)
@@ -97,12 +96,19 @@ def make_plan(
     train, valid, _ = limits.parts(windows)
     counts, judged = _moving_windows(train), _moving_windows(valid)
     seen = universe.symbols if config.general_sees == "all" else [stock.symbol for stock in universe.general]
-    total = sum(counts.get(symbol, 0) for symbol in seen)
-    if not total or not any(judged.values()):
+    total, check = (sum(part.get(symbol, 0) for symbol in seen) for part in (counts, judged))
+    if not total or not check:
         raise TrainingError(
-            f"nothing to train on: got {total} training and {sum(judged.values())} validation windows of "
+            f"nothing to train on: got {total} training and {check} validation windows of "
             f"{windows.spec.size} days in which a price moved. Use a longer archive or a smaller window."
         )
+    for place, horizon in enumerate(windows.spec.horizons):
+        targets = [int(np.isfinite(part.change[:, place]).sum()) for part in (train, valid)]
+        if not all(targets):
+            raise TrainingError(
+                f"horizon {horizon}: got {targets[0]} training and {targets[1]} validation targets, need "
+                "both. Leave it out of window.horizons, or use a longer archive."
+            )
     tasks = [_fit(GENERAL, "seed", number, (), config.general, total) for number in range(config.seeds)]
     general = tuple(task.id for task in tasks)
     tasks.append(Task(f"{GENERAL}/bundle", GENERAL, "bundle", 0, general, 2 * BUNDLE_COST, 0))
@@ -118,7 +124,7 @@ def make_plan(
         fits = [_fit(stock.symbol, "scratch", 0, (), config.scratch, count)]
         if config.finetune:
             fits += [
-                _fit(stock.symbol, FINETUNE_NETWORKS, number, (general[number],), config.finetune, count)
+                _fit(stock.symbol, "finetune", number, (general[number],), config.finetune, count)
                 for number in range(config.seeds)
             ]
         tasks += fits
@@ -128,10 +134,10 @@ def make_plan(
 
 
 def finished(run_dir: Path, task_id: str) -> dict[str, Any] | None:
-    """The stored result of a finished task, None if it is not finished."""
+    """The stored result of a finished task, None if it is not finished or cannot be read."""
     try:
         return json.loads((run_dir / "tasks" / task_id / "result.json").read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return None
 
 

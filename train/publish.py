@@ -9,14 +9,16 @@ from typing import Any
 import pandas as pd
 
 from common import storage
-from common.data.panel import Panel
 from common.model.bundle import GENERAL, BundleFiles
 from common.model.registry import Registry
 from common.model.release import Release
-from train.matrix import moving, performance_matrix, table_errors, test_forecasts
+from train.matrix import moving, performance_matrix, served_forecasts, table_errors
 from train.plan import Plan, finished
 from train.report import write_report
 from train.workbench import RunSpec, bundles_dir
+
+HIDDEN = shutil.ignore_patterns(".*")
+"""What a killed worker may have left half-written."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +42,16 @@ def publish_run(
     """
     jobs = [job for job in plan.jobs if job not in plan.skipped and job not in failed]
     specific = tuple(job for job in jobs if job != GENERAL)
-    forecasts = test_forecasts(run_dir, specific)
+    forecasts = served_forecasts(run_dir, specific)
     results = {job: finished(run_dir, f"{job}/bundle") or {} for job in jobs}
     choices = {job: result["choice"] for job, result in results.items()}
-    matrix = performance_matrix(forecasts, spec.universe, spec.config.window.horizons, choices)
+    matrix = performance_matrix(forecasts, spec, choices)
     rows = result_rows(plan, forecasts, choices, failed)
     staging = registry.stage(release_id)
     try:
         for job in jobs:
             folder = BundleFiles.of(spec.config.preset, job).folder
-            shutil.copytree(bundles_dir(run_dir) / folder, staging / folder)
+            shutil.copytree(bundles_dir(run_dir) / folder, staging / folder, ignore=HIDDEN)
         shutil.copyfile(run_dir / "panel.parquet", staging / "panel.parquet")
         storage.write_json(staging / "universe.json", spec.universe.as_dict())
         storage.write_json(staging / "config.json", spec.config.model_dump(mode="json"))
@@ -63,7 +65,7 @@ def publish_run(
     return Outcome(release, rows, matrix, failed)
 
 
-def published_outcome(run_dir: Path, plan: Plan, release: Release) -> Outcome:
+def published_outcome(plan: Plan, release: Release) -> Outcome:
     """The outcome of a run that was published before."""
     forecasts = pd.read_parquet(release.file("test_forecasts.parquet"))
     matrix = pd.read_csv(release.file("performance_matrix.csv"))
@@ -123,9 +125,3 @@ def _info(
         "test_relMAE": nearest["rel_mae"],
         **{key: metadata[key] for key in ("train_end", "valid_end", "test_end")},
     }
-
-
-def save_panel(panel: Panel, run_dir: Path) -> None:
-    """Keep the run's own copy of its data, once."""
-    if not (run_dir / "panel.parquet").exists():
-        panel.save(run_dir / "panel.parquet")

@@ -77,6 +77,12 @@ class TaskQueue:
     def failed(self, task_id: str, reason: str) -> None:
         self._fail(self._entries[task_id], reason)
 
+    def abort(self, reason: str) -> None:
+        """Nothing that is left can be done."""
+        for entry in self._entries.values():
+            if entry.state in ("waiting", "running"):
+                entry.state, entry.reason = "failed", reason
+
     def snapshot(self) -> list[dict[str, Any]]:
         """One dict per job, as `train.snapshot` describes."""
         by_job: dict[str, list[_Entry]] = {job: [] for job in self._plan.jobs}

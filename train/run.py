@@ -2,28 +2,39 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
+import logging
 import shutil
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster.session import ray_session
+from common import storage
 from common.data.panel import Panel
 from common.data.universe import Universe
-from common.errors import TrainingError
+from common.errors import BundleError, ReleaseNotFound, TrainingError
 from common.model.bundle import GENERAL
 from common.model.presets import TrainConfig
-from common.model.registry import Registry
+from common.model.registry import Registry, ReleaseInfo
 from train.console import LiveTable, Mode
 from train.plan import Plan, finished, make_plan
-from train.publish import Outcome, publish_run, published_outcome, save_panel
+from train.publish import Outcome, publish_run, published_outcome
 from train.runs import write_progress
+from train.snapshot import is_synthetic
 from train.workbench import RunSpec, Workbench
 
+if TYPE_CHECKING:
+    from train.fleet import Fleet
+
+log = logging.getLogger(__name__)
+
 RECORD_INTERVAL_S = 2.0
+TRAINING_VERSION = 1
+"""Raised when the same settings and data no longer give the same networks: older runs are not continued."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +50,12 @@ class Run:
 
     @property
     def release_id(self) -> str:
+        """What its release is called, if that name is free."""
         return f"{self.panel.dates[-1]:%Y%m%d}-{self.id}"
+
+    def is_trained(self) -> bool:
+        """Whether every task has a result."""
+        return all(finished(self.folder, task.id) is not None for task in self.plan.tasks)
 
 
 def plan_run(
@@ -48,14 +64,14 @@ def plan_run(
     """Plan a run and name it by what decides its result; writes nothing."""
     spec = RunSpec(config, universe, panel.source, panel.fingerprint())
     decides = [
+        TRAINING_VERSION,
         config.model_dump(mode="json"),
         universe.as_dict(),
         spec.source,
         spec.data_sha256,
-        sorted(only),
+        sorted(set(only)),
     ]
-    digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
-    run_id = f"{config.preset}-{digest[:8]}"
+    run_id = f"{config.preset}-{_digest(decides)}"
     folder = home / "runs" / run_id
     bench = Workbench(folder, spec, panel)
     plan = make_plan(config, universe, bench.windows, bench.limits, only=only)
@@ -63,14 +79,12 @@ def plan_run(
 
 
 def execute(
-    run: Run,
-    *,
-    workers: int | None = None,
-    address: str | None = None,
-    mode: Mode | None = None,
-    fresh: bool = False,
+    run: Run, *, workers: int | None = None, mode: Mode | None = None, fresh: bool = False
 ) -> tuple[Outcome, bool]:
     """Train and publish a run, or whatever of it is not done yet.
+
+    The first release goes to production; after that, a complete one takes the place of a partial or
+    damaged one, and one of real data that of a synthetic one. Any other move is left to the user.
 
     Returns
     -------
@@ -79,48 +93,96 @@ def execute(
 
     Raises
     ------
+    ConfigError
+        If the same run is at work in another process.
     TrainingError
         If the general model could not be trained: nothing is published, what was done is kept.
     """
     registry = Registry(run.home)
     registry.clean()
-    existing = next((r for r in registry.releases() if r.id == run.release_id and r.state == "ok"), None)
-    if existing and not fresh and not existing.info.get("failed"):
-        return published_outcome(run.folder, run.plan, registry.open(run.release_id)), True
-    if fresh:
-        shutil.rmtree(run.folder, ignore_errors=True)
-    run.folder.mkdir(parents=True, exist_ok=True)
-    save_panel(run.panel, run.folder)
-    run.spec.save(run.folder)
-    with _Record(run) as record, LiveTable(record.poll, mode=mode):
-        record.state = "starting"
-        with ray_session(address, cpus=workers) as cpus:
-            from train.fleet import Fleet
-
-            record.workers = min(workers or cpus, cpus, len(run.plan.tasks))
-            fleet = Fleet(run.plan, run.folder, workers=record.workers, log_dir=run.folder / "ray")
-            record.watch(fleet)
-            record.state = "training"
-            fleet.train()
-            record.refresh()
-            record.fleet = None
-        failed = {job["job"]: job["reason"] for job in record.jobs if job["state"] == "failed"}
-        if GENERAL in failed:
-            raise TrainingError(
-                f"run {run.id}: the general model failed: {failed[GENERAL]} Nothing is published and "
-                "what was in production still is; the same command tries again.",
-                failed=failed,
-            )
-        record.state = "publishing"
-        suffix = f"-partial-{int(time.time())}" if failed else ""
-        outcome = publish_run(run.folder, run.spec, run.plan, failed, registry, run.release_id + suffix)
-        record.state = "failed" if failed else "done"
+    with storage.claim(run.folder.with_suffix(".lock"), f"run {run.id}"):
+        before = None if fresh else _published(registry, run, failed={})
+        if before:
+            return published_outcome(run.plan, registry.open(before.id)), True
+        if fresh and run.folder.exists():
+            shutil.rmtree(run.folder)
+        run.folder.mkdir(parents=True, exist_ok=True)
+        run.panel.save(run.folder / "panel.parquet")
+        run.spec.save(run.folder)
+        with _Record(run) as record, LiveTable(record.poll, mode=mode):
+            failed = {} if run.is_trained() else _train(run, record, workers)
+            if GENERAL in failed:
+                raise TrainingError(
+                    f"run {run.id}: the general model failed: {failed[GENERAL]} Nothing is published and "
+                    "what was in production still is; the same command tries again.",
+                    failed=failed,
+                )
+            record.state = "publishing"
+            outcome = _publish(registry, run, failed, fresh=fresh)
+            record.state = "failed" if failed else "done"
     return outcome, False
 
 
-def is_finished(run: Run) -> bool:
-    """Whether every task of the run has a result."""
-    return all(finished(run.folder, task.id) is not None for task in run.plan.tasks)
+def _train(run: Run, record: "_Record", workers: int | None) -> dict[str, str]:
+    """Run the fleet; returns the reason of each job that failed."""
+    from train.fleet import Fleet
+
+    with ray_session(cpus=workers) as cpus:
+        record.workers = min(cpus, len(run.plan.tasks))
+        fleet = Fleet(run.plan, run.folder, workers=record.workers, log_dir=run.folder / "ray")
+        record.fleet, record.state = fleet, "training"
+        try:
+            fleet.train()
+            record.jobs = jobs = fleet.snapshot()
+        finally:
+            record.fleet = None  # nobody may call Ray once it is shut down: that would start another
+    return {job["job"]: job["reason"] for job in jobs if job["state"] == "failed"}
+
+
+def _publish(registry: Registry, run: Run, failed: dict[str, str], *, fresh: bool) -> Outcome:
+    again = None if fresh else _published(registry, run, failed)
+    if again:
+        return published_outcome(run.plan, registry.open(again.id))
+    name = run.release_id + (f"-partial-{_digest(sorted(failed))}" if failed else "")
+    taken = {release.id for release in registry.releases()}
+    numbered = (f"{name}-{number}" for number in itertools.count(2))
+    release_id = next(each for each in itertools.chain([name], numbered) if each not in taken)
+    outcome = publish_run(run.folder, run.spec, run.plan, failed, registry, release_id)
+    if not failed and _is_provisional(registry, run):
+        registry.promote(release_id)
+    return outcome
+
+
+def _is_provisional(registry: Registry, run: Run) -> bool:
+    """Whether what is in production should give way to a complete release of this run."""
+    production = registry.production()
+    if production is None or not _is_sound(registry, production):
+        return True
+    info = registry.resolve(production).info
+    return bool(info.get("failed")) or (is_synthetic(info.get("source")) and not run.panel.synthetic)
+
+
+def _is_sound(registry: Registry, release_id: str) -> bool:
+    try:
+        registry.verify(release_id)
+    except (BundleError, ReleaseNotFound) as error:
+        log.warning("release=%s is not used: %s", release_id, error)
+        return False
+    return True
+
+
+def _published(registry: Registry, run: Run, failed: dict[str, str]) -> ReleaseInfo | None:
+    """The sound release this run published with these jobs failed, if any."""
+    for release in registry.releases():
+        of_run, lost = release.info.get("run") == run.id, release.info.get("failed", {})
+        same = of_run and sorted(lost) == sorted(failed)
+        if same and release.state == "ok" and _is_sound(registry, release.id):
+            return release
+    return None
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
 
 
 class _Record(contextlib.AbstractContextManager):
@@ -128,17 +190,18 @@ class _Record(contextlib.AbstractContextManager):
 
     def __init__(self, run: Run) -> None:
         self._run, self._started = run, time.time()
-        self.state, self.workers, self.fleet = "starting", 0, None
+        self.state, self.workers = "starting", 0
+        self.fleet: Fleet | None = None
         self.jobs: list[dict[str, Any]] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="run-record", daemon=True)
 
-    def watch(self, fleet: Any) -> None:
-        self.fleet = fleet
-
     def refresh(self) -> None:
-        if self.fleet is not None:
-            self.jobs = self.fleet.snapshot()
+        fleet = self.fleet
+        if fleet is not None:
+            jobs = fleet.snapshot()
+            if self.fleet is not None:
+                self.jobs = jobs
 
     def poll(self) -> dict[str, Any]:
         self.refresh()
@@ -159,10 +222,10 @@ class _Record(contextlib.AbstractContextManager):
         while not self._stop.wait(RECORD_INTERVAL_S):
             with contextlib.suppress(Exception):
                 self.refresh()
-            write_progress(self._run.folder, self._snapshot())
+            self._write(self._snapshot())
 
     def __enter__(self) -> "_Record":
-        write_progress(self._run.folder, self._snapshot())
+        self._write(self._snapshot())
         self._thread.start()
         return self
 
@@ -171,4 +234,11 @@ class _Record(contextlib.AbstractContextManager):
         self._thread.join()
         if kind is not None:
             self.state = "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
-        write_progress(self._run.folder, self._snapshot() | {"finished": time.time()})
+        self._write(self._snapshot() | {"finished": time.time()})
+
+    def _write(self, snapshot: dict[str, Any]) -> None:
+        """A record that cannot be written must not end a run that can go on."""
+        try:
+            write_progress(self._run.folder, snapshot)
+        except OSError as error:
+            log.warning("run=%s record not written: %s", self._run.id, error)

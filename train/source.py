@@ -1,12 +1,16 @@
 """Where a run's prices come from: the user's archive, or the embedded synthetic market."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from common import storage
 from common.data.archive import read_archive
 from common.data.market import MarketConfig, write_market
 from common.data.market_files import SYNTHETIC_FILE
 from common.data.panel import Panel
+from common.errors import ArchiveError
 
 
 def load_panel(
@@ -16,13 +20,31 @@ def load_panel(
 
     Both take the same way through the reader, so the synthetic market's planted defects are mended
     exactly like real ones.
+
+    Raises
+    ------
+    ArchiveError
+        If the folder is no archive, or a synthetic market whose writing was cut off.
     """
     if archive is not None:
-        invented = (archive / SYNTHETIC_FILE).exists()
-        return Panel.from_archive(
-            read_archive(archive), source="synthetic archive" if invented else "archive"
-        )
+        made = _made(archive)
+        if made and not made.get("complete"):
+            raise ArchiveError(f"{archive}: a synthetic market that was never finished. Write it again.")
+        return Panel.from_archive(read_archive(archive), source="synthetic archive" if made else "archive")
     config = MarketConfig()
     folder = home / "market" / f"seed-{config.seed}"
-    write_market(folder, config, progress)
-    return Panel.from_archive(read_archive(folder), source=f"synthetic seed={config.seed}")
+    with storage.exclusive(folder.with_suffix(".lock")):
+        made = _made(folder)
+        if not made.get("complete") or made.get("config") != config.model_dump(mode="json"):
+            write_market(folder, config, progress)
+        return Panel.from_archive(read_archive(folder), source=f"synthetic seed={config.seed}")
+
+
+def _made(folder: Path) -> dict[str, Any]:
+    """What the synthetic market in a folder says of itself; empty if it holds none."""
+    try:
+        return json.loads((folder / SYNTHETIC_FILE).read_bytes())
+    except OSError:
+        return {}
+    except ValueError:
+        return {"complete": False}

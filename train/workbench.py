@@ -13,9 +13,10 @@ from common.data.panel import Panel
 from common.data.series import Series, series_from_panel
 from common.data.universe import Universe
 from common.data.windows import Boundaries, Windows, boundaries, id_column, make_windows
+from common.errors import ArchiveError
 from common.model.bundle import GENERAL
 from common.model.presets import FitConfig, NetworkShape, TrainConfig
-from common.model.representation import Level, Representation, Residual
+from common.model.representation import Level, Representation, Residual, frozen
 
 
 @dataclass(frozen=True)
@@ -84,12 +85,18 @@ class Workbench:
             return Level.fit(self.series, self.limits.train_end)
         return Residual.fit(self.parts[0])
 
+    @cached_property
+    def _moving(self) -> set[str]:
+        """Stocks with a training window in which the price moved; on no other is anything trained."""
+        train = self.parts[0]
+        moving = np.unique(train.symbol[~frozen(train)])
+        return {self.series.symbols[place] for place in moving}
+
     def stock_ids(self, job: str) -> dict[str, int]:
         """Ids of the stocks that a job's networks are trained on; any other is 0, "unknown", to them."""
-        universe, narrow = self.spec.universe, self.config.general_sees == "general"
-        general = {
-            stock.symbol: stock.stock_id for stock in (universe.general if narrow else universe.stocks)
-        }
+        universe = self.spec.universe
+        seen = universe.general if self.config.general_sees == "general" else universe.stocks
+        general = {stock.symbol: stock.stock_id for stock in seen if stock.symbol in self._moving}
         if job == GENERAL:
             return general
         if self.config.finetune and job not in general:
@@ -138,8 +145,17 @@ class Workbench:
 
 @functools.lru_cache(maxsize=1)
 def open_workbench(run_dir: Path) -> Workbench:
-    """Open a run's folder; kept for the life of the process."""
-    return Workbench(run_dir, RunSpec.load(run_dir), Panel.load(run_dir / "panel.parquet"))
+    """Open a run's folder; kept for the life of the process.
+
+    Raises
+    ------
+    ArchiveError
+        If its panel is not the one the run was planned with.
+    """
+    spec, panel = RunSpec.load(run_dir), Panel.load(run_dir / "panel.parquet")
+    if panel.fingerprint() != spec.data_sha256:
+        raise ArchiveError(f"{run_dir / 'panel.parquet'}: not the data this run was planned with.")
+    return Workbench(run_dir, spec, panel)
 
 
 def bundles_dir(run_dir: Path) -> Path:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 
 from common.data.panel import Panel
 from common.data.series import market_returns, series_from_histories
@@ -35,6 +36,8 @@ class Forecast:
     model_type: str
     """``stock_specific`` or ``general``."""
     frozen: bool
+    in_sample: bool
+    """The models were fitted, or chosen, on what came after ``last_date``: no measure of their skill."""
     release: str
 
 
@@ -44,6 +47,7 @@ class ReleasedModels:
     def __init__(self, release: Release) -> None:
         self.release = release
         self._bundles: dict[str, Bundle] = {}
+        self._evenings: dict[dt.date | None, tuple[Panel, pd.Series]] = {}
 
     @cached_property
     def universe(self) -> Universe:
@@ -76,8 +80,8 @@ class ReleasedModels:
         """
         job = self.job_for(symbol)
         bundle = self.bundle(job)
-        panel = self.panel.as_of(as_of) if as_of else self.panel
-        series = series_from_histories({symbol: panel.history(symbol)}, market_returns(panel))
+        panel, market = self._known_on(as_of)
+        series = series_from_histories({symbol: panel.history(symbol)}, market)
         windows = last_window(series, bundle.window)
         prices = bundle.forecaster.forecast(windows)
         name = self.universe.find(symbol).name
@@ -85,6 +89,13 @@ class ReleasedModels:
             self._answer(symbol, name, job, windows, prices, place)
             for place in range(len(windows.spec.horizons))
         ]
+
+    def _known_on(self, as_of: dt.date | None) -> tuple[Panel, pd.Series]:
+        """The panel of that evening and its market returns; the last one asked for is kept."""
+        if as_of not in self._evenings:
+            panel = self.panel.as_of(as_of) if as_of else self.panel
+            self._evenings = {as_of: (panel, market_returns(panel))}
+        return self._evenings[as_of]
 
     def _answer(
         self, symbol: str, name: str, job: str, windows: Windows, prices: Prices, place: int
@@ -107,5 +118,6 @@ class ReleasedModels:
             },
             model_type=GENERAL if job == GENERAL else "stock_specific",
             frozen=bool(prices.frozen[0]),
+            in_sample=str(windows.cutoff[0]) < self.release.info["valid_end"],
             release=self.release.id,
         )

@@ -223,35 +223,30 @@ class Level:
 
     def inputs(self, windows: Windows) -> np.ndarray:
         """float32, shape (N, size, 1)."""
-        low, span = self._bounds(windows)
-        scaled = (np.log(windows.cut(windows.series.close)) - low[:, None]) / span[:, None]
+        scaled = self._scaler(windows).transform(windows.cut(windows.series.close))
         return scaled[..., None].astype(np.float32)
 
     def targets(self, windows: Windows) -> np.ndarray:
         """float32, shape (N, H): scaled log closes ahead; NaN where there is no target."""
-        low, span = self._bounds(windows)
-        return ((np.log(windows.actual) - low[:, None]) / span[:, None]).astype(np.float32)
+        return self._scaler(windows).transform(windows.actual).astype(np.float32)
 
     def prices(self, windows: Windows, outputs: np.ndarray) -> Prices:
         """Outputs (N, H, 1) to KES; published is the same number rounded to the tick."""
-        low, span = self._bounds(windows)
         last, still = windows.last_price, frozen(windows)
-        log_price = np.asarray(outputs[..., 0], dtype=np.float64) * span[:, None] + low[:, None]
-        raw = np.where(still[:, None], last[:, None], np.exp(log_price))
+        raw = np.where(still[:, None], last[:, None], self._scaler(windows).inverse(outputs[..., 0]))
         nothing = np.full((*raw.shape, len(LEVELS)), np.nan)
         published = np.where(still[:, None], raw, round_to_tick(raw))
         return Prices(last, still, raw, published, np.full(raw.shape, np.nan), nothing, nothing)
 
-    def _bounds(self, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
-        """Scaler of each window's symbol; one that was never fitted takes the window's own range."""
+    def _scaler(self, windows: Windows) -> LogPriceScaler:
+        """Each window's scaler, shape (N, 1); a symbol that was never fitted takes the window's own range."""
         log_close = np.log(windows.cut(windows.series.close))
         low, high = log_close.min(axis=1), log_close.max(axis=1)
-        span = np.where(high > low, high - low, 1.0)
         for position, symbol in enumerate(windows.series.symbols):
             if symbol in self.scalers:
                 own = windows.symbol == position
-                low[own], span[own] = self.scalers[symbol].low, self.scalers[symbol].span
-        return low, span
+                low[own], high[own] = self.scalers[symbol].low, self.scalers[symbol].high
+        return LogPriceScaler(low[:, None], high[:, None])
 
 
 def representation_from_dict(stored: dict[str, Any]) -> Representation:

@@ -15,8 +15,9 @@ class LogPriceScaler:
     A flat series maps to 0 and back to its one price.
     """
 
-    low: float
-    high: float
+    low: float | np.ndarray
+    high: float | np.ndarray
+    """Smallest and largest log price; arrays scale several series at once."""
 
     @classmethod
     def fit(
@@ -44,8 +45,8 @@ class LogPriceScaler:
         return cls(float(logs.min()), float(logs.max()))
 
     @property
-    def span(self) -> float:
-        return (self.high - self.low) or 1.0
+    def span(self) -> np.ndarray:
+        return np.where(self.high > self.low, np.subtract(self.high, self.low), 1.0)
 
     def transform(self, close: np.ndarray) -> np.ndarray:
         """KES to scaled log price, same shape."""

@@ -120,6 +120,21 @@ def test_ctrl_c_stops_cleanly_the_same_command_continues_and_a_third_time_does_n
     assert "nothing to do" in out and "SYNTHETIC" in out
 
 
+def test_sigterm_ends_like_ctrl_c_and_a_second_start_of_the_same_run_is_refused(place):
+    other = [*place["train"], "--seed", "9"]
+    process = start(place, *other)
+    job = running_job(place, epoch=1)
+    _, err = call(place, *other, expect=1)
+    assert str(process.pid) in err and "at work already" in err
+    os.kill(process.pid, signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "the same command continues" in err and "Traceback" not in err
+    deadline = time.monotonic() + 20
+    while is_alive(job["pid"]) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not is_alive(job["pid"]), "a worker outlived the command"
+
+
 def test_the_release_has_every_file_and_every_counter(place):
     (release,) = json.loads(call(place, "models", "--json")[0])
     folder = place["home"] / "releases" / release["id"]
@@ -176,3 +191,9 @@ def test_a_changed_byte_is_refused_by_name(place):
     network.write_bytes(content)
     _, err = call(place, "models", "verify", expect=1)
     assert release["id"] in err and "general_residual/model.onnx" in err and "Traceback" not in err
+    _, err = call(place, "forecast", "ABSA", expect=1)
+    assert "model.onnx" in err
+
+    document = json.loads(call(place, *place["train"], "--json")[0])
+    assert document["release"] == document["production"] == f"{release['id']}-2", "published again, unharmed"
+    call(place, "models", "verify", document["release"])
