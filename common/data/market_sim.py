@@ -16,6 +16,7 @@ from pydantic import NonNegativeInt, PositiveInt, model_validator
 
 from common.config import Config
 from common.data.market_files import sector_order
+from common.data.ticks import tick
 from common.data.universe import load_universe
 
 INDICES = {"^N20I": "NSE 20-Share Index", "^NASI": "NSE All-Share Index"}
@@ -118,11 +119,6 @@ def sessions(first: dt.date, last: dt.date) -> list[dt.date]:
     holidays = {(1, 1), (5, 1), (6, 1), (10, 10), (10, 20), (12, 12), (12, 25), (12, 26)}
     every = (first + dt.timedelta(days=n) for n in range((last - first).days + 1))
     return [day for day in every if day.weekday() < 5 and (day.month, day.day) not in holidays]
-
-
-def tick(cents: np.ndarray) -> np.ndarray:
-    """The exchange's tick in cents at a price in cents."""
-    return np.select([cents < 500, cents < 1000, cents < 5000, cents < 50000], [1, 2, 5, 25], 100)
 
 
 def on_tick(cents: np.ndarray) -> np.ndarray:

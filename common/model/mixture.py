@@ -74,13 +74,3 @@ class Mixture:
         right = np.take_along_axis(self.quantiles, segment[..., None] + 1, -1)[..., 0]
         width = np.maximum(right - left, 1e-9)
         return ndtr(_Z[segment] - left / width * (_Z[segment + 1] - _Z[segment]))
-
-
-def round_to_tick(price: np.ndarray) -> np.ndarray:
-    """Nearest price the exchange can quote, KES; never below one tick.
-
-    Ticks: .01 below 5, .02 below 10, .05 below 50, .25 below 500, else 1.
-    """
-    price = np.asarray(price, dtype=np.float64)
-    tick = np.select([price < 5, price < 10, price < 50, price < 500], [0.01, 0.02, 0.05, 0.25], 1.0)
-    return np.round(np.maximum(np.round(price / tick), 1) * tick, 2)

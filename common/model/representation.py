@@ -6,9 +6,10 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from common.data.series import Series
+from common.data.ticks import round_to_tick
 from common.data.windows import Windows
 from common.errors import BundleError
-from common.model.mixture import OUTPUTS, Mixture, round_to_tick
+from common.model.mixture import OUTPUTS, Mixture
 from common.model.scaling import ChannelScaler, LogPriceScaler
 
 LEVELS = (0.8, 0.9, 0.95)

@@ -10,7 +10,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from scipy.special import ndtr, ndtri
 
-from common.model.mixture import OUTPUTS, TAUS, Mixture, round_to_tick
+from common.data.ticks import round_to_tick
+from common.model.mixture import OUTPUTS, TAUS, Mixture
 
 SCORES = ndtri(TAUS)
 levels = st.floats(0.02, 0.98)

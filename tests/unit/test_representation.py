@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from made_panel import SPEC, SYMBOLS, history, made_panel
 
 from common.data.series import series_from_histories, series_from_panel
+from common.data.ticks import round_to_tick
 from common.data.windows import Windows, last_window, make_windows
 from common.errors import BundleError
-from common.model.mixture import OUTPUTS, TAUS, round_to_tick
+from common.model.mixture import OUTPUTS, TAUS
 from common.model.presets import WindowSpec
 from common.model.representation import Level, Residual, frozen, representation_from_dict, sigma
 from common.model.scaling import ChannelScaler
