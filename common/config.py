@@ -1,5 +1,6 @@
 """The base of every settings model, and reading settings from TOML."""
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Self
@@ -37,4 +38,11 @@ def read_toml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}.", path=str(path)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}.", path=str(path)) from None
+        raise ConfigError(f"{path}: not valid TOML: {error}{_line(path, error)}.", path=str(path)) from None
+
+
+def _line(path: Path, error: ValueError) -> str:
+    """The line that a TOML error speaks of, to be shown with it."""
+    number = re.search(r"at line (\d+)", str(error))
+    lines = path.read_text(errors="replace").splitlines()
+    return f": {lines[int(number[1]) - 1].strip()}" if number and int(number[1]) <= len(lines) else ""

@@ -77,7 +77,7 @@ def train(
     panel = _load(archive, root, show=not as_json)
     counters = load_universe(universe)
     chosen = tuple(dict.fromkeys(name.strip().upper() for name in only.split(","))) if only else ()
-    _require_known(counters, panel, chosen)
+    _require_known(counters, panel, chosen, strict=universe is not None)
     run = plan_run(settings, counters, panel, root, only=chosen)
     if dry_run:
         _print_plan(run, workers, as_json)
@@ -111,12 +111,16 @@ def _load(archive: Path | None, root: Path, *, show: bool) -> Panel:
         return load_panel(archive, root, progress=lambda done, of: bar.update(work, completed=done, total=of))
 
 
-def _require_known(universe: Universe, panel: Panel, only: tuple[str, ...]) -> None:
+def _require_known(universe: Universe, panel: Panel, only: tuple[str, ...], *, strict: bool) -> None:
     if unknown := sorted(set(only) - {stock.symbol for stock in universe.specific}):
         raise UniverseError(f"--only: not specific counters: {', '.join(unknown)}.", symbols=unknown)
     absent = universe.check_against(panel.symbols)
     if len(absent) == len(universe.stocks):
         raise UniverseError("none of the universe's counters is in the data. Check --archive and --universe.")
+    if absent and strict:
+        raise UniverseError(
+            f"--universe: not in the data: {', '.join(absent)}. Correct or drop them.", symbols=list(absent)
+        )
     if absent:
         typer.echo(f"not in the data, so neither trained nor forecast: {', '.join(absent)}", err=True)
 

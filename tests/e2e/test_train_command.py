@@ -135,8 +135,32 @@ def test_sigterm_ends_like_ctrl_c_and_a_second_start_of_the_same_run_is_refused(
     assert not is_alive(job["pid"]), "a worker outlived the command"
 
 
+def test_a_failing_job_costs_only_itself_and_the_same_command_mends_it(place):
+    command = [*place["train"], "--seed", "11"]
+    run = json.loads(call(place, *command, "--dry-run", "--json")[0])["run"]
+    before = json.loads(call(place, "forecast", "ABSA", "--json")[0])["release"]
+    in_the_way = place["home"] / "runs" / run / "tasks" / "ABSA" / "scratch-0" / "weights.npz"
+    in_the_way.mkdir(parents=True)
+    out, err = call(place, *command, expect=1)
+    assert "failed" in out and "IsADirectoryError" in out and "Traceback" not in out + err
+    assert json.loads(call(place, "forecast", "ABSA", "--json")[0])["release"] == before, "production moved"
+    document = json.loads(call(place, "forecast", "ABSA", "--release", "latest", "--json")[0])
+    assert "partial" in document["release"] and document["forecasts"][0]["model_type"] == "general"
+
+    in_the_way.rmdir()
+    document = json.loads(call(place, *command, "--json")[0])
+    assert document["failed"] == {} and "partial" not in document["release"]
+    answer = json.loads(call(place, "forecast", "ABSA", "--release", "latest", "--json")[0])
+    assert answer["forecasts"][0]["model_type"] == "stock_specific"
+
+
+def production(place: dict[str, Any]) -> dict[str, Any]:
+    (release,) = [r for r in json.loads(call(place, "models", "--json")[0]) if r["production"]]
+    return release
+
+
 def test_the_release_has_every_file_and_every_counter(place):
-    (release,) = json.loads(call(place, "models", "--json")[0])
+    release = production(place)
     folder = place["home"] / "releases" / release["id"]
     for name in (
         "general_residual/general_residual_best.h5",
@@ -166,6 +190,9 @@ def test_wrong_use_says_what_is_wrong(place):
     _, err = call(place, "train", "--config", "wrong.toml", expect=1)
     assert "lstm_unit" in err
     call(place, "train", "--no-such-option", expect=2)
+    (place["folder"] / "strangers.toml").write_text(UNIVERSE + 'XYZ = "No such company"\n')
+    _, err = call(place, *place["train"], "--universe", "strangers.toml", expect=1)
+    assert "XYZ" in err
 
 
 def test_the_release_forecasts_every_counter_and_knows_which_model_answers(place):
@@ -184,7 +211,7 @@ def test_the_release_forecasts_every_counter_and_knows_which_model_answers(place
 
 
 def test_a_changed_byte_is_refused_by_name(place):
-    (release,) = json.loads(call(place, "models", "--json")[0])
+    release = production(place)
     network = place["home"] / "releases" / release["id"] / "general_residual" / "model.onnx"
     content = bytearray(network.read_bytes())
     content[len(content) // 2] ^= 1

@@ -103,6 +103,12 @@ def test_a_malformed_universe_file_is_named(tmp_path, text):
         load_universe(path)
 
 
+def test_a_symbol_doubled_inside_one_sector_is_named(tmp_path):
+    (tmp_path / "universe.toml").write_text('specific = []\n[sectors.X]\nABC = "a"\nABC = "b"\n')
+    with pytest.raises(UniverseError, match=r'universe\.toml: .*line 4.*ABC = "b"'):
+        load_universe(tmp_path / "universe.toml")
+
+
 def test_a_missing_universe_file_is_named(tmp_path):
     with pytest.raises(UniverseError, match=r"gone\.toml: no such file"):
         load_universe(tmp_path / "gone.toml")
