@@ -23,6 +23,7 @@ from common.model.registry import Registry, ReleaseInfo
 from train.console import LiveTable, Mode
 from train.plan import Plan, finished, make_plan
 from train.publish import Outcome, publish_run, published_outcome
+from train.queue import TaskQueue
 from train.runs import write_progress
 from train.snapshot import is_synthetic
 from train.workbench import RunSpec, Workbench
@@ -192,7 +193,7 @@ class _Record(contextlib.AbstractContextManager):
         self._run, self._started = run, time.time()
         self.state, self.workers = "starting", 0
         self.fleet: Fleet | None = None
-        self.jobs: list[dict[str, Any]] = []
+        self.jobs: list[dict[str, Any]] = TaskQueue(run.plan, run.folder).snapshot()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="run-record", daemon=True)
 
