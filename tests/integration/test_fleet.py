@@ -21,7 +21,6 @@ from common.model.presets import TrainConfig, train_config
 from train.fleet import Fleet
 from train.jobs import run_task
 from train.plan import finished
-from train.publish import save_panel
 from train.run import Run, plan_run
 from train.workbench import Workbench
 
@@ -61,7 +60,7 @@ def run(small_panel: Panel, settings: TrainConfig, tmp_path: Path) -> Run:
 
 def prepare(run: Run) -> None:
     run.folder.mkdir(parents=True, exist_ok=True)
-    save_panel(run.panel, run.folder)
+    run.panel.save(run.folder / "panel.parquet")
     run.spec.save(run.folder)
 
 
