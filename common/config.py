@@ -3,7 +3,7 @@
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import pydantic
 
@@ -21,11 +21,25 @@ class Config(pydantic.BaseModel):
         try:
             return cls.model_validate(values)
         except pydantic.ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(map(str, item['loc'])) or cls.__name__}: {item['msg']} (got {item['input']!r})"
-                for item in error.errors()
-            )
-            raise ConfigError(f"{where}: {problems}. Known: {', '.join(cls.model_fields)}.") from None
+            problems = "; ".join(cls._problem(item) for item in error.errors())
+            raise ConfigError(f"{where}: {problems}.") from None
+
+    @classmethod
+    def _problem(cls, item: Any) -> str:
+        name = ".".join(map(str, item["loc"])) or cls.__name__
+        if item["type"] != "extra_forbidden":
+            return f"{name}: {item['msg']} (got {item['input']!r})"
+        return f"{name}: no such setting; known there: {', '.join(cls._known(item['loc'][:-1]))}"
+
+    @classmethod
+    def _known(cls, path: tuple[str | int, ...]) -> list[str]:
+        """Names of the settings in the table at ``path``."""
+        table: Any = cls
+        for name in path:
+            kinds = [table.model_fields[name].annotation] if name in table.model_fields else []
+            kinds += [part for kind in kinds for part in get_args(kind)]
+            table = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Config)), cls)
+        return list(table.model_fields)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def forecast(
 
 def _table(found: list[Forecast], models: ReleasedModels) -> Table:
     label = "SYNTHETIC DATA, " if models.panel.synthetic else ""
-    title = f"{label}{models.release.id}, {found[0].horizon} trading days ahead, KES"
+    title = f"{label}{models.release.id}, {found[0].horizon} day(s) ahead, KES"
     table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD)
     for heading in ("symbol", "name", "last date", "last", "forecast", "change %", "90 % interval", "model"):
         right = heading in ("last", "forecast", "change %", "90 % interval")

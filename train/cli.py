@@ -71,7 +71,7 @@ def train(
     root = storage.home(home)
     overrides = _overrides(config, train_end, valid_end, seeds, seed)
     named = overrides.pop("preset", "residual")
-    settings = train_config(preset or named, overrides)
+    settings = train_config(preset or named, overrides, where=str(config or "settings"))
     if quickly:
         settings = quick(settings)
     panel = _load(archive, root, show=not as_json)
@@ -190,7 +190,7 @@ def _print_outcome(run: Run, outcome: Outcome, before: bool, as_json: bool) -> N
         )
     for horizon, found in sorted(outcome.release.info["test"].items(), key=lambda item: int(item[0])):
         console.print(
-            f"{horizon:>3} trading days ahead, stocks that move: relMAE {_ratio(found['rel_mae'])}, "
+            f"{horizon:>3} days ahead, stocks that move: relMAE {_ratio(found['rel_mae'])}, "
             f"relRMSE {_ratio(found['rel_rmse'])} (below 1 beats the last price)",
             highlight=False,
         )

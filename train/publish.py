@@ -115,6 +115,7 @@ def _info(
     return {
         "run": run_dir.name,
         "preset": spec.config.preset,
+        "quick": spec.config.quick,
         "source": spec.source,
         "data_sha256": spec.data_sha256,
         "models": len(jobs),

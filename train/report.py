@@ -18,8 +18,9 @@ th{position:sticky;top:0;background:Canvas} td:first-child,th:first-child{text-a
 .wide{overflow-x:auto}.warn{background:#fd0;color:#000;padding:.5rem 1rem;font-weight:600}
 .good{color:#080}.bad{color:#c00}@media(prefers-color-scheme:dark){.good{color:#6d6}.bad{color:#f77}}
 """
-PERCENT_FREE = (
-    "relMAE and relRMSE are ratios to the naive forecast, the last price: below 1 is better than naive."
+RATIOS = (
+    "relMAE and relRMSE are ratios to the naive forecast, the last price, of errors in percent of the last "
+    "price: below 1 is better than naive."
 )
 
 
@@ -42,8 +43,8 @@ def write_report(
 <meta name="viewport" content="width=device-width"><style>{STYLE}</style>
 <h1>{escape(release_id)}</h1>{warning}
 <p>Preset {escape(spec.config.preset)}, data {escape(spec.source)}. Errors on the test part,
-which no model saw; prices in KES. {PERCENT_FREE}</p>
-<h2>One horizon ahead, by job</h2><div class="wide">{_table(jobs)}</div>
+which no model saw; prices in KES. {RATIOS}</p>
+<h2>The nearest horizon, by job</h2><div class="wide">{_table(jobs)}</div>
 <h2>Every counter</h2><div class="wide">{_table(matrix[shown])}</div>
 <p>Not investment advice.</p></html>""".encode(),
     )

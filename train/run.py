@@ -84,8 +84,8 @@ def execute(
 ) -> tuple[Outcome, bool]:
     """Train and publish a run, or whatever of it is not done yet.
 
-    The first release goes to production; after that, a complete one takes the place of a partial or
-    damaged one, and one of real data that of a synthetic one. Any other move is left to the user.
+    The first release goes to production; after that, one of real data takes the place of a synthetic
+    one, and a complete one that of a partial, damaged or quick one. Any other move is left to the user.
 
     Returns
     -------
@@ -160,7 +160,9 @@ def _is_provisional(registry: Registry, run: Run) -> bool:
     if production is None or not _is_sound(registry, production):
         return True
     info = registry.resolve(production).info
-    return bool(info.get("failed")) or (is_synthetic(info.get("source")) and not run.panel.synthetic)
+    if is_synthetic(info.get("source")) != run.panel.synthetic:
+        return not run.panel.synthetic
+    return bool(info.get("failed")) or bool(info.get("quick") and not run.spec.config.quick)
 
 
 def _is_sound(registry: Registry, release_id: str) -> bool:

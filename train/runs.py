@@ -120,13 +120,18 @@ def runs(
 
 
 def _watch(home: Path, *, interval_s: float = 1.0) -> None:
-    """Redraw the runs, and the jobs of the newest one, until interrupted."""
+    """Redraw the runs, and the jobs of the newest one, until interrupted; lines end with the newest run."""
+    if not list_runs(home):
+        typer.echo(f"No runs in {home / 'runs'} yet; waiting for one. Ctrl-C stops.", err=True)
     if display_mode(sys.stdout) == "plain":
         plain: dict[str, PlainLines] = {}
         while True:
-            for name, record in _newest(home, list_runs(home)):
+            found = list_runs(home)
+            for name, record in _newest(home, found):
                 for line in plain.setdefault(name, PlainLines()).lines(record, time.time()):
                     typer.echo(line)
+            if found and found[0]["state"] in ENDED:
+                return
             time.sleep(interval_s)
     with Live(auto_refresh=False) as live:
         while True:

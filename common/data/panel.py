@@ -182,4 +182,5 @@ class Panel:
     @cached_property
     def _spans(self) -> dict[str, tuple[int, int]]:
         starts = np.flatnonzero(~self.frame["symbol"].duplicated())
-        return dict(zip(self.symbols, zip(starts, [*starts[1:], len(self.frame)], strict=True), strict=True))
+        ends = [*starts, len(self.frame)][1:]
+        return dict(zip(self.symbols, zip(starts, ends, strict=True), strict=True))

@@ -104,6 +104,8 @@ class TrainConfig(Config):
     """``residual``: volatility-scaled change as a mixture; ``level``: the scaled log price."""
     general_sees: Literal["all", "general"] = "all"
     """Stocks the general model is trained on: all of them, or the general tier alone."""
+    quick: bool = False
+    """Trained with a fraction of the work, to try things: gives way to a release that was not."""
     seed: NonNegativeInt = 0
     seeds: PositiveInt = 2
     """Networks averaged into one model, with seeds ``seed``, ``seed + 1`` and so on."""
@@ -135,13 +137,15 @@ PRESETS: dict[str, TrainConfig] = {
 }
 
 
-def train_config(preset: str = "residual", overrides: dict[str, Any] | None = None) -> TrainConfig:
+def train_config(
+    preset: str = "residual", overrides: dict[str, Any] | None = None, *, where: str = "settings"
+) -> TrainConfig:
     """A preset with nested overrides; raises ConfigError on an unknown name or a value out of bounds."""
     overrides = dict(overrides or {})
     preset = overrides.pop("preset", preset)
     if preset not in PRESETS:
         raise ConfigError(f"preset: unknown {preset!r}. Known: {', '.join(PRESETS)}.", preset=preset)
-    return TrainConfig.parse(_merged(PRESETS[preset].model_dump(), overrides), where=f"preset {preset}")
+    return TrainConfig.parse(_merged(PRESETS[preset].model_dump(), overrides), where=where)
 
 
 def quick(config: TrainConfig) -> TrainConfig:
@@ -152,7 +156,7 @@ def quick(config: TrainConfig) -> TrainConfig:
         if getattr(config, name)
     }
     fits["general"]["windows_per_epoch"] = 6_400
-    return train_config(config.preset, _merged(config.model_dump(), {**fits, "seeds": 1}))
+    return train_config(config.preset, _merged(config.model_dump(), {**fits, "seeds": 1, "quick": True}))
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

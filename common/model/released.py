@@ -12,6 +12,7 @@ from common.data.panel import Panel
 from common.data.series import market_returns, series_from_histories
 from common.data.universe import Universe
 from common.data.windows import Windows, last_window
+from common.errors import InsufficientHistory
 from common.model.bundle import GENERAL, Bundle, BundleFiles, load_bundle
 from common.model.release import Release
 from common.model.representation import LEVELS, Prices
@@ -94,6 +95,11 @@ class ReleasedModels:
         """The panel of that evening and its market returns; the last one asked for is kept."""
         if as_of not in self._evenings:
             panel = self.panel.as_of(as_of) if as_of else self.panel
+            if not panel.symbols:
+                raise InsufficientHistory(
+                    f"no prices up to {as_of}: the release has {self.panel.dates[0]:%Y-%m-%d} to "
+                    f"{self.panel.dates[-1]:%Y-%m-%d}. Choose a later day."
+                )
             self._evenings = {as_of: (panel, market_returns(panel))}
         return self._evenings[as_of]
 
