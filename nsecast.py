@@ -10,6 +10,7 @@ from common.errors import NsecastError
 from serve.cli import forecast
 from train.cli import train
 from train.data_cli import app as data
+from train.evaluation.cli import backtest, report
 from train.models_cli import app as models
 from train.runs import runs
 
@@ -23,6 +24,8 @@ app = typer.Typer(
 app.command("train")(train)
 app.command("runs")(runs)
 app.command("forecast")(forecast)
+app.command("backtest")(backtest)
+app.command("report")(report)
 app.add_typer(data, name="data")
 app.add_typer(models, name="models")
 

@@ -88,6 +88,18 @@ class TrainingError(NsecastError):
     http_status = 500
 
 
+class BacktestError(NsecastError):
+    """A backtest was asked for that cannot be made, or would not be out of sample."""
+
+    http_status = 422
+
+
+class GateClosed(NsecastError):
+    """A release does not pass what production demands."""
+
+    http_status = 409
+
+
 class RayUnavailable(NsecastError):
     """No Ray cluster could be started or reached."""
 

@@ -1,6 +1,11 @@
-"""Errors next to the naive forecast (the last price). Formulas: Hyndman and Koehler, IJF 2006."""
+"""Errors next to the naive forecast (the last price). Formulas: Hyndman and Koehler, IJF 2006.
+
+Direction, coverage and the scores of quantiles and intervals name their own source. All leave out the
+rows whose ``actual`` is NaN and give None where no row is left.
+"""
 
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -57,3 +62,104 @@ def errors(*, last: np.ndarray, raw: np.ndarray, published: np.ndarray, actual: 
 
 def _ratio(error: np.ndarray, naive: np.ndarray) -> float | None:
     return float(error.mean() / naive.mean()) if naive.any() else None
+
+
+class Direction(NamedTuple):
+    """How often the sign of a move was right."""
+
+    right: float | None
+    """Share of the ``n`` rows in which forecast and price went the same way; None without a row."""
+    n: int
+    """Rows in which the price moved and the forecast called a move."""
+    moved: int
+    """Rows in which the price moved, whatever was forecast."""
+
+
+def direction(last: np.ndarray, forecast: np.ndarray, actual: np.ndarray) -> Direction:
+    """Share of moves called in the right direction: hits over calls, ties left out.
+
+    All arrays shape (N,), KES. A move is any difference from the last price; a NaN forecast calls none.
+    """
+    moved = np.isfinite(actual) & (actual != last)
+    called = moved & (forecast != last) & ~np.isnan(forecast)
+    right = (forecast > last) == (actual > last)
+    return Direction(_mean(right[called]), int(called.sum()), int(moved.sum()))
+
+
+def coverage(low: np.ndarray, high: np.ndarray, actual: np.ndarray) -> float | None:
+    """Share of actual prices inside their interval, bounds included.
+
+    All arrays shape (N,), KES; rows with a NaN bound are left out.
+    """
+    kept = np.isfinite(actual) & ~np.isnan(low) & ~np.isnan(high)
+    return _mean(((low <= actual) & (actual <= high))[kept])
+
+
+def width(low: np.ndarray, high: np.ndarray, last: np.ndarray) -> float | None:
+    """Mean width of intervals in percent of the last price.
+
+    All arrays shape (N,), KES; rows with a NaN bound are left out.
+    """
+    kept = ~np.isnan(low) & ~np.isnan(high)
+    return _mean(100 * (high - low)[kept] / last[kept])
+
+
+def winkler(
+    low: np.ndarray, high: np.ndarray, actual: np.ndarray, last: np.ndarray, level: float
+) -> float | None:
+    """Mean interval score in percent of the last price, lower is better.
+
+    A row scores (high - low) + 2 / (1 - level) * (how far ``actual`` lies outside): Winkler, JASA 1972;
+    Gneiting and Raftery, JASA 2007, section 6.2.
+
+    Parameters
+    ----------
+    low, high, actual, last : shape (N,), KES
+        Rows with a NaN bound are left out.
+    level : float
+        Nominal coverage of the interval, such as .9.
+
+    Raises
+    ------
+    ValueError
+        If ``level`` is not between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"winkler: got level {level}; need one between 0 and 1.")
+    kept = np.isfinite(actual) & ~np.isnan(low) & ~np.isnan(high)
+    low, high, actual, last = low[kept], high[kept], actual[kept], last[kept]
+    outside = np.maximum(low - actual, 0) + np.maximum(actual - high, 0)
+    return _mean(100 * (high - low + 2 / (1 - level) * outside) / last)
+
+
+def pinball(quantiles: np.ndarray, levels: np.ndarray, last: np.ndarray, actual: np.ndarray) -> float | None:
+    """Mean pinball loss in percent of the last price, over rows and levels alike; lower is better.
+
+    With u = actual - quantile the loss is level * u for u >= 0 and (level - 1) * u below (Koenker and
+    Bassett, Econometrica 1978); at .5 it is half the absolute error.
+
+    Parameters
+    ----------
+    quantiles : shape (N, Q), KES
+        Rows with a NaN in any quantile are left out.
+    levels : shape (Q,), each between 0 and 1
+    last, actual : shape (N,), KES
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit or a level is not between 0 and 1.
+    """
+    levels = np.asarray(levels, dtype=np.float64)
+    if quantiles.shape != (len(actual), len(levels)) or not ((levels > 0) & (levels < 1)).all():
+        raise ValueError(
+            f"pinball: got quantiles {quantiles.shape} and levels {levels.tolist()} for {len(actual)} rows; "
+            "need (N, Q) and Q levels between 0 and 1."
+        )
+    kept = np.isfinite(actual) & ~np.isnan(quantiles).any(axis=1)
+    error = actual[kept, None] - quantiles[kept]
+    return _mean(100 * np.where(error >= 0, levels * error, (levels - 1) * error) / last[kept, None])
+
+
+def _mean(values: np.ndarray) -> float | None:
+    return float(values.mean()) if values.size else None

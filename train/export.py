@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import keras
 import numpy as np
-import pandas as pd
 
 from common import storage
 from common.data.windows import Windows
 from common.errors import BundleError
 from common.model.bundle import GENERAL, BundleFiles, load_bundle
 from common.model.network import average_network
-from common.model.representation import LEVELS, Level, Prices, Representation
+from common.model.representation import Level, Representation
 from train.workbench import Workbench, bundles_dir
 
 PARITY = 1e-5
@@ -30,7 +30,7 @@ def write_bundle(
     *,
     check: Windows,
 ) -> None:
-    """Write one model's files and its test forecasts below the run's ``bundles`` folder.
+    """Write one model's files below the run's ``bundles`` folder.
 
     Parameters
     ----------
@@ -58,6 +58,7 @@ def write_bundle(
     stock_ids = bench.stock_ids(job)
     if job == GENERAL:
         storage.write_json(folder / "stock_id_mapping.json", stock_ids)
+        storage.write_json(folder / "embedding.json", _embedding(model, stock_ids))
     storage.write_json(
         folder / "metadata.json",
         metadata
@@ -85,51 +86,14 @@ def write_bundle(
             job=job,
             gap=gap,
         )
-    test = bench.parts_of(job, training=False)[2]
-    table = forecast_table(test, bundle.forecaster.forecast(test)) if len(test) else empty_table()
-    storage.write_with(bench.run_dir / "forecasts" / f"{job}.parquet", table.to_parquet)
 
 
-def forecast_table(windows: Windows, prices: Prices) -> pd.DataFrame:
-    """One row per window and horizon that has an actual; prices in KES."""
-    symbols = np.array(windows.series.symbols)[windows.symbol]
-    frames = []
-    for position, horizon in enumerate(windows.spec.horizons):
-        frame = pd.DataFrame(
-            {
-                "symbol": symbols,
-                "cutoff": windows.cutoff.astype("datetime64[s]"),
-                "horizon": horizon,
-                "target_date": windows.target_date[:, position].astype("datetime64[s]"),
-                "last_price": prices.last,
-                "frozen": prices.frozen,
-                "raw": prices.raw[:, position],
-                "published": prices.published[:, position],
-                "p_move": prices.p_move[:, position],
-            }
-        )
-        for place, level in enumerate(LEVELS):
-            frame[f"lo{level * 100:.0f}"] = prices.low[:, position, place]
-            frame[f"hi{level * 100:.0f}"] = prices.high[:, position, place]
-        frame["actual"] = windows.actual[:, position]
-        frames.append(frame[np.isfinite(frame["actual"])])
-    return pd.concat(frames, ignore_index=True)
-
-
-def empty_table() -> pd.DataFrame:
-    bounds = [f"{side}{level * 100:.0f}" for level in LEVELS for side in ("lo", "hi")]
-    head = [
-        "symbol",
-        "cutoff",
-        "horizon",
-        "target_date",
-        "last_price",
-        "frozen",
-        "raw",
-        "published",
-        "p_move",
-    ]
-    return pd.DataFrame(columns=[*head, *bounds, "actual"])
+def _embedding(model: keras.Model, stock_ids: dict[str, int]) -> dict[str, list[float]]:
+    """Each stock's place in the embedding; the networks of an average side by side."""
+    layers = [model, *(layer for layer in model.layers if isinstance(layer, keras.Model))]
+    found = [layer for network in layers for layer in network.layers if layer.name == "stock_embedding"]
+    weights = np.concatenate([np.asarray(layer.get_weights()[0]) for layer in found], axis=1)
+    return {symbol: weights[number].tolist() for symbol, number in stock_ids.items()}
 
 
 def _write_scalers(stem: Path, representation: Representation, job: str) -> None:

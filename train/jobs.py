@@ -14,11 +14,12 @@ from common.errors import TrainingError
 from common.model.bundle import GENERAL
 from common.model.forecaster import Forecaster
 from common.model.presets import FitConfig
+from common.model.representation import Prices
 from train.export import write_bundle
 from train.fit import FitData, fit
 from train.loop import EpochLoop, Masking, shared_loop
 from train.plan import Progress, Task, finished
-from train.scores import Score, choose, score
+from train.scores import Score, beats_naive, by_symbol, choose, score
 from train.workbench import Workbench
 
 Members = list[list[np.ndarray]]
@@ -63,17 +64,19 @@ def _fit(bench: Workbench, task: Task, folder: Path, on_epoch: Callable[[Progres
 
 
 def _bundle(bench: Workbench, task: Task) -> dict[str, Any]:
-    """Choose among the candidates on validation, publish the winner's files, forecast the test part."""
+    """Choose among the candidates on validation and write the winner's files."""
     candidates = _candidates(bench, task)
     _, valid, test = bench.parts_of(task.job, training=False)
+    prices = {name: _forecast(bench, task.job, members, valid) for name, members in candidates.items()}
     scores = {
         name: {
-            "valid": _score(bench, task.job, members, valid),
-            "test": _score(bench, task.job, members, test),
+            "valid": score(valid, prices[name]),
+            "test": score(test, _forecast(bench, task.job, members, test)),
         }
         for name, members in candidates.items()
     }
     choice = choose({name: parts["valid"].total for name, parts in scores.items()})
+    judged = by_symbol(valid, prices[choice])
     metadata = {
         "job": task.job,
         "choice": choice,
@@ -81,6 +84,11 @@ def _bundle(bench: Workbench, task: Task) -> dict[str, Any]:
             name: {part: _as_dict(value) for part, value in parts.items()} for name, parts in scores.items()
         },
         "lead": _lead(scores, choice),
+        "test_mape": scores[choice]["test"].by_horizon[0].mape,
+        "test_naive_mape": scores[choice]["test"].by_horizon[0].naive_mape,
+        "validation": {symbol: _as_dict(own)["by_horizon"] for symbol, own in judged.items()},
+        "beats_naive": {symbol: beats_naive(own) for symbol, own in judged.items()},
+        "training": {need: (finished(bench.run_dir, need) or {}).get("history", []) for need in task.needs},
     }
     write_bundle(bench, task.job, candidates[choice], storage.finite(metadata), check=valid)
     return {"choice": choice, "lead": metadata["lead"], "valid": _as_dict(scores[choice]["valid"])}
@@ -104,7 +112,7 @@ def _candidates(bench: Workbench, task: Task) -> dict[str, Members]:
     }
 
 
-def _score(bench: Workbench, job: str, members: Members, windows: Windows) -> Score:
+def _forecast(bench: Workbench, job: str, members: Members, windows: Windows) -> Prices:
     loop = loop_for(bench, bench.fit_config("scratch"))
 
     def network(x: np.ndarray, stock_id: np.ndarray) -> np.ndarray:
@@ -114,8 +122,7 @@ def _score(bench: Workbench, job: str, members: Members, windows: Windows) -> Sc
             outputs.append(loop.predict(x, stock_id))
         return np.mean(outputs, axis=0)
 
-    forecaster = Forecaster(network, bench.representation, bench.stock_ids(job))
-    return score(windows, forecaster.forecast(windows))
+    return Forecaster(network, bench.representation, bench.stock_ids(job)).forecast(windows)
 
 
 def _lead(scores: dict[str, dict[str, Score]], choice: str) -> float | None:

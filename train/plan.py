@@ -14,11 +14,10 @@ from common.errors import TrainingError
 from common.model.bundle import GENERAL
 from common.model.presets import FitConfig, TrainConfig
 from common.model.representation import frozen
+from train.scores import MINIMUM_JUDGED
 
 FROZEN_SESSIONS = 250
 """A stock that did not move once in so many sessions is frozen."""
-MINIMUM_JUDGED = 20
-"""Moving validation windows a choice between models needs."""
 BUNDLE_COST = 15_000.0
 
 

@@ -1,20 +1,25 @@
-"""From a finished run to a release: matrix, report, settings and panel around the bundles."""
+"""From a finished run to a release: forecasts of the test part, matrix and panel around the bundles."""
 
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from common import storage
+from common.data.panel import Panel
+from common.metrics import errors
 from common.model.bundle import GENERAL, BundleFiles
+from common.model.conformal import Calibration
 from common.model.registry import Registry
 from common.model.release import Release
-from train.matrix import moving, performance_matrix, served_forecasts, table_errors
+from common.model.served import ServedModels
+from train.evaluation.backtest import Backtest, backtest
+from train.evaluation.matrix import performance_matrix, write_matrix
+from train.evaluation.summary import summarise
 from train.plan import Plan, finished
-from train.report import write_report
 from train.workbench import RunSpec, bundles_dir
 
 HIDDEN = shutil.ignore_patterns(".*")
@@ -34,31 +39,59 @@ class Outcome:
 
 
 def publish_run(
-    run_dir: Path, spec: RunSpec, plan: Plan, failed: dict[str, str], registry: Registry, release_id: str
+    run_dir: Path,
+    spec: RunSpec,
+    panel: Panel,
+    plan: Plan,
+    failed: dict[str, str],
+    registry: Registry,
+    release_id: str,
 ) -> Outcome:
     """Publish what a run trained; the caller has made sure that the general model is among it.
 
     A specific model that failed or was skipped is simply not there: the general one covers its stock.
     """
     jobs = [job for job in plan.jobs if job not in plan.skipped and job not in failed]
-    specific = tuple(job for job in jobs if job != GENERAL)
-    forecasts = served_forecasts(run_dir, specific)
+    own = frozenset(jobs) - {GENERAL}
     results = {job: finished(run_dir, f"{job}/bundle") or {} for job in jobs}
     choices = {job: result["choice"] for job, result in results.items()}
-    matrix = performance_matrix(forecasts, spec, choices)
-    rows = result_rows(plan, forecasts, choices, failed)
     staging = registry.stage(release_id)
     try:
         for job in jobs:
             folder = BundleFiles.of(spec.config.preset, job).folder
             shutil.copytree(bundles_dir(run_dir) / folder, staging / folder, ignore=HIDDEN)
+        models = ServedModels(staging, spec.config.preset, spec.universe, own)
+        borders = {
+            key: models.bundle(GENERAL).metadata[key] for key in ("train_end", "valid_end", "test_end")
+        }
+        found = _since_training(models, panel, borders, own=False)
+        table = test_part(found.table, borders)
+        matrix = performance_matrix(table, spec.universe, panel, choices)
+        rows = result_rows(plan, table, choices, failed)
         shutil.copyfile(run_dir / "panel.parquet", staging / "panel.parquet")
         storage.write_json(staging / "universe.json", spec.universe.as_dict())
         storage.write_json(staging / "config.json", spec.config.model_dump(mode="json"))
-        matrix.to_csv(staging / "performance_matrix.csv", index=False)
-        forecasts.to_parquet(staging / "test_forecasts.parquet", index=False)
-        write_report(staging / "report.html", release_id, spec, rows, matrix)
-        info = _info(run_dir, spec, plan, jobs, failed, forecasts)
+        storage.write_json(staging / "calibration.json", found.calibration.as_dict())
+        table.to_parquet(staging / "test_forecasts.parquet", index=False)
+        if own:
+            shared = _since_training(models, panel, borders, own=True)
+            test_part(shared.table, borders).to_parquet(
+                staging / "general_test_forecasts.parquet", index=False
+            )
+        write_matrix(staging, matrix)
+        info = {
+            "run": run_dir.name,
+            "preset": spec.config.preset,
+            "quick": spec.config.quick,
+            "source": spec.source,
+            "data_sha256": spec.data_sha256,
+            "models": len(jobs),
+            "jobs": jobs,
+            "skipped": plan.skipped,
+            "failed": failed,
+            **test_info(table),
+            **borders,
+        }
         release = registry.publish(staging, release_id, info=info)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -67,62 +100,70 @@ def publish_run(
 
 def published_outcome(plan: Plan, release: Release) -> Outcome:
     """The outcome of a run that was published before."""
-    forecasts = pd.read_parquet(release.file("test_forecasts.parquet"))
+    table = pd.read_parquet(release.file("test_forecasts.parquet"))
     matrix = pd.read_csv(release.file("performance_matrix.csv"))
     choices = dict(zip(matrix["symbol"], matrix["model"], strict=True)) | {GENERAL: GENERAL}
     failed = release.info["failed"]
-    return Outcome(release, result_rows(plan, forecasts, choices, failed), matrix, failed)
+    return Outcome(release, result_rows(plan, table, choices, failed), matrix, failed)
+
+
+def test_part(table: pd.DataFrame, borders: dict[str, str]) -> pd.DataFrame:
+    """The forecasts that can be scored on prices after everything that models were fitted or chosen on."""
+    inside = (table["cutoff"] >= borders["valid_end"]) & (table["target_date"] <= borders["test_end"])
+    return table[inside & np.isfinite(table["actual"])].reset_index(drop=True)
+
+
+def test_info(table: pd.DataFrame) -> dict[str, Any]:
+    """What a manifest says of the test part: pooled figures by horizon, moving stocks only."""
+    pooled = summarise(table).set_index("horizon")
+    test = {str(horizon): storage.finite(figures.to_dict()) for horizon, figures in pooled.iterrows()}
+    nearest = next(iter(test.values()), {})
+    return {
+        "test": test,
+        "test_relMAE": nearest.get("rel_mae"),
+        "test_MAPE": nearest.get("mape"),
+        "test_naive_MAPE": nearest.get("naive_mape"),
+    }
 
 
 def result_rows(
-    plan: Plan, forecasts: pd.DataFrame, choices: dict[str, str], failed: dict[str, str]
+    plan: Plan, table: pd.DataFrame, choices: dict[str, str], failed: dict[str, str]
 ) -> list[dict[str, Any]]:
     """Test errors one day ahead (the shortest horizon) of every job and of all moving stocks together.
 
     The general model's row pools the stocks it answers for.
     """
-    near = moving(forecasts[forecasts["horizon"] == forecasts["horizon"].min()])
+    near = table[(table["horizon"] == table["horizon"].min()) & ~table["frozen"].astype(bool)]
     rows = []
     for job in plan.jobs:
-        own = near[near["model_type"] == GENERAL] if job == GENERAL else near[near["symbol"] == job]
+        mine = near[near["model_type"] == GENERAL] if job == GENERAL else near[near["symbol"] == job]
         reason = plan.skipped.get(job) or failed.get(job)
         state = "skipped" if job in plan.skipped else "failed" if job in failed else "done"
         model = choices.get(job, GENERAL) if state == "done" else "skipped" if state == "skipped" else None
-        rows.append({"job": job, "model": model, "state": state, "reason": reason, **_cells(own)})
+        rows.append({"job": job, "model": model, "state": state, "reason": reason, **_cells(mine)})
     return [*rows, {"job": "pooled", **_cells(near)}]
 
 
-def _cells(forecasts: pd.DataFrame) -> dict[str, Any]:
-    found = table_errors(forecasts)
+def _since_training(models: ServedModels, panel: Panel, borders: dict[str, str], *, own: bool) -> Backtest:
+    """Validation and test part; ``own``: the general model on the stocks that have their own."""
+    return backtest(
+        models,
+        panel,
+        Calibration.nominal(models.window.horizons),
+        start=np.datetime64(borders["train_end"]),
+        end=np.datetime64(borders["test_end"]),
+        symbols=models.own if own else None,
+        general_only=own,
+    )
+
+
+def _cells(table: pd.DataFrame) -> dict[str, Any]:
+    names = {"last": "last_price", "raw": "raw", "published": "published", "actual": "actual"}
+    found = errors(**{name: table[column].to_numpy(float) for name, column in names.items()})
     return {
         "n": found.n,
         "mae_kes": found.mae,
         "naive_mae_kes": found.naive_mae,
         "rel_mae": found.rel_mae,
         "rel_rmse": found.rel_rmse,
-    }
-
-
-def _info(
-    run_dir: Path, spec: RunSpec, plan: Plan, jobs: list[str], failed: dict[str, str], forecasts: pd.DataFrame
-) -> dict[str, Any]:
-    pooled = {
-        str(horizon): table_errors(moving(group)).as_dict() for horizon, group in forecasts.groupby("horizon")
-    }
-    nearest = pooled[str(forecasts["horizon"].min())]
-    general = bundles_dir(run_dir) / BundleFiles.of(spec.config.preset, GENERAL).folder / "metadata.json"
-    metadata = json.loads(general.read_bytes())
-    return {
-        "run": run_dir.name,
-        "preset": spec.config.preset,
-        "quick": spec.config.quick,
-        "source": spec.source,
-        "data_sha256": spec.data_sha256,
-        "models": len(jobs),
-        "jobs": jobs,
-        "skipped": plan.skipped,
-        "failed": failed,
-        "test": pooled,
-        "test_relMAE": nearest["rel_mae"],
-        **{key: metadata[key] for key in ("train_end", "valid_end", "test_end")},
     }

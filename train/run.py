@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RECORD_INTERVAL_S = 2.0
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 """Raised when the same settings and data no longer give the same networks: older runs are not continued."""
 
 
@@ -148,7 +148,7 @@ def _publish(registry: Registry, run: Run, failed: dict[str, str], *, fresh: boo
     taken = {release.id for release in registry.releases()}
     numbered = (f"{name}-{number}" for number in itertools.count(2))
     release_id = next(each for each in itertools.chain([name], numbered) if each not in taken)
-    outcome = publish_run(run.folder, run.spec, run.plan, failed, registry, release_id)
+    outcome = publish_run(run.folder, run.spec, run.panel, run.plan, failed, registry, release_id)
     if not failed and _is_provisional(registry, run):
         registry.promote(release_id)
     return outcome

@@ -10,6 +10,8 @@ from common.model.representation import Prices
 
 NOISE = 0.002
 """Differences of `Score.total` below this are noise."""
+MINIMUM_JUDGED = 20
+"""Moving validation windows that a judgement on one stock needs."""
 HORIZON_DECAY = np.array([4.0, 0.5, 0.25, 0.12])
 
 
@@ -53,16 +55,39 @@ def choose(totals: dict[str, float]) -> str:
     return best if totals[best] < totals[usual] - NOISE else usual
 
 
-def score(windows: Windows, prices: Prices) -> Score:
-    """Score forecasts for ``windows`` against what happened; windows without a target are left out."""
+def score(windows: Windows, prices: Prices, rows: np.ndarray | None = None) -> Score:
+    """Score forecasts for ``windows`` against what happened; windows without a target are left out.
+
+    ``rows`` (a mask, shape (N,)) limits it to some of them; default those in which the price moves, because
+    a frozen one would flatter every mean.
+    """
+    rows = ~prices.frozen if rows is None else rows
     return Score(
         tuple(
             errors(
-                last=prices.last,
-                raw=prices.raw[:, h],
-                published=prices.published[:, h],
-                actual=windows.actual[:, h],
+                last=prices.last[rows],
+                raw=prices.raw[rows, h],
+                published=prices.published[rows, h],
+                actual=windows.actual[rows, h],
             )
             for h in range(len(windows.spec.horizons))
         )
     )
+
+
+def by_symbol(windows: Windows, prices: Prices) -> dict[str, Score]:
+    """The score of each symbol's own moving windows; one without any has n = 0."""
+    present = np.unique(windows.symbol)
+    moving = ~prices.frozen
+    return {
+        windows.series.symbols[place]: score(windows, prices, moving & (windows.symbol == place))
+        for place in present
+    }
+
+
+def beats_naive(judged: Score) -> list[bool]:
+    """By horizon, whether enough validation windows moved and the published price was better than the last.
+
+    Where it was not, the last price is what is published.
+    """
+    return [e.n >= MINIMUM_JUDGED and e.rel_mae is not None and e.rel_mae < 1 for e in judged.by_horizon]

@@ -10,7 +10,7 @@ import numpy as np
 
 from common import storage
 from common.data.panel import Panel
-from common.data.series import Series, series_from_panel
+from common.data.series import Series, series_of_counters
 from common.data.universe import Universe
 from common.data.windows import Boundaries, Windows, boundaries, id_column, make_windows
 from common.errors import ArchiveError
@@ -62,8 +62,7 @@ class Workbench:
 
     @cached_property
     def series(self) -> Series:
-        present = set(self.panel.symbols)
-        return series_from_panel(self.panel, tuple(s for s in self.spec.universe.symbols if s in present))
+        return series_of_counters(self.panel, self.spec.universe)
 
     @cached_property
     def windows(self) -> Windows:

@@ -8,6 +8,7 @@ import pandas as pd
 from common.data.actions import corporate_actions
 from common.data.flags import Flag
 from common.data.panel import Panel
+from common.data.universe import Universe
 from common.errors import BadPrices
 
 MARKET_INDEX = "^NASI"
@@ -62,6 +63,12 @@ def series_from_panel(panel: Panel, symbols: tuple[str, ...]) -> Series:
     """Line up ``symbols``; raises UnknownSymbol for one that the panel lacks."""
     market = market_returns(panel)
     return series_from_histories({symbol: panel.history(symbol) for symbol in symbols}, market)
+
+
+def series_of_counters(panel: Panel, universe: Universe) -> Series:
+    """Line up the counters that the panel has a row of, in the universe's order."""
+    present = set(panel.symbols)
+    return series_from_panel(panel, tuple(symbol for symbol in universe.symbols if symbol in present))
 
 
 def market_returns(panel: Panel) -> pd.Series:

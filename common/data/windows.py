@@ -55,7 +55,8 @@ class Windows:
     @property
     def actual(self) -> np.ndarray:
         """Close at the target in KES, shape (N, H); NaN exactly where ``change`` is."""
-        return self.last_price[:, None] * np.exp(self.change)
+        closes = self.series.close[np.maximum(self.target, 0)]
+        return np.where(np.isfinite(self.change), closes, np.nan)
 
     def take(self, chosen: np.ndarray) -> "Windows":
         """The windows at these positions (or where this mask is true)."""

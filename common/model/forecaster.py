@@ -1,7 +1,7 @@
 """From windows to KES: the one path that validation, backtests and serving share. No TensorFlow here."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +40,12 @@ class OnnxNetwork:
             raise BundleError(f"{path}: inputs are {names}, need stock_id and window.", path=str(path))
 
     def __call__(self, x: np.ndarray, stock_id: np.ndarray) -> np.ndarray:
-        return self._session.run(None, {"window": x, "stock_id": stock_id})[0]
+        """One window after the other: in a batch the last digits would depend on its other windows."""
+        rows = [
+            self._session.run(None, {"window": x[i : i + 1], "stock_id": stock_id[i : i + 1]})[0]
+            for i in range(len(x))
+        ]
+        return np.concatenate(rows)
 
 
 @dataclass(frozen=True)
@@ -52,16 +57,16 @@ class Forecaster:
     stock_ids: dict[str, int]
     """Stock id by symbol; any other symbol is 0, "unknown"."""
 
-    def forecast(self, windows: Windows) -> Prices:
-        """Forecasts in KES for every window and horizon.
+    trusted: dict[str, tuple[bool, ...]] = field(default_factory=dict)
+    """By symbol and horizon, whether the model beat the last price on validation; a symbol that is not
+    here was never judged on its own and gets the model's price."""
 
-        A window in which the price never moved gets the last price, whatever the network says.
+    def forecast(self, windows: Windows, asked: np.ndarray | None = None) -> Prices:
+        """Forecasts in KES for every window and horizon: `outputs`, then `prices`."""
+        return self.prices(windows, self.outputs(windows), asked)
 
-        Raises
-        ------
-        BundleError
-            If the network gives anything but finite numbers.
-        """
+    def outputs(self, windows: Windows) -> np.ndarray:
+        """What the network says, shape (N, H, K); BundleError if it is not finite."""
         none = np.empty((0, len(windows.spec.horizons), self.representation.outputs), dtype=np.float32)
         parts = [
             self.network(self.representation.inputs(part), id_column(part, self.stock_ids))
@@ -73,4 +78,25 @@ class Forecaster:
         outputs = np.concatenate(parts) if parts else none
         if not np.isfinite(outputs).all():
             raise BundleError("the network gave numbers that are not finite. Train and publish it again.")
-        return self.representation.prices(windows, outputs)
+        return outputs
+
+    def prices(self, windows: Windows, outputs: np.ndarray, asked: np.ndarray | None = None) -> Prices:
+        """What the network said, in KES.
+
+        A window in which the price never moved gets the last price, whatever the network says; and so
+        does a stock and horizon for which the model is not trusted.
+
+        Parameters
+        ----------
+        asked : shape (N, H, 3), optional
+            Levels to ask the intervals for, see `Calibration`; default the nominal ones.
+        """
+        prices = self.representation.prices(windows, outputs, asked)
+        by_model = prices.by_model & self._trust(windows)
+        published = np.where(by_model, prices.published, prices.last[:, None])
+        return replace(prices, published=published, by_model=by_model)
+
+    def _trust(self, windows: Windows) -> np.ndarray:
+        everything = (True,) * len(windows.spec.horizons)
+        by_symbol = [self.trusted.get(symbol, everything) for symbol in windows.series.symbols]
+        return np.array(by_symbol, dtype=bool)[windows.symbol]

@@ -41,13 +41,13 @@ class Mixture:
         outputs = np.asarray(outputs, dtype=np.float64)
         return cls(outputs[..., 0], outputs[..., 1], np.sort(outputs[..., 2:-1], axis=-1))
 
-    def quantile(self, level: float) -> np.ndarray:
-        """The mixture's quantile at ``level``, shape (N, H): 0 inside the probability mass at "no move".
+    def quantile(self, level: float | np.ndarray) -> np.ndarray:
+        """The mixture's quantile at ``level`` (one, or shape (N, H)): 0 inside the mass at "no move".
 
         Between and beyond the stored levels the quantiles are linear in the normal score, which is exact
         for a normal distribution.
         """
-        below = self.p_move * self._share_below_zero()
+        below = self.p_move * self._share_below(np.zeros_like(self.p_move))
         above = below + 1 - self.p_move
         with np.errstate(divide="ignore", invalid="ignore"):
             inside = np.where(level < below, level, level - (1 - self.p_move)) / self.p_move
@@ -60,6 +60,20 @@ class Mixture:
         """The change that minimises the expected absolute error, shape (N, H)."""
         return self.quantile(0.5)
 
+    def needed_level(self, change: np.ndarray) -> np.ndarray:
+        """The smallest level whose central interval holds ``change``, shape (N, H); NaN where that is NaN.
+
+        The conformity score of distributional conformal prediction (Chernozhukov, Wuethrich and Zhu, PNAS
+        2021): twice the distance of the probability integral transform from one half, the mass at "no
+        move" counted in favour.
+        """
+        moved = self.p_move * self._share_below(change)
+        still = 1 - self.p_move
+        up_to = moved + np.where(change >= 0, still, 0.0)
+        below = moved + np.where(change > 0, still, 0.0)
+        needed = np.clip(np.maximum(2 * below - 1, 1 - 2 * up_to), 0.0, 1.0)
+        return np.where(np.isfinite(change), needed, np.nan)
+
     def _given_move(self, score: np.ndarray) -> np.ndarray:
         segment = np.clip(np.searchsorted(_Z, score) - 1, 0, len(_Z) - 2)
         left = np.take_along_axis(self.quantiles, segment[..., None], -1)[..., 0]
@@ -67,10 +81,11 @@ class Mixture:
         share = (score - _Z[segment]) / (_Z[segment + 1] - _Z[segment])
         return left + share * (right - left)
 
-    def _share_below_zero(self) -> np.ndarray:
-        """P(change < 0 | move), shape (N, H), by the same interpolation."""
-        segment = np.clip((self.quantiles < 0).sum(axis=-1) - 1, 0, len(_Z) - 2)
-        left = np.take_along_axis(self.quantiles, segment[..., None], -1)[..., 0]
-        right = np.take_along_axis(self.quantiles, segment[..., None] + 1, -1)[..., 0]
+    def _share_below(self, change: np.ndarray) -> np.ndarray:
+        """P(a move is below ``change``), shape (N, H), by the same interpolation."""
+        gap = self.quantiles - change[..., None]
+        segment = np.clip((gap < 0).sum(axis=-1) - 1, 0, len(_Z) - 2)
+        left = np.take_along_axis(gap, segment[..., None], -1)[..., 0]
+        right = np.take_along_axis(gap, segment[..., None] + 1, -1)[..., 0]
         width = np.maximum(right - left, 1e-9)
         return ndtr(_Z[segment] - left / width * (_Z[segment + 1] - _Z[segment]))

@@ -7,10 +7,11 @@
     <root>/releases/aliases/production.json   the release in production and every move before it
 
 A release appears by one rename of its staging folder, with the manifest already inside: a crash at
-any point leaves all of it or none of it.
+any point leaves all of it or none of it. Publishing and going to production are two steps: the registry
+refuses what is damaged, and whether a release is good enough is for the caller to judge
+(`train.evaluation.gate`), who leaves the evidence in the alias' history.
 """
 
-import json
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ from typing import Any, Literal
 
 from common import storage
 from common.errors import BundleError, ConfigError, ReleaseNotFound
+from common.model.alias import Alias, stack_of
 from common.model.release import MANIFEST, Release, damaged, read_manifest, write_manifest
 
 STAGING = ".staging-"
@@ -45,8 +47,7 @@ class Registry:
 
     def __init__(self, root: Path) -> None:
         self.folder = Path(root).absolute() / "releases"
-        self._alias = self.folder / "aliases" / "production.json"
-        self._lock = self._alias.with_name(".lock")
+        self._alias = Alias(self.folder / "aliases" / "production.json", _is_id)
 
     def stage(self, release_id: str) -> Path:
         """Make a private, empty folder to write ``release_id`` into; ConfigError if it is no plain name."""
@@ -56,7 +57,7 @@ class Registry:
         return staging
 
     def publish(self, staging: Path, release_id: str, *, info: dict[str, Any]) -> Release:
-        """Turn a staging folder into a release; the first one published goes to production.
+        """Turn a staging folder into a release; what is in production stays there.
 
         Parameters
         ----------
@@ -90,9 +91,6 @@ class Registry:
             self._require_same(release)
             shutil.rmtree(staging, ignore_errors=True)
         storage.sync_folder(self.folder)
-        with storage.exclusive(self._lock):
-            if not self.history():
-                self._move([], "publish", release_id)
         return read_manifest(final)
 
     def _require_same(self, release: Release) -> None:
@@ -115,17 +113,34 @@ class Registry:
             shutil.rmtree(folder, ignore_errors=True)
         return sorted(leftovers)
 
-    def promote(self, reference: str) -> Release:
-        """Put a release in production once it is verified; does nothing if it already is there."""
+    def promote(self, reference: str, *, evidence: dict[str, Any] | None = None) -> Release:
+        """Put a release in production once it is verified; does nothing if it already is there.
+
+        Parameters
+        ----------
+        evidence : dict, optional
+            JSON values that say why, kept with the move in `history`; it cannot replace what the move
+            itself says.
+
+        Raises
+        ------
+        ReleaseNotFound
+            If there is no such release.
+        BundleError
+            If it is damaged, or the evidence is not plain JSON; production stays as it was.
+        """
         release = self.open(reference)
-        with storage.exclusive(self._lock):
+        with self._alias.held():
             history = self.history()
-            if _production_stack(history)[-1:] != [release.id]:
-                self._move(history, "promote", release.id)
+            if stack_of(history)[-1:] != [release.id]:
+                self._alias.move(history, "promote", release.id, evidence or {})
         return release
 
     def rollback(self) -> Release:
         """Put back the release that was in production before this one, verified; repeat to go further.
+
+        One file is replaced atomically, after the release's files were hashed: nothing is judged anew and
+        nothing is read of what is in production now, so that it works when that is damaged.
 
         Raises
         ------
@@ -136,9 +151,9 @@ class Registry:
         """
         if self.production() is None:
             self.resolve("production")  # raises, and names the releases there are
-        with storage.exclusive(self._lock):
+        with self._alias.held():
             history = self.history()
-            stack = _production_stack(history)
+            stack = stack_of(history)
             if len(stack) < 2:
                 raise ReleaseNotFound(
                     f"nothing was in production before {stack[-1]}. Choose a release with "
@@ -146,39 +161,16 @@ class Registry:
                     release=stack[-1],
                 )
             release = self.open(stack[-2])
-            self._move(history, "rollback", release.id)
+            self._alias.move(history, "rollback", release.id, {})
         return release
 
     def production(self) -> str | None:
-        """The id of the release in production, or None before the first one is published."""
-        return next(reversed(_production_stack(self.history())), None)
+        """The id of the release in production, or None before the first one was promoted."""
+        return next(reversed(stack_of(self.history())), None)
 
-    def history(self) -> list[dict[str, str]]:
-        """Every move of the production alias, oldest first: ``release``, ``action``, ``at`` (UTC).
-
-        Raises
-        ------
-        BundleError
-            If the alias file is not what this registry wrote.
-        """
-        try:
-            alias = json.loads(self._alias.read_bytes())
-            stack = _production_stack(alias["history"])
-            if alias["production"] != stack[-1] or not all(map(_is_id, stack)):
-                raise ValueError("the production id does not follow from the history")
-        except FileNotFoundError:
-            return []
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise BundleError(
-                f"{self._alias}: got an invalid alias file ({type(error).__name__}: {error}), need it as "
-                "written. Delete it, then choose a release with `nsecast models promote ID`.",
-                file=str(self._alias),
-            ) from None
-        return alias["history"]
-
-    def _move(self, history: list[dict[str, str]], action: str, release_id: str) -> None:
-        entry = {"release": release_id, "action": action, "at": datetime.now(UTC).isoformat()}
-        storage.write_json(self._alias, {"production": release_id, "history": [*history, entry]})
+    def history(self) -> list[dict[str, Any]]:
+        """Every move of the production alias, oldest first, with its evidence; raises as `Alias.history`."""
+        return self._alias.history()
 
     def resolve(self, reference: str) -> Release:
         """Find ``"production"``, ``"latest"`` or a release id; reads the manifest, hashes nothing.
@@ -253,14 +245,3 @@ def _last_written(folder: Path) -> float:
         return max(path.lstat().st_mtime for path in [folder, *folder.rglob("*")])
     except OSError:
         return time.time()
-
-
-def _production_stack(history: list[dict[str, str]]) -> list[str]:
-    """Replay the moves of the alias: a promotion covers what was there, a rollback uncovers it."""
-    stack: list[str] = []
-    for move in history:
-        if move["action"] == "rollback":
-            stack.pop()
-        else:
-            stack.append(move["release"])
-    return stack

@@ -1,4 +1,4 @@
-"""A published release as a source of forecasts: which model answers for a stock, and its answer."""
+"""A published release as a source of forecasts."""
 
 import datetime as dt
 import json
@@ -13,9 +13,11 @@ from common.data.series import market_returns, series_from_histories
 from common.data.universe import Universe
 from common.data.windows import Windows, last_window
 from common.errors import InsufficientHistory
-from common.model.bundle import GENERAL, Bundle, BundleFiles, load_bundle
+from common.model.bundle import GENERAL, Bundle, BundleFiles
+from common.model.conformal import LEVELS, Calibration
 from common.model.release import Release
-from common.model.representation import LEVELS, Prices
+from common.model.representation import Prices
+from common.model.served import SPECIFIC, ServedModels
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,9 @@ class Forecast:
     """(low, high) by nominal level, such as ``"90"``; empty where the model gives none."""
     model_type: str
     """``stock_specific`` or ``general``."""
+    source: str
+    """``model``, or ``last_price``: the price stood still all along, or the model did not beat it on
+    validation."""
     frozen: bool
     in_sample: bool
     """The models were fitted, or chosen, on what came after ``last_date``: no measure of their skill."""
@@ -47,7 +52,6 @@ class ReleasedModels:
 
     def __init__(self, release: Release) -> None:
         self.release = release
-        self._bundles: dict[str, Bundle] = {}
         self._evenings: dict[dt.date | None, tuple[Panel, pd.Series]] = {}
 
     @cached_property
@@ -58,16 +62,26 @@ class ReleasedModels:
     def panel(self) -> Panel:
         return Panel.load(self.release.file("panel.parquet"))
 
+    @cached_property
+    def calibration(self) -> Calibration:
+        return Calibration.from_dict(json.loads(self.release.file("calibration.json").read_bytes()))
+
+    @cached_property
+    def models(self) -> ServedModels:
+        preset = self.release.info["preset"]
+        own = {
+            symbol
+            for symbol in self.universe.symbols
+            if f"{BundleFiles.of(preset, symbol).folder.as_posix()}/metadata.json" in self.release.files
+        }
+        return ServedModels(self.release.path, preset, self.universe, frozenset(own))
+
     def job_for(self, symbol: str) -> str:
         """The stock's own model if the release has one, else ``"general"``; UnknownSymbol if no counter."""
-        stock = self.universe.find(symbol)
-        folder = BundleFiles.of(self.release.info["preset"], stock.symbol).folder
-        return stock.symbol if f"{folder.as_posix()}/metadata.json" in self.release.files else GENERAL
+        return self.models.job_for(symbol)
 
     def bundle(self, job: str) -> Bundle:
-        if job not in self._bundles:
-            self._bundles[job] = load_bundle(self.release.path, self.release.info["preset"], job)
-        return self._bundles[job]
+        return self.models.bundle(job)
 
     def forecast(self, symbol: str, *, as_of: dt.date | None = None) -> list[Forecast]:
         """Forecasts of one stock for every horizon, from what was known in the evening of ``as_of``.
@@ -79,16 +93,14 @@ class ReleasedModels:
         InsufficientHistory
             If there are fewer closes than one window.
         """
-        job = self.job_for(symbol)
-        bundle = self.bundle(job)
+        name = self.universe.find(symbol).name
         panel, market = self._known_on(as_of)
         series = series_from_histories({symbol: panel.history(symbol)}, market)
-        windows = last_window(series, bundle.window)
-        prices = bundle.forecaster.forecast(windows)
-        name = self.universe.find(symbol).name
+        windows = last_window(series, self.models.window)
+        asked = self.calibration.on(windows.cutoff)
+        prices = self.models.prices(windows, self.models.outputs(windows), asked)
         return [
-            self._answer(symbol, name, job, windows, prices, place)
-            for place in range(len(windows.spec.horizons))
+            self._answer(symbol, name, windows, prices, place) for place in range(len(windows.spec.horizons))
         ]
 
     def _known_on(self, as_of: dt.date | None) -> tuple[Panel, pd.Series]:
@@ -103,9 +115,7 @@ class ReleasedModels:
             self._evenings = {as_of: (panel, market_returns(panel))}
         return self._evenings[as_of]
 
-    def _answer(
-        self, symbol: str, name: str, job: str, windows: Windows, prices: Prices, place: int
-    ) -> Forecast:
+    def _answer(self, symbol: str, name: str, windows: Windows, prices: Prices, place: int) -> Forecast:
         last, published = float(prices.last[0]), float(prices.published[0, place])
         bounds = zip(LEVELS, prices.low[0, place], prices.high[0, place], strict=True)
         return Forecast(
@@ -122,7 +132,8 @@ class ReleasedModels:
                 for level, low, high in bounds
                 if np.isfinite(low)
             },
-            model_type=GENERAL if job == GENERAL else "stock_specific",
+            model_type=GENERAL if self.job_for(symbol) == GENERAL else SPECIFIC,
+            source="model" if prices.by_model[0, place] else "last_price",
             frozen=bool(prices.frozen[0]),
             in_sample=str(windows.cutoff[0]) < self.release.info["valid_end"],
             release=self.release.id,

@@ -9,11 +9,10 @@ from common.data.series import Series
 from common.data.ticks import round_to_tick
 from common.data.windows import Windows
 from common.errors import BundleError
+from common.model.conformal import LEVELS
 from common.model.mixture import OUTPUTS, Mixture
 from common.model.scaling import ChannelScaler, LogPriceScaler
 
-LEVELS = (0.8, 0.9, 0.95)
-"""Nominal levels of the intervals."""
 CLIP = 8.0
 SIGMA_RANGE = (0.005, 0.06)
 
@@ -30,6 +29,10 @@ class Prices:
         The mean, and the median rounded to the tick.
     p_move : shape (N, H), NaN where the representation has none
     low, high : shape (N, H, 3), bounds of the intervals at ``LEVELS``; NaN where there are none
+    needed : shape (N, H), level of the smallest interval that holds what happened; NaN where unknown
+    by_model : bool, shape (N, H)
+        The published price is the model's; else it is the last price, because the price stood still all
+        along or the model did not beat it on validation.
     """
 
     last: np.ndarray
@@ -39,6 +42,8 @@ class Prices:
     p_move: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    needed: np.ndarray
+    by_model: np.ndarray
 
 
 class Representation(Protocol):
@@ -53,7 +58,7 @@ class Representation(Protocol):
 
     def targets(self, windows: Windows) -> np.ndarray: ...
 
-    def prices(self, windows: Windows, outputs: np.ndarray) -> Prices: ...
+    def prices(self, windows: Windows, outputs: np.ndarray, asked: np.ndarray | None = None) -> Prices: ...
 
     def as_dict(self) -> dict[str, Any]: ...
 
@@ -134,8 +139,9 @@ class Residual:
         scale = sigma(windows)[:, None] * np.sqrt(windows.spec.horizons)
         return np.clip(windows.change / scale, -CLIP, CLIP).astype(np.float32)
 
-    def prices(self, windows: Windows, outputs: np.ndarray) -> Prices:
-        """Outputs (N, H, 14) to KES."""
+    def prices(self, windows: Windows, outputs: np.ndarray, asked: np.ndarray | None = None) -> Prices:
+        """Outputs (N, H, 14) to KES, with intervals at the levels ``asked`` (N, H, 3), default ``LEVELS``."""
+        asked = np.broadcast_to(LEVELS, (*outputs.shape[:2], len(LEVELS))) if asked is None else asked
         mixture = Mixture.from_outputs(outputs)
         last, still = windows.last_price, frozen(windows)
         scale = sigma(windows)[:, None] * np.sqrt(windows.spec.horizons)
@@ -149,7 +155,11 @@ class Residual:
             value = price(change)
             return np.where(value == last[:, None], value, round_to_tick(value))
 
-        bounds = [[price(mixture.quantile(0.5 + side * level / 2)) for level in LEVELS] for side in (-1, 1)]
+        bounds = [
+            [price(mixture.quantile(0.5 + side * asked[..., place] / 2)) for place in range(len(LEVELS))]
+            for side in (-1, 1)
+        ]
+        needed = mixture.needed_level(windows.change / scale)
         return Prices(
             last=last,
             frozen=still,
@@ -158,6 +168,8 @@ class Residual:
             p_move=np.where(still[:, None], 0.0, mixture.p_move),
             low=np.stack(bounds[0], axis=-1),
             high=np.stack(bounds[1], axis=-1),
+            needed=np.where(still[:, None], np.nan, needed),
+            by_model=np.repeat(~still[:, None], outputs.shape[1], axis=1),
         )
 
 
@@ -231,13 +243,15 @@ class Level:
         """float32, shape (N, H): scaled log closes ahead; NaN where there is no target."""
         return self._scaler(windows).transform(windows.actual).astype(np.float32)
 
-    def prices(self, windows: Windows, outputs: np.ndarray) -> Prices:
-        """Outputs (N, H, 1) to KES; published is the same number rounded to the tick."""
+    def prices(self, windows: Windows, outputs: np.ndarray, asked: np.ndarray | None = None) -> Prices:
+        """Outputs (N, H, 1) to KES; published is the same number rounded to the tick; no intervals."""
         last, still = windows.last_price, frozen(windows)
         raw = np.where(still[:, None], last[:, None], self._scaler(windows).inverse(outputs[..., 0]))
-        nothing = np.full((*raw.shape, len(LEVELS)), np.nan)
+        none = np.full(raw.shape, np.nan)
+        bounds = np.repeat(none[..., None], len(LEVELS), axis=-1)
         published = np.where(still[:, None], raw, round_to_tick(raw))
-        return Prices(last, still, raw, published, np.full(raw.shape, np.nan), nothing, nothing)
+        by_model = np.broadcast_to(~still[:, None], raw.shape)
+        return Prices(last, still, raw, published, none, bounds, bounds, none, by_model)
 
     def _scaler(self, windows: Windows) -> LogPriceScaler:
         """Each window's scaler, shape (N, 1); a symbol that was never fitted takes the window's own range."""

@@ -197,3 +197,38 @@ def test_a_price_on_the_tick_is_left_alone(price):
 def test_a_price_near_nothing_is_one_tick_and_an_unknown_one_stays_unknown():
     assert list(round_to_tick(np.array([1e-9, 0.0, 0.0049]))) == [0.01] * 3
     assert math.isnan(round_to_tick(np.array([math.nan]))[0])
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.floats(-3, 1),
+    st.lists(st.floats(0.02, 0.6), min_size=10, max_size=10),
+    st.floats(0.02, 1),
+    st.floats(-5, 5).map(lambda change: round(change, 2)),
+)
+def test_the_needed_level_is_where_the_interval_begins_to_hold_the_change(first, steps, p_move, change):
+    made = mixture(p_move, first + np.concatenate([[0.0], np.cumsum(steps)]))
+    needed = made.needed_level(np.full((1, 1), change))[0, 0]
+
+    def holds(level: float) -> bool:
+        low, high = (made.quantile((1 + side * level) / 2)[0, 0] for side in (-1, 1))
+        return low - 1e-7 <= change <= high + 1e-7
+
+    assert 0 <= needed <= 1
+    if needed < 0.998:
+        assert holds(needed + 1e-3)
+    if needed > 2e-3:
+        assert not holds(needed - 1e-3)
+
+
+def test_the_needed_level_of_what_is_not_known_is_not_known():
+    assert np.isnan(mixture(0.7, np.linspace(-1, 1, 11)).needed_level(np.full((1, 1), np.nan)))[0, 0]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(levels, min_size=3, max_size=3), st.floats(0.1, 1))
+def test_a_level_for_each_window_gives_what_each_gives_alone(asked, p_move):
+    quantiles = np.linspace(-1.5, 1.2, 11)
+    three = Mixture(np.zeros((3, 1)), np.full((3, 1), p_move), np.tile(quantiles, (3, 1, 1)))
+    together = three.quantile(np.array(asked)[:, None])[:, 0]
+    assert together.tolist() == [mixture(p_move, quantiles).quantile(level)[0, 0] for level in asked]

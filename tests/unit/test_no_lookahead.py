@@ -68,7 +68,7 @@ def fake_network(x: np.ndarray, stock_id: np.ndarray) -> np.ndarray:
 
 
 def everything(kind: str, panel: Panel, cutoff: np.datetime64, represent=None) -> dict[str, np.ndarray]:
-    """All that a forecast at or before ``cutoff`` is made of and says."""
+    """All that a forecast at or before ``cutoff`` is made of and says; not how it turned out."""
     windows = windows_of(panel)
     windows = windows.take(windows.cutoff <= cutoff)
     representation = represent or fitted(kind, PANEL)
@@ -78,7 +78,7 @@ def everything(kind: str, panel: Panel, cutoff: np.datetime64, represent=None) -
         "inputs": representation.inputs(windows),
         "sigma": sigma(windows),
         "still": frozen(windows),
-        **{f.name: getattr(prices, f.name) for f in dataclasses.fields(prices)},
+        **{f.name: getattr(prices, f.name) for f in dataclasses.fields(prices) if f.name != "needed"},
     }
 
 

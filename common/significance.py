@@ -1,0 +1,139 @@
+"""Whether one forecast is better than another by more than chance: the Diebold-Mariano test."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtr
+
+FEWEST = 8
+"""Fewer values than this are not tested."""
+ROUNDING = 1e-12
+"""A differential that varies by less than this share of its largest value is constant."""
+
+
+@dataclass(frozen=True)
+class DieboldMariano:
+    """A test of equal accuracy.
+
+    Attributes
+    ----------
+    statistic : negative where the model is better than its rival; NaN where it cannot be tested
+    p_value : two-sided; NaN where ``statistic`` is
+    mean : mean of the differential, in its own unit; NaN where there is none
+    n : values tested, T
+    lags : autocovariances in the long-run variance
+    """
+
+    statistic: float
+    p_value: float
+    mean: float
+    n: int
+    lags: int
+
+
+def diebold_mariano(differential: np.ndarray, *, horizon: int) -> DieboldMariano:
+    """Test whether the mean of a loss differential is 0 (Diebold and Mariano, JBES 1995).
+
+    With d the differential, u = d - mean(d), gamma_k = sum_t(u_t * u_{t-k}) / T and L lags:
+
+    - long-run variance V = gamma_0 + 2 * sum_{k=1..L} (1 - k / (L + 1)) * gamma_k
+      (Newey and West, Econometrica 1987: Bartlett weights, never negative);
+    - L = max(horizon - 1, floor(4 * (T / 100)^(2/9))), at most T - 1: errors ``horizon`` steps ahead are
+      correlated over horizon - 1; the second term, the rule of thumb of Newey and West (Review of
+      Economic Studies 1994) for these weights, is for whatever else there is;
+    - statistic = mean(d) / sqrt(V / T) * sqrt((T + 1 - 2m + m(m - 1) / T) / T), m = L + 1;
+    - p from Student's t with T - 1 degrees of freedom.
+
+    The factor is that of Harvey, Leybourne and Newbold (IJF 1997). Their ``h`` stands for the
+    number of autocovariances used, plus one: it undoes what subtracting the mean takes from each of
+    them. With more lags than horizon - 1 the horizon itself would therefore correct too little, so
+    m = L + 1; where L = horizon - 1 this is their factor to the letter. They derived it for equal weights;
+    with Bartlett's it corrects a little more than the mean costs, which makes up for part of what the
+    falling weights leave out. Simulated under the null at 5 %, it rejects 5 % at horizon 1 (T 20 to 1000),
+    but 7 to 10 % for squared errors that overlap over horizons 5 to 30 (T 100 to 1000), and more the
+    slower the correlation dies: at long horizons a p near .05 is weak evidence.
+
+    Parameters
+    ----------
+    differential : shape (T,)
+        Loss of the model minus loss of its rival, one value a date, oldest first, any unit. NaN entries
+        are dropped, and what remains counts as consecutive.
+    horizon : int
+        Steps ahead that were forecast.
+
+    Returns
+    -------
+    DieboldMariano
+        Statistic and p-value are NaN, without a warning, where T < 8, the differential is constant or
+        not finite, or the factor is 0 (horizon >= T).
+
+    Raises
+    ------
+    ValueError
+        If ``differential`` is not one-dimensional or ``horizon`` is below 1.
+    """
+    values = np.asarray(differential, dtype=np.float64)
+    if values.ndim != 1 or horizon < 1:
+        raise ValueError(
+            f"diebold_mariano: got shape {values.shape} and horizon {horizon}; need (T,) and at least 1."
+        )
+    values = values[~np.isnan(values)]
+    n = len(values)
+    lags = _lags(n, horizon)
+    if n == 0 or not np.isfinite(values).all():
+        return DieboldMariano(math.nan, math.nan, math.nan, n, lags)
+    largest = float(np.abs(values).max()) or 1.0
+    scaled = values / largest
+    mean = float(scaled.mean())
+    correction = (n - lags - 1) * (n - lags) / n**2
+    if n < FEWEST or correction <= 0 or float(np.ptp(scaled)) <= ROUNDING:
+        return DieboldMariano(math.nan, math.nan, largest * mean, n, lags)
+    statistic = mean / math.sqrt(_long_run_variance(scaled - mean, lags) / n) * math.sqrt(correction)
+    return DieboldMariano(statistic, float(2 * stdtr(n - 1, -abs(statistic))), largest * mean, n, lags)
+
+
+def by_date(values: np.ndarray, dates: np.ndarray) -> np.ndarray:
+    """Mean of the values of each date, in date order.
+
+    Stocks rise and fall together: the losses of S stocks on one day are not S observations. Averaged
+    first, a test has as many values as there are dates, each date weighing the same however many stocks
+    it has; so the mean of the result is not the mean over rows where their number changes.
+
+    Parameters
+    ----------
+    values : shape (N,)
+        NaN entries are left out.
+    dates : shape (N,)
+        Anything that sorts, in any order.
+
+    Returns
+    -------
+    float64, shape (D,)
+        One mean for each of the D distinct dates, oldest first; NaN for a date without a value.
+
+    Raises
+    ------
+    ValueError
+        If the two differ in length.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.shape != np.shape(dates):
+        raise ValueError(f"by_date: got values {values.shape} and dates {np.shape(dates)}; need the same.")
+    days, day = np.unique(np.asarray(dates), return_inverse=True)
+    known = ~np.isnan(values)
+    total = np.bincount(day[known], weights=values[known], minlength=len(days))
+    count = np.bincount(day[known], minlength=len(days))
+    with np.errstate(invalid="ignore"):
+        return total / count
+
+
+def _lags(n: int, horizon: int) -> int:
+    """L for n values; 1e-9 because 4 * (51200 / 100)^(2/9) is 16 though the float is less."""
+    return max(min(max(horizon - 1, math.floor(4 * (n / 100) ** (2 / 9) + 1e-9)), n - 1), 0)
+
+
+def _long_run_variance(centred: np.ndarray, lags: int) -> float:
+    covariance = [float(centred[k:] @ centred[: len(centred) - k]) for k in range(lags + 1)]
+    tail = sum((1 - k / (lags + 1)) * covariance[k] for k in range(1, lags + 1))
+    return (covariance[0] + 2 * tail) / len(centred)

@@ -1,0 +1,1 @@
+"""Forecasts scored: errors, direction, intervals and significance, by group."""

@@ -1,0 +1,142 @@
+"""Forecasts at rolling cutoffs, by the code that serves, beside what happened."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from common.data.panel import Panel
+from common.data.series import series_of_counters
+from common.data.windows import Windows, make_windows
+from common.errors import BacktestError
+from common.model.bundle import GENERAL
+from common.model.conformal import LEVELS, Calibration
+from common.model.representation import Prices
+from common.model.served import SPECIFIC, ServedModels, calibrate
+
+BOUNDS = [f"{side}{100 * level:.0f}" for level in LEVELS for side in ("lo", "hi")]
+COLUMNS = [
+    "symbol",
+    "cutoff",
+    "horizon",
+    "target_date",
+    "last_price",
+    "raw",
+    "published",
+    *BOUNDS,
+    "actual",
+    "p_move",
+    "needed",
+    "frozen",
+    "source",
+    "model_type",
+]
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """Every forecast of a period, and the calibration after its last outcome."""
+
+    table: pd.DataFrame
+    """One row per symbol, cutoff and horizon, see `forecast_table`."""
+    windows: Windows
+    """The windows forecast, one per symbol and cutoff."""
+    calibration: Calibration
+
+
+def backtest(
+    models: ServedModels,
+    panel: Panel,
+    calibration: Calibration,
+    *,
+    start: np.datetime64,
+    end: np.datetime64,
+    symbols: Collection[str] | None = None,
+    general_only: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Backtest:
+    """Forecast every counter, or those in ``symbols``, on every cutoff in ``start..end`` that was known in time.
+
+    Weights are fixed. Intervals follow the calibration, which learns from each outcome on the evening it
+    came in; what ``calibration`` knows already is not learnt again, so that any period gives the same
+    figures for the same cutoff.
+
+    Raises
+    ------
+    BacktestError
+        If the panel has no cutoff in that period.
+    """
+    first = start
+    if len(calibration.dates):
+        first = min(start, _sessions_before(panel, calibration.dates[-1], models.window.horizons[-1]))
+    every = windows_between(panel, models, first, end)
+    if symbols is not None:
+        wanted = np.array([symbol in symbols for symbol in every.series.symbols])
+        every = every.take(wanted[every.symbol])
+    chosen = every.cutoff >= start
+    if not chosen.any():
+        raise BacktestError(
+            f"no cutoff from {start} to {end}: the prices go from {panel.dates[0]:%Y-%m-%d} to "
+            f"{panel.dates[-1]:%Y-%m-%d}, and a window takes {models.window.size} of them. Choose another "
+            "period, or give newer files with --archive."
+        )
+    outputs = models.outputs(every, general_only=general_only, progress=progress)
+    prices = models.prices(every, outputs, general_only=general_only)
+    calibration = calibrate(every, prices, calibration)
+    windows = every.take(chosen)
+    asked = calibration.on(windows.cutoff)
+    prices = models.prices(windows, outputs[chosen], asked, general_only=general_only)
+    return Backtest(forecast_table(windows, prices, models, general_only=general_only), windows, calibration)
+
+
+def windows_between(panel: Panel, models: ServedModels, start: np.datetime64, end: np.datetime64) -> Windows:
+    """Every counter's windows whose cutoff lies in ``start..end`` and was known that evening."""
+    windows = make_windows(series_of_counters(panel, models.universe), models.window)
+    return windows.take((windows.cutoff >= start) & (windows.cutoff <= end))
+
+
+def forecast_table(
+    windows: Windows, prices: Prices, models: ServedModels, *, general_only: bool = False
+) -> pd.DataFrame:
+    """One row per window and horizon, sorted by symbol, cutoff and horizon.
+
+    Columns: ``symbol``, ``cutoff`` (the last day whose close was known), ``horizon`` (trading days),
+    ``target_date`` (NaT: not there yet), ``last_price``, ``raw``, ``published``, ``lo80`` to ``hi95``,
+    ``actual`` (all KES; NaN: not there yet, never known, or on the other side of a split), ``p_move``,
+    ``needed`` (the smallest interval level that held the actual price), ``frozen`` (no move in the window),
+    ``source`` (``model`` or ``last_price``), ``model_type`` (``stock_specific`` or ``general``).
+    """
+    count, horizons = len(windows), windows.spec.horizons
+    symbols = np.array(windows.series.symbols, dtype=object)
+    own = [not general_only and models.job_for(symbol) != GENERAL for symbol in windows.series.symbols]
+
+    def each(values: np.ndarray) -> np.ndarray:
+        return np.repeat(values, len(horizons))
+
+    columns = {
+        "symbol": each(symbols[windows.symbol]),
+        "cutoff": each(windows.cutoff.astype("datetime64[s]")),
+        "horizon": np.tile(np.array(horizons, dtype=np.int64), count),
+        "target_date": windows.target_date.astype("datetime64[s]").ravel(),
+        "last_price": each(prices.last),
+        "raw": prices.raw.ravel(),
+        "published": prices.published.ravel(),
+        "actual": windows.actual.ravel(),
+        "p_move": prices.p_move.ravel(),
+        "needed": prices.needed.ravel(),
+        "frozen": each(prices.frozen),
+        "source": np.where(prices.by_model, "model", "last_price").ravel(),
+        "model_type": each(np.where(np.array(own)[windows.symbol], SPECIFIC, GENERAL)),
+    }
+    for place, level in enumerate(LEVELS):
+        columns[f"lo{100 * level:.0f}"] = prices.low[..., place].ravel()
+        columns[f"hi{100 * level:.0f}"] = prices.high[..., place].ravel()
+    table = pd.DataFrame(columns)[COLUMNS]
+    return table.sort_values(["symbol", "cutoff", "horizon"], ignore_index=True)
+
+
+def _sessions_before(panel: Panel, day: np.datetime64, count: int) -> np.datetime64:
+    """The session ``count`` sessions before ``day``, or the first one."""
+    sessions = panel.dates.to_numpy().astype("datetime64[D]")
+    return sessions[max(int(np.searchsorted(sessions, day, side="right")) - 1 - count, 0)]

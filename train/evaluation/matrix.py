@@ -1,0 +1,148 @@
+"""The performance matrix: every counter, every horizon, next to naive."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from common import storage
+from common.data.panel import Panel
+from common.data.series import Series, series_of_counters
+from common.data.universe import Universe
+from common.model.bundle import GENERAL
+from common.model.confidence import STALE_SESSIONS, confidence
+from train.evaluation.summary import summarise
+
+FIGURES = (
+    *("n", "mae", "naive_mae", "rmse", "naive_rmse", "mape", "naive_mape", "rel_mae", "rel_rmse"),
+    *("dm_abs_p", "dm_sq_p", "cover90", "width90"),
+)
+"""Figures of each horizon, see `train.evaluation.summary`; the column ends in ``_1d`` and so on."""
+SHOWN = ("symbol", "sector", "tier", "model", "rank", "confidence", "flags")
+SHORT_ROWS = 250
+"""A stock with fewer closes is too short to be judged."""
+FROZEN_SHARE = 0.95
+"""A stock that stood still on more of its test days is as good as frozen."""
+
+
+def performance_matrix(
+    table: pd.DataFrame, universe: Universe, panel: Panel, choices: dict[str, str]
+) -> pd.DataFrame:
+    """One row per counter, in the universe's order.
+
+    Parameters
+    ----------
+    table : forecasts of the test part, see `train.evaluation.backtest.forecast_table`
+    choices : what a stock's own model is (such as ``average``), by symbol; any other is ``general``
+
+    Returns
+    -------
+    DataFrame
+        ``symbol``, ``name``, ``sector``, ``tier``, ``model``, then `FIGURES` by horizon (errors in KES; empty
+        where the stock did not move, so that it cannot flatter a mean), ``source_1d`` and so on (``model``
+        or ``last_price``), ``rank`` (1 is best: mean of relMAE and relRMSE, shortest horizon),
+        ``confidence`` and its ``reasons``, and ``flags``.
+    """
+    horizons = sorted(table["horizon"].unique())
+    figures = summarise(table, ["horizon", "symbol"]).set_index(["symbol", "horizon"])
+    newest = (
+        table.sort_values("cutoff").groupby(["symbol", "horizon"]).tail(1).set_index(["symbol", "horizon"])
+    )
+    series = series_of_counters(panel, universe)
+    sessions = panel.dates.to_numpy().astype("datetime64[D]")
+    rows = []
+    for stock in universe.stocks:
+        row: dict[str, Any] = {
+            "symbol": stock.symbol,
+            "name": stock.name,
+            "sector": stock.sector,
+            "tier": stock.tier,
+            "model": choices.get(stock.symbol, GENERAL),
+        }
+        for horizon in horizons:
+            found = figures.loc[(stock.symbol, horizon)] if (stock.symbol, horizon) in figures.index else None
+            row |= {f"{name}_{horizon}d": None if found is None else found[name] for name in FIGURES}
+            last = newest.loc[(stock.symbol, horizon)] if (stock.symbol, horizon) in newest.index else None
+            row[f"source_{horizon}d"] = None if last is None else last["source"]
+        near = horizons[0]
+        last = newest.loc[(stock.symbol, near)] if (stock.symbol, near) in newest.index else None
+        state = _state(stock.symbol, series, sessions)
+        row |= _judgement(row, near, last, state)
+        rows.append(row)
+    matrix = pd.DataFrame(rows)
+    score = (matrix[f"rel_mae_{horizons[0]}d"] + matrix[f"rel_rmse_{horizons[0]}d"]).astype(float) / 2
+    matrix.insert(5, "rank", score.rank(method="min").astype("Int64"))
+    counts = [name for name in matrix if name.startswith("n_")]
+    return matrix.astype({name: "Int64" for name in counts})
+
+
+def write_matrix(folder: Path, matrix: pd.DataFrame) -> None:
+    """Write ``performance_matrix.csv``, ``.json`` and ``.md`` into a folder."""
+    stem = folder / "performance_matrix"
+    storage.write_bytes(stem.with_suffix(".csv"), matrix.to_csv(index=False).encode())
+    records = json.loads(matrix.to_json(orient="records"))
+    storage.write_json(stem.with_suffix(".json"), records)
+    storage.write_bytes(stem.with_suffix(".md"), matrix_markdown(matrix).encode())
+
+
+def matrix_markdown(matrix: pd.DataFrame) -> str:
+    """The matrix for people: names, ratios to naive at every horizon, rank, confidence, flags."""
+    horizons = [name[len("rel_mae_") : -1] for name in matrix if name.startswith("rel_mae_")]
+    near = horizons[0]
+    head = [*SHOWN[:5], "MAE KES", "naive KES", *(f"{h} d relMAE / relRMSE" for h in horizons), *SHOWN[5:]]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in matrix.itertuples(index=False):
+        cells = [*(getattr(row, name) for name in SHOWN[:5])]
+        cells += [_number(getattr(row, f"{name}_{near}d")) for name in ("mae", "naive_mae")]
+        for horizon in horizons:
+            pair = [_number(getattr(row, f"{name}_{horizon}d")) for name in ("rel_mae", "rel_rmse")]
+            cells.append(" / ".join(pair))
+        cells += [getattr(row, name) for name in SHOWN[5:]]
+        lines.append("| " + " | ".join("" if pd.isna(cell) else str(cell) for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: Any) -> str:
+    return "-" if value is None or pd.isna(value) else f"{value:.3f}"
+
+
+def _state(symbol: str, series: Series, sessions: np.ndarray) -> dict[str, Any]:
+    """What the prices themselves say of a stock at the end of the data."""
+    if symbol not in series.symbols:
+        return {"rows": 0, "behind": len(sessions), "actions": 0}
+    rows = series.rows(symbol)
+    last = series.dates[rows][-1] if rows.stop > rows.start else sessions[0]
+    behind = int(len(sessions) - np.searchsorted(sessions, last, side="right"))
+    return {"rows": rows.stop - rows.start, "behind": behind}
+
+
+def _judgement(
+    row: dict[str, Any], near: int, last: pd.Series | None, state: dict[str, Any]
+) -> dict[str, Any]:
+    """Confidence, its reasons, and flags of one stock at the shortest horizon."""
+    frozen = last is None or bool(last["frozen"])
+    ratios = [row[f"{name}_{near}d"] for name in ("rel_mae", "rel_rmse")]
+    measured = [value for value in ratios if value is not None and np.isfinite(value)]
+    skilled = len(measured) == 2 and max(measured) < 1
+    found = confidence(
+        model_type="general" if last is None else last["model_type"],
+        by_model=last is not None and last["source"] == "model",
+        skilled=skilled,
+        frozen=frozen,
+        sessions_behind=state["behind"],
+    )
+    flags = {
+        "no data": state["rows"] == 0,
+        "too short": 0 < state["rows"] < SHORT_ROWS,
+        "frozen": state["rows"] > 0 and frozen,
+        "stale": state["rows"] > 0 and state["behind"] >= STALE_SESSIONS,
+        "last price published": last is not None and last["source"] != "model" and not frozen,
+        "worse than naive": bool(measured) and max(measured) > 1,
+    }
+    return {
+        "confidence": found.word,
+        "reasons": "; ".join(found.reasons),
+        "flags": ", ".join(flag for flag, holds in flags.items() if holds),
+    }

@@ -1,0 +1,160 @@
+"""What simple rivals reach on the windows of a backtest, in the same table form."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from common import storage
+from common.data.panel import Panel
+from common.data.windows import Boundaries, Windows, make_windows
+from common.model.bundle import GENERAL
+from common.model.conformal import LEVELS, Calibration, Outcomes
+from common.model.registry import Registry
+from common.model.released import ReleasedModels
+from common.model.representation import Prices, Residual, frozen
+from train.console import Mode
+from train.evaluation.backtest import Backtest, backtest, forecast_table
+from train.evaluation.baselines import BaselineForecast, drift, naive
+from train.evaluation.spread import NaiveSpread
+from train.evaluation.statistical import MODELS, statistical
+from train.evaluation.trees import trees
+
+V4 = "v4_log"
+QUICK = ("naive", "drift")
+TRAINED = ("lightgbm", V4)
+RIVALS = (*QUICK, *MODELS, *TRAINED)
+"""Every rival, in the order of the table."""
+Progress = Callable[[str, int, int], None]
+"""(rival, done, total)"""
+
+
+def run_rivals(
+    names: Sequence[str],
+    ours: Backtest,
+    models: ReleasedModels,
+    panel: Panel,
+    folder: Path,
+    *,
+    workers: int,
+    mode: Mode | None,
+    progress: Progress,
+) -> dict[str, pd.DataFrame]:
+    """Forecast tables by rival, on the windows of ``ours``; one that is in ``folder`` already is read.
+
+    LightGBM and preset ``v4_log`` are trained on the release's own training part and stopped on its
+    validation part; the classical ones see every close up to each cutoff.
+    """
+    tables = {}
+    for name in names:
+        path = folder / f"{name}.parquet"
+        if not path.exists():
+            progress(name, 0, 1)
+            table = _run(name, ours, models, panel, folder, workers=workers, mode=mode, progress=progress)
+            storage.write_with(path, lambda temporary, table=table: table.to_parquet(temporary, index=False))
+        tables[name] = pd.read_parquet(path)
+        progress(name, 1, 1)
+    return tables
+
+
+def _run(
+    name: str,
+    ours: Backtest,
+    models: ReleasedModels,
+    panel: Panel,
+    folder: Path,
+    *,
+    workers: int,
+    mode: Mode | None,
+    progress: Progress,
+) -> pd.DataFrame:
+    windows = ours.windows
+    if name == V4:
+        return _v4(windows, models, panel, folder, workers=workers, mode=mode)
+    if name in MODELS:
+        found = statistical(
+            windows, workers=workers, models=[name], progress=lambda done, of: progress(name, done, of)
+        )[name]
+    elif name == "lightgbm":
+        train, valid, _ = _parts(models, windows)
+        representation = models.bundle(GENERAL).forecaster.representation
+        if not isinstance(representation, Residual):
+            representation = Residual.fit(train)
+        found = trees(train, valid, windows, representation, threads=workers)
+    else:
+        found = {"naive": naive, "drift": drift}[name](windows)
+    bounds = _naive_bounds(models, windows) if name == "naive" and out_of_sample(models, windows) else None
+    return rival_table(windows, found, models, bounds)
+
+
+def out_of_sample(models: ReleasedModels, windows: Windows) -> bool:
+    """Whether all windows lie after what a rival trained on the release's split has seen."""
+    return bool(windows.cutoff.min() >= np.datetime64(models.release.info["valid_end"]))
+
+
+def rival_table(
+    windows: Windows,
+    found: BaselineForecast,
+    models: ReleasedModels,
+    bounds: tuple[np.ndarray, np.ndarray] | None = None,
+) -> pd.DataFrame:
+    """A rival's forecasts in the form of ours; ``bounds``: low and high, each (N, H, 3)."""
+    none = np.full(found.raw.shape, np.nan)
+    nothing = np.full((*found.raw.shape, len(LEVELS)), np.nan)
+    low, high = bounds or (nothing, nothing)
+    prices = Prices(
+        last=windows.last_price,
+        frozen=frozen(windows),
+        raw=found.raw,
+        published=found.published,
+        p_move=none,
+        low=low,
+        high=high,
+        needed=none,
+        by_model=np.ones(found.raw.shape, dtype=bool),
+    )
+    return forecast_table(windows, prices, models.models, general_only=True)
+
+
+def _parts(models: ReleasedModels, windows: Windows) -> tuple[Windows, Windows, Windows]:
+    """The release's training, validation and test windows in the series of a backtest."""
+    info = models.release.info
+    limits = Boundaries(*(np.datetime64(info[key]) for key in ("train_end", "valid_end", "test_end")))
+    return limits.parts(make_windows(windows.series, windows.spec))
+
+
+def _naive_bounds(models: ReleasedModels, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
+    """Conformal intervals around the last price, by the same rule and from the same day as ours."""
+    train, *_ = _parts(models, windows)
+    spread = NaiveSpread.fit(train)
+    every = make_windows(windows.series, windows.spec)
+    start = np.datetime64(models.release.info["train_end"])
+    every = every.take((every.cutoff >= start) & (every.cutoff <= windows.cutoff.max()) & ~frozen(every))
+    in_time = (every.target >= 0) & every.series.known[np.maximum(every.target, 0)]
+    needed = np.where(in_time, spread.needed_level(every), np.nan)
+    known = np.where(in_time, every.target_date, np.datetime64("NaT"))
+    calibration = Calibration.nominal(windows.spec.horizons).extended(Outcomes(known, needed))
+    asked = calibration.on(windows.cutoff)
+    pairs = [spread.bounds(windows, asked[..., place]) for place in range(len(LEVELS))]
+    low, high = (np.stack(side, axis=-1) for side in zip(*pairs, strict=True))
+    return low, high
+
+
+def _v4(
+    windows: Windows, models: ReleasedModels, panel: Panel, folder: Path, *, workers: int, mode: Mode | None
+) -> pd.DataFrame:
+    """Train the original design on the same split, on the fleet, and backtest it."""
+    from common.model.presets import train_config
+    from train.run import execute, plan_run
+
+    info = models.release.info
+    split = {"train_end": info["train_end"], "valid_end": info["valid_end"]}
+    config = train_config(V4, {"split": split})
+    run = plan_run(config, models.universe, models.panel, folder / V4)
+    outcome, _ = execute(run, workers=workers, mode=mode)
+    rival = ReleasedModels(Registry(run.home).open(outcome.release.id))
+    found = backtest(
+        rival.models, panel, rival.calibration, start=windows.cutoff.min(), end=windows.cutoff.max()
+    )
+    return found.table
