@@ -11,6 +11,7 @@ from serve.cli import forecast
 from train.cli import train
 from train.data_cli import app as data
 from train.evaluation.cli import backtest, report
+from train.evaluation.validate_cli import validate
 from train.models_cli import app as models
 from train.runs import runs
 
@@ -26,6 +27,7 @@ app.command("runs")(runs)
 app.command("forecast")(forecast)
 app.command("backtest")(backtest)
 app.command("report")(report)
+app.command("validate")(validate)
 app.add_typer(data, name="data")
 app.add_typer(models, name="models")
 

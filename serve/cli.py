@@ -81,6 +81,14 @@ def _table(found: list[Forecast], models: ReleasedModels) -> Table:
             f"{answer.published:,.2f}",
             f"{answer.change_percent:+.2f}",
             "-" if low is None else f"{low:,.2f} to {high:,.2f}",
-            "frozen: last price" if answer.frozen else answer.model_type.replace("_", " "),
+            _model(answer),
         )
     return table
+
+
+def _model(answer: Forecast) -> str:
+    """Which model answered, and whether its price or the last one is published."""
+    if answer.frozen:
+        return "frozen: last price"
+    kind = answer.model_type.replace("_", " ")
+    return kind if answer.source == "model" else f"{kind}: last price"

@@ -175,6 +175,7 @@ def _print_outcome(run: Run, outcome: Outcome, before: bool, as_json: bool) -> N
             "production": production,
             "source": run.spec.source,
             "published_before": before,
+            "gate": outcome.gate,
             "jobs": outcome.rows,
             "failed": outcome.failed,
             "test": outcome.release.info["test"],
@@ -195,7 +196,9 @@ def _print_outcome(run: Run, outcome: Outcome, before: bool, as_json: bool) -> N
             highlight=False,
         )
     console.print(f"Release {outcome.release.id}, {_label(run)}; production is {production}", highlight=False)
-    if production != outcome.release.id:
+    if outcome.gate:
+        console.print(f"Not promoted: {outcome.gate}", highlight=False, soft_wrap=True, style="yellow")
+    elif production != outcome.release.id:
         console.print(
             f"To use it: nsecast models promote {outcome.release.id}", highlight=False, soft_wrap=True
         )

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +15,9 @@ import typer
 from rich.text import Text
 
 from common import storage
-from common.errors import BundleError, NsecastError
+from common.errors import BundleError, GateClosed, NsecastError
 from common.model.registry import Registry, ReleaseInfo
+from train.evaluation.gate import promote_through_gate
 from train.snapshot import is_synthetic
 
 app = typer.Typer(help="List the releases, verify them, choose the one in production.")
@@ -43,8 +45,7 @@ def models(ctx: typer.Context, home: Home = None, as_json: AsJson = False) -> No
         if as_json:
             typer.echo(json.dumps([release_row(release, production) for release in releases], indent=1))
         elif releases:
-            console = rich.console.Console(width=None if sys.stdout.isatty() else 160)
-            console.print(releases_table(releases, production))
+            _console().print(releases_table(releases, production))
             for reason in filter(None, (release.reason for release in releases)):
                 typer.echo(reason, err=True)
         else:
@@ -55,12 +56,25 @@ def models(ctx: typer.Context, home: Home = None, as_json: AsJson = False) -> No
 def promote(
     ctx: typer.Context,
     release_id: Annotated[str, typer.Argument(metavar="ID", help="A release id, or 'latest'.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Promote it though the gate is closed; that is recorded.")
+    ] = False,
     home: Home = None,
 ) -> None:
-    """Put a release in production; its files are verified first."""
+    """Put a release in production if it passes the checklist and is not worse than what is there."""
     with _errors_on_stderr():
         registry = Registry(storage.home(home or ctx.obj))
-        before, release = registry.production(), registry.promote(release_id)
+        before = registry.production()
+        stderr = rich.console.Console(stderr=True)
+        try:
+            with stderr.status("the checklist, and the same test for this release and production"):
+                release, verdict = promote_through_gate(registry, release_id, force=force)
+        except GateClosed as closed:
+            _print_comparison(closed.context["release"], closed.context["comparison"], stderr)
+            raise
+        _print_comparison(release.id, verdict.comparison, _console())
+        for reason in verdict.reasons:
+            typer.echo(f"forced: {reason}", err=True)
         typer.echo(f"production: {release.id} (was {before or 'none'})")
 
 
@@ -69,8 +83,9 @@ def rollback(ctx: typer.Context, home: Home = None) -> None:
     """Put the release that was in production before this one back."""
     with _errors_on_stderr():
         registry = Registry(storage.home(home or ctx.obj))
-        before, release = registry.production(), registry.rollback()
-        typer.echo(f"production: {release.id} (was {before})")
+        before, started = registry.production(), time.perf_counter()
+        release = registry.rollback()
+        typer.echo(f"production: {release.id} (was {before}), {time.perf_counter() - started:.2f} s")
 
 
 @app.command()
@@ -146,6 +161,41 @@ def releases_table(releases: list[ReleaseInfo], production: str | None) -> rich.
             Text(release.state, style=_STATE_STYLE[release.state]),
         )
     return table
+
+
+def comparison_table(release_id: str, comparison: dict[str, Any]) -> rich.table.Table:
+    """A release, what is in production and naive on the same test, see `Contest.figures`."""
+    period = f"{comparison['cutoffs']} days, {comparison['first']} to {comparison['last']}"
+    table = rich.table.Table(
+        title=f"{comparison['horizon']} day(s) ahead, the same {comparison['n']} forecasts of {period}",
+        title_justify="left",
+        box=rich.box.SIMPLE_HEAD,
+    )
+    table.add_column("")
+    for heading in ("relMAE", "relRMSE", "MAE KES", "MAPE %"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    rows = {
+        f"this release ({release_id})": comparison["release"],
+        f"production ({comparison['against']})": comparison["production"],
+        "naive (the last price)": comparison["naive"],
+    }
+    for name, found in rows.items():
+        cells = [found[key] for key in ("rel_mae", "rel_rmse", "mae", "mape")]
+        table.add_row(name, *("-" if cell is None else f"{cell:.4f}" for cell in cells))
+    return table
+
+
+def _print_comparison(
+    release_id: str, comparison: dict[str, Any] | None, console: rich.console.Console
+) -> None:
+    if comparison and comparison["comparable"]:
+        console.print(comparison_table(release_id, comparison))
+    elif comparison:
+        console.print(f"not compared with {comparison['against']}: {comparison['reason']}", soft_wrap=True)
+
+
+def _console() -> rich.console.Console:
+    return rich.console.Console(width=None if sys.stdout.isatty() else 160)
 
 
 def _text(value: Any) -> Text:

@@ -36,6 +36,8 @@ class Outcome:
     matrix: pd.DataFrame
     failed: dict[str, str]
     """Reason by job."""
+    gate: str | None = None
+    """Why the gate to production stayed closed to it; None if it did not, or was not tried."""
 
 
 def publish_run(

@@ -8,7 +8,7 @@ import logging
 import shutil
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +16,16 @@ from cluster.session import ray_session
 from common import storage
 from common.data.panel import Panel
 from common.data.universe import Universe
-from common.errors import BundleError, ReleaseNotFound, TrainingError
+from common.errors import GateClosed, TrainingError
 from common.model.bundle import GENERAL
 from common.model.presets import TrainConfig
 from common.model.registry import Registry, ReleaseInfo
 from train.console import LiveTable, Mode
+from train.evaluation.gate import gives_way, is_sound, promote_through_gate
 from train.plan import Plan, finished, make_plan
 from train.publish import Outcome, publish_run, published_outcome
 from train.queue import TaskQueue
 from train.runs import write_progress
-from train.snapshot import is_synthetic
 from train.workbench import RunSpec, Workbench
 
 if TYPE_CHECKING:
@@ -84,13 +84,14 @@ def execute(
 ) -> tuple[Outcome, bool]:
     """Train and publish a run, or whatever of it is not done yet.
 
-    The first release goes to production; after that, one of real data takes the place of a synthetic
-    one, and a complete one that of a partial, damaged or quick one. Any other move is left to the user.
+    A complete release goes to production through the gate where nothing is in production, or where what is
+    gives way to it (see `gives_way`). Any other move is left to the user. If the gate stays closed, the
+    release is published, production is as it was, and the outcome says why.
 
     Returns
     -------
     (Outcome, bool)
-        The outcome, and whether it had been published before, so that nothing was done.
+        The outcome, and whether it had been published before, so that nothing was trained.
 
     Raises
     ------
@@ -104,7 +105,8 @@ def execute(
     with storage.claim(run.folder.with_suffix(".lock"), f"run {run.id}"):
         before = None if fresh else _published(registry, run, failed={})
         if before:
-            return published_outcome(run.plan, registry.open(before.id)), True
+            outcome = published_outcome(run.plan, registry.open(before.id))
+            return (outcome if registry.production() else _hand_over(registry, outcome)), True
         if fresh and run.folder.exists():
             shutil.rmtree(run.folder)
         run.folder.mkdir(parents=True, exist_ok=True)
@@ -120,6 +122,8 @@ def execute(
                 )
             record.state = "publishing"
             outcome = _publish(registry, run, failed, fresh=fresh)
+            record.state = "evaluating"
+            outcome = _hand_over(registry, outcome)
             record.state = "failed" if failed else "done"
     return outcome, False
 
@@ -148,30 +152,17 @@ def _publish(registry: Registry, run: Run, failed: dict[str, str], *, fresh: boo
     taken = {release.id for release in registry.releases()}
     numbered = (f"{name}-{number}" for number in itertools.count(2))
     release_id = next(each for each in itertools.chain([name], numbered) if each not in taken)
-    outcome = publish_run(run.folder, run.spec, run.panel, run.plan, failed, registry, release_id)
-    if not failed and _is_provisional(registry, run):
-        registry.promote(release_id)
+    return publish_run(run.folder, run.spec, run.panel, run.plan, failed, registry, release_id)
+
+
+def _hand_over(registry: Registry, outcome: Outcome) -> Outcome:
+    """Let a complete release through the gate where production gives way; the outcome says if it did not."""
+    if not outcome.failed and gives_way(registry, outcome.release):
+        try:
+            promote_through_gate(registry, outcome.release.id)
+        except GateClosed as closed:
+            return replace(outcome, gate=closed.message)
     return outcome
-
-
-def _is_provisional(registry: Registry, run: Run) -> bool:
-    """Whether what is in production should give way to a complete release of this run."""
-    production = registry.production()
-    if production is None or not _is_sound(registry, production):
-        return True
-    info = registry.resolve(production).info
-    if is_synthetic(info.get("source")) != run.panel.synthetic:
-        return not run.panel.synthetic
-    return bool(info.get("failed")) or bool(info.get("quick") and not run.spec.config.quick)
-
-
-def _is_sound(registry: Registry, release_id: str) -> bool:
-    try:
-        registry.verify(release_id)
-    except (BundleError, ReleaseNotFound) as error:
-        log.warning("release=%s is not used: %s", release_id, error)
-        return False
-    return True
 
 
 def _published(registry: Registry, run: Run, failed: dict[str, str]) -> ReleaseInfo | None:
@@ -179,7 +170,7 @@ def _published(registry: Registry, run: Run, failed: dict[str, str]) -> ReleaseI
     for release in registry.releases():
         of_run, lost = release.info.get("run") == run.id, release.info.get("failed", {})
         same = of_run and sorted(lost) == sorted(failed)
-        if same and release.state == "ok" and _is_sound(registry, release.id):
+        if same and release.state == "ok" and is_sound(registry, release.id):
             return release
     return None
 

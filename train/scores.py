@@ -85,9 +85,11 @@ def by_symbol(windows: Windows, prices: Prices) -> dict[str, Score]:
     }
 
 
-def beats_naive(judged: Score) -> list[bool]:
-    """By horizon, whether enough validation windows moved and the published price was better than the last.
+def beats_naive(judged: Score) -> bool:
+    """Whether a stock's model was better than the last price on validation, by `Score.total`.
 
-    Where it was not, the last price is what is published.
+    Where it was not, or too few windows moved to say, the last price is what is published. One verdict for
+    all horizons and both losses: verdicts on one loss of one horizon are mostly noise, and cost more than
+    they save (docs/results.md).
     """
-    return [e.n >= MINIMUM_JUDGED and e.rel_mae is not None and e.rel_mae < 1 for e in judged.by_horizon]
+    return judged.by_horizon[0].n >= MINIMUM_JUDGED and judged.total < 1

@@ -52,9 +52,7 @@ def load_bundle(root: Path, preset: str, job: str) -> Bundle:
     representation = representation_from_dict(_json(folder / f"{files.scaler}.json"))
     try:
         window, stock_ids = WindowSpec.model_validate(metadata["window"]), metadata["stock_ids"]
-        trusted = {symbol: tuple(map(bool, beats)) for symbol, beats in metadata["beats_naive"].items()}
-        if wrong := {len(beats) for beats in trusted.values()} - {len(window.horizons)}:
-            raise ValueError(f"beats_naive: {wrong} entries, need one of each horizon")
+        trusted = {symbol: bool(beats) for symbol, beats in metadata["beats_naive"].items()}
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise BundleError(f"{folder / 'metadata.json'}: {type(error).__name__}: {error}.") from None
     network = OnnxNetwork(folder / "model.onnx")

@@ -57,9 +57,9 @@ class Forecaster:
     stock_ids: dict[str, int]
     """Stock id by symbol; any other symbol is 0, "unknown"."""
 
-    trusted: dict[str, tuple[bool, ...]] = field(default_factory=dict)
-    """By symbol and horizon, whether the model beat the last price on validation; a symbol that is not
-    here was never judged on its own and gets the model's price."""
+    trusted: dict[str, bool] = field(default_factory=dict)
+    """Whether the model beat the last price on validation, by symbol; one that is not here was never judged
+    on its own and gets the model's price."""
 
     def forecast(self, windows: Windows, asked: np.ndarray | None = None) -> Prices:
         """Forecasts in KES for every window and horizon: `outputs`, then `prices`."""
@@ -84,7 +84,7 @@ class Forecaster:
         """What the network said, in KES.
 
         A window in which the price never moved gets the last price, whatever the network says; and so
-        does a stock and horizon for which the model is not trusted.
+        does a stock for which the model is not trusted.
 
         Parameters
         ----------
@@ -97,6 +97,6 @@ class Forecaster:
         return replace(prices, published=published, by_model=by_model)
 
     def _trust(self, windows: Windows) -> np.ndarray:
-        everything = (True,) * len(windows.spec.horizons)
-        by_symbol = [self.trusted.get(symbol, everything) for symbol in windows.series.symbols]
-        return np.array(by_symbol, dtype=bool)[windows.symbol]
+        """Whether the model is trusted with each window's stock, shape (N, 1)."""
+        by_symbol = [self.trusted.get(symbol, True) for symbol in windows.series.symbols]
+        return np.array(by_symbol, dtype=bool)[windows.symbol][:, None]

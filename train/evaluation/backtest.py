@@ -56,7 +56,7 @@ def backtest(
     general_only: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Backtest:
-    """Forecast every counter, or those in ``symbols``, on every cutoff in ``start..end`` that was known in time.
+    """Forecast every counter (or ``symbols``) on every cutoff in ``start..end`` that was known in time.
 
     Weights are fixed. Intervals follow the calibration, which learns from each outcome on the evening it
     came in; what ``calibration`` knows already is not learnt again, so that any period gives the same
@@ -67,10 +67,11 @@ def backtest(
     BacktestError
         If the panel has no cutoff in that period.
     """
-    first = start
+    every = windows_until(panel, models, end)
+    learning = every.cutoff >= start
     if len(calibration.dates):
-        first = min(start, _sessions_before(panel, calibration.dates[-1], models.window.horizons[-1]))
-    every = windows_between(panel, models, first, end)
+        learning |= (every.target_date > calibration.dates[-1]).any(axis=1)
+    every = every.take(learning)
     if symbols is not None:
         wanted = np.array([symbol in symbols for symbol in every.series.symbols])
         every = every.take(wanted[every.symbol])
@@ -90,10 +91,10 @@ def backtest(
     return Backtest(forecast_table(windows, prices, models, general_only=general_only), windows, calibration)
 
 
-def windows_between(panel: Panel, models: ServedModels, start: np.datetime64, end: np.datetime64) -> Windows:
-    """Every counter's windows whose cutoff lies in ``start..end`` and was known that evening."""
+def windows_until(panel: Panel, models: ServedModels, end: np.datetime64) -> Windows:
+    """Every counter's windows whose cutoff was known that evening, up to ``end``."""
     windows = make_windows(series_of_counters(panel, models.universe), models.window)
-    return windows.take((windows.cutoff >= start) & (windows.cutoff <= end))
+    return windows.take(windows.cutoff <= end)
 
 
 def forecast_table(
@@ -134,9 +135,3 @@ def forecast_table(
         columns[f"hi{100 * level:.0f}"] = prices.high[..., place].ravel()
     table = pd.DataFrame(columns)[COLUMNS]
     return table.sort_values(["symbol", "cutoff", "horizon"], ignore_index=True)
-
-
-def _sessions_before(panel: Panel, day: np.datetime64, count: int) -> np.datetime64:
-    """The session ``count`` sessions before ``day``, or the first one."""
-    sessions = panel.dates.to_numpy().astype("datetime64[D]")
-    return sessions[max(int(np.searchsorted(sessions, day, side="right")) - 1 - count, 0)]

@@ -187,7 +187,7 @@ def _intervals(found: pd.DataFrame) -> Table:
         title_justify="left",
         box=rich.box.SIMPLE_HEAD,
     )
-    for heading in ("model", "days", "80 %", "90 %", "95 %", "pinball", "naive's"):
+    for heading in ("model", "days", "80 %", "90 %", "95 %", "pinball", "last price's"):
         table.add_column(heading, justify="left" if heading == "model" else "right")
     for row in found[found["cover90"].notna()].to_dict(orient="records"):
         cells = [f"{row[f'cover{level}']:.3f} ({row[f'width{level}']:.1f})" for level in (80, 90, 95)]

@@ -8,6 +8,7 @@ import pandas as pd
 
 from common import storage
 from common.data.panel import Panel
+from common.data.ticks import round_to_tick
 from common.data.windows import Boundaries, Windows, make_windows
 from common.model.bundle import GENERAL
 from common.model.conformal import LEVELS, Calibration, Outcomes
@@ -144,7 +145,11 @@ def _naive_bounds(models: ReleasedModels, windows: Windows) -> tuple[np.ndarray,
 def _v4(
     windows: Windows, models: ReleasedModels, panel: Panel, folder: Path, *, workers: int, mode: Mode | None
 ) -> pd.DataFrame:
-    """Train the original design on the same split, on the fleet, and backtest it."""
+    """Train the original design on the same split, on the fleet, and backtest it.
+
+    Its own price is published even where it did not beat the last one on validation: a rival is shown as
+    it is.
+    """
     from common.model.presets import train_config
     from train.run import execute, plan_run
 
@@ -157,4 +162,5 @@ def _v4(
     found = backtest(
         rival.models, panel, rival.calibration, start=windows.cutoff.min(), end=windows.cutoff.max()
     )
-    return found.table
+    own = np.where(found.table["frozen"], found.table["raw"], round_to_tick(found.table["raw"].to_numpy()))
+    return found.table.assign(published=own, source="model")

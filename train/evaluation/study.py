@@ -17,7 +17,7 @@ from common.model.presets import TrainConfig
 from common.model.registry import Registry
 from common.model.released import ReleasedModels
 from train.console import Mode
-from train.evaluation.backtest import Backtest, backtest, windows_between
+from train.evaluation.backtest import Backtest, backtest, windows_until
 from train.evaluation.evidence import described
 from train.evaluation.summary import summarise
 
@@ -121,7 +121,8 @@ def run_study(
         )
     table = pd.concat([part.table for part in parts], ignore_index=True)
     table = table.sort_values(["symbol", "cutoff", "horizon"], ignore_index=True)
-    windows = windows_between(study.panel, study.models.models, study.start, study.end)
+    windows = windows_until(study.panel, study.models.models, study.end)
+    windows = windows.take(windows.cutoff >= study.start)
     return Backtest(table, windows, parts[-1].calibration)
 
 

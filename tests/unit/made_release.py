@@ -1,0 +1,147 @@
+"""A small real release without training: fresh networks, which say "no change", exported and published.
+
+The first one costs a few seconds a session, the next ones a hundredth of that.
+"""
+
+import atexit
+import functools
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from made_panel import SPEC, SYMBOLS, made_panel
+
+from common.data.panel import Panel
+from common.data.universe import Universe
+from common.model.mixture import OUTPUTS
+from common.model.network import build_network
+from common.model.presets import train_config
+from common.model.registry import Registry
+from common.model.release import MANIFEST, Release, read_manifest, write_manifest
+from train.jobs import _save_weights, run_task
+from train.publish import publish_run
+from train.run import Run, plan_run
+from train.workbench import Workbench, bundles_dir
+
+DAYS = 320
+UNIVERSE = Universe.from_symbols(SYMBOLS, specific=["MOVES"])
+"""MOVES has a model of its own; SHORT has fewer closes than a window; FROZEN never moves."""
+SETTINGS = {
+    "seeds": 1,
+    "window": SPEC.model_dump(),
+    "split": {"train_share": 0.6, "valid_share": 0.2},
+    "network": {"embedding_dim": 2, "lstm_units": [4], "dense_units": 4},
+    "minimum_windows": 50,
+    "finetune": None,
+}
+SYNTHETIC, REAL = "synthetic made", "archive made"
+
+
+def made_run(
+    home: Path,
+    *,
+    source: str = SYNTHETIC,
+    preset: str = "residual",
+    shift: float = 0.0,
+    **settings: Any,
+) -> Run:
+    """A run below ``home`` whose every task is done: `train.run.execute` only has to publish it.
+
+    Parameters
+    ----------
+    source : what its data are called
+    preset : ``residual`` or ``v4_log`` (one day ahead)
+    shift : added to what every network says, in spreads of the change, and the models are trusted whatever
+        validation said: 0 is naive, a few hundredths a little worse, 50 absurd
+    settings : changes to ``SETTINGS``
+    """
+    changes = json.dumps(settings, sort_keys=True)
+    found = _trained(preset, changes)
+    panel = Panel(found.panel.frame, source)
+    run = plan_run(_config(preset, changes), UNIVERSE, panel, home)
+    if not run.folder.exists():
+        shutil.copytree(found.folder, run.folder)
+        panel.save(run.folder / "panel.parquet")
+        for path in bundles_dir(run.folder).rglob("model.onnx") if shift else ():
+            _shift(path, shift)
+            _trust(path.with_name("metadata.json"))
+    return run
+
+
+def made_release(home: Path, release_id: str = "made", **choices: Any) -> Release:
+    """A release below ``home``, not in production; ``choices`` as for `made_run`."""
+    original, registry = _published(json.dumps(choices, sort_keys=True)), Registry(home)
+    staging = registry.stage(release_id)
+    shutil.copytree(original.path, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+    return registry.publish(staging, release_id, info=original.info)
+
+
+def doctored(
+    release: Release, change: Callable[[Path], object] = lambda folder: None, **info: Any
+) -> Release:
+    """The release with its files and ``info`` changed and its manifest written anew: whole, but wrong."""
+    change(release.path)
+    (release.path / MANIFEST).unlink()
+    write_manifest(release.path, release.id, release.info | info)
+    return read_manifest(release.path)
+
+
+@functools.cache
+def _trained(preset: str, changes: str) -> Run:
+    run = plan_run(_config(preset, changes), UNIVERSE, made_panel(DAYS), _temporary())
+    run.folder.mkdir(parents=True)
+    bench = Workbench(run.folder, run.spec, run.panel)
+    weights = build_network(bench.network_shape, run.spec.config.network, seed=0).get_weights()
+    for task in run.plan.tasks:
+        if task.phase == "bundle":
+            run_task(bench, task)
+            continue
+        bench.task_dir(task.id).mkdir(parents=True)
+        _save_weights(bench.task_dir(task.id) / "weights.npz", weights)
+        (bench.task_dir(task.id) / "result.json").write_text(json.dumps({"history": []}))
+    return run
+
+
+@functools.cache
+def _published(choices: str) -> Release:
+    run = made_run(_temporary(), **json.loads(choices))
+    registry = Registry(run.home)
+    return publish_run(run.folder, run.spec, run.panel, run.plan, {}, registry, "original").release
+
+
+def _config(preset: str, changes: str) -> Any:
+    near = {"window": {"size": SPEC.size, "horizons": [1]}} if preset == "v4_log" else {}
+    return train_config(preset, SETTINGS | near | json.loads(changes))
+
+
+def _temporary() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="made-release-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _shift(path: Path, by: float) -> None:
+    """Add ``by`` to everything a mixture network says but the probability of a move."""
+    model = onnx.load(path)
+    graph, amounts = model.graph, np.full((1, 1, OUTPUTS), by, dtype=np.float32)
+    amounts[..., 1] = 0
+    last = next(node for node in graph.node if graph.output[0].name in node.output)
+    last.output[list(last.output).index(graph.output[0].name)] = "unshifted"
+    graph.initializer.append(onnx.numpy_helper.from_array(amounts, "shift"))
+    graph.node.append(onnx.helper.make_node("Add", ["unshifted", "shift"], [graph.output[0].name]))
+    onnx.save(model, path)
+
+
+def _trust(path: Path) -> None:
+    def trusted(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {symbol: trusted(each) for symbol, each in value.items()}
+        return [True for _ in value] if isinstance(value, list) else True
+
+    metadata = json.loads(path.read_bytes())
+    path.write_text(json.dumps(metadata | {"beats_naive": trusted(metadata["beats_naive"])}))

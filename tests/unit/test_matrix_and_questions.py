@@ -1,0 +1,175 @@
+"""The performance matrix and the five questions, on forecasts whose answers are known."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_panel import SYMBOLS, made_panel
+
+from common.data.universe import Universe
+from train.evaluation.evidence import Evidence, described, reliability
+from train.evaluation.matrix import matrix_markdown, performance_matrix, write_matrix
+from train.evaluation.questions import answers, turnover
+
+PANEL = made_panel()
+UNIVERSE = Universe.from_symbols([*SYMBOLS, "ABSENT"], specific=["MOVES", "GAPS", "FROZEN"])
+DAYS = PANEL.dates[-60:-8]
+
+
+def forecasts(
+    skill: dict[str, float], seed: int = 0, own: tuple[str, ...] = ("MOVES", "GAPS")
+) -> pd.DataFrame:
+    """Forecasts that foresee that share of each change; FROZEN stands still, ABSENT and SHORT have none."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    for symbol in ("FROZEN", "GAPS", "MOVES", "SPLITS", "THIN"):
+        for horizon in (1, 5):
+            last = np.round(rng.uniform(10, 20, len(DAYS)), 2)
+            change = (
+                0
+                if symbol == "FROZEN"
+                else rng.choice([-1, 0, 1], len(DAYS)) * rng.uniform(0.1, 1, len(DAYS))
+            )
+            actual = np.round(last + change, 2)
+            said = last + skill.get(symbol, 0) * (actual - last)
+            part = pd.DataFrame({"symbol": symbol, "cutoff": DAYS, "horizon": horizon})
+            part = part.assign(target_date=DAYS, last_price=last, raw=said, published=said, actual=actual)
+            for level, wide in ((80, 1), (90, 1.5), (95, 2)):
+                part[f"lo{level}"], part[f"hi{level}"] = last - wide, last + wide
+            part = part.assign(p_move=rng.random(len(DAYS)), needed=0.5, frozen=symbol == "FROZEN")
+            trusted = skill.get(symbol, 0) > 0
+            kind = "stock_specific" if symbol in own else "general"
+            parts.append(part.assign(source="model" if trusted else "last_price", model_type=kind))
+    return pd.concat(parts, ignore_index=True)
+
+
+SKILL = {"MOVES": 0.5, "GAPS": 0.1, "SPLITS": -0.3, "THIN": 0.2}
+TABLE = forecasts(SKILL)
+MATRIX = performance_matrix(TABLE, UNIVERSE, PANEL, {"MOVES": "average", "GAPS": "fine-tuned"})
+
+
+def evidence(**changes) -> Evidence:
+    info = {"preset": "residual", "source": PANEL.source, "quick": False}
+    info |= {"train_end": "2021-01-01", "valid_end": "2021-04-01", "test_end": "2021-07-01"}
+    shared = forecasts(SKILL | {"MOVES": 0.1, "GAPS": 0.6}, own=())
+    shared = shared[shared["symbol"].isin(["MOVES", "GAPS"])]
+    made = Evidence(
+        release="r1",
+        info=info,
+        folder=Path("nowhere"),
+        universe=UNIVERSE,
+        panel=PANEL,
+        table=described(TABLE, UNIVERSE),
+        shared=described(shared, UNIVERSE),
+        matrix=MATRIX,
+    )
+    return replace(made, **changes)
+
+
+def row(symbol: str) -> pd.Series:
+    return MATRIX.set_index("symbol").loc[symbol]
+
+
+def test_the_matrix_has_one_row_for_every_counter_in_order():
+    assert MATRIX["symbol"].tolist() == list(UNIVERSE.symbols)
+    assert MATRIX.columns[:6].tolist() == ["symbol", "name", "sector", "tier", "model", "rank"]
+
+
+def test_errors_stand_next_to_naive_in_kes():
+    rows = TABLE[(TABLE["symbol"] == "MOVES") & (TABLE["horizon"] == 1)]
+    assert row("MOVES")["mae_1d"] == pytest.approx((rows["published"] - rows["actual"]).abs().mean())
+    assert row("MOVES")["naive_mae_1d"] == pytest.approx((rows["last_price"] - rows["actual"]).abs().mean())
+    assert row("MOVES")["rel_mae_1d"] == pytest.approx(0.5) and row("SPLITS")["rel_rmse_5d"] == pytest.approx(
+        1.3
+    )
+
+
+def test_ranks_follow_skill_and_a_frozen_stock_has_none():
+    ranked = MATRIX.dropna(subset="rank").sort_values("rank")["symbol"].tolist()
+    assert ranked == ["MOVES", "THIN", "GAPS", "SPLITS"]
+    assert (
+        pd.isna(row("FROZEN")["rank"]) and pd.isna(row("FROZEN")["rel_mae_1d"]) and row("FROZEN")["n_1d"] == 0
+    )
+
+
+def test_flags_say_what_is_wrong():
+    assert row("FROZEN")["flags"] == "too short, frozen"
+    assert "no data" in row("ABSENT")["flags"] and "too short" in row("SHORT")["flags"]
+    assert "worse than naive" in row("SPLITS")["flags"] and "last price published" in row("SPLITS")["flags"]
+
+
+def test_confidence_follows_the_rule():
+    words = MATRIX.set_index("symbol")["confidence"]
+    assert words["MOVES"] == "high" and words["THIN"] == "medium"
+    assert words["SPLITS"] == words["FROZEN"] == words["ABSENT"] == "low"
+    assert "did not beat" in row("SPLITS")["reasons"]
+
+
+def test_the_matrix_is_written_for_machines_and_for_people(tmp_path):
+    write_matrix(tmp_path, MATRIX)
+    again = pd.read_csv(tmp_path / "performance_matrix.csv")
+    assert again["symbol"].tolist() == MATRIX["symbol"].tolist()
+    assert again["rel_mae_1d"].to_numpy() == pytest.approx(MATRIX["rel_mae_1d"].to_numpy(float), nan_ok=True)
+    records = pd.read_json(tmp_path / "performance_matrix.json")
+    assert len(records) == len(MATRIX)
+    lines = matrix_markdown(MATRIX).splitlines()
+    assert len(lines) == len(MATRIX) + 2 and len({line.count("|") for line in lines}) == 1
+
+
+def test_the_mape_is_that_of_the_moving_stocks_next_to_naive():
+    moving = TABLE[(TABLE["horizon"] == 1) & ~TABLE["frozen"]]
+    expected = 100 * ((moving["published"] - moving["actual"]).abs() / moving["actual"]).mean()
+    assert f"{expected:.2f} % one day ahead" in answers(evidence())[0].answer
+
+
+def test_best_and_worst_are_named():
+    found = answers(evidence())[1]
+    assert found.answer.startswith("Best: MOVES, THIN") and "squared error: SPLITS" in found.answer
+
+
+def test_stocks_that_cannot_be_judged_are_named():
+    table = answers(evidence())[2].table.set_index("symbol")
+    assert set(table.index) >= {"FROZEN", "ABSENT", "SHORT"}
+    assert "frozen" in table.loc["FROZEN", "reason"] and table.loc["ABSENT", "reason"] == "no data"
+
+
+def test_each_own_model_is_compared_with_the_general_one():
+    verdicts = answers(evidence())[3].table.set_index("symbol")["verdict"]
+    assert verdicts.to_dict() == {"FROZEN": "no model", "GAPS": "worse", "MOVES": "better"}
+    nothing = answers(evidence(shared=None))[3].table["verdict"]
+    assert set(nothing) == {"no model"}
+
+
+def test_an_embedding_is_called_sufficient_only_by_a_search(tmp_path):
+    vectors = {"A": [1.0, 0.0], "B": [-1.0, 0.0], "C": [0.0, 0.0]}
+    (tmp_path / "general_residual").mkdir()
+    (tmp_path / "general_residual" / "embedding.json").write_text(json.dumps(vectors))
+    unknown = answers(evidence(folder=tmp_path))[4]
+    assert unknown.answer.startswith("Not answered yet") and "1.0 of 2 directions" in unknown.answer
+    tuning = {"sufficient": False, "because": "16 was better beyond noise."}
+    searched = answers(evidence(folder=tmp_path, tuning=tuning))[4]
+    assert searched.answer.startswith("No: 16 was better beyond noise.")
+
+
+def test_turnover_is_the_median_value_traded_a_day():
+    frame = PANEL.frame[PANEL.frame["symbol"] == "MOVES"]
+    expected = np.median((frame["close"] * frame["volume"].fillna(0)).to_numpy()[1:])
+    assert turnover(PANEL)["MOVES"] == pytest.approx(expected, rel=0.05)
+    assert not any(symbol.startswith("^") for symbol in turnover(PANEL).index)
+
+
+def test_reliability_counts_moves_by_tenth():
+    rows = pd.DataFrame(
+        {
+            "horizon": 1,
+            "p_move": [0.05, 0.0, 0.95, 1.0],
+            "actual": [1, 2, 2, 2.0],
+            "last_price": [1, 1, 1, 2.0],
+        }
+    )
+    found = reliability(rows)
+    assert found[["bin", "n", "seen"]].to_numpy().tolist() == [[0, 2, 0.5], [9, 2, 0.5]]
+    assert found["forecast"].tolist() == pytest.approx([0.025, 0.975])

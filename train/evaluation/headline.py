@@ -1,0 +1,133 @@
+"""The top of the report: banners, what was trained on what, and the headline figures next to naive."""
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+from train.evaluation.charts import OURS, RATIOS, days, with_ours
+from train.evaluation.evidence import Evidence
+from train.evaluation.tables import SIGNIFICANT, TESTED, boxed, ratio, shown_as, table, verdict_of
+
+HEADLINE = {
+    "n": "Forecasts scored: those of stocks that moved in their window",
+    "mae": "Error of the published price (MAE), KES",
+    "naive_mae": "Error of naive, the last price (MAE), KES",
+    "rel_mae": "relMAE: published price against naive",
+    "rel_rmse": "relRMSE: raw price against naive",
+    "dm_abs_p": "Diebold-Mariano p, absolute errors",
+    "dm_sq_p": "Diebold-Mariano p, squared errors",
+    "cover90": "Actual price inside the 90 % interval, % of forecasts",
+    "width90": "Mean width of the 90 % interval, % of the last price",
+    "called_share": "Moves called (published is not the last price), % of forecasts",
+    "direction": "Direction right, % of the called moves where the price moved",
+}
+
+
+def banners(evidence: Evidence) -> str:
+    """What must not be overlooked: invented prices, a quick release, one with models that failed."""
+    found = []
+    if evidence.synthetic:
+        found.append(
+            '<p class="banner synthetic"><strong>Synthetic data.</strong> Every price in this report was '
+            "invented. Nothing here says anything about a real stock.</p>"
+        )
+    if evidence.info.get("quick"):
+        found.append(
+            '<p class="banner quick"><strong>Quick release.</strong> Made with <code>--quick</code> to try '
+            "everything out: its networks are barely trained, and its figures measure nothing.</p>"
+        )
+    if failed := evidence.info.get("failed"):
+        found.append(
+            '<p class="banner quick"><strong>Partial release.</strong> '
+            f"Models that failed: {escape(', '.join(failed))}. The general model stands in for them.</p>"
+        )
+    return "".join(found)
+
+
+def facts(evidence: Evidence) -> str:
+    """What was trained, on which data and dates."""
+    info, sessions, cutoffs = evidence.info, evidence.panel.dates, evidence.table["cutoff"]
+    train, valid, test = (str(info.get(f"{part}_end") or "unknown") for part in ("train", "valid", "test"))
+    made = f"; forecasts made {cutoffs.min():%Y-%m-%d} to {cutoffs.max():%Y-%m-%d}" if len(cutoffs) else ""
+    found = {
+        "Release": evidence.release,
+        "Preset": info.get("preset", "unknown"),
+        "Data": f"{info.get('source', 'unknown')}: {len(evidence.universe.stocks)} counters, "
+        f"{sessions[0]:%Y-%m-%d} to {sessions[-1]:%Y-%m-%d}",
+        "Training": f"up to {train}",
+        "Validation": f"{train} to {valid}",
+        "Test": f"{valid} to {test}, which nothing was fitted or chosen on{made}",
+    }
+    rows = (f"<div><dt>{name}</dt><dd>{escape(str(fact))}</dd></div>" for name, fact in found.items())
+    return f'<dl class="facts">{"".join(rows)}</dl>'
+
+
+def cards(evidence: Evidence) -> str:
+    """One card per horizon, in plain words."""
+    return "".join(_card(row) for row in evidence.pooled.to_dict(orient="records"))
+
+
+def _card(row: dict[str, Any]) -> str:
+    title = f"<h3>{days(row['horizon'])} ahead</h3>"
+    if not row["n"] or pd.isna(row["rel_mae"]):
+        return f'<li class="card">{title}<p>No forecast to compare.</p></li>'
+    word = verdict_of(row["rel_mae"])[0]
+    change = 100 * (row["rel_mae"] - 1)
+    text = "Errors as large as naive’s."
+    if word != "equal":
+        chance = "significant" if row["dm_abs_p"] < SIGNIFICANT else "could be chance"
+        text = f"Errors {abs(change):,.1f} % {'smaller' if change < 0 else 'larger'} than naive’s; {chance}."
+    text += f" Off by {row['mae']:,.3f} KES on average, naive by {row['naive_mae']:,.3f}."
+    if pd.notna(row["cover90"]):
+        text += f" The 90 % interval held {100 * row['cover90']:.1f} % of the actual prices."
+    figure = f'<p class="big">{ratio(row["rel_mae"], row["dm_abs_p"])} <small>relMAE</small></p>'
+    return f'<li class="card {word}">{title}{figure}<p>{text}</p></li>'
+
+
+def headline_table(evidence: Evidence) -> str:
+    """Figures down, horizons across."""
+    pooled = evidence.pooled.to_dict(orient="records")
+    head = "".join(f'<th scope="col" class="number">{days(row["horizon"])}</th>' for row in pooled)
+    body = []
+    for key, label in HEADLINE.items():
+        cells = "".join(
+            f'<td class="number" data-k="{key}" data-v="{row[key]!r}">{_figure(key, row)}</td>'
+            for row in pooled
+        )
+        body.append(f'<tr><th scope="row">{label}</th>{cells}</tr>')
+    content = f'<thead><tr><th scope="col">Figure</th>{head}</tr></thead><tbody>{"".join(body)}</tbody>'
+    return boxed(content, "Headline figures by days ahead, next to naive", name="figures")
+
+
+def _figure(key: str, row: dict[str, Any]) -> str:
+    if key != "direction":
+        return shown_as(key, row[key], p=row.get(TESTED.get(key, "")))
+    if not row["direction_n"]:
+        return "no calls"
+    return f"{100 * row['direction']:.1f} <small>of {row['direction_n']:,}</small>"
+
+
+def rivals_table(evidence: Evidence) -> str:
+    """What simple rivals reach on the same windows, ours marked, naive 1 by definition."""
+    if evidence.rivals is None:
+        return (
+            '<p class="empty">Not run for this release. <code>nsecast backtest</code> runs ours next to '
+            "simple rivals on the same windows.</p>"
+        )
+    found = with_ours(evidence)
+    found = found[found["horizon"].isin(evidence.horizons)]
+    order: Sequence[str] = found["model"].unique()
+    wide = found.set_index(["model", "horizon"])
+    columns = {"model": order}
+    for horizon in evidence.horizons:
+        for name in (*RATIOS, *TESTED.values()):
+            values = wide[name] if name in wide else pd.Series(dtype=float)
+            columns[f"{name}_{horizon}d"] = [values.get((model, horizon)) for model in order]
+    return table(
+        pd.DataFrame(columns),
+        "What the rivals reach on the same windows",
+        marked=[OURS],
+        hidden=tuple(TESTED.values()),
+    )

@@ -1,0 +1,174 @@
+"""The report's charts of single stocks, of the embedding and of training, as plain plotly figures.
+
+Colours and text as in `train.evaluation.charts`.
+"""
+
+from html import escape
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from train.evaluation.charts import SERIES, SHAPES, Figure, numbers
+from train.evaluation.evidence import Evidence
+
+BAND = ("lo90", "hi90")
+FEW = 3
+"""An embedding of fewer stocks has no map."""
+
+
+def model_figures(evidence: Evidence) -> dict[str, Any]:
+    """The figures by name: ``embedding``, ``stock`` (without its numbers) and ``training_0`` and so on."""
+    found: dict[str, Any] = {"embedding": embedding_map(evidence), "stock": stock_frame()}
+    for number, epochs in enumerate(evidence.training.values()):
+        found[f"training_{number}"] = training_curve(epochs)
+    return found
+
+
+def stock_frame() -> Figure:
+    """The chart of one stock; the page fills in low, high, published and actual, in that order."""
+    line = {"type": "scatter", "mode": "lines", "x": [], "y": [], "hovertemplate": "%{y:,.2f}"}
+    low = {"name": "90 % interval, low", "line": {"width": 0}, "showlegend": False}
+    high = {"name": "90 % interval", "line": {"width": 0}, "fill": "tonexty", "fillcolor": "--c-band"}
+    published = {"name": "forecast for that day", "line": {"color": "--c-ours", "width": 2, "dash": "dot"}}
+    actual = {"name": "actual close", "line": {"color": "--c-text", "width": 1.75}}
+    layout = {
+        "hovermode": "x unified",
+        "xaxis": {"type": "date", "hoverformat": "%a %d %b %Y"},
+        "yaxis": {"title": {"text": "KES"}, "fixedrange": True},
+        "dragmode": "zoom",
+    }
+    return {"data": [line | each for each in (low, high, published, actual)], "layout": layout}
+
+
+def stock_series(evidence: Evidence) -> dict[str, Any]:
+    """The numbers of every stock's chart, compactly.
+
+    Returns
+    -------
+    dict
+        ``dates``: the sessions of the test part; ``close``: by symbol, KES on each of them (None: no
+        price); ``forecast``: by symbol and horizon, ``t`` (places of the target days in ``dates``), ``p``
+        (published) and, where there are intervals, ``l`` and ``h``. Forecasts of days that have not come
+        yet are left out.
+    """
+    table = evidence.table[evidence.table["target_date"].notna()]
+    if not len(table):
+        return {"dates": [], "close": {}, "forecast": {}}
+    first, last = table["cutoff"].min(), table["target_date"].max()
+    prices = evidence.panel.frame
+    prices = prices[(prices["date"] >= first) & (prices["date"] <= last)]
+    dates = pd.DatetimeIndex(np.union1d(prices["date"], table["target_date"]).astype("datetime64[s]"))
+    close: dict[str, list[float | None]] = {}
+    for symbol, rows in prices[prices["symbol"].isin(evidence.universe.symbols)].groupby("symbol"):
+        on_day = pd.Series(rows["close"].to_numpy(float), index=dates.get_indexer(rows["date"]))
+        close[str(symbol)] = _prices(on_day.reindex(range(len(dates))))
+    forecast: dict[str, dict[str, dict[str, list[Any]]]] = {}
+    for (symbol, horizon), rows in table.groupby(["symbol", "horizon"]):
+        rows = rows.sort_values("target_date")
+        found = {"t": dates.get_indexer(rows["target_date"]).tolist(), "p": _prices(rows["published"])}
+        if rows[list(BAND)].notna().to_numpy().any():
+            found |= {key: _prices(rows[name]) for key, name in zip("lh", BAND, strict=True)}
+        forecast.setdefault(str(symbol), {})[str(horizon)] = found
+    return {"dates": [f"{date:%Y-%m-%d}" for date in dates], "close": close, "forecast": forecast}
+
+
+def principal_axes(vectors: dict[str, list[float]]) -> tuple[np.ndarray, np.ndarray]:
+    """Places on the first two principal axes, shape (N, 2), and the share of variance of each."""
+    matrix = np.array(list(vectors.values()), dtype=float)
+    left, size, _ = np.linalg.svd(matrix - matrix.mean(axis=0), full_matrices=False)
+    kept = min(2, len(size))
+    places, shares = np.zeros((len(matrix), 2)), np.zeros(2)
+    places[:, :kept] = (left * size)[:, :kept]
+    if size.any():
+        shares[:kept] = (size**2 / (size**2).sum())[:kept]
+    return places, shares
+
+
+def embedding_map(evidence: Evidence) -> Figure | None:
+    """The general model's embedding on its two widest axes, by sector."""
+    if len(evidence.embedding) < FEW:
+        return None
+    places, shares = principal_axes(evidence.embedding)
+    stocks = {stock.symbol: (stock.name, stock.sector) for stock in evidence.universe.stocks}
+    known = [stocks.get(symbol, (symbol, "Unknown")) for symbol in evidence.embedding]
+    table = pd.DataFrame(known, columns=["name", "sector"])
+    table = table.assign(symbol=list(evidence.embedding), x=places[:, 0], y=places[:, 1])
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "markers+text",
+            "name": escape(str(sector)),
+            "x": numbers(rows["x"]),
+            "y": numbers(rows["y"]),
+            "text": [escape(str(symbol)) for symbol in rows["symbol"]],
+            "textposition": "top center",
+            "textfont": {"size": 10},
+            "customdata": [escape(str(name)) for name in rows["name"]],
+            "hovertemplate": "<b>%{text}</b> %{customdata}<extra>" + escape(str(sector)) + "</extra>",
+            "marker": {
+                "color": SERIES[place % len(SERIES)],
+                "symbol": SHAPES[(place + place // len(SERIES)) % len(SHAPES)],
+                "size": 9,
+            },
+        }
+        for place, (sector, rows) in enumerate(table.groupby("sector"))
+    ]
+    titles = [f"axis {axis} ({100 * share:.0f} % of variance)" for axis, share in enumerate(shares, 1)]
+    layout = {"xaxis": {"title": {"text": titles[0]}}, "yaxis": {"title": {"text": titles[1]}}}
+    return {"data": traces, "layout": layout}
+
+
+def best_epoch(epochs: list[dict[str, float]]) -> dict[str, float] | None:
+    """The epoch of the lowest validation loss, whose weights are kept."""
+    known = [epoch for epoch in epochs if np.isfinite(_loss(epoch, "val_loss"))]
+    return min(known, key=lambda epoch: epoch["val_loss"]) if known else None
+
+
+def training_curve(epochs: list[dict[str, float]]) -> Figure | None:
+    """Loss on training and validation by epoch, the best epoch marked."""
+    best = best_epoch(epochs)
+    if best is None:
+        return None
+    styles = {"loss": ("training", "--c-2", "dot"), "val_loss": ("validation", "--c-ours", "solid")}
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": label,
+            "x": [int(epoch["epoch"]) for epoch in epochs],
+            "y": numbers(_loss(epoch, name) for epoch in epochs),
+            "hovertemplate": label + " %{y:.4f}<extra>epoch %{x}</extra>",
+            "line": {"color": colour, "dash": dash, "width": 2},
+            "marker": {"size": 5},
+        }
+        for name, (label, colour, dash) in styles.items()
+    ]
+    marked = {
+        "type": "scatter",
+        "mode": "markers",
+        "name": f"best: epoch {int(best['epoch'])}",
+        "x": [int(best["epoch"])],
+        "y": numbers([best["val_loss"]]),
+        "hoverinfo": "skip",
+        "marker": {"color": "--c-good", "symbol": "star", "size": 15},
+    }
+    layout = {
+        "xaxis": {"title": {"text": "epoch"}, "tickformat": "d", "nticks": 12},
+        "yaxis": {"title": {"text": "loss"}},
+    }
+    if len(epochs) < 10:
+        layout["xaxis"] |= {"dtick": 1}
+    return {"data": [*traces, marked], "layout": layout}
+
+
+def _loss(epoch: dict[str, float], name: str) -> float:
+    value = epoch.get(name)
+    return float("nan") if value is None else float(value)
+
+
+def _prices(values: pd.Series) -> list[float | None]:
+    """KES, rounded to less than a tick."""
+    return [
+        None if not np.isfinite(value) else round(float(value), 2 if value >= 10 else 3) for value in values
+    ]
