@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -80,6 +81,7 @@ def test_any_tree_and_info_make_the_round_trip(files, info):
             (staging / name).parent.mkdir(exist_ok=True)
             (staging / name).write_bytes(content)
         registry.publish(staging, "r1", info=info)
+        assert registry.promote("r1") == registry.open("production")
         release = registry.open("production")
         assert release.info == info
         assert {name: release.file(name).read_bytes() for name in release.files} == files
@@ -187,7 +189,7 @@ def test_release_ids_are_plain_names(registry, release_id):
 def test_publishing_the_same_content_again_changes_nothing(registry):
     first = publish(registry, "r1", preset="residual")
     assert publish(registry, "r1", preset="residual") == first
-    assert len(registry.history()) == 1
+    assert [release.id for release in registry.releases()] == ["r1"]
     assert not staging_folders(registry)
 
 
@@ -214,18 +216,54 @@ def test_of_many_publishers_of_one_id_exactly_one_wins(registry):
     assert mine == got == registry.open("r1").file("writer").read_bytes()[0]
 
 
-def test_the_first_release_goes_to_production_and_later_ones_wait(registry):
-    assert registry.production() is None
+def test_publishing_moves_nothing_to_production(registry):
     for release_id in ("r1", "r2"):
         publish(registry, release_id)
+        assert registry.production() is None and registry.history() == []
+    with pytest.raises(ReleaseNotFound, match=r"there are r2, r1.*nsecast models promote"):
+        registry.open("production")
+    registry.promote("r1")
     assert registry.production() == registry.open("production").id == "r1"
     assert registry.open("latest").id == "r2"
     assert [release.id for release in registry.releases()] == ["r2", "r1"]
 
 
+def test_a_promotion_keeps_its_evidence_which_cannot_replace_what_the_move_says(registry):
+    publish(registry, "r1")
+    publish(registry, "r2")
+    registry.promote("r1", evidence={"gate": {"rel_mae": 0.98}, "release": "r9", "action": "rollback"})
+    registry.promote("r2")
+    registry.rollback()
+    first, second, third = registry.history()
+    assert (first["release"], first["action"], first["gate"]) == ("r1", "promote", {"rel_mae": 0.98})
+    assert second.keys() == third.keys() == {"release", "action", "at"}
+
+
+@pytest.mark.parametrize("value", [float("nan"), {1}])
+def test_evidence_that_is_not_plain_json_is_refused_and_production_stays(registry, value):
+    publish(registry, "r1")
+    registry.promote("r1")
+    publish(registry, "r2")
+    with pytest.raises(BundleError, match="r2: evidence"):
+        registry.promote("r2", evidence={"gate": value})
+    assert registry.production() == "r1" and len(registry.history()) == 1
+
+
+def test_an_alias_file_from_when_publishing_moved_it_is_still_understood(registry):
+    for release_id in ("r1", "r2"):
+        publish(registry, release_id)
+    moves = [{"release": "r1", "action": "publish", "at": "2026-11-24T20:51:15+00:00"}]
+    alias = registry.folder / "aliases" / "production.json"
+    alias.parent.mkdir()
+    alias.write_text(json.dumps({"production": "r1", "history": moves}))
+    registry.promote("r2")
+    assert registry.rollback().id == registry.production() == "r1"
+
+
 def test_rollback_goes_back_one_promotion_at_a_time_and_keeps_the_history(registry):
     for release_id in ("r1", "r2", "r3"):
         publish(registry, release_id)
+    registry.promote("r1")
     registry.promote("r2")
     registry.promote("r2")
     registry.promote("latest")
@@ -236,7 +274,7 @@ def test_rollback_goes_back_one_promotion_at_a_time_and_keeps_the_history(regist
     assert registry.rollback().id == registry.production() == "r1"
     moves = [(move["action"], move["release"]) for move in registry.history()]
     assert moves[:5] == [
-        ("publish", "r1"),
+        ("promote", "r1"),
         ("promote", "r2"),
         ("promote", "r3"),
         ("rollback", "r2"),
@@ -247,6 +285,7 @@ def test_rollback_goes_back_one_promotion_at_a_time_and_keeps_the_history(regist
 def test_a_damaged_release_is_not_promoted_and_can_be_rolled_back_from(registry):
     publish(registry, "r1")
     release = publish(registry, "r2")
+    registry.promote("r1")
     registry.promote("r2")
     release.file(MANIFEST).unlink()
     with pytest.raises(BundleError, match="r2"):
@@ -270,6 +309,7 @@ def test_concurrent_promotions_leave_a_valid_alias_with_every_move(registry):
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"production": "r2", "history": []}', '{"history": 3}'])
 def test_an_alias_file_edited_by_hand_is_refused_by_name(registry, content):
     publish(registry, "r1")
+    registry.promote("r1")
     alias = registry.folder / "aliases" / "production.json"
     alias.write_text(content)
     with pytest.raises(BundleError, match=r"production\.json.*nsecast models promote"):
@@ -318,7 +358,7 @@ def publish_two_and_promote(registry):
         for part in ("a", "b"):
             (staging / part).write_bytes(bytes([number]) * 1000)
         registry.publish(staging, f"r{number}", info={"number": number})
-    registry.promote("r2")
+        registry.promote(f"r{number}")
 
 def kill_before(fatal):
     steps = itertools.count()
@@ -365,13 +405,17 @@ def test_the_models_command_lists_promotes_and_rolls_back(registry):
     publish(registry, "r2", source="archive")
     listing = command(registry)
     assert listing.exit_code == 0 and "SYNTHETIC" in listing.stdout and "0.987" in listing.stdout
-    assert command(registry, "promote", "latest").stdout == "production: r2 (was r1)\n"
+    registry.promote("r1")
+    refused = command(registry, "promote", "latest")
+    assert refused.exit_code == 1 and "--force" in refused.stderr and registry.production() == "r1"
+    forced = command(registry, "promote", "latest", "--force").stdout
+    assert forced.endswith("production: r2 (was r1)\n")
     rows = json.loads(command(registry, "--json").stdout)
     assert [(row["id"], row["production"], row["state"]) for row in rows] == [
         ("r2", True, "ok"),
         ("r1", False, "ok"),
     ]
-    assert command(registry, "rollback").stdout == "production: r1 (was r2)\n"
+    assert re.fullmatch(r"production: r1 \(was r2\), 0\.\d\d s\n", command(registry, "rollback").stdout)
     again = command(registry, "rollback")
     assert again.exit_code == 1 and "before r1" in again.stderr
 

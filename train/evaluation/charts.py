@@ -22,6 +22,8 @@ SERIES = tuple(f"--c-{number}" for number in range(1, 7))
 SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "star")
 FAR = 1.5
 """A rival with a larger ratio is switched off in the chart, where it would flatten all others."""
+FEW = 30
+"""A share of fewer forecasts is drawn as a loose, open circle."""
 LABEL_WIDTH = 18
 
 
@@ -83,6 +85,7 @@ def ratios_by_horizon(evidence: Evidence, name: str) -> Figure | None:
         "xaxis": {"title": {"text": "days ahead"}, "type": "category", "range": _places(evidence.horizons)},
         "yaxis": {"title": {"text": f"{RATIOS[name]} (naive = 1)"}, "range": _around_one(shown)},
         "shapes": [_line(y0=1, y1=1, xref="paper", x0=0, x1=1)],
+        "annotations": [_note("naive", y=1, xref="paper", x=0, xanchor="left", yanchor="bottom")],
         "showlegend": len(traces) > 1,
     }
     return {"data": traces, "layout": layout}
@@ -117,10 +120,11 @@ def ratios_by_group(evidence: Evidence, horizon: int) -> Figure | None:
     ]
     values = [value for trace in traces for value in trace["x"]]
     layout = {
-        "height": 36 * len(names) + 110,
+        "height": 40 * len(names) + 110,
         "xaxis": {"title": {"text": "error / naive error"}, "range": _around_one(values)},
         "yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
         "shapes": [_line(x0=1, x1=1, yref="paper", y0=0, y1=1)],
+        "annotations": [_note("naive", x=1, yref="paper", y=1, xanchor="center", yanchor="bottom")],
     }
     return {"data": traces, "layout": layout}
 
@@ -131,18 +135,8 @@ def move_reliability(evidence: Evidence, horizon: int) -> Figure | None:
     table = table[table["horizon"] == horizon]
     if not len(table):
         return None
-    forecast, seen = (numbers(100 * table[name], 2) for name in ("forecast", "seen"))
-    points = {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "name": "seen",
-        "x": forecast,
-        "y": seen,
-        "customdata": [int(count) for count in table["n"]],
-        "hovertemplate": "forecast %{x:.0f} %, moved %{y:.0f} % of %{customdata:,}<extra></extra>",
-        "line": {"color": "--c-ours", "width": 2.5},
-        "marker": {"color": "--c-ours", "size": 9},
-    }
+    many = _seen(table[table["n"] >= FEW], "seen", "lines+markers", "circle")
+    few = _seen(table[table["n"] < FEW], f"seen in fewer than {FEW} forecasts", "markers", "circle-open")
     diagonal = {
         "type": "scatter",
         "mode": "lines",
@@ -159,6 +153,7 @@ def move_reliability(evidence: Evidence, horizon: int) -> Figure | None:
         "y": [int(count) for count in table["n"]],
         "text": [f"{count:,}" for count in table["n"]],
         "textposition": "outside",
+        "textangle": 0,
         "cliponaxis": False,
         "width": 8,
         "yaxis": "y2",
@@ -171,7 +166,21 @@ def move_reliability(evidence: Evidence, horizon: int) -> Figure | None:
         "yaxis": {"title": {"text": "moved, %"}, "range": [0, 103], "domain": [0.36, 1]},
         "yaxis2": {"title": {"text": "forecasts"}, "domain": [0, 0.22], "rangemode": "tozero", "nticks": 3},
     }
-    return {"data": [diagonal, points, counts], "layout": layout}
+    return {"data": [each for each in (diagonal, many, few, counts) if each["x"]], "layout": layout}
+
+
+def _seen(rows: pd.DataFrame, name: str, mode: str, symbol: str) -> Figure:
+    line = {"line": {"color": "--c-ours", "width": 2.5}} if "lines" in mode else {}
+    return line | {
+        "type": "scatter",
+        "mode": mode,
+        "name": name,
+        "x": numbers(100 * rows["forecast"], 2),
+        "y": numbers(100 * rows["seen"], 2),
+        "customdata": [int(count) for count in rows["n"]],
+        "hovertemplate": "forecast %{x:.0f} %, moved %{y:.0f} % of %{customdata:,}<extra></extra>",
+        "marker": {"color": "--c-ours", "size": 9, "symbol": symbol},
+    }
 
 
 def interval_coverage(evidence: Evidence) -> Figure | None:
@@ -199,7 +208,11 @@ def interval_coverage(evidence: Evidence) -> Figure | None:
     seen = [value for trace in traces for value in trace["y"] if value is not None]
     layout = {
         "xaxis": {"title": {"text": "days ahead"}, "type": "category", "range": _places(table["horizon"])},
-        "yaxis": {"title": {"text": "inside the interval, %"}, "range": [min(75, *seen) - 2, 100.5]},
+        "yaxis": {
+            "title": {"text": "inside the interval, %"},
+            "range": [min(75, *seen) - 2, 100.5],
+            "showgrid": False,
+        },
         "shapes": lines,
     }
     return {"data": traces, "layout": layout}
@@ -224,12 +237,11 @@ def _around_one(values: Iterable[float | None]) -> list[float]:
 
 
 def _line(**ends: Any) -> Figure:
-    return {
-        "type": "line",
-        "layer": "below",
-        "line": {"color": "--c-muted", "width": 1.5, "dash": "dash"},
-        **ends,
-    }
+    return {"type": "line", "layer": "below", "line": {"color": "--c-text", "width": 1.5}, **ends}
+
+
+def _note(text: str, **place: Any) -> Figure:
+    return {"text": text, "showarrow": False, "font": {"size": 12, "color": "--c-muted"}, **place}
 
 
 def _wrapped(label: str) -> str:

@@ -1,27 +1,31 @@
 """The top of the report: banners, what was trained on what, and the headline figures next to naive."""
 
+import re
 from collections.abc import Sequence
 from html import escape
 from typing import Any
 
 import pandas as pd
 
+from common import storage
 from train.evaluation.charts import OURS, RATIOS, days, with_ours
 from train.evaluation.evidence import Evidence
 from train.evaluation.tables import SIGNIFICANT, TESTED, boxed, ratio, shown_as, table, verdict_of
 
+DATE, WHOLE = re.compile(r"\d{4}-\d{2}-\d{2}"), r'<span class="whole">\g<0></span>'
 HEADLINE = {
-    "n": "Forecasts scored: those of stocks that moved in their window",
-    "mae": "Error of the published price (MAE), KES",
-    "naive_mae": "Error of naive, the last price (MAE), KES",
-    "rel_mae": "relMAE: published price against naive",
-    "rel_rmse": "relRMSE: raw price against naive",
+    "n": "Forecasts scored (moving stocks)",
+    "mae": "MAE of the published price, KES",
+    "naive_mae": "MAE of naive, KES",
+    "rel_mae": "relMAE (published)",
+    "rel_rmse": "relRMSE (raw)",
     "dm_abs_p": "Diebold-Mariano p, absolute errors",
     "dm_sq_p": "Diebold-Mariano p, squared errors",
-    "cover90": "Actual price inside the 90 % interval, % of forecasts",
-    "width90": "Mean width of the 90 % interval, % of the last price",
-    "called_share": "Moves called (published is not the last price), % of forecasts",
-    "direction": "Direction right, % of the called moves where the price moved",
+    "cover90": "Inside the 90 % interval, %",
+    "width90": "Width of the 90 % interval, % of the price",
+    "called_share": "Moves called, % of forecasts",
+    "direction_n": "Called moves where the price moved",
+    "direction": "Direction right, % of those",
 }
 
 
@@ -50,18 +54,17 @@ def facts(evidence: Evidence) -> str:
     """What was trained, on which data and dates."""
     info, sessions, cutoffs = evidence.info, evidence.panel.dates, evidence.table["cutoff"]
     train, valid, test = (str(info.get(f"{part}_end") or "unknown") for part in ("train", "valid", "test"))
-    made = f"; forecasts made {cutoffs.min():%Y-%m-%d} to {cutoffs.max():%Y-%m-%d}" if len(cutoffs) else ""
+    made = f"; forecasts made up to {cutoffs.max():%Y-%m-%d}" if len(cutoffs) else ""
     found = {
-        "Release": evidence.release,
         "Preset": info.get("preset", "unknown"),
-        "Data": f"{info.get('source', 'unknown')}: {len(evidence.universe.stocks)} counters, "
+        "Data": f"{info.get('source', 'unknown')}, {len(evidence.universe.stocks)} counters, "
         f"{sessions[0]:%Y-%m-%d} to {sessions[-1]:%Y-%m-%d}",
         "Training": f"up to {train}",
         "Validation": f"{train} to {valid}",
-        "Test": f"{valid} to {test}, which nothing was fitted or chosen on{made}",
+        "Test": f"{valid} to {test}, unseen in training{made}",
     }
-    rows = (f"<div><dt>{name}</dt><dd>{escape(str(fact))}</dd></div>" for name, fact in found.items())
-    return f'<dl class="facts">{"".join(rows)}</dl>'
+    rows = "".join(f"<div><dt>{name}</dt><dd>{escape(str(fact))}</dd></div>" for name, fact in found.items())
+    return f'<dl class="facts">{DATE.sub(WHOLE, rows)}</dl>'
 
 
 def cards(evidence: Evidence) -> str:
@@ -93,7 +96,7 @@ def headline_table(evidence: Evidence) -> str:
     body = []
     for key, label in HEADLINE.items():
         cells = "".join(
-            f'<td class="number" data-k="{key}" data-v="{row[key]!r}">{_figure(key, row)}</td>'
+            f'<td class="number" data-k="{key}" data-v="{storage.finite(row[key])}">{_figure(key, row)}</td>'
             for row in pooled
         )
         body.append(f'<tr><th scope="row">{label}</th>{cells}</tr>')
@@ -102,11 +105,9 @@ def headline_table(evidence: Evidence) -> str:
 
 
 def _figure(key: str, row: dict[str, Any]) -> str:
-    if key != "direction":
-        return shown_as(key, row[key], p=row.get(TESTED.get(key, "")))
-    if not row["direction_n"]:
-        return "no calls"
-    return f"{100 * row['direction']:.1f} <small>of {row['direction_n']:,}</small>"
+    if key == "direction" and pd.notna(row[key]):
+        return f"{100 * row[key]:.1f}"
+    return shown_as(key, row[key], p=row.get(TESTED.get(key, "")))
 
 
 def rivals_table(evidence: Evidence) -> str:

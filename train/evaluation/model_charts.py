@@ -13,6 +13,8 @@ from train.evaluation.charts import SERIES, SHAPES, Figure, numbers
 from train.evaluation.evidence import Evidence
 
 BAND = ("lo90", "hi90")
+MAP_SIZE = (1050, 430)
+"""Usual width and height of the map, pixels; labels are placed for it."""
 FEW = 3
 """An embedding of fewer stocks has no map."""
 
@@ -93,7 +95,7 @@ def embedding_map(evidence: Evidence) -> Figure | None:
     stocks = {stock.symbol: (stock.name, stock.sector) for stock in evidence.universe.stocks}
     known = [stocks.get(symbol, (symbol, "Unknown")) for symbol in evidence.embedding]
     table = pd.DataFrame(known, columns=["name", "sector"])
-    table = table.assign(symbol=list(evidence.embedding), x=places[:, 0], y=places[:, 1])
+    table = table.assign(symbol=list(evidence.embedding), x=places[:, 0], y=places[:, 1], side=_sides(places))
     traces = [
         {
             "type": "scatter",
@@ -102,7 +104,7 @@ def embedding_map(evidence: Evidence) -> Figure | None:
             "x": numbers(rows["x"]),
             "y": numbers(rows["y"]),
             "text": [escape(str(symbol)) for symbol in rows["symbol"]],
-            "textposition": "top center",
+            "textposition": rows["side"].tolist(),
             "textfont": {"size": 10},
             "customdata": [escape(str(name)) for name in rows["name"]],
             "hovertemplate": "<b>%{text}</b> %{customdata}<extra>" + escape(str(sector)) + "</extra>",
@@ -117,6 +119,29 @@ def embedding_map(evidence: Evidence) -> Figure | None:
     titles = [f"axis {axis} ({100 * share:.0f} % of variance)" for axis, share in enumerate(shares, 1)]
     layout = {"xaxis": {"title": {"text": titles[0]}}, "yaxis": {"title": {"text": titles[1]}}}
     return {"data": traces, "layout": layout}
+
+
+def _sides(places: np.ndarray) -> list[str]:
+    """For each point the side on which its label is furthest from other points and labels."""
+    spread = np.ptp(places, axis=0)
+    points = places / np.where(spread > 0, spread, 1) * MAP_SIZE
+    shifts = {
+        "top center": (0, 14),
+        "bottom center": (0, -14),
+        "middle right": (26, 0),
+        "middle left": (-26, 0),
+    }
+    taken, sides = points, []
+    for number, point in enumerate(points):
+        others = np.delete(taken, number, axis=0)
+        room = {}
+        for side, shift in shifts.items():
+            away = np.abs((others - point - shift) / (26, 12))
+            room[side] = min(1.0, away.max(axis=1).min(initial=1.0))
+        side = max(room, key=lambda name: room[name])
+        taken = np.vstack([taken, point + shifts[side]])
+        sides.append(side)
+    return sides
 
 
 def best_epoch(epochs: list[dict[str, float]]) -> dict[str, float] | None:
@@ -153,12 +178,11 @@ def training_curve(epochs: list[dict[str, float]]) -> Figure | None:
         "hoverinfo": "skip",
         "marker": {"color": "--c-good", "symbol": "star", "size": 15},
     }
+    ticks: dict[str, Any] = {"dtick": 1} if len(epochs) < 10 else {"nticks": 12}
     layout = {
-        "xaxis": {"title": {"text": "epoch"}, "tickformat": "d", "nticks": 12},
+        "xaxis": {"title": {"text": "epoch"}, "tickformat": "d", **ticks},
         "yaxis": {"title": {"text": "loss"}},
     }
-    if len(epochs) < 10:
-        layout["xaxis"] |= {"dtick": 1}
     return {"data": [*traces, marked], "layout": layout}
 
 

@@ -61,7 +61,7 @@ def page(evidence: Evidence, answers: Sequence[Answer]) -> str:
         "counters": str(len(evidence.universe.stocks)),
         "banners": banners(evidence),
         "facts": facts(evidence),
-        "cards": cards(evidence),
+        "cards": _together(cards(evidence)),
         "headline": headline_table(evidence),
         "rivals": rivals_table(evidence),
         "answers": "".join(_answer(number, answer) for number, answer in enumerate(answers, start=1)),
@@ -72,7 +72,7 @@ def page(evidence: Evidence, answers: Sequence[Answer]) -> str:
         **{f"picker_{place}": _picker(place, evidence.horizons) for place in PICKERS},
         **_charts(evidence, made),
     }
-    return Template(_asset("page.html")).substitute(values)
+    return Template(_together(_asset("page.html"))).substitute(values)
 
 
 def _charts(evidence: Evidence, made: dict[str, Any]) -> dict[str, str]:
@@ -107,7 +107,7 @@ def _charts(evidence: Evidence, made: dict[str, Any]) -> dict[str, str]:
     }
     if made["embedding"] is not None:
         first, second = principal_axes(evidence.embedding)[1]
-        found["embedding_text"] = (
+        found["embedding_text"] = _together(
             f"The two axes hold {100 * (first + second):.0f} % of the variance ({100 * first:.0f} % and "
             f"{100 * second:.0f} %) of {len(evidence.embedding)} stocks. The rest is not in this picture, so "
             "stocks that look close may still be apart."
@@ -144,14 +144,14 @@ def _chart(name: str, made: dict[str, Any], label: str, missing: str = "") -> st
 
 
 def _answer(number: int, answer: Answer) -> str:
-    note = ""
+    note, said = "", _together(escape(answer.answer))
     if "verdict" in answer.table:
         note = "<p>Ratios here are a stock’s own model over the general one: below 1 its own is better.</p>"
     shown = (
         table(answer.table, f"Figures behind the answer to question {number}") if len(answer.table) else ""
     )
     return (
-        f'<article class="answer"><h3>{number}. {escape(answer.question)}</h3><p>{escape(answer.answer)}</p>'
+        f'<article class="answer"><h3>{number}. {escape(answer.question)}</h3><p>{said}</p>'
         f"{_folded(note + shown) if shown else ''}</article>"
     )
 
@@ -205,6 +205,11 @@ def _switch(horizons: Sequence[int]) -> str:
         f'body[data-horizon="{horizon}"] [data-h]:not([data-h="{horizon}"]){{display:none}}\n'
         for horizon in horizons
     )
+
+
+def _together(text: str) -> str:
+    """Keep a percent sign on the line of its number."""
+    return text.replace(" %", "&nbsp;%")
 
 
 def _asset(name: str) -> str:

@@ -28,7 +28,7 @@ LABELS = {
     "dm_abs_stat": "DM statistic, absolute",
     "dm_sq_stat": "DM statistic, squared",
     "n": "forecasts",
-    "forecast": "forecast chance of a move, %",
+    "forecast": "mean forecast, %",
     "seen": "moved, %",
     "horizon": "days ahead",
     "moved_share": "moved, %",
@@ -36,13 +36,14 @@ LABELS = {
     "share_of_variance": "share of variance, %",
     "turnover_rank": "rank by turnover",
     "source": "published price is",
+    "bin": "chance of a move",
     "val_loss": "validation loss",
     "loss": "training loss",
     "reasons": "reasons for the confidence",
 }
 KES = ("mae", "naive_mae", "rmse", "naive_rmse")
 PERCENT = ("mape", "naive_mape", "bias")
-SHARES = ("forecast", "seen", "moved_share", "unchanged_share", "share_of_variance")
+SHARES = ("called_share", "forecast", "seen", "moved_share", "unchanged_share", "share_of_variance")
 COUNTS = ("n", "horizon", "rank", "turnover_rank", "direction", "symbols", "epoch")
 TEXT = ("symbol", "name", "tier", "sector", "model", "source", "confidence", "flags", "reasons")
 TEXT += ("verdict", "reason", "network")
@@ -131,7 +132,7 @@ def shown_as(key: str, value: Any, *, p: float | None = None) -> str:
     if value is None or value == "" or pd.isna(value):
         return NOTHING
     if not isinstance(value, int | float):
-        return escape(str(value))
+        return escape(str(value).replace("_", " ") if key == "source" else str(value))
     if key in TESTED:
         return ratio(value, p)
     if key.startswith("dm_") and key.endswith("_p"):

@@ -55,7 +55,13 @@
     const { data, layout } = painted({ data: found.data, layout: { ...found.layout, template: theme } }, colours);
     if (narrow.matches) {
       layout.font = { size: 12 };
-      for (const trace of data) if (trace.mode === "markers+text") trace.mode = "markers";
+      for (const trace of data) {
+        if (trace.type === "bar") ["text", "textposition", "textangle", "cliponaxis"].forEach((key) => delete trace[key]);
+        if (trace.mode !== "markers+text") continue;
+        trace.mode = "markers";
+        ["textposition", "textfont"].forEach((key) => delete trace[key]);
+        layout.legend = { y: -0.25, yanchor: "top" };
+      }
     }
     if (still.matches) layout.dragmode = false;
     if (layout.height) chart.style.height = `${layout.height}px`;

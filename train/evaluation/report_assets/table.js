@@ -65,7 +65,8 @@ document.getElementById("choose").addEventListener("change", (event) => change({
 
   function tell() {
     const shown = rows.filter((row) => !row.hidden).length;
-    const how = `${sorted.head.textContent.trim()}, ${sorted.down ? "largest" : "smallest"} first`;
+    const orders = sorted.head.classList.contains("number") ? ["smallest first", "largest first"] : ["A to Z", "Z to A"];
+    const how = `${sorted.head.textContent.trim()}, ${orders[Number(sorted.down)]}`;
     document.getElementById("shown").textContent =
       `${shown} of ${rows.length} counters, ${spoken(state.horizon)} ahead. Sorted by ${how}.`;
   }
@@ -89,7 +90,9 @@ document.getElementById("choose").addEventListener("change", (event) => change({
   every(".filters")[0].addEventListener("reset", () => setTimeout(filter));
   body.addEventListener("click", (event) => {
     const row = event.target.closest("tr");
-    if (!row || String(getSelection())) return;
+    const selection = getSelection();
+    const selecting = !event.target.closest("button") && !selection.isCollapsed;
+    if (selecting && row.contains(selection.anchorNode)) return;
     change({ symbol: row.dataset.symbol });
     document.getElementById("choose").focus({ preventScroll: true });
     document.getElementById("stock").scrollIntoView();

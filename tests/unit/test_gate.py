@@ -1,0 +1,328 @@
+"""The gate to production: what it lets through, what it refuses and what is kept of it."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_release import REAL, doctored, made_release, made_run
+from typer.testing import CliRunner
+
+from common.data.panel import Panel
+from common.errors import BundleError, GateClosed, ReleaseNotFound
+from common.model.registry import Registry
+from common.model.release import Release
+from nsecast import app
+from train.cli import _print_outcome
+from train.evaluation.checklist import CHECKS
+from train.evaluation.contest import MARGIN, MINIMUM_CUTOFFS
+from train.evaluation.gate import gives_way, judge, promote_through_gate
+from train.run import execute
+
+WORSE, ABSURD = 1.0, 50.0
+"""Shifts of a made release's forecasts: clearly worse than naive, and beyond anything that ever happened."""
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(tmp_path)
+
+
+def made(registry: Registry, release_id: str, **choices) -> Release:
+    return made_release(registry.folder.parent, release_id, **choices)
+
+
+def in_production(registry: Registry, release_id: str, **choices) -> Release:
+    return registry.promote(made(registry, release_id, **choices).id)
+
+
+def near(release: Release) -> pd.DataFrame:
+    table = pd.read_parquet(release.file("test_forecasts.parquet"))
+    return table[(table["horizon"] == 1) & ~table["frozen"]]
+
+
+def ratios(rows: pd.DataFrame) -> dict[str, float]:
+    """Errors over naive's, in percent of the last price."""
+    last = rows["last_price"]
+    absolute = [((rows[name] - rows["actual"]).abs() / last).mean() for name in ("published", "last_price")]
+    square = [(((rows[name] - rows["actual"]) / last) ** 2).mean() for name in ("raw", "last_price")]
+    return {"rel_mae": absolute[0] / absolute[1], "rel_rmse": np.sqrt(square[0] / square[1])}
+
+
+def test_a_sound_release_goes_to_production_where_there_is_none_and_the_evidence_is_kept(registry):
+    made(registry, "first")
+    release, verdict = promote_through_gate(registry, "latest")
+    assert registry.production() == release.id == "first"
+    assert verdict.passed and verdict.comparison is None and verdict.reasons == ()
+    assert [check.passed for check in verdict.checks] == [True] * len(CHECKS)
+    (move,) = registry.history()
+    assert move["action"] == "promote" and "forced" not in move
+    assert move["gate"] == {"checks": f"{len(CHECKS)} of {len(CHECKS)}", "comparison": None}
+
+
+def test_a_release_that_is_as_good_as_production_passes_with_the_figures_of_both(registry):
+    old = in_production(registry, "old")
+    new = made(registry, "new", shift=0.02)
+    _, verdict = promote_through_gate(registry, "new")
+    found = verdict.comparison
+    assert registry.production() == "new" and found == registry.history()[-1]["gate"]["comparison"]
+    assert (found["against"], found["comparable"], found["horizon"]) == ("old", True, 1)
+    assert (
+        found["n"] == len(near(new)) and found["cutoffs"] == near(new)["cutoff"].nunique() >= MINIMUM_CUTOFFS
+    )
+    for name, release in (("release", new), ("production", old)):
+        assert {key: found[name][key] for key in ("rel_mae", "rel_rmse")} == pytest.approx(
+            ratios(near(release))
+        )
+    assert found["naive"]["mae"] == pytest.approx(
+        (near(new)["last_price"] - near(new)["actual"]).abs().mean()
+    )
+    assert found["release"]["rel_rmse"] <= found["production"]["rel_rmse"] + MARGIN
+    assert found["rel_rmse"] == pytest.approx(found["release"]["rel_rmse"] / found["production"]["rel_rmse"])
+
+
+def test_a_worse_release_is_refused_with_both_figures_and_production_stays(registry):
+    in_production(registry, "old")
+    worse = ratios(near(made(registry, "worse", shift=WORSE)))
+    with pytest.raises(GateClosed) as closed:
+        promote_through_gate(registry, "worse")
+    message = closed.value.message
+    for name in ("relMAE of the published price", "relRMSE of the raw price"):
+        assert name in message
+    assert f"{worse['rel_mae']:.4f}" in message and f"{worse['rel_rmse']:.4f}" in message
+    assert "in production (old) it is 1.0000" in message and "need at most 0.005 more" in message
+    assert "use --force to promote all the same; that is recorded" in message
+    assert closed.value.context["comparison"]["production"]["rel_mae"] == pytest.approx(1)
+    assert len(closed.value.context["reasons"]) == 2
+    assert registry.production() == "old" and len(registry.history()) == 1
+
+
+def test_a_better_release_replaces_a_worse_one(registry):
+    in_production(registry, "worse", shift=WORSE)
+    made(registry, "better")
+    _, verdict = promote_through_gate(registry, "better")
+    assert registry.production() == "better" and verdict.comparison["rel_mae"] < 1
+
+
+@pytest.mark.parametrize(("excess", "passes"), [(0.9, True), (1.1, False)])
+def test_the_margin_is_half_a_percent_of_the_naive_error(registry, monkeypatch, excess, passes):
+    assert MARGIN == 0.005
+    in_production(registry, "old")
+    new = ratios(near(made(registry, "new", shift=WORSE)))
+    gap = max(new["rel_mae"], new["rel_rmse"]) - 1
+    monkeypatch.setattr("train.evaluation.contest.MARGIN", gap / excess)
+    assert judge(registry, "new").passed is passes
+
+
+def test_force_promotes_all_the_same_and_is_recorded_with_every_reason(registry):
+    in_production(registry, "old")
+    made(registry, "worse", shift=ABSURD)
+    release, verdict = promote_through_gate(registry, "worse", force=True)
+    assert registry.production() == release.id == "worse" and not verdict.passed
+    move = registry.history()[-1]
+    assert move["forced"] is True and move["reasons"] == list(verdict.reasons)
+    assert move["gate"]["comparison"]["against"] == "old"
+    assert any("no absurd value" in reason for reason in move["reasons"])
+
+
+def test_force_that_was_not_needed_is_not_recorded_as_such(registry):
+    made(registry, "sound")
+    promote_through_gate(registry, "sound", force=True)
+    assert "forced" not in registry.history()[-1]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_damaged_release_is_never_promoted(registry, force):
+    in_production(registry, "old")
+    path = made(registry, "damaged").file("general_residual/model.onnx")
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert not judge(registry, "damaged").passed
+    with pytest.raises(BundleError, match=r"model\.onnx"):
+        promote_through_gate(registry, "damaged", force=force)
+    assert registry.production() == "old"
+
+
+def test_a_release_that_fails_a_check_is_refused_by_the_name_of_the_check(registry):
+    doctored(made(registry, "flattered"), test_MAPE=0.1)
+    with pytest.raises(GateClosed, match=r"test MAPE: got .*manifest\.json says 0\.1; need under 15 %"):
+        promote_through_gate(registry, "flattered")
+    assert registry.production() is None
+
+
+def test_real_data_beat_synthetic_ones_and_synthetic_ones_never_replace_real_ones(registry):
+    in_production(registry, "invented")
+    made(registry, "real", source=REAL, shift=WORSE)
+    _, verdict = promote_through_gate(registry, "real")
+    assert registry.production() == "real" and not verdict.comparison["comparable"]
+    with pytest.raises(GateClosed, match="synthetic data never replace real ones"):
+        promote_through_gate(registry, "invented")
+    assert registry.production() == "real"
+    promote_through_gate(registry, "invented", force=True)
+    assert registry.history()[-1]["forced"]
+
+
+def test_without_enough_days_out_of_sample_for_both_the_gate_is_closed(registry):
+    in_production(registry, "old")
+    days = np.sort(near(made(registry, "new"))["cutoff"].unique())
+    doctored(registry.resolve("new"), valid_end=str(days[-MINIMUM_CUTOFFS + 1])[:10])
+    found = judge(registry, "new")
+    assert found.reasons[-1].startswith(
+        "not comparable with production (old): 19 days out of sample for both"
+    )
+    doctored(registry.resolve("new"), valid_end=str(days[-MINIMUM_CUTOFFS])[:10])
+    assert judge(registry, "new").comparison["cutoffs"] == MINIMUM_CUTOFFS
+    doctored(registry.resolve("new"), valid_end="2031-01-01")
+    assert "no cutoff from 2031-01-01" in judge(registry, "new").reasons[-1]
+
+
+def test_the_two_meet_on_the_newer_of_their_panels(registry):
+    old = in_production(registry, "old")
+    panel = Panel.load(old.file("panel.parquet"))
+    earlier = panel.dates[-60]
+    doctored(old, lambda folder: panel.as_of(earlier).save(folder / "panel.parquet"))
+    new = made(registry, "new")
+    found = judge(registry, "new").comparison
+    assert found["last"] == f"{near(new)['cutoff'].max():%Y-%m-%d}" > f"{earlier:%Y-%m-%d}"
+
+
+def test_two_presets_meet_on_the_horizon_that_both_have(registry):
+    in_production(registry, "old")
+    made(registry, "design", preset="v4_log")
+    found = judge(registry, "design").comparison
+    assert found["comparable"] and found["horizon"] == 1 and found["release"]["rel_rmse"] > 1
+
+
+def remove_calibration(folder: Path) -> None:
+    (folder / "calibration.json").unlink()
+
+
+@pytest.mark.parametrize("harm", ["altered", "gone", "unreadable"])
+def test_damaged_or_unreadable_production_speaks_against_nothing(registry, harm):
+    old = in_production(registry, "old")
+    if harm == "unreadable":
+        doctored(old, remove_calibration)
+    else:
+        old.file("universe.json").unlink()
+    if harm == "gone":
+        old.path.rename(old.path.with_name(".gone"))
+    made(registry, "new", shift=WORSE)
+    _, verdict = promote_through_gate(registry, "new")
+    assert registry.production() == "new" and verdict.passed
+    if harm == "unreadable":
+        assert "calibration.json" in verdict.comparison["reason"]
+    else:
+        assert verdict.comparison is None
+
+
+def test_an_unknown_release_is_refused_by_name(registry):
+    with pytest.raises(ReleaseNotFound, match="release nope"):
+        promote_through_gate(registry, "nope", force=True)
+
+
+def test_rolling_back_takes_less_than_a_second_and_judges_nothing(registry, monkeypatch):
+    for release_id in ("first", "second"):
+        in_production(registry, release_id)
+    monkeypatch.setattr("train.evaluation.gate.run_checklist", lambda release: pytest.fail("judged"))
+    started = time.perf_counter()
+    assert registry.rollback().id == registry.production() == "first"
+    assert time.perf_counter() - started < 1
+
+
+@pytest.mark.parametrize(
+    ("there", "new", "gives"),
+    [
+        ({}, {}, False),
+        ({"quick": True}, {}, True),
+        ({"quick": True}, {"quick": True}, False),
+        ({"failed": {"SCOM": "broken"}}, {}, True),
+        ({"failed": {"SCOM": "broken"}}, {"quick": True}, True),
+        ({}, {"source": REAL}, True),
+        ({"source": REAL}, {}, False),
+        ({"source": REAL, "quick": True}, {}, False),
+        ({"source": REAL, "quick": True}, {"source": REAL}, True),
+    ],
+)
+def test_what_is_provisional_gives_way_by_itself(registry, there, new, gives):
+    for release_id, info in (("there", there), ("new", new)):
+        staging = registry.stage(release_id)
+        (staging / "file").write_bytes(b"content")
+        registry.publish(
+            staging, release_id, info={"source": "synthetic", "failed": {}, "quick": False} | info
+        )
+    release = registry.resolve("new")
+    assert gives_way(registry, release), "nothing is in production yet"
+    registry.promote("there")
+    assert gives_way(registry, release) is gives
+    registry.resolve("there").file("file").unlink()
+    assert gives_way(registry, release), "it is damaged"
+
+
+def test_the_first_release_of_a_run_goes_through_the_gate(tmp_path):
+    run, registry = made_run(tmp_path), Registry(tmp_path)
+    outcome, before = execute(run, mode="silent")
+    assert (registry.production(), before, outcome.gate) == (outcome.release.id, False, None)
+    assert registry.history()[-1]["gate"]["checks"] == f"{len(CHECKS)} of {len(CHECKS)}"
+    assert execute(run, mode="silent")[1] and len(registry.history()) == 1
+
+
+def test_a_run_whose_release_fails_the_gate_is_published_and_the_user_is_told_why(tmp_path, capsys):
+    run, registry = made_run(tmp_path, shift=ABSURD), Registry(tmp_path)
+    outcome, _ = execute(run, mode="silent")
+    assert registry.production() is None and registry.resolve("latest") == outcome.release
+    assert "no absurd value" in outcome.gate
+    _print_outcome(run, outcome, False, False)
+    assert "Not promoted: release" in capsys.readouterr().out
+    _print_outcome(run, outcome, False, True)
+    assert json.loads(capsys.readouterr().out)["gate"] == outcome.gate
+    again, before = execute(run, mode="silent")
+    assert before and again.gate == outcome.gate, "nothing is in production, so the gate is tried again"
+
+
+def test_a_run_that_real_data_stand_above_or_that_is_partial_leaves_production_alone(tmp_path):
+    registry = Registry(tmp_path)
+    in_production(registry, "real", source=REAL)
+    outcome, _ = execute(made_run(tmp_path), mode="silent")
+    assert registry.production() == "real" and outcome.gate is None
+
+
+@pytest.mark.parametrize(("shift", "moves"), [(0.0, True), (WORSE, False)])
+def test_a_complete_run_takes_the_place_of_a_quick_one_unless_it_is_worse(tmp_path, shift, moves):
+    registry = Registry(tmp_path)
+    doctored(made(registry, "tried"), quick=True, run="another")
+    registry.promote("tried")
+    outcome, _ = execute(made_run(tmp_path, shift=shift), mode="silent")
+    assert registry.production() == (outcome.release.id if moves else "tried")
+    assert (outcome.gate is None) is moves
+    assert moves or "relRMSE of the raw price" in outcome.gate
+
+
+def call(registry: Registry, *arguments: str):
+    return CliRunner().invoke(app, ["models", *arguments, "--home", str(registry.folder.parent)])
+
+
+def test_the_promote_command_shows_this_release_production_and_naive(registry):
+    in_production(registry, "old")
+    made(registry, "new")
+    answer = call(registry, "promote", "new")
+    assert answer.exit_code == 0 and answer.stdout.endswith("production: new (was old)\n")
+    rows = {
+        line.split(")")[0].strip(): line.split()[-4:] for line in answer.stdout.splitlines() if "(" in line
+    }
+    assert rows["this release (new"][:2] == rows["production (old"][:2] == ["1.0000", "1.0000"]
+    assert rows["naive (the last price"][:2] == ["1.0000", "1.0000"]
+
+
+def test_the_promote_command_refuses_a_worse_release_unless_forced(registry):
+    in_production(registry, "old")
+    made(registry, "worse", shift=WORSE)
+    answer = call(registry, "promote", "worse")
+    assert answer.exit_code == 1 and answer.stdout == ""
+    assert "this release (worse)" in answer.stderr and "--force" in answer.stderr
+    assert registry.production() == "old"
+    answer = call(registry, "promote", "worse", "--force")
+    assert answer.exit_code == 0 and answer.stdout.endswith("production: worse (was old)\n")
+    assert "forced: relMAE" in answer.stderr
+    answer = call(registry, "rollback")
+    assert answer.stdout.startswith("production: old (was worse), 0.") and answer.stdout.endswith(" s\n")
