@@ -15,7 +15,7 @@ import numpy as np
 from machine import facts, header
 
 from common import storage
-from common.data.series import Series, series_from_panel
+from common.data.series import MARKET, Series, series_from_panel
 from common.data.windows import Boundaries, make_windows
 from common.metrics import errors
 from common.model.bundle import GENERAL
@@ -49,7 +49,8 @@ def main() -> None:
 def closes_only(series: Series) -> Series:
     """The same series with everything but the closes unknown."""
     nothing = np.full(len(series.close), np.nan, dtype=np.float32)
-    return replace(series, log_high=nothing, log_low=nothing, log_volume=nothing, market=nothing)
+    hidden = ("log_high", "log_low", "log_volume", *MARKET)
+    return replace(series, **dict.fromkeys(hidden, nothing))
 
 
 def test_errors(models: ReleasedModels, series: Series) -> dict[int, dict[str, float]]:

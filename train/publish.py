@@ -17,7 +17,10 @@ from common.model.registry import Registry
 from common.model.release import Release
 from common.model.served import ServedModels
 from train.evaluation.backtest import Backtest, backtest
+from train.evaluation.evidence import Evidence, described
 from train.evaluation.matrix import performance_matrix, write_matrix
+from train.evaluation.questions import answers
+from train.evaluation.report import write_report
 from train.evaluation.summary import summarise
 from train.plan import Plan, finished
 from train.workbench import RunSpec, bundles_dir
@@ -75,11 +78,10 @@ def publish_run(
         storage.write_json(staging / "config.json", spec.config.model_dump(mode="json"))
         storage.write_json(staging / "calibration.json", found.calibration.as_dict())
         table.to_parquet(staging / "test_forecasts.parquet", index=False)
+        shared = None
         if own:
-            shared = _since_training(models, panel, borders, own=True)
-            test_part(shared.table, borders).to_parquet(
-                staging / "general_test_forecasts.parquet", index=False
-            )
+            shared = test_part(_since_training(models, panel, borders, own=True).table, borders)
+            shared.to_parquet(staging / "general_test_forecasts.parquet", index=False)
         write_matrix(staging, matrix)
         info = {
             "run": run_dir.name,
@@ -94,6 +96,17 @@ def publish_run(
             **test_info(table),
             **borders,
         }
+        evidence = Evidence(
+            release=release_id,
+            info=info,
+            folder=staging,
+            universe=spec.universe,
+            panel=panel,
+            table=described(table, spec.universe),
+            shared=None if shared is None else described(shared, spec.universe),
+            matrix=matrix,
+        )
+        write_report(staging / "report.html", evidence, answers(evidence))
         release = registry.publish(staging, release_id, info=info)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RECORD_INTERVAL_S = 2.0
-TRAINING_VERSION = 2
+TRAINING_VERSION = 3
 """Raised when the same settings and data no longer give the same networks: older runs are not continued."""
 
 

@@ -12,6 +12,10 @@ from common.data.universe import Universe
 from common.errors import BadPrices
 
 MARKET_INDEX = "^NASI"
+MARKET = ("market", "breadth", "active")
+UNKNOWN_MARKET = pd.DataFrame(columns=list(MARKET), index=pd.DatetimeIndex([]), dtype=float)
+STEP = 0.1
+"""The exchange's daily band: no stock counts for more in the market's breadth."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class Series:
         log(1 + shares traded); NaN where unknown.
     market : float32, shape (R,)
         Log return of the market index into the row's date; NaN where unknown.
+    breadth, active : float32, shape (R,)
+        Mean log return of all stocks into the row's date, and the share that moved; NaN where unknown.
     action : bool, shape (R,)
         The step into the row is a split or bonus, not a return.
     known : bool, shape (R,)
@@ -50,6 +56,8 @@ class Series:
     log_low: np.ndarray
     log_volume: np.ndarray
     market: np.ndarray
+    breadth: np.ndarray
+    active: np.ndarray
     action: np.ndarray
     known: np.ndarray
     true: np.ndarray
@@ -61,7 +69,7 @@ class Series:
 
 def series_from_panel(panel: Panel, symbols: tuple[str, ...]) -> Series:
     """Line up ``symbols``; raises UnknownSymbol for one that the panel lacks."""
-    market = market_returns(panel)
+    market = market_days(panel)
     return series_from_histories({symbol: panel.history(symbol) for symbol in symbols}, market)
 
 
@@ -71,21 +79,37 @@ def series_of_counters(panel: Panel, universe: Universe) -> Series:
     return series_from_panel(panel, tuple(symbol for symbol in universe.symbols if symbol in present))
 
 
-def market_returns(panel: Panel) -> pd.Series:
-    """Daily log return of the market index by date; empty where the panel has no index.
+def market_days(panel: Panel) -> pd.DataFrame:
+    """What the whole market did into each date: the columns ``MARKET``, NaN where unknown.
 
     A session whose index was not known on its own evening has no return, and neither has the session
-    after it: some stocks were quoted that day, and their windows must not see what came later.
+    after it: some stocks were quoted that day, and their windows must not see what came later. Breadth
+    and activity count the stocks whose close was known that evening; steps of more than ``STEP`` as that.
     """
-    if MARKET_INDEX not in panel.symbols:
-        return pd.Series(dtype=np.float64)
-    index = panel.history(MARKET_INDEX)
-    level = np.where(_known(index), np.log(index["close"]), np.nan)
-    return pd.Series(np.diff(level, prepend=np.nan), index=index["date"].to_numpy()).dropna()
+    stocks = panel.frame[~panel.frame["symbol"].str.startswith("^")]
+    step = np.log(stocks["close"]).groupby(stocks["symbol"]).diff()
+    counted = _known(stocks) & step.notna() & ((stocks["flags"] & int(Flag.ACTION)) == 0)
+    step, date = step[counted], stocks["date"][counted]
+    days = pd.DataFrame(
+        {
+            "breadth": step.clip(-STEP, STEP).groupby(date).mean(),
+            "active": (step != 0).astype(float).groupby(date).mean(),
+        }
+    )
+    if MARKET_INDEX in panel.symbols:
+        index = panel.history(MARKET_INDEX)
+        level = np.where(_known(index), np.log(index["close"]), np.nan)
+        returns = pd.Series(np.diff(level, prepend=np.nan), index=index["date"])
+        days = days.join(returns.rename("market"), how="outer")
+    return days.reindex(columns=list(MARKET))
 
 
-def series_from_histories(histories: dict[str, pd.DataFrame], market: pd.Series) -> Series:
+def series_from_histories(histories: dict[str, pd.DataFrame], market: pd.DataFrame) -> Series:
     """Line up histories (columns as in the panel), each oldest first.
+
+    Parameters
+    ----------
+    market : as `market_days` gives it; ``UNKNOWN_MARKET`` if nothing is known of it
 
     Raises
     ------
@@ -111,14 +135,14 @@ _COLUMNS = (
     "log_high",
     "log_low",
     "log_volume",
-    "market",
+    *MARKET,
     "action",
     "known",
     "true",
 )
 
 
-def _columns(symbol: str, history: pd.DataFrame, market: pd.Series) -> dict[str, np.ndarray]:
+def _columns(symbol: str, history: pd.DataFrame, market: pd.DataFrame) -> dict[str, np.ndarray]:
     close = history["close"].to_numpy(np.float64)
     bad = ~(np.isfinite(close) & (close > 0))
     if bad.any():
@@ -129,7 +153,7 @@ def _columns(symbol: str, history: pd.DataFrame, market: pd.Series) -> dict[str,
             symbol=symbol,
             rows=int(bad.sum()),
         )
-    action = corporate_actions(close)
+    action, that_day = corporate_actions(close), market.reindex(history["date"])
     log_close = np.log(close)
     log_return = np.diff(log_close, prepend=log_close[:1])
     log_return[action] = 0.0
@@ -141,7 +165,7 @@ def _columns(symbol: str, history: pd.DataFrame, market: pd.Series) -> dict[str,
             "log_high": (np.log(history["high"].to_numpy(np.float64)) - log_close).astype(np.float32),
             "log_low": (np.log(history["low"].to_numpy(np.float64)) - log_close).astype(np.float32),
             "log_volume": np.log1p(history["volume"].to_numpy(np.float64)).astype(np.float32),
-            "market": market.reindex(history["date"]).to_numpy(np.float32),
+            **{name: that_day[name].to_numpy(np.float32) for name in MARKET},
             "action": action,
             "known": _known(history),
             "true": _real(history),

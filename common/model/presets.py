@@ -107,12 +107,12 @@ class TrainConfig(Config):
     quick: bool = False
     """Trained with a fraction of the work, to try things: gives way to a release that was not."""
     seed: NonNegativeInt = 0
-    seeds: PositiveInt = 2
+    seeds: PositiveInt = 4
     """Networks averaged into one model, with seeds ``seed``, ``seed + 1`` and so on."""
     window: WindowSpec = WindowSpec()
     split: SplitSpec = SplitSpec()
-    network: NetworkConfig = NetworkConfig()
-    general: FitConfig = FitConfig(epoch_share=1 / 3, windows_per_epoch=64_000)
+    network: NetworkConfig = NetworkConfig(dense_units=64)
+    general: FitConfig = FitConfig(epoch_share=1 / 3, windows_per_epoch=64_000, epochs=15)
     scratch: FitConfig = FitConfig(batch_size=64, epochs=15, patience=5)
     finetune: FitConfig | None = FitConfig(
         learning_rate=3e-4, batch_size=64, epochs=5, patience=3, step_zero=True
@@ -130,6 +130,7 @@ PRESETS: dict[str, TrainConfig] = {
         general_sees="general",
         seeds=1,
         window=WindowSpec(horizons=(1,)),
+        network=NetworkConfig(),
         general=FitConfig(learning_rate=1e-3, epoch_share=1 / 3, windows_per_epoch=64_000),
         scratch=FitConfig(learning_rate=1e-3, batch_size=64, epochs=15, patience=5),
         finetune=None,

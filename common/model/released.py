@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from common.data.panel import Panel
-from common.data.series import market_returns, series_from_histories
+from common.data.series import market_days, series_from_histories
 from common.data.universe import Universe
 from common.data.windows import Windows, last_window
 from common.errors import InsufficientHistory
@@ -52,7 +52,7 @@ class ReleasedModels:
 
     def __init__(self, release: Release) -> None:
         self.release = release
-        self._evenings: dict[dt.date | None, tuple[Panel, pd.Series]] = {}
+        self._evenings: dict[dt.date | None, tuple[Panel, pd.DataFrame]] = {}
 
     @cached_property
     def universe(self) -> Universe:
@@ -103,8 +103,8 @@ class ReleasedModels:
             self._answer(symbol, name, windows, prices, place) for place in range(len(windows.spec.horizons))
         ]
 
-    def _known_on(self, as_of: dt.date | None) -> tuple[Panel, pd.Series]:
-        """The panel of that evening and its market returns; the last one asked for is kept."""
+    def _known_on(self, as_of: dt.date | None) -> tuple[Panel, pd.DataFrame]:
+        """The panel of that evening and its market; the last one asked for is kept."""
         if as_of not in self._evenings:
             panel = self.panel.as_of(as_of) if as_of else self.panel
             if not panel.symbols:
@@ -112,7 +112,7 @@ class ReleasedModels:
                     f"no prices up to {as_of}: the release has {self.panel.dates[0]:%Y-%m-%d} to "
                     f"{self.panel.dates[-1]:%Y-%m-%d}. Choose a later day."
                 )
-            self._evenings = {as_of: (panel, market_returns(panel))}
+            self._evenings = {as_of: (panel, market_days(panel))}
         return self._evenings[as_of]
 
     def _answer(self, symbol: str, name: str, windows: Windows, prices: Prices, place: int) -> Forecast:

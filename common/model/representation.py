@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from common.data.series import Series
-from common.data.ticks import round_to_tick
+from common.data.ticks import round_to_tick, tick
 from common.data.windows import Windows
 from common.errors import BundleError
 from common.model.conformal import LEVELS
@@ -91,6 +91,10 @@ class Residual:
         "volume",
         "market",
         "level",
+        "tick",
+        "turnover",
+        "breadth",
+        "active",
         "range_known",
         "volume_known",
         "market_known",
@@ -102,11 +106,14 @@ class Residual:
             "range_known",
             "traded",
             "volume",
+            "turnover",
             "volume_known",
             "market",
+            "breadth",
+            "active",
             "market_known",
         ),
-        "market": ("market", "market_known"),
+        "market": ("market", "breadth", "active", "market_known"),
     }
     outputs = OUTPUTS
 
@@ -124,9 +131,9 @@ class Residual:
         return {"representation": self.name, **self.scaler.as_dict()}
 
     def inputs(self, windows: Windows) -> np.ndarray:
-        """float32, shape (N, size, 10); an unknown entry is 0, the channel's mean, and so flagged."""
+        """float32, shape (N, size, 14); an unknown entry is 0, the channel's mean, and so flagged."""
         x, known = _raw_channels(windows)
-        flags = len(self.channels) - 3
+        flags = self.channels.index("range_known")
         x[..., :flags] = np.where(
             known[..., :flags],
             ChannelScaler(self.scaler.mean[:flags], self.scaler.spread[:flags]).transform(x[..., :flags]),
@@ -174,32 +181,52 @@ class Residual:
 
 
 def _raw_channels(windows: Windows) -> tuple[np.ndarray, np.ndarray]:
-    """Channels before standardising and the mask of known entries, both (N, size, 10)."""
+    """Channels before standardising and the mask of known entries, both (N, size, 14)."""
     series = windows.series
     spread = sigma(windows)[:, None].astype(np.float32)
     returns = windows.cut(series.log_return)
     returns[:, 0] = 0
     path = np.cumsum(returns, axis=1)
-    high, low = windows.cut(series.log_high), windows.cut(series.log_low)
+    high, low, close = windows.cut(series.log_high), windows.cut(series.log_low), windows.cut(series.close)
     volume, market = windows.cut(series.log_volume), windows.cut(series.market)
     range_known = np.isfinite(high) & np.isfinite(low)
+    breadth, active = windows.cut(series.breadth), windows.cut(series.active)
     volume_known, market_known = np.isfinite(volume), np.isfinite(market)
     traded = volume_known & (volume > 0)
     usual = np.where(traded, volume, 0).sum(axis=1) / np.maximum(traded.sum(axis=1), 1)
+    clipped = {
+        "return": returns / spread,
+        "high": high / spread,
+        "low": low / spread,
+        "market": market * 100,
+        "breadth": breadth * 100,
+        "level": (path - path[:, -1:]) / (spread * np.sqrt(windows.spec.size)),
+        "tick": np.log(tick(np.round(close * 100)) / (100 * close) / spread),
+    }
+    values = {name: np.clip(value, -CLIP, CLIP) for name, value in clipped.items()} | {
+        "traded": traded,
+        "volume": volume - usual[:, None],
+        "turnover": np.log1p(np.expm1(volume) * close),
+        "active": active,
+        "range_known": range_known,
+        "volume_known": volume_known,
+        "market_known": market_known,
+    }
+    there = {
+        "high": range_known,
+        "low": range_known,
+        "traded": volume_known,
+        "volume": traded,
+        "turnover": volume_known,
+        "market": market_known,
+        "breadth": np.isfinite(breadth),
+        "active": np.isfinite(active),
+    }
     x = np.zeros((*returns.shape, len(Residual.channels)), dtype=np.float32)
-    x[..., 0] = np.clip(returns / spread, -CLIP, CLIP)
-    x[..., 1] = np.where(range_known, np.clip(high / spread, -CLIP, CLIP), 0)
-    x[..., 2] = np.where(range_known, np.clip(low / spread, -CLIP, CLIP), 0)
-    x[..., 3] = traded
-    x[..., 4] = np.where(traded, volume - usual[:, None], 0)
-    x[..., 5] = np.where(market_known, np.clip(market * 100, -CLIP, CLIP), 0)
-    x[..., 6] = np.clip((path - path[:, -1:]) / (spread * np.sqrt(windows.spec.size)), -CLIP, CLIP)
-    x[..., 7], x[..., 8], x[..., 9] = range_known, volume_known, market_known
-    known = np.ones_like(x, dtype=bool)
-    known[..., 1] = known[..., 2] = range_known
-    known[..., 3] = volume_known
-    known[..., 4] = traded
-    known[..., 5] = market_known
+    known = np.ones(x.shape, dtype=bool)
+    for place, name in enumerate(Residual.channels):
+        known[..., place] = there.get(name, True)
+        x[..., place] = np.where(known[..., place], values[name], 0)
     return x, known
 
 

@@ -7,7 +7,7 @@ from made_panel import REPAIRED_DAYS, SPEC, STALE_DAY, SYMBOLS, made_panel
 from test_no_lookahead import fake_network
 
 from common.data.panel import Panel
-from common.data.series import market_returns, series_from_histories, series_of_counters
+from common.data.series import market_days, series_from_histories, series_of_counters
 from common.data.universe import Universe
 from common.data.windows import last_window, make_windows
 from common.errors import BacktestError, InsufficientHistory
@@ -15,6 +15,7 @@ from common.model import representation
 from common.model.bundle import GENERAL, Bundle
 from common.model.conformal import Calibration
 from common.model.forecaster import Forecaster
+from common.model.mixture import OUTPUTS
 from common.model.representation import Residual
 from common.model.served import ServedModels
 from train.evaluation.backtest import COLUMNS, backtest
@@ -26,13 +27,13 @@ START, END = DAYS[90], DAYS[-1]
 PRICES = ["last_price", "raw", "published", "lo80", "hi80", "lo90", "hi90", "lo95", "hi95"]
 
 
-def served(panel: Panel = PANEL) -> ServedModels:
+def served(network=fake_network) -> ServedModels:
     """A general and a specific model that see every number of a window; THIN's forecasts are not trusted."""
-    windows = make_windows(series_of_counters(panel, UNIVERSE), SPEC)
+    windows = make_windows(series_of_counters(PANEL, UNIVERSE), SPEC)
     kind = Residual.fit(windows.take(windows.cutoff <= START))
     ids = {stock.symbol: stock.stock_id for stock in UNIVERSE.stocks}
-    general = Forecaster(fake_network, kind, ids, {"THIN": False})
-    own = Forecaster(lambda x, i: fake_network(-x, i), kind, ids)
+    general = Forecaster(network, kind, ids, {"THIN": False})
+    own = Forecaster(lambda x, i: network(-x, i), kind, ids)
     bundles = {GENERAL: Bundle(general, SPEC, {}), "MOVES": Bundle(own, SPEC, {})}
     return ServedModels(None, "residual", UNIVERSE, frozenset({"MOVES"}), bundles)
 
@@ -45,7 +46,7 @@ WHOLE = backtest(MODELS, PANEL, NOMINAL, start=START, end=END)
 def alone(models: ServedModels, panel: Panel, symbol: str, day: np.datetime64, calibration: Calibration):
     """One stock's forecast from what was known on the evening of ``day``, as serving makes it."""
     known = panel.as_of(str(day))
-    series = series_from_histories({symbol: known.history(symbol)}, market_returns(known))
+    series = series_from_histories({symbol: known.history(symbol)}, market_days(known))
     windows = last_window(series, SPEC)
     return models.prices(windows, models.outputs(windows), calibration.on(windows.cutoff))
 
@@ -144,8 +145,13 @@ def test_a_feature_with_tomorrows_close_in_it_is_caught(monkeypatch):
         x[:, -1, 0] += np.log(windows.series.close[tomorrow] / windows.last_price)
         return x, known
 
+    def last_return(x, stock_id):
+        outputs = np.full((len(x), len(SPEC.horizons), OUTPUTS), 0.5)
+        outputs[..., 0] = x[:, -1, :1]
+        return outputs
+
     monkeypatch.setattr(representation, "_raw_channels", peeking)
-    models = served()
+    models = served(last_return)
     table = backtest(models, PANEL, NOMINAL, start=START, end=END).table
     moves = table[(table["symbol"] == "MOVES") & (table["cutoff"] == DAYS[100])]
     found = alone(models, PANEL, "MOVES", DAYS[100], NOMINAL)

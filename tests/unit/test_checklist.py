@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from common.data.panel import Panel
 from common.model.registry import Registry
 from common.model.release import Release
+from common.model.representation import Residual
 from nsecast import app
 from train.evaluation.checklist import CHECKS, Check, run_checklist
 from train.evaluation.contents import LIMIT, TARGET
@@ -22,6 +23,7 @@ from train.evaluation.subject import Subject
 
 NAMES = [name for name, _, _ in CHECKS]
 GENERAL, MOVES = "general_residual", "stock_specific_residual/MOVES"
+CHANNELS = len(Residual.channels)
 UNREAD = "not looked at: the files are not those of a whole release"
 
 
@@ -120,8 +122,16 @@ def test_a_counter_without_its_scaler_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("check", "change", "said"),
     [
-        ("scalers", changing(f"{MOVES}/scaler.json", spread=[1.0] * 9 + [0.0]), "scaler.json: not 10 finite"),
-        ("scalers", changing(f"{GENERAL}/scalers.json", mean=[math.nan] * 10), "scalers.json: not 10 finite"),
+        (
+            "scalers",
+            changing(f"{MOVES}/scaler.json", spread=[-1.0] * CHANNELS),
+            f"scaler.json: not {CHANNELS} finite",
+        ),
+        (
+            "scalers",
+            changing(f"{GENERAL}/scalers.json", mean=[math.nan] * CHANNELS),
+            f"scalers.json: not {CHANNELS} finite",
+        ),
         ("scalers", changing("config.json", representation="level"), "scalers.json: residual, need level"),
         (
             "stock ids",

@@ -198,11 +198,20 @@ def remove_calibration(folder: Path) -> None:
     (folder / "calibration.json").unlink()
 
 
-@pytest.mark.parametrize("harm", ["altered", "gone", "unreadable"])
+def change_channels(folder: Path) -> None:
+    """What a release looks like to a later version that cuts other windows."""
+    path = folder / "general_residual" / "scalers.json"
+    stored = json.loads(path.read_bytes())
+    path.write_text(json.dumps(stored | {name: stored[name][:5] for name in ("mean", "spread")}))
+
+
+@pytest.mark.parametrize("harm", ["altered", "gone", "unreadable", "of another version"])
 def test_damaged_or_unreadable_production_speaks_against_nothing(registry, harm):
     old = in_production(registry, "old")
     if harm == "unreadable":
         doctored(old, remove_calibration)
+    elif harm == "of another version":
+        doctored(old, change_channels)
     else:
         old.file("universe.json").unlink()
     if harm == "gone":
@@ -210,8 +219,8 @@ def test_damaged_or_unreadable_production_speaks_against_nothing(registry, harm)
     made(registry, "new", shift=WORSE)
     _, verdict = promote_through_gate(registry, "new")
     assert registry.production() == "new" and verdict.passed
-    if harm == "unreadable":
-        assert "calibration.json" in verdict.comparison["reason"]
+    if harm in ("unreadable", "of another version"):
+        assert not verdict.comparison["comparable"] and "does not answer" in verdict.comparison["reason"]
     else:
         assert verdict.comparison is None
 

@@ -23,7 +23,7 @@ from train.losses import level_loss, mixture_loss
 from train.scores import HORIZON_DECAY, horizon_weights
 
 NETWORK = NetworkConfig(embedding_dim=2, lstm_units=(4, 4), dense_units=3, dropout=0.2)
-SHAPE = NetworkShape(size=SPEC.size, channels=10, horizons=3, stock_ids=7, mixture=True)
+SHAPE = NetworkShape(size=SPEC.size, channels=len(Residual.channels), horizons=3, stock_ids=7, mixture=True)
 CONFIG = FitConfig(batch_size=16, epochs=3, windows_per_epoch=32, learning_rate=0.01, patience=3)
 GROUPS = tuple(
     (tuple(Residual.channels.index(name) for name in names), 0.3) for names in Residual.hidden.values()
@@ -192,7 +192,7 @@ def masked(loop: EpochLoop, x: np.ndarray, ids: np.ndarray, step: int) -> tuple[
 def test_masks_hide_whole_groups_in_their_share_of_the_windows_and_nothing_else():
     groups = (((1, 2), 0.5), ((5,), 0.25))
     made = loop_of(batch_size=64, rate=0.1, groups=groups)
-    x = np.random.default_rng(0).normal(5, 1, (64, SPEC.size, 10)).astype(np.float32)
+    x = np.random.default_rng(0).normal(5, 1, (64, SPEC.size, len(Residual.channels))).astype(np.float32)
     ids = np.full((64, 1), 3, dtype=np.int32)
     hidden, unknown = {(1, 2): 0, (5,): 0}, 0
     for step in range(40):
@@ -212,14 +212,20 @@ def test_masks_hide_whole_groups_in_their_share_of_the_windows_and_nothing_else(
 @pytest.mark.parametrize(("rate", "hidden"), [(0.0, False), (1.0, True)])
 def test_a_rate_of_none_or_all_hides_none_or_all(rate, hidden):
     made = loop_of(rate=rate, groups=(((0, 9), rate),))
-    x, ids = np.ones((16, SPEC.size, 10), dtype=np.float32), np.full((16, 1), 3, dtype=np.int32)
+    x, ids = (
+        np.ones((16, SPEC.size, len(Residual.channels)), dtype=np.float32),
+        np.full((16, 1), 3, dtype=np.int32),
+    )
     seen, seen_ids = masked(made, x, ids, 0)
     assert ((seen[..., [0, 9]] == 0).all() if hidden else (seen == 1).all()) and (seen[..., 1:9] == 1).all()
     assert (seen_ids == (0 if hidden else 3)).all()
 
 
 def test_the_masks_of_a_step_depend_on_the_seed_and_the_step_alone(loop):
-    x, ids = np.ones((16, SPEC.size, 10), dtype=np.float32), np.ones((16, 1), dtype=np.int32)
+    x, ids = (
+        np.ones((16, SPEC.size, len(Residual.channels)), dtype=np.float32),
+        np.ones((16, 1), dtype=np.int32),
+    )
     first = masked(loop, x, ids, 7)
     assert all(np.array_equal(a, b) for a, b in zip(first, masked(loop, x, ids, 7), strict=True))
     assert any(not np.array_equal(first[0], masked(loop, x, ids, step)[0]) for step in (8, 9, 10))
@@ -305,7 +311,7 @@ def test_an_average_network_is_the_mean_of_its_members_outputs():
     rng = np.random.default_rng(0)
     for network in networks:
         network.set_weights([rng.normal(0, 0.5, w.shape) for w in network.get_weights()])
-    x = rng.normal(0, 1, (5, SPEC.size, 10)).astype(np.float32)
+    x = rng.normal(0, 1, (5, SPEC.size, len(Residual.channels))).astype(np.float32)
     ids = np.array([[0], [1], [2], [6], [3]], dtype=np.int32)
     each = [np.asarray(network([x, ids], training=False)) for network in networks]
     average = average_network(SHAPE, NETWORK, [network.get_weights() for network in networks])

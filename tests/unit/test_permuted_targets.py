@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from made_panel import history
 
-from common.data.series import Series, series_from_histories
+from common.data.series import UNKNOWN_MARKET, Series, series_from_histories
 from common.data.windows import Boundaries, Windows, make_windows
 from common.metrics import errors
 from common.model.forecaster import Forecaster
@@ -31,7 +31,7 @@ def series() -> Series:
         close = 20 * np.exp(np.cumsum(returns))
         high, low = close * np.exp(0.012 + 0.01 * sign), close * np.exp(-0.012 + 0.01 * sign)
         made[symbol] = history(close, low=low, high=high, volume=np.full(420, 1e4))
-    return series_from_histories(made, pd.Series(dtype=float))
+    return series_from_histories(made, UNKNOWN_MARKET)
 
 
 def shuffled(windows: Windows) -> Windows:
@@ -46,7 +46,7 @@ def skill(change_outcomes, tmp_path) -> tuple[float, float]:
     parts = Boundaries(days[260], days[330], days[-1]).parts(windows)
     train, valid, test = (change_outcomes(part) for part in parts)
     data = FitData(train, valid, Residual.fit(train), IDS)
-    shape = NetworkShape(size=12, channels=10, horizons=1, stock_ids=4, mixture=True)
+    shape = NetworkShape(size=12, channels=len(Residual.channels), horizons=1, stock_ids=4, mixture=True)
     network = NetworkConfig(embedding_dim=2, lstm_units=(8, 8), dense_units=8, dropout=0.0)
     loop = EpochLoop(shape, network, batch_size=64, clipnorm=1.0, unknown_id_rate=0.0, masking=Masking(()))
     loop.network.set_weights(fit(loop, data, CONFIG, seed=1, state_path=tmp_path / "state.npz").best)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from made_panel import SPEC, SYMBOLS, history, made_panel
 
 from common.data.panel import Panel
-from common.data.series import series_from_histories, series_from_panel
+from common.data.series import UNKNOWN_MARKET, series_from_histories, series_from_panel
 from common.data.universe import Universe
 from common.data.windows import Boundaries, make_windows
 from common.errors import TrainingError
@@ -390,12 +390,12 @@ def test_an_epoch_draws_its_share_up_to_the_most(share, most, available, expecte
 def test_a_plan_for_a_thousand_specific_stocks_is_ordered_within_seconds():
     rows = history(20 * np.exp(np.cumsum(np.random.default_rng(0).normal(0, 0.02, 160))))
     names = tuple(f"S{number:03}" for number in range(1000))
-    series = series_from_histories(dict.fromkeys(names, rows), pd.Series(dtype=float))
+    series = series_from_histories(dict.fromkeys(names, rows), UNKNOWN_MARKET)
     days = np.unique(series.dates)
     config = TrainConfig(window=SPEC, minimum_windows=5)
     universe = Universe.from_symbols(names, specific=names)
     plan = make_plan(config, universe, make_windows(series, SPEC), Boundaries(days[60], days[120], days[-1]))
-    assert len(plan.tasks) == 3 + 4 * 1000
+    assert len(plan.tasks) == config.seeds + 1 + (config.seeds + 2) * 1000
     started = time.process_time()
     TaskQueue(plan, Path("/nowhere"))
     assert time.process_time() - started < 5

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_panel import SPEC, SYMBOLS, history, made_panel
 
-from common.data.series import series_from_histories, series_from_panel
+from common.data.series import UNKNOWN_MARKET, series_from_histories, series_from_panel
 from common.data.ticks import round_to_tick
 from common.data.windows import Windows, last_window, make_windows
 from common.errors import BundleError
@@ -20,17 +20,16 @@ from common.model.presets import WindowSpec
 from common.model.representation import Level, Residual, frozen, representation_from_dict, sigma
 from common.model.scaling import ChannelScaler
 
-NO_MARKET = pd.Series(dtype=np.float64)
 SMALL = WindowSpec(size=10, horizons=(1, 5))
 PANEL_WINDOWS = make_windows(series_from_panel(made_panel(), SYMBOLS), SPEC)
 RESIDUAL = Residual.fit(PANEL_WINDOWS)
 LEVEL = Level.fit(PANEL_WINDOWS.series, PANEL_WINDOWS.series.dates.max())
 AT = {name: place for place, name in enumerate(Residual.channels)}
-PLAIN = Residual(ChannelScaler((0.0,) * 10, (1.0,) * 10))
+PLAIN = Residual(ChannelScaler((0.0,) * 14, (1.0,) * 14))
 """Channels as they are, not standardised."""
 
 
-def windows_of(made: dict[str, pd.DataFrame], market: pd.Series = NO_MARKET) -> Windows:
+def windows_of(made: dict[str, pd.DataFrame], market: pd.DataFrame = UNKNOWN_MARKET) -> Windows:
     return last_window(series_from_histories(made, market), SMALL)
 
 
@@ -66,6 +65,20 @@ def test_the_return_into_the_first_day_of_a_window_is_not_seen():
     assert sigma(one) == sigma(other)
 
 
+def market_of(rows: pd.DataFrame) -> pd.DataFrame:
+    """A market known on every date of these rows."""
+    columns = {"market": np.linspace(-0.03, 0.03, len(rows)), "breadth": 0.004, "active": 0.6}
+    return pd.DataFrame(columns, index=rows["date"])
+
+
+def slow_tick(price: float) -> float:
+    """The exchange's table."""
+    for below, step in ((5, 0.01), (10, 0.02), (50, 0.05), (500, 0.25)):
+        if price < below:
+            return step
+    return 1.0
+
+
 def test_each_channel_is_what_the_decisions_say():
     closes = walk()
     high, low = closes * 1.02, closes * 0.97
@@ -73,7 +86,7 @@ def test_each_channel_is_what_the_decisions_say():
     rows = history(closes, high=high, low=low, volume=volume)
     high_missing = rows.copy()
     high_missing.loc[4, "high"] = np.nan
-    market = pd.Series(np.linspace(-0.03, 0.03, 10), index=rows["date"]).drop(rows["date"][7])
+    market = market_of(rows).drop(rows["date"][7])
     x = PLAIN.inputs(windows_of({"A": high_missing}, market))[0]
     scale = float(sigma(windows_of({"A": rows}))[0])
     usual = np.mean([math.log1p(v) for v in volume if v > 0])
@@ -85,14 +98,21 @@ def test_each_channel_is_what_the_decisions_say():
             "low": 0 if day == 4 else math.log(0.97) / scale,
             "traded": float(volume[day] > 0),
             "volume": math.log1p(volume[day]) - usual if volume[day] else 0,
-            "market": 0 if day == 7 else 100 * market[rows["date"][day]],
+            "market": 0 if day == 7 else 100 * market["market"][rows["date"][day]],
+            "breadth": 0 if day == 7 else 100 * market["breadth"][rows["date"][day]],
+            "active": 0 if day == 7 else market["active"][rows["date"][day]],
             "level": math.log(closes[day] / closes[-1]) / (scale * math.sqrt(10)),
+            "tick": math.log(slow_tick(closes[day]) / closes[day] / scale),
+            "turnover": math.log1p(volume[day] * closes[day]),
             "range_known": float(day != 4),
             "volume_known": 1,
             "market_known": float(day != 7),
         }
         for name, value in expected.items():
-            assert x[day, AT[name]] == pytest.approx(np.clip(value, -8, 8), abs=2e-5), (day, name)
+            if name != "turnover":
+                value = np.clip(value, -8, 8)
+            assert x[day, AT[name]] == pytest.approx(value, abs=2e-5), (day, name)
+        assert set(expected) == set(AT)
 
 
 def test_a_target_is_the_change_in_units_of_sigma_times_the_root_of_the_horizon():
@@ -199,7 +219,7 @@ def test_a_window_with_a_split_and_nothing_else_counts_as_frozen_and_one_tick_as
 
 def test_closes_alone_leave_the_other_channels_zero_and_flagged_unknown():
     x = RESIDUAL.inputs(windows_of({"A": history(walk())}))
-    unknown = {"high", "low", "traded", "volume", "market", "range_known", "volume_known", "market_known"}
+    unknown = set(AT) - {"return", "level", "tick"}
     for name, place in AT.items():
         assert (x[..., place] == 0).all() == (name in unknown)
 
@@ -208,7 +228,7 @@ def test_closes_alone_leave_the_other_channels_zero_and_flagged_unknown():
 def test_what_training_hides_looks_exactly_like_what_was_never_known(group):
     bare = history(walk())
     full = history(walk(), high=walk() * 1.01, low=walk() * 0.99, volume=np.arange(10.0) * 100)
-    market = pd.Series(0.01, index=full["date"])
+    market = market_of(full)
     hidden = RESIDUAL.inputs(windows_of({"A": full}, market))
     hidden[..., [AT[name] for name in Residual.hidden[group]]] = 0
     rest = windows_of({"A": bare if group == "closes_only" else full})
@@ -233,7 +253,8 @@ UGLY = st.lists(
 def test_inputs_and_prices_are_finite_for_ugly_but_valid_histories(rows, kind):
     close, high, low, volume, market = (np.array(column) for column in zip(*rows, strict=True))
     frame = history(close, high=high, low=low, volume=volume)
-    windows = windows_of({"A": frame}, pd.Series(market, index=frame["date"]).dropna())
+    columns = {"market": market, "breadth": market, "active": np.abs(market)}
+    windows = windows_of({"A": frame}, pd.DataFrame(columns, index=frame["date"]))
     level = Level.fit(windows.series, windows.series.dates.max())
     representation = {"residual": RESIDUAL, "level": level, "unfitted level": Level({})}[kind]
     with warnings.catch_warnings():

@@ -11,12 +11,17 @@ from hypothesis import strategies as st
 from made_panel import SPEC, SYMBOLS, history, made_panel
 
 from common.data.flags import Flag
-from common.data.series import MARKET_INDEX, market_returns, series_from_histories, series_from_panel
+from common.data.series import (
+    MARKET_INDEX,
+    UNKNOWN_MARKET,
+    market_days,
+    series_from_histories,
+    series_from_panel,
+)
 from common.data.windows import Boundaries, boundaries, last_window, make_windows
 from common.errors import BadPrices, ConfigError, InsufficientHistory
 from common.model.presets import SplitSpec, WindowSpec
 
-NO_MARKET = pd.Series(dtype=np.float64)
 SMALL = WindowSpec(size=10, horizons=(1, 4))
 
 
@@ -62,7 +67,7 @@ def obvious_windows(made, spec):
 @settings(max_examples=150, deadline=None)
 @given(histories())
 def test_windows_equal_the_obvious_loop(made):
-    series = series_from_histories(made, NO_MARKET)
+    series = series_from_histories(made, UNKNOWN_MARKET)
     windows = make_windows(series, SMALL)
     expected = obvious_windows(made, SMALL)
     assert len(windows) == len(expected)
@@ -78,7 +83,7 @@ def test_windows_equal_the_obvious_loop(made):
 @settings(max_examples=50, deadline=None)
 @given(histories())
 def test_a_target_row_and_date_lie_the_horizon_ahead_in_the_same_symbol(made):
-    series = series_from_histories(made, NO_MARKET)
+    series = series_from_histories(made, UNKNOWN_MARKET)
     windows = make_windows(series, SMALL)
     for row in range(len(windows)):
         rows = made[series.symbols[windows.symbol[row]]]
@@ -95,33 +100,33 @@ def test_a_target_row_and_date_lie_the_horizon_ahead_in_the_same_symbol(made):
 
 def test_windows_with_a_split_inside_the_input_are_kept_and_targets_across_it_are_not():
     closes = [10.0] * 15 + [5.0] * 15
-    windows = make_windows(series_from_histories({"A": history(closes)}, NO_MARKET), SMALL)
+    windows = make_windows(series_from_histories({"A": history(closes)}, UNKNOWN_MARKET), SMALL)
     assert len(windows) == 21
     assert windows.end[np.isnan(windows.change[:, 1])].tolist() == [11, 12, 13, 14, 26, 27, 28, 29]
 
 
 def test_no_window_straddles_two_symbols():
     made = {"A": history([1.0] * 14), "B": history([2.0] * 9), "C": history([3.0] * 12)}
-    series = series_from_histories(made, NO_MARKET)
+    series = series_from_histories(made, UNKNOWN_MARKET)
     windows = make_windows(series, SMALL)
     assert [series.symbols[position] for position in windows.symbol] == ["A"] * 5 + ["C"] * 3
     assert (windows.cut(series.close) == windows.last_price[:, None]).all()
 
 
 def test_histories_that_are_all_too_short_give_no_window():
-    windows = make_windows(series_from_histories({"A": history([1.0] * 9)}, NO_MARKET), SMALL)
+    windows = make_windows(series_from_histories({"A": history([1.0] * 9)}, UNKNOWN_MARKET), SMALL)
     assert len(windows) == 0 and windows.change.shape == (0, 2) and windows.target_date.shape == (0, 2)
 
 
 def test_a_window_of_just_the_needed_length_is_there():
-    assert len(make_windows(series_from_histories({"A": history([1.0] * 10)}, NO_MARKET), SMALL)) == 1
+    assert len(make_windows(series_from_histories({"A": history([1.0] * 10)}, UNKNOWN_MARKET), SMALL)) == 1
 
 
 def test_the_last_window_is_the_newest_rows_of_each_symbol_whatever_their_flags():
     rows = history(np.arange(1.0, 16.0))
     rows.loc[14, "flags"] = int(Flag.STALE)
     made = {"A": rows, "B": history(np.arange(100.0, 110.0))}
-    series = series_from_histories(made, NO_MARKET)
+    series = series_from_histories(made, UNKNOWN_MARKET)
     windows = last_window(series, SMALL)
     assert windows.cut(series.close).tolist() == [list(np.arange(6.0, 16.0)), list(np.arange(100.0, 110.0))]
     assert list(windows.symbol) == [0, 1]
@@ -131,7 +136,7 @@ def test_the_last_window_is_the_newest_rows_of_each_symbol_whatever_their_flags(
 def test_the_last_window_of_too_short_a_history_names_the_symbol_and_both_numbers():
     made = {"A": history([1.0] * 10), "B": history([1.0] * 9)}
     with pytest.raises(InsufficientHistory, match=r"B: need 10 closes, got 9") as caught:
-        last_window(series_from_histories(made, NO_MARKET), SMALL)
+        last_window(series_from_histories(made, UNKNOWN_MARKET), SMALL)
     assert caught.value.context == {"symbol": "B", "need": 10, "got": 9}
 
 
@@ -139,7 +144,7 @@ def test_the_last_window_of_too_short_a_history_names_the_symbol_and_both_number
 def test_a_close_that_is_no_price_is_refused_with_its_symbol_and_date(bad):
     rows = history([5.0, 5.1, bad, 5.2], start="2022-01-03")
     with pytest.raises(BadPrices, match=r"BBB: close on 2022-01-05 is .*1 of 4") as caught:
-        series_from_histories({"AAA": history([1.0, 2.0]), "BBB": rows}, NO_MARKET)
+        series_from_histories({"AAA": history([1.0, 2.0]), "BBB": rows}, UNKNOWN_MARKET)
     assert caught.value.context["symbol"] == "BBB"
 
 
@@ -172,12 +177,42 @@ def test_the_market_return_of_a_date_is_that_of_the_index_and_unknown_where_the_
     stock["date"] = index["date"].to_numpy()[[0, 1, 5]]
     frames = [index.assign(symbol=MARKET_INDEX), stock.assign(symbol="A", known=stock["date"])]
     panel = type(made_panel()).from_frame(pd.concat(frames), "synthetic")
-    returns = market_returns(panel)
+    returns = market_days(panel)["market"].dropna()
     dates = list(index["date"])
     assert list(returns.index) == [dates[1], dates[4], dates[5]]
     np.testing.assert_allclose(returns, [math.log(1.1), 0, math.log(2)], atol=1e-12)
     market = series_from_panel(panel, ("A",)).market
     np.testing.assert_allclose(market, [math.nan, math.log(1.1), math.log(2)], rtol=1e-6)
+
+
+def test_breadth_and_activity_of_a_date_are_those_of_the_stocks_known_that_evening():
+    panel = made_panel()
+    days = market_days(panel)
+    for date, rows in panel.frame[~panel.frame["symbol"].str.startswith("^")].groupby("date"):
+        steps = []
+        for row in rows.itertuples():
+            history = panel.history(row.symbol)
+            before = history[history["date"] < date]["close"]
+            known = row.known == date and not row.flags & (int(Flag.STALE) | int(Flag.ACTION))
+            if known and len(before):
+                steps.append(math.log(row.close / before.iloc[-1]))
+        if steps:
+            breadth = np.mean([min(max(step, -0.1), 0.1) for step in steps])
+            assert days.loc[date, "breadth"] == pytest.approx(breadth, abs=1e-12)
+            assert days.loc[date, "active"] == pytest.approx(np.mean([step != 0 for step in steps]))
+        else:
+            assert date not in days.index or np.isnan(days.loc[date, "breadth"])
+
+
+@pytest.mark.parametrize("day", [39, 40, 41, 60, 61, 75, 76, 118, 119, 149])
+def test_the_market_up_to_a_day_is_the_same_whatever_came_later(day):
+    panel = made_panel()
+    date = panel.dates[day]
+    then, now = market_days(panel.as_of(date)), market_days(panel)
+    late = panel.frame.loc[panel.frame["known"] > date, "date"]
+    now = now[(now.index <= date) & ~now.index.isin(late)]
+    then = then[~then.index.isin(late)]
+    pd.testing.assert_frame_equal(then, now, check_exact=True, check_freq=False)
 
 
 def test_without_an_index_every_market_return_is_unknown():

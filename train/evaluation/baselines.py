@@ -1,4 +1,4 @@
-"""Simple rivals of the networks, forecasting the same windows: the last price, and a random walk with drift."""
+"""Simple rivals of the networks on the same windows: the last price, and a random walk with drift."""
 
 from dataclasses import dataclass
 

@@ -9,12 +9,12 @@ import pandas as pd
 
 from common import storage
 from common.data.panel import Panel
-from common.errors import BacktestError, NsecastError
-from common.model.bundle import GENERAL
+from common.errors import BacktestError
 from common.model.release import Release
 from common.model.released import ReleasedModels
 from train.evaluation.backtest import backtest
-from train.evaluation.subject import told
+from train.evaluation.contents import loading
+from train.evaluation.subject import Subject, told
 from train.evaluation.summary import ROW, compare, summarise
 from train.snapshot import is_synthetic
 
@@ -52,26 +52,23 @@ def contest(release: Release, production: Release, *, progress: Report = lambda 
     models and its own calibration. Only rows that both have enter a figure.
 
     Real data beat synthetic ones without a comparison, and synthetic ones never replace real ones. If
-    production cannot be read, nothing speaks against the challenger; if there is no such test otherwise, that
-    does.
+    production does not answer (this version may not understand an old release), nothing speaks against the
+    challenger; if there is no such test otherwise, that does.
     """
     if is_synthetic(release.info.get("source")) != is_synthetic(production.info.get("source")):
         return _of_different_kinds(release, production)
-    ours, theirs = ReleasedModels(release), ReleasedModels(production)
+    if silent := _silence(production):
+        return _not_comparable(production, f"production does not answer: {silent}", closed=False)
     try:
-        _read(theirs)
+        return _on_the_same_test(ReleasedModels(release), ReleasedModels(production), progress)
     except Exception as error:
-        return _not_comparable(production, f"production cannot be read: {told(error)}", closed=False)
-    try:
-        return _on_the_same_test(ours, theirs, progress)
-    except NsecastError as error:
-        return _not_comparable(production, error.message)
+        return _not_comparable(production, told(error))
 
 
 def _on_the_same_test(ours: ReleasedModels, theirs: ReleasedModels, progress: Report) -> Contest:
     both = set(ours.models.window.horizons) & set(theirs.models.window.horizons)
     if not both:
-        return _not_comparable(theirs.release, "no horizon in common")
+        raise BacktestError("no horizon in common")
     panel = max(ours.panel, theirs.panel, key=lambda panel: panel.dates[-1])
     start = max(ours.release.info["valid_end"], theirs.release.info["valid_end"])
     tables = [_near(models, panel, start, min(both), progress) for models in (ours, theirs)]
@@ -128,12 +125,15 @@ def _near(models: ReleasedModels, panel: Panel, start: str, horizon: int, progre
     return table[judged].reset_index(drop=True)
 
 
-def _read(models: ReleasedModels) -> None:
-    """Open everything a backtest needs; raises whatever is wrong."""
-    models.bundle(GENERAL)
-    for symbol in models.models.own:
-        models.bundle(symbol)
-    _ = models.universe, models.panel, models.calibration, models.release.info["valid_end"]
+def _silence(production: Release) -> str | None:
+    """Why what is in production gives no forecasts; None if it does."""
+    subject = Subject(production)
+    try:
+        _ = subject.models.calibration, production.info["valid_end"]
+        answers, found = loading(subject)
+    except Exception as error:
+        return told(error)
+    return None if answers else found
 
 
 def _of_different_kinds(release: Release, production: Release) -> Contest:

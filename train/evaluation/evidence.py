@@ -67,8 +67,8 @@ class Evidence:
     @cached_property
     def calibration_of_moves(self) -> pd.DataFrame:
         """Reliability of p_move by horizon and tenth: ``horizon``, ``bin``, ``n``, ``forecast``, ``seen``."""
-        rows = self.table[~self.table["frozen"].astype(bool) & self.table["p_move"].notna()]
-        return reliability(rows)
+        known = self.table["p_move"].notna() & self.table["actual"].notna()
+        return reliability(self.table[known & ~self.table["frozen"].astype(bool)])
 
     @cached_property
     def embedding(self) -> dict[str, list[float]]:

@@ -1,7 +1,6 @@
 """The top of the report: banners, what was trained on what, and the headline figures next to naive."""
 
 import re
-from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -118,17 +117,17 @@ def rivals_table(evidence: Evidence) -> str:
             "simple rivals on the same windows.</p>"
         )
     found = with_ours(evidence)
-    found = found[found["horizon"].isin(evidence.horizons)]
-    order: Sequence[str] = found["model"].unique()
-    wide = found.set_index(["model", "horizon"])
-    columns = {"model": order}
-    for horizon in evidence.horizons:
-        for name in (*RATIOS, *TESTED.values()):
-            values = wide[name] if name in wide else pd.Series(dtype=float)
-            columns[f"{name}_{horizon}d"] = [values.get((model, horizon)) for model in order]
-    return table(
-        pd.DataFrame(columns),
-        "What the rivals reach on the same windows",
-        marked=[OURS],
-        hidden=tuple(TESTED.values()),
-    )
+    wide = across_horizons(found[found["horizon"].isin(evidence.horizons)], "model")
+    caption = "What the rivals reach on the same windows"
+    return table(wide, caption, marked=[OURS], hidden=tuple(TESTED.values()))
+
+
+def across_horizons(figures: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Both ratios and their tests with one row per ``by``, in order, and their columns for each horizon."""
+    keys = (*RATIOS, *TESTED.values())
+    rows: dict[str, dict[str, Any]] = {}
+    for row in figures.to_dict(orient="records"):
+        own = rows.setdefault(row[by], {by: row[by]})
+        own |= {f"{key}_{row['horizon']}d": row.get(key) for key in keys}
+    names = [f"{key}_{horizon}d" for horizon in sorted(figures["horizon"].unique()) for key in keys]
+    return pd.DataFrame(list(rows.values()), columns=[by, *names])

@@ -30,8 +30,9 @@ def model_figures(evidence: Evidence) -> dict[str, Any]:
 def stock_frame() -> Figure:
     """The chart of one stock; the page fills in low, high, published and actual, in that order."""
     line = {"type": "scatter", "mode": "lines", "x": [], "y": [], "hovertemplate": "%{y:,.2f}"}
-    low = {"name": "90 % interval, low", "line": {"width": 0}, "showlegend": False}
-    high = {"name": "90 % interval", "line": {"width": 0}, "fill": "tonexty", "fillcolor": "--c-band"}
+    band = {"name": "90 % interval", "line": {"width": 0}}
+    low = band | {"showlegend": False, "hovertemplate": "from %{y:,.2f}"}
+    high = band | {"fill": "tonexty", "fillcolor": "--c-band", "hovertemplate": "to %{y:,.2f}"}
     published = {"name": "forecast for that day", "line": {"color": "--c-ours", "width": 2, "dash": "dot"}}
     actual = {"name": "actual close", "line": {"color": "--c-text", "width": 1.75}}
     layout = {

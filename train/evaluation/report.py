@@ -14,11 +14,11 @@ from plotly.offline import get_plotlyjs
 from common import storage
 from train.evaluation.charts import days, figures
 from train.evaluation.evidence import Evidence
-from train.evaluation.headline import banners, cards, facts, headline_table, rivals_table
+from train.evaluation.headline import across_horizons, banners, cards, facts, headline_table, rivals_table
 from train.evaluation.model_charts import best_epoch, model_figures, principal_axes, stock_series
 from train.evaluation.questions import Answer, turnover
 from train.evaluation.summary import LEVELS
-from train.evaluation.tables import matrix_table, table
+from train.evaluation.tables import TESTED, matrix_table, table
 
 ASSETS = files("train.evaluation") / "report_assets"
 PICKERS = ("matrix", "stock", "groups", "moves")
@@ -84,7 +84,10 @@ def _charts(evidence: Evidence, made: dict[str, Any]) -> dict[str, str]:
             evidence.by_tier.assign(group=evidence.by_tier["tier"].astype(str) + " tier"),
             evidence.by_sector.rename(columns={"sector": "group"}),
         ]
-    )[["group", "horizon", "symbols", "n", "rel_mae", "rel_rmse", "dm_abs_p", "dm_sq_p"]]
+    )
+    groups = table(
+        across_horizons(by_group, "group"), "Ratios by tier and sector", hidden=tuple(TESTED.values())
+    )
     moves = evidence.calibration_of_moves.assign(
         bin=[f"{10 * place} to {10 * place + 10} %" for place in evidence.calibration_of_moves["bin"]]
     )
@@ -93,7 +96,7 @@ def _charts(evidence: Evidence, made: dict[str, Any]) -> dict[str, str]:
         "chart_rel_mae": _chart("by_horizon_rel_mae", made, "relMAE by days ahead"),
         "chart_rel_rmse": _chart("by_horizon_rel_rmse", made, "relRMSE by days ahead"),
         "chart_groups": _chart("groups", made, "Ratio to naive by tier and sector"),
-        "groups_table": _folded(table(by_group, "Ratios by tier and sector, every horizon")),
+        "groups_table": _folded(groups),
         "chart_moves": _chart("moves", made, "Chance of a move: forecast against seen", no_moves),
         "moves_table": _folded(table(moves, "Chance of a move, every horizon")) if len(moves) else "",
         "chart_coverage": _chart("coverage", made, "Actual prices inside each interval", no_interval),
@@ -172,8 +175,9 @@ def _filters(matrix: pd.DataFrame) -> str:
         )
         none = '<option value="-">none</option>' if name == "flags" else ""
         found.append(
-            f'<label>{label} <select data-filter="{name}"><option value="">all</option>{none}{options}'
-            "</select></label>"
+            f'<div class="field"><label for="filter-{name}">{label}</label>'
+            f'<select id="filter-{name}" data-filter="{name}"><option value="">all</option>{none}{options}'
+            "</select></div>"
         )
     return "".join(found)
 

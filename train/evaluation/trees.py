@@ -3,8 +3,9 @@
 Source: Ke et al., "LightGBM: A Highly Efficient Gradient Boosting Decision Tree", NeurIPS 2017.
 """
 
-import math
+import itertools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,19 +20,37 @@ SPANS = (5, 20, 60)
 """Last days whose mean and standard deviation are features."""
 CHUNK = 8192
 """Windows whose inputs are in memory at once."""
-ROUNDS, PATIENCE = 600, 40
+ROUNDS, PATIENCE = 1500, 100
 SETTINGS = {
-    "learning_rate": 0.06,
+    "learning_rate": 0.03,
     "num_leaves": 31,
-    "min_data_in_leaf": 200,
     "feature_fraction": 0.4,
     "bagging_fraction": 0.5,
     "bagging_freq": 1,
     "max_bin": 127,
 }
-"""Chosen on validation, see `trees`."""
-LOSSES = {"published": ("l1", 1), "raw": ("l2", 2)}
-"""Objective, and power of sigma that weighs a window: the errors compared are in percent of the price."""
+"""Chosen on the validation year 2023, as the weights and settings of `LOSSES`."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a model minimises; windows weigh sigma to a power, for errors are judged in percent."""
+
+    objective: str
+    weight: float
+    """Power in training."""
+    judged: float
+    """Power in early stopping: that of the errors themselves."""
+    leaf: int
+    """Windows a leaf must hold, or a fiftieth of them if there are few."""
+    settings: dict[str, Any]
+
+
+LOSSES = {
+    "published": Loss("l1", 1, 1, 1000, {"num_leaves": 63, "learning_rate": 0.06}),
+    "raw": Loss("l2", 1.5, 2, 200, {}),
+}
+Data = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def trees(
@@ -54,23 +73,55 @@ def trees(
     progress : callable
         Called with the models fitted and their number.
     """
+    train, valid = train.take(~frozen(train)), valid.take(~frozen(valid))
+    moving = ~frozen(windows)
+    x, x_valid = features(train, representation), features(valid, representation)
+    x_asked = features(windows.take(moving), representation)
+    y, y_valid = representation.targets(train), representation.targets(valid)
+    spread, spread_valid = sigma(train), sigma(valid)
+    horizons = np.array(windows.spec.horizons)
+    scale = sigma(windows)[:, None] * np.sqrt(horizons)
+    change = {loss: np.zeros(scale.shape) for loss in LOSSES}
+    for done, (loss, place) in enumerate(itertools.product(LOSSES, range(len(horizons))), start=1):
+        known, judged = np.isfinite(y[:, place]), np.isfinite(y_valid[:, place])
+        if known.any() and judged.any() and moving.any():
+            model = _fitted(
+                LOSSES[loss],
+                (x[known], y[known, place], spread[known]),
+                (x_valid[judged], y_valid[judged, place], spread_valid[judged]),
+                threads=threads,
+                seed=seed,
+            )
+            scaled = np.asarray(model.predict(x_asked, num_threads=threads))
+            change[loss][moving, place] = scale[moving, place] * np.clip(scaled, -CLIP, CLIP)
+        progress(done, len(LOSSES) * len(horizons))
+    return forecast_from(windows, change["raw"], change["published"])
+
+
+def _fitted(loss: Loss, train: Data, valid: Data, *, threads: int, seed: int) -> Any:
+    """A booster of the rounds that were best on ``valid``; each part (features, targets, sigma)."""
     import lightgbm
 
-    train, valid = train.take(~frozen(train)), valid.take(~frozen(valid))
-    x, x_valid, x_asked = (features(part, representation) for part in (train, valid, windows))
-    y, y_valid = (representation.targets(part) for part in (train, valid))
-    horizons = windows.spec.horizons
-    found = {loss: np.zeros((len(windows), len(horizons))) for loss in LOSSES}
-    data = lightgbm.Dataset(x, categorical_feature=[0], free_raw_data=False, params=_fixed(threads, seed))
-    done = 0
-    for loss, (objective, power) in LOSSES.items():
-        for place in range(len(horizons)):
-            ...
-            done += 1
-            progress(done, len(LOSSES) * len(horizons))
-    scale = sigma(windows)[:, None] * np.sqrt(horizons)
-    change = {loss: scale * np.clip(scaled, -CLIP, CLIP) for loss, scaled in found.items()}
-    return forecast_from(windows, change["raw"], change["published"])
+    settings = {
+        **SETTINGS,
+        **loss.settings,
+        "min_data_in_leaf": min(loss.leaf, max(len(train[0]) // 50, 20)),
+        "objective": loss.objective,
+        "metric": loss.objective,
+        "num_threads": threads,
+        "seed": seed,
+        "deterministic": True,
+        "force_col_wise": True,
+        "verbose": -1,
+    }
+    x, y, spread = train
+    data = lightgbm.Dataset(
+        x, y, weight=spread**loss.weight, categorical_feature=[0], params=settings, free_raw_data=True
+    )
+    x, y, spread = valid
+    judge = lightgbm.Dataset(x, y, weight=spread**loss.judged, reference=data, params=settings)
+    stop = lightgbm.early_stopping(PATIENCE, verbose=False)
+    return lightgbm.train(settings, data, ROUNDS, valid_sets=[judge], callbacks=[stop])
 
 
 def features(windows: Windows, representation: Residual) -> np.ndarray:
