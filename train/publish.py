@@ -20,9 +20,9 @@ from train.evaluation.backtest import Backtest, backtest
 from train.evaluation.evidence import Evidence, described
 from train.evaluation.matrix import performance_matrix, write_matrix
 from train.evaluation.questions import answers
-from train.evaluation.report import write_report
 from train.evaluation.summary import summarise
 from train.plan import Plan, finished
+from train.report.page import write_report
 from train.workbench import RunSpec, bundles_dir
 
 HIDDEN = shutil.ignore_patterns(".*")

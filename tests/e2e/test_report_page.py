@@ -13,7 +13,7 @@ sys.path.append(str(Path(__file__).parents[1] / "unit"))
 from made_evidence import bundle, made_evidence
 
 from train.evaluation.questions import answers
-from train.evaluation.report import write_report
+from train.report.page import write_report
 
 pytestmark = pytest.mark.e2e
 sync_api = pytest.importorskip(

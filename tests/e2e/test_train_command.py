@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 pytestmark = pytest.mark.e2e
@@ -208,6 +209,37 @@ def test_the_release_forecasts_every_counter_and_knows_which_model_answers(place
         assert low95 <= low80 <= high80 <= high95
     _, err = call(place, "forecast", "ABSAA", expect=1)
     assert "ABSA" in err and "Traceback" not in err
+
+
+def test_the_backtest_agrees_with_what_is_forecast_and_says_what_the_rivals_reach(place):
+    document = json.loads(
+        call(place, "backtest", "--baselines", "quick", "--out", "all.parquet", "--json")[0]
+    )
+    assert document["weights"] == "fixed" and document["source"].startswith("synthetic")
+    assert {row["model"] for row in document["figures"]} == {"nsecast", "naive", "drift"}
+    rows = pd.read_parquet(place["folder"] / "all.parquet").set_index(["symbol", "horizon", "cutoff"])
+    day = rows.index.get_level_values("cutoff").unique().sort_values()[30]
+    asked = json.loads(call(place, "forecast", "--as-of", f"{day:%Y-%m-%d}", "--json")[0])["forecasts"]
+    assert len(asked) == 8
+    for answer in asked:
+        row = rows.loc[(answer["symbol"], answer["horizon"], day)]
+        assert (answer["published"], answer["raw"]) == (row["published"], row["raw"])
+        assert answer["intervals"]["90"] == [row["lo90"], row["hi90"]]
+    _, err = call(place, "backtest", "--from", "2021-06-01", expect=1)
+    assert "--refit-every" in err and "Traceback" not in err
+
+
+def test_the_report_is_one_page_and_answers_the_five_questions(place):
+    out, _ = call(place, "report", "--out", "report.html")
+    assert out.count("?") >= 5 and "What is the test MAPE?" in out
+    page = (place["folder"] / "report.html").read_text()
+    assert "ABSA" in page and "drift" in page and "https://" not in page.split("<body", 1)[1][:2000]
+
+
+def test_the_checklist_prints_a_figure_for_every_point(place):
+    document = json.loads(call(place, "validate", "--json")[0])
+    assert document["passed"] and len(document["checks"]) >= 8
+    assert all(check["found"] for check in document["checks"])
 
 
 def test_a_changed_byte_is_refused_by_name(place):

@@ -13,11 +13,11 @@ import plotly.graph_objects as go
 import pytest
 from made_evidence import HOSTILE, SYMBOLS, TESTED, bundle, closes, forecasts, made_evidence
 
-from train.evaluation.charts import figures
-from train.evaluation.model_charts import best_epoch, model_figures, principal_axes, stock_series
 from train.evaluation.questions import answers
-from train.evaluation.report import write_report
-from train.evaluation.tables import shown_as, verdict_of
+from train.report.charts import figures
+from train.report.model_charts import best_epoch, model_figures, principal_axes, stock_series
+from train.report.page import write_report
+from train.report.tables import shown_as, verdict_of
 
 LOADING = {"src", "srcset", "href", "action", "data", "poster", "formaction", "background"}
 PAIRED = {

@@ -211,7 +211,7 @@ def report(
     """
     from train.evaluation.evidence import load_evidence
     from train.evaluation.questions import answers
-    from train.evaluation.report import write_report
+    from train.report.page import write_report
 
     root = storage.home(home)
     evidence = load_evidence(ReleasedModels(Registry(root).open(release)), root)

@@ -1,6 +1,6 @@
 """The report's charts of single stocks, of the embedding and of training, as plain plotly figures.
 
-Colours and text as in `train.evaluation.charts`.
+Colours and text as in `train.report.charts`.
 """
 
 from html import escape
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from train.evaluation.charts import SERIES, SHAPES, Figure, numbers
 from train.evaluation.evidence import Evidence
+from train.report.charts import SERIES, SHAPES, Figure, numbers
 
 BAND = ("lo90", "hi90")
 MAP_SIZE = (1050, 430)

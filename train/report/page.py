@@ -12,15 +12,15 @@ import pandas as pd
 from plotly.offline import get_plotlyjs
 
 from common import storage
-from train.evaluation.charts import days, figures
 from train.evaluation.evidence import Evidence
-from train.evaluation.headline import across_horizons, banners, cards, facts, headline_table, rivals_table
-from train.evaluation.model_charts import best_epoch, model_figures, principal_axes, stock_series
 from train.evaluation.questions import Answer, turnover
 from train.evaluation.summary import LEVELS
-from train.evaluation.tables import TESTED, matrix_table, table
+from train.report.charts import days, figures
+from train.report.headline import across_horizons, banners, cards, facts, headline_table, rivals_table
+from train.report.model_charts import best_epoch, model_figures, principal_axes, stock_series
+from train.report.tables import TESTED, matrix_table, table
 
-ASSETS = files("train.evaluation") / "report_assets"
+ASSETS = files("train.report") / "assets"
 PICKERS = ("matrix", "stock", "groups", "moves")
 """Sections that show one horizon at a time."""
 FILTERS = {"tier": "Tier", "sector": "Sector", "confidence": "Confidence", "flags": "Flags"}

@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 
 from common import storage
-from train.evaluation.charts import OURS, RATIOS, days, with_ours
 from train.evaluation.evidence import Evidence
-from train.evaluation.tables import SIGNIFICANT, TESTED, boxed, ratio, shown_as, table, verdict_of
+from train.report.charts import OURS, RATIOS, days, with_ours
+from train.report.tables import SIGNIFICANT, TESTED, boxed, ratio, shown_as, table, verdict_of
 
 DATE, WHOLE = re.compile(r"\d{4}-\d{2}-\d{2}"), r'<span class="whole">\g<0></span>'
 HEADLINE = {
