@@ -11,7 +11,7 @@ from serve.cli import forecast
 from train.cli import train
 from train.data_cli import app as data
 from train.evaluation.cli import backtest, report
-from train.evaluation.validate_cli import validate
+from train.gate.validate_cli import validate
 from train.models_cli import app as models
 from train.runs import runs
 

@@ -17,7 +17,7 @@ from rich.text import Text
 from common import storage
 from common.errors import BundleError, GateClosed, NsecastError
 from common.model.registry import Registry, ReleaseInfo
-from train.evaluation.gate import promote_through_gate
+from train.gate.promotion import promote_through_gate
 from train.snapshot import is_synthetic
 
 app = typer.Typer(help="List the releases, verify them, choose the one in production.")

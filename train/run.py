@@ -21,7 +21,7 @@ from common.model.bundle import GENERAL
 from common.model.presets import TrainConfig
 from common.model.registry import Registry, ReleaseInfo
 from train.console import LiveTable, Mode
-from train.evaluation.gate import gives_way, is_sound, promote_through_gate
+from train.gate.promotion import gives_way, is_sound, promote_through_gate
 from train.plan import Plan, finished, make_plan
 from train.publish import Outcome, publish_run, published_outcome
 from train.queue import TaskQueue

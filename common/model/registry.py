@@ -9,7 +9,7 @@
 A release appears by one rename of its staging folder, with the manifest already inside: a crash at
 any point leaves all of it or none of it. Publishing and going to production are two steps: the registry
 refuses what is damaged, and whether a release is good enough is for the caller to judge
-(`train.evaluation.gate`), who leaves the evidence in the alias' history.
+(`train.gate.promotion`), who leaves the evidence in the alias' history.
 """
 
 import os

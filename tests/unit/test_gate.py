@@ -16,9 +16,9 @@ from common.model.registry import Registry
 from common.model.release import Release
 from nsecast import app
 from train.cli import _print_outcome
-from train.evaluation.checklist import CHECKS
-from train.evaluation.contest import MARGIN, MINIMUM_CUTOFFS
-from train.evaluation.gate import gives_way, judge, promote_through_gate
+from train.gate.checklist import CHECKS
+from train.gate.contest import MARGIN, MINIMUM_CUTOFFS
+from train.gate.promotion import gives_way, judge, promote_through_gate
 from train.run import execute
 
 WORSE, ABSURD = 1.0, 50.0
@@ -112,7 +112,7 @@ def test_the_margin_is_half_a_percent_of_the_naive_error(registry, monkeypatch, 
     in_production(registry, "old")
     new = ratios(near(made(registry, "new", shift=WORSE)))
     gap = max(new["rel_mae"], new["rel_rmse"]) - 1
-    monkeypatch.setattr("train.evaluation.contest.MARGIN", gap / excess)
+    monkeypatch.setattr("train.gate.contest.MARGIN", gap / excess)
     assert judge(registry, "new").passed is passes
 
 
@@ -233,7 +233,7 @@ def test_an_unknown_release_is_refused_by_name(registry):
 def test_rolling_back_takes_less_than_a_second_and_judges_nothing(registry, monkeypatch):
     for release_id in ("first", "second"):
         in_production(registry, release_id)
-    monkeypatch.setattr("train.evaluation.gate.run_checklist", lambda release: pytest.fail("judged"))
+    monkeypatch.setattr("train.gate.promotion.run_checklist", lambda release: pytest.fail("judged"))
     started = time.perf_counter()
     assert registry.rollback().id == registry.production() == "first"
     assert time.perf_counter() - started < 1

@@ -7,8 +7,8 @@ from typing import Any
 from common.errors import BundleError, GateClosed, ReleaseNotFound
 from common.model.registry import Registry
 from common.model.release import Release
-from train.evaluation.checklist import Check, run_checklist
-from train.evaluation.contest import Contest, Report, contest
+from train.gate.checklist import Check, run_checklist
+from train.gate.contest import Contest, Report, contest
 from train.snapshot import is_synthetic
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from rich.text import Text
 from common import storage
 from common.model.registry import Registry
 from common.model.release import Release
-from train.evaluation.checklist import Check, run_checklist
+from train.gate.checklist import Check, run_checklist
 from train.snapshot import SYNTHETIC, is_synthetic
 
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from common.model.release import Release
-from train.evaluation import contents, sanity
-from train.evaluation.subject import Finding, Subject, told
+from train.gate import contents, sanity
+from train.gate.subject import Finding, Subject, told
 
 
 @dataclass(frozen=True)

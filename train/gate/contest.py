@@ -13,9 +13,9 @@ from common.errors import BacktestError
 from common.model.release import Release
 from common.model.released import ReleasedModels
 from train.evaluation.backtest import backtest
-from train.evaluation.contents import loading
-from train.evaluation.subject import Subject, told
 from train.evaluation.summary import ROW, compare, summarise
+from train.gate.contents import loading
+from train.gate.subject import Subject, told
 from train.snapshot import is_synthetic
 
 MARGIN = 0.005

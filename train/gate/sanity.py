@@ -12,7 +12,7 @@ from common.model.bundle import GENERAL
 from common.model.conformal import LEVELS
 from common.model.released import Forecast
 from train.evaluation.backtest import BOUNDS
-from train.evaluation.subject import Finding, Subject, finding
+from train.gate.subject import Finding, Subject, finding
 
 OWN_PAST = 250
 """Changes over a horizon that a stock needs to be judged by its own past, else by every stock's."""

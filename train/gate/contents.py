@@ -10,7 +10,7 @@ from common.data.series import series_from_panel
 from common.data.windows import last_window
 from common.model.bundle import GENERAL, BundleFiles
 from common.model.representation import Level, Residual
-from train.evaluation.subject import Finding, Subject, finding, listed, told
+from train.gate.subject import Finding, Subject, finding, listed, told
 
 TOP_FILES = (
     *("panel.parquet", "universe.json", "config.json", "calibration.json"),
