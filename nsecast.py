@@ -8,6 +8,7 @@ import typer
 
 from common.errors import NsecastError
 from serve.cli import forecast
+from serve.predict_cli import predict
 from train.cli import train
 from train.data_cli import app as data
 from train.evaluation.cli import backtest, report
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.command("train")(train)
 app.command("runs")(runs)
 app.command("forecast")(forecast)
+app.command("predict")(predict)
 app.command("backtest")(backtest)
 app.command("report")(report)
 app.command("validate")(validate)

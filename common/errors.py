@@ -104,3 +104,33 @@ class RayUnavailable(NsecastError):
     """No Ray cluster could be started or reached."""
 
     http_status = 503
+
+
+class BadRequest(NsecastError):
+    """A request that the release cannot answer, though it is well formed."""
+
+    http_status = 422
+
+
+class NotAuthenticated(NsecastError):
+    """No API key, or one that is not known."""
+
+    http_status = 401
+
+
+class Forbidden(NsecastError):
+    """The API key is good, and does not allow that."""
+
+    http_status = 403
+
+
+class TooLarge(NsecastError):
+    """A request body beyond the cap."""
+
+    http_status = 413
+
+
+class TooManyRequests(NsecastError):
+    """More requests than the key may send; ``retry_after_s`` says when the next one is welcome."""
+
+    http_status = 429

@@ -87,7 +87,8 @@ def _bundle(bench: Workbench, task: Task) -> dict[str, Any]:
         "test_mape": scores[choice]["test"].by_horizon[0].mape,
         "test_naive_mape": scores[choice]["test"].by_horizon[0].naive_mape,
         "validation": {symbol: _as_dict(own)["by_horizon"] for symbol, own in judged.items()},
-        "beats_naive": {symbol: beats_naive(own) for symbol, own in judged.items()},
+        "beats_naive": dict.fromkeys(bench.spec.universe.symbols, False)
+        | {symbol: beats_naive(own) for symbol, own in judged.items()},
         "training": {need: (finished(bench.run_dir, need) or {}).get("history", []) for need in task.needs},
     }
     write_bundle(bench, task.job, candidates[choice], storage.finite(metadata), check=valid)

@@ -8,8 +8,9 @@ from common.data.windows import Windows
 from common.metrics import Errors, errors
 from common.model.representation import Prices
 
-NOISE = 0.002
-"""Differences of `Score.total` below this are noise."""
+CLEAR_LEAD = 0.01
+"""About the standard error of the difference between two candidates' `Score.total` over one stock's validation
+year: less is noise."""
 MINIMUM_JUDGED = 20
 """Moving validation windows that a judgement on one stock needs."""
 HORIZON_DECAY = np.array([4.0, 0.5, 0.25, 0.12])
@@ -48,11 +49,11 @@ def choose(totals: dict[str, float]) -> str:
     """The candidate to publish, from `Score.total` on validation by candidate.
 
     The average of the general and the fine-tuned networks unless another is ahead by more than
-    ``NOISE``: less than that changes from one seed to the next.
+    ``CLEAR_LEAD``.
     """
     usual = "average" if "average" in totals else next(iter(totals))
     best = min(totals, key=totals.__getitem__)
-    return best if totals[best] < totals[usual] - NOISE else usual
+    return best if totals[best] < totals[usual] - CLEAR_LEAD else usual
 
 
 def score(windows: Windows, prices: Prices, rows: np.ndarray | None = None) -> Score:

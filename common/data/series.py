@@ -128,6 +128,36 @@ def series_from_histories(histories: dict[str, pd.DataFrame], market: pd.DataFra
     )
 
 
+def series_from_prices(
+    symbol: str,
+    dates: np.ndarray,
+    close: np.ndarray,
+    high: np.ndarray,
+    low: np.ndarray,
+    volume: np.ndarray,
+) -> Series:
+    """One symbol's prices as someone sends them: each known in time, and nothing known of the market.
+
+    What `series_from_histories` would make of them with ``UNKNOWN_MARKET``, in microseconds.
+
+    Parameters
+    ----------
+    dates : datetime64[D], shape (T,), ascending
+    close : float64, shape (T,), KES, positive
+    high, low, volume : float64, shape (T,), NaN where unknown
+    """
+    unknown = np.full(len(close), np.nan, dtype=np.float32)
+    return Series(
+        symbols=(symbol,),
+        offsets=np.array([0, len(close)], dtype=np.int64),
+        dates=dates,
+        **_price_columns(close, high, low, volume),
+        **dict.fromkeys(MARKET, unknown),
+        known=np.ones(len(close), dtype=bool),
+        true=np.ones(len(close), dtype=bool),
+    )
+
+
 _COLUMNS = (
     "dates",
     "close",
@@ -153,22 +183,30 @@ def _columns(symbol: str, history: pd.DataFrame, market: pd.DataFrame) -> dict[s
             symbol=symbol,
             rows=int(bad.sum()),
         )
-    action, that_day = corporate_actions(close), market.reindex(history["date"])
-    log_close = np.log(close)
+    that_day = market.reindex(history["date"])
+    return {
+        "dates": history["date"].to_numpy().astype("datetime64[D]"),
+        **_price_columns(close, *(history[name].to_numpy(np.float64) for name in ("high", "low", "volume"))),
+        **{name: that_day[name].to_numpy(np.float32) for name in MARKET},
+        "known": _known(history),
+        "true": _real(history),
+    }
+
+
+def _price_columns(
+    close: np.ndarray, high: np.ndarray, low: np.ndarray, volume: np.ndarray
+) -> dict[str, np.ndarray]:
+    action, log_close = corporate_actions(close), np.log(close)
     log_return = np.diff(log_close, prepend=log_close[:1])
     log_return[action] = 0.0
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
-            "dates": history["date"].to_numpy().astype("datetime64[D]"),
             "close": close,
             "log_return": log_return.astype(np.float32),
-            "log_high": (np.log(history["high"].to_numpy(np.float64)) - log_close).astype(np.float32),
-            "log_low": (np.log(history["low"].to_numpy(np.float64)) - log_close).astype(np.float32),
-            "log_volume": np.log1p(history["volume"].to_numpy(np.float64)).astype(np.float32),
-            **{name: that_day[name].to_numpy(np.float32) for name in MARKET},
+            "log_high": (np.log(high) - log_close).astype(np.float32),
+            "log_low": (np.log(low) - log_close).astype(np.float32),
+            "log_volume": np.log1p(volume).astype(np.float32),
             "action": action,
-            "known": _known(history),
-            "true": _real(history),
         }
 
 

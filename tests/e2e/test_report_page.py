@@ -1,15 +1,11 @@
 """The report as a reader meets it: in a browser, with a mouse, a keyboard and a phone."""
 
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "unit"))
-
 from made_evidence import bundle, made_evidence
 
 from train.evaluation.questions import answers

@@ -1,0 +1,118 @@
+"""The accuracy tables of docs/results.md, from a release and the backtest of its test part.
+
+    nsecast backtest --release ID --from D --to D
+    python bench/accuracy.py --release ID --from D --to D [--home DIR]
+
+Reads what that backtest kept below the storage root and prints Markdown; nothing is trained or forecast here.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import pandas as pd
+from machine import facts, header
+
+from common import storage
+from common.model.registry import Registry
+from common.model.released import ReleasedModels
+from train.evaluation.evidence import described, load_evidence, reliability
+from train.evaluation.questions import answers
+from train.evaluation.study import OURS
+from train.evaluation.summary import summarise
+
+INSIDE = (0.85, 0.95)
+"""Shares of a stock's outcomes that its 90 % intervals may cover."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--home", type=Path, help="default: $NSECAST_HOME, else ./nsecast-data")
+    parser.add_argument("--release", default="production")
+    parser.add_argument("--from", dest="start", required=True)
+    parser.add_argument("--to", dest="end", required=True)
+    options = parser.parse_args()
+    home = storage.home(options.home)
+    models = ReleasedModels(Registry(home).open(options.release))
+    folder = next((home / "backtests" / models.release.id).glob(f"{options.start}_{options.end}-*"))
+    record = json.loads((folder / "backtest.json").read_bytes())
+    table = described(pd.read_parquet(folder / f"{OURS}.parquet"), models.universe)
+    print(
+        f"{header(facts())}\n\n{models.release.id}, cutoffs {options.start} to {options.end}, weights fixed\n"
+    )
+    figures = pd.DataFrame(record["figures"])
+    print(ratios(figures), intervals(figures), by_stock(table), moves(table), groups(table), sep="\n")
+    for answer in answers(load_evidence(models, home)):
+        print(f"**{answer.question}** {answer.answer}\n")
+
+
+def ratios(figures: pd.DataFrame) -> str:
+    horizons = sorted(figures["horizon"].unique())
+    rows = [("model", "MAE KES, 1 d", *(f"{h} d" for h in horizons))]
+    for name in dict.fromkeys(figures["model"]):
+        own = figures[figures["model"] == name].set_index("horizon")
+        pairs = [_pair(own.loc[h]) if h in own.index else "-" for h in horizons]
+        rows.append((name, f"{own['mae'].iloc[0]:.3f}", *pairs))
+    return _markdown(rows)
+
+
+def intervals(figures: pd.DataFrame) -> str:
+    rows = [("intervals", "days", "80 %", "90 %", "95 %", "pinball / last price's")]
+    for row in figures[figures["cover90"].notna()].to_dict(orient="records"):
+        shares = [f"{row[f'cover{level}']:.3f} ({row[f'width{level}']:.1f} %)" for level in (80, 90, 95)]
+        rows.append((row["model"], row["horizon"], *shares, f"{row['pinball'] / row['naive_pinball']:.3f}"))
+    return _markdown(rows)
+
+
+def by_stock(table: pd.DataFrame) -> str:
+    found = summarise(table, ["horizon", "symbol"])
+    rows = [("days", "stocks", "90 % intervals cover 85 to 95 %", "lowest", "highest", "better", "worse")]
+    for horizon, own in found[found["n"] > 0].groupby("horizon"):
+        inside = own["cover90"].between(*INSIDE).mean()
+        clear = own[own["dm_sq_p"] < 0.05]
+        better, worse = clear[clear["dm_sq_stat"] < 0], clear[clear["dm_sq_stat"] > 0]
+        low, high = own.loc[own["cover90"].idxmin()], own.loc[own["cover90"].idxmax()]
+        cells = [f"{row['symbol']} {row['cover90']:.2f}" for row in (low, high)]
+        names = ", ".join(worse["symbol"]) or "none"
+        rows.append((horizon, len(own), f"{inside:.0%} of them", *cells, len(better), names))
+    return _markdown(rows)
+
+
+def moves(table: pd.DataFrame) -> str:
+    near = table[(table["horizon"] == table["horizon"].min()) & table["actual"].notna() & ~table["frozen"]]
+    rows = [("p_move forecast", "forecasts", "mean forecast", "seen")]
+    for row in reliability(near).itertuples():
+        rows.append((f".{row.bin} to .{row.bin + 1}", f"{row.n:,}", f"{row.forecast:.3f}", f"{row.seen:.3f}"))
+    return _markdown(rows)
+
+
+def groups(table: pd.DataFrame) -> str:
+    rows = [("one day ahead", "forecasts", "relMAE / relRMSE", "MAPE / naive", "right of called moves")]
+    for by in ("tier", "sector"):
+        near = summarise(table, ["horizon", by])
+        near = near[(near["horizon"] == near["horizon"].min()) & (near["n"] > 0)]
+        for row in near.to_dict(orient="records"):
+            called = f"{row['direction']:.0%} of {int(row['direction_n']):,}"
+            mape = f"{row['mape']:.2f} / {row['naive_mape']:.2f} %"
+            rows.append((row[by], f"{row['n']:,}", _pair(row), mape, called))
+    return _markdown(rows)
+
+
+def _pair(row: "pd.Series | dict[str, float]") -> str:
+    parts = [
+        f"{row[ratio]:.3f}{_stars(row[p])}" for ratio, p in (("rel_mae", "dm_abs_p"), ("rel_rmse", "dm_sq_p"))
+    ]
+    return " / ".join(parts)
+
+
+def _stars(p: float) -> str:
+    return r"\*\*" if p < 0.01 else r"\*" if p < 0.05 else ""
+
+
+def _markdown(rows: list[tuple[object, ...]]) -> str:
+    lines = ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""The graph: ``serve run serve.app:build_app [home=DIR ...]``, or a YAML as in ``cluster/manifests``.
+
+::
+
+    HTTP -> Router -> GeneralModel            (fixed)
+                   -> SpecificModel           (autoscaled pool, models by SYMBOL@release)
+"""
+
+from ray.serve import Application
+from ray.serve.config import AutoscalingConfig, BackpressureConfig
+
+from serve.models import GeneralModel, SpecificModel
+from serve.router import Router
+from serve.settings import ServeSettings
+
+GENERAL_LOADED = 3
+"""Releases whose general model a replica keeps."""
+
+
+def build_app(args: ServeSettings) -> Application:
+    """The application with these settings; nothing is started yet."""
+    args = args.resolved()
+    actor = {"num_cpus": args.cpus_each}
+    refuse = BackpressureConfig(status_code=503, retry_after_s=1)
+    common = {
+        "max_ongoing_requests": args.questions_at_once,
+        "max_queued_requests": args.questions_queued,
+        "backpressure_config": refuse,
+        "ray_actor_options": actor,
+        "health_check_period_s": 10,
+        "graceful_shutdown_timeout_s": 10,
+    }
+    general = GeneralModel.options(num_replicas=args.general_replicas, **common).bind(
+        args.home, GENERAL_LOADED, loopback=args.loopback, warm=True
+    )
+    specific = SpecificModel.options(
+        autoscaling_config=AutoscalingConfig(
+            min_replicas=args.specific_min,
+            max_replicas=args.specific_max,
+            target_ongoing_requests=args.target_ongoing,
+            upscale_delay_s=args.upscale_delay_s,
+            downscale_delay_s=args.downscale_delay_s,
+            look_back_period_s=max(5.0, args.upscale_delay_s),
+        ),
+        **common,
+    ).bind(args.home, args.models_loaded, loopback=args.loopback)
+    return Router.options(
+        num_replicas=args.routers,
+        max_ongoing_requests=args.requests_under_way + 64,
+        max_queued_requests=args.requests_under_way,
+        backpressure_config=refuse,
+        ray_actor_options=actor,
+        health_check_period_s=10,
+        graceful_shutdown_timeout_s=15,
+    ).bind(general, specific, args.model_dump(mode="json"))

@@ -1,0 +1,84 @@
+"""The outermost layer of the HTTP service: request ids, the bound on what is under way, timeouts, the log."""
+
+import asyncio
+import logging
+import re
+from uuid import uuid4
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from common.errors import NsecastError
+from serve.observe import Facts, Observer
+from serve.problems import problem_of
+
+log = logging.getLogger(__name__)
+PROBES = ("/healthz", "/readyz")
+"""Answered however busy the service is, so that nobody restarts it for being busy."""
+_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+class Overloaded(NsecastError):
+    """More under way than the service can do in time; ``retry_after_s`` says when to come again."""
+
+    http_status = 503
+
+
+class Front:
+    """ASGI middleware around the whole application; nothing that goes wrong inside leaves as an exception.
+
+    Parameters
+    ----------
+    most : requests under way at once; one more is answered 503 with ``Retry-After``
+    timeout_s : longest time for one request, then 503 with ``Retry-After``
+    """
+
+    def __init__(self, app: ASGIApp, observer: Observer, *, most: int, timeout_s: float) -> None:
+        self.app, self._observer = app, observer
+        self._most, self._timeout_s, self._under_way = most, timeout_s, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        request_id = given.decode() if _ID.fullmatch(given) else uuid4().hex
+        facts = Facts(request_id)
+        scope.setdefault("state", {}).update(request_id=request_id, facts=facts)
+        status = 0
+
+        async def observed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                others = [item for item in message.get("headers", ()) if item[0] != b"x-request-id"]
+                message = {**message, "headers": [*others, (b"x-request-id", request_id.encode())]}
+            await send(message)
+
+        busy = self._under_way >= self._most and scope["path"] not in PROBES
+        self._under_way += 1
+        try:
+            if busy:
+                raise Overloaded(
+                    f"{self._most} requests are under way, which is all this router takes. Come again in 1 s.",
+                    retry_after_s=1,
+                )
+            async with asyncio.timeout(self._timeout_s):
+                await self.app(scope, receive, observed)
+        except asyncio.CancelledError:
+            status = status or 499  # the client went away
+            raise
+        except Exception as error:
+            if isinstance(error, TimeoutError):
+                error = Overloaded(
+                    f"not done within {self._timeout_s:g} s. Come again in 2 s, or ask for less at once.",
+                    retry_after_s=2,
+                )
+            elif not isinstance(error, NsecastError):
+                log.error("request failed request_id=%s path=%s", request_id, scope["path"], exc_info=error)
+            if not status:
+                problem = problem_of(error, instance=scope["path"], request_id=request_id)
+                await problem.response()(scope, receive, observed)
+        finally:
+            self._under_way -= 1
+            route = getattr(scope.get("route"), "path", "none")
+            self._observer.finished(facts, scope["method"], scope["path"], route, status)

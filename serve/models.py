@@ -1,0 +1,173 @@
+"""The replicas that hold the networks: one fixed deployment for the general model, one pool for the specific.
+
+The pool keeps its own least-recently-used cache (`serve.cache.ModelCache`, ids ``SYMBOL@release``) and does
+*not* tell Ray which model a request is for. With Ray's ``multiplexed_model_id`` the router sends a model's
+requests to the replicas that already hold it, so that a hot stock sticks to one replica however many there
+are, and its autoscaler does not know about models. Our models load in about 5 ms and a replica
+has room for all of them, so affinity is worth nothing here: power-of-two-choices over all replicas sends every
+stock to whichever replica is least busy. The release in the id makes it impossible to answer from the
+wrong one.
+
+Replicas never raise for a model's failure: they say it (`Said.error`), so that the router can fall back and a
+batch loses one symbol, not all.
+"""
+
+import asyncio
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray.serve
+
+from common.data.windows import Windows
+from common.errors import BundleError, NsecastError
+from common.model.bundle import GENERAL, Bundle, BundleFiles, load_bundle
+from common.model.registry import Registry
+from common.model.release import Release, damaged, fingerprint
+from common.model.representation import Prices
+from serve.cache import ModelCache, split_key
+from serve.ports import keep_replica_to_loopback
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Question:
+    """One prepared window for one model."""
+
+    key: str
+    windows: Windows
+    asked: np.ndarray
+    """Levels to ask the intervals for, shape (1, H, 3)."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a replica made of a question: prices, or why there are none."""
+
+    prices: Prices | None
+    cached: bool = False
+    """The model was loaded already."""
+    error: NsecastError | None = None
+
+
+class BundleLoader:
+    """Loads the model of a key from the registry, its own files compared with the manifest first."""
+
+    def __init__(self, home: Path) -> None:
+        self._registry = Registry(home)
+        self._last: Release | None = None
+
+    def __call__(self, key: str) -> Bundle:
+        """Raises BundleError if a file is not as published, ReleaseNotFound if the release is gone."""
+        job, release_id = split_key(key)
+        release = self._last
+        if release is None or release.id != release_id:
+            release = self._last = self._registry.resolve(release_id)
+        files = BundleFiles.of(release.info["preset"], job)
+        for name in ("model.onnx", "metadata.json", f"{files.scaler}.json"):
+            path = release.file(files.folder / name)
+            need = release.files[(files.folder / name).as_posix()]
+            try:
+                got = fingerprint(path)
+            except OSError as error:
+                raise damaged(release_id, str(path), got=str(error), need="the file as published") from None
+            if got != need:
+                raise damaged(release_id, str(path), got="another content", need="it as published")
+        return load_bundle(release.path, release.info["preset"], job)
+
+
+class ModelReplica:
+    """Networks of one tier behind a handle; ONNX Runtime on one thread, no TensorFlow."""
+
+    def __init__(self, home: str, size: int, *, loopback: bool = True, warm: bool = False) -> None:
+        keep_replica_to_loopback(loopback)
+        self._cache = ModelCache(BundleLoader(Path(home)), size)
+        self._asked = self._failed = 0
+        if warm:  # a replica counts as ready once it can answer
+            self._warm_production(Path(home))
+
+    async def forecast(self, questions: list[Question]) -> list[Said]:
+        """Answer a question or a small batch; computing goes to a thread, because it takes milliseconds."""
+        self._asked += len(questions)
+        said = await asyncio.to_thread(self._forecast_all, questions)
+        self._failed += sum(each.error is not None for each in said)
+        return said
+
+    async def load(self, keys: list[str]) -> dict[str, str]:
+        """Load models before they are needed; what is wrong with those that cannot be, by key."""
+        return await asyncio.to_thread(self._load_all, keys)
+
+    async def clear(self, release_id: str | None = None) -> int:
+        """Drop every model, or those of other releases than this one; returns how many."""
+        return self._cache.clear(lambda key: release_id is not None and split_key(key)[1] == release_id)
+
+    async def stats(self) -> dict[str, Any]:
+        """Counts since the replica started, and its memory."""
+        found = self._cache.stats()
+        return {
+            "pid": os.getpid(),
+            "requests": self._asked,
+            "errors": self._failed,
+            "cache_hits": found.hits,
+            "cache_misses": found.misses,
+            "loaded": list(found.loaded),
+            "bad": list(found.bad),
+            "rss_mb": _rss_mb(),
+        }
+
+    def _forecast_all(self, questions: list[Question]) -> list[Said]:
+        return [self._forecast(question) for question in questions]
+
+    def _forecast(self, question: Question) -> Said:
+        try:
+            bundle, cached = self._cache.get(question.key)
+            prices = bundle.forecaster.forecast(question.windows, question.asked)
+            return Said(prices, cached)
+        except NsecastError as error:
+            log.warning("no forecast model=%s: %s", question.key, error.message)
+            return Said(None, error=error)
+        except Exception as error:  # a network and code that do not fit: the model is at fault
+            log.exception("no forecast model=%s", question.key)
+            reason = f"{type(error).__name__}: {error}"
+            self._cache.mark_bad(question.key, reason)
+            return Said(None, error=BundleError(f"model {question.key}: {reason}.", model=question.key))
+
+    def _load_all(self, keys: list[str]) -> dict[str, str]:
+        problems = {}
+        for key in keys:
+            try:
+                self._cache.get(key)
+            except NsecastError as error:
+                problems[key] = error.message
+        return problems
+
+    def _warm_production(self, home: Path) -> None:
+        try:
+            production = Registry(home).production()
+        except NsecastError as error:
+            log.error("nothing loaded: %s", error.message)
+            return
+        if production:
+            self._load_all([f"{GENERAL}@{production}"])
+
+
+@ray.serve.deployment(name="GeneralModel")
+class GeneralModel(ModelReplica):
+    """The general model: answers for every stock without one of its own, and for strangers."""
+
+
+@ray.serve.deployment(name="SpecificModel")
+class SpecificModel(ModelReplica):
+    """Any stock's own model; autoscaled."""
+
+
+def _rss_mb() -> float | None:
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)

@@ -1,0 +1,140 @@
+"""What a server listens on: kept to loopback where it can be, and named where it cannot."""
+
+import os
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_WRAPPER = """#!/bin/sh
+# HAProxy opens its statistics and metrics on all interfaces and has no setting for it: bind them to loopback.
+before=
+for argument; do
+  [ "$before" = -f ] && sed -i -E 's/^( *)bind \\*?:({ports})$/\\1bind 127.0.0.1:\\2/' "$argument"
+  before=$argument
+done
+exec {binary} "$@"
+"""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """One open TCP port."""
+
+    address: str
+    port: int
+    pid: int
+    process: str
+
+    @property
+    def on_loopback(self) -> bool:
+        return self.address.startswith("127.") or self.address in ("::1", "::ffff:127.0.0.1")
+
+
+def is_loopback(host: str) -> bool:
+    return host in LOOPBACK or host.startswith("127.")
+
+
+def free_port() -> int:
+    """A port that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def is_free(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def haproxy_wrapper(folder: Path, binary: str, ports: Iterable[int]) -> Path:
+    """Write a program that starts HAProxy with these ports on loopback (arguments ``... -f FILE ...``)."""
+    path = folder / "haproxy-on-loopback"
+    path.write_text(_WRAPPER.format(ports="|".join(map(str, ports)), binary=binary))
+    path.chmod(0o700)
+    return path
+
+
+def keep_replica_to_loopback(loopback: bool) -> None:
+    """Let this replica's own gRPC server, which unpickles what it is sent, listen on loopback only.
+
+    Ray 2.60 binds it to all interfaces and has no setting for it; called in a replica's constructor, before
+    the server starts. Does nothing where Ray looks different.
+    """
+    if not loopback:
+        return
+    import ray.serve._private.replica as replica
+
+    add_port = getattr(replica, "add_port_to_grpc_server", None)
+    if add_port is None or getattr(add_port, "on_loopback", False):
+        return
+
+    def on_loopback(server: object, address: str) -> int:
+        return add_port(server, address.replace("[::]", "127.0.0.1"))
+
+    on_loopback.on_loopback = True  # type: ignore[attr-defined]
+    replica.add_port_to_grpc_server = on_loopback
+
+
+def listeners(pids: Iterable[int]) -> list[Listener]:
+    """Every TCP port that these processes listen on (Linux; empty elsewhere)."""
+    owners: dict[str, int] = {}
+    for pid in pids:
+        try:
+            for entry in os.scandir(f"/proc/{pid}/fd"):
+                target = os.readlink(entry.path)
+                if target.startswith("socket:["):
+                    owners.setdefault(target[8:-1], pid)
+        except OSError:
+            continue
+    found = {}
+    for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+        try:
+            lines = Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            columns = line.split()
+            if columns[3] == "0A" and columns[9] in owners:
+                address, port = columns[1].split(":")
+                pid = owners[columns[9]]
+                host = _host(address, family)
+                found[host, int(port, 16)] = Listener(host, int(port, 16), pid, _name(pid))
+    return sorted(found.values(), key=lambda each: (each.on_loopback, each.port))
+
+
+def descendants(root: int) -> list[int]:
+    """A process and all that it started."""
+    children: dict[int, list[int]] = {}
+    for entry in os.scandir("/proc") if os.path.isdir("/proc") else ():
+        if entry.name.isdigit():
+            try:
+                stat = Path(entry.path, "stat").read_text()
+            except OSError:
+                continue
+            children.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(entry.name))
+    found, todo = [], [root]
+    while todo:
+        found.append(todo.pop())
+        todo += children.get(found[-1], [])
+    return found
+
+
+def _host(hexadecimal: str, family: int) -> str:
+    raw = bytes.fromhex(hexadecimal)
+    words = b"".join(raw[start : start + 4][::-1] for start in range(0, len(raw), 4))
+    return socket.inet_ntop(family, words)
+
+
+def _name(pid: int) -> str:
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
+    except OSError:
+        return "?"
+    return command.rpartition("/")[2] or "?"

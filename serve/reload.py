@@ -1,0 +1,132 @@
+"""Which release serves: the watcher follows the production alias and swaps a `Desk` only for a good one."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from common.errors import NsecastError, ReleaseNotFound
+from common.model.registry import Registry
+from serve.desk import Desk
+from serve.observe import Observer
+
+log = logging.getLogger(__name__)
+TRY_AGAIN_S = 60.0
+"""A refused release is looked at again after this long: its files may have been restored."""
+
+
+@dataclass(frozen=True)
+class Refresh:
+    """What a look at the production alias came to."""
+
+    outcome: Literal["unchanged", "taken", "refused"]
+    release: str | None
+    """The release that serves now."""
+    detail: str = ""
+
+
+class Watcher:
+    """Holds the `Desk` that serves.
+
+    A request takes the desk once and keeps it to its end, and asks models by that desk's release: no answer
+    mixes two. The new desk is made, verified and tried beside the old one; the swap is one assignment. What
+    fails on the way is refused: the old one goes on, a metric counts it and the log says why.
+
+    Parameters
+    ----------
+    rehearse : awaited with a new desk before it serves; raises if the replicas cannot answer for it
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        observer: Observer,
+        rehearse: Callable[[Desk], Awaitable[None]],
+        *,
+        every_s: float = 2.0,
+    ) -> None:
+        self._registry = Registry(home)
+        self._alias = self._registry.folder / "aliases" / "production.json"
+        self._observer, self._rehearse, self._every_s = observer, rehearse, every_s
+        self._desk: Desk | None = None
+        self._stamp: tuple[int, int, int] | None = None
+        self._refused: tuple[float, str] | None = None
+        self._lock = asyncio.Lock()
+
+    @property
+    def desk(self) -> Desk:
+        """The desk that serves; raises ReleaseNotFound while there is none."""
+        if self._desk is None:
+            reason = f" {self._refused[1]}" if self._refused else ""
+            raise ReleaseNotFound(
+                f"no release is in production.{reason} Train one with `nsecast train`, or promote one with "
+                "`nsecast models promote ID`."
+            )
+        return self._desk
+
+    @property
+    def serves(self) -> bool:
+        """Whether a release serves."""
+        return self._desk is not None
+
+    @property
+    def problem(self) -> str | None:
+        """Why what is in production is not what serves; None if it is."""
+        return self._refused[1] if self._refused else None
+
+    async def watch(self) -> None:
+        """Look for ever; a look costs one ``stat`` unless the alias changed."""
+        while True:
+            await asyncio.sleep(self._every_s)
+            try:
+                await self.look()
+            except Exception:
+                log.exception("the look at production failed; the release that serves stays")
+
+    async def look(self, *, force: bool = False) -> Refresh:
+        """Take what is in production if it is new and good; ``force``: also if it was refused before."""
+        async with self._lock:
+            stamp = await asyncio.to_thread(self._stamp_now)
+            now = asyncio.get_running_loop().time()
+            again = self._refused is not None and now >= self._refused[0]
+            if stamp == self._stamp and not force and not again:
+                return self._result("unchanged")
+            self._stamp = stamp
+            wanted = "?"
+            try:
+                wanted = await asyncio.to_thread(self._registry.production) or ""
+                if not wanted or (self._desk is not None and wanted == self._desk.release.id):
+                    self._refused = None
+                    return self._result("unchanged")
+                desk = await asyncio.to_thread(self._open, wanted)
+                await self._rehearse(desk)
+            except Exception as error:
+                reason = error.message if isinstance(error, NsecastError) else f"{type(error).__name__}: {error}"
+                detail = f"{wanted} is in production and was refused: {reason}"
+                self._refused = (now + TRY_AGAIN_S, detail)
+                self._observer.refused(wanted)
+                log.error("release refused release=%s serving=%s: %s", wanted, self._serving(), reason)
+                return self._result("refused", detail)
+            before, self._desk, self._refused = self._serving(), desk, None
+            self._observer.serves(wanted)
+            log.info("release taken release=%s before=%s", wanted, before)
+            return self._result("taken")
+
+    def _open(self, release_id: str) -> Desk:
+        """Hash every file of the release, then read what a desk needs."""
+        return Desk(self._registry.open(release_id))
+
+    def _stamp_now(self) -> tuple[int, int, int] | None:
+        try:
+            found = self._alias.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+    def _serving(self) -> str | None:
+        return self._desk.release.id if self._desk else None
+
+    def _result(self, outcome: Any, detail: str = "") -> Refresh:
+        return Refresh(outcome, self._serving(), detail or (self._refused[1] if self._refused else ""))

@@ -1,0 +1,66 @@
+"""Settings of one server: arguments of ``serve.app:build_app``, in YAML or as ``name=value``."""
+
+from typing import Annotated, Self
+
+import pydantic
+from annotated_types import Ge
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+
+from common import storage
+from common.config import Config
+from serve.limits import Limits
+
+
+class ServeSettings(Config):
+    """What `build_app` takes."""
+
+    home: str = ""
+    """Storage root, the same on every node; default ``$NSECAST_HOME``, else ``./nsecast-data``."""
+    keys: str | None = None
+    """File of API keys, see ``serve.keys``; without one nobody is asked for a key."""
+    loopback: bool = True
+    """The server is reached from this machine only: keys may be off, and replicas keep to loopback."""
+    cors_origins: tuple[str, ...] = ()
+    """Web pages of these origins may ask."""
+    limits: Limits = Limits()
+    """Caps on bodies, batches, rates and time."""
+    access_log: str = "stderr"
+    """One JSON line a request: ``stderr``, ``off``, or a folder to write files in."""
+    reload_every_s: PositiveFloat = 2.0
+    """How often the production alias is looked at."""
+    requests_under_way: PositiveInt = 128
+    """At once in one router; one more is answered 503 with Retry-After."""
+    routers: PositiveInt = 1
+    """Replicas of the ingress; API rates count in each."""
+    general_replicas: PositiveInt = 1
+    """Replicas of the general model, fixed."""
+    specific_min: PositiveInt = 1
+    """Fewest replicas of the pool of specific models."""
+    specific_max: PositiveInt = 4
+    """Most replicas of it."""
+    target_ongoing: PositiveFloat = 2.0
+    """Questions under way in one specific replica at which the pool neither grows nor shrinks."""
+    upscale_delay_s: NonNegativeFloat = 3.0
+    """How long the pool must be short before it grows."""
+    downscale_delay_s: NonNegativeFloat = 120.0
+    """How long it must be idle before it shrinks."""
+    questions_at_once: PositiveInt = 16
+    """Calls that one model replica takes; the rest queue in the router."""
+    questions_queued: PositiveInt = 256
+    """Calls that a router queues for a tier; beyond, 503 with Retry-After."""
+    models_loaded: Annotated[int, Ge(2)] = 40
+    """Models that a specific replica keeps loaded: two releases of all of them, during a reload."""
+    cpus_each: NonNegativeFloat = 0.1
+    """CPUs that Ray sets aside for each replica; they use what there is."""
+
+    @pydantic.model_validator(mode="after")
+    def _safe(self) -> Self:
+        if not self.loopback and not self.keys:
+            raise ValueError("a server that others can reach needs keys: give the file of API keys")
+        if self.specific_max < self.specific_min:
+            raise ValueError(f"specific_max {self.specific_max} is below specific_min {self.specific_min}")
+        return self
+
+    def resolved(self) -> Self:
+        """The same with the storage root as an absolute path."""
+        return self.model_copy(update={"home": str(storage.home(self.home or None))})
