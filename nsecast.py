@@ -9,6 +9,7 @@ import typer
 from common.errors import NsecastError
 from serve.cli import forecast
 from serve.predict_cli import predict
+from serve.serve_cli import app as serve
 from train.cli import train
 from train.data_cli import app as data
 from train.evaluation.cli import backtest, report
@@ -32,6 +33,7 @@ app.command("report")(report)
 app.command("validate")(validate)
 app.add_typer(data, name="data")
 app.add_typer(models, name="models")
+app.add_typer(serve, name="serve")
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -15,6 +15,8 @@ from serve.settings import ServeSettings
 
 GENERAL_LOADED = 3
 """Releases whose general model a replica keeps."""
+LOOK_BACK_S = 10.5
+"""Ray wants it to be more than the 10 s between two reports of load."""
 
 
 def build_app(args: ServeSettings) -> Application:
@@ -31,7 +33,7 @@ def build_app(args: ServeSettings) -> Application:
         "graceful_shutdown_timeout_s": 10,
     }
     general = GeneralModel.options(num_replicas=args.general_replicas, **common).bind(
-        args.home, GENERAL_LOADED, loopback=args.loopback, warm=True
+        args.home, GENERAL_LOADED, warm=True
     )
     specific = SpecificModel.options(
         autoscaling_config=AutoscalingConfig(
@@ -40,10 +42,10 @@ def build_app(args: ServeSettings) -> Application:
             target_ongoing_requests=args.target_ongoing,
             upscale_delay_s=args.upscale_delay_s,
             downscale_delay_s=args.downscale_delay_s,
-            look_back_period_s=max(5.0, args.upscale_delay_s),
+            look_back_period_s=max(LOOK_BACK_S, args.upscale_delay_s),
         ),
         **common,
-    ).bind(args.home, args.models_loaded, loopback=args.loopback)
+    ).bind(args.home, args.models_loaded)
     return Router.options(
         num_replicas=args.routers,
         max_ongoing_requests=args.requests_under_way + 64,

@@ -14,7 +14,7 @@ from serve.problems import problem_of
 log = logging.getLogger(__name__)
 PROBES = ("/healthz", "/readyz")
 """Answered however busy the service is, so that nobody restarts it for being busy."""
-_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_ID = re.compile(rb"[\x20-\x7e]{1,128}")
 
 
 class Overloaded(NsecastError):
@@ -30,10 +30,13 @@ class Front:
     ----------
     most : requests under way at once; one more is answered 503 with ``Retry-After``
     timeout_s : longest time for one request, then 503 with ``Retry-After``
+    say_id : send the request id back as a header; Ray Serve's own ingress does that by itself
     """
 
-    def __init__(self, app: ASGIApp, observer: Observer, *, most: int, timeout_s: float) -> None:
-        self.app, self._observer = app, observer
+    def __init__(
+        self, app: ASGIApp, observer: Observer, *, most: int, timeout_s: float, say_id: bool = True
+    ) -> None:
+        self.app, self._observer, self._say_id = app, observer, say_id
         self._most, self._timeout_s, self._under_way = most, timeout_s, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,8 +53,9 @@ class Front:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                others = [item for item in message.get("headers", ()) if item[0] != b"x-request-id"]
-                message = {**message, "headers": [*others, (b"x-request-id", request_id.encode())]}
+                if self._say_id:
+                    headers = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                    message = {**message, "headers": headers}
             await send(message)
 
         busy = self._under_way >= self._most and scope["path"] not in PROBES
@@ -59,7 +63,7 @@ class Front:
         try:
             if busy:
                 raise Overloaded(
-                    f"{self._most} requests are under way, which is all this router takes. Come again in 1 s.",
+                    f"{self._most} requests are under way, all that this router takes. Come again in 1 s.",
                     retry_after_s=1,
                 )
             async with asyncio.timeout(self._timeout_s):

@@ -1,12 +1,11 @@
 """The replicas that hold the networks: one fixed deployment for the general model, one pool for the specific.
 
-The pool keeps its own least-recently-used cache (`serve.cache.ModelCache`, ids ``SYMBOL@release``) and does
-*not* tell Ray which model a request is for. With Ray's ``multiplexed_model_id`` the router sends a model's
-requests to the replicas that already hold it, so that a hot stock sticks to one replica however many there
-are, and its autoscaler does not know about models. Our models load in about 5 ms and a replica
-has room for all of them, so affinity is worth nothing here: power-of-two-choices over all replicas sends every
-stock to whichever replica is least busy. The release in the id makes it impossible to answer from the
-wrong one.
+The pool multiplexes by itself: each replica keeps a least-recently-used cache (`serve.cache.ModelCache`, ids
+``SYMBOL@release``), and Ray is *not* told which model a request is for. With Ray's ``multiplexed_model_id`` a
+model's requests go to the replicas that already hold it, so that a hot stock sticks to one replica however
+many there are, and the autoscaler knows nothing of models. Ours load in about 5 ms and a replica has
+room for all of them, so affinity is worth nothing: power-of-two-choices sends each question to a replica
+that is not busy. The release in the id makes it impossible to answer from the wrong one.
 
 Replicas never raise for a model's failure: they say it (`Said.error`), so that the router can fall back and a
 batch loses one symbol, not all.
@@ -29,7 +28,7 @@ from common.model.registry import Registry
 from common.model.release import Release, damaged, fingerprint
 from common.model.representation import Prices
 from serve.cache import ModelCache, split_key
-from serve.ports import keep_replica_to_loopback
+from serve.ports import keep_replica_to_its_node
 
 log = logging.getLogger(__name__)
 
@@ -83,17 +82,25 @@ class BundleLoader:
 class ModelReplica:
     """Networks of one tier behind a handle; ONNX Runtime on one thread, no TensorFlow."""
 
-    def __init__(self, home: str, size: int, *, loopback: bool = True, warm: bool = False) -> None:
-        keep_replica_to_loopback(loopback)
+    def __init__(self, home: str, size: int, *, warm: bool = False) -> None:
+        keep_replica_to_its_node()
         self._cache = ModelCache(BundleLoader(Path(home)), size)
         self._asked = self._failed = 0
         if warm:  # a replica counts as ready once it can answer
             self._warm_production(Path(home))
 
     async def forecast(self, questions: list[Question]) -> list[Said]:
-        """Answer a question or a small batch; computing goes to a thread, because it takes milliseconds."""
+        """Answer a question or a small batch.
+
+        One question of a loaded model takes a millisecond and is answered here, since a thread would cost as
+        much again; loading and batches go to a thread.
+        """
         self._asked += len(questions)
-        said = await asyncio.to_thread(self._forecast_all, questions)
+        bundle = self._cache.peek(questions[0].key) if len(questions) == 1 else None
+        if bundle is not None:
+            said = [self._forecast(questions[0], bundle)]
+        else:
+            said = await asyncio.to_thread(self._forecast_all, questions)
         self._failed += sum(each.error is not None for each in said)
         return said
 
@@ -122,9 +129,11 @@ class ModelReplica:
     def _forecast_all(self, questions: list[Question]) -> list[Said]:
         return [self._forecast(question) for question in questions]
 
-    def _forecast(self, question: Question) -> Said:
+    def _forecast(self, question: Question, bundle: Bundle | None = None) -> Said:
         try:
-            bundle, cached = self._cache.get(question.key)
+            cached = bundle is not None
+            if bundle is None:
+                bundle, cached = self._cache.get(question.key)
             prices = bundle.forecaster.forecast(question.windows, question.asked)
             return Said(prices, cached)
         except NsecastError as error:

@@ -1,4 +1,4 @@
-"""What a router shows of itself: Prometheus metrics through Ray, counts for ``/stats``, one JSON line a request."""
+"""What a router shows of itself: metrics through Ray, counts for ``/stats``, one JSON line a request."""
 
 import json
 import logging
@@ -50,11 +50,15 @@ class Observer:
         self._latency = ray.util.metrics.Histogram(
             "nsecast_latency_ms", "Time to answer a request.", BUCKETS_MS, tags
         )
-        self._forecasts = ray.util.metrics.Counter("nsecast_forecasts", "Forecasts made.", ("tier", "release"))
+        self._forecasts = ray.util.metrics.Counter(
+            "nsecast_forecasts", "Forecasts made.", ("tier", "release")
+        )
         self._hits = ray.util.metrics.Counter(
             "nsecast_model_cache", "Forecasts by whether their model was loaded already.", ("tier", "hit")
         )
-        self._serving = ray.util.metrics.Gauge("nsecast_release", "1 for the release that serves.", ("release",))
+        self._serving = ray.util.metrics.Gauge(
+            "nsecast_release", "1 for the release that serves.", ("release",)
+        )
         self._reloads = ray.util.metrics.Counter(
             "nsecast_reloads", "Releases taken or refused.", ("release", "outcome")
         )

@@ -29,7 +29,7 @@ class Listener:
 
     @property
     def on_loopback(self) -> bool:
-        return self.address.startswith("127.") or self.address in ("::1", "::ffff:127.0.0.1")
+        return self.address.removeprefix("::ffff:").startswith("127.") or self.address == "::1"
 
 
 def is_loopback(host: str) -> bool:
@@ -61,25 +61,26 @@ def haproxy_wrapper(folder: Path, binary: str, ports: Iterable[int]) -> Path:
     return path
 
 
-def keep_replica_to_loopback(loopback: bool) -> None:
-    """Let this replica's own gRPC server, which unpickles what it is sent, listen on loopback only.
+def keep_replica_to_its_node() -> None:
+    """Let this replica's own gRPC server listen on the address of its Ray node only.
 
-    Ray 2.60 binds it to all interfaces and has no setting for it; called in a replica's constructor, before
-    the server starts. Does nothing where Ray looks different.
+    That server unpickles what it is sent and asks nobody for a token. Ray 2.60 binds it to all interfaces
+    and has no setting for it, while everyone who calls it dials the node's address. To be called in a
+    replica's constructor, before the server starts; does nothing where Ray looks different, or is not there.
     """
-    if not loopback:
-        return
+    import ray
     import ray.serve._private.replica as replica
 
     add_port = getattr(replica, "add_port_to_grpc_server", None)
-    if add_port is None or getattr(add_port, "on_loopback", False):
+    if add_port is None or hasattr(add_port, "on_node") or not ray.is_initialized():
         return
+    node = ray.util.get_node_ip_address()
 
-    def on_loopback(server: object, address: str) -> int:
-        return add_port(server, address.replace("[::]", "127.0.0.1"))
+    def on_node(server: object, address: str) -> int:
+        return add_port(server, address.replace("[::]", f"[{node}]" if ":" in node else node))
 
-    on_loopback.on_loopback = True  # type: ignore[attr-defined]
-    replica.add_port_to_grpc_server = on_loopback
+    on_node.on_node = True  # type: ignore[attr-defined]
+    replica.add_port_to_grpc_server = on_node
 
 
 def listeners(pids: Iterable[int]) -> list[Listener]:

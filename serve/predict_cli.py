@@ -44,11 +44,8 @@ def predict(
         Console(width=None if sys.stdout.isatty() else 160).print(_table(response))
     for error in response.summary.errors:
         typer.echo(f"no forecast: {error.detail}", err=True)
-    if not as_json:
-        for message in dict.fromkeys(
-            caveat.message for each in response.predictions for caveat in each.warnings
-        ):
-            typer.echo(f"note: {message}", err=True)
+    for note in () if as_json else _notes(response):
+        typer.echo(f"note: {note}", err=True)
     if response.summary.failed:
         raise typer.Exit(1)
 
@@ -88,13 +85,24 @@ def _one(
     return desk.answer(prepared, prices, cached=cached, started=started, request_id=request_id)
 
 
+def _notes(response: BatchResponse) -> list[str]:
+    """Each caveat once, with the symbols that it is about unless that is all of them."""
+    about: dict[str, list[str]] = {}
+    for each in response.predictions:
+        for caveat in each.warnings:
+            about.setdefault(caveat.message, []).append(each.symbol)
+    everyone = len(response.predictions)
+    return [
+        message if len(symbols) == everyone else f"{', '.join(symbols)}: {message}"
+        for message, symbols in about.items()
+    ]
+
+
 def _table(response: BatchResponse) -> Table:
     first = response.predictions[0]
-    table = Table(
-        title=f"{response.release}, {first.horizon} ahead, KES",
-        title_justify="left",
-        box=rich.box.SIMPLE_HEAD,
-    )
+    label = "SYNTHETIC DATA, " if any(each.code == "synthetic" for each in first.warnings) else ""
+    title = f"{label}{response.release}, {first.horizon} ahead, KES"
+    table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD)
     for heading in ("symbol", "name", "last date", "last", "for", "forecast", "change %", "90 % interval"):
         right = heading in ("last", "forecast", "change %", "90 % interval")
         table.add_column(heading, justify="right" if right else "left", no_wrap=heading != "name")

@@ -1,5 +1,6 @@
 """Every failure as problem+json (RFC 9457): what is wrong, and what to send instead."""
 
+import http.client
 import logging
 import re
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from common.errors import NsecastError
+from serve import examples
 from serve.schemas import Model
 
 log = logging.getLogger(__name__)
@@ -33,19 +35,7 @@ class FieldProblem(Model):
 class Problem(Model):
     """What went wrong (RFC 9457)."""
 
-    model_config = pydantic.ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "type": "urn:nsecast:unknown-symbol",
-                    "title": "Unknown symbol",
-                    "status": 404,
-                    "detail": "SCMO: not one of the 66 counters. Did you mean SCOM?",
-                    "near": ["SCOM"],
-                }
-            ]
-        }
-    )
+    model_config = pydantic.ConfigDict(json_schema_extra={"examples": [examples.PROBLEM]})
     type: str
     title: str
     status: int
@@ -134,7 +124,7 @@ def _expected(error: NsecastError, about: Mapping[str, Any]) -> Problem:
 
 
 def _plain(status: int, detail: str, about: Mapping[str, Any]) -> Problem:
-    title = HTTPStatus(status).phrase if status in HTTPStatus else "Failed"
+    title = http.client.responses.get(status, "Failed")
     slug = title.lower().replace(" ", "-")
     after = 5 if status == HTTPStatus.SERVICE_UNAVAILABLE else None
     return Problem(
@@ -149,7 +139,7 @@ def _invalid(items: Iterable[Mapping[str, Any]], about: Mapping[str, Any]) -> Pr
         return _plain(400, f"The body is not JSON: {reason}. Send one JSON object.", about)
     found = [_field_problem(item) for item in items[:SHOWN_PROBLEMS]]
     detail = "; ".join(f"{each.where}: got {each.got}, need {each.need}" for each in found[:3])
-    more = f" ({len(items) - 3} more)" if len(items) > 3 else ""
+    more = f" ({len(items) - 3:,} more)" if len(items) > 3 else ""
     return Problem(
         type="urn:nsecast:invalid-request",
         title="Invalid request",
@@ -165,31 +155,41 @@ def _field_problem(item: Mapping[str, Any]) -> FieldProblem:
     places = [part for part in place if part not in ("list", "map")]
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in places).lstrip(".")
     kind, message = item["type"], str(item["msg"])
-    need = re.sub(r"^Input should be |^Value error, |^need ", "", message)
+    need = re.sub(r"^(Input should be |Value error, )?(need )?", "", message)
     if kind == "missing":
-        return FieldProblem(where=where or "the body", got="nothing", need="this field")
+        return FieldProblem(where=_name(where), got="nothing", need="this field")
     if kind == "extra_forbidden":
-        return FieldProblem(
-            where=_short(where), got="a field of that name", need="only the documented fields"
-        )
+        return FieldProblem(where=_name(where), got="a field of that name", need="only the documented fields")
     if kind in ("too_short", "too_long"):
         items = item["input"]
-        got = f"{len(items):,} items" if isinstance(items, list | dict) else _short(items)
+        got = (
+            f"{len(items):,} item{'s' * (len(items) != 1)}"
+            if isinstance(items, list | dict)
+            else _short(items)
+        )
         need = re.sub(r"^.* should have | after validation, .*$", "", message)
-        return FieldProblem(where=where, got=got, need=need)
+        return FieldProblem(where=_name(where), got=got, need=need)
     if kind.startswith("date_"):
         need = "a day as YYYY-MM-DD"
     if kind == "string_pattern_mismatch":
         need = "letters, digits, '.', '&' or '-', such as SCOM or KPLC-P4"
-    return FieldProblem(where=_short(where) or "the body", got=_short(item.get("input")), need=need)
+    return FieldProblem(where=_name(where), got=_short(item.get("input")), need=need)
+
+
+def _name(where: str) -> str:
+    """A place for people; a field's name is whatever was sent."""
+    name = where[:SHOWN_CHARACTERS] if where.isprintable() else ascii(where[:SHOWN_CHARACTERS])
+    return name or "the body"
 
 
 def _short(value: Any) -> str:
     """A value for people: never long, never more than its beginning."""
     if isinstance(value, str | bytes):
-        text = repr(value[: SHOWN_CHARACTERS + 1])
+        text = ascii(value[: SHOWN_CHARACTERS + 1])
     elif isinstance(value, list | tuple | dict):
         return f"a {'map' if isinstance(value, dict) else 'list'} of {len(value):,}"
+    elif isinstance(value, int) and value.bit_length() > 256:
+        return "a number of more than 77 digits"
     else:
         text = repr(value) if isinstance(value, int | float | None) else type(value).__name__
     return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."

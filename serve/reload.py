@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from common.errors import NsecastError, ReleaseNotFound
+from common.errors import NsecastError
 from common.model.registry import Registry
 from serve.desk import Desk
 from serve.observe import Observer
@@ -15,6 +15,12 @@ from serve.observe import Observer
 log = logging.getLogger(__name__)
 TRY_AGAIN_S = 60.0
 """A refused release is looked at again after this long: its files may have been restored."""
+
+
+class NothingServes(NsecastError):
+    """No release is in production, or none that is good."""
+
+    http_status = 503
 
 
 @dataclass(frozen=True)
@@ -57,10 +63,10 @@ class Watcher:
 
     @property
     def desk(self) -> Desk:
-        """The desk that serves; raises ReleaseNotFound while there is none."""
+        """The desk that serves; raises NothingServes while there is none."""
         if self._desk is None:
             reason = f" {self._refused[1]}" if self._refused else ""
-            raise ReleaseNotFound(
+            raise NothingServes(
                 f"no release is in production.{reason} Train one with `nsecast train`, or promote one with "
                 "`nsecast models promote ID`."
             )
@@ -103,7 +109,9 @@ class Watcher:
                 desk = await asyncio.to_thread(self._open, wanted)
                 await self._rehearse(desk)
             except Exception as error:
-                reason = error.message if isinstance(error, NsecastError) else f"{type(error).__name__}: {error}"
+                reason = (
+                    error.message if isinstance(error, NsecastError) else f"{type(error).__name__}: {error}"
+                )
                 detail = f"{wanted} is in production and was refused: {reason}"
                 self._refused = (now + TRY_AGAIN_S, detail)
                 self._observer.refused(wanted)

@@ -23,7 +23,7 @@ from serve.front import Front, Overloaded
 from serve.limits import BodyCap
 from serve.models import Question, Said
 from serve.observe import Facts, Observer
-from serve.ports import keep_replica_to_loopback
+from serve.ports import keep_replica_to_its_node
 from serve.reload import Watcher
 from serve.schemas import BatchResponse, PredictRequest, PredictResponse
 from serve.settings import ServeSettings
@@ -63,14 +63,16 @@ class Office:
             self._bad = {key: until for key, until in self._bad.items() if until > now}
         return frozenset(self._bad)
 
+    def forget(self) -> None:
+        """Try models again that failed."""
+        self._bad = {}
+
     async def one(self, request: PredictRequest, facts: Facts) -> PredictResponse:
         """Answer one question; raises what `Desk.prepare` does, BundleError, or Overloaded."""
         desk, bad = self.desk, self.bad()
         facts.symbol, facts.release = request.symbol, desk.release.id
         slow = request.brings_prices or desk.is_slow(request)
-        prepared = (
-            await asyncio.to_thread(desk.prepare, request, bad) if slow else desk.prepare(request, bad)
-        )
+        prepared = await asyncio.to_thread(desk.prepare, request, bad) if slow else desk.prepare(request, bad)
         ((prepared, said),) = await self._ask_all(desk, [prepared])
         facts.tier, facts.cached, facts.forecasts = prepared.route.model_type, said.cached, 1
         if said.prices is None:
@@ -88,9 +90,7 @@ class Office:
         facts.forecasts = len(answers)
         if not answers and failures and all(error.http_status >= 500 for error in failures.values()):
             raise next(iter(failures.values()))
-        return batch_answer(
-            desk, answers, failures, started=facts.started, request_id=facts.request_id
-        )
+        return batch_answer(desk, answers, failures, started=facts.started, request_id=facts.request_id)
 
     async def broadcast(self, tier: str, method: str, *arguments: Any) -> list[Any]:
         """Call a method on every replica of a tier; replicas that do not answer are left out."""
@@ -163,7 +163,11 @@ class Office:
             for part in parts
         ]
         answered = [await calls[0]] if len(calls) == 1 else await asyncio.gather(*calls)
-        said = {place: each for part, got in zip(parts, answered, strict=True) for place, each in zip(part, got, strict=True)}
+        said = {
+            place: each
+            for part, got in zip(parts, answered, strict=True)
+            for place, each in zip(part, got, strict=True)
+        }
         return [said[place] for place in range(len(ready))]
 
     async def _call(self, tier: str, questions: list[Question]) -> list[Said]:
@@ -215,21 +219,22 @@ class Router:
         self, general: DeploymentHandle, specific: DeploymentHandle, settings: dict[str, Any]
     ) -> None:
         found = ServeSettings.model_validate(settings)
-        keep_replica_to_loopback(found.loopback)
+        keep_replica_to_its_node()
         self.office = Office(general, specific, found)
         await self.office.watcher.look()
         self._watching = asyncio.get_running_loop().create_task(self.office.watcher.watch())
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
-        return http_service(self.office)
+        return http_service(self.office, say_id=False)
 
 
-def http_service(office: Office) -> ASGIApp:
-    """Everything that answers HTTP, from the outside in."""
+def http_service(office: Office, *, say_id: bool = True) -> ASGIApp:
+    """Everything that answers HTTP, from the outside in; ``say_id`` as in `Front`."""
     limits = office.settings.limits
     return Front(
         BodyCap(make_api(office), limits.body_bytes),
         office.observer,
         most=office.settings.requests_under_way,
         timeout_s=limits.timeout_s,
+        say_id=say_id,
     )

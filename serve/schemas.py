@@ -9,12 +9,12 @@ import pydantic
 from pydantic import BeforeValidator, Discriminator, Field, StrictBool, StringConstraints, Tag
 
 from common.model.confidence import Word
+from serve import examples
 
 MIN_PRICES, MAX_PRICES = 60, 5_000
 MAX_BATCH = 100
 SMALLEST_PRICE, LARGEST_PRICE = 0.01, 1_000_000.0
 """KES; the exchange's smallest tick, and far above any share it lists."""
-SCOM_PRICES = [15.0, 15.05, 14.95, 15.1, 15.2, 15.15] * 10
 
 
 def _iso_date(value: Any) -> Any:
@@ -79,22 +79,14 @@ class Bar(_Request):
         low = self.close if self.low is None else self.low
         high = self.close if self.high is None else self.high
         if not low <= self.close <= high:
-            raise ValueError(f"close {self.close} must lie between low {self.low} and high {self.high}")
+            raise ValueError("low <= close <= high")
         return self
 
 
 class PredictRequest(_Request):
     """One stock, one horizon. Without prices, the release's own are used."""
 
-    model_config = pydantic.ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"symbol": "SCOM"},
-                {"symbol": "KCB", "horizon": "5d", "as_of": "2024-06-03"},
-                {"symbol": "NEWCO", "recent_prices": SCOM_PRICES, "allow_unknown": True},
-            ]
-        }
-    )
+    model_config = pydantic.ConfigDict(json_schema_extra={"examples": examples.PREDICT})
     symbol: Symbol
     """Public ticker."""
     horizon: Horizon = "1d"
@@ -128,9 +120,7 @@ class PredictRequest(_Request):
 class BatchRequest(_Request):
     """Many stocks, one horizon."""
 
-    model_config = pydantic.ConfigDict(
-        json_schema_extra={"examples": [{"symbols": ["SCOM", "KCB", "EQTY"], "horizon": "5d"}]}
-    )
+    model_config = pydantic.ConfigDict(json_schema_extra={"examples": examples.BATCH})
     symbols: Annotated[list[Symbol], Field(min_length=1, max_length=MAX_BATCH)]
     horizon: Horizon = "1d"
     recent_prices: (
@@ -155,7 +145,7 @@ class BatchRequest(_Request):
 class SectorRequest(_Request):
     """Every stock of one sector."""
 
-    model_config = pydantic.ConfigDict(json_schema_extra={"examples": [{"sector": "Banking"}]})
+    model_config = pydantic.ConfigDict(json_schema_extra={"examples": examples.SECTOR})
     sector: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=64)]
     """As ``/api/v4/models/available?include_sectors=true`` lists it; case does not matter."""
     horizon: Horizon = "1d"
@@ -181,6 +171,7 @@ class Caveat(Model):
 class PredictResponse(Model):
     """A forecast; prices in KES."""
 
+    model_config = pydantic.ConfigDict(json_schema_extra={"examples": [examples.ANSWER]})
     symbol: str
     name: str | None
     """Null for a symbol that is no counter."""
@@ -240,6 +231,7 @@ class BatchSummary(Model):
 class BatchResponse(Model):
     """Forecasts of one release, in the order asked; a symbol that failed is in ``summary.errors``."""
 
+    model_config = pydantic.ConfigDict(json_schema_extra={"examples": [examples.ANSWERS]})
     predictions: list[PredictResponse]
     summary: BatchSummary
     release: str

@@ -19,7 +19,8 @@ class ServeSettings(Config):
     keys: str | None = None
     """File of API keys, see ``serve.keys``; without one nobody is asked for a key."""
     loopback: bool = True
-    """The server is reached from this machine only: keys may be off, and replicas keep to loopback."""
+    """The server is reached from this machine only, so that keys may be off. It is for the caller to bind it
+    so: with HAProxy on, Ray's own default is all interfaces."""
     cors_origins: tuple[str, ...] = ()
     """Web pages of these origins may ask."""
     limits: Limits = Limits()

@@ -139,7 +139,7 @@ def _judgement(
         "frozen": state["rows"] > 0 and frozen,
         "stale": state["rows"] > 0 and state["behind"] >= STALE_SESSIONS,
         "last price published": last is not None and last["source"] != "model" and not frozen,
-        "worse than naive": bool(measured) and max(measured) > 1,
+        "worse than naive": bool(measured) and round(max(measured), 3) > 1,
     }
     return {
         "confidence": found.word,

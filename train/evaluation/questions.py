@@ -129,7 +129,10 @@ def embedding_size(evidence: Evidence) -> Answer:
     share = spread / spread.sum() if spread.sum() else spread
     used = 1 / (share**2).sum() if share.any() else 0.0
     table = pd.DataFrame({"direction": np.arange(1, len(share) + 1), "share_of_variance": share})
-    fact = f"Its variance is spread over {used:.1f} of {vectors.shape[1]} directions (participation ratio)."
+    fact = (
+        f"The vectors of all averaged networks side by side have {vectors.shape[1]} directions; their variance "
+        f"is spread over {used:.1f} of them (participation ratio)."
+    )
     if evidence.tuning is None:
         return Answer(question, f"Not answered yet: no search over its size has been run. {fact}", table)
     word = "Yes" if evidence.tuning["sufficient"] else "No"

@@ -75,8 +75,8 @@ def trees(
     Parameters
     ----------
     threads : int
-        Models fitted at a time, each on one core: where others want the cores too, LightGBM's own threads
-        wait for one another (ten times as long, measured).
+        Models fitted at a time, each on one core: on a busy machine LightGBM's own threads wait for one
+        another, which took twice the processor time (measured).
     progress : callable
         Called here with the models fitted and their number.
     """

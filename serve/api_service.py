@@ -1,0 +1,134 @@
+"""The routes of API v4 about the service itself: counts, health, refresh."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+from fastapi import FastAPI, Response
+
+from common.errors import GateClosed
+from common.model.bundle import GENERAL
+from common.model.served import SPECIFIC
+from serve.catalogue import Health, Stats, TierStats
+from serve.problems import responses
+from serve.schemas import Model
+
+if TYPE_CHECKING:
+    from serve.router import Office
+
+V4 = "/api/v4"
+
+
+class RefreshResponse(Model):
+    """What serves after a refresh."""
+
+    outcome: Literal["unchanged", "taken"]
+    release: str | None
+
+
+class ClearResponse(Model):
+    """How many loaded models were dropped, in all replicas that answered."""
+
+    cleared: int
+
+
+class ReplicaStats(Model):
+    """One process that holds models."""
+
+    tier: str
+    pid: int
+    requests: int
+    errors: int
+    cache_hits: int
+    cache_misses: int
+    loaded: tuple[str, ...]
+    """Models, least recently used first."""
+    bad: tuple[str, ...]
+    rss_mb: float | None
+    """Resident memory."""
+
+
+class ServiceStats(Stats):
+    """Counts of the router that answers, and of the model replicas behind it."""
+
+    replicas: tuple[ReplicaStats, ...]
+    reloads_taken: int
+    reloads_refused: int
+
+
+class Alive(Model):
+    """The service is there."""
+
+    status: Literal["ok"] = "ok"
+
+
+def as_json(body: Model) -> Response:
+    return Response(body.model_dump_json(), media_type="application/json")
+
+
+async def rendered(make: Callable[[], Model]) -> Response:
+    """A page that takes more than a millisecond to make."""
+    return Response(await asyncio.to_thread(lambda: make().model_dump_json()), media_type="application/json")
+
+
+def add_service_routes(api: FastAPI, office: Office, reader: Any, admin: Any) -> None:
+    @api.get(f"{V4}/stats", response_model=ServiceStats, responses=responses(), dependencies=[reader])
+    async def stats() -> Response:
+        """Counts of the router that answers, and of every replica's models."""
+        seen, release = office.observer.snapshot(), office.desk.release.id
+        replicas = []
+        for tier in (GENERAL, SPECIFIC):
+            found = [ReplicaStats(tier=tier, **each) for each in await office.broadcast(tier, "stats")]
+            replicas += found
+            counts = seen["tiers"].setdefault(tier, {})
+            for name in ("loaded", "bad"):
+                counts[name] = tuple(sorted({key for each in found for key in getattr(each, name)}))
+        tiers = {tier: TierStats(**counts) for tier, counts in seen.pop("tiers").items()}
+        return as_json(ServiceStats(release=release, tiers=tiers, replicas=tuple(replicas), **seen))
+
+    @api.get(f"{V4}/health", response_model=Health, responses=responses(), dependencies=[reader])
+    async def health() -> Response:
+        """Whether forecasts can be had, and what is wrong if not all is well."""
+        desk = office.desk
+        problems = [f"{key} cannot be loaded: the general model answers" for key in sorted(office.bad())]
+        if office.watcher.problem:
+            problems.append(office.watcher.problem)
+        return as_json(
+            Health(
+                status="degraded" if problems else "ok",
+                release=desk.release.id,
+                preset=desk.preset,
+                synthetic=desk.panel.synthetic,
+                data_end=desk.data_end,
+                stocks=len(desk.universe.symbols),
+                problems=tuple(problems),
+            )
+        )
+
+    @api.get("/healthz", response_model=Alive)
+    async def healthz() -> Alive:
+        """200 while the process answers at all."""
+        return Alive()
+
+    @api.get("/readyz", response_model=Alive, responses=responses())
+    async def readyz() -> Alive:
+        """200 once a release serves."""
+        _ = office.desk
+        return Alive()
+
+    @api.post(f"{V4}/refresh", response_model=RefreshResponse, responses=responses(409), dependencies=[admin])
+    async def refresh() -> RefreshResponse:
+        """Look at production now; other routers follow by themselves within seconds."""
+        found = await office.watcher.look(force=True)
+        if found.outcome == "refused":
+            raise GateClosed(f"{found.detail} {found.release or 'Nothing'} goes on serving.")
+        return RefreshResponse(outcome=found.outcome, release=found.release)
+
+    @api.post(f"{V4}/cache/clear", response_model=ClearResponse, responses=responses(), dependencies=[admin])
+    async def cache_clear() -> ClearResponse:
+        """Drop every loaded model, in every replica; the next questions load them again."""
+        office.forget()
+        cleared = [await office.broadcast(tier, "clear") for tier in (GENERAL, SPECIFIC)]
+        return ClearResponse(cleared=sum(map(sum, cleared)))

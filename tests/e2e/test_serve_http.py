@@ -1,0 +1,248 @@
+"""`nsecast serve` as a user starts it: a real server, real HTTP, releases that come and go."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from made_release import doctored, made_release
+
+from common.model.registry import Registry
+from common.model.released import Forecast, ReleasedModels
+from serve.ports import Listener, descendants, free_port, listeners
+
+pytestmark = pytest.mark.e2e
+ROOT = Path(__file__).resolve().parents[2]
+START_S, STOP_S, FOLLOW_S = 180, 90, 60
+SETTINGS = {"requests_under_way": 6, "specific_min": 2, "specific_max": 2, "reload_every_s": 0.5}
+COUNTERS = ("FROZEN", "GAPS", "MOVES", "SPLITS", "THIN")
+
+
+@dataclass(frozen=True)
+class Server:
+    home: Path
+    url: str
+    pid: int
+    log: Path
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return httpx.get(self.url + path, timeout=30, **options)
+
+    def predict(self, **body: Any) -> httpx.Response:
+        return httpx.post(f"{self.url}/api/v4/predict", json=body, timeout=30)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serves ``one`` of three releases; stopped by Ctrl-C, after which nothing of it may be left."""
+    home = tmp_path_factory.mktemp("home")
+    for name, shift in (("one", 0.0), ("two", 0.3), ("bad", 0.6)):
+        made_release(home, name, shift=shift)
+    doctored(Registry(home).resolve("bad"), cut_the_general_network_short)
+    Registry(home).promote("one")
+    settings, log, port = home / "settings.json", home / "log", free_port()
+    settings.write_text(json.dumps(SETTINGS))
+    command = [sys.executable, "-m", "nsecast", "serve", "--port", str(port), "--settings", str(settings)]
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [*command, "--home", str(home)], cwd=ROOT, stdout=out, stderr=out, start_new_session=True
+        )
+    try:
+        wait_for(lambda: "Ctrl-C stops" in log.read_text() or process.poll() is not None, START_S)
+        assert process.poll() is None, log.read_text()
+        yield Server(home, f"http://127.0.0.1:{port}", process.pid, log)
+        ours = descendants(process.pid)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(STOP_S) == 0
+        assert "stopped." in log.read_text()
+        wait_for(lambda: not [pid for pid in ours if Path(f"/proc/{pid}").exists()], 10)
+    finally:
+        if process.poll() is None:
+            for pid in descendants(process.pid):
+                os.kill(pid, signal.SIGKILL)
+            process.wait()
+
+
+def cut_the_general_network_short(folder: Path) -> None:
+    path = folder / "general_residual" / "model.onnx"
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def wait_for(condition: Any, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s} s"
+        time.sleep(0.1)
+
+
+def truth(home: Path, release: str) -> dict[str, Forecast]:
+    models = ReleasedModels(Registry(home).open(release))
+    return {symbol: models.forecast(symbol)[0] for symbol in COUNTERS}
+
+
+def is_true(answer: dict[str, Any], expected: Forecast) -> bool:
+    """To the last digit."""
+    interval = answer["confidence_interval"]
+    same = answer["prediction"] == expected.published and answer["mean_prediction"] == expected.raw
+    return same and (interval is None or (interval["lower"], interval["upper"]) == expected.intervals["90"])
+
+
+def test_every_counter_answers_over_http_with_the_figure_of_the_backtests_code(server: Server):
+    expected = truth(server.home, "one")
+    for symbol in COUNTERS:
+        answer = server.predict(symbol=symbol)
+        assert answer.status_code == 200 and is_true(answer.json(), expected[symbol])
+        assert len(answer.headers.get_list("x-request-id")) == 1
+    everything = server.get("/api/v4/predict/all").json()
+    assert {each["symbol"] for each in everything["predictions"]} == set(COUNTERS)
+    assert all(is_true(each, expected[each["symbol"]]) for each in everything["predictions"])
+    assert [error["symbol"] for error in everything["summary"]["errors"]] == ["SHORT"]
+
+
+def test_ours_are_on_loopback_and_the_log_names_what_ray_opens_beyond(server: Server):
+    found = listeners(descendants(server.pid))
+    assert server.url.rpartition(":")[2] in {str(each.port) for each in found if each.process == "haproxy"}
+
+    def is_ours(each: Listener) -> bool:
+        return each.process == "haproxy"
+
+    assert all(each.on_loopback for each in found if is_ours(each))
+    named = server.log.read_text()
+    assert all(
+        f"{each.port} (" in named for each in found if not each.on_loopback and "ServeRep" not in each.process
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status"),
+    [
+        ('{"symbol": "NOPE"}', "application/json", 404),
+        ('{"symbol": "../../etc/passwd"}', "application/json", 422),
+        ('{"symbol": "MOVES", "recent_prices": [1, 2, Infinity]}', "application/json", 422),
+        ('{"symbol": "MOVES"', "application/json", 400),
+        ('{"symbol": "MOVES"}', "text/plain", 415),
+        ('{"symbol": "MOVES", "recent_prices": [' + "10.25, " * 200_000 + "1]}", "application/json", 413),
+    ],
+)
+def test_bad_input_is_refused_over_http_with_what_to_send(server: Server, content, kind, status):
+    answer = httpx.post(
+        f"{server.url}/api/v4/predict", content=content, headers={"content-type": kind}, timeout=30
+    )
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json" and answer.json()["detail"]
+
+
+def test_more_than_it_can_take_gets_503_with_retry_after_and_nothing_else_fails(server: Server):
+    with ThreadPoolExecutor(40) as pool:
+        answers = list(pool.map(lambda _: server.get("/api/v4/predict/all"), range(80)))
+    statuses = {answer.status_code for answer in answers}
+    assert statuses == {200, 503}
+    assert all(answer.headers["retry-after"] for answer in answers if answer.status_code == 503)
+    assert server.get("/healthz").status_code == 200
+
+
+def test_a_hot_stock_is_answered_by_more_than_one_replica(server: Server):
+    def asked() -> dict[int, int]:
+        replicas = server.get("/api/v4/stats").json()["replicas"]
+        return {each["pid"]: each["requests"] for each in replicas if each["tier"] == "stock_specific"}
+
+    before = asked()
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: server.predict(symbol="MOVES"), range(100)))
+    assert {answer.status_code for answer in answers} == {200}
+    more = {pid: count - before.get(pid, 0) for pid, count in asked().items()}
+    assert len(more) == 2 and sum(more.values()) == 100 and min(more.values()) >= 10
+
+
+def test_promoting_swaps_releases_under_load_without_a_failed_or_mixed_answer(server: Server):
+    expected = {name: truth(server.home, name) for name in ("one", "two")}
+    assert expected["one"]["MOVES"].raw != expected["two"]["MOVES"].raw
+    answers: list[httpx.Response] = []
+    stop = threading.Event()
+
+    def load(symbol: str) -> None:
+        with httpx.Client(base_url=server.url, timeout=30) as client:
+            while not stop.is_set():
+                answers.append(client.post("/api/v4/predict", json={"symbol": symbol}))
+
+    threads = [threading.Thread(target=load, args=(symbol,)) for symbol in ("MOVES", "THIN", "GAPS", "MOVES")]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_for(lambda: len(answers) > 20, FOLLOW_S)
+        Registry(server.home).promote("two")
+        wait_for(lambda: answers and answers[-1].json().get("release") == "two", FOLLOW_S)
+        time.sleep(1)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert {answer.status_code for answer in answers} == {200}
+    bodies = [answer.json() for answer in answers]
+    assert {body["release"] for body in bodies} == {"one", "two"}
+    assert all(is_true(body, expected[body["release"]][body["symbol"]]) for body in bodies)
+
+
+def test_a_corrupt_release_is_refused_and_the_old_one_goes_on_serving(server: Server):
+    before = server.predict(symbol="THIN").json()
+    Registry(server.home).promote("bad")
+    wait_for(lambda: server.get("/api/v4/health").json()["status"] == "degraded", FOLLOW_S)
+    refused = httpx.post(f"{server.url}/api/v4/refresh", timeout=60)
+    assert refused.status_code == 409 and "bad" in refused.json()["detail"]
+    after = server.predict(symbol="THIN").json()
+    assert after["release"] == before["release"] and after["prediction"] == before["prediction"]
+    Registry(server.home).rollback()
+    wait_for(lambda: server.get("/api/v4/health").json()["status"] == "ok", FOLLOW_S)
+
+
+def test_status_says_what_serves(server: Server):
+    done = subprocess.run(
+        [sys.executable, "-m", "nsecast", "serve", "status", "--home", str(server.home)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0 and server.url in done.stdout and "general" in done.stdout
+
+
+def test_without_a_release_it_says_what_to_do_and_exits_with_1(tmp_path: Path):
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "nsecast",
+            "serve",
+            "--port",
+            str(free_port()),
+            "--no-train",
+            "--home",
+            tmp_path,
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1 and "nsecast train" in done.stderr
+
+
+def test_beyond_loopback_it_refuses_to_start_without_keys(tmp_path: Path):
+    done = subprocess.run(
+        [sys.executable, "-m", "nsecast", "serve", "--host", "0.0.0.0", "--home", tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1 and "nsecast serve keys --add" in done.stderr
