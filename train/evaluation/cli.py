@@ -21,7 +21,7 @@ from common import storage
 from common.data.panel import Panel
 from common.model.registry import Registry
 from common.model.released import ReleasedModels
-from train.evaluation.rivals import QUICK, RIVALS, TRAINED, out_of_sample, run_rivals
+from train.evaluation.rivals import QUICK, RIVALS, TRAINED, Rivals, out_of_sample
 from train.evaluation.study import OURS, Study, figures, keep, plan_study, run_study
 from train.snapshot import SYNTHETIC
 from train.source import load_panel
@@ -90,9 +90,7 @@ def backtest(
             storage.write_with(out, lambda path: ours.table.to_parquet(path, index=False))
         if not out_of_sample(models, ours.windows):
             names = [name for name in names if name not in TRAINED]
-        tables |= run_rivals(
-            names, ours, models, study.panel, study.folder, workers=count, mode=mode, progress=advance
-        )
+        tables |= Rivals(ours, models, study.panel, study.folder, count, mode, advance).tables(names)
     found = figures(tables, study)
     record = keep(study, ours.table, found)
     if as_json:

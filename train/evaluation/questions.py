@@ -130,8 +130,8 @@ def embedding_size(evidence: Evidence) -> Answer:
     used = 1 / (share**2).sum() if share.any() else 0.0
     table = pd.DataFrame({"direction": np.arange(1, len(share) + 1), "share_of_variance": share})
     fact = (
-        f"The vectors of all averaged networks side by side have {vectors.shape[1]} directions; their variance "
-        f"is spread over {used:.1f} of them (participation ratio)."
+        f"The vectors of all averaged networks side by side have {vectors.shape[1]} directions; their "
+        f"variance is spread over {used:.1f} of them (participation ratio)."
     )
     if evidence.tuning is None:
         return Answer(question, f"Not answered yet: no search over its size has been run. {fact}", table)

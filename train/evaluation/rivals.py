@@ -1,6 +1,7 @@
 """What simple rivals reach on the windows of a backtest, in the same table form."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,62 +32,82 @@ Progress = Callable[[str, int, int], None]
 """(rival, done, total)"""
 
 
-def run_rivals(
-    names: Sequence[str],
-    ours: Backtest,
-    models: ReleasedModels,
-    panel: Panel,
-    folder: Path,
-    *,
-    workers: int,
-    mode: Mode | None,
-    progress: Progress,
-) -> dict[str, pd.DataFrame]:
-    """Forecast tables by rival, on the windows of ``ours``; one that is in ``folder`` already is read.
+@dataclass(frozen=True)
+class Rivals:
+    """The rivals of one backtest, on the windows of ``ours``; what one forecast is kept in ``folder``.
 
     LightGBM and preset ``v4_log`` are trained on the release's own training part and stopped on its
     validation part; the classical ones see every close up to each cutoff.
     """
-    tables = {}
-    for name in names:
-        path = folder / f"{name}.parquet"
+
+    ours: Backtest
+    models: ReleasedModels
+    panel: Panel
+    folder: Path
+    workers: int
+    mode: Mode | None
+    progress: Progress
+
+    def tables(self, names: Sequence[str]) -> dict[str, pd.DataFrame]:
+        """Forecast tables by rival; one that is there already is read."""
+        return {name: self._table(name) for name in names}
+
+    def _table(self, name: str) -> pd.DataFrame:
+        path = self.folder / f"{name}.parquet"
         if not path.exists():
-            progress(name, 0, 1)
-            table = _run(name, ours, models, panel, folder, workers=workers, mode=mode, progress=progress)
-            storage.write_with(path, lambda temporary, table=table: table.to_parquet(temporary, index=False))
-        tables[name] = pd.read_parquet(path)
-        progress(name, 1, 1)
-    return tables
+            self.progress(name, 0, 1)
+            made = self._v4() if name == V4 else self._simple(name)
+            storage.write_with(path, lambda temporary: made.to_parquet(temporary, index=False))
+        self.progress(name, 1, 1)
+        return pd.read_parquet(path)
 
+    def _simple(self, name: str) -> pd.DataFrame:
+        windows, bounds = self.ours.windows, None
+        if name in MODELS:
+            found = statistical(
+                windows,
+                workers=self.workers,
+                models=[name],
+                progress=lambda done, total: self.progress(name, done, total),
+            )[name]
+        elif name == "lightgbm":
+            train, valid, _ = _parts(self.models, windows)
+            representation = self.models.bundle(GENERAL).forecaster.representation
+            if not isinstance(representation, Residual):
+                representation = Residual.fit(train)
+            found = trees(
+                train,
+                valid,
+                windows,
+                representation,
+                threads=self.workers,
+                progress=lambda done, total: self.progress(name, done, total),
+            )
+        else:
+            found = {"naive": naive, "drift": drift}[name](windows)
+        if name == "naive" and out_of_sample(self.models, windows):
+            bounds = _naive_bounds(self.models, windows)
+        return rival_table(windows, found, self.models, bounds)
 
-def _run(
-    name: str,
-    ours: Backtest,
-    models: ReleasedModels,
-    panel: Panel,
-    folder: Path,
-    *,
-    workers: int,
-    mode: Mode | None,
-    progress: Progress,
-) -> pd.DataFrame:
-    windows = ours.windows
-    if name == V4:
-        return _v4(windows, models, panel, folder, workers=workers, mode=mode)
-    if name in MODELS:
-        found = statistical(
-            windows, workers=workers, models=[name], progress=lambda done, of: progress(name, done, of)
-        )[name]
-    elif name == "lightgbm":
-        train, valid, _ = _parts(models, windows)
-        representation = models.bundle(GENERAL).forecaster.representation
-        if not isinstance(representation, Residual):
-            representation = Residual.fit(train)
-        found = trees(train, valid, windows, representation, threads=workers)
-    else:
-        found = {"naive": naive, "drift": drift}[name](windows)
-    bounds = _naive_bounds(models, windows) if name == "naive" and out_of_sample(models, windows) else None
-    return rival_table(windows, found, models, bounds)
+    def _v4(self) -> pd.DataFrame:
+        """Train the original design on the same split, on the fleet, and backtest it.
+
+        Its own price is published even where it did not beat the last one on validation: a rival is shown
+        as it is.
+        """
+        from common.model.presets import train_config
+        from train.run import execute, plan_run
+
+        info, windows = self.models.release.info, self.ours.windows
+        split = {"train_end": info["train_end"], "valid_end": info["valid_end"]}
+        config = train_config(V4, {"split": split})
+        run = plan_run(config, self.models.universe, self.models.panel, self.folder / V4)
+        outcome, _ = execute(run, workers=self.workers, mode=self.mode)
+        rival = ReleasedModels(Registry(run.home).open(outcome.release.id))
+        start, end = windows.cutoff.min(), windows.cutoff.max()
+        table = backtest(rival.models, self.panel, rival.calibration, start=start, end=end).table
+        own = np.where(table["frozen"], table["raw"], round_to_tick(table["raw"].to_numpy()))
+        return table.assign(published=own, source="model")
 
 
 def out_of_sample(models: ReleasedModels, windows: Windows) -> bool:
@@ -140,27 +161,3 @@ def _naive_bounds(models: ReleasedModels, windows: Windows) -> tuple[np.ndarray,
     pairs = [spread.bounds(windows, asked[..., place]) for place in range(len(LEVELS))]
     low, high = (np.stack(side, axis=-1) for side in zip(*pairs, strict=True))
     return low, high
-
-
-def _v4(
-    windows: Windows, models: ReleasedModels, panel: Panel, folder: Path, *, workers: int, mode: Mode | None
-) -> pd.DataFrame:
-    """Train the original design on the same split, on the fleet, and backtest it.
-
-    Its own price is published even where it did not beat the last one on validation: a rival is shown as
-    it is.
-    """
-    from common.model.presets import train_config
-    from train.run import execute, plan_run
-
-    info = models.release.info
-    split = {"train_end": info["train_end"], "valid_end": info["valid_end"]}
-    config = train_config(V4, {"split": split})
-    run = plan_run(config, models.universe, models.panel, folder / V4)
-    outcome, _ = execute(run, workers=workers, mode=mode)
-    rival = ReleasedModels(Registry(run.home).open(outcome.release.id))
-    found = backtest(
-        rival.models, panel, rival.calibration, start=windows.cutoff.min(), end=windows.cutoff.max()
-    )
-    own = np.where(found.table["frozen"], found.table["raw"], round_to_tick(found.table["raw"].to_numpy()))
-    return found.table.assign(published=own, source="model")
