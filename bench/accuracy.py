@@ -66,8 +66,9 @@ def intervals(figures: pd.DataFrame) -> str:
 
 def by_stock(table: pd.DataFrame) -> str:
     found = summarise(table, ["horizon", "symbol"])
+    found = found[found["moved_share"] > 0]
     rows = [("days", "stocks", "90 % intervals cover 85 to 95 %", "lowest", "highest", "better", "worse")]
-    for horizon, own in found[found["n"] > 0].groupby("horizon"):
+    for horizon, own in found.groupby("horizon"):
         inside = own["cover90"].between(*INSIDE).mean()
         clear = own[own["dm_sq_p"] < 0.05]
         better, worse = clear[clear["dm_sq_stat"] < 0], clear[clear["dm_sq_stat"] > 0]
@@ -82,7 +83,14 @@ def moves(table: pd.DataFrame) -> str:
     near = table[(table["horizon"] == table["horizon"].min()) & table["actual"].notna() & ~table["frozen"]]
     rows = [("p_move forecast", "forecasts", "mean forecast", "seen")]
     for row in reliability(near).itertuples():
-        rows.append((f".{row.bin} to .{row.bin + 1}", f"{row.n:,}", f"{row.forecast:.3f}", f"{row.seen:.3f}"))
+        rows.append(
+            (
+                f"{row.bin * 10} to {row.bin * 10 + 10} %",
+                f"{row.n:,}",
+                f"{row.forecast:.3f}",
+                f"{row.seen:.3f}",
+            )
+        )
     return _markdown(rows)
 
 
@@ -92,7 +100,7 @@ def groups(table: pd.DataFrame) -> str:
         near = summarise(table, ["horizon", by])
         near = near[(near["horizon"] == near["horizon"].min()) & (near["n"] > 0)]
         for row in near.to_dict(orient="records"):
-            called = f"{row['direction']:.0%} of {int(row['direction_n']):,}"
+            called = f"{row['direction']:.0%} of {int(row['direction_n']):,}" if row["direction_n"] else "-"
             mape = f"{row['mape']:.2f} / {row['naive_mape']:.2f} %"
             rows.append((row[by], f"{row['n']:,}", _pair(row), mape, called))
     return _markdown(rows)

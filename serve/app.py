@@ -9,6 +9,8 @@
 from ray.serve import Application
 from ray.serve.config import AutoscalingConfig, BackpressureConfig
 
+from common.model.bundle import GENERAL
+from common.model.served import SPECIFIC
 from serve.models import GeneralModel, SpecificModel
 from serve.router import Router
 from serve.settings import ServeSettings
@@ -33,7 +35,7 @@ def build_app(args: ServeSettings) -> Application:
         "graceful_shutdown_timeout_s": 10,
     }
     general = GeneralModel.options(num_replicas=args.general_replicas, **common).bind(
-        args.home, GENERAL_LOADED, warm=True
+        args.home, GENERAL_LOADED, tier=GENERAL
     )
     specific = SpecificModel.options(
         autoscaling_config=AutoscalingConfig(
@@ -45,7 +47,7 @@ def build_app(args: ServeSettings) -> Application:
             look_back_period_s=max(LOOK_BACK_S, args.upscale_delay_s),
         ),
         **common,
-    ).bind(args.home, args.models_loaded)
+    ).bind(args.home, args.models_loaded, tier=SPECIFIC)
     return Router.options(
         num_replicas=args.routers,
         max_ongoing_requests=args.requests_under_way + 64,

@@ -26,8 +26,10 @@ from common.errors import BundleError, NsecastError
 from common.model.bundle import GENERAL, Bundle, BundleFiles, load_bundle
 from common.model.registry import Registry
 from common.model.release import Release, damaged, fingerprint
+from common.model.released import ReleasedModels
 from common.model.representation import Prices
-from serve.cache import ModelCache, split_key
+from common.model.served import SPECIFIC
+from serve.cache import ModelCache, model_key, split_key
 from serve.ports import keep_replica_to_its_node
 
 log = logging.getLogger(__name__)
@@ -82,12 +84,11 @@ class BundleLoader:
 class ModelReplica:
     """Networks of one tier behind a handle; ONNX Runtime on one thread, no TensorFlow."""
 
-    def __init__(self, home: str, size: int, *, warm: bool = False) -> None:
+    def __init__(self, home: str, size: int, *, tier: str = "") -> None:
         keep_replica_to_its_node()
         self._cache = ModelCache(BundleLoader(Path(home)), size)
         self._asked = self._failed = 0
-        if warm:  # a replica counts as ready once it can answer
-            self._warm_production(Path(home))
+        self._load_production(Path(home), tier)  # a replica counts as ready once it can answer
 
     async def forecast(self, questions: list[Question]) -> list[Said]:
         """Answer a question or a small batch.
@@ -154,14 +155,14 @@ class ModelReplica:
                 problems[key] = error.message
         return problems
 
-    def _warm_production(self, home: Path) -> None:
+    def _load_production(self, home: Path, tier: str) -> None:
         try:
-            production = Registry(home).production()
-        except NsecastError as error:
-            log.error("nothing loaded: %s", error.message)
+            release = Registry(home).resolve("production")
+            jobs = {GENERAL: [GENERAL], SPECIFIC: sorted(ReleasedModels(release).models.own)}.get(tier, [])
+        except (NsecastError, OSError, ValueError, KeyError) as error:
+            log.warning("nothing loaded in advance: %s", error)
             return
-        if production:
-            self._load_all([f"{GENERAL}@{production}"])
+        self._load_all([model_key(job, release.id) for job in jobs])
 
 
 @ray.serve.deployment(name="GeneralModel")

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from common.errors import NsecastError
+from common.errors import BundleError, NsecastError
 from common.model.registry import Registry
 from serve.desk import Desk
 from serve.observe import Observer
 
 log = logging.getLogger(__name__)
-TRY_AGAIN_S = 60.0
-"""A refused release is looked at again after this long: its files may have been restored."""
+TRY_AGAIN_S, TRY_SOON_S = 60.0, 5.0
+"""A refused release is looked at again after this long, since its files may have been restored; soon, while
+nothing serves or if it was the replicas that did not answer."""
 
 
 class NothingServes(NsecastError):
@@ -113,7 +114,8 @@ class Watcher:
                     error.message if isinstance(error, NsecastError) else f"{type(error).__name__}: {error}"
                 )
                 detail = f"{wanted} is in production and was refused: {reason}"
-                self._refused = (now + TRY_AGAIN_S, detail)
+                damaged = isinstance(error, BundleError) and self._desk is not None
+                self._refused = (now + (TRY_AGAIN_S if damaged else TRY_SOON_S), detail)
                 self._observer.refused(wanted)
                 log.error("release refused release=%s serving=%s: %s", wanted, self._serving(), reason)
                 return self._result("refused", detail)

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 TOGETHER = 8
 """Questions of a batch that one replica is sent at once."""
 START_S = 120.0
+BROADCAST_S = 10.0
 REHEARSAL_S = 60.0
 
 
@@ -94,8 +95,12 @@ class Office:
 
     async def broadcast(self, tier: str, method: str, *arguments: Any) -> list[Any]:
         """Call a method on every replica of a tier; replicas that do not answer are left out."""
-        response = self._tiers[tier].broadcast(method, *arguments)
-        found = await response.results_async(timeout_s=10, return_exceptions=True)
+        try:
+            response = self._tiers[tier].broadcast(method, *arguments)
+            found = await response.results_async(timeout_s=BROADCAST_S, return_exceptions=True)
+        except Exception as error:
+            log.warning("no answer from all replicas tier=%s: %s: %s", tier, type(error).__name__, error)
+            return []
         return [each for each in found if not isinstance(each, BaseException)]
 
     def _prepare_all(

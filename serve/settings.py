@@ -45,8 +45,8 @@ class ServeSettings(Config):
     """How long the pool must be short before it grows."""
     downscale_delay_s: NonNegativeFloat = 120.0
     """How long it must be idle before it shrinks."""
-    questions_at_once: PositiveInt = 16
-    """Calls that one model replica takes; the rest queue in the router."""
+    questions_at_once: PositiveInt = 64
+    """Calls that one model replica takes; the rest wait in the router, which asks again ever more slowly."""
     questions_queued: PositiveInt = 256
     """Calls that a router queues for a tier; beyond, 503 with Retry-After."""
     models_loaded: Annotated[int, Ge(2)] = 40

@@ -8,42 +8,44 @@ import pytest
 from made_panel import SPEC, SYMBOLS, history, made_panel
 
 from common.data.panel import Panel
-from common.data.series import UNKNOWN_MARKET, Series, series_from_histories, series_from_panel
+from common.data.series import UNKNOWN_MARKET, series_from_histories, series_from_panel
 from common.data.ticks import round_to_tick
 from common.data.windows import Boundaries, Windows, make_windows
 from common.errors import ConfigError
 from common.metrics import errors
 from common.model.presets import WindowSpec
 from common.model.representation import Residual, frozen, sigma
-from train.evaluation import baselines, statistical
-from train.evaluation.baselines import BaselineForecast, drift, naive
-from train.evaluation.spread import NaiveSpread
-from train.evaluation.trees import trees
+from train.rivals import baselines, statistical
+from train.rivals.baselines import BaselineForecast, drift, naive
+from train.rivals.spread import NaiveSpread
+from train.rivals.trees import trees
 
 PANEL = made_panel()
 DATES = PANEL.dates.to_numpy().astype("datetime64[D]")
 LIMITS = Boundaries(DATES[90], DATES[115], DATES[-1])
 
 
-def series_of(panel: Panel = PANEL) -> Series:
-    return series_from_panel(panel, SYMBOLS)
+def all_windows(panel: Panel = PANEL) -> Windows:
+    return make_windows(series_from_panel(panel, SYMBOLS), SPEC)
 
 
 def windows_of(panel: Panel = PANEL, *, first: int = 100, last: int = 122) -> Windows:
-    windows = make_windows(series_of(panel), SPEC)
+    windows = all_windows(panel)
     return windows.take((windows.cutoff >= DATES[first]) & (windows.cutoff <= DATES[last]))
 
 
 def windows_on(**closes: np.ndarray) -> Windows:
     """All windows over made-up closes."""
-    series = series_from_histories(
-        {symbol: history(values) for symbol, values in closes.items()}, UNKNOWN_MARKET
-    )
-    return make_windows(series, SPEC)
+    histories = {symbol: history(values) for symbol, values in closes.items()}
+    return make_windows(series_from_histories(histories, UNKNOWN_MARKET), SPEC)
 
 
-def walk(count: int, *, seed: int = 0) -> np.ndarray:
-    return 50 * np.exp(np.cumsum(np.random.default_rng(seed).normal(0, 0.02, count)))
+def walk(count: int, *, seed: int = 0, reversal: float = 0.0) -> np.ndarray:
+    """Closes of a random walk; or of one that takes back a share of each day's return."""
+    returns = np.random.default_rng(seed).normal(0, 0.02, count)
+    for day in range(1, count):
+        returns[day] -= reversal * returns[day - 1]
+    return 50 * np.exp(np.cumsum(returns))
 
 
 def classical(windows: Windows, **settings) -> dict[str, BaselineForecast]:
@@ -51,7 +53,7 @@ def classical(windows: Windows, **settings) -> dict[str, BaselineForecast]:
 
 
 def every_rival(panel: Panel) -> dict[str, BaselineForecast]:
-    train, valid, _ = LIMITS.parts(make_windows(series_of(panel), SPEC))
+    train, valid, _ = LIMITS.parts(all_windows(panel))
     windows = windows_of(panel, first=105, last=120)
     return {
         "naive": naive(windows),
@@ -72,7 +74,7 @@ def spiked_after(day: int) -> Panel:
 
 @pytest.fixture
 def few_rounds(monkeypatch):
-    monkeypatch.setattr("train.evaluation.trees.ROUNDS", 10)
+    monkeypatch.setattr("train.rivals.trees.ROUNDS", 10)
 
 
 def same(one: BaselineForecast, other: BaselineForecast) -> bool:
@@ -122,15 +124,13 @@ def test_splits_are_not_forecast():
     one, other = (part.take(part.end % 8 == 0) for part in (windows_on(A=whole), windows_on(A=split)))
     assert other.series.action.sum() == 1
     last = [part.last_price[:, None] for part in (one, other)]
-    for rival in (naive, drift):
-        assert np.allclose(rival(one).raw / last[0], rival(other).raw / last[1], rtol=1e-9)
-    for name, forecast in classical(one).items():
-        again = classical(other, models=[name])[name]
-        assert np.allclose(forecast.raw / last[0], again.raw / last[1], rtol=1e-9), name
+    forecasts = [{"drift": drift(part), **classical(part)} for part in (one, other)]
+    for name, forecast in forecasts[0].items():
+        assert np.allclose(forecast.raw / last[0], forecasts[1][name].raw / last[1], rtol=1e-9), name
 
 
 def test_a_frozen_window_keeps_its_last_price(few_rounds):
-    train, valid, _ = LIMITS.parts(make_windows(series_of(), SPEC))
+    train, valid, _ = LIMITS.parts(all_windows())
     windows = windows_of(last=110)
     still = frozen(windows)
     assert 5 < still.sum() < len(windows)
@@ -144,8 +144,7 @@ def test_a_frozen_window_keeps_its_last_price(few_rounds):
 
 
 def test_published_prices_lie_on_the_tick_unless_they_are_the_last_price():
-    windows = windows_of()
-    forecast = drift(windows)
+    windows, forecast = windows_of(), drift(windows_of())
     moved = forecast.published != windows.last_price[:, None]
     assert moved.any() and not moved.all()
     assert np.array_equal(forecast.published[moved], round_to_tick(forecast.raw[moved]))
@@ -165,8 +164,8 @@ def test_drift_equals_the_obvious_loop():
 
 @pytest.mark.parametrize("model", statistical.MODELS)
 def test_a_random_walk_is_forecast_near_its_last_price(model):
-    windows = windows_on(A=walk(500, seed=3))
-    windows = windows.take(windows.end >= 400)
+    every = windows_on(A=walk(500, seed=3))
+    windows = every.take(every.end >= 400)
     forecast = classical(windows, models=[model])[model]
     change = np.log(forecast.raw[:, 0] / windows.last_price)
     assert 0 < np.abs(change).mean() < 0.3 * 0.02
@@ -211,20 +210,11 @@ def test_ctrl_c_stops_the_workers():
     assert multiprocessing.active_children() == []
 
 
-def reversing(count: int, seed: int) -> np.ndarray:
-    """Closes that take back most of each day's return."""
-    returns = np.random.default_rng(seed).normal(0, 0.02, count)
-    for day in range(1, count):
-        returns[day] -= 0.7 * returns[day - 1]
-    return np.round(300 * np.exp(np.cumsum(returns)), 2)
-
-
 def test_trees_learn_a_planted_signal():
     spec = WindowSpec(size=12, horizons=(1, 3))
-    closes = {symbol: history(reversing(900, seed)) for seed, symbol in enumerate("ABC")}
+    closes = {symbol: history(walk(900, seed=seed, reversal=0.7)) for seed, symbol in enumerate("ABC")}
     windows = make_windows(series_from_histories(closes, UNKNOWN_MARKET), spec)
-    days = windows.series.dates[:900]
-    train, valid, test = Boundaries(days[500], days[700], days[-1]).parts(windows)
+    train, valid, test = Boundaries(*windows.series.dates[[500, 700, 899]]).parts(windows)
     forecast = trees(train, valid, test, Residual.fit(train), threads=1)
     raw, published, actual = forecast.raw[:, 0], forecast.published[:, 0], test.actual[:, 0]
     reached = errors(last=test.last_price, raw=raw, published=published, actual=actual)
@@ -232,10 +222,9 @@ def test_trees_learn_a_planted_signal():
 
 
 def test_the_level_needed_equals_the_obvious_loop():
-    train, _, test = LIMITS.parts(make_windows(series_of(), SPEC))
+    train, _, test = LIMITS.parts(all_windows())
     moving = train.take(~frozen(train))
-    spread = NaiveSpread.fit(train)
-    needed = spread.needed_level(moving)
+    spread, needed = NaiveSpread.fit(train), NaiveSpread.fit(train).needed_level(moving)
     for h, horizon in enumerate(SPEC.horizons):
         size = np.abs(moving.change[:, h]) / (sigma(moving) * np.sqrt(horizon))
         outcomes = [value for value in size if not np.isnan(value)]
@@ -247,15 +236,14 @@ def test_the_level_needed_equals_the_obvious_loop():
 
 
 def test_bounds_of_the_level_needed_touch_the_actual_and_of_any_less_do_not_hold_it():
-    train, _, test = LIMITS.parts(make_windows(series_of(), SPEC))
+    train, _, test = LIMITS.parts(all_windows())
     spread = NaiveSpread.fit(train)
     needed, actual = spread.needed_level(test), test.actual
     low, high = spread.bounds(test, needed)
     reached = needed < 1
-    assert reached.sum() > 50
     nearest = np.where(actual > test.last_price[:, None], high, low)
     assert np.allclose(nearest[reached], actual[reached], rtol=1e-9)
     less = spread.bounds(test, needed - 0.01)
     moved = reached & (needed > 0)
-    assert ((actual < less[0]) | (actual > less[1]))[moved].all()
+    assert moved.sum() > 50 and ((actual < less[0]) | (actual > less[1]))[moved].all()
     assert np.isnan(low[np.isnan(actual)]).all()

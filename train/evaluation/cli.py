@@ -21,8 +21,8 @@ from common import storage
 from common.data.panel import Panel
 from common.model.registry import Registry
 from common.model.released import ReleasedModels
-from train.evaluation.rivals import QUICK, RIVALS, TRAINED, Rivals, out_of_sample
 from train.evaluation.study import OURS, Study, figures, keep, plan_study, run_study
+from train.rivals.runs import QUICK, RIVALS, TRAINED, Rivals, out_of_sample
 from train.snapshot import SYNTHETIC
 from train.source import load_panel
 

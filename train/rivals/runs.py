@@ -18,10 +18,10 @@ from common.model.released import ReleasedModels
 from common.model.representation import Prices, Residual, frozen
 from train.console import Mode
 from train.evaluation.backtest import Backtest, backtest, forecast_table
-from train.evaluation.baselines import BaselineForecast, drift, naive
-from train.evaluation.spread import NaiveSpread
-from train.evaluation.statistical import MODELS, statistical
-from train.evaluation.trees import trees
+from train.rivals.baselines import BaselineForecast, drift, naive
+from train.rivals.spread import NaiveSpread
+from train.rivals.statistical import MODELS, statistical
+from train.rivals.trees import trees
 
 V4 = "v4_log"
 QUICK = ("naive", "drift")

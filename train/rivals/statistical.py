@@ -23,7 +23,7 @@ import numpy as np
 from common.data.windows import Windows
 from common.errors import ConfigError, TrainingError
 from common.model.representation import frozen
-from train.evaluation.baselines import BaselineForecast, forecast_from, log_path
+from train.rivals.baselines import BaselineForecast, forecast_from, log_path
 
 MODELS = ("arima", "ets", "theta")
 LARGEST = 10.0
