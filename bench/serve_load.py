@@ -10,7 +10,6 @@ beside them. Prints one JSON document.
 import argparse
 import json
 import re
-import signal
 import statistics
 import subprocess
 import sys
@@ -73,6 +72,7 @@ def main() -> None:
         document["cold_ms"] = _cold(url, own[:10] or able[:10])
         document["autoscaling"] = _autoscaling(asked, url, own or able)
         document["rss_mb"] = _memory(url, pid)
+    print(json.dumps(document), file=sys.stderr)
     with _plain(asked.home) as url:
         document["plain"] = {"mixed": _loads(asked, url, "/predict", traffic["mixed"])}
     ours, theirs = document["nsecast"]["mixed"]["32"], document["plain"]["mixed"]["32"]
@@ -138,7 +138,7 @@ def _served(home: Path, haproxy: bool) -> Any:
             time.sleep(3)
             yield f"http://127.0.0.1:{port}", process.pid
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
             process.wait(120)
 
 
@@ -238,8 +238,8 @@ def _plain_app(home: Path, port: int) -> None:
     import uvicorn
     from fastapi import Body, FastAPI
 
-    import common.model.network  # noqa: F401  (registers its layers' initialisers)
     from common.model.bundle import BundleFiles
+    from common.model.network import _Fixed
     from serve.desk import Desk
     from serve.schemas import PredictRequest
 
@@ -250,9 +250,8 @@ def _plain_app(home: Path, port: int) -> None:
     def network(job: str) -> keras.Model:
         if job not in networks:
             files = BundleFiles.of(desk.preset, job)
-            networks[job] = keras.models.load_model(
-                release.path / files.folder / files.weights, compile=False
-            )
+            path = release.path / files.folder / files.weights
+            networks[job] = keras.models.load_model(path, {"_Fixed": _Fixed}, compile=False)
         return networks[job]
 
     @app.post("/predict")

@@ -8,13 +8,24 @@ from pathlib import Path
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _WRAPPER = """#!/bin/sh
-# HAProxy opens its statistics and metrics on all interfaces and has no setting for it: bind them to loopback.
+# Two things that Ray has no setting for. HAProxy's statistics and metrics are bound to loopback, not to all
+# interfaces; and what HAProxy itself answers while no router can be reached is 503 with Retry-After, not 500.
 before=
 for argument; do
-  [ "$before" = -f ] && sed -i -E 's/^( *)bind \\*?:({ports})$/\\1bind 127.0.0.1:\\2/' "$argument"
+  [ "$before" = -f ] && sed -i -E -e 's/^( *)bind \\*?:({ports})$/\\1bind 127.0.0.1:\\2/' \\
+    -e 's#^( *)errorfile (50[234]) .*$#\\1errorfile \\2 {answer}#' "$argument"
   before=$argument
 done
 exec {binary} "$@"
+"""
+_NO_ROUTER = """HTTP/1.1 503 Service Unavailable\r
+Cache-Control: no-cache\r
+Connection: close\r
+Retry-After: 2\r
+Content-Type: application/problem+json\r
+\r
+{"type":"urn:nsecast:service-unavailable","title":"Service Unavailable","status":503,\
+"detail":"No router can be reached just now. Come again in 2 s.","retry_after_s":2}
 """
 
 
@@ -54,9 +65,14 @@ def is_free(host: str, port: int) -> bool:
 
 
 def haproxy_wrapper(folder: Path, binary: str, ports: Iterable[int]) -> Path:
-    """Write a program that starts HAProxy with these ports on loopback (arguments ``... -f FILE ...``)."""
-    path = folder / "haproxy-on-loopback"
-    path.write_text(_WRAPPER.format(ports="|".join(map(str, ports)), binary=binary))
+    """Write a program that mends HAProxy's settings (arguments ``... -f FILE ...``) and starts it.
+
+    ``ports`` are those to bind to loopback.
+    """
+    answer = folder / "no-router.http"
+    answer.write_bytes(_NO_ROUTER.encode())
+    path = folder / "haproxy-mended"
+    path.write_text(_WRAPPER.format(ports="|".join(map(str, ports)), answer=answer, binary=binary))
     path.chmod(0o700)
     return path
 

@@ -128,6 +128,9 @@ def _stop(say: Callable[[str], None]) -> None:
     if not ray.is_initialized():
         return
     say("draining and stopping")
+    if threading.current_thread() is threading.main_thread():  # a second Ctrl-C leaves nothing behind either
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
     ours = {pid: _born(pid) for pid in descendants(os.getpid())[1:]}
     try:
         ray.serve.shutdown()

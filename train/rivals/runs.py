@@ -1,5 +1,6 @@
 """What simple rivals reach on the windows of a backtest, in the same table form."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from train.rivals.baselines import BaselineForecast, drift, naive
 from train.rivals.spread import NaiveSpread
 from train.rivals.statistical import MODELS, statistical
 from train.rivals.trees import trees
+
+log = logging.getLogger(__name__)
 
 V4 = "v4_log"
 QUICK = ("naive", "drift")
@@ -85,6 +88,8 @@ class Rivals:
             )
         else:
             found = {"naive": naive, "drift": drift}[name](windows)
+        if found.failures:
+            log.warning("rival=%s failed on %d windows: the last price stands in there", name, found.failures)
         if name == "naive" and out_of_sample(self.models, windows):
             bounds = _naive_bounds(self.models, windows)
         return rival_table(windows, found, self.models, bounds)
