@@ -239,7 +239,6 @@ def _plain_app(home: Path, port: int) -> None:
     from fastapi import Body, FastAPI
 
     from common.model.bundle import BundleFiles
-    from common.model.network import _Fixed
     from serve.desk import Desk
     from serve.schemas import PredictRequest
 
@@ -251,7 +250,7 @@ def _plain_app(home: Path, port: int) -> None:
         if job not in networks:
             files = BundleFiles.of(desk.preset, job)
             path = release.path / files.folder / files.weights
-            networks[job] = keras.models.load_model(path, {"_Fixed": _Fixed}, compile=False)
+            networks[job] = keras.models.load_model(path, compile=False)
         return networks[job]
 
     @app.post("/predict")

@@ -123,7 +123,6 @@ def environment(folder: Path, *, haproxy: bool) -> dict[str, str]:
     """What has to be set before Ray starts; HAProxy's files are kept in ``folder``, its ports on loopback."""
     found = {
         "RAY_USAGE_STATS_ENABLED": "0",
-        "MALLOC_ARENA_MAX": "2",  # replicas have many threads and little to allocate
         "RAY_SERVE_ENABLE_HA_PROXY": str(int(haproxy)),
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": str(int(haproxy)),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",

@@ -7,6 +7,10 @@ from scipy.special import ndtri
 from common.model.mixture import TAUS
 from common.model.presets import NetworkConfig, NetworkShape
 
+START = {"p_move": np.full(1, 0.8), "quantiles": 1.1 * ndtri(TAUS)}
+"""Biases a mixture starts with; assigned, because an initializer of ours would have to be at hand wherever a
+saved network is loaded."""
+
 
 def build_network(
     shape: NetworkShape,
@@ -37,41 +41,23 @@ def build_network(
         output = _mixture_heads(hidden, shape.horizons)
     else:
         output = keras.layers.Reshape((shape.horizons, 1))(keras.layers.Dense(shape.horizons)(hidden))
-    return keras.Model([window, stock_id], output)
+    network = keras.Model([window, stock_id], output)
+    if shape.mixture:
+        for name, bias in START.items():
+            network.get_layer(name).bias.assign(np.tile(bias, shape.horizons))
+    return network
 
 
 def _mixture_heads(hidden: keras.KerasTensor, horizons: int) -> keras.KerasTensor:
-    def head(name: str, width: int, bias: np.ndarray, activation: str | None = None) -> keras.KerasTensor:
+    def head(name: str, width: int, activation: str | None = None) -> keras.KerasTensor:
         dense = keras.layers.Dense(
-            horizons * width,
-            activation=activation,
-            kernel_initializer="zeros",
-            bias_initializer=_Fixed(np.tile(bias, horizons)),
-            name=name,
+            horizons * width, activation=activation, kernel_initializer="zeros", name=name
         )
         return keras.layers.Reshape((horizons, width))(dense(hidden))
 
     return keras.layers.Concatenate(axis=-1)(
-        [
-            head("mean", 1, np.zeros(1)),
-            head("p_move", 1, np.full(1, 0.8), "sigmoid"),
-            head("quantiles", len(TAUS), 1.1 * ndtri(TAUS)),
-            head("median", 1, np.zeros(1)),
-        ]
+        [head("mean", 1), head("p_move", 1, "sigmoid"), head("quantiles", len(TAUS)), head("median", 1)]
     )
-
-
-class _Fixed(keras.initializers.Initializer):
-    """Start at given values; only the built network is ever saved, never this."""
-
-    def __init__(self, values: np.ndarray) -> None:
-        self.values = [float(value) for value in values]
-
-    def __call__(self, shape: tuple[int, ...], dtype: str | None = None) -> object:
-        return keras.ops.reshape(keras.ops.convert_to_tensor(self.values, dtype=dtype), shape)
-
-    def get_config(self) -> dict[str, list[float]]:
-        return {"values": self.values}
 
 
 def average_network(

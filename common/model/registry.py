@@ -22,10 +22,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common import storage
-from common.errors import BundleError, ConfigError, ReleaseNotFound
+from common.errors import BundleError, ConfigError, GateClosed, ReleaseNotFound
 from common.model.alias import Alias, stack_of
 from common.model.release import MANIFEST, Release, damaged, read_manifest, write_manifest
 
+ANYTHING = "*"
+"""No release id: see `Registry.promote`."""
 STAGING = ".staging-"
 RESERVED = ("aliases", "production", "latest")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -113,7 +115,9 @@ class Registry:
             shutil.rmtree(folder, ignore_errors=True)
         return sorted(leftovers)
 
-    def promote(self, reference: str, *, evidence: dict[str, Any] | None = None) -> Release:
+    def promote(
+        self, reference: str, *, evidence: dict[str, Any] | None = None, instead_of: str | None = ANYTHING
+    ) -> Release:
         """Put a release in production once it is verified; does nothing if it already is there.
 
         Parameters
@@ -121,6 +125,8 @@ class Registry:
         evidence : dict, optional
             JSON values that say why, kept with the move in `history`; it cannot replace what the move
             itself says.
+        instead_of : release id or None, optional
+            What must be in production when the move is made (None: nothing); default: whatever is.
 
         Raises
         ------
@@ -128,10 +134,19 @@ class Registry:
             If there is no such release.
         BundleError
             If it is damaged, or the evidence is not plain JSON; production stays as it was.
+        GateClosed
+            If something else is in production than ``instead_of``.
         """
         release = self.open(reference)
         with self._alias.held():
             history = self.history()
+            there = next(reversed(stack_of(history)), None)
+            if instead_of not in (ANYTHING, there):
+                raise GateClosed(
+                    f"release {release.id} was judged against {instead_of or 'nothing'}, but {there} has "
+                    "gone to production meanwhile. Try again.",
+                    release=release.id,
+                )
             if stack_of(history)[-1:] != [release.id]:
                 self._alias.move(history, "promote", release.id, evidence or {})
         return release

@@ -116,6 +116,19 @@ def test_the_margin_is_half_a_percent_of_the_naive_error(registry, monkeypatch, 
     assert judge(registry, "new").passed is passes
 
 
+def test_a_release_judged_against_what_has_left_production_meanwhile_is_not_promoted(registry):
+    in_production(registry, "old", shift=0.05)
+    better, late = made(registry, "better"), made(registry, "late", shift=0.05)
+
+    def meanwhile(*_):
+        if registry.production() == "old":
+            registry.promote(better.id)
+
+    with pytest.raises(GateClosed, match=r"judged against old, but better has gone to production"):
+        promote_through_gate(registry, late.id, progress=meanwhile)
+    assert registry.production() == better.id
+
+
 def test_force_promotes_all_the_same_and_is_recorded_with_every_reason(registry):
     in_production(registry, "old")
     made(registry, "worse", shift=ABSURD)

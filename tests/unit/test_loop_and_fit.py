@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -345,3 +347,18 @@ def test_the_fused_layer_gives_the_numbers_and_gradients_of_kerass_own():
             results.append([out, *tape.gradient(total, layer.trainable_variables)])
         for ours, theirs in zip(results[1], results[0], strict=True):
             np.testing.assert_allclose(np.asarray(ours), np.asarray(theirs), rtol=1e-4, atol=1e-5)
+
+
+def test_a_saved_network_loads_in_a_notebook_without_anything_of_ours(tmp_path):
+    made = average_network(
+        SHAPE, NETWORK, [build_network(SHAPE, NETWORK, seed=s).get_weights() for s in (1, 2)]
+    )
+    made.save(tmp_path / "network.h5")
+    code = "import sys, numpy as np, keras; m = keras.models.load_model(sys.argv[1], compile=False); "
+    code += "x = np.ones((1, *m.inputs[0].shape[1:])); print(np.asarray(m([x, np.ones((1, 1))])).sum())"
+    found = subprocess.run(
+        [sys.executable, "-c", code, "network.h5"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    x = np.ones((1, SPEC.size, len(Residual.channels)))
+    expected = np.asarray(made([x, np.ones((1, 1))])).sum()
+    assert float(found.stdout) == pytest.approx(float(expected), rel=1e-5)

@@ -87,6 +87,27 @@ def test_refits_follow_each_other_without_a_gap(models, home):
         assert first < data_end and last <= data_end <= SESSIONS[-1]
 
 
+def test_the_last_session_belongs_to_the_last_refit_that_can_be_scored(models, home):
+    plan = plan_study(models, None, home, start=SESSIONS[-5], refit_every=1)
+    stretches = studies._stretches(plan)
+    assert [str(first) for first, *_ in stretches] == [str(day) for day in SESSIONS[-5:-1]]
+    assert stretches[-1][1:] == (SESSIONS[-1], SESSIONS[-1])
+
+
+def test_newer_files_that_begin_on_a_copied_day_are_refused(models, home):
+    last = PANEL.frame[PANEL.frame["date"] == PANEL.dates[-1]]
+    later = PANEL.dates[-1] + pd.offsets.BDay(1)
+    copied = last.assign(date=later, known=later, volume=last["volume"].fillna(0) + 100)
+    before = Panel.from_frame(
+        pd.concat([PANEL.frame[PANEL.frame["date"] < PANEL.dates[-1]], last.assign(volume=copied["volume"])]),
+        PANEL.source,
+    )
+    with pytest.raises(BacktestError, match=r"repeats the prices and volumes.*file of the day before"):
+        studies._refuse_copied_start(before, Panel.from_frame(copied, PANEL.source))
+    moved = Panel.from_frame(copied.assign(close=copied["close"] + 0.05), PANEL.source)
+    studies._refuse_copied_start(before, moved)
+
+
 def test_each_stretch_is_forecast_by_what_was_trained_for_it(models, home, monkeypatch):
     asked = []
     monkeypatch.setattr(
@@ -130,6 +151,23 @@ def test_the_report_knows_the_rivals_of_the_same_test(home, models):
     assert set(found.rivals["model"]) == {OURS, "naive", "drift"}
     ours = found.rivals[found.rivals["model"] == OURS].set_index("horizon")["mae"]
     assert ours.to_numpy() == pytest.approx(found.pooled.set_index("horizon")["mae"].to_numpy())
+
+
+def test_a_smaller_backtest_keeps_what_a_larger_one_found(home, models):
+    assert command(home, "--baselines", "quick").exit_code == 0
+    assert command(home, "--baselines", "none").exit_code == 0
+    assert set(load_evidence(models, home).rivals["model"]) == {OURS, "naive", "drift"}
+
+
+def test_rivals_measured_on_other_prices_are_not_shown(home, models, tmp_path):
+    assert command(home, "--baselines", "quick").exit_code == 0
+    for path in (home / "backtests").glob("*/*/backtest.json"):
+        record = json.loads(path.read_bytes())
+        (tmp_path / "kept.json").write_bytes(path.read_bytes())
+        path.write_text(json.dumps(record | {"data_sha256": "other"}))
+        assert load_evidence(models, home).rivals is None
+        path.write_bytes((tmp_path / "kept.json").read_bytes())
+    assert load_evidence(models, home).rivals is not None
 
 
 def test_intervals_around_naive_hold_the_last_price_and_are_nested(home, models):

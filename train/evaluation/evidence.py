@@ -110,6 +110,7 @@ def _rivals(folder: Path, info: dict[str, Any]) -> pd.DataFrame | None:
     """Figures of the backtest of the test part that ran the most models; None before the first."""
     records = [json.loads(path.read_bytes()) for path in sorted(folder.glob("*/backtest.json"))]
     same = {"from": info["valid_end"], "to": info["test_end"], "weights": "fixed"}
+    same["data_sha256"] = info["data_sha256"]
     found = [pd.DataFrame(record["figures"]) for record in records if same.items() <= record.items()]
     return max(found, key=lambda figures: figures["model"].nunique(), default=None)
 

@@ -23,8 +23,8 @@ FIGURES = (
 SHOWN = ("symbol", "sector", "tier", "model", "rank", "confidence", "flags")
 SHORT_ROWS = 250
 """A stock with fewer closes is too short to be judged."""
-FROZEN_SHARE = 0.95
-"""A stock that stood still on more of its test days is as good as frozen."""
+RANKED_ROWS = 50
+"""Scored forecasts at the shortest horizon that a rank needs."""
 
 
 def performance_matrix(
@@ -73,6 +73,7 @@ def performance_matrix(
         rows.append(row)
     matrix = pd.DataFrame(rows)
     score = (matrix[f"rel_mae_{horizons[0]}d"] + matrix[f"rel_rmse_{horizons[0]}d"]).astype(float) / 2
+    score = score.where(matrix[f"n_{horizons[0]}d"].astype(float) >= RANKED_ROWS)
     matrix.insert(5, "rank", score.rank(method="min").astype("Int64"))
     counts = [name for name in matrix if name.startswith("n_")]
     return matrix.astype({name: "Int64" for name in counts})

@@ -82,8 +82,8 @@ def exclusions(evidence: Evidence) -> Answer:
     table = pd.DataFrame(found, columns=["symbol", "name", "reason", "unchanged_share"])
     return Answer(
         "Which stocks should be excluded?",
-        f"{len(table)} of {len(matrix)}: {', '.join(table['symbol']) or 'none'}. They are forecast as their "
-        "last price, flagged and counted in no mean.",
+        f"{len(table)} of {len(matrix)}: {', '.join(table['symbol']) or 'none'}. While they stand "
+        "still they are forecast as their last price, and windows without a move are counted in no mean.",
         table,
     )
 
@@ -142,12 +142,13 @@ def embedding_size(evidence: Evidence) -> Answer:
 def turnover(panel: Panel) -> pd.Series:
     """Median of close times shares traded over the last ``YEAR`` sessions, KES a day, largest first.
 
-    A day without a known volume counts as none traded.
+    A session without a row or a known volume counts as none traded.
     """
-    recent = panel.frame[panel.frame["date"] > panel.dates[-min(YEAR, len(panel.dates) - 1) - 1]]
-    recent = recent[~recent["symbol"].str.startswith("^")]
-    traded = (recent["close"] * recent["volume"].fillna(0)).groupby(recent["symbol"])
-    found = pd.DataFrame({"median": traded.median(), "mean": traded.mean()})
+    sessions = panel.dates[-YEAR:]
+    recent = panel.frame[panel.frame["date"].isin(sessions) & ~panel.frame["symbol"].str.startswith("^")]
+    traded = recent.assign(value=recent["close"] * recent["volume"])
+    days = traded.pivot(index="date", columns="symbol", values="value").reindex(sessions).fillna(0)
+    found = pd.DataFrame({"median": days.median(), "mean": days.mean()})
     return found.sort_values(["median", "mean"], ascending=False)["median"]
 
 

@@ -22,7 +22,9 @@ from train.evaluation.evidence import described
 from train.evaluation.summary import summarise
 
 OURS = "nsecast"
-VERSION = 1
+COPIED_STOCKS, COPIED_SHARE = 5, 0.9
+"""So many traded stocks, and such a share of them, repeat price and volume only on a copied day."""
+VERSION = 2
 """Raised when the same inputs no longer give the same forecasts: what was kept is not read again."""
 
 
@@ -75,6 +77,7 @@ def plan_study(
                 f"release {models.release.id} is of {kinds[0]} prices and the archive of {kinds[1]} ones. "
                 "Choose an archive of the same kind."
             )
+        _refuse_copied_start(panel, archive)
         panel = panel.merge(archive)
     chosen_on = np.datetime64(models.release.info["valid_end"])
     start = chosen_on if start is None else start
@@ -87,10 +90,28 @@ def plan_study(
             f"what is before is no test of it. Use --from {chosen_on} or later, or --refit-every N, which "
             "trains for each stretch on what was known then."
         )
-    key = [VERSION, models.release.id, panel.fingerprint(), str(start), str(end), refit_every]
+    published = f"{models.release.id} {models.release.created.isoformat()}"
+    key = [VERSION, published, panel.fingerprint(), str(start), str(end), refit_every]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:8]
     folder = home / "backtests" / models.release.id / f"{start}_{end}-{digest}"
     return Study(models, panel, start, end, refit_every, folder)
+
+
+def _refuse_copied_start(panel: Panel, archive: Panel) -> None:
+    """Raise BacktestError if the archive begins on a copied day: its reader could not see that."""
+    first = archive.dates[0]
+    before = panel.frame[(panel.frame["date"] < first) & (panel.frame["volume"] > 0)]
+    if first in panel.dates or not len(before):
+        return
+    before = before[before["date"] == before["date"].max()]
+    start = archive.frame[(archive.frame["date"] == first) & (archive.frame["volume"] > 0)]
+    both = start.merge(before, on="symbol", suffixes=("", "_before"))
+    same = (both["close"] == both["close_before"]) & (both["volume"] == both["volume_before"])
+    if len(both) >= COPIED_STOCKS and same.mean() > COPIED_SHARE:
+        raise BacktestError(
+            f"--archive: its first session, {first:%Y-%m-%d}, repeats the prices and volumes of the last one "
+            "that the release has, so its true closes cannot be found. Add the file of the day before it."
+        )
 
 
 def run_study(
@@ -136,9 +157,13 @@ def _stretches(study: Study) -> list[tuple[np.datetime64, np.datetime64, np.date
         stretch = inside[place : place + every]
         beyond = min(stretch[-1] + far, len(sessions) - 1)
         if stretch[0] < len(sessions) - 1:
-            found.append((sessions[stretch[0]], sessions[stretch[-1]], sessions[max(beyond, stretch[0] + 1)]))
+            found.append((sessions[stretch[0]], sessions[stretch[-1]], sessions[beyond]))
+        elif found:  # a training needs a session after it to be scored on
+            found[-1] = (found[-1][0], sessions[-1], sessions[-1])
     if not found:
-        raise BacktestError(f"no session from {study.start} to {study.end}. Choose another period.")
+        raise BacktestError(
+            f"no session from {study.start} to {study.end} with another one after it. Choose another period."
+        )
     return found
 
 
@@ -180,7 +205,14 @@ def figures(tables: dict[str, pd.DataFrame], study: Study, by: tuple[str, ...] =
 
 
 def keep(study: Study, ours: pd.DataFrame, found: pd.DataFrame) -> dict[str, Any]:
-    """Store the forecasts and the figures; returns the description stored beside them."""
+    """Store the forecasts and the figures; returns the description stored beside them.
+
+    Figures of models that an earlier call measured on the same forecasts are kept.
+    """
+    path = study.folder / "backtest.json"
+    if path.exists():
+        earlier = pd.DataFrame(json.loads(path.read_bytes())["figures"])
+        found = pd.concat([found, earlier[~earlier["model"].isin(found["model"])]], ignore_index=True)
     record = {
         "release": study.models.release.id,
         "from": str(study.start),
@@ -191,5 +223,5 @@ def keep(study: Study, ours: pd.DataFrame, found: pd.DataFrame) -> dict[str, Any
         "figures": storage.finite(found.to_dict(orient="records")),
     }
     storage.write_with(study.folder / f"{OURS}.parquet", lambda path: ours.to_parquet(path, index=False))
-    storage.write_json(study.folder / "backtest.json", record)
+    storage.write_json(path, record)
     return record

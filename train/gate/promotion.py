@@ -62,13 +62,14 @@ def promote_through_gate(
     Raises
     ------
     GateClosed
-        With every reason; production stays as it was. Its context has ``reasons`` and ``comparison``.
+        With every reason; production stays as it was. Its context has ``reasons`` and ``comparison``. Also
+        if another release went to production while this one was judged.
     BundleError
         If a file of the release is not as published: not even ``force`` promotes that.
     ReleaseNotFound
         If there is no such release.
     """
-    release = registry.open(reference)
+    release, before = registry.open(reference), registry.production()
     verdict = judge(registry, release.id, progress=progress)
     if not verdict.passed and not force:
         raise GateClosed(
@@ -85,7 +86,7 @@ def promote_through_gate(
     }
     if not verdict.passed:
         evidence |= {"forced": True, "reasons": list(verdict.reasons)}
-    return registry.promote(release.id, evidence=evidence), verdict
+    return registry.promote(release.id, evidence=evidence, instead_of=before), verdict
 
 
 def gives_way(registry: Registry, release: Release) -> bool:
