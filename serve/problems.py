@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 SHOWN_PROBLEMS = 10
 SHOWN_CHARACTERS = 80
+RETRY_AFTER = {
+    "Retry-After": {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer"}}
+}
 
 
 class FieldProblem(Model):
@@ -50,9 +53,11 @@ class Problem(Model):
     """The first problems of a body that does not fit its schema."""
     retry_after_s: int | None = None
 
-    def response(self) -> Response:
+    def response(self, headers: Mapping[str, str] | None = None) -> Response:
         """The HTTP response, with ``Retry-After`` where there is one, and no null member."""
-        headers = {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
+        headers = dict(headers or {})
+        if self.retry_after_s is not None:
+            headers["Retry-After"] = str(self.retry_after_s)
         if self.status == HTTPStatus.UNAUTHORIZED:
             headers["WWW-Authenticate"] = "Bearer"
         body = self.model_dump_json(exclude_none=True)
@@ -78,7 +83,7 @@ def problem_of(
 
 
 def register(app: FastAPI) -> None:
-    """Answer every failure of ``app`` with a `Problem`."""
+    """Answer every failure of ``app`` with a `Problem`, and describe it so."""
 
     async def handle(request: Request, error: Exception) -> Response:
         problem = problem_of(
@@ -90,10 +95,11 @@ def register(app: FastAPI) -> None:
             problem = _plain(415, detail, {"instance": problem.instance, "request_id": problem.request_id})
         if problem.status >= 500 and not isinstance(error, NsecastError | HTTPException):
             log.error("request failed path=%s", request.url.path, exc_info=error)
-        return problem.response()
+        return problem.response(getattr(error, "headers", None))  # such as Allow of a 405
 
     for kind in (NsecastError, pydantic.ValidationError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, handle)
+    _describe_as_problems(app)
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -104,8 +110,25 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
             "description": HTTPStatus(status).phrase,
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
+        | ({"headers": RETRY_AFTER} if status in (429, 503) else {})
         for status in sorted({401, 403, 429, 500, 503, *statuses})
     }
+
+
+def _describe_as_problems(app: FastAPI) -> None:
+    """Take from the OpenAPI description that a problem might be plain JSON, as FastAPI adds for a model."""
+    described = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        found = described()
+        for operations in found["paths"].values():
+            for operation in operations.values():
+                for answer in operation["responses"].values():
+                    if MEDIA_TYPE in answer.get("content", {}):
+                        answer["content"].pop("application/json", None)
+        return found
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _expected(error: NsecastError, about: Mapping[str, Any]) -> Problem:

@@ -40,7 +40,13 @@ Symbol = Annotated[
 Price = Annotated[float, Field(strict=True, ge=SMALLEST_PRICE, le=LARGEST_PRICE, allow_inf_nan=False)]
 Volume = Annotated[float, Field(strict=True, ge=0, le=1e12, allow_inf_nan=False)]
 Closes = Annotated[list[Price], Field(min_length=MIN_PRICES, max_length=MAX_PRICES)]
-ClosesBySymbol = Annotated[dict[Symbol, Closes], Field(max_length=MAX_BATCH)]
+ClosesBySymbol = Annotated[
+    dict[Symbol, Closes],
+    Field(
+        max_length=MAX_BATCH,
+        json_schema_extra={"additionalProperties": False, "propertyNames": {"maxLength": 16}},
+    ),
+]
 Horizon = Literal["1d", "5d", "10d", "30d"]
 ModelType = Literal["stock_specific", "general"]
 Source = Literal["model", "last_price"]

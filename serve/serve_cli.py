@@ -210,11 +210,20 @@ def _need_release(root: Path, train: bool) -> None:
     if registry.releases() or not train:
         registry.resolve("production")  # raises, and says what to do
     _note(f"no release in {registry.folder}: training a quick one on the synthetic market first.")
-    done = subprocess.run(
-        [sys.executable, "-m", "nsecast", "train", "--quick", "--home", str(root)], check=False
-    )
-    if done.returncode or not registry.production():
+    if _train(root) or not registry.production():
         raise NsecastError("the quick training gave no release to serve. See above, then `nsecast train`.")
+
+
+def _train(root: Path) -> int:
+    """Exit status of a quick training; on Ctrl-C it stops in its own way first, and can be continued."""
+    command = [sys.executable, "-m", "nsecast", "train", "--quick", "--home", str(root)]
+    with subprocess.Popen(command, process_group=0) as training:  # so that it is told once, by us
+        try:
+            return training.wait()
+        except KeyboardInterrupt:
+            training.terminate()
+            training.wait()
+            raise
 
 
 def _state(root: Path) -> dict[str, Any]:

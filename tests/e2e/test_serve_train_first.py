@@ -1,0 +1,52 @@
+"""`nsecast serve` where nothing was ever published: it says that it trains first, and can be stopped."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from serve.ports import descendants, free_port
+
+pytestmark = pytest.mark.e2e
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_training_before_serving_is_announced_and_stops_with_the_command(tmp_path: Path, number):
+    log = tmp_path / "log"
+    command = [
+        sys.executable,
+        "-m",
+        "nsecast",
+        "serve",
+        "--port",
+        str(free_port()),
+        "--home",
+        tmp_path / "home",
+    ]
+    with log.open("w") as out:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 120
+        while "state=" not in log.read_text() and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.1)
+        assert "training a quick one on the synthetic market first" in log.read_text()
+        ours = descendants(process.pid)
+        assert len(ours) > 2
+        process.send_signal(number)
+        assert process.wait(90) == 130
+        while left := [pid for pid in ours if Path(f"/proc/{pid}").exists()]:
+            assert time.monotonic() < deadline + 30, left
+            time.sleep(0.1)
+        assert (
+            log.read_text().count("the same command continues") == 2
+        )  # the training's word and the server's
+    finally:
+        if process.poll() is None:
+            for pid in descendants(process.pid):
+                os.kill(pid, signal.SIGKILL)
+            process.wait()

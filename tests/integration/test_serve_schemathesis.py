@@ -1,0 +1,97 @@
+"""Every route against its own OpenAPI description: Schemathesis with all of its checks, without a network."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray.serve
+import schemathesis
+from made_release import made_release
+from schemathesis.config import SchemathesisConfig
+from schemathesis.engine import from_schema
+from schemathesis.engine.events import EngineFinished, FatalError, NonFatalError, ScenarioFinished
+from schemathesis.engine.recorder import ScenarioRecorder
+
+from common.model.registry import Registry
+from serve.keys import KeyFile
+from serve.models import GeneralModel, SpecificModel
+from serve.router import Office, http_service
+from serve.settings import ServeSettings
+
+pytestmark = pytest.mark.integration
+BOUNDS = {
+    "seed": 1,
+    "max-time": 80,
+    "continue-on-failure": True,
+    "generation": {"max-examples": 10, "deterministic": True, "database": "none"},
+    "phases": {"stateful": {"generation": {"max-examples": 3}, "max-steps": 4}},
+}
+BEYOND_JSON_SCHEMA = (
+    "low <= close <= high",
+    "never both",
+    "of every bar, or of none",
+    "send each day once",
+    "not among the symbols",
+    "as_of: ",
+    "sector: no ",
+    "horizon: got ",
+    " closes, the release has ",
+    " prices, this release needs ",
+)
+"""What a request may be refused for although it fits its schema."""
+
+
+def service(home: Path) -> tuple[Any, str]:
+    """The application over a made release, asking for keys, and a key that opens all of it."""
+    made_release(home, "one")
+    Registry(home).promote("one")
+    keys = KeyFile(home / "keys.json")
+    tiers = [
+        ray.serve.run(tier.bind(str(home), 4), name=tier.name, _local_testing_mode=True)
+        for tier in (GeneralModel, SpecificModel)
+    ]
+    limits = {"forecasts_per_minute": 0}
+    chosen = ServeSettings(home=str(home), keys=str(keys.path), access_log="off", limits=limits)
+    office = Office(*tiers, chosen)
+    asyncio.run(office.watcher.look())
+    return http_service(office), keys.create("operator", ("admin",))
+
+
+def problems_of(record: ScenarioRecorder) -> Iterator[str]:
+    """Checks that failed, with the request; not a refusal for what no schema can say."""
+    for case, checks in record.checks.items():
+        answer = record.interactions[case].response if case in record.interactions else None
+        text = answer.text if answer else ""
+        allowed = answer and answer.status_code == 422 and any(rule in text for rule in BEYOND_JSON_SCHEMA)
+        for check in checks:
+            if check.failure_info and not (allowed and check.name == "positive_data_acceptance"):
+                how = f"{check.failure_info.code_sample:.1000}\n{text:.500}"
+                yield f"{record.label}: {check.name}: {check.failure_info.failure}\n{how}"
+
+
+def test_every_route_answers_as_its_description_says_whatever_is_sent(tmp_path: Path):
+    app, key = service(tmp_path)
+    auth = {"openapi": {"APIKeyHeader": {"api_key": key}, "HTTPBearer": {"bearer": key}}}
+    config = SchemathesisConfig.from_dict(BOUNDS | {"auth": auth})
+    schema = schemathesis.openapi.from_asgi("/openapi.json", app, config=config)
+    seen: dict[str, Counter[int]] = {}
+    problems: list[str] = []
+    for event in from_schema(schema).execute():
+        match event:
+            case ScenarioFinished(recorder=record):
+                counts = seen.setdefault(record.label, Counter())
+                counts.update(e.response.status_code for e in record.interactions.values() if e.response)
+                problems += problems_of(record)
+            case NonFatalError(value=error) | FatalError(exception=error):
+                problems.append(repr(error))
+            case EngineFinished(stop_reason=reason, running_time=seconds):
+                print(f"{reason} after {seconds:.0f} s: {sum(seen.values(), Counter())}")
+    assert not problems, f"{len(problems)} problems, such as\n" + "\n\n".join(problems[:20])
+    assert not {status for counts in seen.values() for status in counts if status >= 500}
+    routes = {
+        f"{method.upper()} {path}" for path, each in schema.raw_schema["paths"].items() for method in each
+    }
+    assert all(seen[route][200] for route in routes), seen  # a route that only refuses is hardly tested
