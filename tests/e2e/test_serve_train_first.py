@@ -32,7 +32,9 @@ def test_the_training_before_serving_is_announced_and_stops_with_the_command(tmp
         process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, start_new_session=True)
     try:
         deadline = time.monotonic() + 120
-        while "state=" not in log.read_text() and time.monotonic() < deadline and process.poll() is None:
+        while (
+            "state=training" not in log.read_text() and time.monotonic() < deadline and process.poll() is None
+        ):
             time.sleep(0.1)
         assert "training a quick one on the synthetic market first" in log.read_text()
         ours = descendants(process.pid)

@@ -61,7 +61,7 @@ def service(home: Path) -> tuple[Any, str]:
 
 
 def problems_of(record: ScenarioRecorder) -> Iterator[str]:
-    """Checks that failed, with the request; not a refusal for what no schema can say, such as all its bytes."""
+    """Checks that failed, with the request; not a refusal for what no schema can say (its bytes, too)."""
     for case, checks in record.checks.items():
         answer = record.interactions[case].response if case in record.interactions else None
         text = answer.text if answer else ""
