@@ -9,8 +9,8 @@ from common.metrics import Errors, errors
 from common.model.representation import Prices
 
 CLEAR_LEAD = 0.01
-"""About the standard error of the difference between two candidates' `Score.total` over one stock's
-validation year: less is noise."""
+"""Lead in `Score.total` over one stock's validation year that a candidate needs; a judgement, see
+docs/decisions.md."""
 MINIMUM_JUDGED = 20
 """Moving validation windows that a judgement on one stock needs."""
 HORIZON_DECAY = np.array([4.0, 0.5, 0.25, 0.12])
