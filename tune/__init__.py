@@ -1,0 +1,1 @@
+"""The search over embedding and LSTM sizes."""
