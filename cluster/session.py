@@ -63,14 +63,21 @@ def usable_cpus() -> int:
 
 
 def refuse_shadows() -> None:
-    """Raise RayUnavailable naming a package that was imported from elsewhere than this project.
+    """Raise RayUnavailable naming a package of ours that is not installed, or imported from elsewhere.
 
     ``tune`` and ``cluster`` are also names of packages that others publish.
     """
     for name in PACKAGES:
         if not (ROOT / name).is_dir():
             continue
-        module = importlib.import_module(name)
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise
+            raise RayUnavailable(
+                f"package {name!r} is not installed, though {ROOT / name} is there. Run `make setup` again."
+            ) from None
         origin = Path(next(iter(getattr(module, "__path__", [module.__file__])))).resolve()
         if origin.parent != ROOT:
             raise RayUnavailable(

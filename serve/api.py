@@ -1,4 +1,4 @@
-"""The routes of API v4 that forecast and show; every one ends in a method of `serve.router.Office`."""
+"""The routes of API v4 that forecast and show; every one ends in a method of `serve.office.Office`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from serve.schemas import (
 )
 
 if TYPE_CHECKING:
-    from serve.router import Office
+    from serve.office import Office
 
 ANYONE = frozenset({"read", "admin"})
 BODY = (400, 413, 415, 422)

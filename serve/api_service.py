@@ -16,7 +16,7 @@ from serve.problems import responses
 from serve.schemas import Model
 
 if TYPE_CHECKING:
-    from serve.router import Office
+    from serve.office import Office
 
 V4 = "/api/v4"
 

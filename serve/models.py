@@ -30,6 +30,7 @@ from common.model.released import ReleasedModels
 from common.model.representation import Prices
 from common.model.served import SPECIFIC
 from serve.cache import ModelCache, model_key, split_key
+from serve.memory import give_back, resident_mb
 from serve.ports import keep_replica_to_its_node
 
 log = logging.getLogger(__name__)
@@ -124,7 +125,7 @@ class ModelReplica:
             "cache_misses": found.misses,
             "loaded": list(found.loaded),
             "bad": list(found.bad),
-            "rss_mb": _rss_mb(),
+            "rss_mb": resident_mb(),
         }
 
     def _forecast_all(self, questions: list[Question]) -> list[Said]:
@@ -147,12 +148,13 @@ class ModelReplica:
             return Said(None, error=BundleError(f"model {question.key}: {reason}.", model=question.key))
 
     def _load_all(self, keys: list[str]) -> dict[str, str]:
-        problems = {}
+        problems: dict[str, str] = {}
         for key in keys:
             try:
                 self._cache.get(key)
             except NsecastError as error:
                 problems[key] = error.message
+        give_back()
         return problems
 
     def _load_production(self, home: Path, tier: str) -> None:
@@ -173,11 +175,3 @@ class GeneralModel(ModelReplica):
 @ray.serve.deployment(name="SpecificModel")
 class SpecificModel(ModelReplica):
     """Any stock's own model; autoscaled."""
-
-
-def _rss_mb() -> float | None:
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except (OSError, ValueError, IndexError):
-        return None
-    return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)

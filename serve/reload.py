@@ -10,6 +10,7 @@ from typing import Any, Literal
 from common.errors import BundleError, NsecastError
 from common.model.registry import Registry
 from serve.desk import Desk
+from serve.memory import give_back
 from serve.observe import Observer
 
 log = logging.getLogger(__name__)
@@ -126,7 +127,9 @@ class Watcher:
 
     def _open(self, release_id: str) -> Desk:
         """Hash every file of the release, then read what a desk needs."""
-        return Desk(self._registry.open(release_id))
+        desk = Desk(self._registry.open(release_id))
+        give_back()
+        return desk
 
     def _stamp_now(self) -> tuple[int, int, int] | None:
         try:

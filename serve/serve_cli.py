@@ -123,6 +123,7 @@ def environment(folder: Path, *, haproxy: bool) -> dict[str, str]:
     """What has to be set before Ray starts; HAProxy's files are kept in ``folder``, its ports on loopback."""
     found = {
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",  # Ray's 15 lets everything else on the machine go before a forecast
         "RAY_SERVE_ENABLE_HA_PROXY": str(int(haproxy)),
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": str(int(haproxy)),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 import pydantic
 from annotated_types import Ge
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from common import storage
 from common.config import Config
@@ -49,6 +49,8 @@ class ServeSettings(Config):
     """Calls that one model replica takes; the rest wait in the router, which asks again ever more slowly."""
     questions_queued: PositiveInt = 256
     """Calls that a router queues for a tier; beyond, 503 with Retry-After."""
+    forecasts_remembered: NonNegativeInt = 4_096
+    """Forecasts from the release's own prices that each router keeps, so that none is made twice; 0: none."""
     models_loaded: Annotated[int, Ge(2)] = 40
     """Models that a specific replica keeps loaded: two releases of all of them, during a reload."""
     cpus_each: NonNegativeFloat = 0.1

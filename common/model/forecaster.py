@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from common.data.windows import Windows, id_column
 from common.errors import BundleError
@@ -26,6 +25,8 @@ class OnnxNetwork:
     """
 
     def __init__(self, path: Path) -> None:
+        import onnxruntime  # 18 MB that a router, which loads no network, does without
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         try:
@@ -35,6 +36,7 @@ class OnnxNetwork:
         except Exception as error:
             reason = str(error).splitlines()[0]
             raise BundleError(f"{path}: not a usable network: {reason}.", path=str(path)) from None
+        self._session._model_bytes = None  # kept for other providers to start over with: there are none
         names = sorted(node.name for node in self._session.get_inputs())
         if names != ["stock_id", "window"]:
             raise BundleError(f"{path}: inputs are {names}, need stock_id and window.", path=str(path))

@@ -42,8 +42,18 @@ class Mixture:
         return cls(outputs[..., 0], outputs[..., 1], np.sort(outputs[..., 2:-1], axis=-1))
 
     def quantile(self, level: float | np.ndarray) -> np.ndarray:
-        """The mixture's quantile at ``level`` (one, or shape (N, H)): 0 inside the mass at "no move".
+        """The mixture's quantile at ``level``: 0 inside the mass at "no move".
 
+        Parameters
+        ----------
+        level : one, or shape (N, H), or several at once, shape (L, N, H)
+
+        Returns
+        -------
+        float64, shape (N, H) or (L, N, H)
+
+        Notes
+        -----
         Between and beyond the stored levels the quantiles are linear in the normal score, which is exact
         for a normal distribution.
         """
@@ -55,10 +65,6 @@ class Mixture:
         falls, rises = level < below, level > above
         change = np.where(falls, np.minimum(value, 0), np.where(rises, np.maximum(value, 0), 0.0))
         return np.where(np.isnan(below) | np.isnan(self.quantiles).any(axis=-1), np.nan, change)
-
-    def median(self) -> np.ndarray:
-        """The change that minimises the expected absolute error, shape (N, H)."""
-        return self.quantile(0.5)
 
     def needed_level(self, change: np.ndarray) -> np.ndarray:
         """The smallest level whose central interval holds ``change``, shape (N, H); NaN where that is NaN.
@@ -76,8 +82,9 @@ class Mixture:
 
     def _given_move(self, score: np.ndarray) -> np.ndarray:
         segment = np.clip(np.searchsorted(_Z, score) - 1, 0, len(_Z) - 2)
-        left = np.take_along_axis(self.quantiles, segment[..., None], -1)[..., 0]
-        right = np.take_along_axis(self.quantiles, segment[..., None] + 1, -1)[..., 0]
+        quantiles = np.broadcast_to(self.quantiles, (*score.shape, len(_Z)))
+        left = np.take_along_axis(quantiles, segment[..., None], -1)[..., 0]
+        right = np.take_along_axis(quantiles, segment[..., None] + 1, -1)[..., 0]
         share = (score - _Z[segment]) / (_Z[segment + 1] - _Z[segment])
         return left + share * (right - left)
 

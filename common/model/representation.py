@@ -153,28 +153,23 @@ class Residual:
         last, still = windows.last_price, frozen(windows)
         scale = sigma(windows)[:, None] * np.sqrt(windows.spec.horizons)
 
-        def price(change: np.ndarray) -> np.ndarray:
-            change = np.where(still[:, None], 0.0, np.clip(change, -CLIP, CLIP))
-            moved = last[:, None] * np.exp(scale * change)
-            return np.where(change == 0, last[:, None], moved)
-
-        def published(change: np.ndarray) -> np.ndarray:
-            value = price(change)
-            return np.where(value == last[:, None], value, round_to_tick(value))
-
-        bounds = [
-            [price(mixture.quantile(0.5 + side * asked[..., place] / 2)) for place in range(len(LEVELS))]
-            for side in (-1, 1)
-        ]
+        half = np.moveaxis(asked, -1, 0) / 2
+        median = np.full((1, *outputs.shape[:2]), 0.5)
+        levels = np.concatenate([0.5 - half, 0.5 + half, median])
+        change = np.concatenate([mixture.quantile(levels), mixture.mean[None]])
+        change = np.where(still[:, None], 0.0, np.clip(change, -CLIP, CLIP))
+        price = np.where(change == 0, last[:, None], last[:, None] * np.exp(scale * change))
+        *bounds, middle, mean = price
+        published = np.where(middle == last[:, None], middle, round_to_tick(middle))
         needed = mixture.needed_level(windows.change / scale)
         return Prices(
             last=last,
             frozen=still,
-            raw=price(mixture.mean),
-            published=published(mixture.median()),
+            raw=mean,
+            published=published,
             p_move=np.where(still[:, None], 0.0, mixture.p_move),
-            low=np.stack(bounds[0], axis=-1),
-            high=np.stack(bounds[1], axis=-1),
+            low=np.stack(bounds[: len(LEVELS)], axis=-1),
+            high=np.stack(bounds[len(LEVELS) :], axis=-1),
             needed=np.where(still[:, None], np.nan, needed),
             by_model=np.repeat(~still[:, None], outputs.shape[1], axis=1),
         )

@@ -19,7 +19,8 @@ from common.model.released import ReleasedModels
 from common.model.representation import Prices
 from serve.keys import KeyFile
 from serve.models import GeneralModel, SpecificModel
-from serve.router import Office, http_service
+from serve.office import Office
+from serve.router import http_service
 from serve.settings import ServeSettings
 
 PREDICT = "/api/v4/predict"

@@ -18,7 +18,8 @@ from schemathesis.engine.recorder import ScenarioRecorder
 from common.model.registry import Registry
 from serve.keys import KeyFile
 from serve.models import GeneralModel, SpecificModel
-from serve.router import Office, http_service
+from serve.office import Office
+from serve.router import http_service
 from serve.settings import ServeSettings
 
 pytestmark = pytest.mark.integration

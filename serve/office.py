@@ -1,0 +1,224 @@
+"""Who asks the models: one release's desk here, its models in the replicas behind two handles."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ray.serve.exceptions import BackPressureError
+
+from common.errors import BundleError, NsecastError
+from common.model.bundle import GENERAL
+from common.model.served import SPECIFIC
+from serve.answers import batch_answer
+from serve.cache import REMEMBER_BAD_S, model_key
+from serve.desk import Desk, Prepared
+from serve.front import Overloaded
+from serve.models import Question, Said
+from serve.observe import Facts, Observer
+from serve.reload import Watcher
+from serve.remembered import Remembered
+from serve.schemas import BatchResponse, PredictRequest, PredictResponse
+from serve.settings import ServeSettings
+
+log = logging.getLogger(__name__)
+TOGETHER = 8
+"""Questions of a batch that one replica is sent at once."""
+START_S = 120.0
+BROADCAST_S = 10.0
+REHEARSAL_S = 60.0
+
+
+class Office:
+    """Asks models for answers; what the routes of `serve.api` call.
+
+    Parameters
+    ----------
+    general, specific : handles of `GeneralModel` and `SpecificModel`
+    """
+
+    def __init__(self, general: Any, specific: Any, settings: ServeSettings) -> None:
+        self.settings, self.observer = settings, Observer(settings.access_log)
+        self.watcher = Watcher(
+            Path(settings.home), self.observer, self._rehearse, every_s=settings.reload_every_s
+        )
+        self._tiers = {GENERAL: general, SPECIFIC: specific}
+        self._bad: dict[str, float] = {}
+        self._remembered = Remembered(settings.forecasts_remembered)
+
+    @property
+    def desk(self) -> Desk:
+        """The desk that serves now; a request takes it once."""
+        return self.watcher.desk
+
+    def bad(self) -> frozenset[str]:
+        """Keys of specific models that failed a short while ago."""
+        if self._bad:
+            now = time.monotonic()
+            self._bad = {key: until for key, until in self._bad.items() if until > now}
+        return frozenset(self._bad)
+
+    def forget(self) -> None:
+        """Ask models anew, those that failed too."""
+        self._bad = {}
+        self._remembered.clear()
+
+    async def one(self, request: PredictRequest, facts: Facts) -> PredictResponse:
+        """Answer one question; raises what `Desk.prepare` does, BundleError, or Overloaded."""
+        desk, bad = self.desk, self.bad()
+        facts.symbol, facts.release = request.symbol, desk.release.id
+        slow = request.brings_prices or desk.is_slow(request)
+        prepared = await asyncio.to_thread(desk.prepare, request, bad) if slow else desk.prepare(request, bad)
+        ((prepared, said),) = await self._ask_all(desk, [prepared])
+        facts.tier, facts.cached, facts.forecasts = prepared.route.model_type, said.cached, 1
+        if said.prices is None:
+            raise said.error or BundleError(f"model {prepared.key}: gave no prices.")
+        return desk.answer(
+            prepared, said.prices, cached=said.cached, started=facts.started, request_id=facts.request_id
+        )
+
+    async def many(self, desk: Desk, requests: Sequence[PredictRequest], facts: Facts) -> BatchResponse:
+        """Answer many questions by one release; what fails is listed, unless everything is our fault."""
+        facts.release, facts.tier = desk.release.id, "mixed"
+        ready, failures = await asyncio.to_thread(self._prepare_all, desk, requests)
+        asked = await self._ask_all(desk, ready)
+        answers = await asyncio.to_thread(self._answer_all, desk, asked, failures, facts)
+        facts.forecasts = len(answers)
+        if not answers and failures and all(error.http_status >= 500 for error in failures.values()):
+            raise next(iter(failures.values()))
+        return batch_answer(desk, answers, failures, started=facts.started, request_id=facts.request_id)
+
+    async def broadcast(self, tier: str, method: str, *arguments: Any) -> list[Any]:
+        """Call a method on every replica of a tier; replicas that do not answer are left out."""
+        try:
+            response = self._tiers[tier].broadcast(method, *arguments)
+            found = await response.results_async(timeout_s=BROADCAST_S, return_exceptions=True)
+        except Exception as error:
+            log.warning("no answer from all replicas tier=%s: %s: %s", tier, type(error).__name__, error)
+            return []
+        return [each for each in found if not isinstance(each, BaseException)]
+
+    def _prepare_all(
+        self, desk: Desk, requests: Sequence[PredictRequest]
+    ) -> tuple[list[Prepared], dict[str, NsecastError]]:
+        ready, failures, bad = [], {}, self.bad()
+        for request in requests:
+            try:
+                ready.append(desk.prepare(request, bad))
+            except NsecastError as error:
+                failures[request.symbol] = error
+        return ready, failures
+
+    def _answer_all(
+        self,
+        desk: Desk,
+        asked: list[tuple[Prepared, Said]],
+        failures: dict[str, NsecastError],
+        facts: Facts,
+    ) -> list[PredictResponse]:
+        answers = []
+        for prepared, said in asked:
+            if said.prices is None:
+                failures[prepared.request.symbol] = said.error or BundleError(f"model {prepared.key}.")
+                continue
+            answers.append(
+                desk.answer(
+                    prepared,
+                    said.prices,
+                    cached=said.cached,
+                    started=facts.started,
+                    request_id=facts.request_id,
+                )
+            )
+        return answers
+
+    async def _ask_all(self, desk: Desk, ready: list[Prepared]) -> list[tuple[Prepared, Said]]:
+        """What the models say, in order; a specific model that fails is replaced by the general one."""
+        said = await self._say_or_remember(ready)
+        for place, each in enumerate(said):
+            if each.error is not None and ready[place].route.model_type == SPECIFIC:
+                self._bad[ready[place].key] = time.monotonic() + REMEMBER_BAD_S
+                log.warning("falls back to general model=%s: %s", ready[place].key, each.error.message)
+        again = [place for place, each in enumerate(said) if each.error and ready[place].key in self._bad]
+        if again:
+            ready = [desk.general(each) if place in again else each for place, each in enumerate(ready)]
+            second = await self._say_or_remember([ready[place] for place in again])
+            for place, each in zip(again, second, strict=True):
+                said[place] = each
+        for prepared, each in zip(ready, said, strict=True):
+            if each.prices is not None:
+                self.observer.forecast(prepared.route.model_type, desk.release.id, each.cached)
+        return list(zip(ready, said, strict=True))
+
+    async def _say_or_remember(self, ready: list[Prepared]) -> list[Said]:
+        """What the models say, in order; those that were asked the same before are not asked again."""
+        known = {place: self._remembered.find(each) for place, each in enumerate(ready)}
+        said = {place: Said(prices, cached=True) for place, prices in known.items() if prices is not None}
+        new = [place for place in known if place not in said]
+        for place, each in zip(new, await self._say([ready[place] for place in new]), strict=True):
+            said[place] = each
+            if each.prices is not None:
+                self._remembered.keep(ready[place], each.prices)
+        return [said[place] for place in range(len(ready))]
+
+    async def _say(self, ready: list[Prepared]) -> list[Said]:
+        """Send each tier its questions, a few together, all at once."""
+        parts: list[list[int]] = []
+        for tier in self._tiers:
+            places = [place for place, each in enumerate(ready) if each.route.model_type == tier]
+            parts += [places[start : start + TOGETHER] for start in range(0, len(places), TOGETHER)]
+        calls = [
+            self._call(
+                ready[part[0]].route.model_type,
+                [Question(ready[place].key, ready[place].windows, ready[place].asked) for place in part],
+            )
+            for part in parts
+        ]
+        answered = [await calls[0]] if len(calls) == 1 else await asyncio.gather(*calls)
+        said = {
+            place: each
+            for part, got in zip(parts, answered, strict=True)
+            for place, each in zip(part, got, strict=True)
+        }
+        return [said[place] for place in range(len(ready))]
+
+    async def _call(self, tier: str, questions: list[Question]) -> list[Said]:
+        """One call of a replica; a replica that dies under it costs a second try, never an answer."""
+        for attempt in (1, 2):
+            try:
+                return await self._tiers[tier].forecast.remote(questions)
+            except BackPressureError:
+                raise Overloaded(
+                    f"the {tier} models have all the questions they can queue. Come again in 1 s.",
+                    retry_after_s=1,
+                ) from None
+            except (asyncio.CancelledError, TimeoutError):
+                raise
+            except Exception as error:  # replicas say failures; what is raised is the way to them
+                log.warning("replica lost tier=%s attempt=%d: %s", tier, attempt, type(error).__name__)
+        raise Overloaded(f"the {tier} models cannot be reached. Come again in 5 s.", retry_after_s=5)
+
+    async def _rehearse(self, desk: Desk) -> None:
+        """Have a new release's models loaded everywhere and forecast once, before it serves."""
+        async with asyncio.timeout(REHEARSAL_S if self.watcher.serves else START_S):
+            trial = await asyncio.to_thread(_first_question, desk)
+            (said,) = await self._say([desk.general(trial)])
+            if said.error is not None:
+                raise said.error
+            keys = [model_key(job, desk.release.id) for job in (GENERAL, *sorted(desk.own))]
+            await self.broadcast(GENERAL, "load", keys[:1])
+            for problems in await self.broadcast(SPECIFIC, "load", keys[1:]):
+                for key, reason in problems.items():
+                    log.error("the general model stands in for model=%s: %s", key, reason)
+
+
+def _first_question(desk: Desk) -> Prepared:
+    """Of the first stock that has prices enough; raises BundleError if there is none."""
+    for symbol in desk.universe.symbols:
+        try:
+            return desk.prepare(PredictRequest(symbol=symbol, horizon=next(iter(desk.places))))
+        except NsecastError:
+            continue
+    raise BundleError(f"release {desk.release.id}: no stock has prices enough for a forecast.")
