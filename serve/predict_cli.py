@@ -24,7 +24,9 @@ from serve.schemas import BatchResponse, Horizon, PredictRequest, PredictRespons
 
 
 def predict(
-    symbols: Annotated[list[str], typer.Argument(help="Counters, such as SCOM KCB.")],
+    symbols: Annotated[
+        list[str] | None, typer.Argument(help="Counters, such as SCOM KCB; default: all of them.")
+    ] = None,
     horizon: Annotated[Horizon, typer.Option(help="Trading days ahead.")] = "1d",
     as_of: Annotated[
         dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="As known in the evening of that day.")
@@ -37,7 +39,8 @@ def predict(
 ) -> None:
     """Answer as the server would, from a release and its own prices."""
     desk = Desk(Registry(storage.home(home)).open(release))
-    response = predict_all(desk, symbols, horizon=horizon, as_of=as_of.date() if as_of else None)
+    wanted = symbols or list(desk.universe.symbols)
+    response = predict_all(desk, wanted, horizon=horizon, as_of=as_of.date() if as_of else None)
     if as_json:
         typer.echo(response.model_dump_json(indent=1))
     elif response.predictions:
@@ -46,7 +49,7 @@ def predict(
         typer.echo(f"no forecast: {error.detail}", err=True)
     for note in () if as_json else _notes(response):
         typer.echo(f"note: {note}", err=True)
-    if response.summary.failed:
+    if response.summary.failed and (symbols or not response.predictions):
         raise typer.Exit(1)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from made_release import doctored, made_release
+from made_release import doctored, made_exchange, made_release
 
 from common.model.registry import Registry
 from common.model.released import Forecast, ReleasedModels
@@ -156,9 +156,14 @@ def test_a_hot_stock_is_answered_by_more_than_one_replica(server: Server):
         replicas = server.get("/api/v4/stats").json()["replicas"]
         return {each["pid"]: each["requests"] for each in replicas if each["tier"] == "stock_specific"}
 
+    def closes(number: int) -> list[float]:  # its own, so that no answer is remembered
+        return [100 + number / 100 + day % 3 for day in range(60)]
+
     before = asked()
     with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda _: server.predict(symbol="MOVES"), range(100)))
+        answers = list(
+            pool.map(lambda n: server.predict(symbol="MOVES", recent_prices=closes(n)), range(100))
+        )
     assert {answer.status_code for answer in answers} == {200}
     more = {pid: count - before.get(pid, 0) for pid, count in asked().items()}
     assert len(more) == 2 and sum(more.values()) == 100 and min(more.values()) >= 10
@@ -203,6 +208,23 @@ def test_a_corrupt_release_is_refused_and_the_old_one_goes_on_serving(server: Se
     assert after["release"] == before["release"] and after["prediction"] == before["prediction"]
     Registry(server.home).rollback()
     wait_for(lambda: server.get("/api/v4/health").json()["status"] == "ok", FOLLOW_S)
+
+
+def test_the_whole_exchange_answers_at_every_horizon_with_the_figures_of_the_backtests_code(server: Server):
+    made_exchange(server.home, "exchange")
+    Registry(server.home).promote("exchange")
+    wait_for(lambda: server.get("/api/v4/health").json()["release"] == "exchange", FOLLOW_S)
+    models = ReleasedModels(Registry(server.home).open("exchange"))
+    symbols = models.universe.symbols
+    assert len(symbols) == 66
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        for symbol in symbols:
+            for expected in models.forecast(symbol):
+                body = {"symbol": symbol, "horizon": f"{expected.horizon}d"}
+                for answer in (client.post("/api/v4/predict", json=body) for _ in range(2)):
+                    assert answer.status_code == 200 and is_true(answer.json(), expected), body
+    Registry(server.home).rollback()
+    wait_for(lambda: server.get("/api/v4/health").json()["release"] != "exchange", FOLLOW_S)
 
 
 def test_status_says_what_serves(server: Server):

@@ -139,20 +139,24 @@ def test_sigterm_ends_like_ctrl_c_and_a_second_start_of_the_same_run_is_refused(
 def test_a_failing_job_costs_only_itself_and_the_same_command_mends_it(place):
     command = [*place["train"], "--seed", "11"]
     run = json.loads(call(place, *command, "--dry-run", "--json")[0])["run"]
-    before = json.loads(call(place, "forecast", "ABSA", "--json")[0])["release"]
+    before = predicted(place, "ABSA")["release"]
     in_the_way = place["home"] / "runs" / run / "tasks" / "ABSA" / "scratch-0" / "weights.npz"
     in_the_way.mkdir(parents=True)
     out, err = call(place, *command, expect=1)
     assert "failed" in out and "IsADirectoryError" in out and "Traceback" not in out + err
-    assert json.loads(call(place, "forecast", "ABSA", "--json")[0])["release"] == before, "production moved"
-    document = json.loads(call(place, "forecast", "ABSA", "--release", "latest", "--json")[0])
-    assert "partial" in document["release"] and document["forecasts"][0]["model_type"] == "general"
+    assert predicted(place, "ABSA")["release"] == before, "production moved"
+    document = predicted(place, "ABSA", "--release", "latest")
+    assert "partial" in document["release"] and document["predictions"][0]["model_type"] == "general"
 
     in_the_way.rmdir()
     document = json.loads(call(place, *command, "--json")[0])
     assert document["failed"] == {} and "partial" not in document["release"]
-    answer = json.loads(call(place, "forecast", "ABSA", "--release", "latest", "--json")[0])
-    assert answer["forecasts"][0]["model_type"] == "stock_specific"
+    answer = predicted(place, "ABSA", "--release", "latest")
+    assert answer["predictions"][0]["model_type"] == "stock_specific"
+
+
+def predicted(place: dict[str, Any], *arguments: str) -> dict[str, Any]:
+    return json.loads(call(place, "predict", *arguments, "--json")[0])
 
 
 def production(place: dict[str, Any]) -> dict[str, Any]:
@@ -197,17 +201,21 @@ def test_wrong_use_says_what_is_wrong(place):
 
 
 def test_the_release_forecasts_every_counter_and_knows_which_model_answers(place):
-    document = json.loads(call(place, "forecast", "--json")[0])
-    answers = {(answer["symbol"], answer["horizon"]): answer for answer in document["forecasts"]}
-    assert answers.keys() == {(symbol, h) for symbol in ("ABSA", "ARM", "COOP", "EABL") for h in (1, 5)}
-    assert answers["ABSA", 1]["model_type"] == "stock_specific"
-    assert answers["COOP", 1]["model_type"] == "general"
-    frozen = answers["ARM", 5]
-    assert frozen["frozen"] and frozen["published"] == frozen["raw"] == frozen["last_price"]
+    answers = {
+        (answer["symbol"], horizon): answer
+        for horizon in ("1d", "5d")
+        for answer in predicted(place, "--horizon", horizon)["predictions"]
+    }
+    assert answers.keys() == {(symbol, h) for symbol in ("ABSA", "ARM", "COOP", "EABL") for h in ("1d", "5d")}
+    assert answers["ABSA", "1d"]["model_type"] == "stock_specific"
+    assert answers["COOP", "1d"]["model_type"] == "general"
+    frozen = answers["ARM", "5d"]
+    assert frozen["forecast_source"] == "last_price" and frozen["confidence"] == "low"
+    assert frozen["prediction"] == frozen["mean_prediction"] == frozen["last_price"]
     for answer in answers.values():
-        (low80, high80), (low95, high95) = answer["intervals"]["80"], answer["intervals"]["95"]
-        assert low95 <= low80 <= high80 <= high95
-    _, err = call(place, "forecast", "ABSAA", expect=1)
+        within, around = answer["intervals"]["80"], answer["intervals"]["95"]
+        assert around["lower"] <= within["lower"] <= within["upper"] <= around["upper"]
+    _, err = call(place, "predict", "ABSAA", expect=1)
     assert "ABSA" in err and "Traceback" not in err
 
 
@@ -219,12 +227,14 @@ def test_the_backtest_agrees_with_what_is_forecast_and_says_what_the_rivals_reac
     assert {row["model"] for row in document["figures"]} == {"nsecast", "naive", "drift"}
     rows = pd.read_parquet(place["folder"] / "all.parquet").set_index(["symbol", "horizon", "cutoff"])
     day = rows.index.get_level_values("cutoff").unique().sort_values()[30]
-    asked = json.loads(call(place, "forecast", "--as-of", f"{day:%Y-%m-%d}", "--json")[0])["forecasts"]
-    assert len(asked) == 8
-    for answer in asked:
-        row = rows.loc[(answer["symbol"], answer["horizon"], day)]
-        assert (answer["published"], answer["raw"]) == (row["published"], row["raw"])
-        assert answer["intervals"]["90"] == [row["lo90"], row["hi90"]]
+    for horizon in (1, 5):
+        asked = predicted(place, "--as-of", f"{day:%Y-%m-%d}", "--horizon", f"{horizon}d")["predictions"]
+        assert len(asked) == 4
+        for answer in asked:
+            row = rows.loc[(answer["symbol"], horizon, day)]
+            assert (answer["prediction"], answer["mean_prediction"]) == (row["published"], row["raw"])
+            bounds = answer["confidence_interval"]
+            assert [bounds["lower"], bounds["upper"]] == [row["lo90"], row["hi90"]]
     _, err = call(place, "backtest", "--from", "2021-06-01", expect=1)
     assert "--refit-every" in err and "Traceback" not in err
 
@@ -250,7 +260,7 @@ def test_a_changed_byte_is_refused_by_name(place):
     network.write_bytes(content)
     _, err = call(place, "models", "verify", expect=1)
     assert release["id"] in err and "general_residual/model.onnx" in err and "Traceback" not in err
-    _, err = call(place, "forecast", "ABSA", expect=1)
+    _, err = call(place, "predict", "ABSA", expect=1)
     assert "model.onnx" in err
 
     document = json.loads(call(place, *place["train"], "--json")[0])

@@ -114,6 +114,25 @@ def test_a_specific_bundle_that_is_damaged_after_the_start_falls_back_to_the_gen
     assert health["status"] == "degraded" and "MOVES@one" in health["problems"][0]
 
 
+def test_the_same_question_is_put_to_a_model_once_until_the_memory_is_cleared(graph, home):
+    async def scenario(office, client):
+        async def questions_put():
+            return sum(each["requests"] for each in (await client.get("/api/v4/stats")).json()["replicas"])
+
+        seen, answers = [await questions_put()], []
+        for _ in range(3):
+            answers.append((await client.post(PREDICT, json={"symbol": "MOVES"})).json())
+        seen.append(await questions_put())
+        await client.post("/api/v4/cache/clear")
+        answers.append((await client.post(PREDICT, json={"symbol": "MOVES"})).json())
+        seen.append(await questions_put())
+        return seen, answers
+
+    (before, after, later), answers = asked(graph, home, scenario)
+    assert after - before == 1 and later - after == 1
+    assert len({json.dumps([each["prediction"], each["intervals"]]) for each in answers}) == 1
+
+
 def test_a_promotion_is_taken_and_no_answer_mixes_two_releases(graph, home):
     truth = {
         name: {
@@ -131,6 +150,7 @@ def test_a_promotion_is_taken_and_no_answer_mixes_two_releases(graph, home):
         async def load(symbol):
             while not stop.is_set():
                 answers.append(await client.post(PREDICT, json={"symbol": symbol}))
+                await asyncio.sleep(0)  # an answer that is remembered waits for nothing
 
         loads = [asyncio.create_task(load(symbol)) for symbol in ("MOVES", "THIN", "MOVES")]
         await asyncio.sleep(0.2)

@@ -16,14 +16,17 @@ import numpy as np
 import onnx
 from made_panel import SPEC, SYMBOLS, made_panel
 
+from common.data.archive import read_archive
+from common.data.market import MarketConfig, write_market
 from common.data.panel import Panel
-from common.data.universe import Universe
+from common.data.universe import Universe, load_universe
 from common.model.mixture import OUTPUTS
 from common.model.network import build_network
 from common.model.presets import train_config
 from common.model.registry import Registry
 from common.model.release import MANIFEST, Release, read_manifest, write_manifest
 from train.jobs import _save_weights, run_task
+from train.plan import Plan
 from train.publish import publish_run
 from train.run import Run, plan_run
 from train.workbench import Workbench, bundles_dir
@@ -81,6 +84,21 @@ def made_release(home: Path, release_id: str = "made", **choices: Any) -> Releas
     return registry.publish(staging, release_id, info=original.info)
 
 
+def made_exchange(home: Path, release_id: str) -> Release:
+    """A release of the exchange's 66 counters over a synthetic market, all horizons; random networks."""
+    market = _temporary()
+    write_market(market, MarketConfig(first_day="2022-01-03", last_day="2023-12-29"))
+    panel = Panel.from_archive(read_archive(market), SYNTHETIC)
+    config = _config("residual", json.dumps({"window": {"horizons": [1, 5, 10, 30]}}))
+    run = plan_run(config, load_universe(), panel, home)
+    panel.save(run.folder / "panel.parquet")
+    bench, rng = Workbench(run.folder, run.spec, panel), np.random.default_rng(5)
+    fresh = build_network(bench.network_shape, config.network, seed=0).get_weights()
+    weights = [array + rng.normal(0, 0.2, array.shape).astype(array.dtype) for array in fresh]
+    _pretend_trained(bench, run.plan, weights)
+    return publish_run(run.folder, run.spec, panel, run.plan, {}, Registry(home), release_id).release
+
+
 def doctored(
     release: Release, change: Callable[[Path], object] = lambda folder: None, **info: Any
 ) -> Release:
@@ -97,14 +115,18 @@ def _trained(preset: str, changes: str) -> Run:
     run.folder.mkdir(parents=True)
     bench = Workbench(run.folder, run.spec, run.panel)
     weights = build_network(bench.network_shape, run.spec.config.network, seed=0).get_weights()
-    for task in run.plan.tasks:
+    _pretend_trained(bench, run.plan, weights)
+    return run
+
+
+def _pretend_trained(bench: Workbench, plan: Plan, weights: list[np.ndarray]) -> None:
+    for task in plan.tasks:
         if task.phase == "bundle":
             run_task(bench, task)
             continue
         bench.task_dir(task.id).mkdir(parents=True)
         _save_weights(bench.task_dir(task.id) / "weights.npz", weights)
         (bench.task_dir(task.id) / "result.json").write_text(json.dumps({"history": []}))
-    return run
 
 
 @functools.cache

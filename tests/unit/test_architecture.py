@@ -110,7 +110,7 @@ def test_the_command_starts_without_loading_tensorflow_or_keras():
 def test_what_serving_needs_of_common_loads_no_tensorflow_and_no_ray():
     names = ("bundle", "forecaster", "mixture", "presets", "registry", "release", "representation", "scaling")
     loaded = modules_after("; ".join(f"import common.model.{name}" for name in names))
-    assert "onnxruntime" in loaded and not loaded & (HEAVY | {"ray"})
+    assert "scipy" in loaded and not loaded & (HEAVY | {"ray", "onnxruntime"})
 
 
 def test_importing_writes_nothing_and_changes_no_environment(tmp_path):
