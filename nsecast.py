@@ -7,7 +7,6 @@ from types import FrameType
 import typer
 
 from common.errors import NsecastError
-from serve.cli import forecast
 from serve.predict_cli import predict
 from serve.serve_cli import app as serve
 from train.cli import train
@@ -16,6 +15,7 @@ from train.evaluation.cli import backtest, report
 from train.gate.validate_cli import validate
 from train.models_cli import app as models
 from train.runs import runs
+from tune.cli import tune
 
 INTERRUPTED = 130
 
@@ -25,8 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("train")(train)
+app.command("tune")(tune)
 app.command("runs")(runs)
-app.command("forecast")(forecast)
 app.command("predict")(predict)
 app.command("backtest")(backtest)
 app.command("report")(report)

@@ -37,7 +37,7 @@ class Case:
         train, valid, _ = bench.parts_of("general", training=True)
         ids = bench.stock_ids("general")
         data = FitData(_moving(train, samples), _moving(valid, samples), bench.representation, ids)
-        return cls(loop_for(bench, bench.config.general), data, bench.config.general)
+        return cls(loop_for(bench, "seed"), data, bench.config.general)
 
     @property
     def flop(self) -> float:

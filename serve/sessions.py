@@ -1,17 +1,22 @@
-"""The exchange's trading days: the real ones as far as the data go, then weekdays."""
+"""The exchange's trading days: the real ones as far as the data go, then weekdays that are no holiday."""
 
 import datetime as dt
+import functools
 from dataclasses import dataclass
 
+import holidays
 import numpy as np
+
+COUNTRY = "KE"
+YEARS_AHEAD = 10
 
 
 @dataclass(frozen=True, eq=False)
 class Sessions:
     """Trading days.
 
-    Up to the last known one they are real. After it every weekday counts: the exchange's holidays are
-    announced by the government, some of them days ahead, so that a future date may be a few days early.
+    Up to the last known one they are real. After it, and before the first, every weekday counts that is no
+    public holiday. The government announces some only days ahead, so that a future date may still be early.
     """
 
     known: np.ndarray
@@ -21,6 +26,11 @@ class Sessions:
     def last(self) -> np.datetime64:
         return self.known[-1]
 
+    @functools.cached_property
+    def _closed(self) -> np.ndarray:
+        years = self.known[[0, -1]].astype("datetime64[Y]").astype(int) + 1970
+        return public_holidays(int(years[0]) - 1, int(years[1]) + YEARS_AHEAD)
+
     def until(self, day: np.datetime64, count: int) -> np.ndarray:
         """The last ``count`` sessions up to and including ``day``, oldest first, shape (count,).
 
@@ -28,14 +38,14 @@ class Sessions:
         """
         found = self.known[: np.searchsorted(self.known, day, side="right")][-count:]
         if day > self.last:
-            later = int(np.busday_count(self.last + 1, day + 1))
-            found = np.concatenate([found, _weekdays(self.last, min(later, count))])
+            later = self._workdays_between(self.last, day)
+            found = np.concatenate([found, self._workdays(self.last, min(later, count))])
             if later > count:
-                found = _weekdays(day + 1, -count)
+                found = self._workdays(day + 1, -count)
             found = found[-count:]
         if missing := count - len(found):
             first = found[0] if len(found) else day + 1
-            found = np.concatenate([_weekdays(first, -missing), found])
+            found = np.concatenate([self._workdays(first, -missing), found])
         return found
 
     def ahead(self, day: np.datetime64, horizon: int) -> dt.date:
@@ -43,18 +53,28 @@ class Sessions:
         later = self.known[np.searchsorted(self.known, day, side="right") :]
         if len(later) >= horizon:
             return later[horizon - 1].item()
-        return _weekdays(max(day, self.last), horizon - len(later))[-1].item()
+        return self._workdays(max(day, self.last), horizon - len(later))[-1].item()
 
     def between(self, day: np.datetime64, end: np.datetime64) -> int:
         """How many sessions there are after ``day``, up to and including ``end``; 0 if it is not later."""
         if end <= day:
             return 0
         first, last = np.searchsorted(self.known, [day, end], side="right")
-        return int(last - first) + max(0, int(np.busday_count(max(day, self.last) + 1, end + 1)))
+        return int(last - first) + max(0, self._workdays_between(max(day, self.last), end))
+
+    def _workdays_between(self, day: np.datetime64, end: np.datetime64) -> int:
+        """After ``day``, up to and including ``end``; negative if ``end`` comes first."""
+        return int(np.busday_count(day + 1, end + 1, holidays=self._closed))
+
+    def _workdays(self, day: np.datetime64, count: int) -> np.ndarray:
+        """The ``count`` workdays after ``day`` (before it, if negative), oldest first."""
+        steps = np.arange(1, count + 1) if count >= 0 else np.arange(count, 0)
+        roll = "backward" if count >= 0 else "forward"
+        start = np.busday_offset(day, 0, roll=roll, holidays=self._closed)
+        return np.busday_offset(start, steps, holidays=self._closed)
 
 
-def _weekdays(day: np.datetime64, count: int) -> np.ndarray:
-    """The ``count`` weekdays after ``day`` (before it, if negative), oldest first."""
-    steps = np.arange(1, count + 1) if count >= 0 else np.arange(count, 0)
-    start = np.busday_offset(day, 0, roll="backward" if count >= 0 else "forward")
-    return np.busday_offset(start, steps)
+@functools.lru_cache(maxsize=8)
+def public_holidays(first: int, last: int) -> np.ndarray:
+    """Kenya's public holidays of these years, as known to the ``holidays`` package; datetime64[D]."""
+    return np.array(sorted(holidays.country_holidays(COUNTRY, years=range(first, last + 1))), "datetime64[D]")

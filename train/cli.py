@@ -4,26 +4,22 @@ import datetime as dt
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import rich.box
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from common import storage
-from common.config import read_toml
-from common.data.panel import Panel
-from common.data.universe import Universe, load_universe
-from common.errors import ConfigError, UniverseError
+from common.data.universe import load_universe
 from common.model.presets import quick, train_config
 from common.model.registry import Registry
 from train.console import result_table
+from train.inputs import overrides_of, require_known, shown_panel
 from train.publish import Outcome
 from train.run import Run, execute, plan_run
 from train.snapshot import SYNTHETIC, duration
-from train.source import load_panel
 
 SECONDS_PER_WINDOW = 1 / 4000
 """One core's pace with the default network, for the plan's estimate only."""
@@ -69,15 +65,15 @@ def train(
     The same command continues a run that was stopped, and does nothing if it is already published.
     """
     root = storage.home(home)
-    overrides = _overrides(config, train_end, valid_end, seeds, seed)
+    overrides = overrides_of(config, train_end, valid_end, seeds, seed)
     named = overrides.pop("preset", "residual")
     settings = train_config(preset or named, overrides, where=str(config or "settings"))
     if quickly:
         settings = quick(settings)
-    panel = _load(archive, root, show=not as_json)
+    panel = shown_panel(archive, root, show=not as_json)
     counters = load_universe(universe)
     chosen = tuple(dict.fromkeys(name.strip().upper() for name in only.split(","))) if only else ()
-    _require_known(counters, panel, chosen, strict=universe is not None)
+    require_known(counters, panel, chosen, strict=universe is not None)
     run = plan_run(settings, counters, panel, root, only=chosen)
     if dry_run:
         _print_plan(run, workers, as_json)
@@ -86,43 +82,6 @@ def train(
     _print_outcome(run, outcome, before, as_json)
     if outcome.failed:
         raise typer.Exit(1)
-
-
-def _overrides(
-    config: Path | None,
-    train_end: dt.datetime | None,
-    valid_end: dt.datetime | None,
-    seeds: int | None,
-    seed: int | None,
-) -> dict[str, Any]:
-    overrides = read_toml(config) if config else {}
-    overrides.pop("provenance", None)
-    if train_end or valid_end:
-        if not (train_end and valid_end):
-            raise ConfigError("give --train-end and --valid-end together, or neither.")
-        overrides["split"] = {"train_end": train_end.date(), "valid_end": valid_end.date()}
-    return overrides | {k: v for k, v in (("seeds", seeds), ("seed", seed)) if v is not None}
-
-
-def _load(archive: Path | None, root: Path, *, show: bool) -> Panel:
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not show) as bar:
-        work = bar.add_task("reading the archive" if archive else "making the synthetic market", total=None)
-        return load_panel(archive, root, progress=lambda done, of: bar.update(work, completed=done, total=of))
-
-
-def _require_known(universe: Universe, panel: Panel, only: tuple[str, ...], *, strict: bool) -> None:
-    if unknown := sorted(set(only) - {stock.symbol for stock in universe.specific}):
-        raise UniverseError(f"--only: not specific counters: {', '.join(unknown)}.", symbols=unknown)
-    absent = universe.check_against(panel.symbols)
-    if len(absent) == len(universe.stocks):
-        raise UniverseError("none of the universe's counters is in the data. Check --archive and --universe.")
-    if absent and strict:
-        raise UniverseError(
-            f"--universe: not in the data: {', '.join(absent)}. Correct or drop them.", symbols=list(absent)
-        )
-    if absent:
-        typer.echo(f"not in the data, so neither trained nor forecast: {', '.join(absent)}", err=True)
 
 
 def _print_plan(run: Run, workers: int | None, as_json: bool) -> None:

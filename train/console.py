@@ -7,10 +7,10 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Literal, Self, TextIO
+from typing import Any, Literal, Protocol, Self, TextIO
 
 import rich.box
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -23,6 +23,12 @@ Mode = Literal["live", "plain", "silent"]
 _JOIN_S = 2.0
 
 
+class Lines(Protocol):
+    """Snapshots as lines for a log; remembers what it has said."""
+
+    def lines(self, snapshot: dict[str, Any], now: float) -> list[str]: ...
+
+
 def display_mode(stream: TextIO) -> Mode:
     """``live`` on a capable terminal; ``plain`` elsewhere, under CI and where NO_COLOR asks for it."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("CI") or os.environ.get("TERM") == "dumb"
@@ -30,7 +36,7 @@ def display_mode(stream: TextIO) -> Mode:
 
 
 class LiveTable:
-    """Shows a run while the ``with`` block works, from snapshots polled by a thread.
+    """Shows a run, or other work, while the ``with`` block works, from snapshots polled by a thread.
 
     A poll that fails or hangs never reaches the block: the last snapshot stays, with a note of its
     age. The terminal is left as it was found, whatever ends the block.
@@ -45,6 +51,10 @@ class LiveTable:
         Where to draw; default stderr.
     mode : "live", "plain" or "silent", optional
         Default by `display_mode`; ``silent`` never polls.
+    view : callable
+        Makes what is drawn live of a snapshot, the time and a note on its age.
+    lines : optional
+        Makes the lines of the plain mode of a snapshot and the time; default `PlainLines`.
     """
 
     def __init__(
@@ -54,13 +64,15 @@ class LiveTable:
         interval_s: float = 0.5,
         stream: TextIO | None = None,
         mode: Mode | None = None,
+        view: Callable[[dict[str, Any], float, str], RenderableType] = RunView,
+        lines: Lines | None = None,
     ) -> None:
         self._poll, self._interval_s = poll, interval_s
         self._stream = sys.stderr if stream is None else stream
         self._mode = mode or display_mode(self._stream)
         self._snapshot: dict[str, Any] = {}
         self._heard = time.time()
-        self._plain, self._noted = PlainLines(), False
+        self._view, self._plain, self._noted = view, lines or PlainLines(), False
         self._live: Live | None = None
         self._drawing = threading.Lock()
         self._stop = threading.Event()
@@ -119,7 +131,7 @@ class LiveTable:
             self._stream.writelines(line + "\n" for line in news)
             self._stream.flush()
         elif self._live is not None:
-            view = RunView(self._snapshot, time.time(), note) if self._snapshot else Text(note)
+            view = self._view(self._snapshot, time.time(), note) if self._snapshot else Text(note)
             self._live.console.render_lines(view)  # a view that cannot be drawn must not replace one that can
             self._live.update(view, refresh=True)
 

@@ -14,6 +14,7 @@ from common.data.windows import Windows
 from common.errors import BundleError
 from common.model.bundle import GENERAL, BundleFiles, load_bundle
 from common.model.network import average_network
+from common.model.presets import NetworkConfig
 from common.model.representation import Level, Representation
 from train.workbench import Workbench, bundles_dir
 
@@ -25,6 +26,7 @@ PARITY_WINDOWS = 256
 def write_bundle(
     bench: Workbench,
     job: str,
+    network: NetworkConfig,
     members: list[list[np.ndarray]],
     metadata: dict[str, Any],
     *,
@@ -34,6 +36,7 @@ def write_bundle(
 
     Parameters
     ----------
+    network : their widths
     members : weights of the networks to average
     check : real windows on which Keras and ONNX must agree
 
@@ -46,7 +49,7 @@ def write_bundle(
     files = BundleFiles.of(bench.config.preset, job)
     folder = root / files.folder
     shutil.rmtree(folder, ignore_errors=True)
-    model = average_network(bench.network_shape, bench.config.network, members)
+    model = average_network(bench.network_shape, network, members)
     windows = check.take(
         np.unique(np.linspace(0, len(check) - 1, min(len(check), PARITY_WINDOWS)).astype(int))
     )
@@ -66,7 +69,7 @@ def write_bundle(
             "preset": bench.config.preset,
             "model_version": f"{bench.config.preset}_{'general' if job == GENERAL else 'specific'}",
             "window": bench.config.window.model_dump(mode="json"),
-            "network": bench.config.network.model_dump(mode="json"),
+            "network": network.model_dump(mode="json"),
             "members": len(members),
             "stock_ids": stock_ids,
             "source": bench.spec.source,

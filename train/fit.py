@@ -114,8 +114,11 @@ def fit(
         state.epoch += 1
         if val_loss < state.best_loss:
             state.best_epoch, state.best_loss, state.best = state.epoch, val_loss, loop.network.get_weights()
-        mae = score(valid, data.representation.prices(valid, outputs)).rel_mae[0]
-        state.history.append({"epoch": state.epoch, "loss": loss, "val_loss": val_loss, "rel_mae": mae})
+        judged = score(valid, data.representation.prices(valid, outputs))
+        mae, total = judged.rel_mae[0], judged.total
+        state.history.append(
+            {"epoch": state.epoch, "loss": loss, "val_loss": val_loss, "rel_mae": mae, "total": total}
+        )
         state.loop = loop.state()
         state.save(state_path)
         with writer.as_default(step=state.epoch):
@@ -131,6 +134,7 @@ def fit(
                 loss,
                 val_loss,
                 mae,
+                total,
                 state.best_epoch,
                 each * (config.epochs - state.epoch),
             )

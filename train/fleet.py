@@ -76,7 +76,7 @@ class Fleet:
             ),
         )
         try:
-            _in_thread(trainer.fit)
+            in_thread(trainer.fit)
         except ray.train.TrainingFailedError as error:
             reason = str(error).strip().splitlines()[-1]
             raise TrainingError(
@@ -129,7 +129,7 @@ def _reason(run_dir: Path, task: Task, error: Exception) -> str:
     return f"{text} (see errors/{trace.name} in the run's folder)"
 
 
-def _in_thread(call: Callable[[], Any]) -> None:
+def in_thread(call: Callable[[], Any]) -> None:
     """Run ``call`` beside the main thread, so that Ctrl-C reaches this process and not Ray's own handler."""
     failures: list[BaseException] = []
 

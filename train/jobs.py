@@ -3,6 +3,7 @@
 import time
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from common.data.windows import Windows
 from common.errors import TrainingError
 from common.model.bundle import GENERAL
 from common.model.forecaster import Forecaster
-from common.model.presets import FitConfig
 from common.model.representation import Prices
 from train.export import write_bundle
 from train.fit import FitData, fit
@@ -23,6 +23,14 @@ from train.scores import Score, beats_naive, by_symbol, choose, score
 from train.workbench import Workbench
 
 Members = list[list[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """Networks whose average could be a job's model; fine-tuned ones have the shape of phase ``seed``."""
+
+    phase: str
+    members: Members
 
 
 def run_task(
@@ -45,12 +53,12 @@ def _fit(bench: Workbench, task: Task, folder: Path, on_epoch: Callable[[Progres
     config = bench.fit_config(task.phase)
     train, valid, _ = bench.parts_of(task.job, training=True)
     state = fit(
-        loop_for(bench, config),
+        loop_for(bench, task.phase),
         FitData(train, valid, bench.representation, bench.stock_ids(task.job)),
         config,
         seed=bench.config.seed + task.number,
         state_path=folder / "state.npz",
-        weights=_weights(bench, f"{GENERAL}/seed-{task.number}") if task.phase == "finetune" else None,
+        weights=weights_of(bench, f"{GENERAL}/seed-{task.number}") if task.phase == "finetune" else None,
         on_epoch=on_epoch,
         log_dir=bench.run_dir / "tensorboard" / task.id,
     )
@@ -67,13 +75,16 @@ def _bundle(bench: Workbench, task: Task) -> dict[str, Any]:
     """Choose among the candidates on validation and write the winner's files."""
     candidates = _candidates(bench, task)
     _, valid, test = bench.parts_of(task.job, training=False)
-    prices = {name: _forecast(bench, task.job, members, valid) for name, members in candidates.items()}
+    prices = {
+        name: forecast(bench, task.job, candidate.members, valid, phase=candidate.phase)
+        for name, candidate in candidates.items()
+    }
     scores = {
         name: {
             "valid": score(valid, prices[name]),
-            "test": score(test, _forecast(bench, task.job, members, test)),
+            "test": score(test, forecast(bench, task.job, candidate.members, test, phase=candidate.phase)),
         }
-        for name, members in candidates.items()
+        for name, candidate in candidates.items()
     }
     choice = choose({name: parts["valid"].total for name, parts in scores.items()})
     judged = by_symbol(valid, prices[choice])
@@ -91,30 +102,34 @@ def _bundle(bench: Workbench, task: Task) -> dict[str, Any]:
         | {symbol: beats_naive(own) for symbol, own in judged.items()},
         "training": {need: (finished(bench.run_dir, need) or {}).get("history", []) for need in task.needs},
     }
-    write_bundle(bench, task.job, candidates[choice], storage.finite(metadata), check=valid)
+    chosen = candidates[choice]
+    network = bench.network_config(chosen.phase)
+    write_bundle(bench, task.job, network, chosen.members, storage.finite(metadata), check=valid)
     return {"choice": choice, "lead": metadata["lead"], "valid": _as_dict(scores[choice]["valid"])}
 
 
-def _candidates(bench: Workbench, task: Task) -> dict[str, Members]:
+def _candidates(bench: Workbench, task: Task) -> dict[str, _Candidate]:
     def weights(job: str, phase: str) -> Members:
-        return [_weights(bench, f"{job}/{phase}-{number}") for number in range(bench.config.seeds)]
+        return [weights_of(bench, f"{job}/{phase}-{number}") for number in range(bench.config.seeds)]
 
     if task.job == GENERAL:
-        return {"general": weights(GENERAL, "seed")}
-    scratch = [_weights(bench, f"{task.job}/scratch-0")]
+        return {"general": _Candidate("seed", weights(GENERAL, "seed"))}
+    scratch = _Candidate("scratch", [weights_of(bench, f"{task.job}/scratch-0")])
     if bench.config.finetune is None:
         return {"scratch": scratch}
     general, finetuned = weights(GENERAL, "seed"), weights(task.job, "finetune")
     return {
-        "general": general,
-        "fine-tuned": finetuned,
-        "average": general + finetuned,
+        "general": _Candidate("seed", general),
+        "fine-tuned": _Candidate("seed", finetuned),
+        "average": _Candidate("seed", general + finetuned),
         "scratch": scratch,
     }
 
 
-def _forecast(bench: Workbench, job: str, members: Members, windows: Windows) -> Prices:
-    loop = loop_for(bench, bench.fit_config("scratch"))
+def forecast(bench: Workbench, job: str, members: Members, windows: Windows, *, phase: str) -> Prices:
+    """What networks of that phase, averaged, say of these windows."""
+    alike = bench.network_config(phase) == bench.network_config("scratch")
+    loop = loop_for(bench, "scratch" if alike else phase)
 
     def network(x: np.ndarray, stock_id: np.ndarray) -> np.ndarray:
         outputs = []
@@ -136,9 +151,9 @@ def _as_dict(value: Score) -> dict[str, Any]:
     return {"total": value.total, "by_horizon": [errors.as_dict() for errors in value.by_horizon]}
 
 
-def loop_for(bench: Workbench, config: FitConfig) -> EpochLoop:
-    """This process's compiled loop for a fit of that kind."""
-    representation = bench.representation
+def loop_for(bench: Workbench, phase: str) -> EpochLoop:
+    """This process's compiled loop for a fit of that phase."""
+    representation, config = bench.representation, bench.fit_config(phase)
     rates = {"closes_only": config.closes_only_rate, "market": config.market_hidden_rate}
     groups = tuple(
         (tuple(representation.channels.index(channel) for channel in channels), rates[group])
@@ -146,7 +161,7 @@ def loop_for(bench: Workbench, config: FitConfig) -> EpochLoop:
     )
     return shared_loop(
         bench.network_shape,
-        bench.config.network,
+        bench.network_config(phase),
         config.batch_size,
         config.clipnorm,
         config.unknown_id_rate,
@@ -159,7 +174,8 @@ def _save_weights(path: Path, weights: list[np.ndarray]) -> None:
         np.savez(stream, **{f"a{i:04}": array for i, array in enumerate(weights)})
 
 
-def _weights(bench: Workbench, task_id: str) -> list[np.ndarray]:
+def weights_of(bench: Workbench, task_id: str) -> list[np.ndarray]:
+    """The weights a finished fit ended with."""
     folder = bench.task_dir(task_id)
     try:
         with np.load(folder / "weights.npz", allow_pickle=False) as stored:

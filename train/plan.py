@@ -1,6 +1,7 @@
 """What a run has to do: tasks, what each needs, and which models are not worth inventing."""
 
 import json
+import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -48,6 +49,8 @@ class Progress:
     val_loss: float
     mae: float
     """Validation error of the published price relative to naive, horizon 1."""
+    total: float
+    """`train.scores.Score.total` on validation."""
     best_epoch: int
     eta_s: float
 
@@ -138,6 +141,18 @@ def finished(run_dir: Path, task_id: str) -> dict[str, Any] | None:
         return json.loads((run_dir / "tasks" / task_id / "result.json").read_bytes())
     except (FileNotFoundError, ValueError):
         return None
+
+
+def history(run_dir: Path, task_id: str) -> list[dict[str, Any]]:
+    """The epochs of a fit so far, whether it ended or not; empty where nothing is stored."""
+    done = finished(run_dir, task_id)
+    if done is not None:
+        return done["history"]
+    try:
+        with np.load(run_dir / "tasks" / task_id / "state.npz", allow_pickle=False) as stored:
+            return json.loads(str(stored["numbers"]))["history"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return []
 
 
 def windows_per_epoch(fit: FitConfig, available: int) -> int:

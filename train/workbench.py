@@ -15,7 +15,7 @@ from common.data.universe import Universe
 from common.data.windows import Boundaries, Windows, boundaries, id_column, make_windows
 from common.errors import ArchiveError
 from common.model.bundle import GENERAL
-from common.model.presets import FitConfig, NetworkShape, TrainConfig
+from common.model.presets import FitConfig, NetworkConfig, NetworkShape, TrainConfig
 from common.model.representation import Level, Representation, Residual, frozen
 
 
@@ -137,6 +137,11 @@ class Workbench:
         config = named[phase]
         assert config is not None, f"the plan has a {phase} task without settings for it"
         return config
+
+    def network_config(self, phase: str) -> NetworkConfig:
+        """Widths of the networks of that phase: a fine-tuned one has the general model's."""
+        own = self.config.scratch_network if phase == "scratch" else None
+        return own or self.config.network
 
     def task_dir(self, task_id: str) -> Path:
         return self.run_dir / "tasks" / task_id

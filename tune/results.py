@@ -18,7 +18,18 @@ import pandas as pd
 
 from common import storage
 
-TRIAL_COLUMNS = ("trial", "origin", "state", "seed", "score", "folds", "epochs", "weights", "seconds", "reason")
+TRIAL_COLUMNS = (
+    "trial",
+    "origin",
+    "state",
+    "seed",
+    "score",
+    "folds",
+    "epochs",
+    "weights",
+    "seconds",
+    "reason",
+)
 """Of ``trials.csv``, besides a column for each parameter searched and ``fold_1`` to ``fold_K``."""
 CURVE_COLUMNS = ("trial", "fold", "epoch", "loss", "val_loss", "score")
 
@@ -33,18 +44,19 @@ class Tuning:
         ``id``; ``made`` (ISO time); ``model`` ("general", "specific:SCOM" or "specific:all"); ``preset``;
         ``source`` and ``data_sha256`` of the prices; ``universe_sha256``; ``quick`` (bool); ``seed``;
         ``epochs`` of a fold; ``folds``, a list of ``{"train_end", "valid_end"}``; ``parameters``, by name
-        ``{"low", "high", "log"}`` or ``{"choices"}``; ``default`` and ``winner``, by parameter; ``winner_trial``;
-        ``versions``; ``cpus``; ``seconds``; ``contest``, None before it was held, else ``{"seeds",
-        "default", "winner", "gain", "noise", "better", "sentence"}`` where ``default`` and ``winner`` are
-        lists with ``{"seed", "total", "rel_mae", "rel_rmse"}`` of each refit on the test part (the last two by
-        horizon); ``embedding``, None where it was not compared, else ``{"sizes": [{"size", "fits", "score",
-        "difference", "low", "high"}], "default", "sufficient", "because"}``, the differences in score to the
-        default size, paired by fold and seed, with their 95 % interval.
+        ``{"low", "high", "log"}`` or ``{"choices"}``; ``default`` and ``winner``, by parameter;
+        ``winner_trial``; ``versions``; ``cpus``; ``seconds``; ``contest``, None before it was held, else
+        ``{"seeds", "default", "winner", "gain", "noise", "better", "sentence"}`` where ``default`` and
+        ``winner`` are lists with ``{"seed", "total", "rel_mae", "rel_rmse"}`` of each refit on the test part
+        (the last two by horizon); ``embedding``, None where it was not compared, else ``{"sizes": [{"size",
+        "fits", "score", "difference", "low", "high"}], "default", "sufficient", "because"}``, the differences
+        in score to the default size, paired by fold and seed, with their 95 % interval.
     trials : DataFrame
-        A row per trial, see ``TRIAL_COLUMNS``. ``origin`` is "sweep" (the default with another embedding size,
-        never stopped early) or "search"; ``state`` is done, stopped (early), failed or interrupted; ``score``
-        is the mean over the folds reached of `train.scores.Score.total` on validation (naive = 1, lower is
-        better), comparable between trials whose ``state`` is done; ``weights`` is the size of the network.
+        A row per trial, see ``TRIAL_COLUMNS``. ``origin`` is "sweep" (the default, or the default with
+        another embedding size, never stopped early) or "search"; ``state`` is done, stopped (early), failed
+        or interrupted; ``score`` is the mean over the folds reached of `train.scores.Score.total` on
+        validation (naive = 1, lower is better), comparable between trials whose ``state`` is done;
+        ``weights`` is the size of the network.
     curves : DataFrame
         A row per trial, fold and epoch, see ``CURVE_COLUMNS``; ``score`` is that epoch's alone.
     """
@@ -55,7 +67,8 @@ class Tuning:
 
     @property
     def parameters(self) -> list[str]:
-        return list(self.info["parameters"])
+        """Names of those searched, in the order of the table's columns."""
+        return [name for name in self.trials.columns if name in self.info["parameters"]]
 
     def save(self, folder: Path) -> None:
         """Write all three files, each whole or not at all."""

@@ -112,6 +112,8 @@ class TrainConfig(Config):
     window: WindowSpec = WindowSpec()
     split: SplitSpec = SplitSpec()
     network: NetworkConfig = NetworkConfig(dense_units=64)
+    scratch_network: NetworkConfig | None = pydantic.Field(None, exclude_if=lambda network: network is None)
+    """Of specific models fitted from scratch; unset: as ``network``. Names left out are as there."""
     general: FitConfig = FitConfig(epoch_share=1 / 3, windows_per_epoch=64_000, epochs=15)
     scratch: FitConfig = FitConfig(batch_size=64, epochs=15, patience=5)
     finetune: FitConfig | None = FitConfig(
@@ -146,7 +148,10 @@ def train_config(
     preset = overrides.pop("preset", preset)
     if preset not in PRESETS:
         raise ConfigError(f"preset: unknown {preset!r}. Known: {', '.join(PRESETS)}.", preset=preset)
-    return TrainConfig.parse(_merged(PRESETS[preset].model_dump(), overrides), where=where)
+    values = merged(PRESETS[preset].model_dump(), overrides)
+    if isinstance(values.get("scratch_network"), dict) and isinstance(values["network"], dict):
+        values["scratch_network"] = merged(values["network"], values["scratch_network"])
+    return TrainConfig.parse(values, where=where)
 
 
 def quick(config: TrainConfig) -> TrainConfig:
@@ -157,12 +162,13 @@ def quick(config: TrainConfig) -> TrainConfig:
         if getattr(config, name)
     }
     fits["general"]["windows_per_epoch"] = 6_400
-    return train_config(config.preset, _merged(config.model_dump(), {**fits, "seeds": 1, "quick": True}))
+    return train_config(config.preset, merged(config.model_dump(), {**fits, "seeds": 1, "quick": True}))
 
 
-def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """``base`` with ``changes``, tables inside tables too."""
     result = dict(base)
     for key, value in changes.items():
         both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = _merged(result[key], value) if both else value
+        result[key] = merged(result[key], value) if both else value
     return result

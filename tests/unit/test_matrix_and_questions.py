@@ -13,6 +13,7 @@ from common.data.universe import Universe
 from train.evaluation.evidence import Evidence, described, reliability
 from train.evaluation.matrix import matrix_markdown, performance_matrix, write_matrix
 from train.evaluation.questions import answers, turnover
+from train.evaluation.searched import find_search
 
 PANEL = made_panel()
 UNIVERSE = Universe.from_symbols([*SYMBOLS, "ABSENT"], specific=["MOVES", "GAPS", "FROZEN"])
@@ -153,9 +154,84 @@ def test_an_embedding_is_called_sufficient_only_by_a_search(tmp_path):
         and "have 2 directions" in unknown.answer
         and "over 1.0 of them" in unknown.answer
     )
-    tuning = {"sufficient": False, "because": "16 was better beyond noise."}
+    sizes = [{"size": 16, "fits": 6, "score": 0.96, "difference": -0.01, "low": -0.02, "high": -0.001}]
+    tuning = {"sufficient": False, "because": "16 was better beyond noise.", "sizes": sizes}
     searched = answers(evidence(folder=tmp_path, tuning=tuning))[4]
     assert searched.answer.startswith("No: 16 was better beyond noise.")
+    assert searched.table.to_dict(orient="records") == sizes
+    assert searched.second["share_of_variance"].sum() == pytest.approx(1)
+
+
+def search_of(home: Path, name: str = "one", **changes) -> None:
+    """A search's result below ``home``, of the release that `release_info` describes unless changed."""
+    sizes = [
+        {"size": size, "fits": 6, "score": score, "difference": score - 0.97, "low": None, "high": None}
+        for size, score in ((4, 0.98), (10, 0.97), (32, 0.969))
+    ]
+    embedding = {"sizes": sizes, "default": 10, "sufficient": True, "because": f"Because of {name}."}
+    result = {"id": name, "made": "2026-01-01T00:00:00+00:00", "model": "general", "preset": "residual"}
+    result |= {"source": "archive", "data_sha256": "ours", "quick": False, "embedding": embedding}
+    result |= {"folds": [{"train_end": "2018-12-31", "valid_end": "2019-12-31"}]}
+    folder = home / "tuning" / name
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text(json.dumps(result | changes))
+
+
+def release_info(**changes) -> dict:
+    return {"preset": "residual", "source": "archive", "data_sha256": "ours", "quick": False} | changes
+
+
+def test_a_search_on_the_releases_own_prices_comes_before_a_newer_one(tmp_path):
+    assert find_search(tmp_path, release_info(), 10) is None
+    search_of(tmp_path, "own")
+    search_of(tmp_path, "newer", made="2026-06-01T00:00:00+00:00", data_sha256="others")
+    found = find_search(tmp_path, release_info(), 10)
+    assert (found["search"], found["because"], found["same_prices"]) == ("own", "Because of own.", True)
+
+
+def test_the_newest_search_on_other_prices_answers_and_says_until_when_they_went(tmp_path):
+    search_of(tmp_path, "older")
+    search_of(tmp_path, "newer", made="2026-06-01T00:00:00+00:00")
+    found = find_search(tmp_path, release_info(data_sha256="next year's"), 10)
+    assert found["search"] == "newer" and not found["same_prices"]
+    assert "other prices than this release" in found["because"] and "2019-12-31" in found["because"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": "specific:SCOM"},
+        {"preset": "v4_log"},
+        {"source": "synthetic seed=1"},
+        {"quick": True},
+        {"embedding": None},
+        {"folds": []},
+    ],
+)
+def test_a_search_of_something_else_does_not_answer(tmp_path, changes):
+    search_of(tmp_path, **changes)
+    assert find_search(tmp_path, release_info(), 10) is None
+
+
+def test_a_quick_search_answers_for_a_quick_release(tmp_path):
+    search_of(tmp_path, quick=True)
+    assert find_search(tmp_path, release_info(quick=True), 10)["sufficient"]
+
+
+def test_a_release_of_another_size_is_answered_only_if_its_size_scored_best(tmp_path):
+    search_of(tmp_path)
+    assert find_search(tmp_path, release_info(), 4) is None
+    assert find_search(tmp_path, release_info(), 20) is None
+    found = find_search(tmp_path, release_info(), 32)
+    assert found["sufficient"] and found["because"].startswith("Embedding size 32 is sufficient because")
+    assert "4, 10," in found["because"]
+
+
+def test_a_damaged_search_is_passed_over(tmp_path):
+    search_of(tmp_path, "whole")
+    search_of(tmp_path, "cut", made="2026-06-01T00:00:00+00:00")
+    (tmp_path / "tuning" / "cut" / "result.json").write_text('{"id": "cut"')
+    assert find_search(tmp_path, release_info(), 10)["search"] == "whole"
 
 
 def test_turnover_is_the_median_value_traded_a_day():

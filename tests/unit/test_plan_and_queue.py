@@ -74,7 +74,7 @@ def job(queue: TaskQueue, name: str) -> dict:
 
 
 def progress(epoch: int, epochs: int = 4) -> Progress:
-    return Progress(epoch, epochs, 0.5, 0.4, 0.98, epoch, 7.5)
+    return Progress(epoch, epochs, 0.5, 0.4, 0.98, 0.97, epoch, 7.5)
 
 
 def slow_chain(plan: Plan, start: Task) -> float:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 
+import holidays
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,12 +17,14 @@ KNOWN = [
     if day.weekday() < 5 and day != HOLIDAY
 ]
 SESSIONS = Sessions(np.array(KNOWN, dtype="datetime64[D]"))
+PUBLIC = holidays.Kenya()
 DAYS = st.integers(0, 80).map(lambda n: dt.date(2024, 1, 1) + dt.timedelta(n))
 
 
 def is_session(day: dt.date) -> bool:
-    """Real ones inside the data, weekdays before and after."""
-    return day in KNOWN if KNOWN[0] <= day <= KNOWN[-1] else day.weekday() < 5
+    """Real ones inside the data, weekdays that are no holiday before and after."""
+    known = KNOWN[0] <= day <= KNOWN[-1]
+    return day in KNOWN if known else day.weekday() < 5 and day not in PUBLIC
 
 
 def walk(day: dt.date, step: int):
@@ -54,3 +57,8 @@ def test_sessions_between_two_days_are_counted(day, end):
 @pytest.mark.parametrize(("day", "expected"), [("2024-01-16", "2024-01-18"), ("2024-02-09", "2024-02-12")])
 def test_a_past_holiday_is_known_and_a_weekend_ahead_is_left_out(day, expected):
     assert str(SESSIONS.ahead(np.datetime64(day), 1)) == expected
+
+
+def test_easter_and_a_day_of_inauguration_ahead_are_left_out():
+    assert str(SESSIONS.ahead(np.datetime64("2024-03-28"), 1)) == "2024-04-02"
+    assert str(SESSIONS.ahead(np.datetime64("2024-10-31"), 1)) == "2024-11-04"

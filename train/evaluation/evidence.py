@@ -13,6 +13,7 @@ from common.data.panel import Panel
 from common.data.universe import Universe
 from common.model.bundle import GENERAL, BundleFiles
 from common.model.released import ReleasedModels
+from train.evaluation.searched import find_search
 from train.evaluation.summary import summarise
 
 
@@ -37,7 +38,7 @@ class Evidence:
     rivals: pd.DataFrame | None = None
     """Figures by ``model`` and ``horizon`` of the simple rivals on the same windows, where they were run."""
     tuning: dict[str, Any] | None = None
-    """What a search found of the embedding: ``sufficient`` (bool) and ``because`` (a sentence)."""
+    """What a search found of the embedding, see `train.evaluation.searched.find_search`."""
 
     @property
     def synthetic(self) -> bool:
@@ -86,8 +87,13 @@ class Evidence:
 
 
 def load_evidence(models: ReleasedModels, home: Path) -> Evidence:
-    """Evidence of a published release, with what a backtest below ``home`` found of its rivals."""
+    """Evidence of a published release, with what lies below ``home`` on it.
+
+    A backtest may have found its rivals' figures there, and a search whether its embedding is wide enough:
+    `train.evaluation.searched.find_search` says which search answers for a release.
+    """
     release, universe = models.release, models.universe
+    config = json.loads(release.file("config.json").read_bytes())
 
     def table(name: str) -> pd.DataFrame:
         return described(pd.read_parquet(release.file(name)), universe)
@@ -103,6 +109,7 @@ def load_evidence(models: ReleasedModels, home: Path) -> Evidence:
         shared=table(shared) if shared in release.files else None,
         matrix=pd.read_csv(release.file("performance_matrix.csv")),
         rivals=_rivals(home / "backtests" / release.id, release.info),
+        tuning=find_search(home, release.info, config["network"]["embedding_dim"]),
     )
 
 

@@ -11,6 +11,7 @@ from train.evaluation.summary import compare
 
 SIGNIFICANT = 0.05
 BEST = 5
+SIZES = ("size", "score", "difference", "low", "high", "fits")
 YEAR = 250
 """Sessions that a stock's usual trading is judged by."""
 
@@ -22,6 +23,8 @@ class Answer:
     question: str
     answer: str
     table: pd.DataFrame
+    second: pd.DataFrame | None = None
+    """More figures, where one table does not hold them all."""
 
 
 def answers(evidence: Evidence) -> list[Answer]:
@@ -120,7 +123,11 @@ def specific_list(evidence: Evidence) -> Answer:
 
 
 def embedding_size(evidence: Evidence) -> Answer:
-    """From a search where there is one; how many directions the embedding really uses in any case."""
+    """From a search where there is one; how many directions the embedding really uses in any case.
+
+    The search's table: each size with its score on validation (naive = 1), and its difference to the size
+    that was the search's default, with an interval.
+    """
     question = "Is the embedding size sufficient?"
     vectors = np.array(list(evidence.embedding.values()), dtype=float)
     if len(vectors) < 2:
@@ -136,7 +143,8 @@ def embedding_size(evidence: Evidence) -> Answer:
     if evidence.tuning is None:
         return Answer(question, f"Not answered yet: no search over its size has been run. {fact}", table)
     word = "Yes" if evidence.tuning["sufficient"] else "No"
-    return Answer(question, f"{word}: {evidence.tuning['because']} {fact}", table)
+    sizes = pd.DataFrame(evidence.tuning["sizes"], columns=list(SIZES))
+    return Answer(question, f"{word}: {evidence.tuning['because']} {fact}", sizes, table)
 
 
 def turnover(panel: Panel) -> pd.Series:

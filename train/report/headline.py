@@ -9,6 +9,7 @@ import pandas as pd
 from common import storage
 from train.evaluation.evidence import Evidence
 from train.report.charts import OURS, RATIOS, days, with_ours
+from train.report.parts import banner, synthetic_banner
 from train.report.tables import SIGNIFICANT, TESTED, boxed, ratio, shown_as, table, verdict_of
 
 DATE, WHOLE = re.compile(r"\d{4}-\d{2}-\d{2}"), r'<span class="whole">\g<0></span>'
@@ -32,20 +33,17 @@ def banners(evidence: Evidence) -> str:
     """What must not be overlooked: invented prices, a quick release, one with models that failed."""
     found = []
     if evidence.synthetic:
-        found.append(
-            '<p class="banner synthetic"><strong>Synthetic data.</strong> Every price in this report was '
-            "invented. Nothing here says anything about a real stock.</p>"
-        )
+        found.append(synthetic_banner())
     if evidence.info.get("quick"):
-        found.append(
-            '<p class="banner quick"><strong>Quick release.</strong> Made with <code>--quick</code> to try '
-            "everything out: its networks are barely trained, and its figures measure nothing.</p>"
+        text = (
+            "Made with <code>--quick</code> to try everything out: its networks are barely trained, and its "
+            "figures measure nothing."
         )
+        found.append(banner("quick", "Quick release.", text))
     if failed := evidence.info.get("failed"):
-        found.append(
-            '<p class="banner quick"><strong>Partial release.</strong> '
-            f"Models that failed: {escape(', '.join(failed))}. The general model stands in for them.</p>"
-        )
+        names = escape(", ".join(failed))
+        text = f"Models that failed: {names}. The general model stands in for them."
+        found.append(banner("quick", "Partial release.", text))
     return "".join(found)
 
 

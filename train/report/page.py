@@ -1,15 +1,12 @@
 """The release's report: one HTML page that needs nothing else, no network either."""
 
-import json
 from collections.abc import Sequence
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Any
 
 import pandas as pd
-from plotly.offline import get_plotlyjs
 
 from common import storage
 from train.evaluation.evidence import Evidence
@@ -18,9 +15,9 @@ from train.evaluation.summary import LEVELS
 from train.report.charts import days, figures
 from train.report.headline import across_horizons, banners, cards, facts, headline_table, rivals_table
 from train.report.model_charts import best_epoch, model_figures, principal_axes, stock_series
+from train.report.parts import asset, chart, folded, together, whole_page
 from train.report.tables import TESTED, matrix_table, table
 
-ASSETS = files("train.report") / "assets"
 PICKERS = ("matrix", "stock", "groups", "moves")
 """Sections that show one horizon at a time."""
 FILTERS = {"tier": "Tier", "sector": "Sector", "confidence": "Confidence", "flags": "Flags"}
@@ -51,17 +48,11 @@ def page(evidence: Evidence, answers: Sequence[Answer]) -> str:
     series = stock_series(evidence)
     synthetic = "Synthetic data: every price was invented. " if evidence.synthetic else ""
     values = {
-        "title": escape(f"{synthetic[:9].upper()} nsecast release {evidence.release}".strip()),
-        "style": _asset("report.css") + _switch(evidence.horizons),
-        "plotly": get_plotlyjs().replace("</script", "<\\/script"),
-        "scripts": _asset("table.js") + _asset("charts.js"),
-        "data": _json({"figures": made, "stocks": series, "horizons": evidence.horizons}),
         "release": escape(evidence.release),
-        "near": str(evidence.horizons[0]) if evidence.horizons else "",
         "counters": str(len(evidence.universe.stocks)),
         "banners": banners(evidence),
         "facts": facts(evidence),
-        "cards": _together(cards(evidence)),
+        "cards": together(cards(evidence)),
         "headline": headline_table(evidence),
         "rivals": rivals_table(evidence),
         "answers": "".join(_answer(number, answer) for number, answer in enumerate(answers, start=1)),
@@ -72,7 +63,14 @@ def page(evidence: Evidence, answers: Sequence[Answer]) -> str:
         **{f"picker_{place}": _picker(place, evidence.horizons) for place in PICKERS},
         **_charts(evidence, made),
     }
-    return Template(_together(_asset("page.html"))).substitute(values)
+    return whole_page(
+        f"{synthetic[:9].upper()} nsecast release {evidence.release}".strip(),
+        Template(together(asset("page.html"))).substitute(values),
+        {"figures": made, "stocks": series, "horizons": evidence.horizons},
+        asset("table.js") + asset("charts.js"),
+        style=_switch(evidence.horizons),
+        near=str(evidence.horizons[0]) if evidence.horizons else "",
+    )
 
 
 def _charts(evidence: Evidence, made: dict[str, Any]) -> dict[str, str]:
@@ -96,13 +94,11 @@ def _charts(evidence: Evidence, made: dict[str, Any]) -> dict[str, str]:
         "chart_rel_mae": _chart("by_horizon_rel_mae", made, "relMAE by days ahead"),
         "chart_rel_rmse": _chart("by_horizon_rel_rmse", made, "relRMSE by days ahead"),
         "chart_groups": _chart("groups", made, "Ratio to naive by tier and sector"),
-        "groups_table": _folded(groups),
+        "groups_table": folded(groups),
         "chart_moves": _chart("moves", made, "Chance of a move: forecast against seen", no_moves),
-        "moves_table": _folded(table(moves, "Chance of a move, every horizon")) if len(moves) else "",
+        "moves_table": folded(table(moves, "Chance of a move, every horizon")) if len(moves) else "",
         "chart_coverage": _chart("coverage", made, "Actual prices inside each interval", no_interval),
-        "coverage_table": ""
-        if made["coverage"] is None
-        else _folded(table(intervals, "Coverage by horizon")),
+        "coverage_table": "" if made["coverage"] is None else folded(table(intervals, "Coverage by horizon")),
         "chart_embedding": _chart(
             "embedding", made, "Map of the embedding", "The release has no embedding to draw."
         ),
@@ -110,7 +106,7 @@ def _charts(evidence: Evidence, made: dict[str, Any]) -> dict[str, str]:
     }
     if made["embedding"] is not None:
         first, second = principal_axes(evidence.embedding)[1]
-        found["embedding_text"] = _together(
+        found["embedding_text"] = together(
             f"The two axes hold {100 * (first + second):.0f} % of the variance ({100 * first:.0f} % and "
             f"{100 * second:.0f} %) of {len(evidence.embedding)} stocks. The rest is not in this picture, so "
             "stocks that look close may still be apart."
@@ -130,37 +126,27 @@ def _training(evidence: Evidence, made: dict[str, Any]) -> str:
         rows.append({"network": name, "epochs": len(epochs), "best epoch": best.get("epoch"), **best})
     summary = pd.DataFrame(rows).drop(columns="epoch", errors="ignore")
     caption = "Networks of the general model, at their best epoch"
-    return f'<div class="pair">{"".join(parts)}</div>{_folded(table(summary, caption))}'
+    return f'<div class="pair">{"".join(parts)}</div>{folded(table(summary, caption))}'
 
 
 def _chart(name: str, made: dict[str, Any], label: str, missing: str = "") -> str:
-    figure = made[name]
-    by_horizon = name in ("groups", "moves")
-    if figure is None or (by_horizon and not any(figure.values())):
-        return f'<p class="empty">{escape(missing or "There are no figures to draw here.")}</p>'
-    kind = " data-by-horizon" if by_horizon else ""
-    return (
-        f'<figure><div class="chart" id="chart-{name}" data-figure="{name}"{kind} role="img" '
-        f'aria-label="Chart: {escape(label)}"></div>'
-        '<p class="empty" hidden>There are no figures to draw at this horizon.</p></figure>'
-    )
+    figure, by_horizon = made[name], name in ("groups", "moves")
+    there = figure is not None and not (by_horizon and not any(figure.values()))
+    return chart(name, label, there=there, missing=missing, by_horizon=by_horizon)
 
 
 def _answer(number: int, answer: Answer) -> str:
-    note, said = "", _together(escape(answer.answer))
+    note, said = "", together(escape(answer.answer))
     if "verdict" in answer.table:
         note = "<p>Ratios here are a stock’s own model over the general one: below 1 its own is better.</p>"
-    shown = (
-        table(answer.table, f"Figures behind the answer to question {number}") if len(answer.table) else ""
-    )
+    caption = f"Figures behind the answer to question {number}"
+    shown = table(answer.table, caption) if len(answer.table) else ""
+    if answer.second is not None:
+        shown += table(answer.second, f"More figures behind the answer to question {number}")
     return (
         f'<article class="answer"><h3>{number}. {escape(answer.question)}</h3><p>{said}</p>'
-        f"{_folded(note + shown) if shown else ''}</article>"
+        f"{folded(note + shown) if shown else ''}</article>"
     )
-
-
-def _folded(content: str) -> str:
-    return f"<details><summary>The figures as a table</summary>{content}</details>"
 
 
 def _filters(matrix: pd.DataFrame) -> str:
@@ -209,18 +195,3 @@ def _switch(horizons: Sequence[int]) -> str:
         f'body[data-horizon="{horizon}"] [data-h]:not([data-h="{horizon}"]){{display:none}}\n'
         for horizon in horizons
     )
-
-
-def _together(text: str) -> str:
-    """Keep a percent sign on the line of its number."""
-    return text.replace(" %", "&nbsp;%")
-
-
-def _asset(name: str) -> str:
-    return (ASSETS / name).read_text(encoding="utf-8")
-
-
-def _json(value: Any) -> str:
-    """JSON that cannot end the element it stands in."""
-    text = json.dumps(storage.finite(value), separators=(",", ":"), allow_nan=False, ensure_ascii=True)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

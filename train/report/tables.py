@@ -40,10 +40,15 @@ LABELS = {
     "val_loss": "validation loss",
     "loss": "training loss",
     "reasons": "reasons for the confidence",
+    "size": "embedding size",
+    "difference": "difference in score",
+    "low": "interval from",
+    "high": "interval to",
 }
 KES = ("mae", "naive_mae", "rmse", "naive_rmse")
 PERCENT = ("mape", "naive_mape", "bias")
 SHARES = ("called_share", "forecast", "seen", "moved_share", "unchanged_share", "share_of_variance")
+FINE = ("score", "difference", "low", "high")
 COUNTS = ("n", "horizon", "rank", "turnover_rank", "direction", "symbols", "epoch")
 TEXT = ("symbol", "name", "tier", "sector", "model", "source", "confidence", "flags", "reasons")
 TEXT += ("verdict", "reason", "network", "group", "bin")
@@ -141,6 +146,8 @@ def shown_as(key: str, value: Any, *, p: float | None = None) -> str:
         return f"{100 * value:.1f}"
     if key in PERCENT or key.startswith("width"):
         return f"{value:.2f}"
+    if key in FINE:
+        return f"{value:.4f}"
     if key in KES:
         return f"{value:,.3f}"
     if key in COUNTS or isinstance(value, int):
@@ -148,21 +155,21 @@ def shown_as(key: str, value: Any, *, p: float | None = None) -> str:
     return f"{value:.3f}"
 
 
-def ratio(value: float, p: float | None = None) -> str:
+def ratio(value: float, p: float | None = None, digits: int = 3) -> str:
     """A ratio of errors with a sign for better or worse; a star where a test finds it significant."""
-    verdict, sign = verdict_of(value)
+    verdict, sign = verdict_of(value, digits)
     clear = verdict != "equal" and p is not None and p < SIGNIFICANT
     star = "*" if clear else ""
     words = verdict + (", significantly" if clear else "")
     return (
-        f'<span class="{verdict}"><span aria-hidden="true">{sign} </span>{value:,.3f}{star}'
+        f'<span class="{verdict}"><span aria-hidden="true">{sign} </span>{value:,.{digits}f}{star}'
         f'<span class="sr"> {words}</span></span>'
     )
 
 
-def verdict_of(value: float) -> tuple[str, str]:
+def verdict_of(value: float, digits: int = 3) -> tuple[str, str]:
     """Word and sign; what reads 1.000 is equal."""
-    if round(value, 3) == 1:
+    if round(value, digits) == 1:
         return "equal", "="
     return ("better", "✓") if value < 1 else ("worse", "✗")
 
@@ -197,8 +204,9 @@ def _matrix_row(columns: Sequence[Column], row: dict[str, Any]) -> str:
     }
     text = escape(" ".join(str(row.get(name) or "") for name in ("symbol", "name", "sector")).lower())
     data = "".join(f' data-{name}="{value}"' for name, value in kept.items())
+    symbol = kept["symbol"]
     first = (
-        f'<th scope="row" data-k="symbol"><button type="button" class="pick">{kept["symbol"]}'
+        f'<th scope="row" data-k="symbol" data-sort="{symbol}"><button type="button" class="pick">{symbol}'
         '<span class="sr">: show its forecasts</span></button></th>'
     )
     cells = "".join(cell(column, row, switched=True) for column in columns[1:])

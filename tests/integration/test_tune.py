@@ -1,0 +1,174 @@
+"""The search as a user runs it: from the command to settings to train with, and stopped in every way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+from common.data.panel import Panel
+from tune.results import TRIAL_COLUMNS, Tuning
+
+pytestmark = pytest.mark.integration
+EPOCHS = 12
+UNIVERSE = """
+specific = ["ABSA", "COOP"]
+[sectors.Banking]
+ABSA = "ABSA Bank Kenya Plc"
+COOP = "Co-operative Bank of Kenya Ltd"
+[sectors.Manufacturing]
+EABL = "East African Breweries Ltd"
+[sectors."Construction and Allied"]
+ARM = "ARM Cement Plc"
+"""
+
+
+@pytest.fixture(scope="module")
+def user(tmp_path_factory: pytest.TempPathFactory, small_archive: Path) -> Callable[..., Any]:
+    """Starts the command in a user's folder."""
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "universe.toml").write_text(UNIVERSE)
+    data = ["--archive", str(small_archive), "--universe", "universe.toml", "--workers", "2"]
+
+    def start(verb: str, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "nsecast", verb, *data, *arguments],
+            cwd=folder,
+            env=os.environ | {"NSECAST_HOME": str(folder / "home")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    start.folder = folder
+    return start
+
+
+def finish(process: subprocess.Popen[str], *, expect: int = 0) -> tuple[str, str]:
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == expect, err
+    return out, err
+
+
+def epochs_of(root: Path, trial: int) -> Counter[tuple[int, int]]:
+    """How often each (fold, epoch) of a trial was finished, from its TensorBoard files."""
+    counts: Counter[tuple[int, int]] = Counter()
+    for fold in (1, 2):
+        for path in (root / f"trials/{trial:03}/fold-{fold}/tensorboard/general/seed-0").glob("*"):
+            for event in EventFileLoader(str(path)).Load():
+                counts.update((fold, event.step) for value in event.summary.value if value.tag == "val_loss")
+    return counts
+
+
+def worker_at(root: Path, trial: int, epochs: int, *, timeout_s: float = 120) -> int:
+    """Process that works on a trial, once that has finished so many epochs."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        folder = root / f"trials/{trial:03}"
+        if (folder / "cost.json").exists() and sum(epochs_of(root, trial).values()) >= epochs:
+            assert not (folder / "end.json").exists(), "the trial ended before it could be disturbed"
+            return json.loads((folder / "cost.json").read_text())["pid"]
+        time.sleep(0.05)
+    raise TimeoutError(f"trial {trial} never got to epoch {epochs}")
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+
+
+def all_gone(pids: list[int], *, timeout_s: float = 20) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while any(map(is_alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return not any(map(is_alive, pids))
+
+
+def test_a_quick_search_leaves_tables_a_report_and_settings_that_training_takes(user):
+    first = json.loads(finish(user("tune", "--trials", "4", "--quick", "--json"))[0])
+    (root,) = (user.folder / "home/tuning").iterdir()
+    tuning = Tuning.load(root)
+    assert tuning.info == first and first["id"] == root.name
+    trials = tuning.trials
+    assert list(trials.columns[: len(TRIAL_COLUMNS)]) == list(TRIAL_COLUMNS)
+    assert trials["origin"].value_counts().to_dict() == {"search": 4, "sweep": 3}
+    assert set(trials["state"]) <= {"done", "stopped"}
+    assert sorted(trials.loc[trials["origin"] == "sweep", "embedding_dim"]) == [2, 10, 32]
+    done = trials[trials["state"] == "done"]
+    assert (done["epochs"] == 4).all() and (done["folds"] == 2).all()
+    assert done["score"].to_numpy() == pytest.approx(done[["fold_1", "fold_2"]].mean(axis=1).to_numpy())
+    winner = trials.set_index("trial").loc[first["winner_trial"]]
+    assert winner["score"] == done[(done["origin"] == "search") | (done["trial"] == 1)]["score"].min()
+    assert first["embedding"]["because"].startswith("Embedding size 10 is ")
+    assert "better than the default" in first["contest"]["sentence"]
+    assert (root / "report.html").stat().st_size > 10_000
+    assert not (root / "ray").exists()
+
+    seen = Panel.load(root / "panel.parquet")
+    assert str(seen.dates[-1].date()) == first["folds"][0]["valid_end"]
+
+    plan = json.loads(finish(user("train", "--config", str(root / "best.toml"), "--dry-run", "--json"))[0])
+    network = plan["config"]["network"]
+    better = first["contest"]["better"]
+    expected = first["winner" if better else "default"]
+    assert network["embedding_dim"] == expected["embedding_dim"]
+    assert network["lstm_units"] == [expected["lstm_1"], expected["lstm_2"]]
+    assert plan["config"]["window"]["size"] == expected["window_size"]
+    assert not plan["config"]["quick"]
+
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+    out, _ = finish(user("tune", "--trials", "4", "--quick"))
+    assert "nothing to do" in out and first["contest"]["sentence"] in out and "SYNTHETIC" in out
+    after = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+    changed = {path.name for path in before | after if before.get(path) != after.get(path)}
+    assert changed <= {"search.lock"}
+
+
+def test_a_search_killed_in_every_way_loses_one_epoch_at_most_and_no_figure_changes(user):
+    command = ["--trials", "2", "--quick", "--epochs", str(EPOCHS), "--sweep-seeds", "0"]
+    command += ["--no-asha", "--no-contest"]
+    root = user.folder / "disturbed"
+    disturbed = ["tune", *command, "--out", "disturbed"]
+
+    process = user(*disturbed)
+    killed = worker_at(root, 1, 3)
+    os.kill(killed, signal.SIGKILL)
+    worker_at(root, 1, 6)
+    os.kill(process.pid, signal.SIGINT)
+    pids = [killed, *(json.loads(path.read_text())["pid"] for path in root.glob("trials/*/cost.json"))]
+    out, err = finish(process, expect=130)
+    assert "the same command continues" in err and "Traceback" not in out + err
+    assert all_gone(pids), "a worker outlived the command"
+    assert "interrupted" in set(pd.read_csv(root / "trials.csv")["state"])
+
+    process = user(*disturbed)
+    worker_at(root, 3, 2)
+    _, refused = finish(user(*disturbed), expect=1)
+    assert "at work already" in refused and str(process.pid) in refused
+    pids = [json.loads(path.read_text())["pid"] for path in root.glob("trials/*/cost.json")]
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert all_gone(pids), "a worker outlived the killed command"
+
+    got = json.loads(finish(user(*disturbed, "--json"))[0])
+    wanted = json.loads(finish(user("tune", *command, "--out", "quiet", "--json"))[0])
+    assert got["id"] == wanted["id"] and got["winner_trial"] == wanted["winner_trial"]
+    tables = [Tuning.load(user.folder / name).trials for name in ("disturbed", "quiet")]
+    assert (tables[0]["state"] == "done").all() and len(tables[0]) == 3
+    varying = ["seconds"]
+    pd.testing.assert_frame_equal(*(table.drop(columns=varying) for table in tables), rtol=2e-3)
+    once = Counter((fold, epoch) for fold in (1, 2) for epoch in range(1, EPOCHS + 1))
+    for trial in (1, 2, 3):
+        assert epochs_of(root, trial) == once, f"trial {trial} repeated an epoch"

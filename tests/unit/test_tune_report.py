@@ -1,0 +1,328 @@
+"""The search's report: whole, harmless, the search's own figures, honest where there is little to tell."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+import statsmodels.api as sm
+from made_tuning import BECAUSE, DEFAULT, PARAMETERS, SWEPT, made_tuning
+from test_report import LOADING, Seen
+
+from tune import labels
+from tune.findings import (
+    cleaned,
+    default_score,
+    finished,
+    importance,
+    pareto_front,
+    size_band,
+    trials_with,
+    winner,
+)
+from tune.report import write_report
+from tune.report.charts import figures
+from tune.report.parallel import Axis, axes_of
+from tune.results import Tuning
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+def read(path: Path, tuning: Tuning) -> Seen:
+    write_report(path, tuning)
+    seen = Seen()
+    seen.feed(path.read_text(encoding="utf-8"))
+    return seen
+
+
+def said(seen: Seen) -> str:
+    return " ".join(seen.text.replace("\xa0", " ").split())
+
+
+def cells(row: list[dict]) -> dict[str, dict]:
+    return {each["data-k"]: each for each in row[1:]}
+
+
+@pytest.fixture(scope="module")
+def tuning() -> Tuning:
+    return made_tuning()
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory, tuning) -> Seen:
+    return read(tmp_path_factory.mktemp("page") / "report.html", tuning)
+
+
+def test_the_sentences_and_the_shares_of_trials_stand_at_the_top(seen, tuning):
+    text = said(seen)
+    assert BECAUSE in text and tuning.info["contest"]["sentence"] in text
+    counts, total = tuning.trials["state"].value_counts(), len(tuning.trials)
+    for state, word in (("done", "finished"), ("stopped", "stopped early"), ("failed", "failed")):
+        assert f"{counts[state]} {word} ({100 * counts[state] / total:.0f} %)" in text
+    assert f"The default reached {default_score(tuning):.4f}" in text
+    assert "2.6 hours" in text and "noise 0.0021" in text and "Not better than the default." in text
+
+
+def test_every_trial_has_its_figures_and_its_reason_in_the_table(seen, tuning):
+    rows = {int(cells(row)["trial"]["data-v"]): cells(row) for row in seen.tables["trials"][1:]}
+    truth = tuning.trials.set_index("trial")
+    assert set(rows) == set(truth.index)
+    for number, row in rows.items():
+        for name in PARAMETERS:
+            assert float(row[name]["data-v"]) == truth.loc[number, name]
+        key = "score" if truth.loc[number, "state"] == "done" else "partial"
+        other = {"score": "partial", "partial": "score"}[key]
+        assert "data-v" not in row[other], "an unfinished score must not stand among finished ones"
+        if truth.loc[number, "state"] != "failed":
+            assert float(row[key]["data-v"]) == pytest.approx(truth.loc[number, "score"], rel=1e-12)
+    failed = truth.index[truth["state"] == "failed"]
+    assert len(failed) and all("worker died <of> & hunger" in rows[each]["reason"]["text"] for each in failed)
+    assert rows[tuning.info["winner_trial"]]["notes"]["text"] == "winner"
+
+
+def test_the_contest_shows_every_seed_with_mean_and_spread(seen, tuning):
+    rows = [cells(row) for row in seen.tables["contest-table"][1:]]
+    held = tuning.info["contest"]
+    for side in ("default", "winner"):
+        own = {row["seed"]["text"]: row for row in rows if row["side"]["text"] == side}
+        totals = [each["total"] for each in held[side]]
+        assert [float(own[str(seed)]["total"]["data-v"]) for seed in held["seeds"]] == totals
+        assert float(own["mean"]["total"]["data-v"]) == pytest.approx(np.mean(totals))
+        assert float(own["spread"]["total"]["data-v"]) == pytest.approx(np.std(totals, ddof=1))
+        assert float(own["0"]["rel_rmse_3"]["data-v"]) == held[side][0]["rel_rmse"][3]
+    heads = [each["text"].replace("\xa0", " ") for each in seen.tables["contest-table"][0][1:]]
+    assert "relMAE, 1 d" in heads and "relRMSE, 30 d" in heads
+
+
+def test_the_page_is_closed_labelled_and_loads_nothing(seen):
+    assert not seen.open_tags and not seen.mismatched
+    links = [value for _, attrs in seen.tags for name, value in attrs.items() if name in LOADING]
+    assert links and all(value.startswith(("#", "data:")) for value in links)
+    policy = next(attrs["content"] for _, attrs in seen.tags if attrs.get("http-equiv"))
+    assert "default-src 'none'" in policy and "unsafe-eval" not in policy
+    assert len(seen.scripts) == 3 and len(seen.scripts[1]) > 1e6
+    names = [attrs["id"] for _, attrs in seen.tags if "id" in attrs]
+    targets = [value[1:] for value in links if value.startswith("#")]
+    assert len(names) == len(set(names)) and set(targets) <= set(names)
+    kinds = [tag for tag, _ in seen.tags]
+    assert kinds.count("table") == kinds.count("caption")
+
+
+def test_every_chart_is_valid_plotly_and_has_its_place(seen, tuning):
+    made = figures(cleaned(tuning), importance(tuning))
+    places = {attrs["data-figure"] for _, attrs in seen.tags if "data-figure" in attrs}
+    assert places == set(made) == set(json.loads(seen.scripts[0])["figures"])
+    for figure in made.values():
+        go.Figure(json.loads(re.sub(r'"--c-[a-z0-9]+"', '"#123456"', json.dumps(figure))))
+
+
+def test_the_chart_of_sizes_draws_the_differences_with_their_intervals(tuning):
+    trace = figures(tuning, None)["sizes"]["data"][0]
+    assert trace["x"] == sorted(SWEPT)
+    for place, row in enumerate(sorted(tuning.info["embedding"]["sizes"], key=lambda row: row["size"])):
+        assert trace["y"][place] == row["difference"]
+        assert trace["y"][place] + trace["error_y"]["array"][place] == pytest.approx(row["high"])
+        assert trace["y"][place] - trace["error_y"]["arrayminus"][place] == pytest.approx(row["low"])
+
+
+def test_a_size_without_an_interval_is_drawn_without_one(tmp_path):
+    rows = [
+        {"size": size, "fits": 1, "score": 0.97, "difference": 0.0, "low": None, "high": None}
+        for size in (4, 10)
+    ]
+    embedding = {"sizes": rows, "default": 10, "sufficient": True, "because": "one pair."}
+    tuning = made_tuning(embedding=embedding)
+    assert figures(tuning, None)["sizes"]["data"][0]["error_y"]["array"] == [0, 0]
+    assert "one pair." in said(read(tmp_path / "report.html", tuning))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"embedding": None}, ("was not compared in this search", "sizes were not compared")),
+        ({"contest": None}, ("has not been compared with the default on the test part yet", "Not held yet")),
+        (
+            {"model": "specific:SCOM", "embedding": None},
+            ("Which sizes suit the model of SCOM?", "have no embedding"),
+        ),
+    ],
+)
+def test_what_is_not_known_yet_is_said(tmp_path, changes, words):
+    text = said(read(tmp_path / "report.html", made_tuning(**changes)))
+    assert all(word in text for word in words)
+
+
+def test_a_contest_without_an_opponent_or_a_noise_is_told_as_it_is(tmp_path):
+    sentence = "The default is itself the best on validation."
+    alone = {"seeds": [], "default": [], "winner": [], "gain": 0.0, "noise": 0.0, "better": False}
+    text = said(read(tmp_path / "a.html", made_tuning(contest=alone | {"sentence": sentence})))
+    assert text.count(sentence) == 3
+    held = made_tuning().info["contest"]
+    for noise in (None, float("inf")):
+        text = said(read(tmp_path / "b.html", made_tuning(contest=held | {"noise": noise})))
+        assert "the noise cannot be told" in text
+
+
+@pytest.mark.parametrize("fate", ["failed", "stopped", "interrupted"])
+def test_a_search_without_a_finished_trial_still_gives_a_page(tmp_path, fate):
+    changes = {"embedding": None, "contest": None, "winner": None, "winner_trial": None}
+    seen = read(tmp_path / "report.html", made_tuning(5, fate=fate, **changes))
+    text = said(seen)
+    assert "No trial finished" in text and "Fewer than two trials finished" in text
+    assert "Too few trials" in text and len(seen.tables["trials"]) == 18
+    assert "NaN" not in seen.scripts[0] and not seen.open_tags
+
+
+def test_one_finished_trial_is_listed_and_nothing_is_drawn_of_it(tmp_path):
+    tuning = made_tuning(0)
+    alone = replace(tuning, trials=tuning.trials.iloc[:1], curves=tuning.curves[tuning.curves["trial"] == 0])
+    seen = read(tmp_path / "report.html", alone)
+    assert "Fewer than two trials finished" in said(seen)
+    assert set(json.loads(seen.scripts[0])["figures"]) == {"sizes", "contest", "curves"}
+
+
+def test_no_trial_at_all_gives_a_page(tmp_path):
+    tuning = made_tuning(0, winner=None, winner_trial=None, contest=None, embedding=None)
+    empty = replace(tuning, trials=tuning.trials.iloc[:0], curves=tuning.curves.iloc[:0])
+    text = said(read(tmp_path / "report.html", empty))
+    assert "None was started." in text and "There is nothing to list here." in text
+
+
+def test_figures_before_they_were_saved_may_be_none_or_infinite(tmp_path):
+    tuning = made_tuning()
+    trials = tuning.trials.astype({"weights": object, "score": float})
+    trials.loc[3, "weights"], trials.loc[tuning.trials["state"] == "failed", "score"] = None, np.inf
+    seen = read(tmp_path / "report.html", replace(tuning, trials=trials))
+    assert "Infinity" not in seen.scripts[0] and len(seen.tables["trials"]) == len(trials) + 1
+
+
+def test_what_was_saved_makes_the_same_page(tmp_path, tuning):
+    tuning.save(tmp_path)
+    write_report(tmp_path / "loaded.html", Tuning.load(tmp_path))
+    write_report(tmp_path / "made.html", tuning)
+    assert (tmp_path / "loaded.html").read_text() == (tmp_path / "made.html").read_text()
+
+
+@pytest.mark.parametrize(("source", "told"), [("synthetic seed=1", True), ("archive", False)])
+def test_invented_prices_are_named_in_a_banner_the_title_and_the_footer(tmp_path, source, told):
+    seen = read(tmp_path / "report.html", made_tuning(source=source))
+    assert any("synthetic" in attrs.get("class", "") for _, attrs in seen.tags) is told
+    assert seen.text.count("was invented") == (2 if told else 0) and ("SYNTHETIC" in seen.text) is told
+    assert "Not investment advice" in seen.text
+
+
+def test_a_quick_search_says_that_it_measures_nothing(tmp_path, seen):
+    assert "figures measure nothing" in said(read(tmp_path / "report.html", made_tuning(quick=True)))
+    assert "figures measure nothing" not in said(seen)
+
+
+def test_hostile_texts_are_text_and_nothing_else(tmp_path):
+    tuning = made_tuning(id=HOSTILE, source=HOSTILE, versions={HOSTILE: HOSTILE})
+    tuning.trials["reason"] = HOSTILE
+    seen = read(tmp_path / "report.html", tuning)
+    assert HOSTILE in seen.text and len(seen.scripts) == 3 and "<" not in seen.scripts[0]
+    assert not any("onerror" in attrs for _, attrs in seen.tags)
+
+
+def test_the_band_of_the_mean_is_that_of_ordinary_least_squares():
+    rng = np.random.default_rng(1)
+    sizes = rng.choice([2, 4, 7, 10, 20, 40, 64], 30)
+    scores = 0.97 + 0.01 / sizes + rng.normal(0, 0.002, 30)
+    band = size_band(sizes, scores)
+
+    def design(at: np.ndarray) -> np.ndarray:
+        return np.column_stack([np.ones(len(at)), np.log(at), np.log(at) ** 2])
+
+    expected = sm.OLS(scores, design(sizes)).fit().get_prediction(design(band.size))
+    low, high = expected.conf_int(alpha=0.05).T
+    assert band.mean == pytest.approx(expected.predicted_mean)
+    assert band.low == pytest.approx(low) and band.high == pytest.approx(high)
+    assert size_band(np.array([2, 4, 8] * 5), np.arange(15.0)) is None
+
+
+def test_the_front_is_what_nothing_beats_in_both():
+    rng = np.random.default_rng(2)
+    cost, score = rng.integers(0, 15, 60).astype(float), rng.integers(0, 15, 60).astype(float)
+    found = {(cost[place], score[place]) for place in pareto_front(cost, score)}
+    expected = set()
+    for a, b in zip(cost, score, strict=True):
+        if not any(c <= a and s <= b and (c < a or s < b) for c, s in zip(cost, score, strict=True)):
+            expected.add((a, b))
+    assert found == expected and len(pareto_front(cost, score)) == len(expected)
+
+
+def planted(trials: int, rule: str, seed: int = 0) -> Tuning:
+    """A search in which ``rule`` alone made the score; empty: nothing did. Half were stopped."""
+    tuning, rng = made_tuning(trials), np.random.default_rng(seed)
+    rows = tuning.trials[tuning.trials["origin"] == "search"].reset_index(drop=True)
+    score = np.abs(np.log(rows[rule] / DEFAULT[rule])) if rule else pd.Series(rng.random(len(rows)))
+    state = np.where(score <= score.median(), "done", "stopped")
+    return replace(tuning, trials=rows.assign(score=score, state=state))
+
+
+def test_the_parameter_that_made_the_score_is_the_most_important_beyond_chance():
+    found = importance(planted(60, "learning_rate"))
+    assert found.share.index[0] == "learning_rate" and found.share.sum() == pytest.approx(1)
+    assert found.share["learning_rate"] > found.chance["learning_rate"]
+    assert found.trials == 60 and found.best == 15
+
+
+def test_where_nothing_mattered_hardly_anything_passes_its_mark():
+    found = [importance(planted(40, "", seed)) for seed in range(2)]
+    beyond = sum((each.share > each.chance).sum() for each in found)
+    assert beyond <= 4, "of 16 marks one in twenty is passed by chance"
+
+
+def test_importance_needs_enough_trials_and_leaves_the_sweep_out():
+    assert importance(planted(12, "learning_rate")) is None
+    assert importance(made_tuning(0)) is None
+
+
+def test_the_default_is_found_among_the_trials_and_scored_by_its_mean(tuning):
+    own = trials_with(tuning, DEFAULT)
+    assert own["trial"].tolist() == [2, 8] and set(own["origin"]) == {"sweep"}
+    assert default_score(tuning) == pytest.approx(own["score"].mean())
+    assert default_score(made_tuning(3, fate="failed")) is None
+
+
+def test_the_winner_is_the_one_that_was_named_not_a_lucky_size_of_the_sweep(tuning):
+    best = finished(tuning)["trial"].iloc[0]
+    assert winner(tuning)["trial"].tolist() == [tuning.info["winner_trial"]] != [best]
+    unnamed = replace(tuning, info=tuning.info | {"winner_trial": None})
+    assert winner(unnamed)["trial"].tolist() == [best]
+
+
+def test_an_axis_places_values_in_the_logarithm_and_marks_its_ends(tuning):
+    rate = Axis("learning_rate", 1e-4, 1e-2, True)
+    assert [rate.place(value) for value in (1e-4, 1e-3, 1e-2)] == pytest.approx([0, 0.5, 1])
+    assert np.isnan(rate.place(float("nan")))
+    for axis in axes_of(tuning)[:-1]:
+        ticks = axis.ticks()
+        assert ticks[0][0] == 0 and ticks[-1][0] == 1 and len(ticks) >= 3
+        for place, text in ticks:
+            assert axis.place(text if axis.choices else float(text)) == pytest.approx(place, abs=0.01)
+    window = next(axis for axis in axes_of(tuning) if axis.name == "window_size")
+    assert window.place(45) == 0.5 and window.choices == ("30", "45", "60")
+
+
+def test_every_finished_trial_is_a_line_and_only_finished_ones_reach_the_score(tuning):
+    traces = {trace["name"]: trace for trace in figures(tuning, None)["parallel"]["data"]}
+    length = len(PARAMETERS) + 2
+    stopped = traces["stopped early"]
+    scores = stopped["x"][length - 2 :: length]
+    assert len(scores) == (tuning.trials["state"] == "stopped").sum() and set(scores) == {None}
+    ends = [x for name in ("finished", "best quarter") for x in traces[name]["x"][length - 2 :: length]]
+    assert None not in ends and min(ends) == 0 and max(ends) == 1
+
+
+def test_names_and_values_are_short_and_plain():
+    assert labels.sizes(DEFAULT) == "emb 10 · lstm 50/50 · dense 64 · win 60"
+    assert labels.sizes(DEFAULT, named=False) == "10 50/50 64 60" and labels.rate(DEFAULT) == "0.004"
+    assert labels.label("embedding_dim") == "embedding dim" and labels.label("l2") == "L2"
+    assert [labels.said(value) for value in (60.0, 1e-6, None, float("nan"), [50, 40], True)] == [
+        *("60", "1e-06", "-", "-", "50/40", "True")
+    ]

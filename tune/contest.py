@@ -1,0 +1,162 @@
+"""The winner against the default: both refitted at full work, scored on the test part once."""
+
+import functools
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+
+from common import storage
+from common.data.panel import Panel
+from common.data.windows import Windows
+from common.errors import TrainingError
+from common.model.bundle import GENERAL
+from common.model.presets import TrainConfig, merged, train_config
+from train.plan import Task
+from train.workbench import RunSpec, Workbench
+from tune.book import Trial
+from tune.folds import FoldBench, Sizes
+from tune.space import apply
+from tune.spec import SearchSpec
+from tune.verdict import Forecasts, verdict
+
+SEEDS = 3
+QUICK_SEEDS = 2
+
+
+class ContestBench(FoldBench):
+    """A bench with the run's real split, whose test part is the rows that both sides can forecast."""
+
+    limits = Workbench.limits
+
+    @cached_property
+    def parts(self) -> tuple[Windows, Windows, Windows]:
+        train, valid, test = self.limits.parts(self.windows)
+        return train, valid, test.take(np.isin(test.end, self._judged))
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two, as a run folder of its own."""
+
+    name: str
+    config: TrainConfig
+    root: Path
+    trial: Trial | None = None
+    """None for the default."""
+
+    @property
+    def folder(self) -> Path:
+        """Of its own for each trial: another that wins later must not find this one's networks."""
+        return self.root / "contest" / (self.name if self.trial is None else f"trial-{self.trial.number:03}")
+
+
+def hold(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[str, Any]:
+    """Refit both and compare them; what is in ``contest.json`` is never computed again.
+
+    Needs Ray to be running. What is refitted already is not done again. Where the default is the best, the
+    test part is not touched and nothing is written: more trials may still find a rival.
+
+    Raises
+    ------
+    TrainingError
+        If a refit failed.
+    """
+    held = read(root)
+    if held is not None:
+        return held
+    if winner.parameters == spec.default:
+        return {
+            "seeds": [],
+            "default": [],
+            "winner": [],
+            "gain": 0.0,
+            "noise": 0.0,
+            "better": False,
+            "sentence": "The default is itself the best on validation; there was nothing to compare it with.",
+            "trial": winner.number,
+        }
+    found = storage.finite(_compare(spec, panel, root, winner) | {"trial": winner.number})
+    storage.write_json(root / "contest.json", found)
+    return found
+
+
+def read(root: Path) -> dict[str, Any] | None:
+    """The contest that was held, None before."""
+    try:
+        return json.loads((root / "contest.json").read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def _compare(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[str, Any]:
+    seeds = QUICK_SEEDS if spec.config.quick else SEEDS
+
+    def side(name: str, config: TrainConfig, trial: Trial | None = None) -> Side:
+        values = merged(config.model_dump(), {"seeds": seeds})
+        return Side(name, train_config(config.preset, values), root, trial)
+
+    chosen = apply(winner.parameters, spec.config, spec.scope)
+    sides = [side("default", spec.config), side("winner", chosen, winner)]
+    sizes = Sizes(*sorted(side.config.window.size for side in sides))
+    panel.save(root / "contest" / "panel.parquet")
+    for side in sides:
+        RunSpec(side.config, spec.universe, spec.source, spec.data_sha256).save(side.folder)
+    fit = ray.remote(num_cpus=1, max_retries=3)(_refit)
+    waiting = {
+        (side.name, seed): [fit.remote(side.folder, sizes, task) for task in _tasks(spec, seed)]
+        for seed in range(seeds)
+        for side in sides
+    }
+    try:
+        forecasts = {key: _pooled([ray.get(each) for each in fits]) for key, fits in waiting.items()}
+    except ray.exceptions.RayError as error:
+        reason = str(getattr(error, "cause", error)).strip().splitlines()[-1]
+        raise TrainingError(f"contest: a refit failed: {reason} The same command tries again.") from error
+    bench = bench_for(sides[0].folder, sizes)
+    test = bench.parts[2]
+    truth = test.take(np.isin(test.symbol, [bench.series.symbols.index(job) for job in _stocks(spec, bench)]))
+    assert all(np.array_equal(found.rows, truth.end) for found in forecasts.values())
+    return verdict(truth, forecasts, seeds, spec.config.seed)
+
+
+@functools.lru_cache(maxsize=2)
+def bench_for(folder: Path, sizes: Sizes) -> ContestBench:
+    return ContestBench(folder, RunSpec.load(folder), Panel.load(folder.parent / "panel.parquet"), sizes)
+
+
+def _refit(folder: Path, sizes: Sizes, task: Task) -> Forecasts:
+    """Fit one network, or take what was fitted, and let it forecast the test part; in a Ray task."""
+    from train.jobs import forecast, run_task, weights_of
+    from train.loop import one_thread
+
+    one_thread()
+    bench = bench_for(folder, sizes)
+    run_task(bench, task)
+    test = bench.parts_of(task.job, training=False)[2]
+    prices = forecast(bench, task.job, [weights_of(bench, task.id)], test, phase=task.phase)
+    return Forecasts(test.end, prices.raw, prices.published)
+
+
+def _tasks(spec: SearchSpec, seed: int) -> list[Task]:
+    phase = "seed" if spec.scope == GENERAL else "scratch"
+    return [Task(f"{job}/{phase}-{seed}", job, phase, seed, (), 0.0, 0) for job in spec.jobs]
+
+
+def _stocks(spec: SearchSpec, bench: Workbench) -> tuple[str, ...]:
+    return bench.series.symbols if spec.scope == GENERAL else spec.jobs
+
+
+def _pooled(parts: list[Forecasts]) -> Forecasts:
+    """Several jobs' forecasts as one, by row."""
+    rows = np.concatenate([part.rows for part in parts])
+    order = np.argsort(rows, kind="stable")
+    return Forecasts(
+        rows[order],
+        np.concatenate([part.raw for part in parts])[order],
+        np.concatenate([part.published for part in parts])[order],
+    )

@@ -1,0 +1,217 @@
+"""What can be read from a search's trials: the best, the default's own, sizes, importance, cost."""
+
+import warnings
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from tune.results import Tuning
+
+BAND_LEVEL = 0.95
+FEWEST_SIZES = 4
+"""Different sizes a curve through them needs."""
+BEST_SHARE = 0.25
+FEWEST_BEST = 5
+"""Trials among the best that importance needs; it is only noise with fewer."""
+SHUFFLES = 100
+CHANCE_LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class SizeBand:
+    """A curve of the mean score by size; all arrays shape (N,)."""
+
+    size: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+@dataclass(frozen=True)
+class Importance:
+    """How much each parameter told the best trials from the others."""
+
+    share: pd.Series
+    """By parameter, largest first; they sum to 1."""
+    chance: pd.Series
+    """What the share would stay below in ``CHANCE_LEVEL`` of searches in which nothing mattered."""
+    trials: int
+    best: int
+    """How many of the trials count as the best."""
+
+
+def finished(tuning: Tuning) -> pd.DataFrame:
+    """The trials whose scores can be compared, best first."""
+    trials = tuning.trials
+    return trials[(trials["state"] == "done") & np.isfinite(trials["score"])].sort_values("score")
+
+
+def cleaned(tuning: Tuning) -> Tuning:
+    """The same whether it comes from its files or not: plain numbers, NaN for what is not finite, and the
+    parameters in the order of the table's columns."""
+    kinds = tuning.info["parameters"]
+    info = tuning.info | {"parameters": {name: kinds[name] for name in tuning.trials if name in kinds}}
+    names = ["score", "weights", "seconds", *(name for name in tuning.trials if name.startswith("fold_"))]
+    numbers = {name: pd.to_numeric(tuning.trials[name]).replace([np.inf, -np.inf], np.nan) for name in names}
+    curves = tuning.curves.assign(score=pd.to_numeric(tuning.curves["score"]))
+    return replace(tuning, info=info, trials=tuning.trials.assign(**numbers), curves=curves)
+
+
+def winner(tuning: Tuning) -> pd.DataFrame:
+    """The winner's row, else that of the best finished trial; empty if none finished."""
+    done = finished(tuning)
+    own = done[done["trial"] == tuning.info["winner_trial"]]
+    return own if len(own) else done.head(1)
+
+
+def trials_with(tuning: Tuning, values: dict[str, Any]) -> pd.DataFrame:
+    """The trials with just these parameters, whatever became of them."""
+    trials = tuning.trials
+    same = np.full(len(trials), bool(values))
+    for name in tuning.parameters:
+        same &= np.array([_equal(value, values.get(name)) for value in trials[name]], dtype=bool)
+    return trials[same]
+
+
+def default_score(tuning: Tuning) -> float | None:
+    """Mean validation score of the finished trials of the default configuration, None without one."""
+    found = trials_with(tuning, tuning.info["default"])
+    scores = found.loc[(found["state"] == "done") & np.isfinite(found["score"]), "score"]
+    return float(scores.mean()) if len(scores) else None
+
+
+def embedding_name(tuning: Tuning) -> str | None:
+    """Name of the searched parameter that is the embedding's size."""
+    return next((name for name in tuning.parameters if "embedding" in name), None)
+
+
+def size_band(sizes: np.ndarray, scores: np.ndarray) -> SizeBand | None:
+    """The mean score by size, a parabola in the logarithm of the size, with its 95 % confidence band.
+
+    Ordinary least squares; the band is Student's t for the mean at each size, not for single trials. It
+    treats the other parameters as noise, so it tells what the search met at a size rather than what the size
+    does. None with fewer than ``FEWEST_SIZES`` sizes or no degree of freedom left.
+    """
+    logs, scores = np.log2(np.asarray(sizes, float)), np.asarray(scores, float)
+    if len(np.unique(logs)) < FEWEST_SIZES or len(logs) < FEWEST_SIZES + 1:
+        return None
+    centre = logs.mean()
+
+    def terms(at: np.ndarray) -> np.ndarray:
+        return np.vander(at - centre, 3, increasing=True)
+
+    design = terms(logs)
+    weights, *_ = np.linalg.lstsq(design, scores, rcond=None)
+    freedom = len(scores) - 3
+    variance = ((scores - design @ weights) ** 2).sum() / freedom
+    at = np.linspace(logs.min(), logs.max(), 60)
+    spread = np.einsum("ij,jk,ik->i", terms(at), np.linalg.inv(design.T @ design), terms(at))
+    half = stats.t.ppf((1 + BAND_LEVEL) / 2, freedom) * np.sqrt(variance * spread)
+    mean = terms(at) @ weights
+    return SizeBand(2**at, mean, mean - half, mean + half)
+
+
+def pareto_front(cost: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Places of those that nothing cheaper matches, cheapest first; both shape (N,), less is better."""
+    found, best = [], np.inf
+    for place in np.lexsort((score, cost)):
+        if score[place] < best:
+            found.append(place)
+            best = score[place]
+    return np.array(found, dtype=int)
+
+
+def importance(tuning: Tuning) -> Importance | None:
+    """Importance of each parameter by PED-ANOVA, beside what chance alone would make of it.
+
+    It asks how differently a parameter is distributed among the best quarter of the trials and among all.
+    Trials that were stopped early count, as not among the best: that is why they were stopped. Failed ones
+    are left out, and so is the sweep, which moves one parameter only. The same is computed with the scores
+    dealt out anew ``SHUFFLES`` times. None if fewer than ``FEWEST_BEST`` would be among the best.
+
+    Reference: Watanabe, Bansal and Hutter, IJCAI 2023.
+    """
+    trials = tuning.trials
+    done = trials["state"].eq("done") & np.isfinite(trials["score"])
+    used = trials[trials["origin"].eq("search") & (done | trials["state"].eq("stopped"))]
+    done = done[used.index]
+    best = min(int(np.ceil(BEST_SHARE * len(used))), int(done.sum()))
+    varied = [name for name in tuning.parameters if used[name].nunique() > 1]
+    if best < FEWEST_BEST or len(varied) < 2:
+        return None
+    scores = used["score"].where(done, used.loc[done, "score"].max() + 1).to_numpy(float)
+    measure = _PedAnova(tuning, used, varied, best)
+    truth, dealer = measure(scores), np.random.default_rng(0)
+    by_chance = pd.DataFrame([measure(dealer.permutation(scores)) for _ in range(SHUFFLES)])
+    total = truth.sum()
+    if not total > 0:
+        return None
+    share = (truth / total).sort_values(ascending=False)
+    chance = by_chance.quantile(CHANCE_LEVEL)[share.index] / total
+    return Importance(share, chance, len(used), best)
+
+
+class _PedAnova:
+    """Importance of parameters, not normalised, for trials with whatever scores they are given."""
+
+    def __init__(self, tuning: Tuning, used: pd.DataFrame, names: list[str], best: int) -> None:
+        import optuna
+
+        self._optuna, self._names = optuna, names
+        kinds = {name: tuning.info["parameters"][name] for name in names}
+        whole = {name: bool((used[name] % 1 == 0).all()) for name in names if "low" in kinds[name]}
+        self._kinds = {name: _distribution(kinds[name], whole.get(name, False)) for name in names}
+        self._values = [
+            {name: _as_asked(row[name], kinds[name], whole.get(name, False)) for name in names}
+            for row in used[names].to_dict(orient="records")
+        ]
+        self._judge = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=best / len(used))
+
+    def __call__(self, scores: np.ndarray) -> pd.Series:
+        optuna = self._optuna
+        before = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                found = self._of(scores)
+        finally:
+            optuna.logging.set_verbosity(before)
+        return pd.Series({name: found[name] for name in self._names})
+
+    def _of(self, scores: np.ndarray) -> dict[str, float]:
+        optuna = self._optuna
+        study = optuna.create_study(direction="minimize")
+        study.add_trials(
+            optuna.trial.create_trial(params=values, distributions=self._kinds, value=float(score))
+            for values, score in zip(self._values, scores, strict=True)
+        )
+        return optuna.importance.get_param_importances(
+            study, evaluator=self._judge, params=self._names, normalize=False
+        )
+
+
+def _distribution(kind: dict[str, Any], whole: bool) -> Any:
+    from optuna import distributions
+
+    if "choices" in kind:
+        return distributions.CategoricalDistribution(tuple(map(str, kind["choices"])))
+    low, high, log = kind["low"], kind["high"], bool(kind.get("log"))
+    if whole:
+        return distributions.IntDistribution(int(low), int(high), log=log)
+    return distributions.FloatDistribution(float(low), float(high), log=log)
+
+
+def _as_asked(value: Any, kind: dict[str, Any], whole: bool) -> Any:
+    if "choices" in kind:
+        return next(str(choice) for choice in kind["choices"] if _equal(value, choice))
+    return int(value) if whole else float(value)
+
+
+def _equal(value: Any, wanted: Any) -> bool:
+    if isinstance(value, int | float) and isinstance(wanted, int | float):
+        return bool(np.isclose(value, wanted, rtol=1e-6, atol=0))
+    return str(value) == str(wanted)

@@ -1,0 +1,135 @@
+"""Planning a search: how much work it is, on which stocks and folds, and its name."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from common.data.panel import Panel
+from common.data.series import series_of_counters
+from common.data.universe import Universe
+from common.errors import ConfigError, UniverseError
+from common.model.bundle import GENERAL
+from common.model.presets import TrainConfig, merged, train_config
+from train.plan import make_plan
+from train.workbench import RunSpec, Workbench
+from tune.folds import Fold, FoldBench, Sizes, make_folds
+from tune.proposals import QUICK_SIZES, SIZES
+from tune.space import SearchSpace, defaults
+from tune.spec import Sampler, SearchSpec
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much work a search is."""
+
+    trials: int = 40
+    """Proposals."""
+    folds: int = 3
+    epochs: int = 6
+    windows_per_epoch: int = 24_000
+    sweep_seeds: int = 2
+    """Starts of the comparison of embedding sizes; 0 leaves it out."""
+    sizes: tuple[int, ...] = SIZES
+
+
+QUICK = Effort(trials=8, folds=2, epochs=2, windows_per_epoch=1_600, sweep_seeds=1, sizes=QUICK_SIZES)
+
+
+@dataclass(frozen=True)
+class Search:
+    """A planned search; the same settings, counters, prices and work always give the same one."""
+
+    spec: SearchSpec
+    full: TrainConfig
+    """The settings as the user gave them, without the reductions of a quick search."""
+    panel: Panel
+    seen: Panel
+    """The prices up to the end of the validation part."""
+    folder: Path
+    left_out: dict[str, str]
+    """Reason by stock that is in the model's scope and cannot be searched for."""
+
+
+def plan_search(
+    config: TrainConfig,
+    universe: Universe,
+    panel: Panel,
+    *,
+    model: str = GENERAL,
+    space: SearchSpace | None = None,
+    effort: Effort = Effort(),
+    full: TrainConfig | None = None,
+    asha: bool = True,
+    sampler: Sampler = "tpe",
+    home: Path,
+    out: Path | None = None,
+) -> Search:
+    """Plan a search and name it by what decides its result; writes nothing.
+
+    Raises
+    ------
+    ConfigError
+        If the history is too short for the folds, or ``model`` names nothing that can be searched.
+    """
+    space = space or SearchSpace()
+    scope, _, wanted = model.partition(":")
+    stocks = _stocks(universe, model, scope, wanted)
+    defaults(config, scope)
+    limits = Workbench(home, RunSpec(config, universe, panel.source, ""), panel).limits
+    seen = panel.as_of(limits.valid_end.astype("datetime64[D]").astype(object))
+    series = series_of_counters(seen, universe)
+    draft = SearchSpec(
+        config=config,
+        universe=universe,
+        source=panel.source,
+        data_sha256=panel.fingerprint(),
+        seen_sha256=seen.fingerprint(),
+        model=model,
+        jobs=(),
+        space=space,
+        folds=(),
+        epochs=effort.epochs,
+        windows_per_epoch=effort.windows_per_epoch,
+        asha=asha,
+        sampler=sampler,
+    )
+    folds = make_folds(
+        np.unique(series.dates),
+        limits,
+        effort.folds,
+        shortest_training=draft.sizes.longest + max(config.window.horizons),
+    )
+    skipped: dict[str, str] = {}
+    for fold in reversed(folds):
+        skipped |= _skipped(draft, seen, fold, stocks)
+    jobs = tuple(stock for stock in stocks if stock not in skipped) if scope != GENERAL else (GENERAL,)
+    left_out = {stock: skipped[stock] for stock in stocks if stock in skipped}
+    if not jobs:
+        reasons = "; ".join(f"{stock}: {reason}" for stock, reason in left_out.items())
+        raise ConfigError(f"--model {model}: no stock to search with. {reasons}.")
+    spec = replace(draft, jobs=jobs, folds=tuple(folds))
+    return Search(spec, full or config, panel, seen, out or home / "tuning" / spec.id, left_out)
+
+
+def _stocks(universe: Universe, model: str, scope: str, wanted: str) -> tuple[str, ...]:
+    specific = tuple(stock.symbol for stock in universe.specific)
+    if model == GENERAL:
+        return ()
+    if scope != "specific" or not wanted:
+        raise ConfigError(f"--model: got {model!r}; need general, specific:SYM or specific:all.")
+    if wanted == "all":
+        return specific
+    if wanted not in specific:
+        raise UniverseError(f"--model: {wanted} is not a specific counter. Known: {', '.join(specific)}.")
+    return (wanted,)
+
+
+def _skipped(spec: SearchSpec, seen: Panel, fold: Fold, stocks: tuple[str, ...]) -> dict[str, str]:
+    """Which of the stocks a fold has too little of."""
+    longest = spec.sizes.longest
+    changes = {"window": {"size": longest}, "split": fold.split.model_dump()}
+    config = train_config(spec.config.preset, merged(spec.config.model_dump(), changes))
+    run = RunSpec(config, spec.universe, spec.source, spec.seen_sha256)
+    bench = FoldBench(Path(), run, seen, Sizes(longest, longest))
+    return make_plan(config, spec.universe, bench.windows, bench.limits, only=stocks or ("",)).skipped

@@ -1,0 +1,197 @@
+"""What is searched: a range or choices for each parameter, and how a point of it becomes settings."""
+
+from typing import Annotated, Any
+
+import pydantic
+
+from common.config import Config
+from common.errors import ConfigError
+from common.model.bundle import GENERAL
+from common.model.presets import TrainConfig, merged, train_config
+
+Parameters = dict[str, int | float]
+Number = Annotated[float, pydantic.Strict()]
+
+LIMITS: dict[str, tuple[float, float]] = {
+    "embedding_dim": (1, 512),
+    "lstm_1": (1, 1024),
+    "lstm_2": (1, 1024),
+    "dropout": (0, 0.95),
+    "dense_units": (1, 2048),
+    "learning_rate": (1e-6, 1),
+    "window_size": (10, 250),
+    "l2": (0, 1),
+}
+"""Beyond these a bound is a mistake, not a wish."""
+WHOLE = ("embedding_dim", "lstm_1", "lstm_2", "dense_units", "window_size")
+GENERAL_ONLY = ("embedding_dim", "window_size")
+"""Not searched for specific models: they know one stock, and their windows are the general model's."""
+
+
+class Dimension(Config):
+    """Where one parameter may lie: between ``low`` and ``high``, or among ``choices``.
+
+    In a file a bare number stands for a single choice: the parameter is then not searched.
+    """
+
+    low: Number | None = None
+    high: Number | None = None
+    log: bool = False
+    """Proposals are even in the logarithm."""
+    choices: tuple[Number, ...] | None = None
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        return (
+            {"choices": [value]} if isinstance(value, int | float) and not isinstance(value, bool) else value
+        )
+
+    @pydantic.model_validator(mode="after")
+    def _either(self) -> "Dimension":
+        if self.choices is not None:
+            if self.low is not None or self.high is not None or self.log:
+                raise ValueError("give low and high, or choices, not both")
+            if not self.choices or len(set(self.choices)) != len(self.choices):
+                raise ValueError("choices must be different numbers, at least one")
+        elif self.low is None or self.high is None:
+            raise ValueError("give low and high, or choices")
+        elif self.low >= self.high:
+            raise ValueError(f"low {self.low:g} must be below high {self.high:g}")
+        elif self.log and self.low <= 0:
+            raise ValueError(f"low {self.low:g} must be above 0 where log is on")
+        return self
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        values = self.choices or (self.low, self.high)
+        return min(values), max(values)
+
+    @property
+    def fixed(self) -> bool:
+        return self.choices is not None and len(self.choices) == 1
+
+    def as_dict(self) -> dict[str, Any]:
+        if self.choices is not None:
+            return {"choices": [_plain(value) for value in self.choices]}
+        return {"low": _plain(self.low), "high": _plain(self.high), "log": self.log}
+
+
+class SearchSpace(Config):
+    """The parameters that can be searched, with their default ranges."""
+
+    embedding_dim: Dimension = Dimension(low=2, high=64, log=True)
+    """Width of the stock embedding."""
+    lstm_1: Dimension = Dimension(low=16, high=128, log=True)
+    """Units of the first LSTM layer."""
+    lstm_2: Dimension = Dimension(low=16, high=128, log=True)
+    """Units of the second LSTM layer."""
+    dropout: Dimension = Dimension(low=0, high=0.5)
+    dense_units: Dimension = Dimension(low=16, high=128, log=True)
+    learning_rate: Dimension = Dimension(low=5e-4, high=1.6e-2, log=True)
+    """Adam's rate at the first step."""
+    window_size: Dimension = Dimension(choices=(30, 45, 60))
+    """Trading days looked back over."""
+    l2: Dimension = Dimension(choices=(0, 1e-6, 1e-5, 1e-4))
+
+    @pydantic.field_validator("*")
+    @classmethod
+    def _within_limits(cls, value: Dimension, info: pydantic.ValidationInfo) -> Dimension:
+        low, high = LIMITS[info.field_name]
+        outside = [end for end in value.ends if not low <= end <= high]
+        if outside:
+            raise ValueError(f"{outside[0]:g} is outside {low:g} to {high:g}")
+        if info.field_name in WHOLE and any(
+            end != int(end) for end in value.choices or value.ends if end is not None
+        ):
+            raise ValueError("needs whole numbers")
+        return value
+
+    def dimensions(self, model: str) -> dict[str, Dimension]:
+        """The parameters that a model has, fixed ones too."""
+        names = [name for name in LIMITS if model == GENERAL or name not in GENERAL_ONLY]
+        return {name: getattr(self, name) for name in names}
+
+    def searched(self, model: str) -> dict[str, Dimension]:
+        """Those that are left to search; raises ConfigError if there are none."""
+        free = {name: found for name, found in self.dimensions(model).items() if not found.fixed}
+        if not free:
+            raise ConfigError("space: every parameter is fixed, so there is nothing to search. Free one.")
+        return free
+
+    def complete(self, model: str, searched: Parameters) -> Parameters:
+        """Values of the searched parameters together with the fixed ones."""
+        fixed = {
+            name: typed(name, found.choices[0])
+            for name, found in self.dimensions(model).items()
+            if found.choices is not None and found.fixed
+        }
+        values = {**fixed, **searched}
+        return {name: values[name] for name in self.dimensions(model)}
+
+    def holds(self, model: str, parameters: Parameters) -> bool:
+        """Whether a point lies inside."""
+        for name, found in self.dimensions(model).items():
+            low, high = found.ends
+            value = parameters[name]
+            if not (value in found.choices if found.choices is not None else low <= value <= high):
+                return False
+        return True
+
+
+def defaults(config: TrainConfig, model: str) -> Parameters:
+    """The point that settings stand for.
+
+    Raises
+    ------
+    ConfigError
+        If the networks have another number of LSTM layers than two.
+    """
+    network = config.network if model == GENERAL else config.scratch_network or config.network
+    if len(network.lstm_units) != 2:
+        raise ConfigError(
+            f"network.lstm_units: got {len(network.lstm_units)} layers; the search is over two. "
+            "Give two widths."
+        )
+    fit = config.general if model == GENERAL else config.scratch
+    point: Parameters = {
+        "embedding_dim": network.embedding_dim,
+        "lstm_1": network.lstm_units[0],
+        "lstm_2": network.lstm_units[1],
+        "dropout": network.dropout,
+        "dense_units": network.dense_units,
+        "learning_rate": fit.learning_rate,
+        "window_size": config.window.size,
+        "l2": network.l2,
+    }
+    return {name: value for name, value in point.items() if model == GENERAL or name not in GENERAL_ONLY}
+
+
+def overrides(parameters: Parameters, model: str) -> dict[str, Any]:
+    """A point as the settings it changes, in the form that ``train_config`` takes."""
+    network = {
+        name: parameters[name]
+        for name in ("embedding_dim", "dense_units", "dropout", "l2")
+        if name in parameters
+    }
+    network["lstm_units"] = [parameters["lstm_1"], parameters["lstm_2"]]
+    rate = {"learning_rate": parameters["learning_rate"]}
+    if model == GENERAL:
+        return {"window": {"size": parameters["window_size"]}, "network": network, "general": rate}
+    return {"scratch_network": network, "scratch": rate}
+
+
+def apply(parameters: Parameters, config: TrainConfig, model: str) -> TrainConfig:
+    """Settings with that point; raises ConfigError as `train_config` does."""
+    values = merged(config.model_dump(), overrides(parameters, model))
+    return train_config(config.preset, values, where="trial")
+
+
+def typed(name: str, value: float) -> int | float:
+    """A value of a parameter as whole number or not."""
+    return int(value) if name in WHOLE else value
+
+
+def _plain(value: float | None) -> int | float | None:
+    """A whole number without its point."""
+    return int(value) if value is not None and value == int(value) else value

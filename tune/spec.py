@@ -1,0 +1,130 @@
+"""A search as planned: all that decides its result, and the name that follows from it."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from common import storage
+from common.data.universe import Universe
+from common.model.bundle import GENERAL
+from common.model.presets import TrainConfig, merged, train_config
+from train.plan import Task
+from tune.folds import Fold, Sizes
+from tune.space import Parameters, SearchSpace, apply, defaults
+
+TUNING_VERSION = 1
+"""Raised when the same search no longer gives the same trials: older ones are not continued."""
+
+Sampler = Literal["tpe", "random"]
+
+
+@dataclass(frozen=True)
+class SearchSpec:
+    """What decides a search's result, besides the code."""
+
+    config: TrainConfig
+    """Settings of the default, at full work."""
+    universe: Universe
+    source: str
+    data_sha256: str
+    """Of all prices."""
+    seen_sha256: str
+    """Of the prices up to the end of the validation part, which is all that trials get."""
+    model: str
+    """``general``, ``specific:SYM`` or ``specific:all``."""
+    jobs: tuple[str, ...]
+    """Whose networks are fitted: ``general``, or stocks."""
+    space: SearchSpace
+    folds: tuple[Fold, ...]
+    epochs: int
+    """Of each fit."""
+    windows_per_epoch: int
+    asha: bool
+    """Whether bad trials are stopped early."""
+    sampler: Sampler
+
+    @property
+    def scope(self) -> str:
+        """``general`` or ``specific``."""
+        return self.model.split(":")[0]
+
+    @cached_property
+    def default(self) -> Parameters:
+        return defaults(self.config, self.scope)
+
+    @property
+    def sizes(self) -> Sizes:
+        """Of the windows of all trials, the default's among them."""
+        own = self.config.window.size
+        if self.scope != GENERAL:
+            return Sizes(own, own)
+        low, high = (int(end) for end in self.space.window_size.ends)
+        return Sizes(min(low, own), max(high, own))
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The fits of one fold, in their order."""
+        phase = "seed" if self.scope == GENERAL else "scratch"
+        return tuple(Task(f"{job}/{phase}-0", job, phase, 0, (), 0.0, self.epochs) for job in self.jobs)
+
+    @property
+    def fold_epochs(self) -> int:
+        """Epochs of a trial in one fold."""
+        return self.epochs * len(self.jobs)
+
+    def settings(self, parameters: Parameters, seed: int, fold: Fold) -> TrainConfig:
+        """What a trial fits with in a fold: the point at reduced work, one network a job."""
+        work = {"epochs": self.epochs, "patience": self.epochs, "windows_per_epoch": self.windows_per_epoch}
+        changes = {
+            "general" if self.scope == GENERAL else "scratch": work,
+            "seeds": 1,
+            "seed": seed,
+            "split": fold.split.model_dump(),
+        }
+        point = apply(parameters, self.config, self.scope)
+        return train_config(self.config.preset, merged(point.model_dump(), changes), where="trial")
+
+    @cached_property
+    def id(self) -> str:
+        decides = json.dumps([TUNING_VERSION, self.as_dict()], sort_keys=True).encode()
+        digest = hashlib.sha256(decides).hexdigest()[:8]
+        return f"{self.config.preset}-{self.model.replace(':', '-')}-{digest}"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "config": self.config.model_dump(mode="json"),
+            "universe": self.universe.as_dict(),
+            "source": self.source,
+            "data_sha256": self.data_sha256,
+            "seen_sha256": self.seen_sha256,
+            "model": self.model,
+            "jobs": list(self.jobs),
+            "space": {name: found.as_dict() for name, found in self.space.dimensions(GENERAL).items()},
+            "folds": [fold.as_dict() for fold in self.folds],
+            "epochs": self.epochs,
+            "windows_per_epoch": self.windows_per_epoch,
+            "asha": self.asha,
+            "sampler": self.sampler,
+        }
+
+    def save(self, folder: Path) -> None:
+        storage.write_json(folder / "search.json", self.as_dict())
+
+    @classmethod
+    def load(cls, folder: Path) -> "SearchSpec":
+        stored = json.loads((folder / "search.json").read_bytes())
+        space = {
+            name: found if "choices" in found else dict(found) for name, found in stored.pop("space").items()
+        }
+        where = str(folder / "search.json")
+        return cls(
+            config=TrainConfig.parse(stored.pop("config"), where=where),
+            universe=Universe.from_dict(stored.pop("universe")),
+            space=SearchSpace.parse(space, where=where),
+            folds=tuple(Fold.from_dict(fold) for fold in stored.pop("folds")),
+            jobs=tuple(stored.pop("jobs")),
+            **stored,
+        )

@@ -1,0 +1,115 @@
+"""Whether the winner is better than the default on the test part: the arithmetic."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import stdtrit
+
+from common.data.windows import Windows
+from common.metrics import errors
+from common.significance import by_date, diebold_mariano
+from train.scores import Score, horizon_weights
+
+SIDES = ("default", "winner")
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """What one network says of the test part: prices in KES, shape (N, H), by row of the cutoff."""
+
+    rows: np.ndarray
+    raw: np.ndarray
+    published: np.ndarray
+
+
+def verdict(
+    test: Windows, forecasts: dict[tuple[str, int], Forecasts], seeds: int, first: int
+) -> dict[str, Any]:
+    scores = {name: [score_of(test, forecasts[name, seed]) for seed in range(seeds)] for name in SIDES}
+    totals = {name: np.array([found.total for found in each]) for name, each in scores.items()}
+    gain = float(totals["default"].mean() - totals["winner"].mean())
+    noise = welch(totals["default"], totals["winner"])
+    average = {name: losses(test, _mean([forecasts[name, seed] for seed in range(seeds)])) for name in SIDES}
+    days = by_date(average["winner"] - average["default"], test.cutoff)
+    tested = diebold_mariano(days, horizon=max(test.spec.horizons))
+    better = gain > noise and tested.p_value < SIGNIFICANT and tested.mean < 0
+    return {
+        "seeds": list(range(first, first + seeds)),
+        **{
+            name: [
+                {"seed": first + seed, "total": s.total, "rel_mae": s.rel_mae, "rel_rmse": s.rel_rmse}
+                for seed, s in enumerate(each)
+            ]
+            for name, each in scores.items()
+        },
+        "gain": gain,
+        "noise": noise,
+        "diebold_mariano": asdict(tested),
+        "rows": len(test),
+        "better": bool(better),
+        "sentence": _sentence(totals, gain, noise, tested.p_value, better),
+    }
+
+
+def _sentence(totals: dict[str, np.ndarray], gain: float, noise: float, p: float, better: bool) -> str:
+    means = ", ".join(f"{name} {totals[name].mean():.4f}" for name in SIDES)
+    chance = "not testable" if math.isnan(p) else f"p = {p:.3f}"
+    return (
+        f"The winner is {'' if better else 'not '}better than the default: on the test part it gains "
+        f"{gain:+.4f} in score ({means}; naive is 1, lower is better), the spread of "
+        f"{len(totals['default'])} seeds each allows {noise:.4f} by chance, Diebold-Mariano {chance}."
+    )
+
+
+def welch(first: np.ndarray, second: np.ndarray) -> float:
+    """Half the width of Welch's 95 % interval for the difference of two means; inf where it has none."""
+    variances = np.array(
+        [values.var(ddof=1) / len(values) if len(values) > 1 else np.nan for values in (first, second)]
+    )
+    if not np.isfinite(variances).all():
+        return math.inf
+    if not variances.any():
+        return 0.0
+    counts = np.array([len(first), len(second)])
+    freedom = variances.sum() ** 2 / (variances**2 / (counts - 1)).sum()
+    return float(stdtrit(freedom, 0.975) * math.sqrt(variances.sum()))
+
+
+def score_of(test: Windows, forecasts: Forecasts) -> Score:
+    """The score over all of these windows."""
+    return Score(
+        tuple(
+            errors(
+                last=test.last_price,
+                raw=forecasts.raw[:, h],
+                published=forecasts.published[:, h],
+                actual=test.actual[:, h],
+            )
+            for h in range(len(test.spec.horizons))
+        )
+    )
+
+
+def losses(test: Windows, forecasts: Forecasts) -> np.ndarray:
+    """Each window's share of the score, shape (N,).
+
+    Absolute and squared error, each over naive's mean one, horizons weighted as in the score.
+    """
+    last, actual = test.last_price[:, None], test.actual
+    weights = np.where(np.isfinite(actual), horizon_weights(actual.shape[1]), np.nan)
+    absolute = np.abs(forecasts.published - actual) / last
+    squared = ((forecasts.raw - actual) / last) ** 2
+    naive = np.abs(last - actual) / last
+    share = (absolute / np.nanmean(naive, axis=0) + squared / np.nanmean(naive**2, axis=0)) / 2
+    return np.nansum(share * weights, axis=1) / np.nansum(weights, axis=1)
+
+
+def _mean(each: list[Forecasts]) -> Forecasts:
+    return Forecasts(
+        each[0].rows,
+        np.mean([forecasts.raw for forecasts in each], axis=0),
+        np.mean([forecasts.published for forecasts in each], axis=0),
+    )
