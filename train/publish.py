@@ -20,6 +20,7 @@ from train.evaluation.backtest import Backtest, backtest
 from train.evaluation.evidence import Evidence, described
 from train.evaluation.matrix import performance_matrix, write_matrix
 from train.evaluation.questions import answers
+from train.evaluation.searched import find_search
 from train.evaluation.summary import summarise
 from train.plan import Plan, finished
 from train.report.page import write_report
@@ -105,6 +106,7 @@ def publish_run(
             table=described(table, spec.universe),
             shared=None if shared is None else described(shared, spec.universe),
             matrix=matrix,
+            tuning=find_search(registry.folder.parent, info, spec.config.network.embedding_dim),
         )
         write_report(staging / "report.html", evidence, answers(evidence))
         release = registry.publish(staging, release_id, info=info)

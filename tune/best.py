@@ -1,9 +1,9 @@
 """``best.toml``: the settings to train with, and where they come from."""
 
 import importlib.metadata
-import json
-import math
 from typing import Any
+
+import tomli_w
 
 from common.model.presets import PRESETS, TrainConfig
 from tune.book import Trial
@@ -43,10 +43,8 @@ def best_toml(
     settings = best_settings(spec, full, winner, contest).model_dump(mode="json")
     preset = PRESETS[full.preset].model_dump(mode="json")
     changed = {"preset": full.preset} | _changed(preset, settings)
-    table = {"provenance": provenance}
-    return f"# {which}\n# nsecast train --config best.toml\n\n" + "\n".join(
-        [*_lines(changed), *_lines(table)]
-    )
+    table = tomli_w.dumps(changed | {"provenance": provenance})
+    return f"# {which}\n# nsecast train --config best.toml\n\n{table}"
 
 
 def versions() -> dict[str, str]:
@@ -63,20 +61,3 @@ def _changed(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
         elif value != old and value is not None:
             result[name] = value
     return result
-
-
-def _lines(table: dict[str, Any], path: str = "") -> list[str]:
-    """TOML, values before tables."""
-    plain = [f"{name} = {_value(value)}" for name, value in table.items() if not isinstance(value, dict)]
-    head = [f"[{path}]"] if path and plain else []
-    lines = [*head, *plain, ""] if plain else []
-    for name, value in table.items():
-        if isinstance(value, dict):
-            lines += _lines(value, f"{path}.{name}" if path else name)
-    return lines
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"best.toml: {value} is no setting")
-    return json.dumps(value, ensure_ascii=False)

@@ -192,5 +192,6 @@ def test_a_quick_searchs_best_toml_trains_in_full(tmp_path):
     search = planned(tmp_path, settings=quick(full).model_dump(exclude={"preset"}, exclude_none=True))
     assert search.spec.config.quick
     trial = book_of(search).add("search", search.spec.default, 0)
-    values = tomllib.loads(best_toml(search.spec, full, trial, None, {}))
+    values = tomllib.loads(best_toml(search.spec, full, trial, None, {"trial": 1}))
+    assert values.pop("provenance") == {"trial": 1}
     assert train_config(values.pop("preset"), values) == full
