@@ -1,0 +1,108 @@
+"""Searches of equal length beside each other: trials an hour, and how soon a good one is found.
+
+    python bench/tune.py [--archive DIR] [--seconds 150] [--json]
+
+Each is ``nsecast tune`` in a fresh home, small trials, for the same time: with and without early stopping,
+with one worker and two, and with proposals at random instead of by TPE. *Found* is the time from the first
+trial's start until one had ended whose score on validation is within .001 of the best that any of them reached.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import rich.box
+from machine import ROOT, facts, header
+from rich.console import Console
+from rich.table import Table
+
+WORK = {"--folds": 2, "--epochs": 3, "--windows-per-epoch": 6_400, "--sweep-seeds": 0, "--trials": 1_000}
+RUNS = {
+    "TPE, early stopping, 2 workers": (2, []),
+    "TPE, early stopping, 1 worker": (1, []),
+    "TPE, none stopped, 2 workers": (2, ["--no-asha"]),
+    "TPE, none stopped, 1 worker": (1, ["--no-asha"]),
+    "random, early stopping, 2 workers": (2, ["--random"]),
+}
+NEAR = 0.001
+START_S = 300
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--archive", type=Path, metavar="DIR", help="default: the synthetic market")
+    parser.add_argument("--seconds", type=int, default=150, help="of each search")
+    parser.add_argument("--json", action="store_true", help="JSON on stdout")
+    asked = parser.parse_args()
+    machine = facts()
+    runs = {name: measure(asked, workers, extra) for name, (workers, extra) in RUNS.items()}
+    best = min(score for run in runs.values() for _, score in run["scores"])
+    for run in runs.values():
+        run["found_s"] = next((at for at, score in run["scores"] if score <= best + NEAR), None)
+        run["best"] = min((score for _, score in run.pop("scores")), default=None)
+    document = {"machine": machine, "seconds": asked.seconds, "best": best, "runs": runs}
+    print(json.dumps(document, indent=1)) if asked.json else show(document)
+
+
+def measure(asked: argparse.Namespace, workers: int, extra: list[str]) -> dict[str, Any]:
+    """One search of so many seconds; times are since its first trial began."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "search"
+        command = [
+            sys.executable,
+            "-m",
+            "nsecast",
+            "tune",
+            "--home",
+            folder,
+            "--out",
+            str(out),
+            "--no-contest",
+        ]
+        command += ["--time", f"{asked.seconds}s", "--workers", str(workers), "--json", *extra]
+        command += [str(part) for pair in WORK.items() for part in pair]
+        command += ["--archive", str(asked.archive.absolute())] if asked.archive else []
+        subprocess.run(command, cwd=ROOT, check=True, timeout=asked.seconds + START_S, capture_output=True)
+        started = min(path.stat().st_mtime for path in out.glob("trials/*/trial.json"))
+        rows = [_trial(path.parent, started) for path in out.glob("trials/*/end.json")]
+    ended = sorted(row for row in rows if row[2] in ("done", "stopped"))
+    wall = ended[-1][0]
+    return {
+        "workers": workers,
+        "ended": len(ended),
+        "stopped_early": sum(state == "stopped" for _, _, state in ended),
+        "per_hour": round(3600 * len(ended) / wall),
+        "scores": [(round(at, 1), score) for at, score, state in ended if state == "done"],
+    }
+
+
+def _trial(folder: Path, started: float) -> tuple[float, float, str]:
+    """When it ended, its score over the folds it reached, and how it ended."""
+    end = folder / "end.json"
+    scores = []
+    for path in sorted(folder.glob("fold-*/tasks/*/*/result.json")):
+        epochs = json.loads(path.read_bytes())["history"]
+        scores.append(min(epochs, key=lambda epoch: epoch["val_loss"])["total"])
+    score = sum(scores) / len(scores) if scores else float("inf")
+    return end.stat().st_mtime - started, score, json.loads(end.read_bytes())["state"]
+
+
+def show(document: dict[str, Any]) -> None:
+    title = f"{header(document['machine'])}\n{document['seconds']} s each; best score {document['best']:.4f}"
+    table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD)
+    for heading in ("search", "trials", "of them stopped", "trials/hour", "best", "found after, s"):
+        table.add_column(heading, justify="left" if heading == "search" else "right")
+    for name, run in document["runs"].items():
+        best = "-" if run["best"] is None else f"{run['best']:.4f}"
+        found = "-" if run["found_s"] is None else f"{run['found_s']:.0f}"
+        cells = (str(run["ended"]), str(run["stopped_early"]), f"{run['per_hour']:,}", best, found)
+        table.add_row(name, *cells)
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()
