@@ -4,7 +4,7 @@
 
 Each is ``nsecast tune`` in a fresh home, small trials, for the same time: with and without early stopping,
 with one worker and two, and with proposals at random instead of by TPE. *Found* is the time from the first
-trial's start until one had ended whose score on validation is within .001 of the best that any of them reached.
+trial's start until one had ended whose score on validation is within .001 of the best of them all.
 """
 
 import argparse
