@@ -6,6 +6,9 @@ from types import FrameType
 
 import typer
 
+from cluster.cli import app as cluster
+from cluster.monitor_cli import monitor
+from cluster.nightly_cli import retrain
 from common.errors import NsecastError
 from serve.predict_cli import predict
 from serve.serve_cli import app as serve
@@ -31,9 +34,12 @@ app.command("predict")(predict)
 app.command("backtest")(backtest)
 app.command("report")(report)
 app.command("validate")(validate)
+app.command("retrain")(retrain)
+app.command("monitor")(monitor)
 app.add_typer(data, name="data")
 app.add_typer(models, name="models")
 app.add_typer(serve, name="serve")
+app.add_typer(cluster, name="cluster")
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

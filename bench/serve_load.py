@@ -74,8 +74,9 @@ def main() -> None:
         document["autoscaling"] = _autoscaling(asked, url, own or able)
         document["rss_mb"] = _memory(url, pid)
     print(json.dumps(document), file=sys.stderr)
-    with _served(asked.home, asked.haproxy) as (url, _):
+    with _served(asked.home, asked.haproxy) as (url, pid):
         document["remembered"] = {"mixed": _loads(asked, url, "/api/v4/predict", traffic["mixed"])}
+        document["rss_mb"]["Router, remembering"] = _memory(url, pid)["Router"]
     with _plain(asked.home) as url:
         document["plain"] = {"mixed": _loads(asked, url, "/predict", traffic["mixed"])}
     theirs = max(document["plain"]["mixed"]["32"]["per_s"], 1e-9)

@@ -1,9 +1,11 @@
-"""One Ray session for a command: a local cluster, started with it and stopped with it."""
+"""One Ray session for a command: a cluster of its own, or a driver on one that is there."""
 
 import importlib
 import logging
 import os
 import signal
+import socket
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,36 +13,98 @@ from pathlib import Path
 
 import ray
 
+from cluster.address import in_job
+from cluster.source import PACKAGES, ROOT, stage
+from cluster.token import use_token
 from common.errors import RayUnavailable
 
 log = logging.getLogger(__name__)
 
-PACKAGES = ("common", "train", "serve", "tune", "cluster")
-ROOT = Path(__file__).resolve().parent.parent
+CONNECT_S = 5.0
 
 
 @contextmanager
-def ray_session(*, cpus: int | None = None) -> Iterator[int]:
-    """Run a block on Ray; yields the CPUs of the cluster.
+def ray_session(
+    *, cpus: int | None = None, address: str | None = None, shared: Path | None = None
+) -> Iterator[int]:
+    """Run a block on Ray; yields how many CPUs to use.
 
     Parameters
     ----------
     cpus : int, optional
-        CPUs of the cluster; default: all this process may use.
+        CPUs to use; default: all this process may use, or all of the cluster at ``address``. More than that
+        cluster has are used as nodes join it.
+    address : str, optional
+        ``auto`` or ``HOST:PORT`` of a cluster that is there, on one of whose nodes this process runs;
+        default: a cluster of its own, which ends with the block.
+    shared : Path, optional
+        Folder that all nodes of that cluster have to see.
 
     Raises
     ------
     RayUnavailable
-        If no cluster can be started, or a package of ours is shadowed by a stranger.
+        If no cluster can be started or reached, a node of it has other packages or code or does not see
+        ``shared``, or a package of ours is shadowed by a stranger.
     """
     refuse_shadows()
     # Read by the controller: a lost worker is noticed sooner than after the default 2 s.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     terminate = signal.getsignal(signal.SIGTERM)
+    if address is None:
+        _start(cpus or usable_cpus())
+    else:
+        connect(address)
+    try:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, terminate)  # ray.init installs its own
+        if address is not None:
+            from cluster.match import check_nodes
+
+            check_nodes(shared)
+        there = int(ray.cluster_resources().get("CPU", 1))
+        yield there if address is None else cpus or there
+    finally:
+        ray.shutdown()
+
+
+def connect(address: str) -> None:
+    """Join a cluster as a driver; our code goes along. To be ended with ``ray.shutdown()``.
+
+    Raises
+    ------
+    RayUnavailable
+        If nothing answers at ``address``, it wants another token, or another Ray runs there.
+    """
+    use_token()
+    host, _, port = address.rpartition(":")
+    try:
+        if port.isdigit():
+            socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+        with tempfile.TemporaryDirectory(prefix="nse-code-") as folder:
+            code = {}
+            if not in_job():
+                stage(Path(folder))
+                code = {"working_dir": folder}
+            ray.init(
+                address=address,
+                runtime_env=code or None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
+        ray.shutdown()
+        reason = " ".join(str(error).split())
+        raise RayUnavailable(
+            f"Ray: cannot join the cluster at {address}: {reason[:500]}. Check the address, that this "
+            "process runs on one of its nodes, and that ~/.ray/auth_token (or RAY_AUTH_TOKEN) is its token."
+        ) from error
+
+
+def _start(cpus: int) -> None:
     try:
         ray.init(
             address="local",
-            num_cpus=cpus or usable_cpus(),
+            num_cpus=cpus,
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -49,12 +113,6 @@ def ray_session(*, cpus: int | None = None) -> Iterator[int]:
         raise RayUnavailable(
             f"Ray: cannot start a local cluster: {error}. Check memory and room in the temporary folder."
         ) from error
-    try:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, terminate)  # ray.init installs its own
-        yield int(ray.cluster_resources().get("CPU", 1))
-    finally:
-        ray.shutdown()
 
 
 def usable_cpus() -> int:

@@ -130,7 +130,7 @@ def cautions(
         if not request.as_of and (
             old := desk.past.sessions.between(np.datetime64(end), np.datetime64(today))
         ):
-            found.append(("old_data", f"The release's prices end on {end}, {old} weekdays before today."))
+            found.append(("old_data", f"The release's prices end on {end}, {old} sessions before today."))
         if not windows.series.true[-1]:
             found.append(("copied_day", f"The close of {last_date} was not known; the one before stands in."))
     if behind >= STALE_SESSIONS:

@@ -128,7 +128,7 @@ def add_service_routes(api: FastAPI, office: Office, reader: Any, admin: Any) ->
 
     @api.post(f"{V4}/cache/clear", response_model=ClearResponse, responses=responses(), dependencies=[admin])
     async def cache_clear() -> ClearResponse:
-        """Drop every loaded model, in every replica; the next questions load them again."""
+        """Drop every loaded model, in every replica, and what this router remembers: all is done anew."""
         office.forget()
         cleared = [await office.broadcast(tier, "clear") for tier in (GENERAL, SPECIFIC)]
         return ClearResponse(cleared=sum(map(sum, cleared)))

@@ -16,6 +16,7 @@ from serve.answers import batch_answer
 from serve.cache import REMEMBER_BAD_S, model_key
 from serve.desk import Desk, Prepared
 from serve.front import Overloaded
+from serve.ledger import Ledger
 from serve.models import Question, Said
 from serve.observe import Facts, Observer
 from serve.reload import Watcher
@@ -47,6 +48,7 @@ class Office:
         self._tiers = {GENERAL: general, SPECIFIC: specific}
         self._bad: dict[str, float] = {}
         self._remembered = Remembered(settings.forecasts_remembered)
+        self.ledger = Ledger(Path(settings.home), settings.served)
 
     @property
     def desk(self) -> Desk:
@@ -150,6 +152,7 @@ class Office:
         for prepared, each in zip(ready, said, strict=True):
             if each.prices is not None:
                 self.observer.forecast(prepared.route.model_type, desk.release.id, each.cached)
+                self.ledger.saw(desk, prepared, each.prices)
         return list(zip(ready, said, strict=True))
 
     async def _say_or_remember(self, ready: list[Prepared]) -> list[Said]:

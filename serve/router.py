@@ -29,6 +29,11 @@ class Router:
         await self.office.watcher.look()
         self._watching = asyncio.get_running_loop().create_task(self.office.watcher.watch())
 
+    def __del__(self) -> None:
+        """Ray calls this when a replica ends in good order."""
+        if office := getattr(self, "office", None):
+            office.ledger.close()
+
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return http_service(self.office, say_id=False)
 

@@ -188,7 +188,7 @@ class PredictResponse(Model):
     """The mean of the forecast, not rounded."""
     horizon: Horizon
     target_date: dt.date
-    """The session forecast; a future one counts weekdays, since holidays are not known."""
+    """The session forecast; a future one is a weekday that is no public holiday known so far."""
     last_price: float
     last_date: dt.date
     change_percent: float

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import httpx
 import typer
 
+from cluster.address import Address, placed
 from common import storage
 from common.errors import BundleError, ConfigError, NsecastError, ReleaseNotFound
 from common.model.registry import Registry
@@ -42,11 +43,16 @@ def serve(
         Path | None, typer.Option(metavar="FILE.json", help="More settings, see serve/settings.py.")
     ] = None,
     train: Annotated[bool, typer.Option(help="Train a quick synthetic release if there is none.")] = True,
+    address: Address = None,
 ) -> None:
-    """Start local Ray, serve, and stop everything again on Ctrl-C."""
+    """Start local Ray, serve, and stop everything again on Ctrl-C.
+
+    On a cluster (--address) the head node listens, and HAProxy is as the nodes were started.
+    """
     if context.invoked_subcommand:
         return
     root = storage.home(home)
+    where = placed(address, root)
     keys = _keys(root, host, keys)
     more = json.loads(settings.read_text()) if settings else {}
     given = {
@@ -61,7 +67,7 @@ def serve(
     if not is_free(host, port):
         raise ConfigError(f"port {port} of {host} is taken. Stop what listens there, or choose with --port.")
     _need_release(root, train)
-    _run(chosen, root, host, port, haproxy)
+    _run(chosen, root, host, port, haproxy, where)
 
 
 @app.command()
@@ -149,14 +155,15 @@ def environment(folder: Path, *, haproxy: bool) -> dict[str, str]:
     return found
 
 
-def _run(chosen: ServeSettings, root: Path, host: str, port: int, haproxy: bool) -> None:
+def _run(chosen: ServeSettings, root: Path, host: str, port: int, haproxy: bool, address: str | None) -> None:
     with tempfile.TemporaryDirectory(prefix="nse-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        os.environ.update(environment(folder, haproxy=haproxy))
+        if address is None:
+            os.environ.update(environment(folder, haproxy=haproxy))
         from serve.server import running
 
         state = root / "serve" / "server.json"
-        with running(chosen, host=host, port=port, folder=folder, say=_note) as found:
+        with running(chosen, host=host, port=port, folder=folder, address=address, say=_note) as found:
             storage.write_json(state, {"url": found.url, "pid": os.getpid()})
             try:
                 _announce(found.url, found.open_ports, chosen)

@@ -1,4 +1,4 @@
-"""A whole service on this machine: local Ray, Ray Serve and the graph, started and stopped together.
+"""A whole service: Ray Serve and the graph, on local Ray or on a cluster, started and stopped together.
 
 Import it after `environment` was applied: Ray Serve reads its switches once, when it is imported.
 """
@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +18,9 @@ import ray
 import ray.serve
 from ray.serve.config import HTTPOptions
 
-from cluster.session import refuse_shadows, usable_cpus
-from common.errors import RayUnavailable
+from cluster.processes import born, end, left
+from cluster.session import connect, refuse_shadows, usable_cpus
+from common.errors import ConfigError, RayUnavailable
 from serve.app import build_app
 from serve.ports import Listener, descendants, listeners
 from serve.settings import ServeSettings
@@ -30,6 +31,8 @@ NODE = "127.0.0.2"
 the machine's outer address.)"""
 START_S = 120.0
 LEAVE_S = 5.0
+HEAD = "node:__internal_head__"
+CONTROLLER = {"name": "SERVE_CONTROLLER_ACTOR", "namespace": "serve"}
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ def running(
     host: str,
     port: int,
     folder: Path,
+    address: str | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> Iterator[Running]:
     """Run a block while the service answers; afterwards nothing of it is left.
@@ -55,17 +59,22 @@ def running(
     Parameters
     ----------
     folder : for Ray's and HAProxy's files, a short path, because of its sockets
+    address : of a cluster that is there, see `cluster.session`; its head node, which listens, is this one
     say : told how far it is
 
     Raises
     ------
     RayUnavailable
-        If the cluster or the graph does not come up.
+        If the cluster or the graph does not come up, or that cluster serves already.
     """
     refuse_shadows()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        _start(settings, host, port, folder, say)
+        if address is None:
+            _start_ray(folder, say)
+        else:
+            _join(address, settings, say)
+        _start_graph(settings, host, port, say)
         if threading.current_thread() is threading.main_thread():
             for number, handler in handlers.items():
                 signal.signal(number, handler)  # ray.init installs its own
@@ -77,7 +86,7 @@ def running(
         _stop(say)
 
 
-def _start(settings: ServeSettings, host: str, port: int, folder: Path, say: Callable[[str], None]) -> None:
+def _start_ray(folder: Path, say: Callable[[str], None]) -> None:
     say("starting Ray")
     try:
         ray.init(
@@ -93,6 +102,34 @@ def _start(settings: ServeSettings, host: str, port: int, folder: Path, say: Cal
         raise RayUnavailable(
             f"Ray: cannot start a local cluster: {error}. Check memory and room in the temporary folder."
         ) from error
+
+
+def _join(address: str, settings: ServeSettings, say: Callable[[str], None]) -> None:
+    from cluster.match import SERVING, check_nodes
+
+    say(f"joining the cluster at {address}")
+    connect(address)
+    try:
+        check_nodes(Path(settings.home), SERVING)
+        here = ray.get_runtime_context().get_node_id()
+        head = next((node for node in ray.nodes() if node["Alive"] and HEAD in node["Resources"]), None)
+        if head and head["NodeID"] != here:
+            raise ConfigError(
+                f"serve: the head node {head['NodeManagerAddress']} listens, and this is another one. Run "
+                "the command there, or submit it with --address http://HEAD:8265."
+            )
+        with suppress(ValueError):
+            ray.get_actor(**CONTROLLER)
+            raise RayUnavailable(
+                f"serve: the cluster at {address} serves already. Add to it with `serve deploy "
+                "cluster/manifests/serve.yaml`, or end that service first."
+            )
+    except BaseException:
+        ray.shutdown()  # before anything of Serve is stopped that is not ours
+        raise
+
+
+def _start_graph(settings: ServeSettings, host: str, port: int, say: Callable[[str], None]) -> None:
     say("starting the router and the models")
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     quiet = {"enable_access_log": False, "log_level": "WARNING"}
@@ -131,7 +168,7 @@ def _stop(say: Callable[[str], None]) -> None:
     if threading.current_thread() is threading.main_thread():  # a second Ctrl-C leaves nothing behind either
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-    ours = {pid: _born(pid) for pid in descendants(os.getpid())[1:]}
+    ours = {pid: born(pid) for pid in descendants(os.getpid())[1:]}
     try:
         ray.serve.shutdown()
     except Exception as error:
@@ -139,26 +176,6 @@ def _stop(say: Callable[[str], None]) -> None:
     finally:
         ray.shutdown()
     deadline = time.monotonic() + LEAVE_S
-    while (left := _left(ours)) and time.monotonic() < deadline:
+    while left(ours) and time.monotonic() < deadline:
         time.sleep(0.1)
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        for pid in left:
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                continue
-        time.sleep(0.5 if left else 0)
-        left = _left(ours)
-
-
-def _left(ours: dict[int, str]) -> list[int]:
-    return [pid for pid, born in ours.items() if born and _born(pid) == born]
-
-
-def _born(pid: int) -> str:
-    """When a process began, so that a number used again is not taken for it; empty if it is gone."""
-    try:
-        columns = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if columns[0] == "Z" else columns[19]
+    end(ours, patience_s=0.5)

@@ -34,7 +34,7 @@ class Sessions:
     def until(self, day: np.datetime64, count: int) -> np.ndarray:
         """The last ``count`` sessions up to and including ``day``, oldest first, shape (count,).
 
-        Before the first known session, weekdays count as well.
+        Before the first known session, weekdays that are no holiday count as well.
         """
         found = self.known[: np.searchsorted(self.known, day, side="right")][-count:]
         if day > self.last:

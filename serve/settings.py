@@ -8,6 +8,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveIn
 
 from common import storage
 from common.config import Config
+from serve.ledger import LedgerSettings
 from serve.limits import Limits
 
 
@@ -25,6 +26,8 @@ class ServeSettings(Config):
     """Web pages of these origins may ask."""
     limits: Limits = Limits()
     """Caps on bodies, batches, rates and time."""
+    served: LedgerSettings = LedgerSettings()
+    """The log of served forecasts, from which `nsecast monitor` measures their errors."""
     access_log: str = "stderr"
     """One JSON line a request: ``stderr``, ``off``, or a folder to write files in."""
     reload_every_s: PositiveFloat = 2.0

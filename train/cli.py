@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cluster.address import Address, placed
 from common import storage
 from common.data.universe import load_universe
 from common.model.presets import quick, train_config
@@ -50,6 +51,7 @@ def train(
     seeds: Annotated[int | None, typer.Option(min=1, help="Networks averaged into each model.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="First seed.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Default: all CPUs.")] = None,
+    address: Address = None,
     home: Annotated[
         Path | None, typer.Option(help="Storage root; default $NSECAST_HOME, else ./nsecast-data.")
     ] = None,
@@ -65,6 +67,7 @@ def train(
     The same command continues a run that was stopped, and does nothing if it is already published.
     """
     root = storage.home(home)
+    where = None if dry_run else placed(address, root)
     overrides = overrides_of(config, train_end, valid_end, seeds, seed)
     named = overrides.pop("preset", "residual")
     settings = train_config(preset or named, overrides, where=str(config or "settings"))
@@ -78,7 +81,8 @@ def train(
     if dry_run:
         _print_plan(run, workers, as_json)
         return
-    outcome, before = execute(run, workers=workers, mode="plain" if as_json else None, fresh=fresh)
+    mode = "plain" if as_json else None
+    outcome, before = execute(run, workers=workers, mode=mode, fresh=fresh, address=where)
     _print_outcome(run, outcome, before, as_json)
     if outcome.failed:
         raise typer.Exit(1)

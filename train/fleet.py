@@ -6,6 +6,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import ray
 import ray.train
 from ray.train.backend import Backend, BackendConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from common.errors import NsecastError, TrainingError
 from train.plan import Plan, Task
@@ -21,6 +23,9 @@ from train.queue import ATTEMPTS, TaskQueue
 log = logging.getLogger(__name__)
 
 IDLE_S = 0.2
+BEAT_S = 2.0
+OVER_S = 10.0
+"""How long Ray Train may take to end once every task has; it waits for ever for the place of a lost node."""
 WORKER_DEATHS = 10
 """Worker processes that may be lost for no task's fault before the run gives up."""
 
@@ -47,8 +52,10 @@ class Fleet:
     def __init__(self, plan: Plan, run_dir: Path, *, workers: int, log_dir: Path) -> None:
         self._run_dir, self._workers, self._log_dir = run_dir, workers, log_dir
         self._tasks = len(plan.tasks)
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(TaskQueue)
-        self.queue: Any = actor.remote(plan, run_dir)
+        self.queue: Any = actor.options(scheduling_strategy=here).remote(plan, run_dir)
+        self._over_since: float | None = None
 
     def snapshot(self) -> list[dict[str, Any]]:
         """The jobs as `train.snapshot` describes them."""
@@ -76,13 +83,22 @@ class Fleet:
             ),
         )
         try:
-            in_thread(trainer.fit)
+            in_thread(trainer.fit, enough=self._is_over)
         except ray.train.TrainingFailedError as error:
             reason = str(error).strip().splitlines()[-1]
             raise TrainingError(
                 f"run {self._run_dir.name}: Ray Train gave up: {reason}. What is done is kept; the same "
                 "command continues."
             ) from error
+
+    def _is_over(self) -> bool:
+        """Whether every task ended a while ago, so that nobody need wait for a lost node to come back."""
+        with suppress(ray.exceptions.RayError):
+            if any(job["state"] in ("waiting", "running") for job in self.snapshot()):
+                self._over_since = None
+            elif self._over_since is None:
+                self._over_since = time.monotonic()
+        return self._over_since is not None and time.monotonic() - self._over_since > OVER_S
 
 
 def work(config: dict[str, Any]) -> None:
@@ -100,13 +116,33 @@ def work(config: dict[str, Any]) -> None:
     except NsecastError as error:
         ray.get(queue.abort.remote(error.message))
         return
-    for task in _tasks(queue, rank):
-        try:
-            run_task(bench, task, lambda progress, id=task.id: queue.progress.remote(id, rank, progress))
-        except Exception as error:
-            ray.get(queue.failed.remote(task.id, _reason(run_dir, task, error)))
-        else:
-            ray.get(queue.done.remote(task.id))
+    with _heartbeat(queue, rank):
+        for task in _tasks(queue, rank):
+            try:
+                run_task(bench, task, lambda progress, id=task.id: queue.progress.remote(id, rank, progress))
+            except Exception as error:
+                ray.get(queue.failed.remote(task.id, _reason(run_dir, task, error)))
+            else:
+                ray.get(queue.done.remote(task.id))
+
+
+@contextmanager
+def _heartbeat(queue: Any, rank: int) -> Iterator[None]:
+    """Tell the queue again and again that this worker lives."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(BEAT_S):
+            with suppress(ray.exceptions.RayError):
+                queue.beat.remote(rank, os.getpid())
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _tasks(queue: Any, rank: int) -> Iterator[Task]:
@@ -129,8 +165,11 @@ def _reason(run_dir: Path, task: Task, error: Exception) -> str:
     return f"{text} (see errors/{trace.name} in the run's folder)"
 
 
-def in_thread(call: Callable[[], Any]) -> None:
-    """Run ``call`` beside the main thread, so that Ctrl-C reaches this process and not Ray's own handler."""
+def in_thread(call: Callable[[], Any], *, enough: Callable[[], bool] = lambda: False) -> None:
+    """Run ``call`` beside the main thread, so that Ctrl-C reaches this process and not Ray's own handler.
+
+    Returns when it has ended, or once ``enough`` says that nobody needs its end.
+    """
     failures: list[BaseException] = []
 
     def target() -> None:
@@ -142,6 +181,8 @@ def in_thread(call: Callable[[], Any]) -> None:
     thread = threading.Thread(target=target, name="ray-train", daemon=True)
     thread.start()
     while thread.is_alive():
-        thread.join(0.2)
+        thread.join(1.0)
+        if thread.is_alive() and enough():
+            return
     if failures:
         raise failures[0]

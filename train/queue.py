@@ -1,5 +1,6 @@
 """The queue that workers pull tasks from; an actor without a CPU of its own."""
 
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from train.plan import Plan, Progress, Task, finished
 
 ATTEMPTS = 3
 """A task whose worker died so often without finishing an epoch is given up."""
+SILENCE_S = 15.0
+"""A worker that was not heard of for so long has lost what it held: its node may be gone."""
 
 
 @dataclass
@@ -32,6 +35,7 @@ class TaskQueue:
     def __init__(self, plan: Plan, run_dir: Path) -> None:
         self._plan, self._run_dir = plan, run_dir
         self._pids: dict[int, int] = {}
+        self._heard: dict[int, float] = {}
         self._priority = plan.priorities
         self._entries = {task.id: _Entry(task) for task in plan.tasks}
         for entry in self._entries.values():
@@ -41,18 +45,26 @@ class TaskQueue:
     def hello(self, rank: int, world_size: int, pid: int) -> None:
         """A worker process begins: what an earlier process of that rank held is free again."""
         self._pids[rank] = pid
+        self._heard[rank] = time.monotonic()
         for entry in self._entries.values():
             if entry.state == "running" and (entry.rank == rank or (entry.rank or 0) >= world_size):
-                entry.deaths += 1
-                entry.state, entry.rank = "waiting", None
-                if entry.deaths >= ATTEMPTS:
-                    self._fail(entry, f"its worker died {entry.deaths} times")
+                self._lose(entry)
+
+    def beat(self, rank: int, pid: int) -> None:
+        """A worker lives, however long its epoch takes."""
+        if self._pids.get(rank) == pid:
+            self._heard[rank] = time.monotonic()
 
     def lease(self, rank: int) -> Task | str:
         """The next task for a worker; ``"wait"`` if all left are blocked, ``"end"`` if none is left.
 
-        A worker that asks holds nothing: what still counts as its own is free again.
+        A worker that asks holds nothing: what still counts as its own is free again, and so is what is held
+        by one that is silent, since nothing says when its node's place is filled.
         """
+        self._heard[rank] = now = time.monotonic()
+        for entry in self._entries.values():
+            if entry.state == "running" and now - self._heard.setdefault(entry.rank or 0, now) > SILENCE_S:
+                self._lose(entry)
         for entry in self._entries.values():
             if entry.state == "running" and entry.rank == rank:
                 entry.state, entry.rank = "waiting", None
@@ -89,6 +101,12 @@ class TaskQueue:
         for entry in self._entries.values():
             by_job[entry.task.job].append(entry)
         return [_job(job, entries, self._plan.skipped.get(job)) for job, entries in by_job.items()]
+
+    def _lose(self, entry: _Entry) -> None:
+        entry.deaths += 1
+        entry.state, entry.rank = "waiting", None
+        if entry.deaths >= ATTEMPTS:
+            self._fail(entry, f"its worker died {entry.deaths} times")
 
     def _is_ready(self, task: Task) -> bool:
         return all(self._entries[need].state == "done" for need in task.needs)

@@ -80,13 +80,20 @@ def plan_run(
 
 
 def execute(
-    run: Run, *, workers: int | None = None, mode: Mode | None = None, fresh: bool = False
+    run: Run,
+    *,
+    workers: int | None = None,
+    mode: Mode | None = None,
+    fresh: bool = False,
+    hand_over: bool = True,
+    address: str | None = None,
 ) -> tuple[Outcome, bool]:
     """Train and publish a run, or whatever of it is not done yet.
 
     A complete release goes to production through the gate where nothing is in production, or where what is
     gives way to it (see `gives_way`). Any other move is left to the user. If the gate stays closed, the
-    release is published, production is as it was, and the outcome says why.
+    release is published, production is as it was, and the outcome says why. With ``hand_over`` false,
+    production is left alone in any case. ``address`` is a Ray cluster to work on, see `ray_session`.
 
     Returns
     -------
@@ -106,14 +113,16 @@ def execute(
         before = None if fresh else _published(registry, run, failed={})
         if before:
             outcome = published_outcome(run.plan, registry.open(before.id))
-            return (outcome if registry.production() else _hand_over(registry, outcome)), True
+            if hand_over and not registry.production():
+                outcome = _hand_over(registry, outcome)
+            return outcome, True
         if fresh and run.folder.exists():
             shutil.rmtree(run.folder)
         run.folder.mkdir(parents=True, exist_ok=True)
         run.panel.save(run.folder / "panel.parquet")
         run.spec.save(run.folder)
         with _Record(run) as record, LiveTable(record.poll, mode=mode):
-            failed = {} if run.is_trained() else _train(run, record, workers)
+            failed = {} if run.is_trained() else _train(run, record, workers, address)
             if GENERAL in failed:
                 raise TrainingError(
                     f"run {run.id}: the general model failed: {failed[GENERAL]} Nothing is published and "
@@ -123,16 +132,17 @@ def execute(
             record.state = "publishing"
             outcome = _publish(registry, run, failed, fresh=fresh)
             record.state = "evaluating"
-            outcome = _hand_over(registry, outcome)
+            if hand_over:
+                outcome = _hand_over(registry, outcome)
             record.state = "failed" if failed else "done"
     return outcome, False
 
 
-def _train(run: Run, record: "_Record", workers: int | None) -> dict[str, str]:
+def _train(run: Run, record: "_Record", workers: int | None, address: str | None) -> dict[str, str]:
     """Run the fleet; returns the reason of each job that failed."""
     from train.fleet import Fleet
 
-    with ray_session(cpus=workers) as cpus:
+    with ray_session(cpus=workers, address=address, shared=run.home) as cpus:
         record.workers = min(cpus, len(run.plan.tasks))
         fleet = Fleet(run.plan, run.folder, workers=record.workers, log_dir=run.folder / "ray")
         record.fleet, record.state = fleet, "training"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from common import storage
-from common.data.archive import read_archive
+from common.data.archive import Archive, read_archive
 from common.data.market import MarketConfig, write_market
 from common.data.market_files import SYNTHETIC_FILE
 from common.data.panel import Panel
@@ -16,10 +16,17 @@ from common.errors import ArchiveError
 def load_panel(
     archive: Path | None, home: Path, *, progress: Callable[[int, int], None] | None = None
 ) -> Panel:
+    """The prices of an archive folder, or of the synthetic market; raises as `load_archive`."""
+    return Panel.from_archive(*load_archive(archive, home, progress=progress))
+
+
+def load_archive(
+    archive: Path | None, home: Path, *, progress: Callable[[int, int], None] | None = None
+) -> tuple[Archive, str]:
     """Read an archive folder; without one, write the synthetic market below ``home`` and read that.
 
     Both take the same way through the reader, so the synthetic market's planted defects are mended
-    exactly like real ones.
+    exactly like real ones. The text says where the prices come from, see `Panel.source`.
 
     Raises
     ------
@@ -30,14 +37,14 @@ def load_panel(
         made = _made(archive)
         if made and not made.get("complete"):
             raise ArchiveError(f"{archive}: a synthetic market that was never finished. Write it again.")
-        return Panel.from_archive(read_archive(archive), source="synthetic archive" if made else "archive")
+        return read_archive(archive), "synthetic archive" if made else "archive"
     config = MarketConfig()
     folder = home / "market" / f"seed-{config.seed}"
     with storage.exclusive(folder.with_suffix(".lock")):
         made = _made(folder)
         if not made.get("complete") or made.get("config") != config.model_dump(mode="json"):
             write_market(folder, config, progress)
-        return Panel.from_archive(read_archive(folder), source=f"synthetic seed={config.seed}")
+        return read_archive(folder), f"synthetic seed={config.seed}"
 
 
 def _made(folder: Path) -> dict[str, Any]:

@@ -79,11 +79,9 @@ class Book:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.trials: dict[int, Trial] = {}
-        for path in sorted((root / "trials").glob("*/trial.json")):
-            stored = _read(path)
-            if stored is not None:
-                trial = Trial(root=root, **stored)
-                self.trials[trial.number] = trial
+        found = [_read(path) for path in (root / "trials").glob("*/trial.json")]
+        for stored in sorted(filter(None, found), key=lambda each: each["number"]):
+            self.trials[stored["number"]] = Trial(root=root, **stored)
 
     def add(self, origin: Origin, parameters: Parameters, seed: int) -> Trial:
         """Write down a new trial, which then can be continued whatever happens."""

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cluster.address import Address, placed
 from common import storage
 from common.config import read_toml
 from common.data.universe import load_universe
@@ -57,6 +58,7 @@ def tune(
         int | None, typer.Option(min=0, help="Starts for comparing embedding sizes; 0: none; default 2.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Default: all CPUs.")] = None,
+    address: Address = None,
     workers_per_trial: Annotated[
         int, typer.Option(min=1, help="Above 1 a trial's fits run side by side: for big models.")
     ] = 1,
@@ -93,6 +95,7 @@ def tune(
 
     seconds = parse_time(limit) if limit else None
     root = storage.home(home)
+    where = None if dry_run else placed(address, root)
     overrides = overrides_of(config, train_end, valid_end, None, seed)
     named = overrides.pop("preset", "residual")
     full = train_config(preset or named, overrides, where=str(config or "settings"))
@@ -136,6 +139,7 @@ def tune(
         workers_per_trial=workers_per_trial,
         with_contest=contest,
         mode="plain" if as_json else None,
+        address=where,
     )
     _print_outcome(tuning, planned.folder, before, as_json)
 
@@ -215,6 +219,10 @@ def _print_outcome(tuning: Tuning, folder: Path, before: bool, as_json: bool) ->
     for found, key in ((info["embedding"], "because"), (info["contest"], "sentence")):
         if found:
             console.print(found[key], highlight=False, soft_wrap=True)
+    if info["contest"] is None:
+        console.print(
+            "Not compared with the default on the test part: that comes when all trials have ended."
+        )
     if later := _later(tuning):
         console.print(later, highlight=False, soft_wrap=True)
     for name in ("best.toml", "report.html", "trials.csv"):

@@ -115,7 +115,8 @@ def _compare(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[
     try:
         forecasts = {key: _pooled([ray.get(each) for each in fits]) for key, fits in waiting.items()}
     except ray.exceptions.RayError as error:
-        reason = str(getattr(error, "cause", error)).strip().splitlines()[-1]
+        cause = getattr(error, "cause", error)
+        reason = (str(cause).strip().splitlines() or [type(cause).__name__])[-1]
         raise TrainingError(f"contest: a refit failed: {reason} The same command tries again.") from error
     bench = bench_for(sides[0].folder, sizes)
     test = bench.parts[2]

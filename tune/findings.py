@@ -168,7 +168,7 @@ class _PedAnova:
             {name: _as_asked(row[name], kinds[name], whole.get(name, False)) for name in names}
             for row in used[names].to_dict(orient="records")
         ]
-        self._judge = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=best / len(used))
+        self._judge = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=(best - 0.5) / len(used))
 
     def __call__(self, scores: np.ndarray) -> pd.Series:
         optuna = self._optuna

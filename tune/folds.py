@@ -103,6 +103,14 @@ class FoldBench(Workbench):
         train, valid, test = self.limits.parts(self.windows)
         return train, valid.take(np.isin(valid.end, self._judged)), test
 
+    @cached_property
+    def _moving(self) -> set[str]:
+        """By windows of the longest size, so that every window size trains on the same stocks."""
+        spec = self.config.window.model_copy(update={"size": self.sizes.longest})
+        train = self.limits.parts(make_windows(self.series, spec))[0]
+        moving = np.unique(train.symbol[~frozen(train)])
+        return {self.series.symbols[place] for place in moving}
+
     @property
     def _judged(self) -> np.ndarray:
         """Rows of the cutoffs that are judged."""

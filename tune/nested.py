@@ -10,7 +10,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from train.fleet import IndependentWorkers
 from train.plan import Progress, Task
-from tune.book import Book, standings, trial_score
+from tune.book import Book, Histories, standings
 from tune.folds import FoldBench
 from tune.spec import SearchSpec
 from tune.trial import Meter, conclude, fold_bench, reason_of
@@ -23,8 +23,9 @@ DEATHS = 10
 def run_nested_trial(config: dict[str, Any], workers: int) -> None:
     """As `tune.trial.run_trial`, with the fits dealt out to ``workers`` processes of one CPU each.
 
-    Folds then progress side by side, in every trial of the search alike. Starting the workers costs half a
-    minute a trial: worth it only where a trial takes many.
+    Folds then progress side by side and are reported in their order, so that scores at the same number of
+    epochs compare like with like. Starting the workers costs half a minute a trial: worth it only where a
+    trial takes many.
     """
     root = Path(config["search"])
     spec, trial = SearchSpec.load(root), Book(root).trials[config["number"]]
@@ -54,14 +55,20 @@ def run_nested_trial(config: dict[str, Any], workers: int) -> None:
     told = 0
     while thread.is_alive():
         thread.join(POLL_S)
-        histories = trial.histories(spec)
-        known = list(standings(histories, spec.epochs))
-        if len(known) > told:
-            told = len(known)
-            ray.tune.report(known[-1].as_report() | {"work": told, "score": trial_score(histories)})
+        known = list(standings(in_order(spec, trial.histories(spec)), spec.epochs))
+        for standing in known[told:]:
+            ray.tune.report(standing.as_report())
+        told = len(known)
     if failures and trial.end is None:
-        trial.close("failed", reason_of(trial, failures[0]))
+        raise failures[0]
     conclude(spec, trial)
+
+
+def in_order(spec: SearchSpec, histories: Histories) -> Histories:
+    """The folds up to the first that is not complete: as if it took one after the other."""
+    complete = [all(len(job) == spec.epochs for job in jobs) for jobs in histories]
+    first = complete.index(False) + 1 if False in complete else len(complete)
+    return histories[:first]
 
 
 def _work(config: dict[str, Any]) -> None:

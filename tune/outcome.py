@@ -35,6 +35,7 @@ def tuning_of(
         "quick": spec.config.quick,
         "seed": spec.config.seed,
         "epochs": spec.epochs,
+        "horizons": list(spec.config.window.horizons),
         "folds": [fold.as_dict() for fold in spec.folds],
         "parameters": {name: found.as_dict() for name, found in spec.space.searched(spec.scope).items()},
         "default": spec.default,

@@ -37,8 +37,8 @@ def sweep(spec: SearchSpec, *, seeds: int, sizes: Sequence[int]) -> list[tuple[P
 class Proposals(Searcher):
     """Hands out trials to Ray Tune, cut-off ones first, until there are as many as wanted.
 
-    Proposal number n depends on what is known of the trials before it and on (seed, n), and on nothing else,
-    so a search that is continued proposes what it would have proposed.
+    Proposal number n depends on (seed, n) and on what is known of the other trials when it is made, and on
+    nothing else, so a search that is continued goes on as if it had not been stopped.
     """
 
     def __init__(
@@ -144,7 +144,11 @@ def rounded(space: SearchSpace, model: str, drawn: Parameters) -> Parameters:
     """A drawn point with few digits, still inside the space."""
     result = {}
     for name, value in drawn.items():
-        low, high = space.dimensions(model)[name].ends
+        found = space.dimensions(model)[name]
+        if found.choices is not None:
+            result[name] = value
+            continue
+        low, high = found.ends
         short = value if isinstance(value, int) else float(f"{value:.{DIGITS}g}")
         result[name] = min(max(short, low), high) if not isinstance(value, int) else value
     return result

@@ -43,7 +43,8 @@ class Tuning:
     info : dict
         ``id``; ``made`` (ISO time); ``model`` ("general", "specific:SCOM" or "specific:all"); ``preset``;
         ``source`` and ``data_sha256`` of the prices; ``universe_sha256``; ``quick`` (bool); ``seed``;
-        ``epochs`` of a fold; ``folds``, a list of ``{"train_end", "valid_end"}``; ``parameters``, by name
+        ``epochs`` of a fold; ``horizons`` in days; ``folds``, a list of ``{"train_end", "valid_end"}``;
+        ``parameters``, by name
         ``{"low", "high", "log"}`` or ``{"choices"}``; ``default`` and ``winner``, by parameter;
         ``winner_trial``; ``versions``; ``cpus``; ``seconds``; ``contest``, None before it was held, else
         ``{"seeds", "default", "winner", "gain", "noise", "better", "sentence"}`` where ``default`` and

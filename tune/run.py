@@ -8,6 +8,7 @@ from typing import Any
 
 from cluster.session import ray_session, usable_cpus
 from common import storage
+from common.config import read_toml
 from common.errors import ConfigError, TrainingError
 from train.console import Mode
 from tune import contest
@@ -20,6 +21,7 @@ from tune.proposals import Proposals, sweep
 from tune.report.page import write_report
 from tune.results import Tuning
 from tune.search import Board, search
+from tune.space import Parameters
 from tune.spec import SearchSpec
 
 
@@ -32,6 +34,7 @@ def execute(
     workers_per_trial: int = 1,
     with_contest: bool = True,
     mode: Mode | None = None,
+    address: str | None = None,
 ) -> tuple[Tuning, bool]:
     """Do a search, or whatever of it is not done yet.
 
@@ -40,7 +43,9 @@ def execute(
     time_s : float, optional
         Seconds after which no trial starts and those running end with their epoch, to be continued.
     with_contest : bool
-        Refit the winner and the default and compare them on the test part.
+        Refit the winner and the default and compare them on the test part, once all trials have ended.
+    address : str, optional
+        A Ray cluster to work on, see `ray_session`.
 
     Returns
     -------
@@ -59,16 +64,17 @@ def execute(
         _open(planned)
         book = Book(root)
         compared = sweep(spec, seeds=effort.sweep_seeds, sizes=effort.sizes)
-        left = Proposals(spec, book, trials=effort.trials, compared=compared).left()
         held = contest.read(root)
         before = _stored(root)
         whole = before is not None and len(before.trials) == len(book.trials)
+        left = _left(spec, book, effort.trials, compared)
         if not left and before and whole and (before.info["contest"] or not with_contest):
             return before, True
         state = _State(planned, book, _seconds(root))
         state.contest = held
         board = Board(spec, book, planned=effort.trials + len(compared))
-        with SearchTable(board.snapshot, mode=mode), ray_session(cpus=workers) as cpus:
+        session = ray_session(cpus=workers, address=address, shared=root)
+        with SearchTable(board.snapshot, mode=mode), session as cpus:
             state.cpus = cpus
             if cpus < workers_per_trial:
                 raise ConfigError(f"--workers-per-trial: got {workers_per_trial}, there are {cpus} CPUs.")
@@ -87,7 +93,7 @@ def execute(
                 winner = winner_of(spec, book)
                 if winner is None:
                     raise TrainingError(_nothing(book, root))
-                if with_contest and held is None:
+                if with_contest and held is None and not _left(spec, book, effort.trials, compared):
                     board.state = "refitting"
                     state.contest = contest.hold(spec, planned.panel, root, winner)
             except (KeyboardInterrupt, TrainingError):
@@ -123,12 +129,12 @@ class _State:
         return tuning
 
     def finish(self) -> Tuning:
-        """Write everything, ``best.toml`` and the report too."""
+        """Write everything, the report too and ``best.toml`` last: with it the search is complete."""
         tuning, spec, root = self.save(), self.planned.spec, self.planned.folder
         winner = self.book.trials[tuning.info["winner_trial"]]
+        write_report(root / "report.html", tuning)
         text = best_toml(spec, self.planned.full, winner, self.contest, self._provenance(tuning))
         storage.write_bytes(root / "best.toml", text.encode())
-        write_report(root / "report.html", tuning)
         return tuning
 
     def _provenance(self, tuning: Tuning) -> dict[str, Any]:
@@ -168,11 +174,17 @@ def _open(planned: Search) -> None:
 def _stored(root: Path) -> Tuning | None:
     """What a search that ended wrote; None where there is none, or where it was cut off since."""
     try:
-        stored = Tuning.load(root) if (root / "best.toml").exists() else None
-    except (OSError, ValueError):
+        stored = Tuning.load(root)
+        made = read_toml(root / "best.toml")["provenance"]["made"]
+    except (OSError, ValueError, KeyError, ConfigError):
         return None
-    cut_off = stored is None or (stored.trials["state"] == "interrupted").any()
+    cut_off = made != stored.info["made"] or (stored.trials["state"] == "interrupted").any()
     return None if cut_off else stored
+
+
+def _left(spec: SearchSpec, book: Book, trials: int, compared: list[tuple[Parameters, int]]) -> int:
+    """How many trials have not ended."""
+    return Proposals(spec, book, trials=trials, compared=compared).left()
 
 
 def _seconds(root: Path) -> float:

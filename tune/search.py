@@ -24,8 +24,10 @@ QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
 }
-"""Turns off what Ray Tune prints and the files it writes while it works."""
+"""Turns off what Ray Tune prints, the files it writes while it works, and its ending of a whole search over
+one trial that has nothing to report: it failed at once, or had only its end to write."""
 NO_CPU = {"memory": 1}
 """A trial whose workers do the work; Ray wants it to hold something, so one byte."""
 PROCESS_DEATHS = 3

@@ -97,14 +97,20 @@ def all_gone(pids: list[int], *, timeout_s: float = 20) -> bool:
 
 
 def test_a_quick_search_leaves_tables_a_report_and_settings_that_training_takes(user):
-    first = json.loads(finish(user("tune", "--trials", "4", "--quick", "--json"))[0])
-    (root,) = (user.folder / "home/tuning").iterdir()
+    root = user.folder / "quick"
+    in_the_way = root / "trials/002/fold-1/tasks"
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.write_text("no folder")
+    command = ["tune", "--trials", "4", "--quick", "--out", "quick"]
+    first = json.loads(finish(user(*command, "--json"))[0])
     tuning = Tuning.load(root)
-    assert tuning.info == first and first["id"] == root.name
+    assert tuning.info == first
     trials = tuning.trials
     assert list(trials.columns[: len(TRIAL_COLUMNS)]) == list(TRIAL_COLUMNS)
     assert trials["origin"].value_counts().to_dict() == {"search": 4, "sweep": 3}
-    assert set(trials["state"]) <= {"done", "stopped"}
+    assert set(trials["state"]) <= {"done", "stopped", "failed"}
+    failed = trials[trials["state"] == "failed"]
+    assert failed["trial"].tolist() == [2] and "tasks" in failed["reason"].iloc[0], "it costs only itself"
     assert sorted(trials.loc[trials["origin"] == "sweep", "embedding_dim"]) == [2, 10, 32]
     done = trials[trials["state"] == "done"]
     assert (done["epochs"] == 4).all() and (done["folds"] == 2).all()
@@ -129,7 +135,7 @@ def test_a_quick_search_leaves_tables_a_report_and_settings_that_training_takes(
     assert not plan["config"]["quick"]
 
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
-    out, _ = finish(user("tune", "--trials", "4", "--quick"))
+    out, _ = finish(user(*command))
     assert "nothing to do" in out and first["contest"]["sentence"] in out and "SYNTHETIC" in out
     after = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
     changed = {path.name for path in before | after if before.get(path) != after.get(path)}

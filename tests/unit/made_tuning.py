@@ -106,6 +106,7 @@ def made_tuning(trials: int = 40, *, fate: str = "", **changes: Any) -> Tuning:
         "quick": False,
         "seed": 0,
         "epochs": EPOCHS,
+        "horizons": [1, 5, 10, 30],
         "folds": FOLDS,
         "parameters": PARAMETERS,
         "default": DEFAULT,

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from cluster.address import Address, placed
 from common import storage
 from common.data.panel import Panel
 from common.model.registry import Registry
@@ -55,6 +56,7 @@ def backtest(
         Path | None, typer.Option(metavar="FILE.parquet", help="Every forecast beside what happened.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Default: all CPUs.")] = None,
+    address: Address = None,
     home: Home = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
 ) -> None:
@@ -67,6 +69,7 @@ def backtest(
 
     names = _rivals(baselines)
     root = storage.home(home)
+    where = placed(address, root)
     models = ReleasedModels(Registry(root).open(release))
     study = plan_study(
         models,
@@ -80,7 +83,8 @@ def backtest(
     with _progress(not as_json) as advance:
         ours = run_study(
             study,
-            workers=count,
+            workers=workers if where else count,
+            address=where,
             mode=mode,
             announce=lambda text: typer.echo(text, err=True),
             progress=lambda done, of: advance(OURS, done, of),
@@ -90,7 +94,8 @@ def backtest(
             storage.write_with(out, lambda path: ours.table.to_parquet(path, index=False))
         if not out_of_sample(models, ours.windows):
             names = [name for name in names if name not in TRAINED]
-        tables |= Rivals(ours, models, study.panel, study.folder, count, mode, advance).tables(names)
+        rivals = Rivals(ours, models, study.panel, study.folder, count, mode, advance, where)
+        tables |= rivals.tables(names)
     found = figures(tables, study)
     record = keep(study, ours.table, found)
     if as_json:

@@ -61,10 +61,10 @@ def _verdict(embedding: dict[str, Any], size: int) -> tuple[bool, str] | None:
     default = embedding["default"]
     if size == default:
         return bool(embedding["sufficient"]), str(embedding["because"])
-    scores = {row["size"]: row["score"] for row in embedding["sizes"]}
-    if size not in scores or min(scores, key=scores.__getitem__) != size:
+    differences = {row["size"]: row["difference"] for row in embedding["sizes"]}
+    if size not in differences or min(differences, key=differences.__getitem__) != size:
         return None
-    others = ", ".join(str(other) for other in sorted(scores) if other != size)
+    others = ", ".join(str(other) for other in sorted(differences) if other != size)
     return True, (
         f"Embedding size {size} is sufficient because none of the other sizes compared, {others}, scored "
         f"better on validation; all were compared with {default}, the default of that search."
@@ -92,7 +92,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         embedding = result["embedding"]
         _ = [result[name] for name in ("id", "made", "model", "preset", "source", "data_sha256", "quick")]
         _ = embedding and [embedding[name] for name in ("default", "sufficient", "because")]
-        _ = embedding and [(row["size"], row["score"]) for row in embedding["sizes"]]
+        _ = embedding and [(row["size"], row["difference"]) for row in embedding["sizes"]]
         _ = max(fold["valid_end"] for fold in result["folds"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -119,6 +119,7 @@ def run_study(
     *,
     workers: int | None = None,
     mode: Mode | None = None,
+    address: str | None = None,
     announce: Callable[[str], None] = lambda text: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Backtest:
@@ -136,7 +137,7 @@ def run_study(
     parts = []
     for number, (first, last, data_end) in enumerate(stretches, start=1):
         announce(f"refit {number} of {len(stretches)}: trained on prices to {first}, for {first} to {last}")
-        models = _refit(study, first, data_end, workers, mode)
+        models = _refit(study, first, data_end, workers, mode, address)
         parts.append(
             backtest(models.models, study.panel, models.calibration, start=first, end=last, progress=progress)
         )
@@ -168,7 +169,12 @@ def _stretches(study: Study) -> list[tuple[np.datetime64, np.datetime64, np.date
 
 
 def _refit(
-    study: Study, first: np.datetime64, data_end: np.datetime64, workers: int | None, mode: Mode | None
+    study: Study,
+    first: np.datetime64,
+    data_end: np.datetime64,
+    workers: int | None,
+    mode: Mode | None,
+    address: str | None,
 ) -> ReleasedModels:
     """Models fitted and chosen on what was known on ``first``, by the release's own settings."""
     from train.run import execute, plan_run
@@ -190,7 +196,7 @@ def _refit(
     config = TrainConfig.parse(stored, where="the release's config.json")
     panel = study.panel.as_of(str(data_end))
     run = plan_run(config, study.models.universe, panel, study.folder / "refits")
-    outcome, _ = execute(run, workers=workers, mode=mode)
+    outcome, _ = execute(run, workers=workers, mode=mode, address=address)
     return ReleasedModels(Registry(run.home).open(outcome.release.id))
 
 

@@ -50,6 +50,8 @@ class Rivals:
     workers: int
     mode: Mode | None
     progress: Progress
+    address: str | None = None
+    """A Ray cluster for what is trained on the fleet."""
 
     def tables(self, names: Sequence[str]) -> dict[str, pd.DataFrame]:
         """Forecast tables by rival; one that is there already is read."""
@@ -107,7 +109,8 @@ class Rivals:
         split = {"train_end": info["train_end"], "valid_end": info["valid_end"]}
         config = train_config(V4, {"split": split})
         run = plan_run(config, self.models.universe, self.models.panel, self.folder / V4)
-        outcome, _ = execute(run, workers=self.workers, mode=self.mode)
+        workers = None if self.address else self.workers
+        outcome, _ = execute(run, workers=workers, mode=self.mode, address=self.address)
         rival = ReleasedModels(Registry(run.home).open(outcome.release.id))
         start, end = windows.cutoff.min(), windows.cutoff.max()
         table = backtest(rival.models, self.panel, rival.calibration, start=start, end=end).table

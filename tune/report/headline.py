@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from common.model.bundle import GENERAL
-from common.model.presets import PRESETS
 from train.report.parts import banner, synthetic_banner
 from train.report.tables import ratio
 from train.snapshot import is_synthetic
@@ -69,12 +68,8 @@ def cards(tuning: Tuning) -> str:
 
 
 def horizon_names(info: dict[str, Any], count: int) -> list[str]:
-    """``1 d``, ``5 d`` and so on, by the preset where it has as many horizons."""
-    preset = PRESETS.get(info["preset"])
-    horizons = preset.window.horizons if preset else ()
-    if len(horizons) == count:
-        return [f"{days}\N{NO-BREAK SPACE}d" for days in horizons]
-    return [f"horizon\N{NO-BREAK SPACE}{number}" for number in range(1, count + 1)]
+    """``1 d``, ``5 d`` and so on."""
+    return [f"{days}\N{NO-BREAK SPACE}d" for days in info["horizons"]]
 
 
 def _trials_card(tuning: Tuning) -> str:

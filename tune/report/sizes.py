@@ -110,7 +110,9 @@ def _size_axis(sizes: Any) -> Figure:
 
 
 def _interval(row: dict[str, Any]) -> str:
-    if row["low"] is None or row["low"] == row["high"]:
+    if row["low"] is None:
+        return "one fit, no interval"
+    if row["low"] == row["high"]:
         return "the default size"
     return f"95 % interval {row['low']:+.4f} to {row['high']:+.4f}, {row['fits']} fits"
 

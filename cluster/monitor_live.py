@@ -1,0 +1,135 @@
+"""Served forecasts beside what happened: the rules of the backtest, and nothing known too early."""
+
+import datetime as dt
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from common.data.panel import Panel
+from common.data.series import series_of_counters
+from common.data.universe import Universe
+from common.data.windows import Windows, make_windows
+from common.model.presets import WindowSpec
+from serve.desk import NAIROBI
+
+REASONS = {
+    "other_preset": "by a release of another preset",
+    "not_asked_here": "of a stock or horizon that this release does not forecast",
+    "unusable": "without a price, or served before its own cutoff",
+    "cutoff_unknown": "from a cutoff that these prices lack, or whose close was not known that evening",
+    "other_price": "from another last price than these prices have",
+    "asked_again": "of an evening that an earlier answer, kept, had forecast",
+    "no_close": "whose target's close is not known, or lies across a split",
+    "late": "served when the target's close was known already",
+}
+"""Why a served forecast is in no figure."""
+ROW = ["symbol", "cutoff", "horizon"]
+
+
+@dataclass(frozen=True)
+class Live:
+    """What was served, joined with the prices."""
+
+    table: pd.DataFrame
+    """The scored ones: columns of the log with ``target_date`` and ``actual`` (KES) as they came to be, and
+    ``tier``; one row for each symbol, cutoff and horizon."""
+    recent: pd.DataFrame
+    """Those and the waiting ones."""
+    waiting: int
+    """Their target is not there yet."""
+    left_out: dict[str, int]
+    """How many for each of ``REASONS``."""
+
+
+def join_actuals(
+    served: pd.DataFrame,
+    panel: Panel,
+    universe: Universe,
+    spec: WindowSpec,
+    *,
+    preset: str,
+    close_hour: int,
+) -> Live:
+    """Score served forecasts with the closes of a panel, as `make_windows` counts sessions.
+
+    The target of a forecast is the stock's own row ``horizon`` rows after the cutoff, its close a true one,
+    and no split between. A forecast counts only if it was served before that close was known: before
+    ``close_hour`` in Nairobi, on the day whose evening made it known. Of several answers for one symbol,
+    cutoff and horizon (two routers, a new release that evening) the first counts.
+
+    Parameters
+    ----------
+    served : as `cluster.monitor_served.read_ledger` gives it, oldest first
+    """
+    tiers = {stock.symbol: stock.tier for stock in universe.stocks}
+    left_out, rows = dict.fromkeys(REASONS, 0), served
+
+    def keep(good: pd.Series | np.ndarray, reason: str) -> None:
+        nonlocal rows
+        left_out[reason] += int((~good).sum())
+        rows = rows[good]
+
+    keep(rows["preset"] == preset, "other_preset")
+    keep(rows["symbol"].isin(tiers) & rows["horizon"].isin(spec.horizons), "not_asked_here")
+    prices = rows[["last_price", "raw", "published"]].to_numpy(float)
+    there = (np.isfinite(prices) & (prices > 0)).all(axis=1)
+    served_at = _nairobi(rows["served_at"])
+    keep(there & (served_at >= rows["cutoff"]).to_numpy(bool), "unusable")
+
+    first = rows["cutoff"].to_numpy().min() if len(rows) else np.datetime64("9999-12-31")
+    happened = _outcomes(panel, universe, spec, first)
+    rows = rows.drop(columns="target_date").merge(happened, on=ROW, how="left", validate="many_to_one")
+    keep(rows["close"].notna(), "cutoff_unknown")
+    keep(np.isclose(rows["close"], rows["last_price"], rtol=1e-9), "other_price")
+    keep(~rows.duplicated(ROW), "asked_again")
+    waits = rows["target_date"].isna()
+    recent, waiting = rows, int(waits.sum())
+    rows = rows[~waits]
+    keep(rows["actual"].notna(), "no_close")
+    known_at = rows["known"] + pd.Timedelta(hours=close_hour)
+    keep((_nairobi(rows["served_at"]) < known_at).to_numpy(bool), "late")
+
+    def with_tier(table: pd.DataFrame) -> pd.DataFrame:
+        return table.assign(tier=table["symbol"].map(tiers)).reset_index(drop=True)
+
+    return Live(with_tier(rows), with_tier(recent), waiting, left_out)
+
+
+def _outcomes(panel: Panel, universe: Universe, spec: WindowSpec, first: np.datetime64) -> pd.DataFrame:
+    """Of every window from that cutoff on: ``ROW``, ``close``, and its target's date, close and evening."""
+    series = series_of_counters(panel, universe)
+    windows = make_windows(series, spec)
+    windows = windows.take(windows.cutoff >= first)
+    known = [panel.history(symbol)["known"].to_numpy() for symbol in series.symbols]
+    evenings = np.concatenate([*known, np.empty(0, "datetime64[us]")])
+    return _as_rows(windows, evenings)
+
+
+def _as_rows(windows: Windows, evenings: np.ndarray) -> pd.DataFrame:
+    horizons = windows.spec.horizons
+    names = np.array(windows.series.symbols, dtype=object)
+    known = np.where(
+        windows.target >= 0, evenings[np.maximum(windows.target, 0)], np.datetime64("NaT")
+    ).astype("datetime64[s]")
+    return pd.DataFrame(
+        {
+            "symbol": np.repeat(names[windows.symbol], len(horizons)).astype(str),
+            "cutoff": np.repeat(windows.cutoff.astype("datetime64[s]"), len(horizons)),
+            "horizon": np.tile(np.array(horizons, dtype=np.int64), len(windows)),
+            "close": np.repeat(windows.last_price, len(horizons)),
+            "target_date": windows.target_date.astype("datetime64[s]").ravel(),
+            "actual": windows.actual.ravel(),
+            "known": known.ravel(),
+        }
+    )
+
+
+def _nairobi(instants: pd.Series) -> pd.Series:
+    """Instants as Nairobi's wall clock, without a zone."""
+    return instants.dt.tz_convert(NAIROBI).dt.tz_localize(None)
+
+
+def end_of(day: dt.date) -> pd.Timestamp:
+    """The instant at which a day of Nairobi is over."""
+    return pd.Timestamp(day, tz=NAIROBI) + pd.Timedelta(days=1)

@@ -1,0 +1,34 @@
+"""The log of served forecasts, read."""
+
+import datetime as dt
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from serve.ledger_files import day_folders, first_served, read_day
+
+
+@dataclass(frozen=True)
+class Served:
+    """What `read_ledger` found."""
+
+    frame: pd.DataFrame
+    """Columns of `serve.ledger_files.SCHEMA`; days as datetime64, the first served first."""
+    parts: int
+    damaged: tuple[str, ...]
+    """Parts that could not be read, with the reason."""
+
+
+def read_ledger(home: Path, *, since: dt.date | None = None) -> Served:
+    """Every distinct forecast served since a day (Nairobi's), as it was first served."""
+    tables, damaged = [], []
+    for day in day_folders(Path(home) / "served"):
+        if since is None or day.name >= since.isoformat():
+            found, broken = read_day(day)
+            tables += found.values()
+            damaged += [f"{path}: {reason}" for path, reason in broken.items()]
+    frame = first_served(tables).to_pandas(date_as_object=False)
+    for name in ("cutoff", "target_date"):
+        frame[name] = frame[name].astype("datetime64[s]")
+    return Served(frame, len(tables), tuple(damaged))

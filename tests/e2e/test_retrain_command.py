@@ -1,0 +1,199 @@
+"""The nightly command as a user runs it: killed, stopped and continued, new files, broken files."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_night import LATER_END, after_the_first_night, asked, trained_ahead, write_archive
+
+from cluster.nightly_record import STEPS
+from common.model.registry import Registry
+
+pytestmark = pytest.mark.e2e
+SETTINGS = """
+seeds = 1
+[window]
+size = 20
+horizons = [1, 5]
+[network]
+lstm_units = [8]
+dense_units = 8
+[general]
+epochs = 25
+patience = 25
+batch_size = 64
+epoch_share = 1.0
+[scratch]
+epochs = 2
+[finetune]
+epochs = 1
+"""
+UNIVERSE = """
+specific = ["ABSA"]
+[sectors.Banking]
+ABSA = "ABSA Bank Kenya Plc"
+COOP = "Co-operative Bank of Kenya Ltd"
+[sectors.Manufacturing]
+EABL = "East African Breweries Ltd"
+"""
+FIRST, LATER = date(2022, 6, 30), date(2022, 11, 30)
+
+
+def start(home: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "nsecast", *arguments],
+        cwd=home.parent,
+        env=os.environ | {"NSECAST_HOME": str(home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def call(home: Path, *arguments: str, expect: int = 0) -> tuple[str, str]:
+    process = start(home, *arguments)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == expect, out + err
+    assert "Traceback" not in out + err
+    return out, err
+
+
+def newest(home: Path) -> dict[str, Any] | None:
+    paths = sorted(home.glob("retrains/*/record.json"))
+    return json.loads(paths[-1].read_bytes()) if paths else None
+
+
+def wait_until(process: subprocess.Popen[str], reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 180
+    while not reached():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "it never got there"
+        time.sleep(0.002)
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_killed_inside_every_step_the_same_command_ends_with_one_whole_release_in_production(tmp_path):
+    home, archive = after_the_first_night(tmp_path)
+    registry = Registry(home)
+    production, releases = registry.production(), {release.id for release in registry.releases()}
+    write_archive(archive, LATER_END)
+    trained_ahead(asked(archive, overrides={}, universe=None), home, production)
+    command = ("retrain", "--archive", str(archive))
+    done: dict[str, Any] = {}
+    for step in STEPS[:-1]:
+        process = start(home, *command)
+
+        def inside(step: str = step, pid: int = process.pid) -> bool:
+            record = newest(home) or {}
+            return record.get("pid") == pid and record["steps"][step]["state"] == "running"
+
+        wait_until(process, inside)
+        kill(process)
+        steps = newest(home)["steps"]
+        assert done.items() <= steps.items(), "a finished step was repeated"
+        done = {name: entry for name, entry in steps.items() if entry["state"] == "done"}
+        assert set(done) == set(STEPS[: STEPS.index(step)])
+        assert registry.production() == production
+    assert json.loads(call(home, "retrain", "--status", "--json")[0])[0]["state"] == "interrupted"
+    out, err = call(home, *command, "--json")
+    record = json.loads(out)
+    assert record["state"] == "promoted" and done.items() <= record["steps"].items()
+    assert record["steps"]["gate"]["attempts"] == 2 and "] ingest    before" in err
+    assert registry.production() == record["release"] and len(registry.history()) == 2
+    assert {release.id for release in registry.releases() if release.state == "ok"} == releases | {
+        record["release"]
+    }
+    assert len(list(home.glob("retrains/*/record.json"))) == 2
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("operator")
+    (folder / "settings.toml").write_text(SETTINGS)
+    (folder / "universe.toml").write_text(UNIVERSE)
+    archive = write_archive(folder / "archive", FIRST)
+    command = ["retrain", "--archive", str(archive), "--config", "settings.toml"]
+    return {
+        "home": folder / "home",
+        "archive": archive,
+        "command": [*command, "--universe", "universe.toml", "--workers", "2"],
+    }
+
+
+def epochs(home: Path, pid: int) -> int:
+    """Epochs the general network of this process' run has behind it."""
+    found = [json.loads(path.read_bytes()) for path in home.glob("runs/*/run.json")]
+    jobs = [job for run in found if run.get("pid") == pid for job in run["jobs"]]
+    return max(
+        (job["epoch"] or 0 for job in jobs if job["job"] == "general" and job["state"] == "running"),
+        default=0,
+    )
+
+
+def test_killed_and_stopped_in_training_it_continues_and_a_night_with_nothing_new_does_nothing(place):
+    home, command = place["home"], place["command"]
+    process = start(home, *command)
+    wait_until(process, lambda: epochs(home, process.pid) >= 1)
+    kill(process)
+    assert newest(home)["steps"]["train"]["state"] == "running"
+    again = start(home, *command)
+    wait_until(again, lambda: epochs(home, again.pid) >= 1)
+    _, err = call(home, *command, expect=1)
+    assert f"process {again.pid} on {os.uname().nodename} since" in err and "--wait" in err
+    os.kill(again.pid, signal.SIGTERM)
+    _, err = again.communicate(timeout=60)
+    assert again.returncode == 130 and "the same command continues" in err and "Traceback" not in err
+    assert newest(home)["state"] == "interrupted"
+
+    record = json.loads(call(home, *command, "--json")[0])
+    assert record["state"] == "promoted" and record["steps"]["train"]["attempts"] == 3
+    assert record["steps"]["ingest"]["attempts"] == 1
+    (history,) = [
+        json.loads(path.read_text())["history"]
+        for path in home.glob("runs/*/tasks/general/seed-0/result.json")
+    ]
+    assert [epoch["epoch"] for epoch in history] == list(range(1, len(history) + 1)) and len(history) == 25
+    releases = Registry(home).releases()
+    out, _ = call(home, *command)
+    assert out.startswith("nothing to do: ") and Registry(home).releases() == releases
+
+
+def test_new_sessions_are_trained_on_and_forecasts_come_from_the_new_release(place):
+    home, command = place["home"], place["command"]
+    before = Registry(home).production()
+    write_archive(place["archive"], LATER)
+    out, err = call(home, *command)
+    after = Registry(home).production()
+    assert after != before and after.startswith(f"{LATER:%Y%m%d}-")
+    assert f"production: {after}" in out and before in out and "naive" in out
+    assert "state=training" in err and "[5/5] promote" in err
+    answer = json.loads(call(home, "predict", "ABSA", "--json")[0])
+    assert answer["release"] == after
+    assert all(each["last_date"] == f"{LATER}" for each in answer["predictions"])
+
+
+def test_a_broken_archive_leaves_production_as_it_was(place):
+    home, command = place["home"], place["command"]
+    production, history = Registry(home).production(), Registry(home).history()
+    path = place["archive"] / "NSE_data_all_stocks_2021.csv"
+    path.write_bytes(path.read_bytes()[:20_000])
+    _, err = call(home, *command, expect=1)
+    assert "sessions that production" in err and f"still {production}" in err
+    assert newest(home)["state"] == "failed"
+    assert Registry(home).history() == history
+    json.loads(call(home, "predict", "ABSA", "--json")[0])
+    assert "failed" in call(home, "retrain", "--status")[0]

@@ -1,0 +1,213 @@
+"""A real cluster of two nodes on this machine: joining it, sending it jobs, losing a node."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+from cluster.local import LocalCluster, down, end_node, read
+from cluster.processes import marked
+from cluster.session import ray_session
+from common.data.panel import Panel
+from common.data.universe import Universe
+from common.errors import RayUnavailable
+from common.model.bundle import GENERAL
+from common.model.presets import train_config
+from serve.ports import listeners
+from train.fleet import Fleet
+from train.jobs import run_task
+from train.plan import finished
+from train.run import Run, plan_run
+from train.workbench import Workbench
+
+pytestmark = pytest.mark.integration
+EPOCHS = 30
+
+
+def nsecast(*words: str, home: Path, timeout: float = 240) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "nsecast", *words],
+        env=os.environ | {"NSECAST_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cluster")
+
+
+@pytest.fixture(scope="module")
+def cluster(home: Path) -> Iterator[LocalCluster]:
+    try:
+        done = nsecast("cluster", "up", "--nodes", "2", home=home)
+        assert done.returncode == 0, done.stderr
+        yield read(home)
+    finally:
+        down(home)
+
+
+def test_both_nodes_are_alive_and_starting_them_again_does_nothing(cluster: LocalCluster, home: Path):
+    again = nsecast("cluster", "up", "--nodes", "2", home=home)
+    assert again.returncode == 0 and "was up already" in again.stdout
+    status = json.loads(nsecast("cluster", "status", "--json", home=home).stdout)
+    assert [(node["ip"], node["state"], node["cpus"]) for node in status["nodes"]] == [
+        ("127.0.0.2", "ALIVE", 1),
+        ("127.0.0.3", "ALIVE", 1),
+    ]
+    other = nsecast("cluster", "up", "--nodes", "3", home=home)
+    assert other.returncode == 1 and "cluster down" in other.stderr
+
+
+def test_dashboard_and_job_server_are_on_loopback_and_ask_for_the_token(cluster: LocalCluster):
+    port = int(cluster.dashboard.rpartition(":")[2])
+    assert {each.address for each in listeners(cluster.processes) if each.port == port} == {"127.0.0.1"}
+    assert httpx.get(f"{cluster.dashboard}/api/jobs/", timeout=10).status_code == 401
+    wrong = {"Authorization": "Bearer nobody"}
+    assert httpx.get(f"{cluster.dashboard}/api/jobs/", headers=wrong, timeout=10).status_code == 403
+
+
+def test_a_jobs_output_is_streamed_and_its_exit_code_is_the_commands(cluster: LocalCluster, home: Path):
+    known = nsecast("cluster", "submit", "--", "models", "--json", home=home)
+    assert (known.returncode, known.stdout) == (0, "[]\n"), known.stderr
+    unknown = nsecast("cluster", "submit", "--", "models", "verify", "no-such-release", home=home)
+    assert unknown.returncode == 1 and "no-such-release" in unknown.stdout
+    assert nsecast("cluster", "submit", "--", "train", "--no-such-option", home=home).returncode == 2
+
+
+def test_a_command_with_the_job_servers_address_runs_there(cluster: LocalCluster, home: Path):
+    done = nsecast("backtest", "--address", cluster.dashboard, home=home)
+    assert done.returncode == 1 and done.stderr.startswith("job raysubmit_")
+    assert done.stdout.startswith("error: ") and str(home) in done.stdout
+
+
+def test_ctrl_c_stops_the_job(cluster: LocalCluster, home: Path):
+    command = [sys.executable, "-m", "nsecast", "cluster", "submit", "--", "train", "--quick"]
+    with subprocess.Popen(
+        command,
+        env=os.environ | {"NSECAST_HOME": str(home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr.readline().startswith("job raysubmit_")
+        deadline = time.monotonic() + 120
+        while not list((home / "runs").glob("*/run.json")) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=90) == 130
+    [record] = [json.loads(path.read_bytes()) for path in (home / "runs").glob("*/run.json")]
+    assert record["state"] == "interrupted"
+
+
+def test_nobody_at_an_address_is_one_error_that_says_what_to_check():
+    with (
+        pytest.raises(RayUnavailable, match=r"127\.0\.0\.2:1: .*Check the address"),
+        ray_session(address="127.0.0.2:1"),
+    ):
+        pass
+
+
+@pytest.fixture
+def run(small_panel: Panel, home: Path) -> Run:
+    settings = train_config(
+        "residual",
+        {
+            "seeds": 1,
+            "window": {"size": 20, "horizons": [1, 5]},
+            "network": {"lstm_units": [16, 16], "dense_units": 8},
+            "general": {"epochs": EPOCHS, "patience": EPOCHS, "batch_size": 64, "epoch_share": 1.0},
+            "scratch": {"epochs": EPOCHS, "patience": EPOCHS},
+            "finetune": {"epochs": 2, "patience": 2},
+        },
+    )
+    counters = [symbol for symbol in small_panel.symbols if not symbol.startswith("^")]
+    return prepared(plan_run(settings, Universe.from_symbols(counters, specific=["ABSA"]), small_panel, home))
+
+
+def prepared(run: Run) -> Run:
+    run.folder.mkdir(parents=True)
+    run.panel.save(run.folder / "panel.parquet")
+    run.spec.save(run.folder)
+    return run
+
+
+def results(run: Run) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in (run.folder / "tasks").rglob("result.json")}
+
+
+def epochs_written(run: Run) -> Counter[tuple[str, int]]:
+    """How often each epoch of each task was finished, from its TensorBoard files."""
+    counts: Counter[tuple[str, int]] = Counter()
+    for path in (run.folder / "tensorboard").rglob("events.*"):
+        task = path.parent.relative_to(run.folder / "tensorboard").as_posix()
+        for event in EventFileLoader(str(path)).Load():
+            counts.update((task, event.step) for value in event.summary.value if value.tag == "val_loss")
+    return counts
+
+
+def test_a_node_that_is_lost_repeats_nothing_finished_and_changes_no_figure(
+    cluster: LocalCluster, run: Run, tmp_path: Path
+):
+    seen: dict[str, object] = {}
+
+    def lose_a_node(fleet: Fleet) -> None:
+        doomed = marked(f"{cluster.id}/node-1")
+        deadline = time.monotonic() + 240
+        while time.monotonic() < deadline:
+            jobs = [job for job in fleet.snapshot() if job["state"] == "running" and job["epoch"] >= 3]
+            doomed = doomed if any(job["pid"] in doomed for job in jobs) else marked(f"{cluster.id}/node-1")
+            if len(jobs) == 2 and any(job["pid"] in doomed for job in jobs):
+                seen["results"] = results(run)
+                seen["ended"] = end_node(cluster, "node-1")
+                return
+            time.sleep(0.05)
+
+    with ray_session(address=cluster.address, shared=run.home) as cpus:
+        assert cpus == 2
+        fleet = Fleet(run.plan, run.folder, workers=cpus, log_dir=run.folder / "ray")
+        side = threading.Thread(target=lose_a_node, args=(fleet,), daemon=True)
+        side.start()
+        fleet.train()
+        jobs = fleet.snapshot()
+    assert seen["ended"] >= 2, "the node was not ended in the middle of the training"
+    assert {job["state"] for job in jobs} == {"done"}
+    after = results(run)
+    assert {path: after[path] for path in seen["results"]} == seen["results"]
+    counts = epochs_written(run)
+    assert counts[(f"{GENERAL}/seed-0", EPOCHS)] == 1
+    assert counts.total() <= len(counts) + 1, "more than the one epoch under way was repeated"
+
+    quiet = prepared(Run(run.id, tmp_path / "quiet", run.home, run.spec, run.plan, run.panel))
+    bench = Workbench(quiet.folder, quiet.spec, quiet.panel)
+    for task in sorted(quiet.plan.tasks, key=lambda task: len(task.needs)):
+        run_task(bench, task)
+    for task in run.plan.tasks:
+        disturbed, undisturbed = finished(run.folder, task.id), finished(quiet.folder, task.id)
+        for name in ("loss", "val_loss") if task.epochs else ():
+            got = [epoch[name] for epoch in disturbed["history"]]
+            assert got == pytest.approx([epoch[name] for epoch in undisturbed["history"]], rel=2e-3)
+
+
+def test_down_leaves_no_process_and_touches_no_other(cluster: LocalCluster, home: Path):
+    with subprocess.Popen(["sleep", "60"]) as bystander:
+        done = nsecast("cluster", "down", home=home)
+        assert done.returncode == 0 and done.stdout.startswith("ended ")
+        assert marked(cluster.id) == {} and not Path(cluster.folder).exists()
+        assert bystander.poll() is None
+        bystander.kill()
+    status = nsecast("cluster", "status", home=home)
+    assert status.returncode == 1 and "cluster up" in status.stderr
+    assert nsecast("cluster", "down", home=home).stdout == "no cluster was up\n"

@@ -1,0 +1,200 @@
+"""From a question over HTTP to its error: served, logged, scored when the closes are there, and reported."""
+
+import asyncio
+import datetime as dt
+import json
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+import ray.serve
+from made_release import doctored, made_release
+from typer.testing import CliRunner
+
+import nsecast
+from cluster.monitor import look
+from cluster.monitor_served import read_ledger
+from cluster.monitor_settings import MonitorSettings
+from common.data.panel import Panel
+from common.model.registry import Registry
+from common.model.released import ReleasedModels
+from serve.ledger import Ledger, LedgerSettings
+from serve.models import GeneralModel, SpecificModel
+from serve.office import Office
+from serve.router import http_service
+from serve.schemas import days_of
+from serve.settings import ServeSettings
+
+ASKED = 12
+SYMBOLS = ("FROZEN", "GAPS", "MOVES", "SPLITS", "THIN")
+SETTINGS = MonitorSettings()
+
+
+def with_new_sessions(panel: Panel, count: int) -> Panel:
+    """The panel and ``count`` more weekdays, on each of which every stock rises by one percent."""
+    days = pd.bdate_range(panel.dates[-1] + pd.Timedelta(days=1), periods=count)
+    last = panel.frame.groupby("symbol").tail(1)
+    parts = [panel.frame]
+    for step, day in enumerate(days, start=1):
+        rows = last.assign(date=day, known=day, flags=0, close=(last["close"] * 1.01**step).round(2))
+        parts.append(rows.assign(low=rows["close"], high=rows["close"]))
+    return Panel.from_frame(pd.concat(parts), panel.source)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """A release asked over HTTP in the evening its data end, its log, and the answers that were given."""
+    home = tmp_path_factory.mktemp("home")
+    release = made_release(home, "one", shift=0.3, window={"size": 12, "horizons": [1, 5, 10]})
+    Registry(home).promote("one")
+    panel = ReleasedModels(release).panel
+    evening = dt.datetime.combine(panel.dates[-1].date(), dt.time(16), dt.UTC)
+    handles = [
+        ray.serve.run(tier.bind(str(home), 4), name=tier.name, _local_testing_mode=True)
+        for tier in (GeneralModel, SpecificModel)
+    ]
+
+    async def run() -> list[dict]:
+        office = Office(*handles, ServeSettings(home=str(home), access_log="off"))
+        office.ledger = Ledger(home, LedgerSettings(), clock=evening.timestamp)
+        await office.watcher.look()
+        transport, answers = httpx.ASGITransport(http_service(office)), []
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            for _ in range(ASKED):
+                for symbol in SYMBOLS:
+                    for horizon in ("1d", "5d"):
+                        body = {"symbol": symbol, "horizon": horizon}
+                        answers.append((await client.post("/api/v4/predict", json=body)).json())
+            await client.get("/api/v4/predict/all")
+            for body in (
+                {"symbol": "MOVES", "as_of": "2021-12-01"},
+                {"symbol": "MOVES", "horizon": "10d", "recent_prices": [10.0 + day % 3 for day in range(60)]},
+            ):
+                assert (await client.post("/api/v4/predict", json=body)).status_code == 200
+        office.ledger.close()
+        return answers
+
+    return {"home": home, "panel": panel, "evening": evening, "answers": asyncio.run(run())}
+
+
+def at(served: dict, sessions: int) -> tuple[Panel, dt.datetime]:
+    """Prices with that many new sessions, and the evening of the last of them."""
+    panel = with_new_sessions(served["panel"], sessions) if sessions else served["panel"]
+    return panel, dt.datetime.combine(panel.dates[-1].date(), dt.time(16), dt.UTC)
+
+
+def models_of(served: dict) -> ReleasedModels:
+    return ReleasedModels(Registry(served["home"]).open("one"))
+
+
+def test_the_log_holds_each_forecast_once_as_it_was_answered(served):
+    rows = read_ledger(served["home"]).frame
+    assert sorted(rows["symbol"] + rows["horizon"].astype(str)) == sorted(
+        f"{symbol}{horizon}" for symbol in SYMBOLS for horizon in (1, 5)
+    )
+    for answer in served["answers"]:
+        chosen = rows["symbol"].eq(answer["symbol"]) & rows["horizon"].eq(days_of(answer["horizon"]))
+        (row,) = rows[chosen].to_dict(orient="records")
+        assert (row["published"], row["raw"]) == (answer["prediction"], answer["mean_prediction"])
+        assert f"{row['cutoff']:%Y-%m-%d}" == answer["last_date"]
+        assert row["model_type"] == answer["model_type"]
+
+
+def test_nothing_is_scored_before_its_close_and_each_when_it_comes(served):
+    models, counts = models_of(served), []
+    for sessions in (0, 1, 4, 5):
+        panel, now = at(served, sessions)
+        found = look(models, panel, served["home"], SETTINGS, now=now)
+        counts.append((found.scored, found.waiting))
+    assert counts == [(0, 10), (5, 5), (5, 5), (10, 0)]
+
+
+def test_the_error_is_that_of_the_answers_against_the_closes(served):
+    panel, now = at(served, 5)
+    found = look(models_of(served), panel, served["home"], SETTINGS, now=now)
+    errors = {}
+    for answer in served["answers"]:
+        closes = panel.history(answer["symbol"]).set_index("date")["close"]
+        later = closes[closes.index > pd.Timestamp(answer["last_date"])]
+        actual = later.iloc[days_of(answer["horizon"]) - 1]
+        errors[(answer["symbol"], days_of(answer["horizon"]))] = abs(answer["prediction"] - actual)
+    stocks = found.errors.query("level == 'stock'")
+    assert set(stocks["group"]) == set(SYMBOLS) - {"FROZEN"}
+    for row in stocks.itertuples():
+        assert row.mae == pytest.approx(errors[(row.group, row.horizon)])
+    for horizon in (1, 5):
+        (row,) = found.errors.query("level == 'all' and horizon == @horizon").itertuples()
+        moving = [each for (symbol, h), each in errors.items() if h == horizon and symbol != "FROZEN"]
+        assert row.mae == pytest.approx(np.mean(moving)) and row.n_frozen == 1 and row.verdict == "too few"
+
+
+def test_prices_looked_at_as_of_an_earlier_evening_give_that_evenings_report(served):
+    models, (panel, _) = models_of(served), at(served, 5)
+    _, earlier = at(served, 1)
+    then, again = (
+        look(models, prices, served["home"], SETTINGS, now=earlier) for prices in (at(served, 1)[0], panel)
+    )
+    assert then.as_dict() == again.as_dict()
+
+
+def test_a_server_that_answers_after_the_fact_is_not_credited(served, tmp_path):
+    """The same question asked once the closes were known."""
+    rows = read_ledger(served["home"]).frame
+    panel, now = at(served, 5)
+    late = rows.assign(served_at=pd.Timestamp(now))
+    day = tmp_path / "served" / f"{now:%Y-%m-%d}"
+    day.mkdir(parents=True)
+    late.to_parquet(day / "late-000000.parquet", index=False)
+    found = look(models_of(served), panel, tmp_path, SETTINGS, now=now)
+    assert found.scored == 0 and found.left_out["late"] == 10
+
+
+@pytest.fixture(scope="module")
+def newer(served) -> Path:
+    """A newer release in the same home, whose prices go on for five sessions; ``one`` stays in production."""
+    release = made_release(served["home"], "two", window={"size": 12, "horizons": [1, 5, 10]})
+    panel, _ = at(served, 5)
+    doctored(release, lambda folder: panel.save(folder / "panel.parquet"))
+    return served["home"]
+
+
+def run_monitor(served, home: Path, *options: str):
+    _, now = at(served, 5)
+    command = ["monitor", "--home", str(home), "--as-of", f"{now:%Y-%m-%d}", *options]
+    return CliRunner().invoke(nsecast.app, command)
+
+
+def test_the_command_scores_with_the_newest_releases_prices_and_writes_table_json_and_gauges(
+    served, newer, tmp_path
+):
+    shown = run_monitor(served, newer, "--stocks", "--prometheus", str(tmp_path / "nsecast.prom"))
+    assert shown.exit_code == 0, shown.output
+    assert "10 scored" in shown.stdout and "MOVES" in shown.stdout and "no breach" in shown.stdout
+    assert 'nsecast_monitor_forecasts{state="scored"} 10.0' in (tmp_path / "nsecast.prom").read_text()
+    found = json.loads(run_monitor(served, newer, "--json").stdout)
+    assert found["release"] == "one" and found["scored"] == 10 and found["breaches"] == []
+
+
+def test_a_breach_is_exit_code_3_and_a_line_in_the_log(served, newer, tmp_path, caplog):
+    config = tmp_path / "strict.toml"
+    config.write_text("frozen_excess = 0.0\nnewly_stale_most = 0\nsessions_old_most = 0\n")
+    _, now = at(served, 5)
+    later = now + dt.timedelta(days=7)
+    done = CliRunner().invoke(
+        nsecast.app,
+        ["monitor", "--home", str(newer), "--as-of", f"{later:%Y-%m-%d}", "--config", str(config), "--json"],
+    )
+    assert done.exit_code == 3
+    (breach,) = json.loads(done.stdout)["breaches"]
+    assert breach == {"kind": "freshness", "what": "sessions old", "got": 5.0, "limit": 0.0}
+    lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("breach ")]
+    assert lines == ["breach kind=freshness what='sessions old' got=5 limit=0"]
+
+
+def test_an_unknown_threshold_is_named(served, newer, tmp_path):
+    config = tmp_path / "wrong.toml"
+    config.write_text("alfa = 0.1\n")
+    done = run_monitor(served, newer, "--config", str(config))
+    assert done.exit_code == 1 and "alfa" in str(done.exception)

@@ -1,0 +1,116 @@
+"""The manifests as they lie in ``cluster/manifests``, and who may speak to whom by their network policies."""
+
+import ipaddress
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "cluster" / "manifests"
+NOT_KUBERNETES = ("kustomization.yaml", "ray-up.yaml", "serve.yaml")
+NAMESPACE = "nsecast"
+
+
+def load(name: str) -> list[dict[str, Any]]:
+    return [each for each in yaml.safe_load_all((FOLDER / name).read_text()) if each]
+
+
+def every() -> list[tuple[str, dict[str, Any]]]:
+    """File and document of every Kubernetes object."""
+    names = sorted(path.name for path in FOLDER.glob("*.yaml") if path.name not in NOT_KUBERNETES)
+    return [(name, document) for name in names for document in load(name)]
+
+
+def of_kind(kind: str) -> list[dict[str, Any]]:
+    return [document for _, document in every() if document["kind"] == kind]
+
+
+def one(kind: str, name: str | None = None) -> dict[str, Any]:
+    (found,) = [each for each in of_kind(kind) if name in (None, each["metadata"].get("name"))]
+    return found
+
+
+def clusters() -> dict[str, dict[str, Any]]:
+    """The spec of every RayCluster, standing or made for a job or a service."""
+    return {
+        "RayCluster": one("RayCluster")["spec"],
+        "RayJob": one("RayJob")["spec"]["rayClusterSpec"],
+        "RayCronJob": one("RayCronJob")["spec"]["jobTemplate"]["rayClusterSpec"],
+        "RayService": one("RayService")["spec"]["rayClusterConfig"],
+    }
+
+
+def groups(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    return [spec["headGroupSpec"], *spec["workerGroupSpecs"]]
+
+
+def pods() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every pod template, with what it is for."""
+    for kind, spec in clusters().items():
+        for group in groups(spec):
+            yield f"{kind} {group.get('groupName', 'head')}", group["template"]
+    yield "CronJob", one("CronJob")["spec"]["jobTemplate"]["spec"]["template"]
+    yield "Deployment", one("Deployment")["spec"]["template"]
+
+
+def serve_config() -> dict[str, Any]:
+    return yaml.safe_load(one("RayService")["spec"]["serveConfigV2"])
+
+
+def entrypoints() -> list[str]:
+    return [
+        one("RayJob")["spec"]["entrypoint"],
+        one("RayCronJob")["spec"]["jobTemplate"]["entrypoint"],
+    ]
+
+
+Peer = tuple[str, dict[str, str]] | str
+"""A pod, as namespace and labels, or an address outside."""
+
+
+def may_reach(source: Peer, target: Peer, port: int, protocol: str = "TCP") -> bool:
+    """What the policies allow, by the rules of Kubernetes: closed where any policy selects, then a union."""
+    return _lets("Ingress", target, source, port, protocol) and _lets(
+        "Egress", source, target, port, protocol
+    )
+
+
+def _lets(way: str, pod: Peer, other: Peer, port: int, protocol: str) -> bool:
+    if isinstance(pod, str) or pod[0] != NAMESPACE:
+        return True
+    selecting = [
+        policy["spec"]
+        for policy in of_kind("NetworkPolicy")
+        if way in policy["spec"]["policyTypes"] and _selects(policy["spec"]["podSelector"], pod[1])
+    ]
+    side = "from" if way == "Ingress" else "to"
+    rules = [rule for spec in selecting for rule in spec.get(way.lower(), [])]
+    return not selecting or any(
+        any(_is(peer, other) for peer in rule[side])
+        and ("ports" not in rule or {"protocol": protocol, "port": port} in rule["ports"])
+        for rule in rules
+    )
+
+
+def _is(peer: dict[str, Any], other: Peer) -> bool:
+    if isinstance(other, str):
+        address = ipaddress.ip_address(other)
+        block = peer.get("ipBlock")
+        return block is not None and (
+            address in ipaddress.ip_network(block["cidr"])
+            and not any(address in ipaddress.ip_network(each) for each in block.get("except", ()))
+        )
+    if "ipBlock" in peer:
+        return False
+    labels = {"kubernetes.io/metadata.name": other[0]}
+    there = (
+        _selects(peer["namespaceSelector"], labels) if "namespaceSelector" in peer else other[0] == NAMESPACE
+    )
+    return there and _selects(peer.get("podSelector", {}), other[1])
+
+
+def _selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    assert set(selector) <= {"matchLabels"}, "the tests know matchLabels only"
+    return selector.get("matchLabels", {}).items() <= labels.items()

@@ -1,0 +1,118 @@
+"""Where a command runs, and how it reads as a job."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from cluster.address import placed, without_address
+from cluster.jobs import _Log, job_command
+from cluster.processes import born
+from common.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def no_cluster_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+def write_cluster(home: Path, processes: dict[int, str]) -> None:
+    """A storage root's cluster whose head is these processes."""
+    head = {"name": "node-0", "ip": "127.0.0.2", "cpus": 1, "processes": processes}
+    found = {"id": "abc", "address": "127.0.0.2:4242", "dashboard": "http://127.0.0.1:8265"}
+    (home / "cluster").mkdir(parents=True)
+    (home / "cluster" / "cluster.json").write_text(json.dumps(found | {"folder": str(home), "nodes": [head]}))
+
+
+def test_without_an_address_ray_runs_on_this_machine(tmp_path):
+    assert placed(None, tmp_path) is None
+
+
+def test_a_driver_outside_the_cluster_is_told_to_submit_a_job(tmp_path):
+    with pytest.raises(ConfigError, match="http://HEAD:8265"):
+        placed("ray://head:10001", tmp_path)
+
+
+@pytest.mark.parametrize("address", ["head", "head:", ":6379", "head:port"])
+def test_an_address_of_no_known_form_is_refused(address, tmp_path):
+    with pytest.raises(ConfigError, match="need auto, HOST:PORT"):
+        placed(address, tmp_path)
+
+
+def test_host_and_port_are_taken_as_they_are(tmp_path):
+    assert placed("10.0.0.1:6379", tmp_path) == "10.0.0.1:6379"
+
+
+def test_auto_is_the_cluster_of_this_storage_root_while_its_head_runs(tmp_path):
+    write_cluster(tmp_path, {os.getpid(): born(os.getpid())})
+    assert placed("auto", tmp_path) == "127.0.0.2:4242"
+
+
+def test_auto_is_rays_own_search_once_that_cluster_is_gone(tmp_path):
+    write_cluster(tmp_path, {os.getpid(): "another process had this number"})
+    assert placed("auto", tmp_path) == "auto"
+
+
+def test_a_job_that_names_no_storage_root_is_refused_before_it_writes_into_a_folder_that_goes(
+    tmp_path, monkeypatch
+):
+    monkeypatch.delenv("NSECAST_HOME", raising=False)
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    with pytest.raises(ConfigError, match="NSECAST_HOME"):
+        placed("auto", tmp_path)
+    monkeypatch.setenv("NSECAST_HOME", str(tmp_path))
+    assert placed("auto", tmp_path) == "auto"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train", "--address", "http://head:8265", "--quick"],
+        ["train", "--quick", "--address=http://head:8265"],
+        ["train", "--quick"],
+    ],
+)
+def test_a_command_line_loses_its_address_and_nothing_else(command):
+    assert without_address(command) == ["train", "--quick"]
+
+
+def test_a_job_joins_the_cluster_it_is_in():
+    assert job_command(["train", "--quick"]) == ["train", "--address", "auto", "--quick"]
+    assert job_command(["models"]) == ["models"]
+    assert job_command(["serve", "status"]) == ["serve", "status"]
+
+
+def test_a_job_gets_paths_in_full_and_leaves_everything_else_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "SCOM").mkdir()
+    sent = job_command(
+        ["train", "--only", "SCOM", "--archive", "data", "--config=my.toml", "--home", "/mnt/x"]
+    )
+    here = str(tmp_path)
+    assert sent[3:] == [
+        "--only",
+        "SCOM",
+        "--archive",
+        f"{here}/data",
+        f"--config={here}/my.toml",
+        "--home",
+        "/mnt/x",
+    ]
+
+
+@pytest.mark.parametrize("command", [[], ["train", "--address", "auto"], ["train", "--address=auto"]])
+def test_a_job_of_no_command_or_with_an_address_of_its_own_is_refused(command):
+    with pytest.raises(ConfigError, match="submit"):
+        job_command(command)
+
+
+def test_a_log_that_is_read_again_from_its_beginning_is_printed_once_and_without_rays_lines(capsys):
+    whole = "INFO setting up\nRunning entrypoint for job j1: exec python\nepoch 1\nepoch 2\nerror: x\n"
+    for cut in range(len(whole)):
+        log = _Log("j1")
+        for end in (cut, len(whole)):
+            log.begin()
+            for start in range(0, end, 7):
+                log.take(whole[start : min(start + 7, end)])
+        assert capsys.readouterr().out == "epoch 1\nepoch 2\nerror: x\n"

@@ -1,0 +1,176 @@
+"""Code that travels, nodes that differ, processes that are ended, workers that fall silent."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+import train.queue
+from cluster.match import differences, look
+from cluster.processes import MARK, born, end, left, marked
+from cluster.source import LIMIT_BYTES, code_files, digest, stage
+from common.errors import ConfigError
+from train.plan import Plan, Task
+from train.queue import ATTEMPTS, TaskQueue
+
+
+def test_the_code_that_travels_is_small_and_holds_no_data_environment_or_history(tmp_path):
+    sent = stage(tmp_path)
+    assert 300_000 < sent < 3_000_000
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("common", "train", "serve", "tune", "cluster", "nsecast.py")
+    }
+    assert not [path for path in tmp_path.rglob("*") if path.name in ("__pycache__", ".git", ".venv")]
+
+
+def test_the_command_runs_from_the_code_that_travelled(tmp_path):
+    stage(tmp_path)
+    code = "import nsecast, cluster.source; print(nsecast.__file__, cluster.source.digest())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.split() == [str(tmp_path / "nsecast.py"), digest()]
+
+
+def test_one_changed_byte_or_name_changes_the_digest(tmp_path):
+    stage(tmp_path)
+    assert digest(tmp_path) == digest()
+    path = tmp_path / "common" / "errors.py"
+    path.write_bytes(path.read_bytes() + b"#")
+    changed = digest(tmp_path)
+    path.rename(path.with_name("mistakes.py"))
+    assert len({digest(), changed, digest(tmp_path)}) == 3
+
+
+def test_data_left_in_a_package_is_named_and_not_sent(tmp_path):
+    (tmp_path / "train").mkdir()
+    with (tmp_path / "train" / "prices.parquet").open("wb") as stream:
+        stream.truncate(LIMIT_BYTES + 1)
+    with pytest.raises(ConfigError, match=r"prices\.parquet"):
+        stage(tmp_path / "out", tmp_path)
+    assert list(code_files(tmp_path / "out")) == []
+
+
+def test_a_node_like_this_one_has_no_difference(tmp_path):
+    probe = tmp_path / "probe"
+    probe.write_text("here")
+    need = look(None)
+    assert need["python"] == sys.version.split()[0] and need["numpy"].count(".") == 2
+    assert differences(need, {"10.0.0.2": look((str(probe), "here"))}, str(tmp_path)) == []
+
+
+def test_every_difference_names_node_package_what_it_is_and_what_is_needed(tmp_path):
+    need = look(None)
+    other = need | {"keras": "3.0.0", "nsecast code": "beef", "code at": "/opt/old"}
+    lines = differences(need, {"10.0.0.3": other, "10.0.0.2": "no answer in 120 s"}, "/mnt/nse")
+    assert lines == [
+        "node 10.0.0.2 cannot run our code: no answer in 120 s",
+        f"node 10.0.0.3: keras is 3.0.0, need {need['keras']}",
+        f"node 10.0.0.3: nsecast code is beef (from /opt/old), need {need['nsecast code']}",
+    ]
+
+
+def test_a_storage_root_that_a_node_does_not_share_is_told_from_one_that_is_missing(tmp_path):
+    probe = tmp_path / "probe"
+    probe.write_text("of another disk")
+    need = look(None)
+    seen = {
+        "a": look((str(probe), "of this disk")),
+        "b": look((str(tmp_path / "nothing"), "x")),
+        "c": look((str(tmp_path / "none" / "nothing"), "x")),
+    }
+    assert differences(need, seen, "/mnt/nse") == [
+        "node a: sees another folder as /mnt/nse",
+        "node b: cannot see the storage root /mnt/nse",
+        "node c: there is no folder /mnt/nse",
+    ]
+
+
+def sleeper(mark: str) -> subprocess.Popen:
+    return subprocess.Popen(["sleep", "60"], env=os.environ | {MARK: mark}, start_new_session=True)
+
+
+def test_exactly_the_marked_processes_are_found_and_ended_even_without_their_parent():
+    mark = uuid4().hex
+    bystander = sleeper(f"x{mark}")
+    subprocess.run(  # the parent ends at once and leaves a child behind
+        ["sh", "-c", "sleep 60 & sleep 60 &"],
+        env=os.environ | {MARK: f"{mark}/node-1"},
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+    try:
+        found = marked(f"{mark}/node-1")
+        assert len(found) == 2 and found == marked(mark)
+        assert marked(f"{mark}/node-2") == {}
+        assert end(found) == 2
+        assert marked(mark) == {} and bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def test_a_process_that_merely_has_the_number_of_one_of_ours_is_left_alone():
+    other = sleeper(uuid4().hex)
+    try:
+        assert left({other.pid: "born at another time"}) == []
+        assert end({other.pid: "born at another time"}) == 0
+        assert other.poll() is None and left({other.pid: born(other.pid)}) == [other.pid]
+    finally:
+        other.kill()
+        other.wait()
+
+
+def one_task(folder: Path) -> TaskQueue:
+    return TaskQueue(Plan((Task("general/seed-0", "general", "seed-0", 0, (), 1.0, 4),), {}), folder)
+
+
+def test_what_a_silent_worker_held_goes_to_one_that_asks(tmp_path, monkeypatch):
+    monkeypatch.setattr(train.queue, "SILENCE_S", 0.05)
+    queue = one_task(tmp_path)
+    queue.hello(0, 2, 10)
+    queue.hello(1, 2, 11)
+    assert queue.lease(0).id == "general/seed-0" and queue.lease(1) == "wait"
+    for _ in range(3):  # longer than the silence, but heard of
+        time.sleep(0.03)
+        queue.beat(0, 10)
+        assert queue.lease(1) == "wait"
+    time.sleep(0.1)
+    assert queue.lease(1).id == "general/seed-0"
+
+
+def test_the_beats_of_a_process_that_was_replaced_do_not_count(tmp_path, monkeypatch):
+    monkeypatch.setattr(train.queue, "SILENCE_S", 0.05)
+    queue = one_task(tmp_path)
+    queue.hello(0, 2, 10)
+    assert queue.lease(0).id == "general/seed-0"
+    time.sleep(0.1)
+    queue.beat(0, 9)
+    assert queue.lease(1).id == "general/seed-0"
+
+
+def test_a_task_that_silences_every_worker_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(train.queue, "SILENCE_S", 0.01)
+    queue = one_task(tmp_path)
+    for rank in range(ATTEMPTS):
+        assert queue.lease(rank).id == "general/seed-0"
+        time.sleep(0.05)
+    assert queue.lease(ATTEMPTS) == "end"
+    assert queue.snapshot()[0]["reason"] == f"its worker died {ATTEMPTS} times"
+
+
+def test_a_call_that_waits_for_ever_is_left_once_nobody_needs_its_end():
+    from train.fleet import in_thread
+
+    for_ever, begun = threading.Event(), time.monotonic()
+    in_thread(for_ever.wait, enough=lambda: time.monotonic() - begun > 1.5)
+    assert 1.5 < time.monotonic() - begun < 30
+    for_ever.set()
+    with pytest.raises(ZeroDivisionError):
+        in_thread(lambda: 1 // 0, enough=lambda: False)

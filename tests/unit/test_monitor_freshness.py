@@ -1,0 +1,92 @@
+"""How old the prices are: sessions, holidays, stocks that stopped."""
+
+import datetime as dt
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_panel import SPEC, SYMBOLS, made_panel
+
+from cluster.monitor_freshness import freshness, last_due
+from cluster.monitor_settings import MonitorSettings
+from common.data.panel import Panel
+from common.data.universe import Universe
+
+UNIVERSE = Universe.from_symbols(SYMBOLS)
+SETTINGS = MonitorSettings()
+FLAGS = {"FROZEN": "frozen", "SHORT": "too short, frozen"}
+
+
+@pytest.fixture(scope="module")
+def panel():
+    return made_panel()  # to Friday 2021-07-30
+
+
+def seen(panel, now, flags=FLAGS):
+    matrix = pd.DataFrame({"symbol": SYMBOLS, "flags": [flags.get(symbol) for symbol in SYMBOLS]})
+    return freshness(panel, UNIVERSE, SPEC, matrix, now, SETTINGS)
+
+
+def nairobi(text):
+    return dt.datetime.fromisoformat(f"{text}+03:00")
+
+
+@pytest.mark.parametrize(
+    ("now", "day"),
+    [
+        ("2021-08-02T14:59", "2021-08-01"),
+        ("2021-08-02T15:00", "2021-08-02"),
+        ("2021-08-03T00:30", "2021-08-02"),
+    ],
+)
+def test_a_close_is_due_once_the_exchange_has_closed(now, day):
+    assert last_due(nairobi(now), 15) == dt.date.fromisoformat(day)
+
+
+@pytest.mark.parametrize(
+    ("now", "old"),
+    [
+        ("2021-07-30T18:00", 0),
+        ("2021-08-01T18:00", 0),  # Sunday
+        ("2021-08-02T10:00", 0),  # Monday before the close
+        ("2021-08-02T18:00", 1),
+        ("2021-08-06T18:00", 5),
+    ],
+)
+def test_only_sessions_make_prices_old(panel, now, old):
+    assert seen(panel, nairobi(now)).sessions_old == old
+
+
+def test_a_public_holiday_makes_nothing_old(panel):
+    """Mashujaa Day, 2021-10-20."""
+    before, after = (seen(panel, nairobi(f"2021-10-{day}T18:00")).sessions_old for day in (19, 20))
+    assert before == after
+
+
+def test_a_stock_that_stopped_since_the_release_is_newly_stale_and_one_that_had_is_not(panel):
+    frame = panel.frame
+    stopped = frame["symbol"].isin(["MOVES", "THIN"]) & (frame["date"] > panel.dates[-7])
+    cut = Panel.from_frame(frame[~stopped], panel.source)
+    found = seen(cut, nairobi("2021-07-30T18:00"), {"THIN": "stale"})
+    assert found.stale == ("MOVES", "THIN") and found.newly_stale == ("MOVES",)
+    assert seen(panel, nairobi("2021-07-30T18:00")).stale == ()
+
+
+def test_frozen_stocks_are_counted_among_those_with_a_window(panel):
+    found = seen(panel, nairobi("2021-07-30T18:00"))
+    long = [symbol for symbol in SYMBOLS if len(panel.history(symbol)) >= SPEC.size]
+    assert found.frozen == ("FROZEN",) and found.frozen_share == pytest.approx(1 / len(long))
+    assert found.frozen_share_then == pytest.approx(1 / 5)  # SHORT was too short to be judged
+
+
+def test_a_copied_last_session_is_said_and_a_stock_without_prices_too(panel):
+    day = panel.dates[60]  # the made market's copied day
+    found = seen(panel.as_of(day), nairobi(f"{day:%Y-%m-%d}T18:00"))
+    copied = [
+        s
+        for s in SYMBOLS
+        if s != "MOVES" and day in set(panel.as_of(day).frame.query("symbol == @s")["date"])
+    ]
+    assert found.unknown_closes == len(copied) > 0
+    assert found.without_data == ("SHORT",)
+    assert isinstance(found.data_end, dt.date) and np.isfinite(found.frozen_share)

@@ -1,0 +1,157 @@
+"""Served forecasts joined with the prices: the same outcomes as the obvious loop, and nothing known early."""
+
+import datetime as dt
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_panel import SPEC, SYMBOLS, made_panel
+
+from cluster.monitor_live import REASONS, join_actuals
+from common.data.flags import Flag
+from common.data.universe import Universe
+from common.data.windows import make_windows
+from serve.ledger import NAIROBI
+from serve.ledger_files import BOUNDS
+
+UNIVERSE = Universe.from_symbols(SYMBOLS, specific=["MOVES"])
+EVENING = pd.Timedelta(hours=18)
+
+
+@pytest.fixture(scope="module")
+def panel():
+    return made_panel()
+
+
+def served(rows, **changes):
+    """Rows of the log for (symbol, cutoff, horizon, last price); served in the evening of the cutoff."""
+    table = pd.DataFrame(rows, columns=["symbol", "cutoff", "horizon", "last_price"])
+    table = table.assign(
+        release="r", preset="residual", target_date=table["cutoff"], p_move=0.5, frozen=False
+    )
+    table = table.assign(raw=table["last_price"], published=table["last_price"], model_type="general")
+    table = table.assign(**dict.fromkeys(BOUNDS, 1.0), source="model", **changes)
+    table["cutoff"] = table["cutoff"].astype("datetime64[s]")
+    if "served_at" not in changes:
+        table["served_at"] = (table["cutoff"] + EVENING).dt.tz_localize(NAIROBI).dt.tz_convert("UTC")
+    return table
+
+
+def joined(table, panel, **changes):
+    settings = {"preset": "residual", "close_hour": 15} | changes
+    return join_actuals(table, panel, UNIVERSE, SPEC, **settings)
+
+
+def every_evening(panel):
+    return [
+        (symbol, row.date, horizon, row.close)
+        for symbol in SYMBOLS
+        for row in panel.history(symbol).itertuples()
+        for horizon in SPEC.horizons
+    ]
+
+
+def by_hand(panel):
+    """What can be scored, by a loop over rows: (symbol, cutoff, horizon) -> (target date, actual)."""
+    found = {}
+    for symbol in SYMBOLS:
+        rows = panel.history(symbol).to_dict(orient="records")
+        for place, row in enumerate(rows):
+            known = row["known"] == row["date"] and not row["flags"] & Flag.STALE
+            if place + 1 < SPEC.size or not known:
+                continue
+            for horizon in SPEC.horizons:
+                between = rows[place + 1 : place + horizon + 1]
+                if len(between) < horizon or any(each["flags"] & Flag.ACTION for each in between):
+                    continue
+                if not between[-1]["flags"] & Flag.STALE:
+                    key = (symbol, row["date"], horizon)
+                    found[key] = (between[-1]["date"], between[-1]["close"])
+    return found
+
+
+def test_outcomes_equal_the_obvious_loop_and_every_row_is_accounted_for(panel):
+    table = served(every_evening(panel))
+    live = joined(table, panel)
+    expected = by_hand(panel)
+    got = {
+        (row.symbol, row.cutoff, row.horizon): (row.target_date, row.actual)
+        for row in live.table.itertuples()
+    }
+    assert len(expected) > 1000 and got == expected
+    assert live.waiting and live.left_out["cutoff_unknown"] and live.left_out["no_close"]
+    assert len(live.table) + live.waiting + sum(live.left_out.values()) == len(table)
+    assert list(live.left_out) == list(REASONS)
+
+
+def test_outcomes_are_those_that_the_backtest_scores(panel):
+    from common.data.series import series_of_counters
+
+    windows = make_windows(series_of_counters(panel, UNIVERSE), SPEC)
+    live = joined(served(every_evening(panel)), panel)
+    assert len(live.table) == int(np.isfinite(windows.change).sum())
+    assert np.isclose(
+        np.sort(live.table["actual"]), np.sort(windows.actual[np.isfinite(windows.change)])
+    ).all()
+
+
+def one(panel, place=100, horizon=1, symbol="MOVES"):
+    row = panel.history(symbol).iloc[place]
+    return (symbol, row["date"], horizon, row["close"])
+
+
+@pytest.mark.parametrize(("hour", "scored"), [(14, 1), (15, 0), (18, 0)])
+def test_a_forecast_counts_only_if_it_was_served_before_the_close_was_known(panel, hour, scored):
+    row, following = one(panel), panel.history("MOVES").iloc[101]["date"]
+    at = (following + pd.Timedelta(hours=hour, minutes=-1 * (hour == 14))).tz_localize(NAIROBI)
+    live = joined(served([row], served_at=at.tz_convert("UTC")), panel)
+    assert (len(live.table), live.left_out["late"]) == (scored, 1 - scored)
+
+
+def test_a_close_found_a_session_late_leaves_the_day_itself_to_serve(panel):
+    """The close of a repaired day became known on the next session's evening."""
+    rows = panel.history("THIN")
+    place = int(np.flatnonzero((rows["flags"] & int(Flag.REPAIRED)) != 0)[0])
+    at = (rows["date"].iloc[place] + EVENING).tz_localize(NAIROBI).tz_convert("UTC")
+    live = joined(served([one(panel, place - 1, symbol="THIN")], served_at=at), panel)
+    assert len(live.table) == 1 and rows["known"].iloc[place] > rows["date"].iloc[place]
+
+
+def test_what_is_not_there_yet_waits_and_nothing_of_later_days_is_used(panel):
+    row, evening = one(panel), panel.history("MOVES").iloc[100]["date"]
+    live = joined(served([row]), panel.as_of(evening))
+    assert live.waiting == 1 and not len(live.table) and len(live.recent) == 1
+
+
+def test_of_two_answers_for_one_evening_the_first_counts(panel):
+    table = pd.concat([served([one(panel)], release="a"), served([one(panel)], release="b")])
+    live = joined(table, panel)
+    assert live.table["release"].tolist() == ["a"] and live.left_out["asked_again"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"preset": "v4_log"}, "other_preset"),
+        ({"symbol": "NOPE"}, "not_asked_here"),
+        ({"horizon": 30}, "not_asked_here"),
+        ({"published": np.nan}, "unusable"),
+        ({"served_at": pd.Timestamp("2020-01-01", tz="UTC")}, "unusable"),
+        ({"last_price": 1.0}, "other_price"),
+        ({"cutoff": pd.Timestamp("2021-05-02")}, "cutoff_unknown"),
+    ],
+)
+def test_what_cannot_be_scored_is_counted_by_its_reason(panel, change, reason):
+    table = served([one(panel)]).assign(**change)
+    table["cutoff"] = table["cutoff"].astype("datetime64[s]")
+    live = joined(table, panel)
+    assert live.left_out[reason] == 1 and sum(live.left_out.values()) == 1 and not len(live.table)
+
+
+def test_a_log_without_a_row_is_no_error(panel):
+    live = joined(served([one(panel)]).iloc[:0], panel)
+    assert not len(live.table) and not live.waiting and not any(live.left_out.values())
+
+
+def test_the_clock_is_nairobis():
+    assert dt.datetime(2024, 1, 1, 21, tzinfo=dt.UTC).astimezone(NAIROBI).date() == dt.date(2024, 1, 2)
