@@ -7,6 +7,7 @@ failed. Production is touched by the last step alone, and there by one atomic mo
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,9 @@ def retrain(
                 step=step,
             ) from error
         finally:
+            if record.values["state"] == "running":
+                with suppress(OSError):
+                    record.note(state="interrupted", reason="stopped between two steps")
             if record.values["state"] in ENDED:
                 (record.folder / PANEL).unlink(missing_ok=True)
         return record

@@ -5,6 +5,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -133,7 +134,8 @@ class _Lines:
         self._status: Status | None = None
 
     def say(self, text: str) -> None:
-        self._console.print(text, highlight=False, soft_wrap=True, markup=False)
+        with suppress(OSError):  # nobody may be reading any more: no reason to end a night
+            self._console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     def watch(self, step: str, record: Record) -> None:
         self.close()

@@ -88,6 +88,7 @@ def connect(address: str) -> None:
             ray.init(
                 address=address,
                 runtime_env=code or None,
+                _node_ip_address=_this_node(address),
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
@@ -98,6 +99,13 @@ def connect(address: str) -> None:
             f"Ray: cannot join the cluster at {address}: {reason[:500]}. Check the address, that this "
             "process runs on one of its nodes, and that ~/.ray/auth_token (or RAY_AUTH_TOKEN) is its token."
         ) from error
+
+
+def _this_node(address: str) -> str | None:
+    """The node to join where several are on this machine, each with a loopback address: the head."""
+    found = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
+    host = found.rpartition(":")[0]
+    return host if host.startswith("127.") else None
 
 
 def _start(cpus: int) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from cluster.processes import MARK
 from common.errors import RayUnavailable
 
-START_S = 120.0
+START_S = 300.0
+"""A loaded machine takes minutes over it."""
 OBJECT_STORE_BYTES = 500_000_000
 DOWN_AFTER_MS = 1_000
 """How often a node is asked whether it lives; after five questions without an answer it counts as dead."""
@@ -41,6 +42,7 @@ def ray_start(where: list[str], cpus: int, mark: str) -> None:
         "RAY_health_check_period_ms": str(DOWN_AFTER_MS),
         "RAY_JOB_STOP_WAIT_TIME_S": str(JOB_STOP_S),
         "RAY_DASHBOARD_STARTUP_TIMEOUT_S": str(int(START_S)),
+        "RAY_agent_register_timeout_ms": str(int(START_S * 1000)),
     }
     kept = {name: text for name, text in os.environ.items() if name not in ELSEWHERE}
     with tempfile.TemporaryFile("w+") as output:  # not a pipe: the node's processes may hold it open

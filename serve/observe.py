@@ -113,6 +113,11 @@ class Observer:
         self._reloads.inc(tags={"release": release, "outcome": "taken"})
         self._counts["reloads taken"] += 1
 
+    def still_serves(self) -> None:
+        """The same release as before; Ray forgets a gauge that is not set again."""
+        if self._release:
+            self._serving.set(1, tags={"release": self._release})
+
     def refused(self, release: str) -> None:
         """A release was refused and the one before goes on."""
         self._reloads.inc(tags={"release": release, "outcome": "refused"})

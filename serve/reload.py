@@ -88,6 +88,7 @@ class Watcher:
         """Look for ever; a look costs one ``stat`` unless the alias changed."""
         while True:
             await asyncio.sleep(self._every_s)
+            self._observer.still_serves()
             try:
                 await self.look()
             except Exception:

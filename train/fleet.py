@@ -52,7 +52,8 @@ class Fleet:
     def __init__(self, plan: Plan, run_dir: Path, *, workers: int, log_dir: Path) -> None:
         self._run_dir, self._workers, self._log_dir = run_dir, workers, log_dir
         self._tasks = len(plan.tasks)
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        # On the driver's node, without which nothing goes on anyway (a soft wish was not granted).
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(TaskQueue)
         self.queue: Any = actor.options(scheduling_strategy=here).remote(plan, run_dir)
         self._over_since: float | None = None

@@ -1,7 +1,7 @@
 """When each alert has to fire, and when not: series of one value a minute, in promtool's notation."""
 
 HEALTHY = 'ray_serve_deployment_replica_healthy{application="nsecast",deployment="Router"}'
-RELEASE = "ray_nsecast_release"
+SERVED_A, SERVED_B = (f'ray_nsecast_requests_total{{release="{name}"}}' for name in "ab")
 ERRORS, REQUESTS = "ray_nsecast_errors_total", "ray_nsecast_requests_total"
 BUCKET = "ray_nsecast_latency_ms_bucket"
 REFUSED, TAKEN = (
@@ -19,7 +19,7 @@ CASES = [
     ("NsecastNoRouterReady", {}, 3, True),
     ("NsecastNoRouterReady", {HEALTHY: "1x9"}, 3, False),
     ("NsecastNothingServes", {}, 6, True),
-    ("NsecastNothingServes", {RELEASE + '{release="a"}': "1x9"}, 6, False),
+    ("NsecastNothingServes", {TAKEN: "1x9"}, 6, False),
     ("NsecastErrors", {ERRORS + '{status="500"}': "0+2x20", REQUESTS: "0+100x20"}, 15, True),
     ("NsecastErrors", {ERRORS + '{status="422"}': "0+50x20", REQUESTS: "0+100x20"}, 15, False),
     ("NsecastErrors", {ERRORS + '{status="500"}': "0+0x20", REQUESTS: "0+0x20"}, 15, False),
@@ -39,13 +39,8 @@ CASES = [
     ("NsecastReloadRefused", {REFUSED: "1x9 2x5"}, 12, True),
     ("NsecastReloadRefused", {REFUSED: "1x60"}, 50, False),
     ("NsecastReloadRefused", {TAKEN: "1x60"}, 5, False),
-    (
-        "NsecastTwoReleases",
-        {RELEASE + '{release="a",WorkerId="1"}': "1x30", RELEASE + '{release="b",WorkerId="2"}': "1x30"},
-        15,
-        True,
-    ),
-    ("NsecastTwoReleases", {RELEASE + '{release="a"}': "0x30", RELEASE + '{release="b"}': "1x30"}, 15, False),
+    ("NsecastTwoReleases", {SERVED_A: "0+9x30", SERVED_B: "0+9x30"}, 25, True),
+    ("NsecastTwoReleases", {SERVED_A: "9x30", SERVED_B: "0+9x30"}, 25, False),
     ("NsecastModelsNotLoaded", {COLD: "0+100x40"}, 35, True),
     ("NsecastModelsNotLoaded", {COLD: "0+1x40"}, 35, False),
     ("NsecastJobFailed", {FAILED: "1x5"}, 1, True),

@@ -209,7 +209,6 @@ def test_damaged_files_fail_the_night_and_leave_production(begun, damage):
 
 def test_a_few_corrected_closes_are_new_data_unless_only_new_sessions_are_asked_for(begun):
     path = begun.archive / "NSE_data_all_stocks_2022.csv"
-    path.write_text(path.read_text() + "")
     lines = path.read_text().splitlines()
     place = next(i for i, line in enumerate(lines) if ",ABSA," in line and i > 1000)
     fields = lines[place].split(",")
@@ -309,6 +308,22 @@ def test_a_stop_between_the_move_and_its_record_is_continued_without_a_second_mo
     assert record.id == interrupted.id and record.values["state"] == "promoted"
     assert record.values["production_after"] == begun.registry.production()
     assert len(begun.registry.history()) == 2
+
+
+def test_a_stop_between_two_steps_is_in_the_record(begun):
+    grow(begun)
+
+    def stop(step, record):
+        if step == "train" and record.values["steps"][step]["state"] == "done":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        retrain(asked(begun.archive, overrides={}, universe=None), begun.home, watch=stop)
+    record = next(records(begun.home))
+    assert record.values["state"] == "interrupted" and states(record)["backtest"] == "waiting"
+    again = later_nights(begun)
+    assert again.id == record.id and again.values["state"] == "promoted"
+    assert again.values["steps"]["train"]["attempts"] == 1
 
 
 def test_a_release_that_went_to_production_meanwhile_is_not_replaced_unjudged(begun, monkeypatch):

@@ -10,7 +10,6 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -194,4 +193,4 @@ def test_a_step_that_is_stopped_says_so_in_the_record(tmp_path):
         decision["share"] = float("nan")
     stored = json.loads((record.folder / "record.json").read_text())
     assert stored["steps"]["ingest"]["decision"] == {"share": None}
-    assert stored["steps"]["ingest"]["attempts"] == 2 and np.isin("train", list(stored["steps"]))
+    assert stored["steps"]["ingest"]["attempts"] == 2
