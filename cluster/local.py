@@ -157,9 +157,10 @@ def _start(home: Path, nodes: int, cpus_each: int, say: Callable[[str], None]) -
             say(f"starting {name} of {nodes}, {ip}")
             where = ["--address", address]
             if number == 0:
-                where = ["--head", "--port", str(port), "--temp-dir", str(folder / "ray")]
+                where = ["--head", "--port", str(port)]
                 where += ["--include-dashboard", "true", "--dashboard-host", "127.0.0.1"]
                 where += ["--dashboard-port", str(dashboard), "--ray-client-server-port", str(free_port())]
+            where += ["--temp-dir", str(folder / str(number))]  # two nodes must not unpack code in one place
             where += ["--node-ip-address", ip, "--dashboard-agent-listen-port", str(free_port())]
             ray_start(where, cpus_each, f"{identity}/{name}")
             started.append(LocalNode(name, ip, cpus_each, {}))

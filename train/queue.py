@@ -9,7 +9,7 @@ from train.plan import Plan, Progress, Task, finished
 
 ATTEMPTS = 3
 """A task whose worker died so often without finishing an epoch is given up."""
-SILENCE_S = 15.0
+SILENCE_S = 30.0
 """A worker that was not heard of for so long has lost what it held: its node may be gone."""
 
 
