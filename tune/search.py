@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import ray.tune
+from ray.tune.progress_reporter import TrialProgressCallback
 
 from train.fleet import in_thread
 from tune.book import Book, Trial, standings
@@ -32,6 +33,13 @@ NO_CPU = {"memory": 1}
 """A trial whose workers do the work; Ray wants it to hold something, so one byte."""
 PROCESS_DEATHS = 3
 """How often a trial's process may die before the trial has failed."""
+
+
+class _Silent(TrialProgressCallback):
+    """Prints nothing where Ray's own would print every trial's end."""
+
+    def _print(self, msg: str) -> None:
+        pass
 
 
 @dataclass
@@ -165,6 +173,7 @@ def search(
             name="tune",
             storage_path=str(root / "ray"),
             failure_config=ray.tune.FailureConfig(max_failures=PROCESS_DEATHS),
+            callbacks=[_Silent()],
             verbose=0,
         ),
     )

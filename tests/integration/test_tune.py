@@ -98,9 +98,7 @@ def all_gone(pids: list[int], *, timeout_s: float = 20) -> bool:
 
 def test_a_quick_search_leaves_tables_a_report_and_settings_that_training_takes(user):
     root = user.folder / "quick"
-    in_the_way = root / "trials/002/fold-1/tasks"
-    in_the_way.parent.mkdir(parents=True)
-    in_the_way.write_text("no folder")
+    (root / "trials/002/fold-1/spec.json").mkdir(parents=True)  # in the way of the trial's first file
     command = ["tune", "--trials", "4", "--quick", "--out", "quick"]
     first = json.loads(finish(user(*command, "--json"))[0])
     tuning = Tuning.load(root)
@@ -110,7 +108,7 @@ def test_a_quick_search_leaves_tables_a_report_and_settings_that_training_takes(
     assert trials["origin"].value_counts().to_dict() == {"search": 4, "sweep": 3}
     assert set(trials["state"]) <= {"done", "stopped", "failed"}
     failed = trials[trials["state"] == "failed"]
-    assert failed["trial"].tolist() == [2] and "tasks" in failed["reason"].iloc[0], "it costs only itself"
+    assert failed["trial"].tolist() == [2] and "spec.json" in failed["reason"].iloc[0], "it costs only itself"
     assert sorted(trials.loc[trials["origin"] == "sweep", "embedding_dim"]) == [2, 10, 32]
     done = trials[trials["state"] == "done"]
     assert (done["epochs"] == 4).all() and (done["folds"] == 2).all()
