@@ -87,7 +87,7 @@ def test_a_job_gets_paths_in_full_and_leaves_everything_else_alone(tmp_path, mon
     monkeypatch.chdir(tmp_path)
     (tmp_path / "SCOM").mkdir()
     sent = job_command(
-        ["train", "--only", "SCOM", "--archive", "data", "--config=my.toml", "--home", "/mnt/x"]
+        ["train", "--only", "SCOM", "--archive", "data", "--config=my.toml", "--home", "/shared/x"]
     )
     here = str(tmp_path)
     assert sent[3:] == [
@@ -97,7 +97,7 @@ def test_a_job_gets_paths_in_full_and_leaves_everything_else_alone(tmp_path, mon
         f"{here}/data",
         f"--config={here}/my.toml",
         "--home",
-        "/mnt/x",
+        "/shared/x",
     ]
 
 

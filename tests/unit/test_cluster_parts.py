@@ -67,7 +67,7 @@ def test_a_node_like_this_one_has_no_difference(tmp_path):
 def test_every_difference_names_node_package_what_it_is_and_what_is_needed(tmp_path):
     need = look(None)
     other = need | {"keras": "3.0.0", "nsecast code": "beef", "code at": "/opt/old"}
-    lines = differences(need, {"10.0.0.3": other, "10.0.0.2": "no answer in 120 s"}, "/mnt/nse")
+    lines = differences(need, {"10.0.0.3": other, "10.0.0.2": "no answer in 120 s"}, "/shared/nse")
     assert lines == [
         "node 10.0.0.2 cannot run our code: no answer in 120 s",
         f"node 10.0.0.3: keras is 3.0.0, need {need['keras']}",
@@ -84,10 +84,10 @@ def test_a_storage_root_that_a_node_does_not_share_is_told_from_one_that_is_miss
         "b": look((str(tmp_path / "nothing"), "x")),
         "c": look((str(tmp_path / "none" / "nothing"), "x")),
     }
-    assert differences(need, seen, "/mnt/nse") == [
-        "node a: sees another folder as /mnt/nse",
-        "node b: cannot see the storage root /mnt/nse",
-        "node c: there is no folder /mnt/nse",
+    assert differences(need, seen, "/shared/nse") == [
+        "node a: sees another folder as /shared/nse",
+        "node b: cannot see the storage root /shared/nse",
+        "node c: there is no folder /shared/nse",
     ]
 
 
