@@ -159,6 +159,7 @@ def test_a_search_killed_in_every_way_loses_one_epoch_at_most_and_no_figure_chan
 
     process = user(*disturbed)
     worker_at(root, 3, 2)
+    os.kill(process.pid, signal.SIGSTOP)
     _, refused = finish(user(*disturbed), expect=1)
     assert "at work already" in refused and str(process.pid) in refused
     pids = [json.loads(path.read_text())["pid"] for path in root.glob("trials/*/cost.json")]
