@@ -10,6 +10,7 @@ from cluster.cli import app as cluster
 from cluster.monitor_cli import monitor
 from cluster.nightly_cli import retrain
 from common.errors import NsecastError
+from serve.card_cli import card
 from serve.predict_cli import predict
 from serve.serve_cli import app as serve
 from train.cli import train
@@ -31,6 +32,7 @@ app.command("train")(train)
 app.command("tune")(tune)
 app.command("runs")(runs)
 app.command("predict")(predict)
+app.command("card")(card)
 app.command("backtest")(backtest)
 app.command("report")(report)
 app.command("validate")(validate)

@@ -64,7 +64,7 @@ def freshness(
     ----------
     matrix : the release's performance matrix, whose ``flags`` say what was stale and frozen then
     """
-    sessions = Sessions(panel.dates.to_numpy().astype("datetime64[D]"))
+    sessions = Sessions(panel.dates.to_numpy().astype("datetime64[D]"), universe.country)
     due = last_due(now, settings.close_hour_nairobi)
     series = series_of_counters(panel, universe)
     lasts = series.offsets[1:] - 1

@@ -129,7 +129,7 @@ def _work(steps: Steps, watch: Watch, fetched: dict[str, Any] | None, problem: N
 
 def _key(request: Request) -> str:
     """A digest of what decides a retraining's result, besides production: files, settings, universe."""
-    files = sorted(request.archive.glob("*.csv")) if request.archive else []
+    files = sorted(request.archive.glob("[!.]*")) if request.archive else []
     decides = [
         TRAINING_VERSION,
         [[path.name, storage.sha256(path)] for path in files if path.is_file()],

@@ -2,25 +2,18 @@
 
 import datetime as dt
 import sys
-import time
 from pathlib import Path
 from typing import Annotated
-from uuid import uuid4
 
-import pydantic
 import rich.box
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from common import storage
-from common.errors import BundleError, NsecastError
-from common.model.bundle import GENERAL, load_bundle
-from common.model.registry import Registry
-from serve.answers import batch_answer
-from serve.cache import ModelCache, split_key
-from serve.desk import Desk
-from serve.schemas import BatchResponse, Horizon, PredictRequest, PredictResponse
+from serve.forecaster import Forecaster
+from serve.schemas import BatchResponse, Horizon
+
+WORDS, ERRORS = ("confidence", "model"), "MAPE / naive %"
 
 
 def predict(
@@ -38,9 +31,9 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="The body that the server would send.")] = False,
 ) -> None:
     """Answer as the server would, from a release and its own prices."""
-    desk = Desk(Registry(storage.home(home)).open(release))
-    wanted = symbols or list(desk.universe.symbols)
-    response = predict_all(desk, wanted, horizon=horizon, as_of=as_of.date() if as_of else None)
+    forecaster = Forecaster.from_release(release, home)
+    wanted = symbols or forecaster.desk.universe.symbols
+    response = forecaster.answer(wanted, horizon, as_of=as_of.date() if as_of else None)
     if as_json:
         typer.echo(response.model_dump_json(indent=1))
     elif response.predictions:
@@ -51,41 +44,6 @@ def predict(
         typer.echo(f"note: {note}", err=True)
     if response.summary.failed and (symbols or not response.predictions):
         raise typer.Exit(1)
-
-
-def predict_all(
-    desk: Desk, symbols: list[str], *, horizon: Horizon = "1d", as_of: dt.date | None = None
-) -> BatchResponse:
-    """The answers for these symbols; what cannot be answered is in ``summary.errors``."""
-    started, request_id = time.perf_counter(), uuid4().hex
-    models = ModelCache(
-        lambda key: load_bundle(desk.release.path, desk.preset, split_key(key)[0]), len(symbols) + 1
-    )
-    found: list[PredictResponse] = []
-    failures: dict[str, Exception] = {}
-    for symbol in dict.fromkeys(each.strip().upper() for each in symbols):
-        began = time.perf_counter()
-        try:
-            request = PredictRequest.model_validate({"symbol": symbol, "horizon": horizon, "as_of": as_of})
-            found.append(_one(desk, models, request, began, request_id))
-        except (pydantic.ValidationError, NsecastError) as error:
-            failures[symbol] = error
-    return batch_answer(desk, found, failures, started=started, request_id=request_id)
-
-
-def _one(
-    desk: Desk, models: ModelCache, request: PredictRequest, started: float, request_id: str
-) -> PredictResponse:
-    prepared = desk.prepare(request, models.bad())
-    try:
-        bundle, cached = models.get(prepared.key)
-    except BundleError:
-        if prepared.route.job == GENERAL:
-            raise
-        prepared = desk.general(prepared)
-        bundle, cached = models.get(prepared.key)
-    prices = bundle.forecaster.forecast(prepared.windows, prepared.asked)
-    return desk.answer(prepared, prices, cached=cached, started=started, request_id=request_id)
 
 
 def _notes(response: BatchResponse) -> list[str]:
@@ -106,11 +64,11 @@ def _table(response: BatchResponse) -> Table:
     label = "SYNTHETIC DATA, " if any(each.code == "synthetic" for each in first.warnings) else ""
     title = f"{label}{response.release}, {first.horizon} ahead, KES"
     table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD)
-    for heading in ("symbol", "name", "last date", "last", "for", "forecast", "change %", "90 % interval"):
-        right = heading in ("last", "forecast", "change %", "90 % interval")
-        table.add_column(heading, justify="right" if right else "left", no_wrap=heading != "name")
-    for heading in ("confidence", "model", "MAPE", "naive"):
-        table.add_column(heading, justify="right" if heading in ("MAPE", "naive") else "left", no_wrap=True)
+    table.add_column("symbol", no_wrap=True)
+    table.add_column("name", no_wrap=True, overflow="ellipsis", min_width=8)
+    for heading in ("last date", "last", "for", "forecast", "change %", "90 % interval", *WORDS, ERRORS):
+        right = heading not in ("last date", "for", *WORDS)
+        table.add_column(heading, justify="right" if right else "left", no_wrap=True)
     for each in response.predictions:
         bounds = each.confidence_interval
         table.add_row(
@@ -123,12 +81,11 @@ def _table(response: BatchResponse) -> Table:
             f"{each.change_percent:+.2f}",
             f"{bounds.lower:,.2f} to {bounds.upper:,.2f}" if bounds else "-",
             each.confidence,
-            each.model_version if each.forecast_source == "model" else f"{each.model_version}: last price",
-            _percent(each.mape),
-            _percent(each.naive_mape),
+            each.model_version if each.forecast_source == "model" else "last price",
+            f"{_percent(each.mape)} / {_percent(each.naive_mape)}",
         )
     return table
 
 
 def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f} %"
+    return "-" if value is None else f"{value:.2f}"

@@ -38,7 +38,7 @@ class Past:
     def __init__(self, panel: Panel, universe: Universe, spec: WindowSpec) -> None:
         self.panel, self.universe, self.spec = panel, universe, spec
         self.series = series_of_counters(panel, universe)
-        self.sessions = Sessions(panel.dates.to_numpy().astype("datetime64[D]"))
+        self.sessions = Sessions(panel.dates.to_numpy().astype("datetime64[D]"), universe.country)
         self._rows = {symbol: self.series.rows(symbol) for symbol in self.series.symbols}
         known = [panel.history(symbol)["known"].to_numpy() for symbol in self.series.symbols]
         self._known = np.concatenate(known).astype("datetime64[D]")

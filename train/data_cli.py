@@ -65,7 +65,7 @@ def check(
             "SYNTHETIC DATA: an invented market, not the exchange's prices.", style="black on yellow"
         )
     for title, frame in tables(found):
-        console.print(_table(title, frame))
+        console.print(_table(title, frame) if len(frame) else f"{title}: none\n")
     console.print(f"Repaired and rejected rows, one by one: {ledger}", highlight=False, soft_wrap=True)
 
 

@@ -1,10 +1,8 @@
 """Reading the exchange's daily price files: every row accepted, repaired or rejected by name."""
 
-import csv
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +11,14 @@ import pandas as pd
 
 from common.data import repairs
 from common.data.actions import list_actions, mark_actions
+from common.data.columns import NAIROBI, WEEK, Layout, read_columns
 from common.data.flags import Flag
-from common.errors import ArchiveError
+from common.data.text_files import TextFile, no_prices, split, text_files
 
-HEADER = "date,code,name,12m low,12m high,day low,day high,day price,previous,change,change%,volume,"
-PRICE_HEADERS = (HEADER + "adjust", HEADER + "adjusted price")
-SECTOR_HEADER = "sector,stock_code,stock_name"
-FIELDS = {"date": 0, "symbol": 1, "low": 5, "high": 6, "close": 7, "previous": 8, "volume": 11}
-"""The fields that are read. The 12-month range and ``Adjust`` were written later than their row's date:
-they are never read."""
-FIELD_COUNT = 13
+NUMBERS = ("low", "high", "close", "previous", "volume")
 PANEL_COLUMNS = ("symbol", "date", "close", "low", "high", "volume", "flags", "known")
 LEDGER_COLUMNS = ("file", "line", "outcome", "reason", "symbol", "date", "raw")
 SYMBOL = re.compile(r"\^?[A-Z0-9][A-Z0-9.&-]{0,14}")
-NUMBER = re.compile(r"-?(\d[\d,]*\.?\d*|\.\d+)", re.ASCII)
-MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-DATE = re.compile(r"(\d{1,2})-([A-Za-z]{3})-(\d{4}|\d{2})", re.ASCII)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +44,7 @@ class Archive:
 def read_archive(folder: Path) -> Archive:
     """Read every daily price file and the sector file in a folder.
 
+    A ``columns.toml`` in it says how another exchange's files are read, see `Columns`; the rest is the same.
     A CSV file whose header is neither is left alone and noted. Repairs use at most the next session, and
     the rows say when they became known; see `common.data.repairs`.
 
@@ -66,27 +57,25 @@ def read_archive(folder: Path) -> Archive:
     ------
     ArchiveError
         If the folder is missing, holds no daily price file, or a file cannot be read.
+    ConfigError
+        If its ``columns.toml`` is not right.
     """
     prices, listings, files, notes = [], [], [], []
-    for path in _csv_files(folder):
-        header, *lines = _read_lines(path)
-        form = ",".join(field.strip().casefold() for field in _split(header))
-        if form in PRICE_HEADERS:
-            prices.append(_price_table(path.name, lines))
-        elif form == SECTOR_HEADER:
-            listings.append(_sector_table(path.name, lines))
+    columns = read_columns(folder)
+    for file in text_files(folder, columns):
+        if file.layout:
+            prices.append(_price_table(file, file.layout))
+        elif file.holds == "sectors":
+            listings.append(_sector_table(file.name, file.lines))
         else:
-            notes.append(("file ignored", pd.NaT, len(lines), f"{path.name}: not a price or sector header"))
+            notes.append(("file ignored", pd.NaT, len(file.lines), file.holds))
             continue
-        files.append(path.name)
+        files.append(file.name)
     if not prices:
-        raise ArchiveError(
-            f"{folder}: no daily price file among its CSV files; a header must start {HEADER[:22]!r}. "
-            "Fetch the archive, or name another folder.",
-            folder=str(folder),
-        )
+        raise no_prices(folder, columns, [note[-1] for note in notes])
+    weekdays = columns.weekdays if columns else NAIROBI.weekdays
     table = repairs.reject_duplicates(pd.concat(prices, ignore_index=True))
-    rows, day_notes = _repair(table[table["outcome"] == "accepted"])
+    rows, day_notes = _repair(table[table["outcome"] == "accepted"], weekdays)
     read = rows[rows["order"] >= 0].set_index("order")
     table.loc[read.index, "reason"] = read["repair"].str.removesuffix("; ")
     table.loc[read.index[read["repair"] != ""], "outcome"] = "repaired"
@@ -104,63 +93,34 @@ def read_archive(folder: Path) -> Archive:
     )
 
 
-def _csv_files(folder: Path) -> list[Path]:
-    try:
-        paths = sorted(Path(folder).iterdir())
-    except OSError as error:
-        raise ArchiveError(
-            f"{folder}: cannot be read as a folder: {error.strerror}. Name the one with the daily CSV files.",
-            folder=str(folder),
-        ) from None
-    return [path for path in paths if path.suffix.lower() == ".csv" and not path.name.startswith(".")]
-
-
-def _read_lines(path: Path) -> list[str]:
-    try:
-        text = path.read_bytes().decode("utf-8-sig", errors="replace")
-    except OSError as error:
-        raise ArchiveError(
-            f"{path}: cannot be read: {error.strerror}. Check that it is a file you may read.",
-            path=str(path),
-        ) from None
-    return [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")]
-
-
-def _split(line: str) -> list[str]:
-    """The fields of one line; a stray quote or carriage return spoils that line only."""
-    if '"' not in line:
-        return line.split(",")
-    try:
-        return next(csv.reader([line]), [])
-    except csv.Error:
-        return line.split(",")
-
-
-def _price_table(name: str, lines: list[str]) -> pd.DataFrame:
+def _price_table(file: TextFile, layout: Layout) -> pd.DataFrame:
     """One row per data line: the parsed fields, and why it is rejected if it is."""
-    split = [_split(line) for line in lines]
-    blank = [""] * FIELD_COUNT
-    whole = [fields if len(fields) == FIELD_COUNT else blank for fields in split]
-    text = {field: [fields[at].strip() for fields in whole] for field, at in FIELDS.items()}
-    table = pd.DataFrame({"file": name, "line": np.arange(2, len(lines) + 2), "raw": lines}).astype(
-        {"file": "str", "raw": "str"}
-    )
+    name, lines = file.name, file.lines
+    fields = [split(line, layout.delimiter) for line in lines]
+    shaped = pd.Series([len(row) == layout.count for row in fields], dtype=bool)
+    blank = [""] * layout.count
+    whole = [row if fits else blank for row, fits in zip(fields, shaped, strict=True)]
+    text = {field: layout.texts(field, whole) for field in ("date", "symbol", *NUMBERS)}
+    numbers = np.arange(file.first, file.first + len(lines))
+    table = pd.DataFrame({"file": name, "line": numbers, "raw": lines}).astype({"file": "str", "raw": "str"})
     table["symbol"] = pd.Series(text["symbol"], dtype="str")
-    for column in ("low", "high", "close", "previous", "volume"):
-        table[column] = _each(text[column], _number, "float64")
-    shaped = pd.Series([len(fields) == FIELD_COUNT for fields in split], dtype=bool)
+    for column in NUMBERS:
+        table[column] = _each(text[column], layout.number, "float64")
     named = _each(text["symbol"], lambda code: SYMBOL.fullmatch(code) is not None, "bool")
-    dates = _each(text["date"], _date, "datetime64[us]").where(shaped & named)
-    table["date"], table["redated"], contradicts = repairs.redate(dates, name)
+    table["date"] = _each(text["date"], layout.date, "datetime64[us]").where(shaped & named)
+    undated, table["redated"], contradicts = table["date"].isna(), False, pd.Series(False, index=table.index)
+    if layout.typed:
+        table["date"], table["redated"], contradicts = repairs.redate(table["date"], name)
 
-    empty = pd.Series([not line.strip(", \t") for line in lines], dtype=bool)
+    empty = pd.Series([not line.strip(f"{layout.delimiter} \t") for line in lines], dtype=bool)
+    closed = ~table["date"].dt.day_of_week.isin([WEEK.index(day) for day in layout.weekdays])
     checks = {
         "empty row": empty,
-        "{count} fields, need 13": ~shaped,
+        f"{{count}} fields, need {layout.count}": ~shaped,
         "not a symbol: {symbol!r}": ~named,
-        "not a date: {date!r}": dates.isna(),
+        "not a date: {date!r}": undated,
         "date {date} contradicts the file's year": contradicts,
-        "date {date} is not a weekday": table["date"].dt.day_of_week > 4,
+        f"date {{date}} is not {_days(layout.weekdays)}": closed,
         "no price": pd.Series([close in ("", "-") for close in text["close"]], dtype=bool),
         "price is not a number: {close!r}": table["close"].isna(),
         "price is not positive: {close}": table["close"] <= 0,
@@ -169,7 +129,7 @@ def _price_table(name: str, lines: list[str]) -> pd.DataFrame:
     rejected = table["reason"] != ""
     table["outcome"] = np.where(rejected, "rejected", "accepted")
     table.loc[rejected, "reason"] = [
-        table.at[at, "reason"].format(count=len(split[at]), **{field: text[field][at] for field in FIELDS})
+        table.at[at, "reason"].format(count=len(fields[at]), **{field: text[field][at] for field in text})
         for at in np.flatnonzero(rejected)
     ]
     table["repair"] = np.where(table["redated"], "date redated to stand between its neighbours; ", "")
@@ -189,32 +149,18 @@ def _each(texts: list[str], parse: Callable[[str], Any], dtype: str) -> pd.Serie
     return parsed.take(codes).reset_index(drop=True)
 
 
-def _number(text: str) -> float:
-    value = float(text.replace(",", "")) if NUMBER.fullmatch(text) else np.nan
-    return value if np.isfinite(value) else np.nan
+def _days(weekdays: tuple[str, ...]) -> str:
+    return "a weekday" if weekdays == NAIROBI.weekdays else f"one of {', '.join(weekdays)}"
 
 
-def _date(text: str) -> datetime | None:
-    match = DATE.fullmatch(text)
-    if match is None:
-        return None
-    day, month, year = match.groups()
-    try:
-        return datetime(
-            int(year) + (2000 if len(year) == 2 else 0), MONTHS.index(month.lower()) + 1, int(day)
-        )
-    except ValueError:
-        return None
-
-
-def _repair(good: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple]]:
+def _repair(good: pd.DataFrame, weekdays: tuple[str, ...]) -> tuple[pd.DataFrame, list[tuple]]:
     rows = good.assign(
         order=good.index,
         known=good["date"],
         flags=np.where(good["redated"], Flag.REDATED, 0).astype(np.int32),
     ).sort_values(["symbol", "date"], ignore_index=True)
     rows, repeated = repairs.repair_repeated_days(rows)
-    rows, missing = repairs.rebuild_missing_days(repairs.blank_ranges(rows))
+    rows, missing = repairs.rebuild_missing_days(repairs.blank_ranges(rows), weekdays)
     return mark_actions(rows), repeated + missing
 
 
@@ -222,7 +168,7 @@ def _sector_table(name: str, lines: list[str]) -> pd.DataFrame:
     """One row per data line of the sector file; a title holds until the listed sector changes."""
     entries, title, under = [], "", ""
     for number, line in enumerate(lines, start=2):
-        fields = [field.strip() for field in _split(line)]
+        fields = [field.strip() for field in split(line)]
         sector, symbol, company = fields if len(fields) == 3 else ("", "", "")
         reason = ""
         if not line.strip(", \t"):

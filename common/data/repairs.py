@@ -170,7 +170,9 @@ def repair_repeated_days(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple]]
     return rows, notes
 
 
-def rebuild_missing_days(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple]]:
+def rebuild_missing_days(
+    rows: pd.DataFrame, weekdays: tuple[str, ...] = ("Mon", "Tue", "Wed", "Thu", "Fri")
+) -> tuple[pd.DataFrame, list[tuple]]:
     """Rebuild a session that has no rows from the next session's ``Previous``.
 
     A session is missing if ``DISAGREEING_SHARE`` of the next one's ``Previous`` differ from the last
@@ -181,6 +183,7 @@ def rebuild_missing_days(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple]]
     ----------
     rows : DataFrame
         The result of `repair_repeated_days`.
+    weekdays : on which the exchange trades
 
     Returns
     -------
@@ -196,7 +199,9 @@ def rebuild_missing_days(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple]]
     compared = np.bincount(session[comparable.to_numpy()], minlength=len(sessions))
     for number in np.flatnonzero(np.bincount(session[differs.to_numpy()], minlength=len(sessions)) >= 2):
         here = session == number
-        between = pd.bdate_range(sessions[number - 1], sessions[number])[1:-1]
+        between = pd.bdate_range(
+            sessions[number - 1], sessions[number], freq="C", weekmask=" ".join(weekdays), inclusive="neither"
+        )
         share = f"{differs[here].sum()} of {compared[number]} Previous differ from the closes before"
         many = differs[here].sum() >= max(3, DISAGREEING_SHARE * compared[number])
         if many and len(between) == 1 and compared[number] >= FEWEST_SYMBOLS:

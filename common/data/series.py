@@ -1,17 +1,19 @@
 """Many symbols' histories side by side, as the flat arrays that windows are cut from."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from common.data.actions import corporate_actions
+from common.data.columns import MARKET_INDEX
 from common.data.flags import Flag
 from common.data.panel import Panel
 from common.data.universe import Universe
 from common.errors import BadPrices
 
-MARKET_INDEX = "^NASI"
 MARKET = ("market", "breadth", "active")
 UNKNOWN_MARKET = pd.DataFrame(columns=list(MARKET), index=pd.DatetimeIndex([]), dtype=float)
 STEP = 0.1
@@ -63,14 +65,17 @@ class Series:
     true: np.ndarray
 
     def rows(self, symbol: str) -> slice:
-        position = self.symbols.index(symbol)
+        position = self._positions[symbol]
         return slice(int(self.offsets[position]), int(self.offsets[position + 1]))
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {symbol: position for position, symbol in enumerate(self.symbols)}
 
 
 def series_from_panel(panel: Panel, symbols: tuple[str, ...]) -> Series:
     """Line up ``symbols``; raises UnknownSymbol for one that the panel lacks."""
-    market = market_days(panel)
-    return series_from_histories({symbol: panel.history(symbol) for symbol in symbols}, market)
+    return _lined_up(symbols, map(panel.history, symbols), market_days(panel))
 
 
 def series_of_counters(panel: Panel, universe: Universe) -> Series:
@@ -116,15 +121,20 @@ def series_from_histories(histories: dict[str, pd.DataFrame], market: pd.DataFra
     BadPrices
         If a close is zero, negative or not a number: names the symbol and the date.
     """
+    return _lined_up(tuple(histories), histories.values(), market)
+
+
+def _lined_up(symbols: tuple[str, ...], histories: Iterable[pd.DataFrame], market: pd.DataFrame) -> Series:
+    """Histories are asked for one by one, so that there is only one of them at a time."""
     parts: dict[str, list[np.ndarray]] = {name: [] for name in _COLUMNS}
-    for symbol, history in histories.items():
+    for symbol, history in zip(symbols, histories, strict=True):
         for name, values in _columns(symbol, history, market).items():
             parts[name].append(values)
     lengths = [len(dates) for dates in parts["dates"]]
     return Series(
-        symbols=tuple(histories),
+        symbols=symbols,
         offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        **{name: np.concatenate(arrays) if arrays else np.empty(0) for name, arrays in parts.items()},
+        **{name: np.concatenate(parts.pop(name) or [np.empty(0)]) for name in _COLUMNS},
     )
 
 

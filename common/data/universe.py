@@ -12,6 +12,7 @@ from common.config import read_toml
 from common.errors import ConfigError, UniverseError, UnknownSymbol
 
 UNIVERSE_FILE = Path(__file__).with_name("universe.toml")
+NAIROBI = "KE"
 UNKNOWN_ID = 0
 """The stock id of every symbol outside the universe."""
 
@@ -37,6 +38,8 @@ class Universe:
     """All counters in sorted symbol order; build one with `load_universe` or `from_symbols`."""
 
     stocks: tuple[Stock, ...]
+    country: str = NAIROBI
+    """Whose public holidays close the exchange, as two letters; empty: none are known."""
 
     @classmethod
     def from_symbols(
@@ -46,6 +49,7 @@ class Universe:
         sectors: Sequence[str] | None = None,
         specific: Iterable[str] = (),
         where: str = "universe",
+        country: str = NAIROBI,
     ) -> Self:
         """Build a universe from parallel lists.
 
@@ -57,12 +61,14 @@ class Universe:
             Symbols with a model of their own.
         where : str
             Named in errors.
+        country : str
+            As `Universe.country`.
 
         Raises
         ------
         UniverseError
-            Naming every doubled symbol, every specific one that is doubled or no counter, or saying that
-            there is no symbol at all.
+            Naming every doubled symbol, every specific one that is doubled or no counter, and a country
+            whose holidays nobody knows, or saying that there is no symbol at all.
         """
         names = symbols if names is None else names
         sectors = ["Unknown"] * len(symbols) if sectors is None else sectors
@@ -79,6 +85,8 @@ class Universe:
             problems.append(f"specific but not counters: {', '.join(strangers)}; list or drop them")
         if doubled := _doubled(specific):
             problems.append(f"specific twice: {', '.join(doubled)}")
+        if country not in ("", NAIROBI) and not _has_holidays(country):
+            problems.append(f"country: got {country!r}, need two letters such as {NAIROBI}, or nothing")
         if problems:
             raise UniverseError(f"{where}: {'; '.join(problems)}.", problems=problems)
         rows = sorted(zip(symbols, names, sectors, strict=True))
@@ -86,7 +94,8 @@ class Universe:
             tuple(
                 Stock(symbol, name, sector, "specific" if symbol in specific else "general", number)
                 for number, (symbol, name, sector) in enumerate(rows, start=1)
-            )
+            ),
+            country,
         )
 
     @cached_property
@@ -131,7 +140,8 @@ class Universe:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `from_dict` reads them back."""
-        return {"stocks": [asdict(stock) for stock in self.stocks]}
+        elsewhere = {} if self.country == NAIROBI else {"country": self.country}
+        return {"stocks": [asdict(stock) for stock in self.stocks], **elsewhere}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: str = "universe") -> Self:
@@ -152,6 +162,7 @@ class Universe:
             [stock.sector for stock in stocks],
             [stock.symbol for stock in stocks if stock.tier == "specific"],
             where,
+            values.get("country", NAIROBI),
         )
         if universe.stocks != stocks:
             raise UniverseError(
@@ -165,7 +176,7 @@ class Universe:
 
 
 def load_universe(path: Path | None = None) -> Universe:
-    """Read a universe file: a list ``specific`` and a table ``symbol = "name"`` for each sector.
+    """Read a universe file: a list ``specific``, a table ``symbol = "name"`` for each sector, a ``country``.
 
     Parameters
     ----------
@@ -184,7 +195,7 @@ def load_universe(path: Path | None = None) -> Universe:
         raise UniverseError(error.message, path=str(path)) from None
     sectors, specific = values.get("sectors", {}), values.get("specific", [])
     tables = isinstance(sectors, dict) and all(isinstance(table, dict) for table in sectors.values())
-    unknown = sorted(set(values) - {"sectors", "specific"})
+    unknown = sorted(set(values) - {"sectors", "specific", "country"})
     if not tables or not isinstance(specific, list) or unknown:
         raise UniverseError(
             f'{path}: need a list `specific` and tables [sectors.NAME] of symbol = "name"'
@@ -195,7 +206,14 @@ def load_universe(path: Path | None = None) -> Universe:
     symbols, names, of_sectors = (
         (list(column) for column in zip(*rows, strict=True)) if rows else ([], [], [])
     )
-    return Universe.from_symbols(symbols, names, of_sectors, specific, str(path))
+    country = str(values.get("country", NAIROBI))
+    return Universe.from_symbols(symbols, names, of_sectors, specific, str(path), country)
+
+
+def _has_holidays(country: str) -> bool:
+    import holidays  # a tenth of a second that Nairobi's own counters do without
+
+    return len(country) == 2 and country in holidays.list_supported_countries()
 
 
 def _doubled(values: Iterable[str]) -> list[str]:

@@ -1,0 +1,15 @@
+"""Asking a server from Python: `Client`, and `AsyncClient` with the same methods to await.
+
+::
+
+    from serve.client import Client
+
+    with Client("http://127.0.0.1:8000") as client:
+        print(client.predict("SCOM", "5d").prediction)
+"""
+
+from serve.client.clients import AsyncClient, Client
+from serve.client.failures import BadAnswer, Unavailable
+from serve.client.tries import Patience
+
+__all__ = ["AsyncClient", "BadAnswer", "Client", "Patience", "Unavailable"]

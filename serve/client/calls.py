@@ -1,0 +1,197 @@
+"""What can be asked of a server, each as one request and the kind of its answer; nothing is sent here."""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from urllib.parse import quote
+
+import pydantic
+
+from common.errors import BadRequest
+from serve.catalogue import AvailableModels, Health, HistoryPage, MatrixPage, ModelCard, Outlook, Stats
+from serve.schemas import (
+    Bar,
+    BatchRequest,
+    BatchResponse,
+    Horizon,
+    Model,
+    PredictRequest,
+    PredictResponse,
+    SectorRequest,
+)
+
+if TYPE_CHECKING:  # with what a server needs; loaded when first asked for
+    from serve.insights import InsightsPage
+    from serve.live import LivePage
+    from serve.market import MarketPage
+    from serve.operations import ReleasesPage
+
+V4 = "/api/v4"
+Day = dt.date | str
+Answer = TypeVar("Answer", bound=Model)
+
+
+@dataclass(frozen=True)
+class Call(Generic[Answer]):
+    """One request. All of them may be sent again: none changes anything."""
+
+    answer: type[Answer]
+    method: str
+    path: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+
+
+def predict(
+    symbol: str,
+    horizon: Horizon = "1d",
+    *,
+    recent_prices: Iterable[float] | None = None,
+    recent_bars: Iterable[Bar | Mapping[str, Any]] | None = None,
+    as_of: Day | None = None,
+    allow_unknown: bool = False,
+) -> Call[PredictResponse]:
+    """One stock's price some trading days ahead.
+
+    Parameters
+    ----------
+    horizon : ``"1d"``, ``"5d"``, ``"10d"`` or ``"30d"``
+    recent_prices : closes in KES, oldest first, instead of the server's own
+    recent_bars : the same with range, volume and date
+    as_of : forecast from what was known in the evening of that day
+    allow_unknown : also a symbol that is no counter, from the prices sent
+    """
+    body = {
+        "symbol": symbol,
+        "horizon": horizon,
+        "recent_prices": _closes(recent_prices),
+        "recent_bars": None if recent_bars is None else list(recent_bars),
+        "as_of": as_of,
+        "allow_unknown": allow_unknown,
+    }
+    return _post(PredictResponse, "predict", PredictRequest, body)
+
+
+def predict_batch(
+    symbols: Iterable[str],
+    horizon: Horizon = "1d",
+    *,
+    recent_prices: Iterable[float] | Mapping[str, Iterable[float]] | None = None,
+    as_of: Day | None = None,
+    allow_unknown: bool = False,
+) -> Call[BatchResponse]:
+    """Up to 100 stocks by one release; one that fails is in ``summary.errors`` and costs the others nothing.
+
+    Parameters
+    ----------
+    recent_prices : closes in KES for all of them, or by symbol
+    """
+    own = isinstance(recent_prices, Mapping)
+    body = {
+        "symbols": list(symbols),
+        "horizon": horizon,
+        "recent_prices": {symbol: _closes(prices) for symbol, prices in recent_prices.items()}
+        if own
+        else _closes(recent_prices),
+        "as_of": as_of,
+        "allow_unknown": allow_unknown,
+    }
+    return _post(BatchResponse, "predict/batch", BatchRequest, body)
+
+
+def predict_sector(sector: str, horizon: Horizon = "1d", *, as_of: Day | None = None) -> Call[BatchResponse]:
+    """Every stock of a sector, whose case does not matter."""
+    body = {"sector": sector, "horizon": horizon, "as_of": as_of}
+    return _post(BatchResponse, "predict/sector", SectorRequest, body)
+
+
+def predict_all(horizon: Horizon = "1d", *, as_of: Day | None = None) -> Call[BatchResponse]:
+    """Every stock of the exchange."""
+    return _get(BatchResponse, "predict/all", horizon=horizon, as_of=as_of)
+
+
+def outlook(symbol: str) -> Call[Outlook]:
+    """One stock at every horizon."""
+    return _get(Outlook, f"outlook/{quote(symbol, safe='')}")
+
+
+def models(*, include_sectors: bool = False) -> Call[AvailableModels]:
+    """Every stock, and the model that answers for it; with sectors if asked."""
+    return _get(AvailableModels, "models/available", include_sectors=str(include_sectors).lower())
+
+
+def model(symbol: str) -> Call[ModelCard]:
+    """One stock, its model and how good it is."""
+    return _get(ModelCard, f"models/{quote(symbol, safe='')}")
+
+
+def matrix() -> Call[MatrixPage]:
+    """Every stock and horizon next to naive, on the test part."""
+    return _get(MatrixPage, "matrix")
+
+
+def history(symbol: str, horizon: Horizon = "1d", *, days: int = 250) -> Call[HistoryPage]:
+    """The newest ``days`` prices of a stock, and what was forecast for them in the test part."""
+    return _get(HistoryPage, f"history/{quote(symbol, safe='')}", horizon=horizon, days=days)
+
+
+def market() -> "Call[MarketPage]":
+    """Every stock's newest closes, and what is wrong with it."""
+    from serve.market import MarketPage
+
+    return _get(MarketPage, "market")
+
+
+def insights() -> "Call[InsightsPage]":
+    """How good the release is: errors by horizon, calibration, embedding, the five questions."""
+    from serve.insights import InsightsPage
+
+    return _get(InsightsPage, "insights")
+
+
+def releases() -> "Call[ReleasesPage]":
+    """Every release, and what was in production when."""
+    from serve.operations import ReleasesPage
+
+    return _get(ReleasesPage, "releases")
+
+
+def live() -> "Call[LivePage]":
+    """Errors of served forecasts next to the backtest's, and drift, as `nsecast monitor` last found."""
+    from serve.live import LivePage
+
+    return _get(LivePage, "live")
+
+
+def health() -> Call[Health]:
+    """Whether forecasts can be had, and what is wrong if not all is well."""
+    return _get(Health, "health")
+
+
+def stats() -> Call[Stats]:
+    """Counts of the router that answers, by tier."""
+    return _get(Stats, "stats")
+
+
+def _get(answer: type[Answer], page: str, **params: Any) -> Call[Answer]:
+    given = {name: str(value) for name, value in params.items() if value is not None}
+    return Call(answer, "GET", f"{V4}/{page}", given)
+
+
+def _post(answer: type[Answer], page: str, kind: type[Model], values: Mapping[str, Any]) -> Call[Answer]:
+    """Raises BadRequest if ``values`` are no request of that kind: it is not sent."""
+    try:
+        body = kind.model_validate({name: value for name, value in values.items() if value is not None})
+    except pydantic.ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, item['loc'])) or 'request'}: {item['msg']} (got {item['input']!r:.80})"
+            for item in error.errors()[:3]
+        )
+        raise BadRequest(f"not sent: {problems}.", status=422) from None
+    return Call(answer, "POST", f"{V4}/{page}", body=body.model_dump_json(exclude_defaults=True).encode())
+
+
+def _closes(prices: Iterable[float] | None) -> list[float] | None:
+    """Plain numbers of a list, an array or a pandas series."""
+    return None if prices is None else [float(price) for price in prices]

@@ -1,0 +1,119 @@
+"""What the documentation says is there: links, paths, commands, error messages, endpoints."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from made_docs import PAGES, ROOT, blocks, commands, prose, understood
+from made_market import ONE_FILE_EACH, UNIVERSE
+
+from common.config import read_toml
+from serve.api_reference import description, reference
+
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+PATH = re.compile(r"`((?:common|train|serve|tune|cluster|tests|bench|docs)/[\w./-]*)`")
+COMMAND = re.compile(r"`(nsecast [^`\n]+)`")
+ENTRY = re.compile(r"\*\*`([^`]+)`\*\*")
+ROOMS = ("common", "train", "serve", "tune", "cluster")
+SOURCES = [ROOT / "nsecast.py", *(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))]
+ELSEWHERE = {"serve/keys.json", "serve/logs/", "train/backtest.py", "train/matrix.py"}
+"""Below the storage root, or said to be no more."""
+INCOMPLETE = ("MissingParameter", "NoArgsIsHelpError", "BadOptionUsage")
+"""What is said against a command that is named without all it needs, as sentences do."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page):
+    for target in LINK.findall(prose(page)):
+        if target.startswith(("http:", "https:")):
+            continue
+        file, _, anchor = target.partition("#")
+        other = (page.parent / file) if file else page
+        assert other.exists(), target
+        titles = re.findall(r"^#+ (.*)$", prose(other), re.MULTILINE) if anchor else []
+        anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+        assert not anchor or anchor in anchors, target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_path_of_the_code_that_is_named_is_there(page):
+    missing = [path for path in {*PATH.findall(prose(page))} - ELSEWHERE if not (ROOT / path).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_named_in_a_sentence_is_understood(page):
+    found = [span.replace("\\|", "|").split()[1:] for span in COMMAND.findall(prose(page))]
+    wrong = {" ".join(words): said for words in found if (said := understood(words))}
+    assert {words: said for words, said in wrong.items() if not said.startswith(INCOMPLETE)} == {}
+
+
+WRONG = ("trian", "train --qiuck", "data check", "predict --horizon 7d", "models promte X", "serve --prot 1")
+
+
+@pytest.mark.parametrize("line", WRONG)
+def test_a_command_that_is_wrong_would_be_noticed(line):
+    assert understood(line.split())
+
+
+def literals(path: Path) -> list[str]:
+    """Every text of a module, with ``\\0`` for what is filled in."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.JoinedStr):
+            parts = [part.value if isinstance(part, ast.Constant) else "\0" for part in node.values]
+            found.append("".join(map(str, parts)))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.append(node.value)
+    return found
+
+
+def test_every_message_in_troubleshooting_is_one_that_the_code_says():
+    texts = [text for path in SOURCES for text in literals(path)]
+    entries = ENTRY.findall((ROOT / "docs" / "troubleshooting.md").read_text())
+    assert len(entries) > 30 and len(set(entries)) == len(entries)
+    for entry in entries:
+        fixed = [re.escape(part.strip()) for part in entry.split("...") if part.strip(" .:;,")]
+        form = re.compile(".*".join(fixed), re.DOTALL)
+        assert fixed and any(form.search(text) for text in texts), entry
+
+
+def test_the_page_of_the_api_is_what_the_api_says_of_itself():
+    made = reference(description())
+    assert made == (ROOT / "docs" / "http-api.md").read_text(), (
+        "run: python -m serve.api_reference > docs/http-api.md"
+    )
+
+
+def test_every_endpoint_has_its_section_with_an_example():
+    page, paths = (ROOT / "docs" / "http-api.md").read_text(), description()["paths"]
+    for path, methods in paths.items():
+        for method in methods:
+            section = page.split(f"\n## {method.upper()} {path}\n")[1].split("\n## ")[0]
+            assert "```sh\ncurl -s" in section and "Answer: " in section
+
+
+def test_the_tutorials_files_are_the_ones_that_the_reader_is_tested_with(tmp_path):
+    columns, universe = blocks(ROOT / "docs" / "tutorial.md", "toml")
+    for text, expected in ((columns.text, ONE_FILE_EACH), (universe.text, UNIVERSE)):
+        (tmp_path / "one.toml").write_text(text)
+        (tmp_path / "other.toml").write_text(expected)
+        assert read_toml(tmp_path / "one.toml") == read_toml(tmp_path / "other.toml")
+
+
+def test_a_reader_of_the_readme_runs_something_by_line_25():
+    start = (ROOT / "README.md").read_text().split("\n## ")[0].splitlines()[:25]
+    assert {"make train", "make test"} <= {line.split("  ")[0].strip() for line in start}
+
+
+def test_a_shell_block_is_taken_apart_as_a_shell_would():
+    text = "make a && nsecast b 'c d'  # why\nx | less\ncat <<'END'\nnot me\nEND\nlong \\\n  one\n"
+    assert list(commands(text)) == [
+        ["make", "a"],
+        ["nsecast", "b", "c d"],
+        ["x"],
+        ["less"],
+        ["cat"],
+        ["long", "one"],
+    ]
