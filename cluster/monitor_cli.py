@@ -58,6 +58,7 @@ def monitor(
     from cluster.monitor_settings import MonitorSettings
     from common.model.registry import Registry
     from common.model.released import ReleasedModels
+    from serve.live import LATEST
 
     settings = MonitorSettings.parse(read_toml(config) if config else {}, where=str(config))
     root = storage.home(home)
@@ -71,6 +72,8 @@ def monitor(
         panel = plan_study(models, load_panel(archive, Path()), root).panel
     now = None if as_of is None else (end_of(as_of.date()) - pd.Timedelta(seconds=1)).to_pydatetime()
     found = look(models, panel, root, settings, now=now)
+    if as_of is None:  # the page that is served shows it
+        storage.write_json(root / LATEST, found.as_dict())
     if prometheus:
         write_prometheus(found, prometheus)
     if as_json:

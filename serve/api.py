@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
+from cluster.source import digest
 from serve import pages
+from serve.api_overview import add_overview_routes
 from serve.api_service import V4, add_service_routes, as_json, rendered
-from serve.catalogue import AvailableModels, HistoryPage, MatrixPage, ModelCard
+from serve.catalogue import AvailableModels, HistoryPage, MatrixPage, ModelCard, Outlook
+from serve.dashboard.routes import add_dashboard
+from serve.desk import Desk
 from serve.keys import Client, KeyFile
 from serve.limits import RateLimit
 from serve.problems import register, responses
@@ -27,12 +32,15 @@ from serve.schemas import (
     SectorRequest,
     Symbol,
 )
+from serve.unchanged import NOT_KEPT, NOT_MODIFIED, Asked, asker
 
 if TYPE_CHECKING:
     from serve.office import Office
 
 ANYONE = frozenset({"read", "admin"})
 BODY = (400, 413, 415, 422)
+PACKED_FROM = 2_000
+"""Bytes of an answer from which it is compressed; a single forecast is smaller."""
 
 
 def make_api(office: Office) -> FastAPI:
@@ -43,19 +51,23 @@ def make_api(office: Office) -> FastAPI:
         description="Forecasts for every counter of the Nairobi Securities Exchange. Not investment advice.",
     )
     register(api)
+    api.add_middleware(GZipMiddleware, minimum_size=PACKED_FROM, compresslevel=5)
     if office.settings.cors_origins:
         api.add_middleware(
             CORSMiddleware,
             allow_origins=list(office.settings.cors_origins),
             allow_methods=["GET", "POST"],
             allow_headers=["*"],
-            expose_headers=["Retry-After", "X-Request-ID"],
+            expose_headers=["ETag", "Retry-After", "X-Request-ID"],
         )
     keys = KeyFile(FilePath(office.settings.keys)) if office.settings.keys else None
     reader, admin = Depends(_client(keys, "read")), Depends(_client(keys, "admin"))
-    _forecasts(api, office, reader)
-    _pages(api, office, reader)
+    asked_of = Depends(asker(lambda: office.desk, office.bad, digest()))
+    _forecasts(api, office, reader, asked_of)
+    _pages(api, reader, asked_of)
+    add_overview_routes(api, office, reader, asked_of)
     add_service_routes(api, office, reader, admin)
+    add_dashboard(api)
     return api
 
 
@@ -77,13 +89,19 @@ def _client(keys: KeyFile | None, scope: Literal["read", "admin"]) -> Callable[.
     return client
 
 
-def _forecasts(api: FastAPI, office: Office, reader: Any) -> None:
+def _forecasts(api: FastAPI, office: Office, reader: Any, asked_of: Any) -> None:
     rate, limits = RateLimit(office.settings.limits), office.settings.limits
 
-    async def many(request: Request, requests: list[PredictRequest], desk: Any, client: Client) -> Response:
+    async def many(
+        request: Request, requests: list[PredictRequest], desk: Desk, client: Client
+    ) -> BatchResponse:
         rate.hit(client.id, len(requests))
-        answer = await office.many(desk, requests, request.state.facts)
-        return await rendered(lambda: answer)
+        return await office.many(desk, requests, request.state.facts)
+
+    def kept(asked: Asked, statuses: Iterable[int] = ()) -> Mapping[str, str]:
+        """Headers of an answer: it may be kept unless a model failed under it."""
+        sound = office.bad() == asked.bad and all(status < 500 for status in statuses)
+        return asked.headers if sound else NOT_KEPT
 
     @api.post(f"{V4}/predict", response_model=PredictResponse, responses=responses(404, *BODY))
     async def predict(request: Request, body: PredictRequest, client: Client = reader) -> Response:
@@ -95,7 +113,7 @@ def _forecasts(api: FastAPI, office: Office, reader: Any) -> None:
     async def predict_batch(request: Request, body: BatchRequest, client: Client = reader) -> Response:
         """Many stocks by one release; one that fails is listed and costs the others nothing."""
         limits.check_batch(len(body.symbols))
-        return await many(request, singles(body), office.desk, client)
+        return await rendered(await many(request, singles(body), office.desk, client))
 
     @api.post(f"{V4}/predict/sector", response_model=BatchResponse, responses=responses(*BODY))
     async def predict_sector(request: Request, body: SectorRequest, client: Client = reader) -> Response:
@@ -104,63 +122,64 @@ def _forecasts(api: FastAPI, office: Office, reader: Any) -> None:
         batch = BatchRequest.model_construct(
             symbols=desk.in_sector(body.sector), horizon=body.horizon, as_of=body.as_of
         )
-        return await many(request, singles(batch), desk, client)
+        return await rendered(await many(request, singles(batch), desk, client))
 
-    @api.get(f"{V4}/predict/all", response_model=BatchResponse, responses=responses(422))
+    @api.get(f"{V4}/predict/all", response_model=BatchResponse, responses=responses(422) | NOT_MODIFIED)
     async def predict_all(
         request: Request,
         horizon: Horizon = "1d",
         as_of: Annotated[Day | None, Query()] = None,
         client: Client = reader,
+        asked: Asked = asked_of,
     ) -> Response:
         """Every stock of the exchange."""
-        desk = office.desk
+        if asked.known:
+            return asked.unchanged()
         batch = BatchRequest.model_construct(
-            symbols=list(desk.universe.symbols), horizon=horizon, as_of=as_of
+            symbols=list(asked.desk.universe.symbols), horizon=horizon, as_of=as_of
         )
-        return await many(request, singles(batch), desk, client)
+        answer = await many(request, singles(batch), asked.desk, client)
+        return await rendered(answer, headers=kept(asked, (each.status for each in answer.summary.errors)))
+
+    @api.get(f"{V4}/outlook/{{symbol}}", response_model=Outlook, responses=responses(404, 422) | NOT_MODIFIED)
+    async def outlook(
+        request: Request, symbol: Symbol, client: Client = reader, asked: Asked = asked_of
+    ) -> Response:
+        """One stock at every horizon, from all that the release knows."""
+        if asked.known:
+            return asked.unchanged()
+        rate.hit(client.id, len(asked.desk.places))
+        answer = await office.outlook(asked.desk, symbol, request.state.facts)
+        return as_json(answer, headers=kept(asked))
 
 
-def _pages(api: FastAPI, office: Office, reader: Any) -> None:
-    @api.get(
-        f"{V4}/models/available",
-        response_model=AvailableModels,
-        responses=responses(422),
-        dependencies=[reader],
-    )
-    async def models_available(include_sectors: bool = False) -> Response:
+def _pages(api: FastAPI, reader: Any, asked_of: Any) -> None:
+    def by_release(*statuses: int) -> dict[str, Any]:
+        return {"responses": responses(422, *statuses) | NOT_MODIFIED, "dependencies": [reader]}
+
+    @api.get(f"{V4}/models/available", response_model=AvailableModels, **by_release())
+    async def models_available(include_sectors: bool = False, asked: Asked = asked_of) -> Response:
         """Every stock, and the model that answers for it."""
-        desk, bad = office.desk, office.bad()
-        return await rendered(lambda: pages.available(desk, include_sectors=include_sectors, bad=bad))
+        return await asked.answer(
+            lambda: pages.available(asked.desk, include_sectors=include_sectors, bad=asked.bad)
+        )
 
-    @api.get(
-        f"{V4}/models/{{symbol}}",
-        response_model=ModelCard,
-        responses=responses(404, 422),
-        dependencies=[reader],
-    )
-    async def model(symbol: Symbol) -> Response:
+    @api.get(f"{V4}/models/{{symbol}}", response_model=ModelCard, **by_release(404))
+    async def model(symbol: Symbol, asked: Asked = asked_of) -> Response:
         """One stock, its model and how good it is."""
-        desk, bad = office.desk, office.bad()
-        return as_json(pages.model_card(desk, symbol, bad=bad))
+        return await asked.answer(lambda: pages.model_card(asked.desk, symbol, bad=asked.bad))
 
-    @api.get(f"{V4}/matrix", response_model=MatrixPage, responses=responses(), dependencies=[reader])
-    async def matrix() -> Response:
+    @api.get(f"{V4}/matrix", response_model=MatrixPage, **by_release())
+    async def matrix(asked: Asked = asked_of) -> Response:
         """Every stock and horizon next to naive, on the test part."""
-        desk = office.desk
-        return await rendered(lambda: pages.matrix_page(desk))
+        return await asked.answer(lambda: pages.matrix_page(asked.desk))
 
-    @api.get(
-        f"{V4}/history/{{symbol}}",
-        response_model=HistoryPage,
-        responses=responses(404, 422),
-        dependencies=[reader],
-    )
+    @api.get(f"{V4}/history/{{symbol}}", response_model=HistoryPage, **by_release(404))
     async def history(
         symbol: Symbol,
         horizon: Horizon = "1d",
         days: Annotated[int, Query(ge=1, le=5_000, description="Newest sessions to show.")] = 250,
+        asked: Asked = asked_of,
     ) -> Response:
         """Prices of a stock, and what was forecast for them in the test part."""
-        desk = office.desk
-        return await rendered(lambda: pages.history_page(desk, symbol, horizon=horizon, days=days))
+        return await asked.answer(lambda: pages.history_page(asked.desk, symbol, horizon=horizon, days=days))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import datetime as dt
+import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import FastAPI, Response
@@ -12,8 +14,10 @@ from common.errors import GateClosed
 from common.model.bundle import GENERAL
 from common.model.served import SPECIFIC
 from serve.catalogue import Health, Stats, TierStats
+from serve.operations import Deployment, Deployments
 from serve.problems import responses
 from serve.schemas import Model
+from serve.unchanged import JSON, NOT_KEPT
 
 if TYPE_CHECKING:
     from serve.office import Office
@@ -50,10 +54,31 @@ class ReplicaStats(Model):
     """Resident memory."""
 
 
+class Slice(Model):
+    """Requests of a few seconds that one router answered."""
+
+    at: dt.datetime
+    seconds: int
+    forecasts: int
+    """Requests that asked a model."""
+    other: int
+    errors: int
+    """Of both: status 400 or more."""
+    p50_ms: float | None
+    """Time to answer those that asked a model; null if there were none."""
+    p99_ms: float | None
+
+
 class ServiceStats(Stats):
     """Counts of the router that answers, and of the model replicas behind it."""
 
+    router: int
+    """Process of the router that answers."""
     replicas: tuple[ReplicaStats, ...]
+    deployments: tuple[Deployment, ...]
+    """As Ray Serve sees them; empty outside of a cluster."""
+    traffic: tuple[Slice, ...]
+    """Of the last ten minutes, oldest first."""
     reloads_taken: int
     reloads_refused: int
 
@@ -64,16 +89,18 @@ class Alive(Model):
     status: Literal["ok"] = "ok"
 
 
-def as_json(body: Model) -> Response:
-    return Response(body.model_dump_json(), media_type="application/json")
+def as_json(body: Model, *, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(body.model_dump_json(), headers=headers, media_type=JSON)
 
 
-async def rendered(make: Callable[[], Model]) -> Response:
-    """A page that takes more than a millisecond to make."""
-    return Response(await asyncio.to_thread(lambda: make().model_dump_json()), media_type="application/json")
+async def rendered(body: Model, *, headers: Mapping[str, str] | None = None) -> Response:
+    """A body so large that it is made in a thread."""
+    return Response(await asyncio.to_thread(body.model_dump_json), headers=headers, media_type=JSON)
 
 
 def add_service_routes(api: FastAPI, office: Office, reader: Any, admin: Any) -> None:
+    deployments = Deployments()
+
     @api.get(f"{V4}/stats", response_model=ServiceStats, responses=responses(), dependencies=[reader])
     async def stats() -> Response:
         """Counts of the router that answers, and of every replica's models."""
@@ -86,7 +113,16 @@ def add_service_routes(api: FastAPI, office: Office, reader: Any, admin: Any) ->
             for name in ("loaded", "bad"):
                 counts[name] = tuple(sorted({key for each in found for key in getattr(each, name)}))
         tiers = {tier: TierStats(**counts) for tier, counts in seen.pop("tiers").items()}
-        return as_json(ServiceStats(release=release, tiers=tiers, replicas=tuple(replicas), **seen))
+        found = ServiceStats(
+            release=release,
+            tiers=tiers,
+            router=os.getpid(),
+            replicas=tuple(replicas),
+            deployments=await asyncio.to_thread(deployments.look),
+            traffic=office.observer.traffic.slices(),
+            **seen,
+        )
+        return as_json(found, headers=NOT_KEPT)
 
     @api.get(f"{V4}/health", response_model=Health, responses=responses(), dependencies=[reader])
     async def health() -> Response:
@@ -101,10 +137,12 @@ def add_service_routes(api: FastAPI, office: Office, reader: Any, admin: Any) ->
                 release=desk.release.id,
                 preset=desk.preset,
                 synthetic=desk.panel.synthetic,
+                quick=bool(desk.release.info.get("quick")),
                 data_end=desk.data_end,
                 stocks=len(desk.universe.symbols),
                 problems=tuple(problems),
-            )
+            ),
+            headers=NOT_KEPT,
         )
 
     @api.get("/healthz", response_model=Alive)

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from common.errors import BundleError
 from common.model.confidence import Word
 from common.model.release import Release
-from serve.schemas import Horizon, Model, ModelType, Source
+from serve.schemas import Horizon, Model, ModelType, PredictResponse, Source
 
 
 class Measured(Model):
@@ -149,6 +149,14 @@ class HistoryPage(Model):
     release: str
 
 
+class Outlook(Model):
+    """One stock at every horizon of the release, nearest first."""
+
+    symbol: str
+    release: str
+    predictions: list[PredictResponse]
+
+
 class TierStats(Model):
     """Counts of one tier since its replica started."""
 
@@ -180,6 +188,9 @@ class Health(Model):
     release: str
     preset: str
     synthetic: bool
+    """Every price was invented."""
+    quick: bool
+    """Trained for a minute, to try things out."""
     data_end: dt.date
     stocks: int
     problems: tuple[str, ...] = ()

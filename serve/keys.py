@@ -11,6 +11,8 @@ import json
 import logging
 import re
 import secrets
+import threading
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +25,8 @@ log = logging.getLogger(__name__)
 Scope = Literal["read", "admin"]
 _KEY = re.compile(r"nse_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 _NOBODY = "0" * 64
+FOLLOW_S = 5.0
+"""How often keys in an object store are looked at."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,11 @@ class Client:
 
 
 class KeyFile:
-    """The keys of one server; a change to the file is seen by the next request."""
+    """The keys of one server; a change is seen by the next request, in an object store within seconds."""
 
     def __init__(self, path: Path) -> None:
-        self.path = Path(path)
+        self.path = storage.locate(path)
+        self._followed = False
         self._seen: tuple[int, int, int] | None = None
         self._entries: dict[str, dict[str, Any]] = {}
 
@@ -108,6 +113,11 @@ class KeyFile:
 
     def _current(self) -> dict[str, dict[str, Any]]:
         """The entries, read again if the file changed; while it cannot be understood, as they were."""
+        if not self._followed:
+            self._followed = True
+            if storage.mirror_of(self.path) is not None:
+                self._bring()
+                threading.Thread(target=self._follow, name="keys", daemon=True).start()
         try:
             found = self.path.stat()
             stamp = found.st_mtime_ns, found.st_size, found.st_ino
@@ -116,12 +126,33 @@ class KeyFile:
         if stamp != self._seen:
             self._seen = stamp
             try:
-                self._entries = self._read() if stamp else {}
+                self._entries = self._read_here() if stamp else {}
             except ConfigError as error:
                 log.error("keys not read, the earlier ones stay: %s", error.message)
         return self._entries
 
+    def _follow(self) -> None:
+        while True:
+            time.sleep(FOLLOW_S)
+            self._bring()
+
+    def _bring(self) -> None:
+        """Make the copy here the store's; while that cannot be asked, the earlier keys stay."""
+        try:
+            storage.current(self.path)
+        except FileNotFoundError:
+            self.path.unlink(missing_ok=True)
+        except storage.StorageError as error:
+            log.warning("keys not looked at, the earlier ones stay: %s", error.message)
+
     def _read(self) -> dict[str, dict[str, Any]]:
+        try:
+            storage.current(self.path)
+        except FileNotFoundError:
+            return {}
+        return self._read_here()
+
+    def _read_here(self) -> dict[str, dict[str, Any]]:
         try:
             entries = json.loads(self.path.read_bytes())["keys"]
             for entry in entries:

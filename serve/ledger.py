@@ -63,7 +63,7 @@ class Ledger:
     ) -> None:
         import ray.util.metrics  # readers of the ledger do without
 
-        self.folder, self._settings, self._clock = Path(home) / "served", settings, clock
+        self.folder, self._settings, self._clock = storage.home(home) / "served", settings, clock
         self._router, self._parts, self._day = uuid4().hex[:12], 0, ""
         self._seen: set[tuple[str, str, int]] = set()
         self._rows: list[tuple[Any, ...]] = []
@@ -141,7 +141,7 @@ class Ledger:
             self._say_once("lost", f"served forecasts lost: {self._settings.rows_buffered} wait already")
 
     def _write(self, day: str, rows: list[tuple[Any, ...]]) -> None:
-        if not self.folder.parent.is_dir():
+        if not self.folder.parent.is_dir() and storage.mirror_of(self.folder) is None:
             raise FileNotFoundError(f"no storage root {self.folder.parent}")
         oldest = dt.date.fromisoformat(day) - dt.timedelta(days=self._settings.days_kept - 1)
         most_bytes = self._settings.megabytes_kept * 2**20

@@ -5,11 +5,12 @@
     <home>/served/<yyyy-mm-dd>/<router>-<n>.parquet    parts, each written whole and never changed
     <home>/served/<yyyy-mm-dd>/all-<random>.parquet    what was folded
 
-A crash while a day is folded leaves rows in both, which readers take for one.
+A crash while a day is folded leaves rows in both, which readers take for one. In an object store each part is
+there once it is written.
 """
 
 import re
-import shutil
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -41,6 +42,8 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 def day_folders(folder: Path) -> list[Path]:
     """The days below ``<home>/served``, oldest first."""
+    if (mirror := storage.mirror_of(folder)) is not None:
+        return [folder / name for name in mirror.folders(folder) if _DAY.fullmatch(name)]
     try:
         entries = list(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
@@ -77,7 +80,7 @@ def read_day(day: Path) -> tuple[dict[Path, pa.Table], dict[Path, str]]:
 
 def parts_of(day: Path) -> list[Path]:
     """Whole parts; a name with a dot in front is one being written."""
-    return sorted(path for path in day.glob("*.parquet") if not path.name.startswith("."))
+    return [path for path in storage.found(day, "*.parquet") if not path.name.startswith(".")]
 
 
 def first_served(tables: list[pa.Table]) -> pa.Table:
@@ -93,7 +96,7 @@ def fold(day: Path) -> None:
     if len(tables) > 1:
         write_part(day, f"all-{uuid4().hex[:12]}", first_served(list(tables.values())))
         for path in tables:
-            path.unlink(missing_ok=True)
+            storage.remove(path)
     for path in day.glob(".*.tmp.parquet"):  # a writer was killed
         path.unlink(missing_ok=True)
 
@@ -111,16 +114,29 @@ def drop_days(folder: Path, *, before: str, today: str, most_bytes: int) -> dict
     OSError
         If ``today`` alone is too large.
     """
-    sizes = {day: _size(day) for day in day_folders(folder)}
+    sizes = _sizes(folder)
     dropped = {}
     for day in list(sizes):
         if day.name < today and (day.name < before or sum(sizes.values()) >= most_bytes):
-            shutil.rmtree(day, ignore_errors=True)
+            with suppress(OSError):
+                storage.remove_tree(day)
             if not day.exists():
                 dropped[day.name] = sizes.pop(day)
     if sum(sizes.values()) >= most_bytes:
         raise OSError(f"{folder}: {most_bytes / 2**20:.0f} MB are full, see megabytes_kept")
     return dropped
+
+
+def _sizes(folder: Path) -> dict[Path, int]:
+    """Bytes by day, oldest first."""
+    mirror = storage.mirror_of(folder)
+    if mirror is None:
+        return {day: _size(day) for day in day_folders(folder)}
+    sizes: dict[Path, int] = {}
+    for path, entry in sorted(mirror.listing(folder).items()):
+        if _DAY.fullmatch(path.parent.name):
+            sizes[path.parent] = sizes.get(path.parent, 0) + entry.size
+    return sizes
 
 
 def _size(day: Path) -> int:

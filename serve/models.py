@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import ray.serve
 
+from common import storage
 from common.data.windows import Windows
 from common.errors import BundleError, NsecastError
 from common.model.bundle import GENERAL, Bundle, BundleFiles, load_bundle
@@ -60,7 +61,7 @@ class BundleLoader:
     """Loads the model of a key from the registry, its own files compared with the manifest first."""
 
     def __init__(self, home: Path) -> None:
-        self._registry = Registry(home)
+        self._registry = Registry(storage.home(home), offline_ok=True)
         self._last: Release | None = None
 
     def __call__(self, key: str) -> Bundle:
@@ -69,6 +70,15 @@ class BundleLoader:
         release = self._last
         if release is None or release.id != release_id:
             release = self._last = self._registry.resolve(release_id)
+        try:
+            self._check(release, job)
+        except BundleError:
+            if storage.mirror_of(release.path) is None:
+                raise
+            release = self._last = self._registry.open(release_id)  # the copy here was at fault
+        return load_bundle(release.path, release.info["preset"], job)
+
+    def _check(self, release: Release, job: str) -> None:
         files = BundleFiles.of(release.info["preset"], job)
         for name in ("model.onnx", "metadata.json", f"{files.scaler}.json"):
             path = release.file(files.folder / name)
@@ -76,10 +86,9 @@ class BundleLoader:
             try:
                 got = fingerprint(path)
             except OSError as error:
-                raise damaged(release_id, str(path), got=str(error), need="the file as published") from None
+                raise damaged(release.id, str(path), got=str(error), need="the file as published") from None
             if got != need:
-                raise damaged(release_id, str(path), got="another content", need="it as published")
-        return load_bundle(release.path, release.info["preset"], job)
+                raise damaged(release.id, str(path), got="another content", need="it as published")
 
 
 class ModelReplica:
@@ -159,7 +168,7 @@ class ModelReplica:
 
     def _load_production(self, home: Path, tier: str) -> None:
         try:
-            release = Registry(home).resolve("production")
+            release = Registry(storage.home(home), offline_ok=True).resolve("production")
             jobs = {GENERAL: [GENERAL], SPECIFIC: sorted(ReleasedModels(release).models.own)}.get(tier, [])
         except (NsecastError, OSError, ValueError, KeyError) as error:
             log.warning("nothing loaded in advance: %s", error)

@@ -2,10 +2,10 @@
 
 import json
 import logging
-import math
 import os
 import sys
 import time
+import traceback
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,10 +15,13 @@ from typing import Any
 
 import ray.util.metrics
 
+from serve.traffic import Traffic, quantile
+
 ACCESS = logging.getLogger("nsecast.access")
 LATENCIES_KEPT = 2_000
 BUCKETS_MS = [1, 2, 4, 8, 16, 32, 60, 125, 250, 500, 1000, 5000]
 LOG_BYTES, LOG_FILES = 20_000_000, 5
+ROUTER = "router"
 
 
 @dataclass
@@ -29,7 +32,7 @@ class Facts:
     started: float = field(default_factory=time.perf_counter)
     symbol: str = ""
     release: str = ""
-    tier: str = "router"
+    tier: str = ROUTER
     """``stock_specific``, ``general``, ``mixed`` (a batch), or ``router``: no model was asked."""
     cached: bool | None = None
     client: str = ""
@@ -66,7 +69,9 @@ class Observer:
         self._counts: dict[str, int] = defaultdict(int)
         self._recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=LATENCIES_KEPT))
         self._release = ""
+        self.traffic = Traffic()
         configure_access_log(access_log)
+        configure_log(access_log)
 
     def finished(self, facts: Facts, method: str, path: str, route: str, status: int) -> None:
         """One request is answered: count, measure and log it."""
@@ -76,6 +81,7 @@ class Observer:
         self._latency.observe(max(took_ms, 1e-3), tags=tags)
         self._counts[f"requests {facts.tier}"] += 1
         self._recent[facts.tier].append(took_ms)
+        self.traffic.add(took_ms, asked=facts.tier != ROUTER, failed=status >= 400)
         if status >= 400:
             self._errors.inc(tags={**tags, "status": str(status)})
             self._counts[f"errors {facts.tier}"] += 1
@@ -142,12 +148,19 @@ class Observer:
             "errors": self._counts.get(f"errors {tier}", 0),
             "cache_hits": self._counts.get(f"hits {tier}", 0),
             "cache_misses": self._counts.get(f"misses {tier}", 0),
-            "latency_p50_ms": _quantile(recent, 0.5),
-            "latency_p99_ms": _quantile(recent, 0.99),
+            "latency_p50_ms": quantile(recent, 0.5),
+            "latency_p99_ms": quantile(recent, 0.99),
         }
 
     def _total(self, what: str) -> int:
         return sum(count for name, count in self._counts.items() if name.startswith(f"{what} "))
+
+
+class _Plain(logging.Formatter):
+    """Ray Serve replaces ``print``, which the usual formatter writes a traceback with."""
+
+    def formatException(self, ei: Any) -> str:
+        return "".join(traceback.format_exception(*ei)).rstrip()
 
 
 def configure_access_log(where: str) -> None:
@@ -159,17 +172,29 @@ def configure_access_log(where: str) -> None:
         handler.close()
     if where == "off":
         return
-    if where == "stderr":
-        handler: logging.Handler = logging.StreamHandler(sys.stderr)
-    else:
-        path = Path(where) / f"access-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.jsonl"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES)
+    handler = logging.StreamHandler(sys.stderr) if where == "stderr" else _file(where, "access", "jsonl")
     handler.setFormatter(logging.Formatter("%(message)s"))
     ACCESS.addHandler(handler)
 
 
-def _quantile(ascending: list[float], share: float) -> float | None:
-    if not ascending:
-        return None
-    return round(ascending[min(len(ascending) - 1, math.ceil(share * len(ascending)) - 1)], 3)
+def configure_log(where: str) -> None:
+    """Write what our code warns of beside the access log, if that is a folder.
+
+    In throughput mode Ray Serve takes what a replica says on stderr for messages of level INFO, and drops it.
+    """
+    if where in ("stderr", "off"):
+        return
+    handler = _file(where, "warnings", "log")
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(_Plain("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    for logger in map(logging.getLogger, ("serve", "common")):
+        for before in [each for each in logger.handlers if isinstance(each.formatter, _Plain)]:
+            logger.removeHandler(before)
+            before.close()
+        logger.addHandler(handler)
+
+
+def _file(folder: str, stem: str, ending: str) -> logging.Handler:
+    path = Path(folder) / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.{ending}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES, delay=stem != "access")

@@ -14,6 +14,7 @@ from common.model.bundle import GENERAL
 from common.model.served import SPECIFIC
 from serve.answers import batch_answer
 from serve.cache import REMEMBER_BAD_S, model_key
+from serve.catalogue import Outlook
 from serve.desk import Desk, Prepared
 from serve.front import Overloaded
 from serve.ledger import Ledger
@@ -91,6 +92,18 @@ class Office:
         if not answers and failures and all(error.http_status >= 500 for error in failures.values()):
             raise next(iter(failures.values()))
         return batch_answer(desk, answers, failures, started=facts.started, request_id=facts.request_id)
+
+    async def outlook(self, desk: Desk, symbol: str, facts: Facts) -> Outlook:
+        """One stock at every horizon; raises as `one` does."""
+        facts.symbol, facts.release = symbol, desk.release.id
+        bad = self.bad()
+        ready = [desk.prepare(PredictRequest(symbol=symbol, horizon=each), bad) for each in desk.places]
+        asked, failures = await self._ask_all(desk, ready), {}
+        answers = self._answer_all(desk, asked, failures, facts)
+        facts.tier, facts.forecasts = asked[0][0].route.model_type, len(answers)
+        if failures:
+            raise failures[symbol]
+        return Outlook(symbol=symbol, release=desk.release.id, predictions=answers)
 
     async def broadcast(self, tier: str, method: str, *arguments: Any) -> list[Any]:
         """Call a method on every replica of a tier; replicas that do not answer are left out."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from common import storage
 from common.errors import BundleError, NsecastError
 from common.model.registry import Registry
 from serve.desk import Desk
@@ -15,6 +16,7 @@ from serve.observe import Observer
 
 log = logging.getLogger(__name__)
 TRY_AGAIN_S, TRY_SOON_S = 60.0, 5.0
+OFFLINE = "offline"
 """A refused release is looked at again after this long, since its files may have been restored; soon, while
 nothing serves or if it was the replicas that did not answer."""
 
@@ -55,11 +57,11 @@ class Watcher:
         *,
         every_s: float = 2.0,
     ) -> None:
-        self._registry = Registry(home)
-        self._alias = self._registry.folder / "aliases" / "production.json"
+        self._registry = Registry(storage.home(home), offline_ok=True)
         self._observer, self._rehearse, self._every_s = observer, rehearse, every_s
         self._desk: Desk | None = None
-        self._stamp: tuple[int, int, int] | None = None
+        self._stamp: Any = None
+        self._offline = False
         self._refused: tuple[float, str] | None = None
         self._lock = asyncio.Lock()
 
@@ -85,7 +87,7 @@ class Watcher:
         return self._refused[1] if self._refused else None
 
     async def watch(self) -> None:
-        """Look for ever; a look costs one ``stat`` unless the alias changed."""
+        """Look for ever; a look costs one ``stat``, or one request, unless the alias changed."""
         while True:
             await asyncio.sleep(self._every_s)
             self._observer.still_serves()
@@ -132,12 +134,18 @@ class Watcher:
         give_back()
         return desk
 
-    def _stamp_now(self) -> tuple[int, int, int] | None:
+    def _stamp_now(self) -> Any:
+        """What the alias looks like; while the store cannot be asked, nothing has moved."""
         try:
-            found = self._alias.stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
+            stamp, offline = self._registry.stamp(), False
+        except storage.StorageError as error:
+            stamp, offline = OFFLINE if self._desk is None else self._stamp, True
+            if not self._offline:
+                log.warning("production is not watched, what serves goes on: %s", error.message)
+        if self._offline and not offline:
+            log.warning("production is watched again")
+        self._offline = offline
+        return stamp
 
     def _serving(self) -> str | None:
         return self._desk.release.id if self._desk else None

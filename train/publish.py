@@ -18,6 +18,8 @@ from common.model.release import Release
 from common.model.served import ServedModels
 from train.evaluation.backtest import Backtest, backtest
 from train.evaluation.evidence import Evidence, described
+from train.evaluation.insights import FILE as INSIGHTS
+from train.evaluation.insights import insights
 from train.evaluation.matrix import performance_matrix, write_matrix
 from train.evaluation.questions import answers
 from train.evaluation.searched import find_search
@@ -65,6 +67,7 @@ def publish_run(
     try:
         for job in jobs:
             folder = BundleFiles.of(spec.config.preset, job).folder
+            storage.found(bundles_dir(run_dir) / folder, "*")
             shutil.copytree(bundles_dir(run_dir) / folder, staging / folder, ignore=HIDDEN)
         models = ServedModels(staging, spec.config.preset, spec.universe, own)
         borders = {
@@ -74,7 +77,7 @@ def publish_run(
         table = test_part(found.table, borders)
         matrix = performance_matrix(table, spec.universe, panel, choices)
         rows = result_rows(plan, table, choices, failed)
-        shutil.copyfile(run_dir / "panel.parquet", staging / "panel.parquet")
+        shutil.copyfile(storage.current(run_dir / "panel.parquet"), staging / "panel.parquet")
         storage.write_json(staging / "universe.json", spec.universe.as_dict())
         storage.write_json(staging / "config.json", spec.config.model_dump(mode="json"))
         storage.write_json(staging / "calibration.json", found.calibration.as_dict())
@@ -108,7 +111,9 @@ def publish_run(
             matrix=matrix,
             tuning=find_search(registry.folder.parent, info, spec.config.network.embedding_dim),
         )
-        write_report(staging / "report.html", evidence, answers(evidence))
+        answered = answers(evidence)
+        write_report(staging / "report.html", evidence, answered)
+        storage.write_json(staging / INSIGHTS, insights(evidence, answered))
         release = registry.publish(staging, release_id, info=info)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -70,9 +70,7 @@ def made_run(
     if not run.folder.exists():
         shutil.copytree(found.folder, run.folder)
         panel.save(run.folder / "panel.parquet")
-        for path in bundles_dir(run.folder).rglob("model.onnx") if shift else ():
-            _shift(path, shift)
-            _trust(path.with_name("metadata.json"))
+        _shifted(run.folder, shift)
     return run
 
 
@@ -84,8 +82,9 @@ def made_release(home: Path, release_id: str = "made", **choices: Any) -> Releas
     return registry.publish(staging, release_id, info=original.info)
 
 
-def made_exchange(home: Path, release_id: str) -> Release:
-    """A release of the exchange's 66 counters over a synthetic market, all horizons; random networks."""
+def made_exchange(home: Path, release_id: str, *, shift: float = 0.0) -> Release:
+    """A release of the exchange's 66 counters over a synthetic market, all horizons; random networks, and
+    ``shift`` as for `made_run`."""
     market = _temporary()
     write_market(market, MarketConfig(first_day="2022-01-03", last_day="2023-12-29"))
     panel = Panel.from_archive(read_archive(market), SYNTHETIC)
@@ -96,6 +95,7 @@ def made_exchange(home: Path, release_id: str) -> Release:
     fresh = build_network(bench.network_shape, config.network, seed=0).get_weights()
     weights = [array + rng.normal(0, 0.2, array.shape).astype(array.dtype) for array in fresh]
     _pretend_trained(bench, run.plan, weights)
+    _shifted(run.folder, shift)
     return publish_run(run.folder, run.spec, panel, run.plan, {}, Registry(home), release_id).release
 
 
@@ -145,6 +145,12 @@ def _temporary() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="made-release-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
+
+
+def _shifted(run_dir: Path, shift: float) -> None:
+    for path in bundles_dir(run_dir).rglob("model.onnx") if shift else ():
+        _shift(path, shift)
+        _trust(path.with_name("metadata.json"))
 
 
 def _shift(path: Path, by: float) -> None:

@@ -1,0 +1,1 @@
+"""The page at ``/``: files as they lie in ``static``, no build step, nothing from elsewhere."""

@@ -1,0 +1,42 @@
+/* Small signs that say one thing, always in words as well. */
+import { h, s } from "./dom.js";
+import { arrow, change, direction, NONE } from "./format.js";
+
+const LEVELS = { low: 1, medium: 2, high: 3 };
+
+export const confidence = (word) =>
+  h("span", { class: `confidence ${word}` },
+    h("span", { class: "dots", "aria-hidden": "true" }, "●".repeat(LEVELS[word]), h("span", {}, "●".repeat(3 - LEVELS[word]))), word);
+
+/* A change in percent, with an arrow and its sign. */
+export const moved = (value, places = 2) =>
+  typeof value === "number"
+    ? h("span", { class: `moved ${direction(value, places)}` },
+      h("span", { class: "arrow", "aria-hidden": "true" }, arrow(value)), change(value, places))
+    : NONE;
+
+export const flags = (names) => (names.length ? h("span", { class: "flags" }, names.map((name) => h("span", { class: "flag" }, name))) : NONE);
+
+export const stockLink = (symbol, horizon = "1d") =>
+  h("a", { href: `#stock/${encodeURIComponent(symbol)}/${horizon}` }, symbol);
+
+/* The newest closes as a line as high as a word. */
+export function spark(closes, width = 84, height = 22) {
+  if (closes.length < 2) return NONE;
+  const low = Math.min(...closes);
+  const spread = Math.max(...closes) - low || 1;
+  const points = closes.map((close, place) => {
+    const x = 1 + (place * (width - 2)) / (closes.length - 1);
+    return `${x.toFixed(1)},${(height - 2 - ((close - low) * (height - 4)) / spread).toFixed(1)}`;
+  });
+  return s("svg", { class: `spark ${direction(closes.at(-1) / closes[0] - 1, 4)}`, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" },
+    s("polyline", { points: points.join(" ") }));
+}
+
+/* A ratio to naive: below 1 is better. */
+export function verdict(value) {
+  if (typeof value !== "number") return h("span", {}, NONE);
+  const off = Math.abs(100 * (1 - value));
+  if (off < 0.05) return h("span", {}, "no better, no worse");
+  return h("span", { class: value < 1 ? "better" : "worse" }, `${off.toFixed(1)}\u00a0% ${value < 1 ? "better" : "worse"}`);
+}

@@ -1,0 +1,74 @@
+/* Whether intervals hold as often as they say, and prices move as often as was forecast. */
+import { chart, draw } from "../charts.js";
+import { h } from "../dom.js";
+import { count, days, share } from "../format.js";
+import { empty } from "../states.js";
+import { folded, plainTable } from "../table.js";
+
+const LEVELS = [["80", "--c-3", "square"], ["90", "--c-1", "circle"], ["95", "--c-2", "diamond"]];
+const FEW = 30;
+
+function coverage(pooled) {
+  const xs = pooled.map((row) => days(row.horizon));
+  const values = pooled.flatMap((row) => LEVELS.map(([level]) => 100 * row[`cover${level}`]));
+  return {
+    data: LEVELS.map(([level, colour, symbol]) => ({
+      type: "scatter", mode: "markers", name: `${level} % interval`, x: xs, y: pooled.map((row) => 100 * row[`cover${level}`]),
+      marker: { color: colour, size: 12, symbol }, hovertemplate: `${level} % interval held %{y:.1f} %, %{x} ahead<extra></extra>`,
+    })),
+    layout: {
+      xaxis: { type: "category", range: [-0.4, xs.length - 0.6] },
+      yaxis: { title: { text: "closes inside, %" }, range: [Math.min(76, ...values) - 2, 100.5], showgrid: false },
+      shapes: LEVELS.map(([level, colour]) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: Number(level), y1: Number(level), layer: "below", line: { color: colour, dash: "dash", width: 1.25 } })),
+    },
+  };
+}
+
+function reliability(bins) {
+  const seen = (name, rows, mode, symbol) => ({
+    type: "scatter", mode, name, x: rows.map((row) => 100 * row.forecast), y: rows.map((row) => 100 * row.seen), customdata: rows.map((row) => count(row.n)),
+    line: { color: "--c-ours", width: 2.5 }, marker: { color: "--c-ours", size: 9, symbol }, hovertemplate: "forecast %{x:.0f} %, moved %{y:.0f} % of %{customdata}<extra></extra>",
+  });
+  const [many, few] = [bins.filter((row) => row.n >= FEW), bins.filter((row) => row.n < FEW)];
+  const line = { type: "scatter", mode: "lines", name: "as forecast", x: [0, 100], y: [0, 100], hoverinfo: "skip", line: { color: "--c-muted", dash: "dash", width: 1.5 } };
+  const marks = [seen("seen", many, "lines+markers", "circle"), seen(`of fewer than ${FEW} forecasts`, few, "markers", "circle-open")];
+  return {
+    data: [line, ...marks.filter((each) => each.x.length)],
+    layout: { xaxis: { title: { text: "chance of a move, forecast %" }, range: [-2, 102] }, yaxis: { title: { text: "moved, %" }, range: [-2, 102] } },
+  };
+}
+
+export function calibration({ pooled, moves }) {
+  const known = pooled.filter((row) => row.cover90 !== null);
+  const first = h("div", {}, h("h3", {}, "Intervals"));
+  const second = h("div", {});
+  if (known.length) {
+    const plot = chart();
+    draw(plot, coverage(known), "share of closes inside the 80, 90 and 95 % intervals, by horizon");
+    const column = (level) => ({ label: `${level} %`, number: true, value: (row) => row[`cover${level}`], show: (row) => share(row[`cover${level}`]) });
+    first.append(h("p", { class: "note" }, "Each mark should lie on the dashed line of its colour."), h("figure", {}, plot),
+      folded("The figures as a table", plainTable("Closes inside each interval", [{ label: "Ahead", value: (row) => days(row.horizon) }, ...LEVELS.map(([level]) => column(level))], known, { quiet: true })));
+  } else {
+    first.append(empty("This preset forecasts no intervals."));
+  }
+
+  function show(horizon) {
+    const bins = (moves ?? []).filter((row) => `${row.horizon}d` === horizon);
+    const content = [h("h3", {}, `Chance of a move, ${days(horizon)} ahead`)];
+    if (bins.length) {
+      const plot = chart();
+      draw(plot, reliability(bins), `how often prices moved against how likely that was said to be, ${days(horizon)} ahead`);
+      content.push(h("p", { class: "note" }, "How often prices moved, against how likely that was said to be."), h("figure", {}, plot),
+        folded("The figures as a table", plainTable("Chance of a move", [
+          { label: "Forecast", number: true, value: (row) => row.forecast, show: (row) => share(row.forecast) },
+          { label: "Moved", number: true, value: (row) => row.seen, show: (row) => share(row.seen) },
+          { label: "Forecasts", number: true, value: (row) => row.n, show: (row) => count(row.n) },
+        ], bins, { quiet: true })));
+    } else {
+      content.push(empty(moves ? "This preset does not forecast how likely a price is to move." : "Not kept by this release."));
+    }
+    second.replaceChildren(...content);
+  }
+
+  return { element: h("div", { class: "pair" }, first, second), show };
+}

@@ -1,0 +1,56 @@
+/* How good the release is: by horizon, by stock, calibration, embedding, and the five questions. */
+import { get } from "../api.js";
+import { horizonOf, horizons, remember } from "../controls.js";
+import { h, prose } from "../dom.js";
+import { day } from "../format.js";
+import { loaded } from "../states.js";
+import { title } from "../title.js";
+import { answers } from "./answers.js";
+import { calibration } from "./calibration.js";
+import { embedding } from "./embedding.js";
+import { byHorizon, cards } from "./by_horizon.js";
+import { matrix } from "./matrix.js";
+
+function section(id, title, ...content) {
+  return h("section", { "aria-labelledby": id }, h("h2", { id }, title), ...content);
+}
+
+export async function view(room, [asked], signal) {
+  title("Performance");
+  let horizon = horizonOf(asked);
+  const head = h("div", { class: "head" }, h("h1", {}, "Performance"));
+  const body = h("div", {});
+  room.append(head, body);
+
+  async function load() {
+    const [insights, table] = await Promise.all([get("insights", { signal }), get("matrix", { signal })]);
+    return { insights, table };
+  }
+
+  function show({ insights, table }) {
+    const there = insights.pooled.map((each) => each.horizon);
+    if (!there.includes(horizon)) horizon = there[0];
+    const changing = [matrix(table), calibration(insights)];
+    const picker = horizons(horizon, (chosen) => {
+      horizon = chosen;
+      remember("performance", horizon);
+      changing.forEach((each) => each.show(horizon));
+    }, there);
+    head.replaceChildren(
+      h("div", {}, h("h1", {}, "Performance"),
+        h("p", { class: "lead" }, `Measured on ${day(insights.valid_end)} to ${day(insights.test_end)}, after everything that the models were `,
+          "fitted or chosen on. Naive is the last price: below 1 is better than that.")),
+      picker);
+    changing.forEach((each) => each.show(horizon));
+    return [
+      insights.note ? h("p", { class: "state" }, prose(insights.note)) : null,
+      section("by-horizon", "Error by horizon", cards(insights), byHorizon(insights)),
+      section("matrix", "Every stock", changing[0].element),
+      section("calibration", "Calibration", changing[1].element),
+      section("embedding", "What the general model takes for alike", embedding(insights, table)),
+      section("questions", "The five questions", answers(insights)),
+    ].filter(Boolean);
+  }
+
+  return loaded(body, "how good the release is", load, show, signal);
+}

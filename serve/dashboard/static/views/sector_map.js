@@ -1,0 +1,79 @@
+/* The sector map: a tile for each stock, all of one size, coloured by its forecast change. */
+import { every, h } from "../dom.js";
+import { change, days, direction, kes } from "../format.js";
+import { cells, put, squarify } from "../treemap.js";
+
+const LABEL = 20;
+const GAP = 3;
+const LEAST = 0.5;
+/* Where the stocks go that have a sector to themselves: there is no room for its name. */
+const ALONE = "Other sectors";
+/* Of the changes, this share is inside the scale; the few beyond it have its last colour. */
+const INSIDE = 0.9;
+
+function scaleOf(rows) {
+  const sizes = rows.map((row) => Math.abs(row.expected ?? 0)).filter((size) => size >= 0.005).sort((a, b) => a - b);
+  const most = sizes[Math.min(sizes.length - 1, Math.floor(INSIDE * sizes.length))] || 0;
+  return Math.max(LEAST, Math.ceil(most * 2) / 2);
+}
+
+export function sectorMap() {
+  const map = h("div", { class: "map" });
+  const legend = h("p", { class: "legend" });
+  let sectors = [];
+
+  function tile(row, horizon, scale) {
+    const value = row.expected;
+    const words = row.forecast
+      ? `${row.name}, ${row.sector}: ${change(value)} to ${kes(row.forecast.prediction)}, last ${kes(row.last_price)}`
+      : `${row.name}: no forecast. ${row.reason || ""}`;
+    const kind = value === null ? "none" : direction(value);
+    const element = h("a", { class: `tile ${kind}`, href: `#stock/${encodeURIComponent(row.symbol)}/${horizon}`, title: words, "aria-label": `${row.symbol}, ${words}` },
+      h("b", {}, row.symbol), h("span", {}, value === null ? "none" : change(value, 1)));
+    element.style.setProperty("--share", Math.min(1, Math.abs(value ?? 0) / scale).toFixed(3));
+    return element;
+  }
+
+  function place() {
+    const { clientWidth: w, clientHeight: h } = map;
+    if (!w || !sectors.length) return;
+    const rectangles = squarify(sectors.map((each) => each.tiles.length), 0, 0, w, h);
+    sectors.forEach(({ element, tiles }, number) => {
+      const rectangle = rectangles[number];
+      put(element, { ...rectangle, w: rectangle.w - GAP, h: rectangle.h - GAP });
+      fit(element.firstElementChild);
+      const inside = cells(tiles.length, rectangle.w - GAP, rectangle.h - GAP - LABEL);
+      tiles.forEach((each, at) => put(each, { ...inside[at], y: inside[at].y + LABEL }));
+    });
+  }
+
+  /* "Energy and Petroleum", or "Energy" where there is no room for more. */
+  function fit(label) {
+    label.textContent = label.title;
+    if (label.scrollWidth > label.clientWidth) [label.textContent] = label.title.split(" and ");
+  }
+
+  const watcher = new ResizeObserver(place);
+  watcher.observe(map);
+
+  function show(rows, horizon) {
+    const scale = scaleOf(rows);
+    const alone = [...Map.groupBy(rows, (row) => row.sector)].filter(([, members]) => members.length === 1).map(([name]) => name);
+    const ordered = [...rows].sort((a, b) => (b.expected ?? -99) - (a.expected ?? -99));
+    const groups = Map.groupBy(ordered, (row) => (alone.length > 1 && alone.includes(row.sector) ? ALONE : row.sector));
+    sectors = [...groups].sort(([, a], [, b]) => b.length - a.length).map(([name, members]) => {
+      const tiles = members.map((row) => tile(row, horizon, scale));
+      return { tiles, element: h("div", { class: "sector", role: "group", "aria-label": name }, h("span", { class: "sector-name", title: name, "aria-hidden": "true" }, name), tiles) };
+    });
+    const focused = every("a", map).indexOf(document.activeElement);
+    map.replaceChildren(...sectors.map((each) => each.element));
+    if (focused >= 0) every("a", map)[focused]?.focus();
+    place();
+    legend.replaceChildren(
+      h("span", {}, `≤ ${change(-scale, 1)}`), h("span", { class: "ramp", "aria-hidden": "true" }), h("span", {}, `≥ ${change(scale, 1)}`),
+      h("span", { class: "note" }, `Forecast change in ${days(horizon)}, one tile a stock.`));
+  }
+
+  return { element: h("div", {}, legend, map), show, stop: () => watcher.disconnect() };
+}
+

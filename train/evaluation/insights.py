@@ -1,0 +1,80 @@
+"""What a release keeps for serving of its report: calibration of moves, map of the embedding, the answers."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from common import storage
+from train.evaluation.evidence import Evidence
+from train.evaluation.questions import Answer
+from train.report.model_charts import principal_axes
+
+FILE = "insights.json"
+NEAREST = 5
+FEW = 3
+"""An embedding of fewer stocks has no map."""
+
+
+def insights(evidence: Evidence, answers: Sequence[Answer]) -> dict[str, Any]:
+    """Plain JSON values.
+
+    Returns
+    -------
+    dict
+        ``moves``: a row per horizon and tenth of the forecast chance, see `train.evaluation.evidence`;
+        ``embedding``: None without one, else ``shares`` (of the variance, of both axes) and ``places``:
+        ``symbol``, ``x``, ``y`` and its ``neighbours``, nearest first, by distance in all directions;
+        ``answers``: ``question``, ``answer`` and ``tables`` of ``columns`` and ``rows``.
+    """
+    return storage.finite(
+        {
+            "moves": _records(evidence.calibration_of_moves),
+            "embedding": _embedding(evidence.embedding),
+            "answers": [_answer(each) for each in answers],
+        }
+    )
+
+
+def _embedding(vectors: dict[str, list[float]]) -> dict[str, Any] | None:
+    if len(vectors) < FEW:
+        return None
+    symbols, points = list(vectors), np.array(list(vectors.values()), dtype=float)
+    places, shares = principal_axes(vectors)
+    distances = np.linalg.norm(points[:, None] - points[None], axis=2)
+    np.fill_diagonal(distances, np.inf)
+    order = np.argsort(distances, axis=1, kind="stable")[:, : min(NEAREST, len(symbols) - 1)]
+    return {
+        "shares": shares.tolist(),
+        "places": [
+            {
+                "symbol": symbol,
+                "x": float(places[row, 0]),
+                "y": float(places[row, 1]),
+                "neighbours": [
+                    {"symbol": symbols[other], "distance": float(distances[row, other])}
+                    for other in order[row]
+                ],
+            }
+            for row, symbol in enumerate(symbols)
+        ],
+    }
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    tables = [table for table in (answer.table, answer.second) if table is not None and len(table)]
+    return {
+        "question": answer.question,
+        "answer": answer.answer,
+        "tables": [{"columns": list(table.columns), "rows": _split(table)["data"]} for table in tables],
+    }
+
+
+def _split(table: pd.DataFrame) -> dict[str, Any]:
+    return json.loads(table.to_json(orient="split", index=False, double_precision=10))
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return json.loads(table.to_json(orient="records", double_precision=10))
