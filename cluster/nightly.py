@@ -66,10 +66,10 @@ def retrain(
             ) from error
         finally:
             if record.values["state"] == "running":
-                with suppress(OSError):
+                with suppress(OSError, storage.StorageError):
                     record.note(state="interrupted", reason="stopped between two steps")
             if record.values["state"] in ENDED:
-                (record.folder / PANEL).unlink(missing_ok=True)
+                storage.remove(record.folder / PANEL)
         return record
 
 
@@ -93,7 +93,7 @@ def _open(request: Request, home: Path) -> Record:
         else:
             reason = "files, settings or production changed before it was done"
             newest.finish("superseded", reason, production)
-            (newest.folder / PANEL).unlink(missing_ok=True)
+            storage.remove(newest.folder / PANEL)
     record.begin()
     return record
 

@@ -184,7 +184,7 @@ def _print(record: Record, as_json: bool) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    console.print(str(record.folder), highlight=False, soft_wrap=True)
+    console.print(storage.shown(record.folder), highlight=False, soft_wrap=True)
 
 
 def _print_status(home: Path, as_json: bool) -> None:
@@ -194,7 +194,8 @@ def _print_status(home: Path, as_json: bool) -> None:
     elif found:
         _console().print(records_table(found))
     else:
-        typer.echo(f"No retrainings below {home} yet. Start one with `nsecast retrain`.", err=True)
+        where = storage.shown(home)
+        typer.echo(f"No retrainings below {where} yet. Start one with `nsecast retrain`.", err=True)
 
 
 def _console() -> Console:

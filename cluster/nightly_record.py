@@ -83,7 +83,7 @@ class Record:
             state = "failed" if isinstance(error, Exception) else "interrupted"
             reason = told(error) if isinstance(error, Exception) else "stopped"
             entry |= {"state": state, "ended": _now(), "error": reason}
-            with suppress(OSError):  # what failed may be the storage itself
+            with suppress(OSError, storage.StorageError):  # what failed may be the storage itself
                 self._save(state=state, ended=_now(), reason=f"{name}: {reason}")
             raise
         entry |= {
@@ -133,13 +133,17 @@ def work_seconds(values: dict[str, Any]) -> float:
 
 def records(home: Path) -> Iterator[Record]:
     """Every retraining below ``home``, newest first; ConfigError names a record that cannot be read."""
-    for path in sorted(folder_of(home).glob(f"*/{RECORD}"), reverse=True):
+    for path in reversed(storage.names(folder_of(home), f"*/{RECORD}")):
         try:
-            values = json.loads(path.read_bytes())
+            values = json.loads(storage.current(path).read_bytes())
             if sorted(values["steps"]) != sorted(STEPS):
                 raise ValueError("other steps")
+        except FileNotFoundError:
+            continue
         except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"{path}: not a retraining's record: {error}. Move it away.") from None
+            raise ConfigError(
+                f"{storage.shown(path)}: not a retraining's record: {error}. Move it away."
+            ) from None
         yield Record(path.parent, values)
 
 

@@ -9,6 +9,7 @@ from cluster.nightly_backtest import Report, measured
 from cluster.nightly_ingest import compared, counted, refuse_damage, sessions_of
 from cluster.nightly_record import Record, records
 from cluster.nightly_split import next_settings, rolled
+from common import storage
 from common.data.panel import Panel
 from common.data.universe import Universe, load_universe
 from common.errors import ArchiveError, BundleError, NsecastError, ReleaseNotFound, TrainingError
@@ -94,7 +95,7 @@ class Steps:
 
     def train(self) -> dict[str, Any]:
         """Train and publish what is planned, or what of it is not done yet."""
-        run = self.plan(Panel.load(self.record.folder / PANEL))
+        run = self.plan(Panel.load(storage.current(self.record.folder / PANEL)))
         outcome, published_before = execute(
             run,
             workers=self.request.workers,

@@ -44,18 +44,20 @@ class Trial:
         return self.folder / f"fold-{fold}"
 
     def histories(self, spec: SearchSpec) -> Histories:
-        return [
-            [history(self.fold_dir(fold), task.id) for task in spec.tasks]
-            for fold in range(1, len(spec.folds) + 1)
-        ]
+        with storage.looked(self.folder):
+            return [
+                [history(self.fold_dir(fold), task.id) for task in spec.tasks]
+                for fold in range(1, len(spec.folds) + 1)
+            ]
 
     def is_fitted(self, spec: SearchSpec) -> bool:
         """Whether every fit of every fold has ended."""
-        return all(
-            finished(self.fold_dir(fold), task.id) is not None
-            for fold in range(1, len(spec.folds) + 1)
-            for task in spec.tasks
-        )
+        with storage.looked(self.folder):
+            return all(
+                finished(self.fold_dir(fold), task.id) is not None
+                for fold in range(1, len(spec.folds) + 1)
+                for task in spec.tasks
+            )
 
     @property
     def cost(self) -> dict[str, Any]:
@@ -79,7 +81,7 @@ class Book:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.trials: dict[int, Trial] = {}
-        found = [_read(path) for path in (root / "trials").glob("*/trial.json")]
+        found = [_read(path) for path in storage.found(root / "trials", "*/trial.json")]
         for stored in sorted(filter(None, found), key=lambda each: each["number"]):
             self.trials[stored["number"]] = Trial(root=root, **stored)
 
@@ -161,6 +163,6 @@ def _number(value: float | None) -> float:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(storage.current(path).read_bytes())
     except (OSError, ValueError):
         return None

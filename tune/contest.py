@@ -88,7 +88,7 @@ def hold(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[str,
 def read(root: Path) -> dict[str, Any] | None:
     """The contest that was held, None before."""
     try:
-        return json.loads((root / "contest.json").read_bytes())
+        return json.loads(storage.current(root / "contest.json").read_bytes())
     except FileNotFoundError:
         return None
 
@@ -108,7 +108,9 @@ def _compare(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[
         RunSpec(side.config, spec.universe, spec.source, spec.data_sha256).save(side.folder)
     fit = ray.remote(num_cpus=1, max_retries=3)(_refit)
     waiting = {
-        (side.name, seed): [fit.remote(side.folder, sizes, task) for task in _tasks(spec, seed)]
+        (side.name, seed): [
+            fit.remote(storage.address_of(side.folder), sizes, task) for task in _tasks(spec, seed)
+        ]
         for seed in range(seeds)
         for side in sides
     }
@@ -127,16 +129,17 @@ def _compare(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[
 
 @functools.lru_cache(maxsize=2)
 def bench_for(folder: Path, sizes: Sizes) -> ContestBench:
-    return ContestBench(folder, RunSpec.load(folder), Panel.load(folder.parent / "panel.parquet"), sizes)
+    panel = Panel.load(storage.current(folder.parent / "panel.parquet"))
+    return ContestBench(folder, RunSpec.load(folder), panel, sizes)
 
 
-def _refit(folder: Path, sizes: Sizes, task: Task) -> Forecasts:
+def _refit(address: str, sizes: Sizes, task: Task) -> Forecasts:
     """Fit one network, or take what was fitted, and let it forecast the test part; in a Ray task."""
     from train.jobs import forecast, run_task, weights_of
     from train.loop import one_thread
 
     one_thread()
-    bench = bench_for(folder, sizes)
+    bench = bench_for(storage.locate(address), sizes)
     run_task(bench, task)
     test = bench.parts_of(task.job, training=False)[2]
     prices = forecast(bench, task.job, [weights_of(bench, task.id)], test, phase=task.phase)

@@ -1,13 +1,13 @@
 """A trial with several workers: its fits spread over a Ray Train run of its own, for big models."""
 
 import threading
-from pathlib import Path
 from typing import Any
 
 import ray.train
 import ray.tune
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
+from common import storage
 from train.fleet import IndependentWorkers
 from train.plan import Progress, Task
 from tune.book import Book, Histories, standings
@@ -27,7 +27,7 @@ def run_nested_trial(config: dict[str, Any], workers: int) -> None:
     epochs compare like with like. Starting the workers costs half a minute a trial: worth it only where a
     trial takes many.
     """
-    root = Path(config["search"])
+    root = storage.locate(config["search"])
     spec, trial = SearchSpec.load(root), Book(root).trials[config["number"]]
     if trial.end is not None:
         return
@@ -77,7 +77,7 @@ def _work(config: dict[str, Any]) -> None:
     from train.loop import one_thread
 
     one_thread()
-    root, context = Path(config["search"]), ray.train.get_context()
+    root, context = storage.locate(config["search"]), ray.train.get_context()
     spec, trial = SearchSpec.load(root), Book(root).trials[config["number"]]
     fits = [(fold, task) for fold in range(1, len(spec.folds) + 1) for task in spec.tasks]
     rank, meter = context.get_world_rank(), Meter(trial)

@@ -8,6 +8,7 @@ from typing import Any
 import optuna
 from ray.tune.search import Searcher
 
+from common import storage
 from tune.book import Book, Trial, standings
 from tune.space import WHOLE, Parameters, SearchSpace, typed
 from tune.spec import SearchSpec
@@ -61,7 +62,7 @@ class Proposals(Searcher):
         if trial is None:
             return Searcher.FINISHED
         self._given[trial_id] = trial
-        return {"search": str(self._book.root), "number": trial.number}
+        return {"search": storage.address_of(self._book.root), "number": trial.number}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

@@ -1,5 +1,6 @@
 """A search end to end: trials, contest, files. The command line and other callers use this."""
 
+import json
 import math
 import time
 from dataclasses import dataclass
@@ -159,7 +160,7 @@ class _State:
 def _open(planned: Search) -> None:
     """Make the search's folder, or make sure that it is this search's."""
     spec, root = planned.spec, planned.folder
-    if (root / "search.json").exists():
+    if storage.exists(root / "search.json"):
         other = SearchSpec.load(root)
         if other.id != spec.id:
             raise ConfigError(
@@ -174,6 +175,8 @@ def _open(planned: Search) -> None:
 def _stored(root: Path) -> Tuning | None:
     """What a search that ended wrote; None where there is none, or where it was cut off since."""
     try:
+        for name in ("result.json", "trials.csv", "curves.csv", "best.toml"):
+            storage.current(root / name)
         stored = Tuning.load(root)
         made = read_toml(root / "best.toml")["provenance"]["made"]
     except (OSError, ValueError, KeyError, ConfigError):
@@ -190,7 +193,7 @@ def _left(spec: SearchSpec, book: Book, trials: int, compared: list[tuple[Parame
 def _seconds(root: Path) -> float:
     """How long earlier sessions worked."""
     try:
-        return Tuning.load(root).info["seconds"]
+        return json.loads(storage.current(root / "result.json").read_bytes())["seconds"]
     except (OSError, ValueError):
         return 0.0
 

@@ -115,7 +115,7 @@ class SearchSpec:
 
     @classmethod
     def load(cls, folder: Path) -> "SearchSpec":
-        stored = json.loads((folder / "search.json").read_bytes())
+        stored = json.loads(storage.current(folder / "search.json").read_bytes())
         space = {
             name: found if "choices" in found else dict(found) for name, found in stored.pop("space").items()
         }

@@ -4,7 +4,6 @@ import os
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import ray.tune
@@ -26,7 +25,7 @@ def run_trial(config: dict[str, Any]) -> None:
     from train.loop import one_thread
 
     one_thread()
-    root = Path(config["search"])
+    root = storage.locate(config["search"])
     spec, trial = SearchSpec.load(root), Book(root).trials[config["number"]]
     if trial.end is not None:
         return
@@ -86,10 +85,10 @@ def fold_bench(spec: SearchSpec, trial: Trial, number: int) -> FoldBench:
     settings = spec.settings(trial.parameters, trial.seed, spec.folds[number - 1])
     run_dir = trial.fold_dir(number)
     RunSpec(settings, spec.universe, spec.source, spec.seen_sha256).save(run_dir)
-    return bench_of(run_dir, trial.root / "panel.parquet", spec.sizes)
+    return bench_of(run_dir, storage.current(trial.root / "panel.parquet"), spec.sizes)
 
 
 def reason_of(trial: Trial, error: BaseException) -> str:
     """One line for people; the traceback goes to a file beside the trial."""
-    (trial.folder / "error.log").write_text("".join(traceback.format_exception(error)))
+    storage.write_bytes(trial.folder / "error.log", "".join(traceback.format_exception(error)).encode())
     return error.message if isinstance(error, NsecastError) else f"{type(error).__name__}: {error}"

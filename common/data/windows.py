@@ -1,6 +1,7 @@
 """Supervised windows cut from series, and the chronological split by target date."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -13,25 +14,24 @@ from common.model.presets import SplitSpec, WindowSpec
 class Windows:
     """N windows over a Series, kept as row numbers: nothing is copied until a batch is cut.
 
+    Twelve bytes a window with four horizons, so that every window of ten thousand counters fits in the
+    memory of one process; what can be looked up in the series is.
+
     Attributes
     ----------
-    end : int64, shape (N,)
+    end : int32 or int64, shape (N,)
         Row of each window's cutoff, its last day.
-    symbol : int64, shape (N,)
+    symbol : int32, shape (N,)
         Position in ``series.symbols``.
-    change : float64, shape (N, H)
-        Log change from the cutoff's close to the target's; NaN where the target does not exist, its
-        close was never known, or a corporate action lies between.
-    target : int64, shape (N, H)
-        Row of each target, -1 where there is none.
+    counted : bool, shape (N, H)
+        Whether the change to each target is there to learn from and to judge by.
     """
 
     series: Series
     spec: WindowSpec
     end: np.ndarray
     symbol: np.ndarray
-    change: np.ndarray
-    target: np.ndarray
+    counted: np.ndarray
 
     def __len__(self) -> int:
         return len(self.end)
@@ -47,39 +47,50 @@ class Windows:
         return self.series.close[self.end]
 
     @property
+    def target(self) -> np.ndarray:
+        """int64, shape (N, H): row of each target, -1 where there is none."""
+        row = self.end[:, None] + np.array(self.spec.horizons)
+        return np.where(row < self.series.offsets[1:][self.symbol, None], row, -1)
+
+    @property
+    def change(self) -> np.ndarray:
+        """float64, shape (N, H): log change from the cutoff's close to the target's.
+
+        NaN where the target does not exist, its close was never known, a corporate action lies between,
+        or it belongs to another part.
+        """
+        row = np.where(self.counted, self.end[:, None] + np.array(self.spec.horizons), self.end[:, None])
+        change = np.log(self.series.close[row]) - np.log(self.series.close[self.end])[:, None]
+        return np.where(self.counted, change, np.nan)
+
+    @property
     def target_date(self) -> np.ndarray:
         """datetime64[D], shape (N, H); NaT where there is no target."""
-        dates = self.series.dates[np.maximum(self.target, 0)]
-        return np.where(self.target >= 0, dates, np.datetime64("NaT"))
+        target = self.target
+        dates = self.series.dates[np.maximum(target, 0)]
+        return np.where(target >= 0, dates, np.datetime64("NaT"))
 
     @property
     def actual(self) -> np.ndarray:
         """Close at the target in KES, shape (N, H); NaN exactly where ``change`` is."""
-        closes = self.series.close[np.maximum(self.target, 0)]
-        return np.where(np.isfinite(self.change), closes, np.nan)
+        row = np.where(self.counted, self.end[:, None] + np.array(self.spec.horizons), 0)
+        return np.where(self.counted, self.series.close[row], np.nan)
 
     def take(self, chosen: np.ndarray) -> "Windows":
         """The windows at these positions (or where this mask is true)."""
-        return Windows(
-            self.series,
-            self.spec,
-            self.end[chosen],
-            self.symbol[chosen],
-            self.change[chosen],
-            self.target[chosen],
-        )
+        return replace(self, end=self.end[chosen], symbol=self.symbol[chosen], counted=self.counted[chosen])
 
     def only(self, allowed: np.ndarray) -> "Windows":
         """Keep the targets where ``allowed`` (N, H) is true, and the windows that have one left."""
-        change = np.where(allowed, self.change, np.nan)
-        kept = np.isfinite(change).any(axis=1)
-        return Windows(
-            self.series, self.spec, self.end[kept], self.symbol[kept], change[kept], self.target[kept]
-        )
+        counted = self.counted & allowed
+        kept = counted.any(axis=1)
+        return replace(self, end=self.end[kept], symbol=self.symbol[kept], counted=counted[kept])
 
     def cut(self, column: np.ndarray) -> np.ndarray:
         """One of the series' columns as windows, shape (N, size), oldest day first."""
-        return column[self.end[:, None] + np.arange(1 - self.spec.size, 1)]
+        column, size = np.ascontiguousarray(column), self.spec.size
+        shape, strides = (max(len(column) - size + 1, 0), size), column.strides * 2
+        return np.ndarray(shape, column.dtype, column, strides=strides)[self.end - (size - 1)]
 
 
 def make_windows(series: Series, spec: WindowSpec) -> Windows:
@@ -87,30 +98,22 @@ def make_windows(series: Series, spec: WindowSpec) -> Windows:
 
     Windows with no target yet are included (their ``change`` is NaN): a forecast needs none.
     """
-    ends, owners, changes, targets = [], [], [], []
-    horizons = np.array(spec.horizons)
-    log_close = np.log(series.close)
-    for position in range(len(series.symbols)):
-        first, last = series.offsets[position], series.offsets[position + 1]
-        end = np.arange(first + spec.size - 1, last, dtype=np.int64)
+    rows = np.int32 if len(series.close) + max(spec.horizons) < 2**31 else np.int64
+    ends, counts, counted = [], [], []
+    for first, last in pairwise(series.offsets.tolist()):
+        end = np.arange(first + spec.size - 1, last, dtype=rows)
         end = end[series.known[end]]
-        target = end[:, None] + horizons
-        exists = target < last
-        row = np.where(exists, target, end[:, None])
         actions = np.cumsum(series.action[first:last])
-        usable = exists & series.true[row] & (actions[row - first] == actions[end - first][:, None])
+        usable = np.empty((len(end), len(spec.horizons)), dtype=bool)
+        for place, horizon in enumerate(spec.horizons):
+            exists = end + horizon < last
+            row = np.where(exists, end + horizon, end)
+            usable[:, place] = exists & series.true[row] & (actions[row - first] == actions[end - first])
         ends.append(end)
-        owners.append(np.full(len(end), position, dtype=np.int64))
-        changes.append(np.where(usable, log_close[row] - log_close[end][:, None], np.nan))
-        targets.append(np.where(exists, target, -1))
-    return Windows(
-        series,
-        spec,
-        np.concatenate(ends),
-        np.concatenate(owners),
-        np.concatenate(changes),
-        np.concatenate(targets),
-    )
+        counts.append(len(end))
+        counted.append(usable)
+    owner = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    return Windows(series, spec, np.concatenate(ends), owner, np.concatenate(counted))
 
 
 def id_column(windows: Windows, stock_ids: dict[str, int]) -> np.ndarray:
@@ -137,10 +140,8 @@ def last_window(series: Series, spec: WindowSpec) -> Windows:
                 got=int(length),
             )
     count = len(series.symbols)
-    shape = (count, len(spec.horizons))
-    return Windows(
-        series, spec, series.offsets[1:] - 1, np.arange(count), np.full(shape, np.nan), np.full(shape, -1)
-    )
+    none = np.zeros((count, len(spec.horizons)), dtype=bool)
+    return Windows(series, spec, series.offsets[1:] - 1, np.arange(count, dtype=np.int32), none)
 
 
 @dataclass(frozen=True)
@@ -157,12 +158,15 @@ class Boundaries:
         A validation or test window's cutoff also lies at or after the part before it ends, so that no
         target spans two parts.
         """
-        cutoff, target = windows.cutoff[:, None], windows.target_date
-        return (
-            windows.only(target <= self.train_end),
-            windows.only((cutoff >= self.train_end) & (target <= self.valid_end)),
-            windows.only((cutoff >= self.valid_end) & (target <= self.test_end)),
-        )
+        cutoff = windows.cutoff
+        train, valid, test = (np.zeros_like(windows.counted) for _ in range(3))
+        for place, horizon in enumerate(windows.spec.horizons):
+            row = np.where(windows.counted[:, place], windows.end + horizon, windows.end)
+            target = windows.series.dates[row]
+            train[:, place] = target <= self.train_end
+            valid[:, place] = (cutoff >= self.train_end) & (target <= self.valid_end)
+            test[:, place] = (cutoff >= self.valid_end) & (target <= self.test_end)
+        return windows.only(train), windows.only(valid), windows.only(test)
 
 
 def boundaries(dates: np.ndarray, spec: SplitSpec) -> Boundaries:

@@ -1,5 +1,6 @@
 """From windows to KES: the one path that validation, backtests and serving share. No TensorFlow here."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,10 +14,15 @@ from common.model.representation import Prices, Representation
 Network = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(windows (N, size, C) float32, stock ids (N, 1) int32) -> outputs (N, H, K)."""
 CHUNK = 4096
+ONLY_THIS_FILE = {
+    "session.model_external_initializers_file_folder_path": os.devnull,
+    "session.load_model_format": "ONNX",
+}
+"""Weights in other files are looked for where there are none; by default that is the working directory."""
 
 
 class OnnxNetwork:
-    """An exported network under ONNX Runtime, on one thread.
+    """An exported network under ONNX Runtime, on one thread; it is one file and reads no other.
 
     Raises
     ------
@@ -29,6 +35,9 @@ class OnnxNetwork:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # what is wrong is raised
+        for name, value in ONLY_THIS_FILE.items():
+            options.add_session_config_entry(name, value)
         try:
             self._session = onnxruntime.InferenceSession(
                 path.read_bytes(), options, providers=["CPUExecutionProvider"]
@@ -42,12 +51,21 @@ class OnnxNetwork:
             raise BundleError(f"{path}: inputs are {names}, need stock_id and window.", path=str(path))
 
     def __call__(self, x: np.ndarray, stock_id: np.ndarray) -> np.ndarray:
-        """One window after the other: in a batch the last digits would depend on its other windows."""
-        rows = [
-            self._session.run(None, {"window": x[i : i + 1], "stock_id": stock_id[i : i + 1]})[0]
-            for i in range(len(x))
-        ]
-        return np.concatenate(rows)
+        """One window after the other: in a batch the last digits would depend on its other windows.
+
+        Raises
+        ------
+        BundleError
+            If the network cannot be run on them.
+        """
+        try:
+            rows = [
+                self._session.run(None, {"window": x[i : i + 1], "stock_id": stock_id[i : i + 1]})[0]
+                for i in range(len(x))
+            ]
+            return np.concatenate(rows)
+        except Exception as error:
+            raise BundleError(f"the network cannot be run: {str(error).partition(chr(10))[0]}.") from None
 
 
 @dataclass(frozen=True)
@@ -68,7 +86,7 @@ class Forecaster:
         return self.prices(windows, self.outputs(windows), asked)
 
     def outputs(self, windows: Windows) -> np.ndarray:
-        """What the network says, shape (N, H, K); BundleError if it is not finite."""
+        """What the network says, shape (N, H, K); BundleError if it is not that, or not finite."""
         none = np.empty((0, len(windows.spec.horizons), self.representation.outputs), dtype=np.float32)
         parts = [
             self.network(self.representation.inputs(part), id_column(part, self.stock_ids))
@@ -78,6 +96,11 @@ class Forecaster:
             )
         ]
         outputs = np.concatenate(parts) if parts else none
+        if outputs.shape != (len(windows), *none.shape[1:]) or outputs.dtype.kind != "f":
+            raise BundleError(
+                f"the network gave {outputs.dtype} of shape {outputs.shape}, need floating point of shape "
+                f"{(len(windows), *none.shape[1:])}. Train and publish it again."
+            )
         if not np.isfinite(outputs).all():
             raise BundleError("the network gave numbers that are not finite. Train and publish it again.")
         return outputs

@@ -7,49 +7,54 @@
     <root>/releases/aliases/production.json   the release in production and every move before it
 
 A release appears by one rename of its staging folder, with the manifest already inside: a crash at
-any point leaves all of it or none of it. Publishing and going to production are two steps: the registry
+any point leaves all of it or none of it. In an object store the manifest is written last, and these folders
+hold copies (`common.model.shelf`). Publishing and going to production are two steps: the registry
 refuses what is damaged, and whether a release is good enough is for the caller to judge
 (`train.gate.promotion`), who leaves the evidence in the alias' history.
 """
 
 import os
-import re
 import shutil
 import time
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from common import storage
 from common.errors import BundleError, ConfigError, GateClosed, ReleaseNotFound
-from common.model.alias import Alias, stack_of
-from common.model.release import MANIFEST, Release, damaged, read_manifest, write_manifest
+from common.model.alias import Alias, History, Move, stack_of
+from common.model.release import (
+    RESERVED,
+    STAGING,
+    Release,
+    ReleaseInfo,
+    damaged,
+    inspect,
+    is_id,
+    read_manifest,
+    write_manifest,
+)
+from common.model.shelf import Shelf
+
+__all__ = ["ANYTHING", "Registry", "ReleaseInfo"]
 
 ANYTHING = "*"
 """No release id: see `Registry.promote`."""
-STAGING = ".staging-"
-RESERVED = ("aliases", "production", "latest")
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-
-
-@dataclass(frozen=True)
-class ReleaseInfo:
-    """One line of the list of releases; ``state`` comes from names and sizes, not from hashes."""
-
-    id: str
-    state: Literal["ok", "incomplete", "damaged"]
-    created: datetime | None = None
-    info: dict[str, Any] = field(default_factory=dict, hash=False)
-    reason: str = ""
 
 
 class Registry:
-    """The releases below one storage root; nothing is created until something is staged."""
+    """The releases below one storage root; nothing is created until something is staged.
 
-    def __init__(self, root: Path) -> None:
-        self.folder = Path(root).absolute() / "releases"
-        self._alias = Alias(self.folder / "aliases" / "production.json", _is_id)
+    Parameters
+    ----------
+    offline_ok : while the object store of the root cannot be asked, what was last seen will do; for servers
+    """
+
+    def __init__(self, root: Path, *, offline_ok: bool = False) -> None:
+        self.folder, self._offline_ok = Path(root).absolute() / "releases", offline_ok
+        self._alias = Alias(self.folder / "aliases" / "production.json", is_id)
+        mirror = storage.mirror_of(self.folder)
+        self._shelf = None if mirror is None else Shelf(self.folder, mirror, offline_ok)
 
     def stage(self, release_id: str) -> Path:
         """Make a private, empty folder to write ``release_id`` into; ConfigError if it is no plain name."""
@@ -78,6 +83,8 @@ class Registry:
         BundleError
             If the folder is empty or holds a link or a special file, if ``info`` is not JSON, or if
             ``release_id`` is already published with other content.
+        StorageError
+            If the object store fails before the manifest is there: nothing is published.
         """
         _require_id(release_id)
         final, staging = self.folder / release_id, Path(staging).absolute()
@@ -85,6 +92,11 @@ class Registry:
         if not ours or staging.is_symlink() or not staging.is_dir():
             raise BundleError(f"{staging}: not a staging folder. Write into one from Registry.stage().")
         release = write_manifest(staging, release_id, info)
+        if self._shelf is not None:
+            if self._shelf.publish(staging, release):
+                self._shelf.forget(release_id)
+            else:
+                self._shelf.fetch(release_id)
         try:
             os.rename(staging, final)
         except OSError:
@@ -113,6 +125,8 @@ class Registry:
         leftovers = [folder for folder in self.folder.glob(f"{STAGING}*") if _last_written(folder) < before]
         for folder in leftovers:
             shutil.rmtree(folder, ignore_errors=True)
+        if self._shelf is not None:
+            self._shelf.clean(older_than_s=older_than_s)
         return sorted(leftovers)
 
     def promote(
@@ -137,9 +151,9 @@ class Registry:
         GateClosed
             If something else is in production than ``instead_of``.
         """
-        release = self.open(reference)
-        with self._alias.held():
-            history = self.history()
+        release = self.verify(reference)
+
+        def move(history: History) -> Move | None:
             there = next(reversed(stack_of(history)), None)
             if instead_of not in (ANYTHING, there):
                 raise GateClosed(
@@ -147,8 +161,9 @@ class Registry:
                     "gone to production meanwhile. Try again.",
                     release=release.id,
                 )
-            if stack_of(history)[-1:] != [release.id]:
-                self._alias.move(history, "promote", release.id, evidence or {})
+            return None if there == release.id else ("promote", release.id, evidence or {})
+
+        self._alias.change(move)
         return release
 
     def rollback(self) -> Release:
@@ -166,8 +181,9 @@ class Registry:
         """
         if self.production() is None:
             self.resolve("production")  # raises, and names the releases there are
-        with self._alias.held():
-            history = self.history()
+        put_back: list[Release] = []
+
+        def move(history: History) -> Move:
             stack = stack_of(history)
             if len(stack) < 2:
                 raise ReleaseNotFound(
@@ -175,9 +191,11 @@ class Registry:
                     "`nsecast models promote ID`.",
                     release=stack[-1],
                 )
-            release = self.open(stack[-2])
-            self._alias.move(history, "rollback", release.id, {})
-        return release
+            put_back.append(self.verify(stack[-2]))
+            return "rollback", stack[-2], {}
+
+        self._alias.change(move)
+        return put_back[-1]
 
     def production(self) -> str | None:
         """The id of the release in production, or None before the first one was promoted."""
@@ -185,10 +203,16 @@ class Registry:
 
     def history(self) -> list[dict[str, Any]]:
         """Every move of the production alias, oldest first, with its evidence; raises as `Alias.history`."""
-        return self._alias.history()
+        return self._alias.history(offline_ok=self._offline_ok)
+
+    def stamp(self) -> Any:
+        """Something that is another after every move of production; see `Alias.stamp`."""
+        return self._alias.stamp()
 
     def resolve(self, reference: str) -> Release:
         """Find ``"production"``, ``"latest"`` or a release id; reads the manifest, hashes nothing.
+
+        From an object store it is downloaded unless its copy is here.
 
         Raises
         ------
@@ -202,56 +226,66 @@ class Registry:
             wanted = self.production()
         elif reference == "latest":
             wanted = next((release.id for release in self.releases() if release.state == "ok"), None)
-        if wanted is None or not _is_id(wanted) or not os.path.lexists(self.folder / wanted):
+        if wanted is None or not is_id(wanted) or not self._is_there(wanted):
             known = [release.id for release in self.releases()]
             there_are = f"there are {', '.join(known)}" if known else "none is published yet"
             promote = "Choose one with `nsecast models promote ID`, or train" if known else "Train"
             name = reference if wanted in (None, reference) else f"{reference} ({wanted})"
             raise ReleaseNotFound(
-                f"release {name}: not in {self.folder}; {there_are}. {promote} one with `nsecast train`.",
+                f"release {name}: not in {storage.shown(self.folder)}; {there_are}. {promote} one with "
+                "`nsecast train`.",
                 release=reference,
                 known=known,
             )
         return read_manifest(self.folder / wanted)
 
     def verify(self, reference: str) -> Release:
-        """Hash every file of a release; BundleError names one missing, extra or altered."""
-        release = self.resolve(reference)
-        release.check()
+        """Hash every file of a release; BundleError names one missing, extra or altered.
+
+        In an object store names and sizes are compared; hashed is the copy here, as it was when it came.
+        """
+        release = self.open(reference)
+        if self._shelf is not None:
+            self._shelf.compare(release)
         return release
 
     def open(self, reference: str, *, verify: bool = True) -> Release:
         """The release to read from; by default refused if one byte of it is not as published."""
-        return self.verify(reference) if verify else self.resolve(reference)
+        release = self.resolve(reference)
+        if not verify:
+            return release
+        try:
+            release.check()
+        except BundleError:
+            if self._shelf is None:
+                raise
+            self._shelf.forget(release.id)  # the copy is at fault, unless the store is too
+            release = self.resolve(release.id)
+            release.check()
+        return release
 
     def releases(self) -> list[ReleaseInfo]:
         """Every release, newest first; those without a readable manifest last."""
-        entries = self.folder.iterdir() if self.folder.is_dir() else []
-        found = [_inspect(entry) for entry in entries if _is_id(entry.name)]
+        if self._shelf is not None:
+            found = self._shelf.infos()
+        else:
+            entries = self.folder.iterdir() if self.folder.is_dir() else []
+            found = [inspect(entry) for entry in entries if is_id(entry.name)]
         never = datetime.min.replace(tzinfo=UTC)
         return sorted(found, key=lambda release: (release.created or never, release.id), reverse=True)
 
-
-def _is_id(name: Any) -> bool:
-    return isinstance(name, str) and bool(_ID.fullmatch(name)) and name not in RESERVED
+    def _is_there(self, release_id: str) -> bool:
+        if self._shelf is not None:
+            return self._shelf.fetch(release_id)
+        return os.path.lexists(self.folder / release_id)
 
 
 def _require_id(name: str) -> None:
-    if not _is_id(name):
+    if not is_id(name):
         raise ConfigError(
             f"release id: got {name!r}, need at most 128 letters, digits, '.', '_' or '-', the first a "
             f"letter or digit, and none of {', '.join(RESERVED)}."
         )
-
-
-def _inspect(folder: Path) -> ReleaseInfo:
-    try:
-        release = read_manifest(folder)
-        release.check_sizes()
-    except (BundleError, OSError) as error:
-        state = "damaged" if os.path.lexists(folder / MANIFEST) else "incomplete"
-        return ReleaseInfo(folder.name, state, reason=str(error))
-    return ReleaseInfo(release.id, "ok", release.created, release.info)
 
 
 def _last_written(folder: Path) -> float:

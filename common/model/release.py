@@ -3,17 +3,37 @@
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from common import storage
 from common.errors import BundleError
 
 MANIFEST = "manifest.json"
+STAGING = ".staging-"
+RESERVED = ("aliases", "production", "latest")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def is_id(name: Any) -> bool:
+    """Whether ``name`` may be a release's."""
+    return isinstance(name, str) and bool(_ID.fullmatch(name)) and name not in RESERVED
+
+
+@dataclass(frozen=True)
+class ReleaseInfo:
+    """One line of the list of releases; ``state`` comes from names and sizes, not from hashes."""
+
+    id: str
+    state: Literal["ok", "incomplete", "damaged"]
+    created: datetime | None = None
+    info: dict[str, Any] = field(default_factory=dict, hash=False)
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,13 +58,17 @@ class Release:
 
     def check_sizes(self) -> None:
         """Compare names and sizes with the manifest, without reading a file; raises as `check` does."""
-        found = set(walk(self.path, self.id))
+        names = list(walk(self.path, self.id))
+        self.compare({name: (self.path / name).stat().st_size for name in names})
+
+    def compare(self, found: dict[str, int]) -> None:
+        """Compare sizes in bytes by name with the manifest; raises as `check` does."""
         for name, need in self.files.items():
             if name not in found:
                 raise damaged(self.id, name, got="no such file", need=f"{need['bytes']} bytes")
-            if (got := (self.path / name).stat().st_size) != need["bytes"]:
+            if (got := found[name]) != need["bytes"]:
                 raise damaged(self.id, name, got=f"{got} bytes", need=f"{need['bytes']}")
-        if extra := sorted(found - self.files.keys()):
+        if extra := sorted(found.keys() - self.files.keys()):
             raise damaged(self.id, extra[0], got="a file", need="none, the manifest does not list it")
 
     def check(self) -> None:
@@ -89,6 +113,16 @@ def fingerprint(path: Path) -> dict[str, Any]:
     return {"sha256": storage.sha256(path), "bytes": path.stat().st_size}
 
 
+def read_json(path: Path) -> Any:
+    """A published JSON file; BundleError, naming it, if it is not one."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise BundleError(
+            f"{path}: {type(error).__name__}: {error}. Publish the release again.", path=str(path)
+        ) from None
+
+
 def write_manifest(folder: Path, release_id: str, info: dict[str, Any]) -> Release:
     """Describe the files in ``folder``, which survive a power cut before the manifest appears.
 
@@ -122,8 +156,14 @@ def read_manifest(folder: Path) -> Release:
     path = folder / MANIFEST
     if path.is_symlink() or not path.is_file():
         raise damaged(name, MANIFEST, got="no such file", need="the manifest, which is written last")
+    return parse_manifest(folder, path.read_bytes())
+
+
+def parse_manifest(folder: Path, content: bytes) -> Release:
+    """The release whose place is ``folder``, by its manifest; BundleError if that is invalid or another's."""
+    name = folder.name
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest = json.loads(content)
         _require(manifest["digest"] == _digest(manifest), "its own digest differs")
         _require(manifest["release"] == name, f"it describes release {manifest['release']!r}")
         info, files = manifest["info"], manifest["files"]
@@ -137,6 +177,17 @@ def read_manifest(folder: Path) -> Release:
         got = f"an invalid manifest ({type(error).__name__}: {error})"
         raise damaged(name, MANIFEST, got=got, need="it as published") from None
     return Release(name, folder, info, created, files)
+
+
+def inspect(folder: Path) -> ReleaseInfo:
+    """What a list of releases says of the one in ``folder``."""
+    try:
+        release = read_manifest(folder)
+        release.check_sizes()
+    except (BundleError, OSError) as error:
+        state = "damaged" if os.path.lexists(folder / MANIFEST) else "incomplete"
+        return ReleaseInfo(folder.name, state, reason=str(error))
+    return ReleaseInfo(release.id, "ok", release.created, release.info)
 
 
 def _require(condition: bool, problem: str) -> None:

@@ -1,7 +1,6 @@
 """A published release as a source of forecasts."""
 
 import datetime as dt
-import json
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,7 +14,7 @@ from common.data.windows import Windows, last_window
 from common.errors import InsufficientHistory
 from common.model.bundle import GENERAL, Bundle, BundleFiles
 from common.model.conformal import LEVELS, Calibration
-from common.model.release import Release
+from common.model.release import Release, read_json
 from common.model.representation import Prices
 from common.model.served import SPECIFIC, ServedModels
 
@@ -56,7 +55,7 @@ class ReleasedModels:
 
     @cached_property
     def universe(self) -> Universe:
-        return Universe.from_dict(json.loads(self.release.file("universe.json").read_bytes()))
+        return Universe.from_dict(read_json(self.release.file("universe.json")))
 
     @cached_property
     def panel(self) -> Panel:
@@ -64,7 +63,7 @@ class ReleasedModels:
 
     @cached_property
     def calibration(self) -> Calibration:
-        return Calibration.from_dict(json.loads(self.release.file("calibration.json").read_bytes()))
+        return Calibration.from_dict(read_json(self.release.file("calibration.json")))
 
     @cached_property
     def models(self) -> ServedModels:

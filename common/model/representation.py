@@ -1,6 +1,7 @@
 """What a network sees and predicts, and the way back to KES: one code path for training and serving."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -15,6 +16,8 @@ from common.model.scaling import ChannelScaler, LogPriceScaler
 
 CLIP = 8.0
 SIGMA_RANGE = (0.005, 0.06)
+BLOCK = 1024
+"""Windows that are worked on at a time."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,11 @@ class Prices:
     needed: np.ndarray
     by_model: np.ndarray
 
+    @classmethod
+    def joined(cls, parts: list["Prices"]) -> "Prices":
+        """One after the other."""
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
 
 class Representation(Protocol):
     """How windows become network inputs and targets, and outputs become prices."""
@@ -65,12 +73,25 @@ class Representation(Protocol):
 
 def sigma(windows: Windows) -> np.ndarray:
     """Spread of the daily log returns inside each window, clipped to .5-6 %, shape (N,)."""
-    return np.clip(windows.cut(windows.series.log_return)[:, 1:].std(axis=1), *SIGMA_RANGE).astype(np.float64)
+    spread = np.empty(len(windows))
+    for place, part in _blocks(windows):
+        spread[place] = np.clip(part.cut(part.series.log_return)[:, 1:].std(axis=1), *SIGMA_RANGE)
+    return spread
 
 
 def frozen(windows: Windows) -> np.ndarray:
     """Whether the price never moved inside the window, shape (N,)."""
-    return ~(windows.cut(windows.series.log_return)[:, 1:] != 0).any(axis=1)
+    still = np.empty(len(windows), dtype=bool)
+    for place, part in _blocks(windows):
+        still[place] = ~(part.cut(part.series.log_return)[:, 1:] != 0).any(axis=1)
+    return still
+
+
+def _blocks(windows: Windows) -> Iterator[tuple[slice, Windows]]:
+    """The windows some at a time: what is cut from them stays in the processor's cache, and is bounded."""
+    for start in range(0, max(len(windows), 1), BLOCK):
+        place = slice(start, start + BLOCK)
+        yield place, windows.take(place)
 
 
 @dataclass(frozen=True)
@@ -125,20 +146,23 @@ class Residual:
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> "Residual":
-        return cls(ChannelScaler(tuple(stored["mean"]), tuple(stored["spread"])))
+        mean, spread = (tuple(map(float, stored[name])) for name in ("mean", "spread"))
+        if not len(mean) == len(spread) == len(cls.channels):
+            raise ValueError(f"{len(mean)} means, {len(spread)} spreads, need {len(cls.channels)} of each")
+        return cls(ChannelScaler(mean, spread))
 
     def as_dict(self) -> dict[str, Any]:
         return {"representation": self.name, **self.scaler.as_dict()}
 
     def inputs(self, windows: Windows) -> np.ndarray:
         """float32, shape (N, size, 14); an unknown entry is 0, the channel's mean, and so flagged."""
-        x, known = _raw_channels(windows)
+        x = np.empty((len(windows), windows.spec.size, len(self.channels)), dtype=np.float32)
         flags = self.channels.index("range_known")
-        x[..., :flags] = np.where(
-            known[..., :flags],
-            ChannelScaler(self.scaler.mean[:flags], self.scaler.spread[:flags]).transform(x[..., :flags]),
-            0,
-        )
+        scaler = ChannelScaler(self.scaler.mean[:flags], self.scaler.spread[:flags])
+        for place, part in _blocks(windows):
+            raw, known = _raw_channels(part)
+            x[place, :, :flags] = np.where(known[..., :flags], scaler.transform(raw[..., :flags]), 0)
+            x[place, :, flags:] = raw[..., flags:]
         return x
 
     def targets(self, windows: Windows) -> np.ndarray:
@@ -149,6 +173,10 @@ class Residual:
     def prices(self, windows: Windows, outputs: np.ndarray, asked: np.ndarray | None = None) -> Prices:
         """Outputs (N, H, 14) to KES, with intervals at the levels ``asked`` (N, H, 3), default ``LEVELS``."""
         asked = np.broadcast_to(LEVELS, (*outputs.shape[:2], len(LEVELS))) if asked is None else asked
+        parts = [self._prices(part, outputs[place], asked[place]) for place, part in _blocks(windows)]
+        return parts[0] if len(parts) == 1 else Prices.joined(parts)
+
+    def _prices(self, windows: Windows, outputs: np.ndarray, asked: np.ndarray) -> Prices:
         mixture = Mixture.from_outputs(outputs)
         last, still = windows.last_price, frozen(windows)
         scale = sigma(windows)[:, None] * np.sqrt(windows.spec.horizons)
@@ -177,6 +205,18 @@ class Residual:
 
 def _raw_channels(windows: Windows) -> tuple[np.ndarray, np.ndarray]:
     """Channels before standardising and the mask of known entries, both (N, size, 14)."""
+    shape = (len(windows), windows.spec.size, len(Residual.channels))
+    x, known = np.zeros(shape, dtype=np.float32), np.ones(shape, dtype=bool)
+    for place, part in _blocks(windows):
+        values, there = _channels(part)
+        for number, name in enumerate(Residual.channels):
+            known[place, :, number] = there.get(name, True)
+            x[place, :, number] = np.where(known[place, :, number], values[name], 0)
+    return x, known
+
+
+def _channels(windows: Windows) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Values by channel, and which of them are known where not all are; each (N, size)."""
     series = windows.series
     spread = sigma(windows)[:, None].astype(np.float32)
     returns = windows.cut(series.log_return)
@@ -217,12 +257,7 @@ def _raw_channels(windows: Windows) -> tuple[np.ndarray, np.ndarray]:
         "breadth": np.isfinite(breadth),
         "active": np.isfinite(active),
     }
-    x = np.zeros((*returns.shape, len(Residual.channels)), dtype=np.float32)
-    known = np.ones(x.shape, dtype=bool)
-    for place, name in enumerate(Residual.channels):
-        known[..., place] = there.get(name, True)
-        x[..., place] = np.where(known[..., place], values[name], 0)
-    return x, known
+    return values, there
 
 
 @dataclass(frozen=True)
@@ -277,13 +312,14 @@ class Level:
 
     def _scaler(self, windows: Windows) -> LogPriceScaler:
         """Each window's scaler, shape (N, 1); a symbol that was never fitted takes the window's own range."""
-        log_close = np.log(windows.cut(windows.series.close))
-        low, high = log_close.min(axis=1), log_close.max(axis=1)
-        for position, symbol in enumerate(windows.series.symbols):
-            if symbol in self.scalers:
-                own = windows.symbol == position
-                low[own], high[own] = self.scalers[symbol].low, self.scalers[symbol].high
-        return LogPriceScaler(low[:, None], high[:, None])
+        none = LogPriceScaler(np.nan, np.nan)
+        fitted = [self.scalers.get(symbol, none) for symbol in windows.series.symbols]
+        bounds = np.array([(scaler.low, scaler.high) for scaler in fitted])[windows.symbol]
+        strange = np.isnan(bounds[:, 0])
+        if strange.any():
+            log_close = np.log(windows.take(strange).cut(windows.series.close))
+            bounds[strange] = np.stack([log_close.min(axis=1), log_close.max(axis=1)], axis=1)
+        return LogPriceScaler(bounds[:, :1], bounds[:, 1:])
 
 
 def representation_from_dict(stored: dict[str, Any]) -> Representation:
@@ -291,7 +327,7 @@ def representation_from_dict(stored: dict[str, Any]) -> Representation:
     kinds = {kind.name: kind for kind in (Residual, Level)}
     try:
         return kinds[stored["representation"]].from_dict(stored)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise BundleError(
             f"scaler: cannot read it ({type(error).__name__}: {error}); known representations: "
             f"{', '.join(kinds)}. Publish the release again."

@@ -1,0 +1,69 @@
+"""Where nsecast keeps things: a folder, or a place in an object store through a folder that mirrors it.
+
+One interface for both. A storage root is a `Path` in either case, and what is written and read through this
+package below it is on the disk, or in the store: see `common.storage.mirrors`.
+"""
+
+from common.storage.errors import Changed, StorageError
+from common.storage.files import (
+    atomic_path,
+    current,
+    exists,
+    finite,
+    found,
+    json_bytes,
+    looked,
+    names,
+    push,
+    remove,
+    remove_tree,
+    sha256,
+    sync_file,
+    sync_folder,
+    write_bytes,
+    write_json,
+    write_with,
+)
+from common.storage.leases import Holder, Lease
+from common.storage.locks import claim, exclusive, exclusive_here, lease_of
+from common.storage.mirrors import Mirror
+from common.storage.objects import Entry, ObjectStore, Version
+from common.storage.places import address_of, adopt, home, locate, mirror_of, shown
+
+__all__ = [
+    "Changed",
+    "Entry",
+    "Holder",
+    "Lease",
+    "Mirror",
+    "ObjectStore",
+    "StorageError",
+    "Version",
+    "address_of",
+    "adopt",
+    "atomic_path",
+    "claim",
+    "current",
+    "exclusive",
+    "exclusive_here",
+    "exists",
+    "finite",
+    "found",
+    "home",
+    "json_bytes",
+    "lease_of",
+    "locate",
+    "looked",
+    "mirror_of",
+    "names",
+    "push",
+    "remove",
+    "remove_tree",
+    "sha256",
+    "shown",
+    "sync_file",
+    "sync_folder",
+    "write_bytes",
+    "write_json",
+    "write_with",
+]
