@@ -1,77 +1,30 @@
 """One fit, from its first epoch or from wherever it stopped, to the best weights on validation."""
 
-import json
 import logging
 import math
 import time
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from common.data.windows import Windows, id_column
+from common.data.windows import Windows
 from common.errors import TrainingError
 from common.model.presets import FitConfig
-from common.model.representation import Representation, frozen, sigma
-from common.storage import atomic_path
-from train.loop import Batches, EpochLoop
+from common.model.representation import sigma
+from common.storage import StorageError, current
+from train.feed import FitData, drawn
+from train.loop import PREDICT_BATCH, Batches, EpochLoop
 from train.plan import Progress, windows_per_epoch
 from train.scores import score
+from train.state import FitState
 
 log = logging.getLogger(__name__)
 
-VALID_WINDOWS = 12_000
-"""Validation windows, evenly spaced, that an epoch is judged on at most."""
-
-
-@dataclass
-class FitState:
-    """What a fit knows after an epoch; written whole after each one."""
-
-    epoch: int = 0
-    best_epoch: int = 0
-    best_loss: float = float("inf")
-    history: list[dict[str, float]] = field(default_factory=list)
-    loop: list[np.ndarray] = field(default_factory=list)
-    best: list[np.ndarray] = field(default_factory=list)
-
-    def save(self, path: Path) -> None:
-        numbers = {
-            "epoch": self.epoch,
-            "best_epoch": self.best_epoch,
-            "best_loss": self.best_loss,
-            "history": self.history,
-            "parts": [len(self.loop), len(self.best)],
-        }
-        arrays = [*self.loop, *self.best]
-        with atomic_path(path) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, numbers=json.dumps(numbers), **{f"a{i:04}": a for i, a in enumerate(arrays)})
-
-    @classmethod
-    def load(cls, path: Path) -> "FitState":
-        with np.load(path, allow_pickle=False) as stored:
-            numbers = json.loads(str(stored["numbers"]))
-            first, second = numbers.pop("parts")
-            arrays = [stored[f"a{i:04}"] for i in range(first + second)]
-        return cls(**numbers, loop=arrays[:first], best=arrays[first:])
-
-
-@dataclass(frozen=True)
-class FitData:
-    """Windows of one fit with the network's ids for them."""
-
-    train: Windows
-    valid: Windows
-    representation: Representation
-    stock_ids: dict[str, int]
-    """Stock id by symbol; any other symbol is 0, "unknown"."""
-
-    def ids(self, windows: Windows) -> np.ndarray:
-        """Stock id of each window, int32, shape (N, 1)."""
-        return id_column(windows, self.stock_ids)
+CUT_AT_ONCE = 16_384
+"""Windows that are cut before they are trained on: an epoch of any length takes no more memory."""
 
 
 def fit(
@@ -90,37 +43,37 @@ def fit(
     The order of the windows, the masks and the dropout of epoch ``n`` depend on (seed, n) alone, so a
     fit that was killed and resumed from ``state_path`` ends exactly like one that was not.
     """
-    train = data.train.take(~frozen(data.train))
-    valid = _evenly(data.valid.take(~frozen(data.valid)), VALID_WINDOWS)
-    valid_set = (data.representation.inputs(valid), data.ids(valid))
-    valid_truth = (data.representation.targets(valid), sigma(valid).astype(np.float32))
-    steps = _ceil(windows_per_epoch(config, len(train)), config.batch_size)
-    state = _resume(loop, state_path)
-    if state is None:
-        loop.start(seed=seed, weights=weights)
-        state = FitState(best=loop.network.get_weights())
-        if config.step_zero:
-            state.best_loss = loop.loss(loop.predict(*valid_set), *valid_truth)
-    writer = tf.summary.create_file_writer(str(log_dir)) if log_dir else tf.summary.create_noop_writer()
+    data, team = data.made_ready(), loop.team
+    steps = _ceil(windows_per_epoch(config, len(data.train)), config.batch_size)
+    check = _Check(loop, data)
+    state = _begun(loop, check, config, seed, state_path, weights)
+    first_worker = team.rank == 0
+    logged = log_dir if first_worker else None
+    writer = tf.summary.create_file_writer(str(logged)) if logged else tf.summary.create_noop_writer()
     started, first = time.monotonic(), state.epoch
     while state.epoch < config.epochs and state.epoch - state.best_epoch < config.patience:
-        batches = _batches(train, data, config.batch_size, steps, seed=(seed, state.epoch))
+        loop.agree()
+        batches = _batches(
+            data.train, data, config.batch_size, steps, seed=(seed, state.epoch), part=loop.part
+        )
         loss = loop.epoch(batches, config, total_steps=steps * config.epochs, seed=seed)
-        outputs = loop.predict(*valid_set)
-        val_loss = loop.loss(outputs, *valid_truth)
+        outputs = check.outputs()
+        loss, val_loss = team.share(np.array([loss, check.loss(outputs)])).tolist()
         if not (math.isfinite(loss) and math.isfinite(val_loss)):
             _refuse_nothing_good(state, config, loss, val_loss)
             break
         state.epoch += 1
         if val_loss < state.best_loss:
             state.best_epoch, state.best_loss, state.best = state.epoch, val_loss, loop.network.get_weights()
-        judged = score(valid, data.representation.prices(valid, outputs))
+        if not first_worker:
+            continue
+        judged = score(data.valid, data.representation.prices(data.valid, outputs))
         mae, total = judged.rel_mae[0], judged.total
         state.history.append(
             {"epoch": state.epoch, "loss": loss, "val_loss": val_loss, "rel_mae": mae, "total": total}
         )
         state.loop = loop.state()
-        state.save(state_path)
+        _keep(state, state_path)
         with writer.as_default(step=state.epoch):
             for name in ("loss", "val_loss", "rel_mae"):
                 if math.isfinite(state.history[-1][name]):
@@ -142,9 +95,59 @@ def fit(
     return state
 
 
+class _Check:
+    """The validation windows, each worker of a team forecasting a share of them."""
+
+    def __init__(self, loop: EpochLoop, data: FitData) -> None:
+        self._loop = loop
+        blocks = loop.team.part(_ceil(len(data.valid), PREDICT_BATCH))  # whole ones: as one worker would
+        own = data.valid.take(slice(blocks.start * PREDICT_BATCH, blocks.stop * PREDICT_BATCH))
+        self._own = data.representation.inputs(own), data.ids(own)
+        self._truth = data.representation.targets(data.valid), sigma(data.valid).astype(np.float32)
+
+    def outputs(self) -> np.ndarray:
+        """(N, H, K); a worker's own share on any but the first one."""
+        return self._loop.team.collect(self._loop.predict(*self._own))
+
+    def loss(self, outputs: np.ndarray) -> float:
+        """NaN on any worker but the first."""
+        return self._loop.loss(outputs, *self._truth) if self._loop.team.rank == 0 else math.nan
+
+
+def _begun(
+    loop: EpochLoop,
+    check: _Check,
+    config: FitConfig,
+    seed: int,
+    state_path: Path,
+    weights: list[np.ndarray] | None,
+) -> FitState:
+    """The stored state, or a fresh one; a team's workers go by what the first one found."""
+    team = loop.team
+    state = _resume(loop, state_path) if team.rank == 0 else None
+    found = state or FitState(epoch=-1)
+    numbers = team.share(np.array([found.epoch, found.best_epoch, found.best_loss]))
+    if numbers[0] >= 0:
+        return state or FitState(int(numbers[0]), int(numbers[1]), float(numbers[2]))
+    loop.start(seed=seed, weights=weights)
+    state = FitState(best=loop.network.get_weights())
+    if config.step_zero:
+        loss = check.loss(check.outputs())
+        state.best_loss = float(team.share(np.array([loss]))[0])
+    return state
+
+
+def _keep(state: FitState, path: Path) -> None:
+    """Store an epoch; where an object store fails, the fit goes on and the next epoch is stored."""
+    try:
+        state.save(path)
+    except StorageError as error:
+        log.warning("epoch %d not stored: %s", state.epoch, error.message)
+
+
 def _resume(loop: EpochLoop, path: Path) -> FitState | None:
     try:
-        state = FitState.load(path)
+        state = FitState.load(current(path))
         loop.restore(state.loop)
     except FileNotFoundError:
         return None
@@ -166,20 +169,25 @@ def _ceil(count: int, size: int) -> int:
     return -(-count // size)
 
 
-def _evenly(windows: Windows, most: int) -> Windows:
-    return windows.take(np.unique(np.linspace(0, len(windows) - 1, min(len(windows), most)).astype(np.int64)))
-
-
-def _batches(train: Windows, data: FitData, size: int, steps: int, *, seed: tuple[int, int]) -> Batches:
-    order = np.resize(np.random.default_rng(seed).permutation(len(train)), steps * size)
-    chosen = train.take(order)
-
-    def stack(values: np.ndarray) -> np.ndarray:
-        return values.reshape(steps, size, *values.shape[1:])
-
-    return Batches(
-        x=stack(data.representation.inputs(chosen)),
-        stock_id=stack(data.ids(chosen)),
-        y=stack(data.representation.targets(chosen)),
-        sigma=stack(sigma(chosen).astype(np.float32)),
-    )
+def _batches(
+    train: Windows,
+    data: FitData,
+    size: int,
+    steps: int,
+    *,
+    seed: tuple[int, int],
+    part: slice = slice(None),
+) -> Iterator[Batches]:
+    """An epoch's batches, rows ``part`` of each."""
+    order = drawn(len(train), steps * size, seed).reshape(steps, size)[:, part]
+    at_once = max(1, CUT_AT_ONCE // order.shape[1])
+    for start in range(0, steps, at_once):
+        rows = order[start : start + at_once]
+        chosen = train.take(rows.ravel())
+        arrays = (
+            data.representation.inputs(chosen),
+            data.ids(chosen),
+            data.representation.targets(chosen),
+            sigma(chosen).astype(np.float32),
+        )
+        yield Batches(*(values.reshape(*rows.shape, *values.shape[1:]) for values in arrays))

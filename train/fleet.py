@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import ray
 import ray.train
@@ -16,9 +17,10 @@ from ray.train.backend import Backend, BackendConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from common.errors import NsecastError, TrainingError
-from train.plan import Plan, Task
-from train.queue import ATTEMPTS, TaskQueue
+from common import storage
+from common.errors import NsecastError, RayUnavailable, TrainingError
+from train.plan import Plan, Progress, Task
+from train.queue import ATTEMPTS, SILENCE_S, TakenAway, TaskQueue
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,8 @@ IDLE_S = 0.2
 BEAT_S = 2.0
 OVER_S = 10.0
 """How long Ray Train may take to end once every task has; it waits for ever for the place of a lost node."""
+GROW_S = 20.0
+"""How often Ray Train looks whether more workers find a place; growing starts all of them anew."""
 WORKER_DEATHS = 10
 """Worker processes that may be lost for no task's fault before the run gives up."""
 
@@ -47,20 +51,34 @@ class IndependentWorkers(BackendConfig):
 
 
 class Fleet:
-    """One run's queue and trainer."""
+    """One run's queue and trainer.
 
-    def __init__(self, plan: Plan, run_dir: Path, *, workers: int, log_dir: Path) -> None:
+    Parameters
+    ----------
+    workers : at most so many; fewer work until the cluster has a CPU for each
+    silence_s : a worker that was not heard of for so long has lost its task
+    """
+
+    def __init__(
+        self, plan: Plan, run_dir: Path, *, workers: int, log_dir: Path, silence_s: float = SILENCE_S
+    ) -> None:
         self._run_dir, self._workers, self._log_dir = run_dir, workers, log_dir
         self._tasks = len(plan.tasks)
         # On the driver's node, without which nothing goes on anyway (a soft wish was not granted).
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(TaskQueue)
-        self.queue: Any = actor.options(scheduling_strategy=here).remote(plan, run_dir)
+        self.queue: Any = actor.options(scheduling_strategy=here).remote(
+            plan, storage.address_of(run_dir), silence_s=silence_s
+        )
         self._over_since: float | None = None
 
     def snapshot(self) -> list[dict[str, Any]]:
         """The jobs as `train.snapshot` describes them."""
         return ray.get(self.queue.snapshot.remote(), timeout=10)
+
+    def workers(self) -> int:
+        """How many workers there are; 0 while none has begun."""
+        return ray.get(self.queue.workers.remote(), timeout=10)
 
     def train(self) -> None:
         """Work until every task is done or has failed.
@@ -69,13 +87,17 @@ class Fleet:
         ------
         TrainingError
             If workers keep dying.
+        RayUnavailable
+            If the cluster's head is lost.
         """
         trainer = DataParallelTrainer(
             work,
-            train_loop_config={"queue": self.queue, "run_dir": str(self._run_dir)},
+            train_loop_config={"queue": self.queue, "run_dir": storage.address_of(self._run_dir)},
             backend_config=IndependentWorkers(),
             scaling_config=ray.train.ScalingConfig(
-                num_workers=(1, self._workers) if self._workers > 1 else 1, resources_per_worker={"CPU": 1}
+                num_workers=(1, self._workers) if self._workers > 1 else 1,
+                resources_per_worker={"CPU": 1},
+                elastic_resize_monitor_interval_s=GROW_S,
             ),
             run_config=ray.train.RunConfig(
                 name=self._run_dir.name,
@@ -90,6 +112,12 @@ class Fleet:
             raise TrainingError(
                 f"run {self._run_dir.name}: Ray Train gave up: {reason}. What is done is kept; the same "
                 "command continues."
+            ) from error
+        except ray.exceptions.RayError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise RayUnavailable(
+                f"run {self._run_dir.name}: Ray was lost: {reason} What is done is kept; once the head runs "
+                "again, the same command continues."
             ) from error
 
     def _is_over(self) -> bool:
@@ -110,19 +138,28 @@ def work(config: dict[str, Any]) -> None:
 
     one_thread()
     context = ray.train.get_context()
-    rank, queue, run_dir = context.get_world_rank(), config["queue"], Path(config["run_dir"])
-    ray.get(queue.hello.remote(rank, context.get_world_size(), os.getpid()))
+    rank, queue = context.get_world_rank(), config["queue"]
+    key = uuid4().hex
+    ray.get(queue.hello.remote(rank, context.get_world_size(), os.getpid(), key))
     try:
+        run_dir = storage.locate(config["run_dir"])
         bench = open_workbench(run_dir)
     except NsecastError as error:
         ray.get(queue.abort.remote(error.message))
         return
     with _heartbeat(queue, rank):
-        for task in _tasks(queue, rank):
+        for task in _tasks(queue, rank, key):
+
+            def still_ours(progress: Progress | None = None, id: str = task.id) -> None:
+                if not ray.get(queue.progress.remote(id, rank, progress, key)):
+                    raise TakenAway(id)
+
             try:
-                run_task(bench, task, lambda progress, id=task.id: queue.progress.remote(id, rank, progress))
+                run_task(bench, task, still_ours, may_write=still_ours)
+            except TakenAway:
+                log.warning("task=%s is another worker's now", task.id)
             except Exception as error:
-                ray.get(queue.failed.remote(task.id, _reason(run_dir, task, error)))
+                ray.get(queue.failed.remote(task.id, _reason(run_dir, task, error), rank, key))
             else:
                 ray.get(queue.done.remote(task.id))
 
@@ -146,8 +183,8 @@ def _heartbeat(queue: Any, rank: int) -> Iterator[None]:
         thread.join()
 
 
-def _tasks(queue: Any, rank: int) -> Iterator[Task]:
-    while (task := ray.get(queue.lease.remote(rank))) != "end":
+def _tasks(queue: Any, rank: int, key: str) -> Iterator[Task]:
+    while (task := ray.get(queue.lease.remote(rank, key))) != "end":
         if task == "wait":
             time.sleep(IDLE_S)
         else:
@@ -159,10 +196,9 @@ def _reason(run_dir: Path, task: Task, error: Exception) -> str:
     trace = run_dir / "errors" / f"{task.id.replace('/', '-')}.log"
     text = error.message if isinstance(error, NsecastError) else f"{type(error).__name__}: {error}"
     try:
-        trace.parent.mkdir(parents=True, exist_ok=True)
-        trace.write_text("".join(traceback.format_exception(error)))
-    except OSError as trouble:
-        return f"{text} (the details could not be written: {trouble.strerror})"
+        storage.write_bytes(trace, "".join(traceback.format_exception(error)).encode())
+    except (OSError, storage.StorageError) as trouble:
+        return f"{text} (the details could not be written: {trouble})"
     return f"{text} (see errors/{trace.name} in the run's folder)"
 
 

@@ -34,24 +34,41 @@ class _Candidate:
 
 
 def run_task(
-    bench: Workbench, task: Task, on_epoch: Callable[[Progress], None] = lambda progress: None
+    bench: Workbench,
+    task: Task,
+    on_epoch: Callable[[Progress], None] = lambda progress: None,
+    *,
+    may_write: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Do a task, or return the result of having done it before; safe to repeat at any point."""
+    """Do a task, or return the result of having done it before; safe to repeat at any point.
+
+    ``may_write`` is called before what it came to is written; if it raises, nothing is.
+    """
     folder = bench.task_dir(task.id)
     done = finished(bench.run_dir, task.id)
     if done is not None:
         return done
     started = time.monotonic()
-    result = _bundle(bench, task) if task.phase == "bundle" else _fit(bench, task, folder, on_epoch)
+    if task.phase == "bundle":
+        result = _bundle(bench, task, may_write)
+    else:
+        result = _fit(bench, task, folder, on_epoch, may_write)
     result["seconds"] = round(time.monotonic() - started, 2)
     storage.write_json(folder / "result.json", storage.finite(result))
-    (folder / "state.npz").unlink(missing_ok=True)
+    storage.remove(folder / "state.npz")
     return result
 
 
-def _fit(bench: Workbench, task: Task, folder: Path, on_epoch: Callable[[Progress], None]) -> dict[str, Any]:
+def _fit(
+    bench: Workbench,
+    task: Task,
+    folder: Path,
+    on_epoch: Callable[[Progress], None],
+    may_write: Callable[[], None],
+) -> dict[str, Any]:
     config = bench.fit_config(task.phase)
     train, valid, _ = bench.parts_of(task.job, training=True)
+    log_dir = bench.run_dir / "tensorboard" / task.id
     state = fit(
         loop_for(bench, task.phase),
         FitData(train, valid, bench.representation, bench.stock_ids(task.job)),
@@ -60,8 +77,10 @@ def _fit(bench: Workbench, task: Task, folder: Path, on_epoch: Callable[[Progres
         state_path=folder / "state.npz",
         weights=weights_of(bench, f"{GENERAL}/seed-{task.number}") if task.phase == "finetune" else None,
         on_epoch=on_epoch,
-        log_dir=bench.run_dir / "tensorboard" / task.id,
+        log_dir=log_dir,
     )
+    may_write()
+    storage.push(log_dir)
     _save_weights(folder / "weights.npz", state.best)
     return {
         "epochs": state.epoch,
@@ -71,7 +90,7 @@ def _fit(bench: Workbench, task: Task, folder: Path, on_epoch: Callable[[Progres
     }
 
 
-def _bundle(bench: Workbench, task: Task) -> dict[str, Any]:
+def _bundle(bench: Workbench, task: Task, may_write: Callable[[], None]) -> dict[str, Any]:
     """Choose among the candidates on validation and write the winner's files."""
     candidates = _candidates(bench, task)
     _, valid, test = bench.parts_of(task.job, training=False)
@@ -104,6 +123,7 @@ def _bundle(bench: Workbench, task: Task) -> dict[str, Any]:
     }
     chosen = candidates[choice]
     network = bench.network_config(chosen.phase)
+    may_write()
     write_bundle(bench, task.job, network, chosen.members, storage.finite(metadata), check=valid)
     return {"choice": choice, "lead": metadata["lead"], "valid": _as_dict(scores[choice]["valid"])}
 
@@ -178,10 +198,10 @@ def weights_of(bench: Workbench, task_id: str) -> list[np.ndarray]:
     """The weights a finished fit ended with."""
     folder = bench.task_dir(task_id)
     try:
-        with np.load(folder / "weights.npz", allow_pickle=False) as stored:
+        with np.load(storage.current(folder / "weights.npz"), allow_pickle=False) as stored:
             return [stored[name] for name in sorted(stored.files)]
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        (folder / "result.json").unlink(missing_ok=True)
+        storage.remove(folder / "result.json")
         raise TrainingError(
             f"{folder / 'weights.npz'}: unreadable ({error}). The same command trains it again."
         ) from error

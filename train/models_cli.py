@@ -49,7 +49,8 @@ def models(ctx: typer.Context, home: Home = None, as_json: AsJson = False) -> No
             for reason in filter(None, (release.reason for release in releases)):
                 typer.echo(reason, err=True)
         else:
-            typer.echo(f"No releases in {registry.folder} yet. Make one with `nsecast train`.", err=True)
+            where = storage.shown(registry.folder)
+            typer.echo(f"No releases in {where} yet. Make one with `nsecast train`.", err=True)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from common import storage
 from common.data.universe import Universe
 from common.data.windows import Boundaries, Windows
 from common.errors import TrainingError
@@ -138,7 +139,7 @@ def make_plan(
 def finished(run_dir: Path, task_id: str) -> dict[str, Any] | None:
     """The stored result of a finished task, None if it is not finished or cannot be read."""
     try:
-        return json.loads((run_dir / "tasks" / task_id / "result.json").read_bytes())
+        return json.loads(storage.current(run_dir / "tasks" / task_id / "result.json").read_bytes())
     except (FileNotFoundError, ValueError):
         return None
 
@@ -149,7 +150,8 @@ def history(run_dir: Path, task_id: str) -> list[dict[str, Any]]:
     if done is not None:
         return done["history"]
     try:
-        with np.load(run_dir / "tasks" / task_id / "state.npz", allow_pickle=False) as stored:
+        path = storage.current(run_dir / "tasks" / task_id / "state.npz")
+        with np.load(path, allow_pickle=False) as stored:
             return json.loads(str(stored["numbers"]))["history"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return []

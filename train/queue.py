@@ -5,12 +5,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from common import storage
 from train.plan import Plan, Progress, Task, finished
 
 ATTEMPTS = 3
 """A task whose worker died so often without finishing an epoch is given up."""
 SILENCE_S = 30.0
 """A worker that was not heard of for so long has lost what it held: its node may be gone."""
+
+
+class TakenAway(Exception):
+    """A worker's task is another's now: what it found is not to be written."""
 
 
 @dataclass
@@ -29,41 +34,58 @@ class _Entry:
 class TaskQueue:
     """Hands out tasks whose needs are met, the head of the longest remaining chain first.
 
-    What is finished is read from the run's folder, so a queue that is restarted loses no result.
+    What is finished is read from the run's folder, so a queue that is restarted loses no result. A worker
+    whose network was cut may come back when its task is another's: it asks before it writes (`progress`). Its
+    ``key`` tells it from the one that has its rank by then.
     """
 
-    def __init__(self, plan: Plan, run_dir: Path) -> None:
-        self._plan, self._run_dir = plan, run_dir
+    def __init__(self, plan: Plan, run_dir: Path | str, *, silence_s: float = SILENCE_S) -> None:
+        self._plan, self._run_dir = plan, storage.locate(run_dir)
+        self._silence_s, self._world = silence_s, 0
+        self._keys: dict[int, str | None] = {}
+        self._replaced: set[str] = set()
         self._pids: dict[int, int] = {}
         self._heard: dict[int, float] = {}
         self._priority = plan.priorities
         self._entries = {task.id: _Entry(task) for task in plan.tasks}
-        for entry in self._entries.values():
-            if finished(run_dir, entry.task.id) is not None:
-                entry.state, entry.resumed = "done", True
+        with storage.looked(self._run_dir / "tasks", "result.json"):
+            for entry in self._entries.values():
+                if finished(self._run_dir, entry.task.id) is not None:
+                    entry.state, entry.resumed = "done", True
 
-    def hello(self, rank: int, world_size: int, pid: int) -> None:
-        """A worker process begins: what an earlier process of that rank held is free again."""
-        self._pids[rank] = pid
-        self._heard[rank] = time.monotonic()
-        for entry in self._entries.values():
-            if entry.state == "running" and (entry.rank == rank or (entry.rank or 0) >= world_size):
+    def hello(self, rank: int, world_size: int, pid: int, key: str | None = None) -> None:
+        """A worker process begins: what an earlier process of that rank held is free again.
+
+        In a world of another size all workers are new ones, and the old ones did not die of their tasks.
+        """
+        resized = self._world not in (0, world_size)
+        for other in [each for each in self._keys if resized or each == rank]:
+            self._replaced.update({self._keys.pop(other)} - {None})
+        for entry in [entry for entry in self._entries.values() if entry.state == "running"]:
+            if resized or (entry.rank or 0) >= world_size:
+                entry.state, entry.rank = "waiting", None
+            elif entry.rank == rank:
                 self._lose(entry)
+        self._world, self._keys[rank], self._pids[rank] = world_size, key, pid
+        self._heard[rank] = time.monotonic()
 
     def beat(self, rank: int, pid: int) -> None:
         """A worker lives, however long its epoch takes."""
         if self._pids.get(rank) == pid:
             self._heard[rank] = time.monotonic()
 
-    def lease(self, rank: int) -> Task | str:
-        """The next task for a worker; ``"wait"`` if all left are blocked, ``"end"`` if none is left.
+    def lease(self, rank: int, key: str | None = None) -> Task | str:
+        """The next task for a worker; ``"wait"`` if all left are blocked, ``"end"`` if none is left for it.
 
         A worker that asks holds nothing: what still counts as its own is free again, and so is what is held
         by one that is silent, since nothing says when its node's place is filled.
         """
+        if key in self._replaced:
+            return "end"
         self._heard[rank] = now = time.monotonic()
         for entry in self._entries.values():
-            if entry.state == "running" and now - self._heard.setdefault(entry.rank or 0, now) > SILENCE_S:
+            heard = self._heard.setdefault(entry.rank or 0, now)
+            if entry.state == "running" and now - heard > self._silence_s:
                 self._lose(entry)
         for entry in self._entries.values():
             if entry.state == "running" and entry.rank == rank:
@@ -76,18 +98,25 @@ class TaskQueue:
         entry.state, entry.rank, entry.pid = "running", rank, self._pids.get(rank)
         return entry.task
 
-    def progress(self, task_id: str, rank: int, progress: Progress) -> None:
-        """An epoch of a task is done; what comes late, from a process since replaced, changes nothing."""
+    def progress(self, task_id: str, rank: int, progress: Progress | None, key: str | None = None) -> bool:
+        """An epoch of a task is done, or with None something is to be written: whether the task is still
+        this worker's. What nobody else has taken up is."""
         entry = self._entries[task_id]
-        if entry.state in ("done", "failed"):
-            return
-        entry.state, entry.rank, entry.progress, entry.deaths = "running", rank, asdict(progress), 0
+        if not self._is_of(entry, rank, key):
+            return False
+        entry.state, entry.rank = "running", rank
+        if progress is not None:
+            entry.progress, entry.deaths = asdict(progress), 0
+        return True
 
     def done(self, task_id: str) -> None:
         self._entries[task_id].state = "done"
 
-    def failed(self, task_id: str, reason: str) -> None:
-        self._fail(self._entries[task_id], reason)
+    def failed(self, task_id: str, reason: str, rank: int | None = None, key: str | None = None) -> None:
+        """A task cannot be done, unless it is another's by now."""
+        entry = self._entries[task_id]
+        if rank is None or self._is_of(entry, rank, key):
+            self._fail(entry, reason)
 
     def abort(self, reason: str) -> None:
         """Nothing that is left can be done."""
@@ -95,12 +124,20 @@ class TaskQueue:
             if entry.state in ("waiting", "running"):
                 entry.state, entry.reason = "failed", reason
 
+    def workers(self) -> int:
+        """How many workers Ray Train has started together; 0 before the first said so."""
+        return self._world
+
     def snapshot(self) -> list[dict[str, Any]]:
         """One dict per job, as `train.snapshot` describes."""
         by_job: dict[str, list[_Entry]] = {job: [] for job in self._plan.jobs}
         for entry in self._entries.values():
             by_job[entry.task.job].append(entry)
         return [_job(job, entries, self._plan.skipped.get(job)) for job, entries in by_job.items()]
+
+    def _is_of(self, entry: _Entry, rank: int, key: str | None) -> bool:
+        free_or_own = entry.state == "waiting" or (entry.state == "running" and entry.rank == rank)
+        return free_or_own and key not in self._replaced
 
     def _lose(self, entry: _Entry) -> None:
         entry.deaths += 1

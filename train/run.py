@@ -5,7 +5,6 @@ import hashlib
 import itertools
 import json
 import logging
-import shutil
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -56,7 +55,8 @@ class Run:
 
     def is_trained(self) -> bool:
         """Whether every task has a result."""
-        return all(finished(self.folder, task.id) is not None for task in self.plan.tasks)
+        with storage.looked(self.folder / "tasks", "result.json"):
+            return all(finished(self.folder, task.id) is not None for task in self.plan.tasks)
 
 
 def plan_run(
@@ -116,8 +116,8 @@ def execute(
             if hand_over and not registry.production():
                 outcome = _hand_over(registry, outcome)
             return outcome, True
-        if fresh and run.folder.exists():
-            shutil.rmtree(run.folder)
+        if fresh:
+            storage.remove_tree(run.folder)
         run.folder.mkdir(parents=True, exist_ok=True)
         run.panel.save(run.folder / "panel.parquet")
         run.spec.save(run.folder)
@@ -143,14 +143,18 @@ def _train(run: Run, record: "_Record", workers: int | None, address: str | None
     from train.fleet import Fleet
 
     with ray_session(cpus=workers, address=address, shared=run.home) as cpus:
-        record.workers = min(cpus, len(run.plan.tasks))
-        fleet = Fleet(run.plan, run.folder, workers=record.workers, log_dir=run.folder / "ray")
+        tasks = len(run.plan.tasks)
+        record.workers = min(cpus, tasks)
+        most = tasks if address and workers is None else record.workers  # on a cluster as many as join it
+        fleet = Fleet(run.plan, run.folder, workers=most, log_dir=run.folder / "ray")
         record.fleet, record.state = fleet, "training"
         try:
             fleet.train()
             record.jobs = jobs = fleet.snapshot()
         finally:
             record.fleet = None  # nobody may call Ray once it is shut down: that would start another
+    if storage.mirror_of(run.folder) is not None:
+        storage.found(run.folder / "tensorboard", "**/*")  # what other machines wrote
     return {job["job"]: job["reason"] for job in jobs if job["state"] == "failed"}
 
 
@@ -203,9 +207,9 @@ class _Record(contextlib.AbstractContextManager):
     def refresh(self) -> None:
         fleet = self.fleet
         if fleet is not None:
-            jobs = fleet.snapshot()
+            jobs, workers = fleet.snapshot(), fleet.workers()
             if self.fleet is not None:
-                self.jobs = jobs
+                self.jobs, self.workers = jobs, workers or self.workers
 
     def poll(self) -> dict[str, Any]:
         self.refresh()
@@ -244,5 +248,5 @@ class _Record(contextlib.AbstractContextManager):
         """A record that cannot be written must not end a run that can go on."""
         try:
             write_progress(self._run.folder, snapshot)
-        except OSError as error:
+        except (OSError, storage.StorageError) as error:
             log.warning("run=%s record not written: %s", self._run.id, error)

@@ -35,14 +35,20 @@ def write_progress(run_dir: Path, snapshot: dict[str, Any]) -> None:
 
 def read_run(run_dir: Path) -> dict[str, Any] | None:
     """The record of one run; None if it has not written one or it cannot be read."""
-    path = Path(run_dir) / "run.json"
+    try:
+        return _read(storage.current(Path(run_dir) / "run.json"))
+    except FileNotFoundError:
+        return None
+
+
+def _read(path: Path) -> dict[str, Any] | None:
     try:
         record = json.loads(path.read_bytes())
         return record if isinstance(record, dict) and isinstance(record["jobs"], list) else None
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError) as error:
-        log.warning("run=%s unreadable: %s", run_dir, error)
+        log.warning("run=%s unreadable: %s", path.parent, error)
         return None
 
 
@@ -56,19 +62,19 @@ def list_runs(home: Path) -> list[dict[str, Any]]:
         ``jobs_done``, ``jobs_total``, ``pid``, ``host``. A run that has not ended, but whose process is
         gone or silent, has the state ``interrupted``; one whose record cannot be read, ``unreadable``.
     """
-    runs = [_summary(path.parent) for path in (Path(home) / "runs").glob("*/run.json")]
+    runs = [_summary(path) for path in storage.found(Path(home) / "runs", "*/run.json")]
     return sorted(runs, key=lambda run: (run["started"] or 0.0, run["id"]), reverse=True)
 
 
-def _summary(run_dir: Path) -> dict[str, Any]:
-    record = read_run(run_dir)
+def _summary(path: Path) -> dict[str, Any]:
+    record = _read(path)
     state = "unreadable" if record is None else record.get("state", "starting")
     record = record or {}
     if state not in (*ENDED, "unreadable") and not _is_alive(record):
         state = "interrupted"
     jobs = record.get("jobs", [])
     return {
-        "id": run_dir.name,
+        "id": path.parent.name,
         "state": state,
         "jobs_done": sum(job.get("state") in FINISHED for job in jobs),
         "jobs_total": len(jobs),
@@ -116,13 +122,15 @@ def runs(
     elif found:
         Console(width=None if sys.stdout.isatty() else 160).print(runs_table(found))
     else:
-        typer.echo(f"No runs in {root / 'runs'} yet. Start one with `nsecast train`.", err=True)
+        where = storage.shown(root / "runs")
+        typer.echo(f"No runs in {where} yet. Start one with `nsecast train`.", err=True)
 
 
 def _watch(home: Path, *, interval_s: float = 1.0) -> None:
     """Redraw the runs, and the jobs of the newest one, until interrupted; lines end with the newest run."""
     if not list_runs(home):
-        typer.echo(f"No runs in {home / 'runs'} yet; waiting for one. Ctrl-C stops.", err=True)
+        where = storage.shown(home / "runs")
+        typer.echo(f"No runs in {where} yet; waiting for one. Ctrl-C stops.", err=True)
     if display_mode(sys.stdout) == "plain":
         plain: dict[str, PlainLines] = {}
         while True:

@@ -59,17 +59,18 @@ def choose(totals: dict[str, float]) -> str:
 def score(windows: Windows, prices: Prices, rows: np.ndarray | None = None) -> Score:
     """Score forecasts for ``windows`` against what happened; windows without a target are left out.
 
-    ``rows`` (a mask, shape (N,)) limits it to some of them; default those in which the price moves, because
-    a frozen one would flatter every mean.
+    ``rows`` (a mask, shape (N,), or positions) limits it to some of them; default those in which the price
+    moves, because a frozen one would flatter every mean.
     """
     rows = ~prices.frozen if rows is None else rows
+    actual = windows.take(rows).actual
     return Score(
         tuple(
             errors(
                 last=prices.last[rows],
                 raw=prices.raw[rows, h],
                 published=prices.published[rows, h],
-                actual=windows.actual[rows, h],
+                actual=actual[:, h],
             )
             for h in range(len(windows.spec.horizons))
         )
@@ -79,10 +80,12 @@ def score(windows: Windows, prices: Prices, rows: np.ndarray | None = None) -> S
 def by_symbol(windows: Windows, prices: Prices) -> dict[str, Score]:
     """The score of each symbol's own moving windows; one without any has n = 0."""
     present = np.unique(windows.symbol)
-    moving = ~prices.frozen
+    moving = np.flatnonzero(~prices.frozen)
+    moving = moving[np.argsort(windows.symbol[moving], kind="stable")]
+    starts = np.searchsorted(windows.symbol[moving], present)
     return {
-        windows.series.symbols[place]: score(windows, prices, moving & (windows.symbol == place))
-        for place in present
+        windows.series.symbols[place]: score(windows, prices, rows)
+        for place, rows in zip(present, np.split(moving, starts[1:]), strict=True)
     }
 
 

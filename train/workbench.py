@@ -39,7 +39,7 @@ class RunSpec:
 
     @classmethod
     def load(cls, run_dir: Path) -> "RunSpec":
-        values = json.loads((run_dir / "spec.json").read_bytes())
+        values = json.loads(storage.current(run_dir / "spec.json").read_bytes())
         return cls(
             TrainConfig.parse(values["config"], where=str(run_dir / "spec.json")),
             Universe.from_dict(values["universe"]),
@@ -156,7 +156,7 @@ def open_workbench(run_dir: Path) -> Workbench:
     ArchiveError
         If its panel is not the one the run was planned with.
     """
-    spec, panel = RunSpec.load(run_dir), Panel.load(run_dir / "panel.parquet")
+    spec, panel = RunSpec.load(run_dir), Panel.load(storage.current(run_dir / "panel.parquet"))
     if panel.fingerprint() != spec.data_sha256:
         raise ArchiveError(f"{run_dir / 'panel.parquet'}: not the data this run was planned with.")
     return Workbench(run_dir, spec, panel)

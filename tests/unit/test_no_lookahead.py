@@ -15,10 +15,10 @@ from common.data.panel import Panel
 from common.data.series import Series, series_from_panel
 from common.data.universe import Universe
 from common.data.windows import Boundaries, Windows, last_window, make_windows
-from common.model.forecaster import Forecaster
+from common.model.forecaster import Forecaster, Network
 from common.model.mixture import TAUS
 from common.model.presets import TrainConfig
-from common.model.representation import Level, Residual, frozen, sigma
+from common.model.representation import Level, Representation, Residual, frozen, sigma
 from train.plan import make_plan
 
 PANEL = made_panel()
@@ -67,12 +67,17 @@ def fake_network(x: np.ndarray, stock_id: np.ndarray) -> np.ndarray:
     return outputs
 
 
+def outputs_of(representation: Representation) -> Network:
+    """The fake network with as many outputs as the representation reads."""
+    return lambda x, stock_id: fake_network(x, stock_id)[..., : representation.outputs]
+
+
 def everything(kind: str, panel: Panel, cutoff: np.datetime64, represent=None) -> dict[str, np.ndarray]:
     """All that a forecast at or before ``cutoff`` is made of and says; not how it turned out."""
     windows = windows_of(panel)
     windows = windows.take(windows.cutoff <= cutoff)
     representation = represent or fitted(kind, PANEL)
-    prices = Forecaster(fake_network, representation, IDS).forecast(windows)
+    prices = Forecaster(outputs_of(representation), representation, IDS).forecast(windows)
     return {
         "end": windows.end,
         "inputs": representation.inputs(windows),

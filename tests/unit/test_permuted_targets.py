@@ -1,6 +1,6 @@
 """A network learns what is there to learn, and nothing once the outcomes are shuffled among the windows."""
 
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pytest
@@ -33,9 +33,23 @@ def series() -> Series:
     return series_from_histories(made, UNKNOWN_MARKET)
 
 
+@dataclass(frozen=True)
+class Shuffled(Windows):
+    """Windows with the outcomes of others."""
+
+    outcome: np.ndarray
+
+    @property
+    def change(self) -> np.ndarray:
+        return self.outcome
+
+    def take(self, chosen: np.ndarray) -> "Shuffled":
+        return replace(super().take(chosen), outcome=self.outcome[chosen])
+
+
 def shuffled(windows: Windows) -> Windows:
     order = np.random.default_rng(5).permutation(len(windows))
-    return replace(windows, change=windows.change[order], target=windows.target[order])
+    return Shuffled(*(getattr(windows, field.name) for field in fields(windows)), windows.change[order])
 
 
 def skill(change_outcomes, tmp_path) -> tuple[float, float]:

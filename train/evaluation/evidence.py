@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from common import storage
 from common.data.panel import Panel
 from common.data.universe import Universe
 from common.model.bundle import GENERAL, BundleFiles
@@ -115,7 +116,7 @@ def load_evidence(models: ReleasedModels, home: Path) -> Evidence:
 
 def _rivals(folder: Path, info: dict[str, Any]) -> pd.DataFrame | None:
     """Figures of the backtest of the test part that ran the most models; None before the first."""
-    records = [json.loads(path.read_bytes()) for path in sorted(folder.glob("*/backtest.json"))]
+    records = [json.loads(path.read_bytes()) for path in storage.found(folder, "*/backtest.json")]
     same = {"from": info["valid_end"], "to": info["test_end"], "weights": "fixed"}
     same["data_sha256"] = info["data_sha256"]
     found = [pd.DataFrame(record["figures"]) for record in records if same.items() <= record.items()]

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from common import storage
 from common.model.bundle import GENERAL
 
 
@@ -35,7 +36,7 @@ def find_search(home: Path, info: dict[str, Any], size: int) -> dict[str, Any] |
         ``sufficient`` (bool); ``because`` (sentences, which say so if the prices are others); ``sizes`` and
         ``default`` as the search gives them; ``search``, its id; ``same_prices`` (bool).
     """
-    found = [result for path in (home / "tuning").glob("*/result.json") if (result := _read(path))]
+    found = [result for path in storage.found(home / "tuning", "*/result.json") if (result := _read(path))]
     found = [result for result in found if _fits(result, info) and _verdict(result["embedding"], size)]
     if not found:
         return None

@@ -216,7 +216,7 @@ def keep(study: Study, ours: pd.DataFrame, found: pd.DataFrame) -> dict[str, Any
     Figures of models that an earlier call measured on the same forecasts are kept.
     """
     path = study.folder / "backtest.json"
-    if path.exists():
+    if storage.exists(path):
         earlier = pd.DataFrame(json.loads(path.read_bytes())["figures"])
         found = pd.concat([found, earlier[~earlier["model"].isin(found["model"])]], ignore_index=True)
     record = {

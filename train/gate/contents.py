@@ -1,5 +1,7 @@
 """Checks of what a release holds: files, scalers, stock ids, metadata, test errors, models that load."""
 
+import csv
+import datetime as dt
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -36,7 +38,9 @@ def files(subject: Subject) -> Finding:
     needed.append(f"{subject.folder(GENERAL)}/stock_id_mapping.json")
     megabytes = sum(entry["bytes"] for entry in release.files.values()) / 1e6
     missing = [f"no {name}" for name in needed if name not in release.files]
-    return finding(missing, f"{len(release.files)} files, {megabytes:.1f} MB, as published")
+    return finding(
+        missing or _unreadable(subject), f"{len(release.files)} files, {megabytes:.1f} MB, as published"
+    )
 
 
 def scalers(subject: Subject) -> Finding:
@@ -115,6 +119,24 @@ def test_mape(subject: Subject) -> float:
     """Mean absolute error of the published price in percent of the actual one; NaN without a forecast."""
     published, actual = (subject.near[name].to_numpy(float) for name in ("published", "actual"))
     return float((100 * np.abs(published - actual) / actual).mean()) if len(actual) else math.nan
+
+
+def _unreadable(subject: Subject) -> list[str]:
+    """What a server reads of a release besides its models, and the other checks do not."""
+    problems, info = [], subject.release.info
+    for name in ("train_end", "valid_end"):
+        try:
+            dt.date.fromisoformat(info[name])
+        except (KeyError, TypeError, ValueError):
+            problems.append(f"manifest.json: {name} is {info.get(name)!r:.80}, no date")
+    path = subject.release.file("performance_matrix.csv")
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            named = {row["symbol"] for row in csv.DictReader(stream)}
+    except (KeyError, ValueError, csv.Error) as error:
+        return [*problems, f"{path.name}: {told(error)}"]
+    missing = [symbol for symbol in subject.models.universe.symbols if symbol not in named]
+    return problems + ([f"{path.name}: no row of {listed(missing)}"] if missing else [])
 
 
 def _silent(subject: Subject) -> Iterator[str]:

@@ -59,7 +59,7 @@ class Rivals:
 
     def _table(self, name: str) -> pd.DataFrame:
         path = self.folder / f"{name}.parquet"
-        if not path.exists():
+        if not storage.exists(path):
             self.progress(name, 0, 1)
             made = self._v4() if name == V4 else self._simple(name)
             storage.write_with(path, lambda temporary: made.to_parquet(temporary, index=False))

@@ -1,0 +1,149 @@
+"""A run's prices and windows on storage, mapped by every process; and windows worked on some at a time."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_panel import SYMBOLS, made_panel
+
+from common.data.universe import Universe
+from common.data.windows import Windows
+from common.errors import ArchiveError
+from common.model.bundle import GENERAL
+from common.model.mixture import OUTPUTS
+from common.model.presets import train_config
+from common.model.representation import BLOCK, frozen, sigma
+from train.arrays import MappedBench, has_arrays, open_workbench, save_arrays
+from train.feed import VALID_WINDOWS, FitData
+from train.workbench import RunSpec, Workbench
+
+PANEL = made_panel()
+SETTINGS = {"window": {"size": 12, "horizons": [1, 5]}}
+
+
+def bench(folder: Path, preset: str = "residual", sha: str | None = None) -> Workbench:
+    universe = Universe.from_symbols(SYMBOLS, specific=SYMBOLS[:2])
+    settings = SETTINGS if preset == "residual" else {"window": {"size": 12, "horizons": [1]}}
+    spec = RunSpec(train_config(preset, settings), universe, PANEL.source, sha or PANEL.fingerprint())
+    made = Workbench(folder, spec, PANEL)
+    made.spec.save(folder)
+    return made
+
+
+def assert_same(mine: Windows, theirs: Windows) -> None:
+    for name in ("end", "symbol", "counted", "last_price", "cutoff", "target"):
+        assert np.array_equal(getattr(mine, name), getattr(theirs, name)), name
+    assert np.array_equal(mine.change, theirs.change, equal_nan=True)
+
+
+@pytest.mark.parametrize("preset", ["residual", "v4_log"])
+def test_a_mapped_workbench_is_like_the_one_it_was_written_by(tmp_path, preset):
+    made = bench(tmp_path, preset)
+    save_arrays(made)
+    found = MappedBench(tmp_path, made.spec)
+    assert found.representation.as_dict() == made.representation.as_dict()
+    assert (found.network_shape, found.limits) == (made.network_shape, made.limits)
+    for job in (GENERAL, *SYMBOLS):
+        assert found.stock_ids(job) == made.stock_ids(job)
+        train, valid, test = made.parts_of(job, training=True)
+        for mine, theirs in zip(
+            found.parts_of(job, training=True), (train.take(~frozen(train)), valid, test), strict=True
+        ):
+            assert_same(mine, theirs)
+            if len(theirs):
+                inputs = [each.representation.inputs(w) for each, w in ((found, mine), (made, theirs))]
+                assert np.array_equal(*inputs)
+
+
+@pytest.mark.parametrize("preset", ["residual", "v4_log"])
+def test_the_general_fit_is_given_the_same_by_a_mapped_workbench(tmp_path, preset):
+    made = bench(tmp_path, preset)
+    save_arrays(made)
+    found = MappedBench(tmp_path, made.spec).general_data
+    train, valid, _ = made.parts_of(GENERAL, training=True)
+    data = FitData(train, valid, made.representation, made.stock_ids(GENERAL)).made_ready()
+    assert found.ready and found.made_ready() is found and found.stock_ids == data.stock_ids
+    assert_same(found.train, data.train)
+    assert_same(found.valid, data.valid)
+    assert 0 < len(found.train) < len(train)
+
+
+def test_nothing_of_the_prices_is_copied_into_a_process_that_maps_them(tmp_path):
+    made = bench(tmp_path)
+    save_arrays(made)
+    train = MappedBench(tmp_path, made.spec).general_data.train
+    series = [getattr(train.series, field.name) for field in fields(train.series) if field.name != "symbols"]
+    for array in [*series, train.end, train.symbol, train.counted]:
+        assert isinstance(array.base, np.memmap) and not array.flags.writeable
+
+
+def test_what_is_there_is_not_written_again_unless_it_is_of_other_data(tmp_path):
+    made, close = bench(tmp_path), tmp_path / "arrays" / "close.npy"
+    save_arrays(made)
+    before = close.stat().st_mtime_ns
+    save_arrays(made)
+    assert close.stat().st_mtime_ns == before
+    other = bench(tmp_path, sha="other data")
+    assert not has_arrays(tmp_path, other.spec)
+    save_arrays(other)
+    assert close.stat().st_mtime_ns > before and has_arrays(tmp_path, other.spec)
+
+
+def test_a_run_is_opened_by_its_arrays_where_they_are_there_else_by_its_panel(tmp_path):
+    made = bench(tmp_path)
+    PANEL.save(tmp_path / "panel.parquet")
+    opened = open_workbench.__wrapped__(tmp_path)
+    assert not isinstance(opened, MappedBench) and np.array_equal(opened.series.close, made.series.close)
+    save_arrays(made)
+    (tmp_path / "panel.parquet").unlink()
+    opened = open_workbench.__wrapped__(tmp_path)
+    assert isinstance(opened, MappedBench) and np.array_equal(opened.series.close, made.series.close)
+
+
+def test_a_run_whose_panel_is_not_its_own_is_refused(tmp_path):
+    bench(tmp_path, sha="other data")
+    PANEL.save(tmp_path / "panel.parquet")
+    with pytest.raises(ArchiveError, match="not the data this run was planned with"):
+        open_workbench.__wrapped__(tmp_path)
+
+
+def test_a_window_takes_eight_bytes_and_one_for_each_horizon(tmp_path):
+    windows = bench(tmp_path).windows
+    arrays = (windows.end, windows.symbol, windows.counted)
+    assert sum(array.nbytes for array in arrays) == len(windows) * (8 + 2)
+
+
+def test_made_ready_keeps_what_moves_and_few_enough_to_judge_by(tmp_path):
+    made = bench(tmp_path)
+    train, valid, _ = made.parts
+    many = valid.take(np.resize(np.arange(len(valid)), 2 * VALID_WINDOWS + 7))
+    ready = FitData(train, many, made.representation, {}).made_ready()
+    assert len(ready.train) == (~frozen(train)).sum() < len(train)
+    assert len(ready.valid) == VALID_WINDOWS and not frozen(ready.valid).any()
+    assert ready.made_ready() is ready
+
+
+def test_windows_worked_on_in_blocks_equal_windows_one_by_one(tmp_path):
+    made = bench(tmp_path)
+    chosen = np.random.default_rng(0).integers(0, len(made.windows), 2 * BLOCK + 3)
+    windows, some = made.windows.take(chosen), np.arange(0, 2 * BLOCK + 3, 97)
+    outputs = np.random.default_rng(1).uniform(0.01, 0.99, (len(windows), 2, OUTPUTS)).astype(np.float32)
+    prices = made.representation.prices(windows, outputs)
+    for row in some:
+        one = windows.take(np.array([row]))
+        assert sigma(one)[0] == sigma(windows)[row] and frozen(one)[0] == frozen(windows)[row]
+        assert np.array_equal(made.representation.inputs(one)[0], made.representation.inputs(windows)[row])
+        alone = made.representation.prices(one, outputs[row : row + 1])
+        for field in fields(alone):
+            mine, theirs = getattr(alone, field.name)[0], getattr(prices, field.name)[row]
+            assert np.array_equal(mine, theirs, equal_nan=mine.dtype.kind == "f")
+
+
+def test_a_change_is_the_difference_of_logs_of_all_closes_to_the_last_bit(tmp_path):
+    windows = bench(tmp_path).windows
+    logs = np.log(windows.series.close)
+    target = windows.target
+    expected = np.where(windows.counted, logs[target] - logs[windows.end][:, None], np.nan)
+    assert np.array_equal(windows.change, expected, equal_nan=True)
+    assert np.isfinite(windows.change).mean() > 0.5
