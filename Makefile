@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: setup train test lint clean
+.PHONY: setup train test lint audit clean
 
 setup: $(VENV)/.installed
 
@@ -12,14 +12,21 @@ train: setup
 	$(BIN)/nsecast train
 
 test: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/unit
+	$(BIN)/python -m pytest tests/integration tests/e2e
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive common train tune serve cluster nsecast.py
+
+# Asks the network for known vulnerabilities, hence no part of `make test`.
+audit: $(VENV)/.installed-audit
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file sbom.json $(BIN)/python
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict --progress-spinner off
 
 clean:
-	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache .hypothesis sbom.json
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"need Python 3.11 or newer, got {sys.version.split()[0]}: make PYTHON=python3.11")'
@@ -32,4 +39,8 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) --editable ".[dev]"
+	@touch $@
+
+$(VENV)/.installed-audit: $(VENV)/.installed
+	$(PIP) --editable ".[audit]"
 	@touch $@

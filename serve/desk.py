@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime as dt
-import json
 from dataclasses import dataclass
 from typing import get_args
 
@@ -12,7 +11,7 @@ from common.data.windows import Windows
 from common.errors import BadRequest, BundleError
 from common.model.bundle import GENERAL, BundleFiles
 from common.model.presets import WindowSpec
-from common.model.release import Release
+from common.model.release import Release, damaged, read_json
 from common.model.released import ReleasedModels
 from common.model.representation import Prices
 from serve.answers import answer, cautions, sessions_behind
@@ -73,7 +72,7 @@ class Desk:
         """Position of each horizon that can be asked for among the release's."""
         self.past = Past(self.panel, self.universe, self.spec)
         self.matrix = read_matrix(release)
-        self.valid_end = dt.date.fromisoformat(release.info["valid_end"])
+        self.valid_end = _day(release, "valid_end")
         """The models were fitted and chosen on what came before."""
         self.sectors: dict[str, list[str]] = {}
         for stock in self.universe.stocks:
@@ -200,6 +199,15 @@ def _window_spec(release: Release, preset: str) -> WindowSpec:
     """The general model's windows, from its metadata alone."""
     path = release.file(BundleFiles.of(preset, GENERAL).folder / "metadata.json")
     try:
-        return WindowSpec.model_validate(json.loads(path.read_bytes())["window"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return WindowSpec.model_validate(read_json(path)["window"])
+    except (ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{path}: {type(error).__name__}: {error}. Publish the release again.") from None
+
+
+def _day(release: Release, name: str) -> dt.date:
+    """A date that the manifest has to give."""
+    try:
+        return dt.date.fromisoformat(release.info[name])
+    except (KeyError, TypeError, ValueError):
+        got = f"{name} {release.info.get(name)!r:.80}"
+        raise damaged(release.id, "manifest.json", got=got, need="a date") from None
