@@ -24,12 +24,15 @@ def start(
     cpus_per_node: Annotated[int, typer.Option(min=1)] = 1,
     home: Home = None,
 ) -> None:
-    """Start a real cluster of several nodes on this machine's loopback, for trying; `down` ends it."""
+    """Start a real cluster of several nodes on this machine's loopback, for trying; `down` ends it.
+
+    Where one is up, nodes are added to it, and dead ones started again.
+    """
     from cluster.local import up
     from serve.ports import listeners
 
-    found, before = up(storage.home(home), nodes, cpus_per_node, _note)
-    word = "was up already" if before else "is up"
+    found, started = up(storage.home(home), nodes, cpus_per_node, _note)
+    word = "is up" if started == nodes else f"is up, {started} started now" if started else "was up already"
     typer.echo(
         f"{nodes} nodes with {cpus_per_node} CPUs each: {word}, {found.address}; jobs: {found.dashboard}"
     )

@@ -15,6 +15,7 @@ from typing import Any
 from cluster.address import DISTRIBUTED
 from cluster.source import stage
 from cluster.token import use_token
+from common import storage
 from common.errors import ConfigError, RayUnavailable
 
 STOPPED = 130
@@ -47,7 +48,7 @@ def submit(address: str, command: Sequence[str], *, home: Path | None = None) ->
         If the server does not answer, or refuses the token.
     """
     words = job_command(command)
-    variables = {"NSECAST_HOME": str(home)} if home else {}
+    variables = {"NSECAST_HOME": storage.address_of(home)} if home else {}
     use_token()
     with tempfile.TemporaryDirectory(prefix="nse-code-") as folder:
         stage(Path(folder))
@@ -95,9 +96,9 @@ def _absolute(command: Sequence[str]) -> list[str]:
     for word in command:
         option, equals, text = word.partition("=")
         if before in PATHS:
-            word = str(Path(word).absolute())
+            word = storage.address_of(storage.locate(word))
         elif equals and option in PATHS:
-            word = f"{option}={Path(text).absolute()}"
+            word = f"{option}={storage.address_of(storage.locate(text))}"
         words.append(word)
         before = word
     return words

@@ -8,12 +8,12 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from cluster.processes import end, left, marked
+from cluster.processes import end, left, marked, name_of
 from cluster.start import START_S, ray_start
 from cluster.token import use_token
 from common import storage
@@ -23,6 +23,7 @@ from serve.ports import free_port, is_free
 DASHBOARD_PORT = 8265
 FIRST_ADDRESS = 2
 """The head is 127.0.0.2: 127.0.0.1 itself Ray replaces by the machine's outer address."""
+HEAD = "node-0"
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,16 @@ class LocalNode:
     ip: str
     cpus: int
     processes: dict[str, str]
+
+    @property
+    def born(self) -> dict[int, str]:
+        return {int(pid): when for pid, when in self.processes.items()}
+
+    @property
+    def runs(self) -> bool:
+        """Whether Ray's own process of the node lives, on the head also the control plane's."""
+        names = {name_of(pid) for pid in left(self.born)}
+        return {"raylet", "gcs_server"} <= names if self.name == HEAD else "raylet" in names
 
 
 @dataclass(frozen=True)
@@ -51,8 +62,7 @@ class LocalCluster:
     @property
     def processes(self) -> dict[int, str]:
         """Everything that runs for it: what was there at first, and what came since."""
-        first = {int(pid): when for node in self.nodes for pid, when in node.processes.items()}
-        return marked(self.id) | first
+        return {pid: when for node in self.nodes for pid, when in node.born.items()} | marked(self.id)
 
 
 def read(home: Path) -> LocalCluster | None:
@@ -71,41 +81,46 @@ def read(home: Path) -> LocalCluster | None:
 def running(home: Path) -> LocalCluster | None:
     """This storage root's cluster, if its head runs."""
     found = read(home)
-    head = found.nodes[0].processes if found else {}
-    return found if left({int(pid): when for pid, when in head.items()}) else None
+    return found if found and found.nodes[0].runs else None
 
 
 def up(
     home: Path, nodes: int, cpus_each: int, say: Callable[[str], None] = lambda text: None
-) -> tuple[LocalCluster, bool]:
-    """Start a cluster, or find it running; waits until all its nodes are alive.
+) -> tuple[LocalCluster, int]:
+    """Have a cluster of so many nodes: start what of it does not run, and wait until all are alive.
+
+    Where its head runs, nodes are added and dead ones started again; drivers and jobs go on meanwhile. A
+    cluster whose head is gone is ended and started anew.
 
     Returns
     -------
-    (LocalCluster, bool)
-        The cluster, and whether it ran before.
+    (LocalCluster, int)
+        The cluster, and how many nodes were started.
 
     Raises
     ------
     ConfigError
-        If another number of nodes or CPUs runs already.
+        If a larger one, or one with other nodes, runs already.
     RayUnavailable
-        If it does not come up; nothing of it is left then.
+        If it does not come up; nothing of what was started is left then.
     """
     if not Path("/proc/self/environ").exists():
         raise ConfigError("cluster up: needs Linux. Elsewhere use Ray on this machine, without --address.")
     with storage.claim(home / "cluster" / "cluster.lock", "nsecast cluster"):
-        if found := running(home):
-            has = len(found.nodes), found.nodes[0].cpus
-            if has != (nodes, cpus_each):
-                raise ConfigError(
-                    f"a cluster of {has[0]} nodes with {has[1]} CPUs each is up, need {nodes} with "
-                    f"{cpus_each}. End it with `nsecast cluster down` first."
-                )
-            return found, True
-        _clear(home)
-        use_token(make=True)
-        return _start(home, nodes, cpus_each, say), False
+        found = running(home)
+        if found is None:
+            _clear(home)
+            use_token(make=True)
+            found = _nothing_yet()
+        elif len(found.nodes) > nodes or found.nodes[0].cpus != cpus_each:
+            raise ConfigError(
+                f"a cluster of {len(found.nodes)} nodes with {found.nodes[0].cpus} CPUs each is up, need "
+                f"{nodes} with {cpus_each}. A larger one it can become; else end it with `nsecast cluster "
+                "down` first."
+            )
+        there = {node.name for node in found.nodes if node.runs}
+        missing = [name for name in (f"node-{number}" for number in range(nodes)) if name not in there]
+        return (_start(home, found, missing, cpus_each, say) if missing else found), len(missing)
 
 
 def down(home: Path) -> int:
@@ -120,7 +135,10 @@ def end_node(cluster: LocalCluster, name: str) -> int:
 
 
 def alive(cluster: LocalCluster) -> list[dict[str, Any]]:
-    """The nodes as Ray sees them: ``ip``, ``state``, ``head``, ``cpus``; raises RayUnavailable."""
+    """The nodes as Ray sees them: ``ip``, ``state``, ``head``, ``cpus``; raises RayUnavailable.
+
+    A node that was started again is there once.
+    """
     from ray.util.state import list_nodes
 
     use_token()
@@ -130,53 +148,71 @@ def alive(cluster: LocalCluster) -> list[dict[str, Any]]:
         raise RayUnavailable(
             f"{cluster.dashboard}: no answer: {str(error).strip().splitlines()[-1]}"
         ) from error
-    return sorted(
-        (
-            {
-                "ip": node.node_ip,
-                "state": node.state,
-                "head": node.is_head_node,
-                "cpus": int((node.resources_total or {}).get("CPU", 0)),
-            }
-            for node in found
-        ),
-        key=lambda node: (not node["head"], node["ip"]),
+    nodes = {
+        node.node_ip: {
+            "ip": node.node_ip,
+            "state": node.state,
+            "head": node.is_head_node,
+            "cpus": int((node.resources_total or {}).get("CPU", 0)),
+        }
+        for node in sorted(found, key=lambda node: node.state == "ALIVE")
+    }
+    return sorted(nodes.values(), key=lambda node: (not node["head"], node["ip"]))
+
+
+def _nothing_yet() -> LocalCluster:
+    """A cluster without nodes: its ports are chosen."""
+    dashboard = DASHBOARD_PORT if is_free("127.0.0.1", DASHBOARD_PORT) else free_port()
+    return LocalCluster(
+        id=uuid4().hex[:12],
+        address=f"127.0.0.{FIRST_ADDRESS}:{free_port()}",
+        dashboard=f"http://127.0.0.1:{dashboard}",
+        folder=tempfile.mkdtemp(prefix="nse-"),  # short, because of its sockets
+        nodes=(),
     )
 
 
-def _start(home: Path, nodes: int, cpus_each: int, say: Callable[[str], None]) -> LocalCluster:
-    identity = uuid4().hex[:12]
-    folder = Path(tempfile.mkdtemp(prefix="nse-"))  # short, because of its sockets
-    port = free_port()
-    dashboard = DASHBOARD_PORT if is_free("127.0.0.1", DASHBOARD_PORT) else free_port()
-    address = f"127.0.0.{FIRST_ADDRESS}:{port}"
+def _start(
+    home: Path, cluster: LocalCluster, names: list[str], cpus_each: int, say: Callable[[str], None]
+) -> LocalCluster:
+    """Start the nodes ``names``, those that died before anew, and write the cluster down once all live."""
+    kept = {node.name: node for node in cluster.nodes if node.name not in names}
     try:
-        started = []
-        for number in range(nodes):
-            name, ip = f"node-{number}", f"127.0.0.{FIRST_ADDRESS + number}"
-            say(f"starting {name} of {nodes}, {ip}")
-            where = ["--address", address]
-            if number == 0:
-                where = ["--head", "--port", str(port)]
-                where += ["--include-dashboard", "true", "--dashboard-host", "127.0.0.1"]
-                where += ["--dashboard-port", str(dashboard), "--ray-client-server-port", str(free_port())]
-            where += ["--temp-dir", str(folder / str(number))]  # two nodes must not unpack code in one place
-            where += ["--node-ip-address", ip, "--dashboard-agent-listen-port", str(free_port())]
-            ray_start(where, cpus_each, f"{identity}/{name}")
-            started.append(LocalNode(name, ip, cpus_each, {}))
-        found = LocalCluster(identity, address, f"http://127.0.0.1:{dashboard}", str(folder), tuple(started))
-        _wait(found, say)
-        nodes_now = tuple(
-            LocalNode(node.name, node.ip, node.cpus, _text(marked(f"{identity}/{node.name}")))
-            for node in started
-        )
-        found = LocalCluster(**asdict(found) | {"nodes": nodes_now})
-        storage.write_json(_path(home), asdict(found))
-        return found
+        for name in names:
+            end(marked(f"{cluster.id}/{name}"))  # what a dead node's raylet left behind
+            number = int(name.partition("-")[2])
+            ip = f"127.0.0.{FIRST_ADDRESS + number}"
+            say(f"starting {name}, {ip}")
+            where = [*_place(cluster, name), "--node-ip-address", ip]
+            folder = Path(cluster.folder, str(number))  # two nodes must not unpack code in one place
+            shutil.rmtree(folder, ignore_errors=True)
+            where += ["--temp-dir", str(folder), "--dashboard-agent-listen-port", str(free_port())]
+            ray_start(where, cpus_each, f"{cluster.id}/{name}")
+            kept[name] = LocalNode(name, ip, cpus_each, {})
+        _wait(replace(cluster, nodes=tuple(kept.values())), say)
     except BaseException:
-        end(marked(identity))
-        shutil.rmtree(folder, ignore_errors=True)
+        for name in names:
+            end(marked(f"{cluster.id}/{name}"))
+        if not cluster.nodes:
+            shutil.rmtree(cluster.folder, ignore_errors=True)
         raise
+    for name in names:
+        births = {str(pid): when for pid, when in marked(f"{cluster.id}/{name}").items()}
+        kept[name] = replace(kept[name], processes=births)
+    found = replace(cluster, nodes=tuple(sorted(kept.values(), key=lambda node: int(node.name[5:]))))
+    storage.write_json(_path(home), asdict(found))
+    return found
+
+
+def _place(cluster: LocalCluster, name: str) -> list[str]:
+    """What makes a node the head, or one of the head's."""
+    if name != HEAD:
+        return ["--address", cluster.address]
+    port, dashboard = (url.rpartition(":")[2] for url in (cluster.address, cluster.dashboard))
+    return [
+        *("--head", "--port", port, "--ray-client-server-port", str(free_port())),
+        *("--include-dashboard", "true", "--dashboard-host", "127.0.0.1", "--dashboard-port", dashboard),
+    ]
 
 
 def _wait(cluster: LocalCluster, say: Callable[[str], None]) -> None:
@@ -207,10 +243,6 @@ def _clear(home: Path) -> int:
         shutil.rmtree(found.folder, ignore_errors=True)
     _path(home).unlink(missing_ok=True)
     return ended
-
-
-def _text(processes: dict[int, str]) -> dict[str, str]:
-    return {str(pid): when for pid, when in processes.items()}
 
 
 def _path(home: Path) -> Path:

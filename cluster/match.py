@@ -10,6 +10,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.source import ROOT, digest
+from common import storage
 from common.errors import RayUnavailable
 
 TRAINING = ("ray", "keras", "tensorflow", "numpy")
@@ -50,14 +51,13 @@ def check_nodes(shared: Path | None, packages: tuple[str, ...] = TRAINING) -> in
     nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
     if shared is None:
         return _compare(nodes, packages, None)
-    probe = shared / f".probe-{uuid4().hex}"
+    probe = shared / f"probe-{uuid4().hex}"
     text = uuid4().hex
-    shared.mkdir(parents=True, exist_ok=True)
-    probe.write_text(text)
+    storage.write_bytes(probe, text.encode())
     try:
-        return _compare(nodes, packages, (str(probe), text))
+        return _compare(nodes, packages, (storage.address_of(probe), text))
     finally:
-        probe.unlink(missing_ok=True)
+        storage.remove(probe)
 
 
 def differences(need: dict[str, str], got: dict[str, dict[str, str] | str], folder: str) -> list[str]:
@@ -87,7 +87,7 @@ def _compare(nodes: dict[str, str], packages: tuple[str, ...], probe: tuple[str,
     }
     ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_S)
     got = {f"{nodes[node]} ({node[:6]})": _answer(each) for each, node in asked.items()}
-    folder = str(Path(probe[0]).parent) if probe else ""
+    folder = storage.shown(storage.locate(probe[0]).parent) if probe else ""
     problems = differences(need, got, folder)
     if problems:
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
@@ -110,10 +110,12 @@ def _answer(asked: ray.ObjectRef) -> dict[str, str] | str:
 def _storage(probe: tuple[str, str] | None) -> str:
     if probe is None:
         return "ok"
-    path, text = Path(probe[0]), probe[1]
+    path, text = storage.locate(probe[0]), probe[1]
     try:
-        if path.read_text() != text:
+        if storage.current(path).read_text() != text:
             return "sees another folder as"
     except OSError:
         return "cannot see the storage root" if path.parent.exists() else "there is no folder"
+    except storage.StorageError as error:
+        return f"says {error.message} It cannot use"
     return "ok" if os.access(path.parent, os.W_OK) else "cannot write in"

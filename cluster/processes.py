@@ -19,6 +19,14 @@ def born(pid: int) -> str:
     return "" if columns[0] == "Z" else columns[19]
 
 
+def name_of(pid: int) -> str:
+    """The program a process runs, as the kernel has it (15 characters); empty if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
 def left(processes: Mapping[int, str]) -> list[int]:
     """Those of ``processes`` (number to birth) that still run."""
     return [pid for pid, when in processes.items() if when and born(pid) == when]

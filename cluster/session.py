@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -38,7 +39,7 @@ def ray_session(
         ``auto`` or ``HOST:PORT`` of a cluster that is there, on one of whose nodes this process runs;
         default: a cluster of its own, which ends with the block.
     shared : Path, optional
-        Folder that all nodes of that cluster have to see.
+        Folder, or mirror of an object store, that all nodes of that cluster have to see.
 
     Raises
     ------
@@ -47,6 +48,7 @@ def ray_session(
         ``shared``, or a package of ours is shadowed by a stranger.
     """
     refuse_shadows()
+    keep_stdout()
     # Read by the controller: a lost worker is noticed sooner than after the default 2 s.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     terminate = signal.getsignal(signal.SIGTERM)
@@ -65,6 +67,16 @@ def ray_session(
         yield there if address is None else cpus or there
     finally:
         ray.shutdown()
+
+
+def keep_stdout() -> None:
+    """Log what Ray says of its nodes' ends: it prints it on stdout, among a command's results, unasked."""
+    import ray._private.worker as worker
+
+    def to_log(data: dict[str, Any], ignore_prefix: bool = False) -> None:
+        log.info("ray: %s", " ".join(data["lines"])[:300])
+
+    worker.print_to_stdstream = to_log
 
 
 def connect(address: str) -> None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from cluster.processes import MARK
@@ -20,20 +21,22 @@ ELSEWHERE = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_V
 """Variables that point at another cluster."""
 
 
-def ray_start(where: list[str], cpus: int, mark: str) -> None:
+def ray_start(where: list[str], cpus: int, mark: str, *, through: Sequence[str] = ()) -> None:
     """Start one node and return once its processes run.
 
     Parameters
     ----------
     where : of ``ray start``: head or address of one, ports, address of the node
     mark : written into the environment of everything that the node runs, see `cluster.processes`
+    through : a program that starts the node, as ``ip netns exec NAME`` does on a network of its own
 
     Raises
     ------
     RayUnavailable
         With the last words of ``ray start``, if it fails.
     """
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", *where, "--num-cpus", str(cpus)]
+    command = [*through, sys.executable, "-m", "ray.scripts.scripts", "start", *where]
+    command += ["--num-cpus", str(cpus)]
     command += ["--object-store-memory", str(OBJECT_STORE_BYTES), "--disable-usage-stats"]
     settings = {
         MARK: mark,
@@ -47,7 +50,7 @@ def ray_start(where: list[str], cpus: int, mark: str) -> None:
     kept = {name: text for name, text in os.environ.items() if name not in ELSEWHERE}
     with tempfile.TemporaryFile("w+") as output:  # not a pipe: the node's processes may hold it open
         try:
-            done = subprocess.run(
+            done = subprocess.run(  # nosec B603 # `ray start` with our own arguments, no shell
                 command,
                 env=kept | settings,
                 stdin=subprocess.DEVNULL,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Response
 
+from common import storage
 from serve.api_service import V4, as_json
 from serve.insights import InsightsPage, insights_page
 from serve.live import LivePage, live_page
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def add_overview_routes(api: FastAPI, office: Office, reader: Any, asked_of: Any) -> None:
-    home = Path(office.settings.home)
+    home = storage.home(office.settings.home)
     by_release = {"responses": responses(422) | NOT_MODIFIED, "dependencies": [reader]}
 
     @api.get(f"{V4}/market", response_model=MarketPage, **by_release)

@@ -3,6 +3,7 @@
 import datetime as dt
 from pathlib import Path
 
+from common import storage
 from serve.schemas import Model
 
 LATEST = Path("monitor") / "latest.json"
@@ -96,11 +97,12 @@ def live_page(home: Path) -> LivePage:
     """Reads a file: call it in a thread. A file that is not there, or makes no sense, is said, not raised."""
     path = home / LATEST
     try:
-        found = Look.model_validate_json(path.read_bytes())
+        found = Look.model_validate_json(storage.current(path).read_bytes())
     except FileNotFoundError:
         return LivePage(found=None, age_s=None, note=NOT_RUN)
-    except (OSError, ValueError) as error:
-        reason = f"{path} cannot be read ({type(error).__name__}). Run `nsecast monitor` again."
+    except (OSError, ValueError, storage.StorageError) as error:
+        where = storage.shown(path)
+        reason = f"{where} cannot be read ({type(error).__name__}). Run `nsecast monitor` again."
         return LivePage(found=None, age_s=None, note=reason)
     age = (dt.datetime.now(dt.UTC) - found.at).total_seconds()
     return LivePage(found=found, age_s=max(0.0, round(age, 1)), note=None)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -167,7 +166,7 @@ def _run(chosen: ServeSettings, root: Path, host: str, port: int, haproxy: bool,
             storage.write_json(state, {"url": found.url, "pid": os.getpid()})
             try:
                 _announce(found.url, found.open_ports, chosen)
-                signal.pause()
+                found.stay()
             except KeyboardInterrupt:
                 _note("stopping: requests under way are finished first")
             finally:
@@ -177,7 +176,8 @@ def _run(chosen: ServeSettings, root: Path, host: str, port: int, haproxy: bool,
 
 def _announce(url: str, open_ports: list[Listener], chosen: ServeSettings) -> None:
     release = (
-        httpx.get(f"{url}/readyz", timeout=10).status_code == 200 and Registry(Path(chosen.home)).production()
+        httpx.get(f"{url}/readyz", timeout=10).status_code == 200
+        and Registry(Path(chosen.home), offline_ok=True).production()
     )
     typer.echo(f"{url}  serves {release}; docs at {url}/docs; Ctrl-C stops.")
     typer.echo(f"access log: {chosen.access_log}; keys: {chosen.keys or 'off'}", err=True)
@@ -217,7 +217,8 @@ def _need_release(root: Path, train: bool) -> None:
         raise NsecastError(f"production cannot be served: {error.message}") from None
     if registry.releases() or not train:
         registry.resolve("production")  # raises, and says what to do
-    _note(f"no release in {registry.folder}: training a quick one on the synthetic market first.")
+    where = storage.shown(registry.folder)
+    _note(f"no release in {where}: training a quick one on the synthetic market first.")
     if _train(root) or not registry.production():
         raise NsecastError("the quick training gave no release to serve. See above, then `nsecast train`.")
 
@@ -225,7 +226,8 @@ def _need_release(root: Path, train: bool) -> None:
 def _train(root: Path) -> int:
     """Exit status of a quick training; on Ctrl-C it stops in its own way first, and can be continued."""
     command = [sys.executable, "-m", "nsecast", "train", "--quick", "--home", str(root)]
-    with subprocess.Popen(command, process_group=0) as training:  # so that it is told once, by us
+    # In a group of its own, so that it is told once, by us.
+    with subprocess.Popen(command, process_group=0) as training:  # nosec B603 # our own command, no shell
         try:
             return training.wait()
         except KeyboardInterrupt:

@@ -6,6 +6,7 @@ Import it after `environment` was applied: Ray Serve reads its switches once, wh
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ import ray.serve
 from ray.serve.config import HTTPOptions
 
 from cluster.processes import born, end, left
-from cluster.session import connect, refuse_shadows, usable_cpus
+from cluster.session import connect, keep_stdout, refuse_shadows, usable_cpus
 from common.errors import ConfigError, RayUnavailable
 from serve.app import build_app
 from serve.ports import Listener, descendants, listeners
@@ -31,6 +32,8 @@ NODE = "127.0.0.2"
 the machine's outer address.)"""
 START_S = 120.0
 LEAVE_S = 5.0
+GONE_S = 15.0
+"""How long a cluster's head may be away before the service counts as ended."""
 HEAD = "node:__internal_head__"
 CONTROLLER = {"name": "SERVE_CONTROLLER_ACTOR", "namespace": "serve"}
 
@@ -42,6 +45,20 @@ class Running:
     url: str
     open_ports: list[Listener]
     """Ports of ours that other machines can reach."""
+    head: str | None = None
+    """The cluster's head, ``HOST:PORT``; None for a Ray of our own."""
+
+    def stay(self, *, gone_s: float = GONE_S) -> None:
+        """Block until a signal; raises RayUnavailable once the head was away for ``gone_s``."""
+        seen = time.monotonic()
+        while time.monotonic() - seen < gone_s:
+            time.sleep(min(1.0, gone_s))
+            if self.head is None or _answers(self.head):
+                seen = time.monotonic()
+        raise RayUnavailable(
+            f"the cluster's head at {self.head} is gone, and the service with it. Start the head again, then "
+            "the same command serves again."
+        )
 
 
 @contextmanager
@@ -68,6 +85,7 @@ def running(
         If the cluster or the graph does not come up, or that cluster serves already.
     """
     refuse_shadows()
+    keep_stdout()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         if address is None:
@@ -81,7 +99,8 @@ def running(
         url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"
         _wait_ready(url)
         found = listeners(descendants(os.getpid()))
-        yield Running(url, [each for each in found if not each.on_loopback])
+        head = ray.get_runtime_context().gcs_address if address else None
+        yield Running(url, [each for each in found if not each.on_loopback], head)
     finally:
         _stop(say)
 
@@ -160,6 +179,15 @@ def _wait_ready(url: str) -> None:
     raise RayUnavailable(f"the service at {url} is not ready after {START_S:.0f} s: {last}")
 
 
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
 def _stop(say: Callable[[str], None]) -> None:
     """Drain, stop, and end what is left of the processes that this one started."""
     if not ray.is_initialized():
@@ -170,7 +198,8 @@ def _stop(say: Callable[[str], None]) -> None:
             signal.signal(number, signal.SIG_IGN)
     ours = {pid: born(pid) for pid in descendants(os.getpid())[1:]}
     try:
-        ray.serve.shutdown()
+        if _answers(ray.get_runtime_context().gcs_address):
+            ray.serve.shutdown()
     except Exception as error:
         log.warning("Ray Serve did not shut down by itself: %s", error)
     finally:

@@ -68,5 +68,7 @@ class ServeSettings(Config):
         return self
 
     def resolved(self) -> Self:
-        """The same with the storage root as an absolute path."""
-        return self.model_copy(update={"home": str(storage.home(self.home or None))})
+        """The same with names that every node understands: absolute paths, or URLs."""
+        home = storage.address_of(storage.home(self.home or None))
+        keys = self.keys and storage.address_of(storage.locate(self.keys))
+        return self.model_copy(update={"home": home, "keys": keys})

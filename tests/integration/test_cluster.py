@@ -1,47 +1,31 @@
 """A real cluster of two nodes on this machine: joining it, sending it jobs, losing a node."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from made_cluster import EPOCHS, command, environment, epochs_written, nsecast, prepared, results, small_run
 
 from cluster.local import LocalCluster, down, end_node, read
 from cluster.processes import marked
 from cluster.session import ray_session
 from common.data.panel import Panel
-from common.data.universe import Universe
 from common.errors import RayUnavailable
 from common.model.bundle import GENERAL
-from common.model.presets import train_config
 from serve.ports import listeners
 from train.fleet import Fleet
 from train.jobs import run_task
 from train.plan import finished
-from train.run import Run, plan_run
+from train.run import Run
 from train.workbench import Workbench
 
 pytestmark = pytest.mark.integration
-EPOCHS = 30
-
-
-def nsecast(*words: str, home: Path, timeout: float = 240) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "nsecast", *words],
-        env=os.environ | {"NSECAST_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +51,7 @@ def test_both_nodes_are_alive_and_starting_them_again_does_nothing(cluster: Loca
         ("127.0.0.2", "ALIVE", 1),
         ("127.0.0.3", "ALIVE", 1),
     ]
-    other = nsecast("cluster", "up", "--nodes", "3", home=home)
+    other = nsecast("cluster", "up", "--nodes", "1", home=home)
     assert other.returncode == 1 and "cluster down" in other.stderr
 
 
@@ -94,10 +78,9 @@ def test_a_command_with_the_job_servers_address_runs_there(cluster: LocalCluster
 
 
 def test_ctrl_c_stops_the_job(cluster: LocalCluster, home: Path):
-    command = [sys.executable, "-m", "nsecast", "cluster", "submit", "--", "train", "--quick"]
     with subprocess.Popen(
-        command,
-        env=os.environ | {"NSECAST_HOME": str(home)},
+        command("cluster", "submit", "--", "train", "--quick"),
+        env=environment(home),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -122,40 +105,7 @@ def test_nobody_at_an_address_is_one_error_that_says_what_to_check():
 
 @pytest.fixture
 def run(small_panel: Panel, home: Path) -> Run:
-    settings = train_config(
-        "residual",
-        {
-            "seeds": 1,
-            "window": {"size": 20, "horizons": [1, 5]},
-            "network": {"lstm_units": [16, 16], "dense_units": 8},
-            "general": {"epochs": EPOCHS, "patience": EPOCHS, "batch_size": 64, "epoch_share": 1.0},
-            "scratch": {"epochs": EPOCHS, "patience": EPOCHS},
-            "finetune": {"epochs": 2, "patience": 2},
-        },
-    )
-    counters = [symbol for symbol in small_panel.symbols if not symbol.startswith("^")]
-    return prepared(plan_run(settings, Universe.from_symbols(counters, specific=["ABSA"]), small_panel, home))
-
-
-def prepared(run: Run) -> Run:
-    run.folder.mkdir(parents=True)
-    run.panel.save(run.folder / "panel.parquet")
-    run.spec.save(run.folder)
-    return run
-
-
-def results(run: Run) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in (run.folder / "tasks").rglob("result.json")}
-
-
-def epochs_written(run: Run) -> Counter[tuple[str, int]]:
-    """How often each epoch of each task was finished, from its TensorBoard files."""
-    counts: Counter[tuple[str, int]] = Counter()
-    for path in (run.folder / "tensorboard").rglob("events.*"):
-        task = path.parent.relative_to(run.folder / "tensorboard").as_posix()
-        for event in EventFileLoader(str(path)).Load():
-            counts.update((task, event.step) for value in event.summary.value if value.tag == "val_loss")
-    return counts
+    return small_run(small_panel, home)
 
 
 def test_a_node_that_is_lost_repeats_nothing_finished_and_changes_no_figure(
@@ -170,7 +120,7 @@ def test_a_node_that_is_lost_repeats_nothing_finished_and_changes_no_figure(
             jobs = [job for job in fleet.snapshot() if job["state"] == "running" and job["epoch"] >= 3]
             doomed = doomed if any(job["pid"] in doomed for job in jobs) else marked(f"{cluster.id}/node-1")
             if len(jobs) == 2 and any(job["pid"] in doomed for job in jobs):
-                seen["results"] = results(run)
+                seen["results"] = results(run.folder)
                 seen["ended"] = end_node(cluster, "node-1")
                 return
             time.sleep(0.05)
@@ -184,9 +134,9 @@ def test_a_node_that_is_lost_repeats_nothing_finished_and_changes_no_figure(
         jobs = fleet.snapshot()
     assert seen["ended"] >= 2, "the node was not ended in the middle of the training"
     assert {job["state"] for job in jobs} == {"done"}
-    after = results(run)
+    after = results(run.folder)
     assert {path: after[path] for path in seen["results"]} == seen["results"]
-    counts = epochs_written(run)
+    counts = epochs_written(run.folder)
     assert counts[(f"{GENERAL}/seed-0", EPOCHS)] == 1
     assert counts.total() <= len(counts) + 1, "more than the one epoch under way was repeated"
 
@@ -199,6 +149,21 @@ def test_a_node_that_is_lost_repeats_nothing_finished_and_changes_no_figure(
         for name in ("loss", "val_loss") if task.epochs else ():
             got = [epoch[name] for epoch in disturbed["history"]]
             assert got == pytest.approx([epoch[name] for epoch in undisturbed["history"]], rel=2e-3)
+
+
+def test_the_same_command_starts_a_lost_node_again_and_a_larger_number_adds_one(
+    cluster: LocalCluster, home: Path
+):
+    assert not [node for node in read(home).nodes if node.name == "node-1" and node.runs]
+    grown = nsecast("cluster", "up", "--nodes", "3", home=home)
+    assert grown.returncode == 0 and "2 started now" in grown.stdout, grown.stderr
+    status = json.loads(nsecast("cluster", "status", "--json", home=home).stdout)
+    assert [(node["ip"], node["state"]) for node in status["nodes"]] == [
+        ("127.0.0.2", "ALIVE"),
+        ("127.0.0.3", "ALIVE"),
+        ("127.0.0.4", "ALIVE"),
+    ]
+    assert status["address"] == cluster.address and read(home).nodes[0] == cluster.nodes[0]
 
 
 def test_down_leaves_no_process_and_touches_no_other(cluster: LocalCluster, home: Path):

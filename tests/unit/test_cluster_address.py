@@ -2,19 +2,36 @@
 
 import json
 import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cluster.address import placed, without_address
 from cluster.jobs import _Log, job_command
-from cluster.processes import born
+from cluster.processes import born, name_of
 from common.errors import ConfigError
 
 
 @pytest.fixture(autouse=True)
 def no_cluster_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+@pytest.fixture
+def head(tmp_path: Path) -> Iterator[dict[int, str]]:
+    """Processes that look like a head's, with their births."""
+    programs = [tmp_path / name for name in ("raylet", "gcs_server")]
+    for program in programs:
+        program.symlink_to(shutil.which("sleep"))
+    started = [subprocess.Popen([program, "60"]) for program in programs]
+    yield {each.pid: born(each.pid) for each in started}
+    for each in started:
+        each.kill()
+        each.wait()
 
 
 def write_cluster(home: Path, processes: dict[int, str]) -> None:
@@ -44,13 +61,22 @@ def test_host_and_port_are_taken_as_they_are(tmp_path):
     assert placed("10.0.0.1:6379", tmp_path) == "10.0.0.1:6379"
 
 
-def test_auto_is_the_cluster_of_this_storage_root_while_its_head_runs(tmp_path):
-    write_cluster(tmp_path, {os.getpid(): born(os.getpid())})
+def test_auto_is_the_cluster_of_this_storage_root_while_its_head_runs(tmp_path, head):
+    write_cluster(tmp_path, head)
     assert placed("auto", tmp_path) == "127.0.0.2:4242"
 
 
-def test_auto_is_rays_own_search_once_that_cluster_is_gone(tmp_path):
-    write_cluster(tmp_path, {os.getpid(): "another process had this number"})
+def test_auto_is_rays_own_search_once_that_cluster_is_gone(tmp_path, head):
+    write_cluster(tmp_path, dict.fromkeys(head, "another process had this number"))
+    assert placed("auto", tmp_path) == "auto"
+
+
+@pytest.mark.parametrize("program", ["raylet", "gcs_server"])
+def test_a_head_of_which_only_a_part_is_left_does_not_run(tmp_path, head, program):
+    pid = next(pid for pid in head if name_of(pid) == program)
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    write_cluster(tmp_path, head)
     assert placed("auto", tmp_path) == "auto"
 
 

@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import pytest
 
-import train.queue
 from cluster.match import differences, look
 from cluster.processes import MARK, born, end, left, marked
 from cluster.source import LIMIT_BYTES, code_files, digest, stage
@@ -127,13 +126,13 @@ def test_a_process_that_merely_has_the_number_of_one_of_ours_is_left_alone():
         other.wait()
 
 
-def one_task(folder: Path) -> TaskQueue:
-    return TaskQueue(Plan((Task("general/seed-0", "general", "seed-0", 0, (), 1.0, 4),), {}), folder)
+def one_task(folder: Path, *, silence_s: float) -> TaskQueue:
+    task = Task("general/seed-0", "general", "seed-0", 0, (), 1.0, 4)
+    return TaskQueue(Plan((task,), {}), folder, silence_s=silence_s)
 
 
-def test_what_a_silent_worker_held_goes_to_one_that_asks(tmp_path, monkeypatch):
-    monkeypatch.setattr(train.queue, "SILENCE_S", 0.05)
-    queue = one_task(tmp_path)
+def test_what_a_silent_worker_held_goes_to_one_that_asks(tmp_path):
+    queue = one_task(tmp_path, silence_s=0.05)
     queue.hello(0, 2, 10)
     queue.hello(1, 2, 11)
     assert queue.lease(0).id == "general/seed-0" and queue.lease(1) == "wait"
@@ -145,9 +144,8 @@ def test_what_a_silent_worker_held_goes_to_one_that_asks(tmp_path, monkeypatch):
     assert queue.lease(1).id == "general/seed-0"
 
 
-def test_the_beats_of_a_process_that_was_replaced_do_not_count(tmp_path, monkeypatch):
-    monkeypatch.setattr(train.queue, "SILENCE_S", 0.05)
-    queue = one_task(tmp_path)
+def test_the_beats_of_a_process_that_was_replaced_do_not_count(tmp_path):
+    queue = one_task(tmp_path, silence_s=0.05)
     queue.hello(0, 2, 10)
     assert queue.lease(0).id == "general/seed-0"
     time.sleep(0.1)
@@ -155,9 +153,41 @@ def test_the_beats_of_a_process_that_was_replaced_do_not_count(tmp_path, monkeyp
     assert queue.lease(1).id == "general/seed-0"
 
 
-def test_a_task_that_silences_every_worker_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(train.queue, "SILENCE_S", 0.01)
-    queue = one_task(tmp_path)
+def test_a_worker_that_was_silent_for_too_long_writes_nothing_once_its_task_is_anothers(tmp_path):
+    queue = one_task(tmp_path, silence_s=0.05)
+    for rank in (0, 1):
+        queue.hello(rank, 2, 10 + rank, f"key-{rank}")
+    assert queue.lease(0, "key-0").id == "general/seed-0"
+    time.sleep(0.1)
+    assert queue.progress("general/seed-0", 0, None, "key-0"), "nobody has taken it up yet"
+    time.sleep(0.1)
+    assert queue.lease(1, "key-1").id == "general/seed-0"
+    assert not queue.progress("general/seed-0", 0, None, "key-0")
+    queue.failed("general/seed-0", "its disk was unreachable", 0, "key-0")
+    assert queue.progress("general/seed-0", 1, None, "key-1")
+    assert queue.lease(0, "key-0") == "wait"
+
+
+def test_a_process_whose_rank_another_has_by_now_gets_nothing_and_writes_nothing(tmp_path):
+    queue = one_task(tmp_path, silence_s=60)
+    queue.hello(0, 1, 10, "before")
+    assert queue.lease(0, "before").id == "general/seed-0"
+    queue.hello(0, 1, 10, "after")
+    assert not queue.progress("general/seed-0", 0, None, "before")
+    assert queue.lease(0, "before") == "end"
+    assert queue.lease(0, "after").id == "general/seed-0"
+
+
+def test_workers_that_are_started_anew_because_a_node_joined_did_not_die_of_their_tasks(tmp_path):
+    queue = one_task(tmp_path, silence_s=60)
+    for size in range(1, 2 + ATTEMPTS):
+        queue.hello(size - 1, size, 10, f"last of {size}")
+        assert queue.lease(size - 1, f"last of {size}").id == "general/seed-0"
+        assert not queue.progress("general/seed-0", size - 2, None, f"last of {size - 1}") or size == 1
+
+
+def test_a_task_that_silences_every_worker_is_given_up(tmp_path):
+    queue = one_task(tmp_path, silence_s=0.01)
     for rank in range(ATTEMPTS):
         assert queue.lease(rank).id == "general/seed-0"
         time.sleep(0.05)

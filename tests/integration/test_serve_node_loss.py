@@ -1,0 +1,156 @@
+"""A service on two nodes, one of which dies under steady requests."""
+
+import json
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx
+import pytest
+from made_cluster import command, environment
+from made_release import made_release
+
+from cluster.local import LocalCluster, down, end_node, up
+from cluster.processes import marked
+from common.errors import RayUnavailable
+from common.model.registry import Registry
+from serve.ports import free_port
+from serve.serve_cli import environment as haproxy
+from serve.server import Running
+
+pytestmark = pytest.mark.integration
+SETTINGS = {
+    "routers": 2,
+    "general_replicas": 2,
+    "specific_min": 2,
+    "specific_max": 2,
+    "forecasts_remembered": 0,
+}
+PARTS = ("GeneralModel", "Router", "SpecificModel")
+COUNTERS = ("MOVES", "THIN", "SPLITS", "GAPS")
+A_SECOND, BEFORE_S, AFTER_S, BURST = 20, 3.0, 12.0, 24
+
+
+@dataclass
+class Requests:
+    """Steady requests, each asked a second time if the first fails."""
+
+    url: str
+    sent: list[tuple[float, float, list[int]]] = field(default_factory=list)
+    """When each first try began and ended, and the statuses of both; 0: no answer."""
+
+    def ask(self, client: httpx.Client, number: int) -> None:
+        statuses, first = [], (time.monotonic(), 0.0)
+        while len(statuses) < 2 and statuses[-1:] != [200]:
+            try:
+                body = {"symbol": COUNTERS[number % len(COUNTERS)]}
+                statuses.append(client.post(f"{self.url}/api/v4/predict", json=body).status_code)
+            except httpx.TransportError:
+                statuses.append(0)
+            if len(statuses) == 1:
+                first = first[0], time.monotonic()
+                time.sleep(0.5 if statuses != [200] else 0)
+        self.sent.append((*first, statuses))
+
+    def burst(self, pool: ThreadPoolExecutor, client: httpx.Client) -> None:
+        for number in range(BURST):
+            pool.submit(self.ask, client, number)
+
+    def steady(self, pool: ThreadPoolExecutor, client: httpx.Client, over: threading.Event) -> None:
+        number, begun = 0, time.monotonic()
+        while not over.wait(max(0.0, begun + number / A_SECOND - time.monotonic())):
+            pool.submit(self.ask, client, number)
+            number += 1
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    made_release(home, "one")
+    Registry(home).promote("one")
+    (home / "settings.json").write_text(json.dumps(SETTINGS))
+    return home
+
+
+@pytest.fixture(scope="module")
+def cluster(home: Path) -> Iterator[LocalCluster]:
+    """Two nodes, started for HAProxy."""
+    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory(prefix="nse-") as sockets:
+        for name, text in haproxy(Path(sockets), haproxy=True).items():
+            patch.setenv(name, text)
+        try:
+            yield up(home, 2, 1)[0]
+        finally:
+            down(home)
+
+
+@pytest.fixture(scope="module")
+def url(home: Path, cluster: LocalCluster) -> Iterator[str]:
+    port, log = free_port(), home / "log"
+    words = ("serve", "--address", "auto", "--port", str(port), "--settings", str(home / "settings.json"))
+    with log.open("w") as out:
+        process = subprocess.Popen(command(*words), env=environment(home), stdout=out, stderr=out)
+    try:
+        deadline = time.monotonic() + 180
+        while "Ctrl-C stops" not in log.read_text():
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(90) == 0, log.read_text()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def replicas(cluster: LocalCluster, node: str) -> Counter[str]:
+    """How many replicas of each deployment run on a node."""
+    found: Counter[str] = Counter()
+    for pid in marked(f"{cluster.id}/{node}"):
+        try:
+            title = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0 ")
+        except OSError:
+            continue
+        found.update(part for part in PARTS if title.startswith(f"ray::ServeReplica:nsecast:{part}"))
+    return found
+
+
+def test_when_a_node_dies_under_replicas_only_requests_under_way_may_fail_and_none_twice(
+    cluster: LocalCluster, url: str
+):
+    one_each = Counter(dict.fromkeys(PARTS, 1))
+    assert replicas(cluster, "node-0") == replicas(cluster, "node-1") == one_each
+    requests, over = Requests(url), threading.Event()
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=50)
+    with httpx.Client(timeout=30, limits=limits) as client, ThreadPoolExecutor(100) as pool:
+        side = threading.Thread(target=requests.steady, args=(pool, client, over))
+        side.start()
+        time.sleep(BEFORE_S)
+        requests.burst(pool, client)
+        killed = time.monotonic()
+        assert end_node(cluster, "node-1") >= 4
+        time.sleep(AFTER_S)
+        over.set()
+        side.join()
+    assert len(requests.sent) >= A_SECOND * (BEFORE_S + AFTER_S) * 0.9
+    failed = [each for each in requests.sent if each[2] != [200]]
+    assert [each for each in failed if not each[0] < killed < each[1]] == [], "beyond those under way"
+    assert {each[2][-1] for each in requests.sent} == {200}, "a second try failed"
+    assert [begun for begun, _, _ in requests.sent if begun > killed + AFTER_S / 2], "nothing was asked later"
+    deadline = time.monotonic() + 60
+    while replicas(cluster, "node-0") != one_each + one_each:
+        assert time.monotonic() < deadline, "what the node had was not started elsewhere"
+        time.sleep(0.2)
+
+
+def test_a_service_whose_clusters_head_is_gone_ends_and_says_what_to_do():
+    with pytest.raises(RayUnavailable, match="the same command serves again"):
+        Running("http://127.0.0.1:1", [], head=f"127.0.0.1:{free_port()}").stay(gone_s=0.2)
