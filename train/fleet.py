@@ -5,7 +5,7 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from common import storage
 from common.errors import NsecastError, RayUnavailable, TrainingError
+from train.elastic import RoomNow, run, up_to
 from train.plan import Plan, Progress, Task
 from train.queue import ATTEMPTS, SILENCE_S, TakenAway, TaskQueue
 
@@ -28,8 +29,6 @@ IDLE_S = 0.2
 BEAT_S = 2.0
 OVER_S = 10.0
 """How long Ray Train may take to end once every task has; it waits for ever for the place of a lost node."""
-GROW_S = 20.0
-"""How often Ray Train looks whether more workers find a place; growing starts all of them anew."""
 WORKER_DEATHS = 10
 """Worker processes that may be lost for no task's fault before the run gives up."""
 
@@ -94,19 +93,16 @@ class Fleet:
             work,
             train_loop_config={"queue": self.queue, "run_dir": storage.address_of(self._run_dir)},
             backend_config=IndependentWorkers(),
-            scaling_config=ray.train.ScalingConfig(
-                num_workers=(1, self._workers) if self._workers > 1 else 1,
-                resources_per_worker={"CPU": 1},
-                elastic_resize_monitor_interval_s=GROW_S,
-            ),
+            scaling_config=up_to(self._workers),
             run_config=ray.train.RunConfig(
                 name=self._run_dir.name,
                 storage_path=str(self._log_dir),
+                callbacks=[RoomNow()],
                 failure_config=ray.train.FailureConfig(max_failures=WORKER_DEATHS + ATTEMPTS * self._tasks),
             ),
         )
         try:
-            in_thread(trainer.fit, enough=self._is_over)
+            run(trainer, enough=self._is_over)
         except ray.train.TrainingFailedError as error:
             reason = str(error).strip().splitlines()[-1]
             raise TrainingError(
@@ -200,26 +196,3 @@ def _reason(run_dir: Path, task: Task, error: Exception) -> str:
     except (OSError, storage.StorageError) as trouble:
         return f"{text} (the details could not be written: {trouble})"
     return f"{text} (see errors/{trace.name} in the run's folder)"
-
-
-def in_thread(call: Callable[[], Any], *, enough: Callable[[], bool] = lambda: False) -> None:
-    """Run ``call`` beside the main thread, so that Ctrl-C reaches this process and not Ray's own handler.
-
-    Returns when it has ended, or once ``enough`` says that nobody needs its end.
-    """
-    failures: list[BaseException] = []
-
-    def target() -> None:
-        try:
-            call()
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=target, name="ray-train", daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(1.0)
-        if thread.is_alive() and enough():
-            return
-    if failures:
-        raise failures[0]

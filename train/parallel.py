@@ -22,7 +22,7 @@ from common import storage
 from common.errors import ConfigError, RayUnavailable, TrainingError
 from common.model.bundle import GENERAL
 from train.arrays import MappedBench, save_arrays
-from train.fleet import GROW_S, in_thread
+from train.elastic import RoomNow, run, up_to
 from train.plan import Plan, Progress, Task, finished
 from train.queue import ATTEMPTS, TakenAway
 from train.state import save_result
@@ -70,19 +70,16 @@ def train_general(bench: Workbench, plan: Plan, queue: Any, *, workers: int, log
             "tasks": tasks,
             "key": secrets.token_bytes(32),
         },
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=(1, workers) if workers > 1 else 1,
-            resources_per_worker={"CPU": 1},
-            elastic_resize_monitor_interval_s=GROW_S,
-        ),
+        scaling_config=up_to(workers),
         run_config=ray.train.RunConfig(
             name=f"{bench.run_dir.name}-general",
             storage_path=str(log_dir),
+            callbacks=[RoomNow()],
             failure_config=ray.train.FailureConfig(max_failures=ATTEMPTS * len(tasks)),
         ),
     )
     try:
-        in_thread(trainer.fit)
+        run(trainer)
     except ray.train.TrainingFailedError as error:
         reason = str(error).strip().splitlines()[-1]
         raise TrainingError(

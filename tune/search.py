@@ -12,7 +12,7 @@ from typing import Any
 import ray.tune
 from ray.tune.progress_reporter import TrialProgressCallback
 
-from train.fleet import in_thread
+from train.elastic import in_thread
 from tune.book import Book, Trial, standings
 from tune.halving import Halving
 from tune.nested import run_nested_trial

@@ -15,6 +15,7 @@ from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator impor
     get_or_create_autoscaling_coordinator,
 )
 
+import train.elastic
 import train.fleet
 from cluster.local import down, end_node, up
 from cluster.session import ray_session
@@ -34,7 +35,7 @@ WHY_NOT = why_no_hosts()
 def quick() -> Iterator[None]:
     """Ray and we notice sooner what is lost or has joined than by default."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train.fleet, "GROW_S", 1.0)
+        patch.setattr(train.elastic, "GROW_S", 1.0)
         patch.setattr(train.fleet, "OVER_S", 1.0)
         patch.setenv("RAY_health_check_timeout_ms", "1000")
         yield

@@ -196,7 +196,7 @@ def test_a_task_that_silences_every_worker_is_given_up(tmp_path):
 
 
 def test_a_call_that_waits_for_ever_is_left_once_nobody_needs_its_end():
-    from train.fleet import in_thread
+    from train.elastic import in_thread
 
     for_ever, begun = threading.Event(), time.monotonic()
     in_thread(for_ever.wait, enough=lambda: time.monotonic() - begun > 1.5)

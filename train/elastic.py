@@ -1,0 +1,85 @@
+"""As many workers as there is room for now: Ray Train's elastic groups, without waiting for lost nodes."""
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import ray
+import ray.train
+from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import (
+    get_or_create_autoscaling_coordinator,
+)
+from ray.train.v2._internal.execution.callback import ControllerCallback
+from ray.train.v2._internal.execution.scaling_policy.scaling_policy import ResizeDecision
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+GROW_S = 20.0
+"""How often Ray Train looks whether more workers find a place; growing starts all of them anew."""
+
+
+class RoomNow(ControllerCallback):
+    """Never more workers than the living nodes have CPUs.
+
+    What Ray Train decides on is up to 20 s old. After a node's end it would ask for the same number again,
+    and the GCS looks for the lost place over and over, without a pause, until a node brings it: one and a
+    half CPUs of the head's are gone for as long (Ray 2.60).
+    """
+
+    def before_controller_execute_resize_decision(self, resize_decision: ResizeDecision) -> None:
+        cpus = sum(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
+        resize_decision.num_workers = max(1, min(resize_decision.num_workers, int(cpus)))
+
+
+def up_to(workers: int) -> ray.train.ScalingConfig:
+    """From one worker of one CPU to so many, as there is room."""
+    return ray.train.ScalingConfig(
+        num_workers=(1, workers) if workers > 1 else 1,
+        resources_per_worker={"CPU": 1},
+        elastic_resize_monitor_interval_s=GROW_S,
+    )
+
+
+def run(trainer: DataParallelTrainer, *, enough: Callable[[], bool] = lambda: False) -> None:
+    """`in_thread` for a trainer; cut short, what it has reserved is free for the next run at once.
+
+    Ray keeps it for three minutes otherwise.
+    """
+    try:
+        ended = in_thread(trainer.fit, enough=enough)
+    except KeyboardInterrupt:
+        _give_back(trainer)
+        raise
+    if not ended:
+        _give_back(trainer)
+
+
+def _give_back(trainer: DataParallelTrainer) -> None:
+    reservation = f"train-{trainer.train_run_context.run_id}"
+    with suppress(Exception):  # it ends by itself where this cannot be said
+        ray.get(get_or_create_autoscaling_coordinator().cancel_request.remote(reservation), timeout=5)
+
+
+def in_thread(call: Callable[[], Any], *, enough: Callable[[], bool] = lambda: False) -> bool:
+    """Run ``call`` beside the main thread, so that Ctrl-C reaches this process and not Ray's own handler.
+
+    Returns true when it has ended, and false once ``enough`` says that nobody needs its end; raises what it
+    raised.
+    """
+    failures: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            call()
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=target, name="ray-train", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(1.0)
+        if thread.is_alive() and enough():
+            return False
+    if failures:
+        raise failures[0]
+    return True
