@@ -38,6 +38,7 @@ OUTSIDE = {
     "kubectl": "a Kubernetes cluster",
     "helm": "a Kubernetes cluster",
     "docker": "a registry of images",
+    "export": "an object store",
     "openssl": "makes the secrets of a cluster",
     "git": "the internet",
     ".": "the shell's own",

@@ -176,4 +176,6 @@ def test_a_search_killed_in_every_way_loses_one_epoch_at_most_and_no_figure_chan
     pd.testing.assert_frame_equal(*(table.drop(columns=varying) for table in tables), rtol=2e-3)
     once = Counter((fold, epoch) for fold in (1, 2) for epoch in range(1, EPOCHS + 1))
     for trial in (1, 2, 3):
-        assert epochs_of(root, trial) == once, f"trial {trial} repeated an epoch"
+        written = epochs_of(root, trial)
+        assert not written - once, f"trial {trial} repeated an epoch"
+        assert (once - written).total() <= 1, "its state is on storage a moment before its curve is"
