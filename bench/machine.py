@@ -1,17 +1,28 @@
-"""What a benchmark ran on: the header line of its figures, and a process of one core."""
+"""What a benchmark ran on: the header line of its figures, a process of one core, and what others take."""
 
+import contextlib
 import datetime as dt
 import hashlib
+import multiprocessing
 import os
 import platform
 import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # or bench/tune.py, beside the program that runs, would be imported as tune
 CODE = ("common", "train", "cluster")
 PACKAGES = ("tensorflow", "keras", "ray", "numpy")
+MEMORY = ("private_mb", "mapped_mb", "peak_mb")
+SAMPLED_S = 0.25
+MAPPED_EVERY = 8
+"""Samples between two looks at what is mapped, which take longer."""
 
 
 def facts() -> dict[str, Any]:
@@ -56,6 +67,100 @@ def busy_cpu_seconds() -> float:
         int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
     )
     return (user + nice + system + interrupts + soft) / os.sysconf("SC_CLK_TCK")
+
+
+class Clock:
+    """Seconds since it was made or last asked."""
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter()
+
+    def lap(self) -> float:
+        before, self._since = self._since, time.perf_counter()
+        return self._since - before
+
+
+def apart(call: Callable[..., Any], *given: Any, limit: int) -> Any:
+    """What a call returns in a fresh process, whose memory is its own; at most ``limit`` seconds."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(there, call, given))
+    process.start()
+    there.close()
+    try:
+        if not here.poll(limit):
+            raise TimeoutError(f"{call.__name__} took longer than {limit} s; raise --limit")
+        return here.recv()
+    except EOFError:
+        raise SystemExit(f"{call.__name__} failed: see above") from None
+    finally:
+        process.join(20)
+        process.kill()
+
+
+def _answer(there: Any, call: Callable[..., Any], given: tuple[Any, ...]) -> None:
+    there.send(call(*given))
+
+
+def memory_of(pid: int | str, file: str, *, of: str | None = None) -> dict[str, float]:
+    """The kB that ``/proc/PID/FILE`` counts, added up by name, as MB; ``of``: of files in that folder."""
+    found: dict[str, float] = {}
+    counted = of is None
+    for line in Path(f"/proc/{pid}/{file}").read_text(errors="replace").splitlines():
+        name, _, value = line.partition(":")
+        if not value.endswith(" kB"):
+            counted = of is None or f" {of}/" in line
+        elif counted:
+            found[name] = found.get(name, 0.0) + int(value.split()[0]) * 1024 / 1e6
+    return found
+
+
+class MemoryOf(contextlib.AbstractContextManager):
+    """Looks again and again at processes until the block ends.
+
+    Parameters
+    ----------
+    named : what stands in their command line
+    mark : an entry of the environment they were started with
+    mapped : folder of the files whose mapped pages are told from the rest
+    """
+
+    def __init__(self, named: str, mark: str, mapped: Path) -> None:
+        self.largest: dict[int, dict[str, float]] = {}
+        """By process, the largest of each of ``MEMORY`` so far, MB."""
+        self._named, self._mark, self._mapped = named.encode(), mark.encode(), str(mapped)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="memory", daemon=True)
+
+    def __enter__(self) -> "MemoryOf":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _loop(self) -> None:
+        turn = 0
+        while not self._over.wait(SAMPLED_S):
+            for process in Path("/proc").glob("[0-9]*"):
+                with contextlib.suppress(OSError, KeyError):  # it has ended
+                    if self._is_meant(process):
+                        self._look(int(process.name), mapped=turn % MAPPED_EVERY == 0)
+            turn += 1
+
+    def _is_meant(self, process: Path) -> bool:
+        named = self._named in (process / "cmdline").read_bytes()
+        return named and self._mark in (process / "environ").read_bytes().split(b"\0")
+
+    def _look(self, pid: int, *, mapped: bool) -> None:
+        now = {
+            "private_mb": memory_of(pid, "smaps_rollup")["Anonymous"],
+            "mapped_mb": memory_of(pid, "smaps", of=self._mapped).get("Rss", 0.0) if mapped else 0.0,
+            "peak_mb": memory_of(pid, "status")["VmHWM"],
+        }
+        largest = self.largest.setdefault(pid, dict.fromkeys(MEMORY, 0.0))
+        largest.update({name: max(value, largest[name]) for name, value in now.items()})
 
 
 def _cpu_model() -> str:

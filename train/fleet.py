@@ -128,9 +128,9 @@ class Fleet:
 
 def work(config: dict[str, Any]) -> None:
     """What each worker runs: pull a task, do it, until the queue is empty."""
+    from train.arrays import open_workbench
     from train.jobs import run_task
     from train.loop import one_thread
-    from train.workbench import open_workbench
 
     one_thread()
     context = ray.train.get_context()

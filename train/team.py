@@ -1,7 +1,7 @@
 """Workers that train one network together: what each has, summed or lined up with what the others have.
 
 A star on the standard library's authenticated connections: every worker sends to the first one and gets the
-result back. For the tens of kilobytes of a gradient that is faster than TensorFlow's own collectives, adds in
+result back. For the 160 kB of a gradient that is no slower than TensorFlow's own collectives, adds in
 the same order every time, and nobody without the key is listened to, on one address only (docs/scaling.md).
 """
 

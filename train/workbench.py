@@ -1,6 +1,5 @@
 """What a worker needs for any task of a run, made once per process from the run's folder."""
 
-import functools
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +12,6 @@ from common.data.panel import Panel
 from common.data.series import Series, series_of_counters
 from common.data.universe import Universe
 from common.data.windows import Boundaries, Windows, boundaries, id_column, make_windows
-from common.errors import ArchiveError
 from common.model.bundle import GENERAL
 from common.model.presets import FitConfig, NetworkConfig, NetworkShape, TrainConfig
 from common.model.representation import Level, Representation, Residual, frozen
@@ -145,21 +143,6 @@ class Workbench:
 
     def task_dir(self, task_id: str) -> Path:
         return self.run_dir / "tasks" / task_id
-
-
-@functools.lru_cache(maxsize=1)
-def open_workbench(run_dir: Path) -> Workbench:
-    """Open a run's folder; kept for the life of the process.
-
-    Raises
-    ------
-    ArchiveError
-        If its panel is not the one the run was planned with.
-    """
-    spec, panel = RunSpec.load(run_dir), Panel.load(storage.current(run_dir / "panel.parquet"))
-    if panel.fingerprint() != spec.data_sha256:
-        raise ArchiveError(f"{run_dir / 'panel.parquet'}: not the data this run was planned with.")
-    return Workbench(run_dir, spec, panel)
 
 
 def bundles_dir(run_dir: Path) -> Path:

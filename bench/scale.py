@@ -1,0 +1,244 @@
+"""Time and memory against symbols and workers: the general model of a synthetic universe, data-parallel.
+
+    python bench/scale.py [--small] [--symbols N ...] [--json]
+
+For each number of symbols a market of a year and a half is written, read, planned and laid out as arrays in
+a process of its own (the *driver*), then `train.parallel.train_general` trains the general network on one
+worker and on two, in fresh sessions of Ray, with the same global batch and windows in proportion to the
+symbols. *Read*, *plan* and *arrays* are the driver's seconds. An *epoch* is the mean time between the ends of
+the epochs after the first (their TensorBoard events), so no start-up or compiling is in it; *all* is the
+whole call. Of a worker, *private* is its largest anonymous memory, sampled four times a second, *mapped* what
+it had mapped of the arrays (shared by the workers of a node), *peak* the kernel's high-water mark of both and
+of the libraries. Exponents are slopes of log against log: of all sizes, and of the two largest.
+All temporary files and processes are gone at the end.
+"""
+
+import argparse
+import datetime as dt
+import json
+import os
+import shutil
+import struct
+import sys
+import time
+from multiprocessing import resource_tracker
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rich.box
+from fleet import temporary_home
+from machine import MEMORY, Clock, MemoryOf, apart, facts, header, memory_of, sources
+from rich.console import Console
+from rich.table import Table
+
+SYMBOLS = (66, 660, 6_600)
+SMALL = SYMBOLS[:2]
+WORKERS = (1, 2)
+DAYS = dt.date(2023, 7, 3), dt.date(2024, 12, 31)
+EPOCHS = 3
+RATE = 2e-4
+"""A twentieth of the shipped rate, at which training enlarges the rounding of sums (docs/scaling.md)."""
+SAME = 1e-5
+"""Losses closer than this, relative, agree: sums were rounded in another order."""
+LINEAR = 1.2
+"""The largest exponent that counts as about linear."""
+BOUND_MB = 256
+"""How much more private memory than on the smallest universe a worker may take on any other."""
+GROWING = ("read_s", "plan_s", "arrays_s", "epoch_s", "driver_mb", "arrays_mb", "private_mb")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--symbols", type=int, nargs="+", metavar="N", default=SYMBOLS)
+    parser.add_argument("--each", type=int, default=50, metavar="N", help="windows an epoch takes of each")
+    parser.add_argument("--small", action="store_true", help=f"only {SMALL[0]} and {SMALL[1]} symbols")
+    parser.add_argument("--json", action="store_true", help="JSON on stdout")
+    parser.add_argument("--limit", type=int, default=600, metavar="S", help="seconds allowed for each step")
+    options = parser.parse_args()
+    found = facts()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # or whatever else runs on the machine goes first
+    resource_tracker.ensure_running()  # before a home, whose processes are all ended with it
+    before, rows = sources(), []
+    for symbols in SMALL if options.small else sorted(set(options.symbols)):
+        with temporary_home() as home:
+            rows += measured(home, symbols, options.each, options.limit)
+    document = {"machine": found, **judged(rows, same_code=sources() == before)}
+    print(json.dumps(document, indent=1)) if options.json else show(document)
+    raise SystemExit(not all(document["verdicts"].values()))
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def measured(home: Path, symbols: int, each: int, limit: int) -> list[dict[str, Any]]:
+    """A row for each number of workers."""
+    say(f"{symbols} symbols: market, plan, arrays")
+    made = apart(prepare, home, symbols, each, limit=limit)
+    run_dir, plan = made.pop("run_dir"), made.pop("plan")
+    rows = []
+    for workers in WORKERS:
+        say(f"{symbols} symbols: {workers} worker{'s' if workers > 1 else ''}")
+        row = made | {"workers": workers} | apart(train, run_dir, plan, workers, limit=limit)
+        say(f"an epoch {row['epoch_s']:.1f} s, a worker's private memory {row['private_mb']:.0f} MB")
+        rows.append(row)
+    return rows
+
+
+def prepare(home: Path, symbols: int, each: int) -> dict[str, Any]:
+    """What the driver of ``nsecast train`` does before workers begin, with its seconds and memory."""
+    from common.data.archive import read_archive
+    from common.data.market import MarketConfig, write_market
+    from common.data.panel import Panel
+    from common.data.universe import Universe
+    from common.model.presets import train_config
+    from train.arrays import save_arrays
+    from train.run import plan_run
+    from train.workbench import Workbench
+
+    first, last = DAYS
+    write_market(home / "market", MarketConfig(symbols=symbols, first_day=first, last_day=last))
+    fit = {"epochs": EPOCHS, "epoch_share": 1.0, "windows_per_epoch": each * symbols, "learning_rate": RATE}
+    settings = {"seeds": 1, "split": {"train_share": 0.75, "valid_share": 0.125}, "general": fit}
+    clock = Clock()
+    panel = Panel.from_archive(read_archive(home / "market"), "synthetic")
+    read_s = clock.lap()
+    universe = Universe.from_symbols([name for name in panel.symbols if not name.startswith("^")])
+    run = plan_run(train_config("residual", settings), universe, panel, home)
+    plan_s = clock.lap()
+    run.folder.mkdir(parents=True)
+    run.spec.save(run.folder)
+    save_arrays(Workbench(run.folder, run.spec, panel))
+    return {
+        "symbols": symbols,
+        "rows": len(panel.frame),
+        "read_s": read_s,
+        "plan_s": plan_s,
+        "arrays_s": clock.lap(),
+        "driver_mb": memory_of("self", "status")["VmHWM"],
+        "arrays_mb": sum(path.stat().st_size for path in (run.folder / "arrays").iterdir()) / 1e6,
+        "run_dir": run.folder,
+        "plan": run.plan,
+    }
+
+
+def train(run_dir: Path, plan: Any, workers: int) -> dict[str, Any]:
+    """Train the general network from its beginning; what was trained before is thrown away."""
+    from cluster.session import ray_session
+    from train.arrays import MappedBench
+    from train.fleet import Fleet
+    from train.parallel import train_general
+    from train.plan import history
+    from train.workbench import RunSpec
+
+    for name in ("tasks", "tensorboard"):
+        shutil.rmtree(run_dir / name, ignore_errors=True)
+    bench, task = MappedBench(run_dir, RunSpec.load(run_dir)), plan.tasks[0]
+    log_dir = run_dir / f"ray-{workers}"
+    memory = MemoryOf("RayTrainWorker", f"RAY_TMPDIR={os.environ['RAY_TMPDIR']}", run_dir / "arrays")
+    with ray_session(cpus=max(WORKERS)), memory:
+        fleet, clock = Fleet(plan, run_dir, workers=workers, log_dir=log_dir), Clock()
+        train_general(bench, plan, fleet.queue, workers=workers, log_dir=log_dir)
+        all_s = clock.lap()
+    ends, epochs = epoch_ends(run_dir / "tensorboard" / task.id), history(run_dir, task.id)
+    if len(memory.largest) != workers or len(epochs) != EPOCHS:
+        raise SystemExit(f"{len(memory.largest)} workers seen and {len(epochs)} epochs: start again")
+    return {
+        "windows": int(task.cost / task.epochs),
+        "epoch_s": (ends[-1] - ends[0]) / (len(ends) - 1),
+        "all_s": all_s,
+        **{name: max(each[name] for each in memory.largest.values()) for name in MEMORY},
+        "losses": [[epoch[name] for name in ("loss", "val_loss")] for epoch in epochs],
+    }
+
+
+def epoch_ends(folder: Path) -> list[float]:
+    """When each epoch's validation loss was written, seconds since 1970."""
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    found = []
+    for path in sorted(folder.iterdir()):
+        records, at = path.read_bytes(), 0
+        while at < len(records):  # length, its checksum, record, its checksum
+            (size,) = struct.unpack_from("<Q", records, at)
+            event = Event.FromString(records[at + 12 : at + 12 + size])
+            found += [event.wall_time for value in event.summary.value if value.tag == "val_loss"]
+            at += size + 16
+    return found
+
+
+def judged(rows: list[dict[str, Any]], *, same_code: bool) -> dict[str, Any]:
+    """The rows with their exponents, and what they say."""
+    of = {workers: [row for row in rows if row["workers"] == workers] for workers in WORKERS}
+    growth = {
+        f"{name}, {workers}" if name in ("epoch_s", "private_mb") else name: exponents(of[workers], name)
+        for name in GROWING
+        for workers in (WORKERS if name in ("epoch_s", "private_mb") else WORKERS[:1])
+    }
+    pairs = list(zip(*of.values(), strict=True))
+    gaps = {
+        str(one["symbols"]): float(np.abs(np.divide(two["losses"], one["losses"]) - 1).max())
+        for one, two in pairs
+    }
+    speed = {str(one["symbols"]): one["epoch_s"] / two["epoch_s"] for one, two in pairs}
+    more = max(row["private_mb"] - of[row["workers"]][0]["private_mb"] for row in rows)
+    slopes = [slope for name, slopes in growth.items() if "private" not in name for slope in slopes]
+    return {
+        "rows": rows,
+        "exponents": growth,
+        "gap_of_losses": gaps,
+        "speed_of_two": speed,
+        "private_growth_mb": more,
+        "verdicts": {
+            "losses agree": max(gaps.values()) <= SAME,
+            "growth about linear": max(slopes, default=1.0) <= LINEAR,
+            "memory of a worker bounded": more <= BOUND_MB,
+            "code the same all along": same_code,
+        },
+    }
+
+
+def exponents(rows: list[dict[str, Any]], name: str) -> list[float]:
+    """Slopes of log(value) against log(symbols): of all rows, and of the last two."""
+    points = np.log([[row["symbols"], row[name]] for row in rows])
+    return [float(np.polyfit(*part.T, 1)[0]) for part in (points, points[-2:]) if len(points) > 1]
+
+
+def show(document: dict[str, Any]) -> None:
+    console = Console(width=130, highlight=False)
+    console.print(header(document["machine"]), soft_wrap=True)
+    rows, workers = document["rows"], ("symbols", "workers", "windows", "epoch_s", "all_s", *MEMORY)
+    driver = ("symbols", "rows", "read_s", "plan_s", "arrays_s", "arrays_mb", "driver_mb")
+    console.print(_table("The driver", driver, rows[:: len(WORKERS)]))
+    console.print(_table("Workers: seconds, and MB of the larger one", workers, rows))
+    for row in rows:
+        losses = ", ".join(f"{loss:.7f}/{val_loss:.7f}" for loss, val_loss in row["losses"])
+        console.print(f"{row['symbols']:>6,} symbols, workers {row['workers']}: loss/on validation {losses}")
+    for symbols, gap in document["gap_of_losses"].items():
+        speed = document["speed_of_two"][symbols]
+        console.print(f"{symbols} symbols: losses at most {gap:.1e} apart; two workers {speed:.2f} x as fast")
+    for name, slopes in document["exponents"].items():
+        if slopes:
+            console.print(f"exponent of {name}: {slopes[0]:.2f} over all, {slopes[1]:.2f} over the last two")
+    console.print(f"private memory of a worker: {document['private_growth_mb']:.0f} MB more at most")
+    for name, right in document["verdicts"].items():
+        console.print(f"{name}: {'yes' if right else 'NO'}")
+
+
+def _table(title: str, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> Table:
+    table = Table(title=f"\n{title}", title_justify="left", title_style="bold", box=rich.box.SIMPLE_HEAD)
+    for name in columns:
+        table.add_column(name.replace("_", " "), justify="right")
+    for row in rows:
+        table.add_row(*(_figure(row[name]) for name in columns))
+    return table
+
+
+def _figure(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}" if value < 100 else f"{value:,.0f}"
+
+
+if __name__ == "__main__":
+    main()
