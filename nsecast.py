@@ -9,9 +9,11 @@ import typer
 from cluster.cli import app as cluster
 from cluster.monitor_cli import monitor
 from cluster.nightly_cli import retrain
+from cluster.track_record_cli import track_record
 from common.errors import NsecastError
 from serve.card_cli import card
 from serve.predict_cli import predict
+from serve.receipt_cli import receipt, replay
 from serve.serve_cli import app as serve
 from train.cli import train
 from train.data_cli import app as data
@@ -38,6 +40,9 @@ app.command("report")(report)
 app.command("validate")(validate)
 app.command("retrain")(retrain)
 app.command("monitor")(monitor)
+app.command("track-record")(track_record)
+app.command("receipt")(receipt)
+app.command("replay")(replay)
 app.add_typer(data, name="data")
 app.add_typer(models, name="models")
 app.add_typer(serve, name="serve")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
 from serve.ledger_files import day_folders, first_served, read_day
 
@@ -26,9 +27,14 @@ def read_ledger(home: Path, *, since: dt.date | None = None) -> Served:
     for day in day_folders(Path(home) / "served"):
         if since is None or day.name >= since.isoformat():
             found, broken = read_day(day)
-            tables += found.values()
+            tables += [table for table, _ in found.values()]
             damaged += [f"{path}: {reason}" for path, reason in broken.items()]
+    return Served(frame_of(tables), len(tables), tuple(damaged))
+
+
+def frame_of(tables: list[pa.Table]) -> pd.DataFrame:
+    """See `Served.frame`."""
     frame = first_served(tables).to_pandas(date_as_object=False)
     for name in ("cutoff", "target_date"):
         frame[name] = frame[name].astype("datetime64[s]")
-    return Served(frame, len(tables), tuple(damaged))
+    return frame

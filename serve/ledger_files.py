@@ -1,17 +1,22 @@
-"""The files of the log of served forecasts: parts of a day, folded into one when the day is over.
+"""The files of a log of served forecasts: parts of a day, folded into one when the day is over.
 
 ::
 
-    <home>/served/<yyyy-mm-dd>/<router>-<n>.parquet    parts, each written whole and never changed
-    <home>/served/<yyyy-mm-dd>/all-<random>.parquet    what was folded
+    <log>/<yyyy-mm-dd>/<writer>-<n>-<sha256>.parquet      parts, each written whole and never changed
+    <log>/<yyyy-mm-dd>/all-<random>-<sha256>.parquet      what was folded
 
-A crash while a day is folded leaves rows in both, which readers take for one. In an object store each part is
-there once it is written.
+The name ends with the first digits of the file's own digest; inside, each part states its place in the chain
+(`serve.ledger_chain`), and keeps it when it is folded. A crash while a day is folded leaves rows in both,
+which readers take for one. In an object store each part is there once it is written.
 """
 
+import hashlib
+import json
 import re
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
@@ -30,14 +35,23 @@ SCHEMA = pa.schema(
         ("frozen", pa.bool_()),
         *((name, pa.string()) for name in ("source", "model_type")),
         ("served_at", pa.timestamp("us", tz="UTC")),
+        ("as_of", pa.date32()),
+        *((name, pa.string()) for name in ("brought", "release_digest", "software")),
+        ("request_ids", pa.list_(pa.string())),
     ]
 )
 """Prices in KES; ``horizon`` in trading days; ``target_date`` as it was announced; bounds and ``p_move`` are
-NaN where the model gives none; ``served_at`` is the first time."""
+NaN where the model gives none; ``served_at`` is the first time. From ``as_of`` on for `serve.receipts`, null
+in files of before: the evening asked for, prices that the request brought (JSON), digest of the release's
+manifest, versions (JSON), and the ids of the requests that got this answer."""
+ADDED = 5
+"""Last columns of ``SCHEMA`` that older files lack."""
+LINKS, HASHED = b"nsecast.links", 16
 SAME = ("release", "symbol", "horizon", "cutoff", "model_type")
 """Rows that agree in these are one forecast."""
 LISTINGS = 5
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_HASH = re.compile(rf"-([0-9a-f]{{{HASHED}}})$")
 
 
 def day_folders(folder: Path) -> list[Path]:
@@ -53,28 +67,74 @@ def day_folders(folder: Path) -> list[Path]:
     )
 
 
-def write_part(day: Path, name: str, table: pa.Table) -> None:
-    """Write a table of ``SCHEMA``, whole or not at all."""
-    target = day / f"{name}.parquet"
-    storage.write_with(target, lambda path: pq.write_table(table, path, compression="zstd"))
+@dataclass(frozen=True)
+class Link:
+    """One part's place in the chain of its writer, see `serve.ledger_chain`."""
+
+    writer: str
+    part: int
+    """Counted from 0."""
+    day: str
+    rows: int
+    before: dict[str, str] | None
+    """``day`` and ``digest`` of the writer's part before; None: it is the first."""
+    seen: dict[str, list[Any]]
+    """``[part, day, digest]`` of other writers' newest parts, by writer, as found then."""
+    digest: str
 
 
-def read_day(day: Path) -> tuple[dict[Path, pa.Table], dict[Path, str]]:
+def write_part(day: Path, name: str, table: pa.Table, links: list[Link]) -> Path:
+    """Write a table of ``SCHEMA``, whole or not at all; ``links`` cover its rows in their order."""
+    noted = {LINKS: json.dumps([asdict(link) for link in links])} if links else {}
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.replace_schema_metadata(noted), sink, compression="zstd")
+    content = sink.getvalue().to_pybytes()
+    target = day / f"{name}-{hashlib.sha256(content).hexdigest()[:HASHED]}.parquet"
+    storage.write_bytes(target, content)
+    return target
+
+
+def read_part(path: Path) -> tuple[pa.Table, list[Link]]:
+    """Rows and links of a part; without links where it was written by a version that had none.
+
+    Raises
+    ------
+    ValueError, KeyError
+        If it cannot be read, or its bytes are not those that its name speaks of.
+    """
+    content, named = path.read_bytes(), _HASH.search(path.stem)
+    if named and hashlib.sha256(content).hexdigest()[:HASHED] != named[1]:
+        raise ValueError("its bytes are not those that were written")
+    table = pq.ParquetFile(pa.BufferReader(content)).read()
+    links = [Link(**each) for each in json.loads((table.schema.metadata or {}).get(LINKS, b"[]"))]
+    if bool(links) != bool(named) or (links and sum(link.rows for link in links) != len(table)):
+        raise ValueError("its links are not those of its rows")
+    for field in list(SCHEMA)[-ADDED:]:
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table.select(SCHEMA.names).cast(SCHEMA), links
+
+
+Read = dict[Path, tuple[pa.Table, list[Link]]]
+
+
+def read_day(day: Path) -> tuple[Read, dict[Path, str]]:
     """The parts of a day, and those that cannot be read with the reason.
 
     A part that goes while the day is read was folded into another: then all of it is read again.
     """
     for _ in range(LISTINGS):
-        tables, damaged = {}, {}
+        found: Read = {}
+        damaged = {}
         try:
             for path in parts_of(day):
                 try:
-                    tables[path] = pq.ParquetFile(path).read(SCHEMA.names).cast(SCHEMA)
-                except (ValueError, KeyError, pa.ArrowException) as error:
+                    found[path] = read_part(path)
+                except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
                     damaged[path] = str(error).splitlines()[0][:200]
         except FileNotFoundError:
             continue
-        return tables, damaged
+        return found, damaged
     return {}, {day: "it changes faster than it can be read"}
 
 
@@ -91,11 +151,15 @@ def first_served(tables: list[pa.Table]) -> pa.Table:
 
 
 def fold(day: Path) -> None:
-    """Make one part of a day that is over, each forecast once; parts that cannot be read stay."""
-    tables, _ = read_day(day)
-    if len(tables) > 1:
-        write_part(day, f"all-{uuid4().hex[:12]}", first_served(list(tables.values())))
-        for path in tables:
+    """Make one part of a day that is over; parts that cannot be read, or have no links, stay."""
+    read, _ = read_day(day)
+    chained = {path: part for path, part in read.items() if part[1]}
+    if len(chained) > 1:
+        links = [link for _, own in chained.values() for link in own]
+        write_part(
+            day, f"all-{uuid4().hex[:12]}", pa.concat_tables(table for table, _ in chained.values()), links
+        )
+        for path in chained:
             storage.remove(path)
     for path in day.glob(".*.tmp.parquet"):  # a writer was killed
         path.unlink(missing_ok=True)

@@ -74,7 +74,7 @@ class Office:
         facts.symbol, facts.release = request.symbol, desk.release.id
         slow = request.brings_prices or desk.is_slow(request)
         prepared = await asyncio.to_thread(desk.prepare, request, bad) if slow else desk.prepare(request, bad)
-        ((prepared, said),) = await self._ask_all(desk, [prepared])
+        ((prepared, said),) = await self._ask_all(desk, [prepared], facts)
         facts.tier, facts.cached, facts.forecasts = prepared.route.model_type, said.cached, 1
         if said.prices is None:
             raise said.error or BundleError(f"model {prepared.key}: gave no prices.")
@@ -86,7 +86,7 @@ class Office:
         """Answer many questions by one release; what fails is listed, unless everything is our fault."""
         facts.release, facts.tier = desk.release.id, "mixed"
         ready, failures = await asyncio.to_thread(self._prepare_all, desk, requests)
-        asked = await self._ask_all(desk, ready)
+        asked = await self._ask_all(desk, ready, facts)
         answers = await asyncio.to_thread(self._answer_all, desk, asked, failures, facts)
         facts.forecasts = len(answers)
         if not answers and failures and all(error.http_status >= 500 for error in failures.values()):
@@ -98,7 +98,7 @@ class Office:
         facts.symbol, facts.release = symbol, desk.release.id
         bad = self.bad()
         ready = [desk.prepare(PredictRequest(symbol=symbol, horizon=each), bad) for each in desk.places]
-        asked, failures = await self._ask_all(desk, ready), {}
+        asked, failures = await self._ask_all(desk, ready, facts), {}
         answers = self._answer_all(desk, asked, failures, facts)
         facts.tier, facts.forecasts = asked[0][0].route.model_type, len(answers)
         if failures:
@@ -149,7 +149,7 @@ class Office:
             )
         return answers
 
-    async def _ask_all(self, desk: Desk, ready: list[Prepared]) -> list[tuple[Prepared, Said]]:
+    async def _ask_all(self, desk: Desk, ready: list[Prepared], facts: Facts) -> list[tuple[Prepared, Said]]:
         """What the models say, in order; a specific model that fails is replaced by the general one."""
         said = await self._say_or_remember(ready)
         for place, each in enumerate(said):
@@ -165,7 +165,7 @@ class Office:
         for prepared, each in zip(ready, said, strict=True):
             if each.prices is not None:
                 self.observer.forecast(prepared.route.model_type, desk.release.id, each.cached)
-                self.ledger.saw(desk, prepared, each.prices)
+                self.ledger.saw(desk, prepared, each.prices, facts.request_id)
         return list(zip(ready, said, strict=True))
 
     async def _say_or_remember(self, ready: list[Prepared]) -> list[Said]:

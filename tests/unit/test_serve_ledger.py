@@ -250,7 +250,7 @@ def test_rows_are_read_once_though_a_crash_left_them_folded_and_apart(desk, tmp_
     ledger.close()
     day = tmp_path / "served" / "2022-04-01"
     (part,) = day.glob("*.parquet")
-    (day / "all-0.parquet").write_bytes(part.read_bytes())
+    (day / f"all-0-{part.stem.split('-')[-1]}.parquet").write_bytes(part.read_bytes())
     found = read_ledger(tmp_path)
     assert found.parts == 2 and len(found.frame) == 1
 

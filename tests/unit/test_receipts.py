@@ -1,0 +1,204 @@
+"""Receipts of forecasts that were served over HTTP, and the same numbers made again from them."""
+
+import hashlib
+import json
+import shutil
+
+import pytest
+from made_desk import SETTINGS, bundle
+from made_receipts import BODIES, CLOSES, asked, receipt_of, run
+from made_release import doctored, made_release
+
+from common.errors import ReleaseNotFound
+from common.model.registry import Registry
+from common.model.release import MANIFEST
+from serve.desk import Desk
+from serve.ledger import Ledger, LedgerSettings
+from serve.ledger_files import read_day
+from serve.receipts import make_receipt
+from serve.schemas import PredictRequest
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """A storage root, and the answers that a server gave from it."""
+    home = tmp_path_factory.mktemp("home")
+    return home, asked(home)
+
+
+def same(forecast, answer):
+    intervals = {
+        level: {side: each[side] for side in ("lower", "upper")}
+        for level, each in answer["intervals"].items()
+    }
+    names = ("symbol", "horizon", "prediction", "mean_prediction", "last_price", "target_date", "model_type")
+    assert {name: forecast[name] for name in names} == {name: answer[name] for name in names}
+    assert forecast["intervals"] == intervals and forecast["cutoff"] == answer["last_date"]
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_receipt_says_what_was_served_and_replays_to_the_last_digit(served, tmp_path, name):
+    home, answers = served
+    path, receipt = receipt_of(home, name, tmp_path)
+    (forecast,) = receipt["forecasts"]
+    same(forecast, answers[name])
+    done = run(home, "replay", str(path))
+    assert done.exit_code == 0 and "equal" in done.stdout, done.output
+    (found,) = json.loads(run(home, "replay", str(path), "--json").stdout)
+    assert found["equal"] and found["again"]["prediction"] == answers[name]["prediction"]
+
+
+def test_an_answer_about_many_has_one_receipt_and_any_part_of_it_one_of_its_own(served, tmp_path):
+    home, answers = served
+    for name, wanted in (
+        ("batch", ["MOVES1d", "THIN1d"]),
+        ("outlook", ["GAPS1d", "GAPS5d", "GAPS10d", "GAPS30d"]),
+    ):
+        path, receipt = receipt_of(home, name, tmp_path)
+        found = {each["symbol"] + each["horizon"]: each for each in receipt["forecasts"]}
+        assert sorted(found) == sorted(wanted)
+        for answer in answers[name]["predictions"]:
+            same(found[answer["symbol"] + answer["horizon"]], answer)
+        assert run(home, "replay", str(path)).exit_code == 0
+    one = json.loads(run(home, "receipt", "batch", "--symbol", "thin", "--horizon", "1d").stdout)
+    assert [each["symbol"] for each in one["forecasts"]] == ["THIN"] and one["forecasts"][0]["brought"]
+
+
+def test_a_receipt_names_release_data_seeds_versions_and_its_row_in_the_log(served, tmp_path):
+    home, _ = served
+    _, receipt = receipt_of(home, "own-again", tmp_path)
+    manifest = json.loads((home / "releases" / "made" / MANIFEST).read_bytes())
+    said = receipt["release"]
+    assert (said["id"], said["digest"]) == ("made", manifest["digest"])
+    assert said["data_sha256"] == manifest["info"]["data_sha256"] and said["seeds"] == [0]
+    assert {"python", "numpy", "onnxruntime", "nsecast", "code"} <= receipt["software"].keys()
+    assert receipt["chain"]["verdict"] == "intact"
+    place = receipt["forecasts"][0]["place"]
+    day, name = place["file"].split("/")
+    read, _ = read_day(home / place["log"] / day)
+    ((table, (link,)),) = [part for path, part in read.items() if path.name == name]
+    row = table.slice(place["row"], 1).to_pylist()[0]
+    assert row["request_ids"] == ["own", "own-again"]
+    assert (place["digest"], place["writer"]) == (link.digest, link.writer)
+
+
+def test_prices_that_were_brought_are_those_that_entered_the_window(served, tmp_path):
+    home, _ = served
+    brought = receipt_of(home, "prices", tmp_path)[1]["forecasts"][0]["brought"]
+    assert brought["recent_prices"] == CLOSES[-60:]
+    assert receipt_of(home, "own", tmp_path)[1]["forecasts"][0]["brought"] is None
+
+
+EDITS = {
+    "prediction": lambda r: r["forecasts"][0].update(prediction=1.0),
+    "release": lambda r: r["release"].update(id="other"),
+    "form": lambda r: r.update(receipt=9),
+    "digest": lambda r: r.pop("digest"),
+    "nothing left": lambda r: r.clear(),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+def test_an_edited_receipt_is_refused(served, tmp_path, edit):
+    home, _ = served
+    path, receipt = receipt_of(home, "prices", tmp_path)
+    edit(receipt)
+    path.write_text(json.dumps(receipt))
+    done = run(home, "replay", str(path))
+    assert done.exit_code == 1 and "receipt" in str(done.exception)
+
+
+def sealed(receipt):
+    rest = {name: value for name, value in receipt.items() if name != "digest"}
+    return rest | {"digest": hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()}
+
+
+def test_an_edit_in_the_last_digit_with_a_digest_of_its_own_differs_and_both_are_shown(served, tmp_path):
+    home, _ = served
+    path, receipt = receipt_of(home, "own", tmp_path)
+    served_price = receipt["forecasts"][0]["mean_prediction"]
+    edited = served_price * (1 + 2**-52)
+    receipt["forecasts"][0]["mean_prediction"] = edited
+    path.write_text(json.dumps(sealed(receipt)))
+    done = run(home, "replay", str(path))
+    assert done.exit_code == 1 and "different" in done.stdout
+    assert repr(edited) in done.stdout and repr(served_price) in done.stdout
+
+
+def test_brought_prices_that_were_edited_make_another_number(served, tmp_path):
+    home, _ = served
+    path, receipt = receipt_of(home, "prices", tmp_path)
+    receipt["forecasts"][0]["brought"]["recent_prices"][-1] += 0.5
+    path.write_text(json.dumps(sealed(receipt)))
+    assert run(home, "replay", str(path)).exit_code == 1
+
+
+def test_what_is_no_json_and_an_answer_that_never_was_are_said(served, tmp_path):
+    home, _ = served
+    path = tmp_path / "x.json"
+    path.write_text("{")
+    assert "not JSON" in str(run(home, "replay", str(path)).exception)
+    with pytest.raises(ReleaseNotFound, match="never: no such answer"):
+        make_receipt(home, "never")
+    with pytest.raises(ReleaseNotFound, match="batch, KCB: no such answer"):
+        make_receipt(home, "batch", "KCB")
+
+
+@pytest.fixture
+def copy(served, tmp_path):
+    return shutil.copytree(served[0], tmp_path / "copy")
+
+
+def test_a_release_that_is_gone_altered_or_another_one_is_refused(served, copy, tmp_path):
+    path, _ = receipt_of(copy, "own", tmp_path)
+    release = Registry(copy).resolve("made")
+    doctored(release, note="another")
+    done = run(copy, "replay", str(path))
+    assert done.exit_code == 1 and "is not the one that answered" in str(done.exception)
+    assert "is not the one that answered" in str(run(copy, "receipt", "own").exception)
+    (release.path / "calibration.json").write_text("{}")
+    done = run(copy, "replay", str(path))
+    assert done.exit_code == 1 and "calibration.json" in str(done.exception)
+    shutil.rmtree(release.path)
+    done = run(copy, "replay", str(path))
+    assert done.exit_code == 1 and isinstance(done.exception, ReleaseNotFound)
+
+
+def test_a_log_that_was_edited_gives_no_receipt_and_names_the_file(copy):
+    (part,) = (copy / "answers").rglob("*.parquet")
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 1
+    part.write_bytes(content)
+    with pytest.raises(ReleaseNotFound, match=f"broken: .*{part.name}"):
+        make_receipt(copy, "prices")
+
+
+def test_when_answers_are_dropped_the_first_request_of_a_forecast_still_has_its_receipt(copy, tmp_path):
+    shutil.rmtree(copy / "answers")
+    path, receipt = receipt_of(copy, "own", tmp_path)
+    assert receipt["forecasts"][0]["place"]["log"] == "served"
+    assert run(copy, "replay", str(path)).exit_code == 0
+
+
+def test_an_id_that_is_used_again_has_all_that_it_was_answered_by_the_newest_release(copy, tmp_path):
+    """And a stock whose own model could not be loaded is replayed by the general one."""
+    release = made_release(copy, "newer", **SETTINGS)
+    desk = Desk(release)
+    ledger = Ledger(copy, LedgerSettings())
+    for symbol in ("MOVES", "THIN"):
+        prepared = desk.general(desk.prepare(PredictRequest(symbol=symbol)))
+        prices = bundle(desk, "general").forecaster.forecast(prepared.windows, prepared.asked)
+        ledger.saw(desk, prepared, prices, "own")
+    ledger.close()
+    path, receipt = receipt_of(copy, "own", tmp_path)
+    assert receipt["release"]["id"] == "newer"
+    assert [each["symbol"] for each in receipt["forecasts"]] == ["MOVES", "THIN"]
+    assert {each["model_type"] for each in receipt["forecasts"]} == {"general"}
+    assert run(copy, "replay", str(path)).exit_code == 0
+
+
+def test_a_question_that_was_asked_before_costs_no_row(served):
+    home, _ = served
+    days = [day for day in (home / "answers").iterdir() if day.is_dir()]
+    rows = [row for day in days for table, _ in read_day(day)[0].values() for row in table.to_pylist()]
+    assert len(rows) == len(BODIES) - 1 + 2 + 4
