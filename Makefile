@@ -18,6 +18,7 @@ test: $(VENV)/.installed-dev lint
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy common train tune serve cluster nsecast.py
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive common train tune serve cluster nsecast.py
 
 # Asks the network for known vulnerabilities, hence no part of `make test`.
@@ -26,7 +27,7 @@ audit: $(VENV)/.installed-audit
 	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict --progress-spinner off
 
 clean:
-	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache .hypothesis sbom.json
+	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis sbom.json
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"need Python 3.11 or newer, got {sys.version.split()[0]}: make PYTHON=python3.11")'

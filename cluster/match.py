@@ -79,12 +79,11 @@ def differences(need: dict[str, str], got: dict[str, dict[str, str] | str], fold
 def _compare(nodes: dict[str, str], packages: tuple[str, ...], probe: tuple[str, str] | None) -> int:
     need = look(probe, packages)
     task = ray.remote(num_cpus=0, max_retries=1)(look)
-    asked = {
-        task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
-            probe, packages
-        ): node
-        for node in nodes
-    }
+    asked = {}
+    for node in nodes:
+        there = task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
+        # Ray's types leave out arguments that have a default.
+        asked[there.remote(probe, packages)] = node  # type: ignore[call-arg]
     ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_S)
     got = {f"{nodes[node]} ({node[:6]})": _answer(each) for each, node in asked.items()}
     folder = storage.shown(storage.locate(probe[0]).parent) if probe else ""
@@ -98,7 +97,7 @@ def _compare(nodes: dict[str, str], packages: tuple[str, ...], probe: tuple[str,
     return len(nodes)
 
 
-def _answer(asked: ray.ObjectRef) -> dict[str, str] | str:
+def _answer(asked: "ray.ObjectRef[dict[str, str]]") -> dict[str, str] | str:
     try:
         return ray.get(asked, timeout=0.1)
     except ray.exceptions.GetTimeoutError:

@@ -64,7 +64,8 @@ class Report:
         found = asdict(self) | {"errors": self.errors.to_dict(orient="records"), "at": self.at.isoformat()}
         for name in ("data_end", "due"):
             found["fresh"][name] = found["fresh"][name].isoformat()
-        return storage.finite(found)
+        plain: dict[str, Any] = storage.finite(found)
+        return plain
 
 
 def look(

@@ -105,7 +105,11 @@ def drifts(
         days = pair[1]["cutoff"].nunique()
         if len(pair[0]) and len(pair[1]):
             values = [rows["p_move"].to_numpy(float) for rows in pair]
-            found.append(_drift(f"p_move:{horizon}d", *values, *sizes, days, features, settings))
+            found.append(
+                _drift(
+                    f"p_move:{horizon}d", values[0], values[1], sizes[0], sizes[1], days, features, settings
+                )
+            )
     return found
 
 
@@ -130,7 +134,18 @@ def _inputs(
         if channel in WHOLE_MARKET:
             values = [each[rows] for each, rows in zip(values, days, strict=True)]
         effective = [min(size, len(each)) for size, each in zip(sizes, values, strict=True)]
-        found.append(_drift(f"input:{channel}", *values, *effective, len(days[1]), features, settings))
+        found.append(
+            _drift(
+                f"input:{channel}",
+                values[0],
+                values[1],
+                effective[0],
+                effective[1],
+                len(days[1]),
+                features,
+                settings,
+            )
+        )
     return found
 
 

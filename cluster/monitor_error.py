@@ -1,7 +1,7 @@
 """Whether the errors of served forecasts are those that the backtest promised."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -84,7 +84,7 @@ def binomial_coverage(
     """
     n = len(inside)
     if not n:
-        return Coverage(*[math.nan] * 4, 0.0)
+        return Coverage(math.nan, math.nan, math.nan, math.nan, 0.0)
     share, means = float(np.mean(inside)), by_date(inside.astype(float), dates)
     test = diebold_mariano(means, horizon=horizon)
     if 0 < share < 1 and test.statistic > 0:
@@ -166,7 +166,9 @@ def _expected(reference: pd.DataFrame, fewest: int) -> pd.DataFrame:
     return means[means["rows_then"] >= fewest]
 
 
-def _one(level: str, key: tuple, rows: pd.DataFrame, plain: pd.DataFrame, settings: MonitorSettings) -> dict:
+def _one(
+    level: str, key: tuple[Any, ...], rows: pd.DataFrame, plain: pd.DataFrame, settings: MonitorSettings
+) -> dict[str, Any]:
     horizon = int(key[0])
     figures = plain.loc[key if len(key) > 1 else horizon, list(PLAIN)].to_dict()
     figures |= {name: int(figures[name]) for name in ("n", "n_frozen")}
@@ -211,7 +213,7 @@ def _over(error: pd.Series, naive: pd.Series) -> float:
     return error.mean() / naive.mean() if naive.any() else math.nan
 
 
-def _verdicts(part: list[dict], settings: MonitorSettings) -> list[dict]:
+def _verdicts(part: list[dict[str, Any]], settings: MonitorSettings) -> list[dict[str, Any]]:
     """Adjusted p-values of one level's groups, and what they come to."""
     enough = [row["dates"] >= settings.fewest_dates for row in part]
     for kind in KINDS:

@@ -23,7 +23,8 @@ class Served:
 
 def read_ledger(home: Path, *, since: dt.date | None = None) -> Served:
     """Every distinct forecast served since a day (Nairobi's), as it was first served."""
-    tables, damaged = [], []
+    tables: list[pa.Table] = []
+    damaged: list[str] = []
     for day in day_folders(Path(home) / "served"):
         if since is None or day.name >= since.isoformat():
             found, broken = read_day(day)

@@ -20,6 +20,7 @@ from cluster.nightly_table import SAID, figures_table, records_table
 from common import storage
 from common.data.universe import load_universe
 from common.errors import ConfigError, TrainingError
+from train.console import Mode
 from train.inputs import overrides_of
 from train.snapshot import duration
 
@@ -73,7 +74,7 @@ def retrain(
     from cluster.nightly import Request
     from cluster.nightly import retrain as work
 
-    mode = "plain" if as_json else None
+    mode: Mode | None = "plain" if as_json else None
     request = Request(
         archive=archive,
         overrides=overrides_of(config, None, None, None, None),

@@ -77,4 +77,5 @@ def refuse_damage(before: Panel, now: Panel, change: dict[str, Any], release: st
 
 def sessions_of(panel: Panel) -> np.ndarray:
     """datetime64[D], sorted."""
-    return pd.DatetimeIndex(panel.dates).to_numpy().astype("datetime64[D]")
+    sessions: np.ndarray = pd.DatetimeIndex(panel.dates).to_numpy().astype("datetime64[D]")
+    return sessions

@@ -57,7 +57,8 @@ class Record:
 
     @property
     def id(self) -> str:
-        return self.values["id"]
+        name: str = self.values["id"]
+        return name
 
     def decision(self, step: str) -> dict[str, Any] | None:
         """What a finished step decided; None if it is not finished."""

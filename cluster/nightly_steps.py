@@ -62,7 +62,8 @@ class Steps:
     @property
     def before(self) -> str | None:
         """What was in production when it began."""
-        return self.record.values["production"]
+        release: str | None = self.record.values["production"]
+        return release
 
     @property
     def registry(self) -> Registry:

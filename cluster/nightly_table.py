@@ -96,7 +96,7 @@ def records_table(found: list[dict[str, Any]]) -> Table:
         table.add_column(heading, overflow="fold", no_wrap=heading in ("started (UTC)", "state", "took"))
     for values in found:
         ingest = values["steps"]["ingest"]["decision"] or {}
-        near = next(
+        near: dict[str, Any] = next(
             iter(((values["steps"]["backtest"]["decision"] or {}).get("horizons") or {}).values()), {}
         )
         pair = [_cell(near.get(who), "rel_mae", 4).plain for who in ("candidate", "production")]

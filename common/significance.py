@@ -130,7 +130,8 @@ def by_date(values: np.ndarray, dates: np.ndarray) -> np.ndarray:
 
 def _lags(n: int, horizon: int) -> int:
     """L for n values; 1e-9 because 4 * (51200 / 100)^(2/9) is 16 though the float is less."""
-    return max(min(max(horizon - 1, math.floor(4 * (n / 100) ** (2 / 9) + 1e-9)), n - 1), 0)
+    usual: float = 4 * (n / 100) ** (2 / 9)
+    return max(min(max(horizon - 1, math.floor(usual + 1e-9)), n - 1), 0)
 
 
 def _long_run_variance(centred: np.ndarray, lags: int) -> float:

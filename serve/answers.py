@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from serve.schemas import (
     BatchSummary,
     Caveat,
     Interval,
+    Level,
     PredictRequest,
     PredictResponse,
     SymbolError,
@@ -190,10 +191,11 @@ def _of_the_forecast(by_model: bool, frozen: bool) -> list[Caveat]:
     return []
 
 
-def _intervals(prices: Prices, place: int) -> dict[str, Interval]:
-    bounds = zip(LEVELS, prices.low[0, place], prices.high[0, place], strict=True)
+def _intervals(prices: Prices, place: int) -> dict[Level, Interval]:
+    names: tuple[Level, ...] = get_args(Level)
+    bounds = zip(names, LEVELS, prices.low[0, place], prices.high[0, place], strict=True)
     return {
-        f"{100 * level:.0f}": Interval(lower=float(low), upper=float(high), level=level)
-        for level, low, high in bounds
+        name: Interval(lower=float(low), upper=float(high), level=level)
+        for name, level, low, high in bounds
         if np.isfinite(low) and np.isfinite(high)
     }

@@ -18,7 +18,7 @@ from serve.api_service import V4, add_service_routes, as_json, rendered
 from serve.catalogue import AvailableModels, HistoryPage, MatrixPage, ModelCard, Outlook
 from serve.dashboard.routes import add_dashboard
 from serve.desk import Desk
-from serve.keys import Client, KeyFile
+from serve.keys import Client, KeyFile, Scope
 from serve.limits import RateLimit
 from serve.problems import register, responses
 from serve.requests import singles
@@ -37,7 +37,7 @@ from serve.unchanged import NOT_KEPT, NOT_MODIFIED, Asked, asker
 if TYPE_CHECKING:
     from serve.office import Office
 
-ANYONE = frozenset({"read", "admin"})
+ANYONE: frozenset[Scope] = frozenset({"read", "admin"})
 BODY = (400, 413, 415, 422)
 PACKED_FROM = 2_000
 """Bytes of an answer from which it is compressed; a single forecast is smaller."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def add_overview_routes(api: FastAPI, office: Office, reader: Any, asked_of: Any) -> None:
     home = storage.home(office.settings.home)
-    by_release = {"responses": responses(422) | NOT_MODIFIED, "dependencies": [reader]}
+    by_release: dict[str, Any] = {"responses": responses(422) | NOT_MODIFIED, "dependencies": [reader]}
 
     @api.get(f"{V4}/market", response_model=MarketPage, **by_release)
     async def market(asked: Asked = asked_of) -> Response:

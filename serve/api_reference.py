@@ -155,7 +155,8 @@ def _problems() -> Iterator[str]:
 
 
 def _content(described: dict[str, Any]) -> dict[str, Any]:
-    return described.get("content", {}).get("application/json", {}).get("schema", {})
+    schema: dict[str, Any] = described.get("content", {}).get("application/json", {}).get("schema", {})
+    return schema
 
 
 def _example(schema: dict[str, Any], shapes: dict[str, Any]) -> Any:
@@ -179,7 +180,8 @@ def _part(value: Any, schema: dict[str, Any], shapes: dict[str, Any]) -> Any:
 
 
 def _name(schema: dict[str, Any]) -> str:
-    return schema.get("$ref", "").rpartition("/")[2]
+    reference: str = schema.get("$ref", "")
+    return reference.rpartition("/")[2]
 
 
 def _type(schema: dict[str, Any]) -> str:
@@ -190,7 +192,7 @@ def _type(schema: dict[str, Any]) -> str:
             return " or ".join(dict.fromkeys(_type(each) for each in schema[choice]))
     if "const" in schema or "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
-    kind = schema.get("type", "anything")
+    kind: str = schema.get("type", "anything")
     if kind == "array":
         return f"list of {_type(schema.get('items', {}))}{_bounds(schema, 'minItems', 'maxItems')}"
     if kind == "object":

@@ -113,16 +113,16 @@ def add_service_routes(api: FastAPI, office: Office, reader: Any, admin: Any) ->
             for name in ("loaded", "bad"):
                 counts[name] = tuple(sorted({key for each in found for key in getattr(each, name)}))
         tiers = {tier: TierStats(**counts) for tier, counts in seen.pop("tiers").items()}
-        found = ServiceStats(
+        answer = ServiceStats(
             release=release,
             tiers=tiers,
             router=os.getpid(),
             replicas=tuple(replicas),
             deployments=await asyncio.to_thread(deployments.look),
-            traffic=office.observer.traffic.slices(),
+            traffic=tuple(Slice(**each) for each in office.observer.traffic.slices()),
             **seen,
         )
-        return as_json(found, headers=NOT_KEPT)
+        return as_json(answer, headers=NOT_KEPT)
 
     @api.get(f"{V4}/health", response_model=Health, responses=responses(), dependencies=[reader])
     async def health() -> Response:

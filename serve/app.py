@@ -6,7 +6,9 @@
                    -> SpecificModel           (autoscaled pool, models by SYMBOL@release)
 """
 
-from ray.serve import Application
+from typing import Any
+
+from ray.serve import Application, Deployment
 from ray.serve.config import AutoscalingConfig, BackpressureConfig
 
 from common.model.bundle import GENERAL
@@ -26,7 +28,7 @@ def build_app(args: ServeSettings) -> Application:
     args = args.resolved()
     actor = {"num_cpus": args.cpus_each}
     refuse = BackpressureConfig(status_code=503, retry_after_s=1)
-    common = {
+    common: dict[str, Any] = {
         "max_ongoing_requests": args.questions_at_once,
         "max_queued_requests": args.questions_queued,
         "backpressure_config": refuse,
@@ -34,10 +36,12 @@ def build_app(args: ServeSettings) -> Application:
         "health_check_period_s": 10,
         "graceful_shutdown_timeout_s": 10,
     }
-    general = GeneralModel.options(num_replicas=args.general_replicas, **common).bind(
+    every = (GeneralModel, SpecificModel, Router)
+    general_model, specific_models, router = map(_deployment, every)
+    general = general_model.options(num_replicas=args.general_replicas, **common).bind(
         args.home, GENERAL_LOADED, tier=GENERAL
     )
-    specific = SpecificModel.options(
+    specific = specific_models.options(
         autoscaling_config=AutoscalingConfig(
             min_replicas=args.specific_min,
             max_replicas=args.specific_max,
@@ -48,7 +52,7 @@ def build_app(args: ServeSettings) -> Application:
         ),
         **common,
     ).bind(args.home, args.models_loaded, tier=SPECIFIC)
-    return Router.options(
+    return router.options(
         num_replicas=args.routers,
         max_ongoing_requests=args.requests_under_way + 64,
         max_queued_requests=args.requests_under_way,
@@ -57,3 +61,9 @@ def build_app(args: ServeSettings) -> Application:
         health_check_period_s=10,
         graceful_shutdown_timeout_s=15,
     ).bind(general, specific, args.model_dump(mode="json"))
+
+
+def _deployment(decorated: object) -> Deployment:
+    """What ``ray.serve.deployment`` made of a class; type checkers still take it for the class."""
+    assert isinstance(decorated, Deployment)
+    return decorated

@@ -1,7 +1,7 @@
 """The forecast card: what is forecast for a stock, how good that has been, and what speaks against it."""
 
 import datetime as dt
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -134,7 +134,7 @@ def _cautions(
 ) -> list[Caution]:
     sessions, last, end = desk.past.sessions, answers[0].last_date, desk.data_end
     until = np.datetime64(as_of or end)
-    values = {
+    values: dict[str, dict[str, Any]] = {
         "synthetic": {"source": desk.panel.source},
         "old_data": {"date": end, "sessions": sessions.between(np.datetime64(end), np.datetime64(today))},
         "stale": {"date": last, "sessions": sessions.between(np.datetime64(last), until)},

@@ -45,7 +45,7 @@ def card_text(card: Card, language: Language) -> str:
 
 
 def _expected(each: CardLine, words: dict[str, Any]) -> str:
-    sentences = words["expect"]
+    sentences: dict[str, str] = words["expect"]
     moved = round(each.change_percent, 1)
     change = sentences["up" if moved > 0 else "down" if moved < 0 else "same"]
     values = {
@@ -61,7 +61,8 @@ def _expected(each: CardLine, words: dict[str, Any]) -> str:
 
 
 def _past(each: CardLine, words: dict[str, Any]) -> str:
-    sentences, found = words["past"], each.past
+    sentences: dict[str, str] = words["past"]
+    found = each.past
     if found is None:
         return sentences["unmeasured"].format(days=_days(each, words))
     values = {
@@ -77,7 +78,8 @@ def _past(each: CardLine, words: dict[str, Any]) -> str:
 
 def _reason(caution: Caution, words: dict[str, Any]) -> str:
     values = {name: _value(value, words) for name, value in caution.values.items()}
-    return words["cautions"].get(caution.code, words["cautions"]["other"]).format(**values)
+    sentences: dict[str, str] = words["cautions"]
+    return sentences.get(caution.code, sentences["other"]).format(**values)
 
 
 def _value(value: Any, words: dict[str, Any]) -> str:
@@ -91,11 +93,13 @@ def _value(value: Any, words: dict[str, Any]) -> str:
 
 def _days(each: CardLine, words: dict[str, Any]) -> str:
     days = days_of(each.horizon)
-    return words["days_one" if days == 1 else "days_many"].format(days=days)
+    sentence: str = words["days_one" if days == 1 else "days_many"]
+    return sentence.format(days=days)
 
 
 def _date(day: dt.date, words: dict[str, Any]) -> str:
-    return words["date"].format(day=day.day, month=words["months"][day.month - 1], year=day.year)
+    sentence: str = words["date"]
+    return sentence.format(day=day.day, month=words["months"][day.month - 1], year=day.year)
 
 
 def _price(price: float) -> str:

@@ -214,17 +214,21 @@ def _matrix_row(row: dict[str, str]) -> MatrixRow:
         names = ("mae", "naive_mae", "mape", "naive_mape", "rel_mae", "rel_rmse", "cover90")
         figures = {name: number(f"{name}_{horizon}") for name in names}
         ratio = figures["rel_mae"]
-        return Measured(
-            n=int(number(f"n_{horizon}") or 0),
-            skill=None if ratio is None else 1 - ratio,
-            forecast_source=row.get(f"source_{horizon}") or None,
-            **figures,
+        return Measured.model_validate(
+            figures
+            | {
+                "n": int(number(f"n_{horizon}") or 0),
+                "skill": None if ratio is None else 1 - ratio,
+                "forecast_source": row.get(f"source_{horizon}") or None,
+            }
         )
 
     named = ("symbol", "name", "sector", "tier", "model", "confidence", "reasons", "flags")
     rank = number("rank")
-    return MatrixRow(
-        rank=None if rank is None else int(rank),
-        horizons={horizon: measured(horizon) for horizon in get_args(Horizon) if f"n_{horizon}" in row},
-        **{name: row[name] for name in named},
+    return MatrixRow.model_validate(
+        {name: row[name] for name in named}
+        | {
+            "rank": None if rank is None else int(rank),
+            "horizons": {each: measured(each) for each in get_args(Horizon) if f"n_{each}" in row},
+        }
     )

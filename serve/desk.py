@@ -172,10 +172,10 @@ class Desk:
         """
         return answer(self, prepared, prices, cached=cached, started=started, request_id=request_id)
 
-    def measured(self, symbol: str, horizon: str) -> Measured | None:
+    def measured(self, symbol: str, horizon: Horizon) -> Measured | None:
         """How good the forecasts of that stock and horizon were on the test part."""
         row = self.matrix.get(symbol)
-        return row.horizons.get(horizon) if row else None  # type: ignore[call-overload]
+        return row.horizons.get(horizon) if row else None
 
     def in_sector(self, name: str) -> list[str]:
         """Symbols of a sector, whatever its case; BadRequest names the sectors there are."""

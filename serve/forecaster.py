@@ -124,7 +124,8 @@ class Forecaster:
             If a symbol that is named, or a horizon, cannot be answered.
         """
         chosen = _several(symbols, self.desk.universe.symbols)
-        rows, failed = [], {}
+        rows: list[dict[str, Any]] = []
+        failed: dict[str, str] = {}
         for horizon in _several(horizons, self.horizons):
             answers, failures = self._each(chosen, horizon, as_of, "notebook")
             if failures and (symbols is not None or not answers):

@@ -134,7 +134,7 @@ def insights_page(desk: Desk) -> InsightsPage:
     )
 
 
-def _pooled(horizon: str, test: dict[str, Any]) -> Pooled:
+def _pooled(horizon: Horizon, test: dict[str, Any]) -> Pooled:
     figures = test.get(horizon.removesuffix("d"), {})
     counts = {name: int(figures.get(name) or 0) for name in ("n", "symbols")}
     names = Pooled.model_fields.keys() - counts.keys() - {"horizon"}

@@ -19,7 +19,7 @@ from serve.traffic import Traffic, quantile
 
 ACCESS = logging.getLogger("nsecast.access")
 LATENCIES_KEPT = 2_000
-BUCKETS_MS = [1, 2, 4, 8, 16, 32, 60, 125, 250, 500, 1000, 5000]
+BUCKETS_MS: list[float] = [1, 2, 4, 8, 16, 32, 60, 125, 250, 500, 1000, 5000]
 LOG_BYTES, LOG_FILES = 20_000_000, 5
 ROUTER = "router"
 

@@ -98,7 +98,8 @@ class Office:
         facts.symbol, facts.release = symbol, desk.release.id
         bad = self.bad()
         ready = [desk.prepare(PredictRequest(symbol=symbol, horizon=each), bad) for each in desk.places]
-        asked, failures = await self._ask_all(desk, ready, facts), {}
+        failures: dict[str, NsecastError] = {}
+        asked = await self._ask_all(desk, ready, facts)
         answers = self._answer_all(desk, asked, failures, facts)
         facts.tier, facts.forecasts = asked[0][0].route.model_type, len(answers)
         if failures:
@@ -204,7 +205,8 @@ class Office:
         """One call of a replica; a replica that dies under it costs a second try, never an answer."""
         for attempt in (1, 2):
             try:
-                return await self._tiers[tier].forecast.remote(questions)
+                said: list[Said] = await self._tiers[tier].forecast.remote(questions)
+                return said
             except BackPressureError:
                 raise Overloaded(
                     f"the {tier} models have all the questions they can queue. Come again in 1 s.",

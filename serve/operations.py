@@ -87,7 +87,8 @@ class Deployments:
     """The deployments of this cluster; empty outside of one."""
 
     def __init__(self) -> None:
-        self._until, self._found = 0.0, ()
+        self._until = 0.0
+        self._found: tuple[Deployment, ...] = ()
 
     def look(self) -> tuple[Deployment, ...]:
         """Asks Ray's controller, at most every ``KEPT_S``: call it in a thread."""

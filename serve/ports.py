@@ -51,7 +51,8 @@ def free_port() -> int:
     """A port that nobody listens on just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def is_free(host: str, port: int) -> bool:
@@ -93,10 +94,11 @@ def keep_replica_to_its_node() -> None:
     node = ray.util.get_node_ip_address()
 
     def on_node(server: object, address: str) -> int:
-        return add_port(server, address.replace("[::]", f"[{node}]" if ":" in node else node))
+        port: int = add_port(server, address.replace("[::]", f"[{node}]" if ":" in node else node))
+        return port
 
-    on_node.on_node = True  # type: ignore[attr-defined]
-    replica.add_port_to_grpc_server = on_node
+    on_node.on_node = True  # type: ignore[attr-defined]  # so that it is not done twice
+    replica.add_port_to_grpc_server = on_node  # type: ignore[attr-defined]  # no part of Ray's API
 
 
 def listeners(pids: Iterable[int]) -> list[Listener]:

@@ -128,7 +128,7 @@ def _describe_as_problems(app: FastAPI) -> None:
                         answer["content"].pop("application/json", None)
         return found
 
-    app.openapi = openapi  # type: ignore[method-assign]
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI documents it
 
 
 def _expected(error: NsecastError, about: Mapping[str, Any]) -> Problem:

@@ -107,7 +107,8 @@ class Watcher:
             self._stamp = stamp
             wanted = "?"
             try:
-                wanted = await asyncio.to_thread(self._registry.production) or ""
+                found = await asyncio.to_thread(self._registry.production)
+                wanted = found or ""
                 if not wanted or (self._desk is not None and wanted == self._desk.release.id):
                     self._refused = None
                     return self._result("unchanged")

@@ -26,7 +26,7 @@ class Remembered:
         """All horizons of that stock, if its model was asked before."""
         key = _key(prepared)
         found = self._prices.get(key) if key else None
-        if found is not None:
+        if key and found is not None:
             self._prices.move_to_end(key)
         return found
 

@@ -20,7 +20,7 @@ from common.data.windows import Windows, last_window
 from common.errors import BadRequest, InsufficientHistory
 from common.model.presets import WindowSpec
 from serve.schemas import BatchRequest, PredictRequest
-from serve.sessions import Sessions
+from serve.sessions import Day, Sessions
 
 KEPT_EVENINGS = 64
 """Evenings cut the slow way whose windows are kept, a few hundred kB each."""
@@ -43,7 +43,7 @@ class Past:
         known = [panel.history(symbol)["known"].to_numpy() for symbol in self.series.symbols]
         self._known = np.concatenate(known).astype("datetime64[D]")
         self._untidy = _untidy_evenings(panel)
-        self._evenings: OrderedDict[np.datetime64, dict[str, Windows]] = OrderedDict()
+        self._evenings: OrderedDict[Day, dict[str, Windows]] = OrderedDict()
         self._lock = threading.Lock()
 
     def is_slow(self, symbol: str, as_of: dt.date | None) -> bool:
@@ -65,9 +65,11 @@ class Past:
             raise InsufficientHistory(
                 f"{symbol}: the release has no prices of it. Send recent_prices.", symbol=symbol
             )
-        rows, evening = self._rows[symbol], None if as_of is None else np.datetime64(as_of)
+        rows = self._rows[symbol]
+        evening = None if as_of is None else np.datetime64(as_of)
         end = rows.stop - 1 if evening is None else self._end(symbol, evening)
         if end is None:
+            assert evening is not None
             windows = self._evening(evening).get(symbol)
             got = int((self.series.dates[rows] <= evening).sum())
         else:
@@ -96,16 +98,16 @@ class Past:
                 f"as_of: no prices up to {as_of}, the release has {first} to {last}. Send a later day."
             )
 
-    def _end(self, symbol: str, evening: np.datetime64) -> int | None:
+    def _end(self, symbol: str, evening: Day) -> int | None:
         """Row of the last day up to that evening, if the window that ends there was known as it is now."""
         rows = self._rows[symbol]
-        end = rows.start + int(np.searchsorted(self.series.dates[rows], evening, side="right")) - 1
+        end: int = rows.start + int(np.searchsorted(self.series.dates[rows], evening, side="right")) - 1
         if end < rows.start:
             return end
         tidy = not any(start <= evening < stop for start, stop in self._untidy)
         return end if tidy and self._known[end] <= evening else None
 
-    def _evening(self, evening: np.datetime64) -> dict[str, Windows]:
+    def _evening(self, evening: Day) -> dict[str, Windows]:
         """Every counter's window as known that evening; those that have none are not there."""
         with self._lock:
             if evening not in self._evenings:

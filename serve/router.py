@@ -20,8 +20,8 @@ from serve.settings import ServeSettings
 class Router:
     """HTTP in front of `Office`; ready once a release serves, or none can."""
 
-    async def __init__(
-        self, general: DeploymentHandle, specific: DeploymentHandle, settings: dict[str, Any]
+    async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
+        self, general: DeploymentHandle[Any], specific: DeploymentHandle[Any], settings: dict[str, Any]
     ) -> None:
         found = ServeSettings.model_validate(settings)
         keep_replica_to_its_node()

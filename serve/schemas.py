@@ -49,6 +49,7 @@ ClosesBySymbol = Annotated[
 ]
 Horizon = Literal["1d", "5d", "10d", "30d"]
 ModelType = Literal["stock_specific", "general"]
+Level = Literal["80", "90", "95"]
 Source = Literal["model", "last_price"]
 
 
@@ -92,7 +93,7 @@ class Bar(_Request):
 class PredictRequest(_Request):
     """One stock, one horizon. Without prices, the release's own are used."""
 
-    model_config = pydantic.ConfigDict(json_schema_extra={"examples": examples.PREDICT})
+    model_config = pydantic.ConfigDict(json_schema_extra={"examples": [*examples.PREDICT]})
     symbol: Symbol
     """Public ticker."""
     horizon: Horizon = "1d"
@@ -126,7 +127,7 @@ class PredictRequest(_Request):
 class BatchRequest(_Request):
     """Many stocks, one horizon."""
 
-    model_config = pydantic.ConfigDict(json_schema_extra={"examples": examples.BATCH})
+    model_config = pydantic.ConfigDict(json_schema_extra={"examples": [*examples.BATCH]})
     symbols: Annotated[list[Symbol], Field(min_length=1, max_length=MAX_BATCH)]
     horizon: Horizon = "1d"
     recent_prices: (
@@ -151,7 +152,7 @@ class BatchRequest(_Request):
 class SectorRequest(_Request):
     """Every stock of one sector."""
 
-    model_config = pydantic.ConfigDict(json_schema_extra={"examples": examples.SECTOR})
+    model_config = pydantic.ConfigDict(json_schema_extra={"examples": [*examples.SECTOR]})
     sector: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=64)]
     """As ``/api/v4/models/available?include_sectors=true`` lists it; case does not matter."""
     horizon: Horizon = "1d"
@@ -199,7 +200,7 @@ class PredictResponse(Model):
     confidence_reasons: list[str]
     confidence_interval: Interval | None
     """At 90 %; null where the model gives none."""
-    intervals: dict[Literal["80", "90", "95"], Interval]
+    intervals: dict[Level, Interval]
     mape: float | None
     """Mean absolute error on the test part for this symbol and horizon, percent; null if not measured."""
     naive_mape: float | None

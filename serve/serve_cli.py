@@ -238,6 +238,7 @@ def _train(root: Path) -> int:
 
 def _state(root: Path) -> dict[str, Any]:
     try:
-        return json.loads((root / "serve" / "server.json").read_bytes())
+        state: dict[str, Any] = json.loads((root / "serve" / "server.json").read_bytes())
+        return state
     except (OSError, ValueError):
         return {}

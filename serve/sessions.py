@@ -3,12 +3,14 @@
 import datetime as dt
 import functools
 from dataclasses import dataclass
+from typing import Literal
 
 import holidays
 import numpy as np
 
 from common.data.universe import NAIROBI
 
+Day = np.datetime64[dt.date]
 YEARS_AHEAD = 10
 YEAR = 250
 """Newest known sessions that tell the days of the week on which the exchange trades."""
@@ -33,8 +35,9 @@ class Sessions:
     """As `Universe.country`."""
 
     @property
-    def last(self) -> np.datetime64:
-        return self.known[-1]
+    def last(self) -> Day:
+        last: Day = self.known[-1]
+        return last
 
     @functools.cached_property
     def _closed(self) -> np.ndarray:
@@ -49,7 +52,8 @@ class Sessions:
         thursday = np.datetime64("1970-01-01")
         days = (self.known[-YEAR:] - thursday).astype(int)
         sessions = np.bincount((days + 3) % 7, minlength=7)
-        return sessions >= SELDOM * sessions.max()
+        week: np.ndarray = sessions >= SELDOM * sessions.max()
+        return week
 
     def until(self, day: np.datetime64, count: int) -> np.ndarray:
         """The last ``count`` sessions up to and including ``day``, oldest first, shape (count,).
@@ -72,8 +76,10 @@ class Sessions:
         """The session ``horizon`` sessions after ``day``."""
         later = self.known[np.searchsorted(self.known, day, side="right") :]
         if len(later) >= horizon:
-            return later[horizon - 1].item()
-        return self._workdays(max(day, self.last), horizon - len(later))[-1].item()
+            session: dt.date = later[horizon - 1].item()
+        else:
+            session = self._workdays(max(day, self.last), horizon - len(later))[-1].item()
+        return session
 
     def between(self, day: np.datetime64, end: np.datetime64) -> int:
         """How many sessions there are after ``day``, up to and including ``end``; 0 if it is not later."""
@@ -89,7 +95,7 @@ class Sessions:
     def _workdays(self, day: np.datetime64, count: int) -> np.ndarray:
         """The ``count`` workdays after ``day`` (before it, if negative), oldest first."""
         steps = np.arange(1, count + 1) if count >= 0 else np.arange(count, 0)
-        roll = "backward" if count >= 0 else "forward"
+        roll: Literal["backward", "forward"] = "backward" if count >= 0 else "forward"
         start = np.busday_offset(day, 0, roll, self._week, self._closed)
         return np.busday_offset(start, steps, "raise", self._week, self._closed)
 

@@ -32,7 +32,7 @@ class MappedBench(Workbench):
     Of the training part only the windows are there in which the price moves: nothing else is trained on.
     """
 
-    panel: Panel | None = None
+    panel: Panel | None = None  # type: ignore[assignment]  # never asked for here
 
     @cached_property
     def series(self) -> Series:
@@ -69,7 +69,9 @@ class MappedBench(Workbench):
 
     @cached_property
     def _facts(self) -> dict[str, Any]:
-        return json.loads(storage.current(_folder(self.run_dir) / "facts.json").read_bytes())
+        path = storage.current(_folder(self.run_dir) / "facts.json")
+        facts: dict[str, Any] = json.loads(path.read_bytes())
+        return facts
 
     def _mapped(self, name: str) -> np.ndarray:
         """Read-only; a page is read when it is touched."""

@@ -16,7 +16,7 @@ from common import storage
 from common.data.universe import load_universe
 from common.model.presets import quick, train_config
 from common.model.registry import Registry
-from train.console import result_table
+from train.console import Mode, result_table
 from train.inputs import overrides_of, require_known, shown_panel
 from train.publish import Outcome
 from train.run import Run, execute, plan_run
@@ -84,7 +84,7 @@ def train(
     if dry_run:
         _print_plan(run, workers, as_json)
         return
-    mode = "plain" if as_json else None
+    mode: Mode | None = "plain" if as_json else None
     outcome, before = execute(
         run, workers=workers, general_workers=general_workers, mode=mode, fresh=fresh, address=where
     )

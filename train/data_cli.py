@@ -167,7 +167,8 @@ def _general(reason: str) -> str:
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     days = {name: frame[name].dt.strftime("%Y-%m-%d") for name in frame.select_dtypes("datetime")}
-    return json.loads(frame.assign(**days).to_json(orient="records"))
+    records: list[dict[str, Any]] = json.loads(frame.assign(**days).to_json(orient="records"))
+    return records
 
 
 def _table(title: str, frame: pd.DataFrame) -> rich.table.Table:

@@ -6,12 +6,12 @@ from contextlib import suppress
 from typing import Any
 
 import ray
-import ray.train
 from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import (
     get_or_create_autoscaling_coordinator,
 )
 from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.train.v2._internal.execution.scaling_policy.scaling_policy import ResizeDecision
+from ray.train.v2.api.config import ScalingConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 GROW_S = 20.0
@@ -31,9 +31,9 @@ class RoomNow(ControllerCallback):
         resize_decision.num_workers = max(1, min(resize_decision.num_workers, int(cpus)))
 
 
-def up_to(workers: int) -> ray.train.ScalingConfig:
+def up_to(workers: int) -> ScalingConfig:
     """From one worker of one CPU to so many, as there is room."""
-    return ray.train.ScalingConfig(
+    return ScalingConfig(
         num_workers=(1, workers) if workers > 1 else 1,
         resources_per_worker={"CPU": 1},
         elastic_resize_monitor_interval_s=GROW_S,

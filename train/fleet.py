@@ -73,11 +73,13 @@ class Fleet:
 
     def snapshot(self) -> list[dict[str, Any]]:
         """The jobs as `train.snapshot` describes them."""
-        return ray.get(self.queue.snapshot.remote(), timeout=10)
+        jobs: list[dict[str, Any]] = ray.get(self.queue.snapshot.remote(), timeout=10)
+        return jobs
 
     def workers(self) -> int:
         """How many workers there are; 0 while none has begun."""
-        return ray.get(self.queue.workers.remote(), timeout=10)
+        workers: int = ray.get(self.queue.workers.remote(), timeout=10)
+        return workers
 
     def train(self) -> None:
         """Work until every task is done or has failed.
@@ -97,7 +99,7 @@ class Fleet:
             run_config=ray.train.RunConfig(
                 name=self._run_dir.name,
                 storage_path=str(self._log_dir),
-                callbacks=[RoomNow()],
+                callbacks=[RoomNow()],  # type: ignore[list-item]  # Ray names its public kind only
                 failure_config=ray.train.FailureConfig(max_failures=WORKER_DEATHS + ATTEMPTS * self._tasks),
             ),
         )

@@ -16,7 +16,8 @@ from common.model.bundle import GENERAL
 from common.model.forecaster import Forecaster
 from common.model.representation import Prices
 from train.export import write_bundle
-from train.fit import FitData, fit
+from train.feed import FitData
+from train.fit import fit
 from train.loop import EpochLoop, Masking, shared_loop
 from train.plan import Progress, Task, finished
 from train.scores import Score, beats_naive, by_symbol, choose, score
@@ -156,7 +157,8 @@ def forecast(bench: Workbench, job: str, members: Members, windows: Windows, *, 
         for weights in members:
             loop.network.set_weights(weights)
             outputs.append(loop.predict(x, stock_id))
-        return np.mean(outputs, axis=0)
+        mean: np.ndarray = np.mean(outputs, axis=0)
+        return mean
 
     return Forecaster(network, bench.representation, bench.stock_ids(job)).forecast(windows)
 
@@ -191,7 +193,8 @@ def loop_for(bench: Workbench, phase: str) -> EpochLoop:
 
 def _save_weights(path: Path, weights: list[np.ndarray]) -> None:
     with storage.atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, **{f"a{i:04}": array for i, array in enumerate(weights)})
+        arrays: dict[str, Any] = {f"a{i:04}": array for i, array in enumerate(weights)}
+        np.savez(stream, **arrays)
 
 
 def weights_of(bench: Workbench, task_id: str) -> list[np.ndarray]:

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common.model.network import NetworkShape, build_network
-from common.model.presets import FitConfig, NetworkConfig
+from common.model.network import build_network
+from common.model.presets import FitConfig, NetworkConfig, NetworkShape
 from common.model.representation import Representation
 from train.dropout import with_part_dropout
 from train.fused import FusedLSTM

@@ -74,7 +74,7 @@ def train_general(bench: Workbench, plan: Plan, queue: Any, *, workers: int, log
         run_config=ray.train.RunConfig(
             name=f"{bench.run_dir.name}-general",
             storage_path=str(log_dir),
-            callbacks=[RoomNow()],
+            callbacks=[RoomNow()],  # type: ignore[list-item]  # Ray names its public kind only
             failure_config=ray.train.FailureConfig(max_failures=ATTEMPTS * len(tasks)),
         ),
     )

@@ -139,7 +139,9 @@ def make_plan(
 def finished(run_dir: Path, task_id: str) -> dict[str, Any] | None:
     """The stored result of a finished task, None if it is not finished or cannot be read."""
     try:
-        return json.loads(storage.current(run_dir / "tasks" / task_id / "result.json").read_bytes())
+        path = storage.current(run_dir / "tasks" / task_id / "result.json")
+        result: dict[str, Any] = json.loads(path.read_bytes())
+        return result
     except (FileNotFoundError, ValueError):
         return None
 
@@ -148,11 +150,13 @@ def history(run_dir: Path, task_id: str) -> list[dict[str, Any]]:
     """The epochs of a fit so far, whether it ended or not; empty where nothing is stored."""
     done = finished(run_dir, task_id)
     if done is not None:
-        return done["history"]
+        epochs: list[dict[str, Any]] = done["history"]
+        return epochs
     try:
         path = storage.current(run_dir / "tasks" / task_id / "state.npz")
         with np.load(path, allow_pickle=False) as stored:
-            return json.loads(str(stored["numbers"]))["history"]
+            epochs = json.loads(str(stored["numbers"]))["history"]
+            return epochs
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return []
 

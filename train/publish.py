@@ -139,7 +139,7 @@ def test_info(table: pd.DataFrame) -> dict[str, Any]:
     """What a manifest says of the test part: pooled figures by horizon, moving stocks only."""
     pooled = summarise(table).set_index("horizon")
     test = {str(horizon): storage.finite(figures.to_dict()) for horizon, figures in pooled.iterrows()}
-    nearest = next(iter(test.values()), {})
+    nearest: dict[str, Any] = next(iter(test.values()), {})
     return {
         "test": test,
         "test_relMAE": nearest.get("rel_mae"),

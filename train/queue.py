@@ -60,7 +60,8 @@ class TaskQueue:
         """
         resized = self._world not in (0, world_size)
         for other in [each for each in self._keys if resized or each == rank]:
-            self._replaced.update({self._keys.pop(other)} - {None})
+            if (old := self._keys.pop(other)) is not None:
+                self._replaced.add(old)
         for entry in [entry for entry in self._entries.values() if entry.state == "running"]:
             if resized or (entry.rank or 0) >= world_size:
                 entry.state, entry.rank = "waiting", None
@@ -157,7 +158,8 @@ class TaskQueue:
 
 def _job(job: str, entries: list[_Entry], skipped: str | None) -> dict[str, Any]:
     active = [entry for entry in entries if entry.state == "running"]
-    shown = (active or [entry for entry in entries if entry.progress] or entries or [None])[-1]
+    found = active or [entry for entry in entries if entry.progress] or entries
+    shown = found[-1] if found else None
     progress = shown.progress if shown else {}
     failures = [entry.reason for entry in entries if entry.state == "failed"]
     if skipped:
@@ -193,4 +195,5 @@ def _work(entry: _Entry) -> float:
         return entry.task.cost
     if not entry.task.epochs:
         return 0.0
-    return entry.task.cost * entry.progress.get("epoch", 0) / entry.task.epochs
+    epoch: int = entry.progress.get("epoch", 0)
+    return entry.task.cost * epoch / entry.task.epochs

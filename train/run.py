@@ -204,7 +204,7 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
 
 
-class _Record(contextlib.AbstractContextManager):
+class _Record(contextlib.AbstractContextManager["_Record"]):
     """Keeps the run's record on storage, and the snapshot for the table, up to date from a thread."""
 
     def __init__(self, run: Run) -> None:

@@ -20,7 +20,8 @@ def horizon_weights(horizons: int) -> np.ndarray:
     """Weight of each horizon's loss, 1 for the first: more for the far ones costs the first."""
     weights = np.full(horizons, HORIZON_DECAY[-1])
     weights[: len(HORIZON_DECAY)] = HORIZON_DECAY[:horizons]
-    return (weights / weights[0]).astype(np.float32)
+    relative: np.ndarray = (weights / weights[0]).astype(np.float32)
+    return relative
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ def _most_interesting(jobs: list[dict[str, Any]], rows: int) -> list[dict[str, A
     if len(jobs) <= rows:
         return jobs
     order = {state: rank for rank, state in enumerate((*ACTIVE, "failed", "waiting", "done", "skipped"))}
-    ranked = sorted(range(len(jobs)), key=lambda i: (order.get(jobs[i].get("state"), len(order)), i))
+    ranked = sorted(range(len(jobs)), key=lambda i: (order.get(jobs[i].get("state", ""), len(order)), i))
     return [jobs[i] for i in sorted(ranked[: rows - 1])]
 
 

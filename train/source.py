@@ -50,7 +50,8 @@ def load_archive(
 def _made(folder: Path) -> dict[str, Any]:
     """What the synthetic market in a folder says of itself; empty if it holds none."""
     try:
-        return json.loads((folder / SYNTHETIC_FILE).read_bytes())
+        made: dict[str, Any] = json.loads((folder / SYNTHETIC_FILE).read_bytes())
+        return made
     except OSError:
         return {}
     except ValueError:

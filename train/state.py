@@ -29,9 +29,9 @@ class FitState:
             "history": self.history,
             "parts": [len(self.loop), len(self.best)],
         }
-        arrays = [*self.loop, *self.best]
+        arrays: dict[str, Any] = {f"a{i:04}": a for i, a in enumerate([*self.loop, *self.best])}
         with storage.atomic_path(path) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, numbers=json.dumps(numbers), **{f"a{i:04}": a for i, a in enumerate(arrays)})
+            np.savez(stream, numbers=json.dumps(numbers), **arrays)
 
     @classmethod
     def load(cls, path: Path) -> "FitState":
@@ -45,7 +45,8 @@ class FitState:
 def save_result(folder: Path, state: FitState, seconds: float) -> dict[str, Any]:
     """Store a fit that ended; its weights first, because whoever finds the result takes it as done."""
     with storage.atomic_path(folder / "weights.npz") as temporary, temporary.open("wb") as stream:
-        np.savez(stream, **{f"a{i:04}": array for i, array in enumerate(state.best)})
+        arrays: dict[str, Any] = {f"a{i:04}": array for i, array in enumerate(state.best)}
+        np.savez(stream, **arrays)
     result = {
         "epochs": state.epoch,
         "best_epoch": state.best_epoch,

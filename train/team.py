@@ -140,7 +140,7 @@ def _prompt(connection: Connection) -> Connection:
 
 
 def _send(connection: Connection, array: np.ndarray) -> None:
-    connection.send_bytes(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    connection.send_bytes(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
 def _receive(connection: Connection, into: np.ndarray) -> np.ndarray:

@@ -163,6 +163,7 @@ def _number(value: float | None) -> float:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        return json.loads(storage.current(path).read_bytes())
+        found: dict[str, Any] = json.loads(storage.current(path).read_bytes())
+        return found
     except (OSError, ValueError):
         return None

@@ -100,7 +100,7 @@ def tune(
     named = overrides.pop("preset", "residual")
     full = train_config(preset or named, overrides, where=str(config or "settings"))
     ranges = SearchSpace.parse(read_toml(space), where=str(space)) if space else SearchSpace()
-    given = {
+    given: dict[str, Any] = {
         "trials": trials,
         "folds": folds,
         "epochs": epochs,

@@ -80,7 +80,7 @@ def hold(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[str,
             "sentence": "The default is itself the best on validation; there was nothing to compare it with.",
             "trial": winner.number,
         }
-    found = storage.finite(_compare(spec, panel, root, winner) | {"trial": winner.number})
+    found: dict[str, Any] = storage.finite(_compare(spec, panel, root, winner) | {"trial": winner.number})
     storage.write_json(root / "contest.json", found)
     return found
 
@@ -88,7 +88,8 @@ def hold(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[str,
 def read(root: Path) -> dict[str, Any] | None:
     """The contest that was held, None before."""
     try:
-        return json.loads(storage.current(root / "contest.json").read_bytes())
+        found: dict[str, Any] = json.loads(storage.current(root / "contest.json").read_bytes())
+        return found
     except FileNotFoundError:
         return None
 
@@ -104,8 +105,8 @@ def _compare(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[
     sides = [side("default", spec.config), side("winner", chosen, winner)]
     sizes = Sizes(*sorted(side.config.window.size for side in sides))
     panel.save(root / "contest" / "panel.parquet")
-    for side in sides:
-        RunSpec(side.config, spec.universe, spec.source, spec.data_sha256).save(side.folder)
+    for each in sides:
+        RunSpec(each.config, spec.universe, spec.source, spec.data_sha256).save(each.folder)
     fit = ray.remote(num_cpus=1, max_retries=3)(_refit)
     waiting = {
         (side.name, seed): [

@@ -44,10 +44,8 @@ def compare(scores: Scores, default: int) -> dict[str, Any] | None:
     rows = [_row(default, own, 0.0, 0.0, 0.0)]
     for size, differences in paired.items():
         mean, half = float(differences.mean()), half_width(differences, comparisons=len(paired))
-        known = half is not None
-        rows.append(
-            _row(size, scores[size], mean, mean - half if known else None, mean + half if known else None)
-        )
+        low, high = (None, None) if half is None else (mean - half, mean + half)
+        rows.append(_row(size, scores[size], mean, low, high))
     rows.sort(key=lambda row: row["size"])
     better = [
         row for row in rows if row["high"] is not None and row["high"] < 0 and row["difference"] < -WORTH

@@ -189,9 +189,10 @@ class _PedAnova:
             optuna.trial.create_trial(params=values, distributions=self._kinds, value=float(score))
             for values, score in zip(self._values, scores, strict=True)
         )
-        return optuna.importance.get_param_importances(
+        found: dict[str, float] = optuna.importance.get_param_importances(
             study, evaluator=self._judge, params=self._names, normalize=False
         )
+        return found
 
 
 def _distribution(kind: dict[str, Any], whole: bool) -> Any:

@@ -17,6 +17,8 @@ REDUCTION = 2
 """Of the trials that come so far, about one in so many goes on."""
 FEWEST = 4
 """Trials at a rung before the worse of them are stopped."""
+NO_CONTROLLER: Any = None
+"""ASHA is given one and does not look at it."""
 
 
 class Halving(ASHAScheduler):
@@ -52,7 +54,7 @@ class Halving(ASHAScheduler):
         for trial in book.trials.values():
             if trial.end is not None:
                 stand_in: Any = SimpleNamespace(trial_id=f"ended-{trial.number}")
-                super().on_trial_add(None, stand_in)
+                super().on_trial_add(NO_CONTROLLER, stand_in)
                 self._recall(stand_in, trial)
 
     def on_trial_add(self, tune_controller: TuneController, trial: TuneTrial) -> None:
@@ -82,7 +84,7 @@ class Halving(ASHAScheduler):
         if trial.origin != "search" and trial.parameters != self._spec.default:
             return TrialScheduler.CONTINUE
         self._work[trial.number] = max(result["work"], self._work.get(trial.number, 0))
-        return super().on_trial_result(None, recorded, result)
+        return super().on_trial_result(NO_CONTROLLER, recorded, result)
 
     def _rivals(self, work: int) -> int:
         """How many trials came as far, the one in question included."""

@@ -57,7 +57,9 @@ class Proposals(Searcher):
         self._cut_off = [trial for trial in book.trials.values() if trial.end is None]
         self._given: dict[str, Trial] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+    def suggest(  # type: ignore[override]  # Ray's FINISHED is text
+        self, trial_id: str
+    ) -> dict[str, Any] | str:
         trial = None if time.time() >= self._deadline else self._next()
         if trial is None:
             return Searcher.FINISHED

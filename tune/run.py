@@ -193,7 +193,8 @@ def _left(spec: SearchSpec, book: Book, trials: int, compared: list[tuple[Parame
 def _seconds(root: Path) -> float:
     """How long earlier sessions worked."""
     try:
-        return json.loads(storage.current(root / "result.json").read_bytes())["seconds"]
+        seconds: float = json.loads(storage.current(root / "result.json").read_bytes())["seconds"]
+        return seconds
     except (OSError, ValueError):
         return 0.0
 

@@ -29,7 +29,7 @@ QUIET = {
 }
 """Turns off what Ray Tune prints, the files it writes while it works, and its ending of a whole search over
 one trial that has nothing to report: it failed at once, or had only its end to write."""
-NO_CPU = {"memory": 1}
+NO_CPU: dict[str, float] = {"memory": 1}
 """A trial whose workers do the work; Ray wants it to hold something, so one byte."""
 PROCESS_DEATHS = 3
 """How often a trial's process may die before the trial has failed."""
@@ -132,7 +132,9 @@ class Board:
         if not paces:
             return None
         usual = sum(ended) / len(ended) if ended else total
-        left = sum(max(0, usual - row["done"]) for row in rows if row["state"] in ("running", "waiting"))
+        left: float = sum(
+            max(0, usual - row["done"]) for row in rows if row["state"] in ("running", "waiting")
+        )
         left += usual * max(0, self.planned - len(rows))
         return left * sum(paces) / len(paces) / max(1, self.concurrent)
 

@@ -64,8 +64,10 @@ class Dimension(Config):
 
     @property
     def ends(self) -> tuple[float, float]:
-        values = self.choices or (self.low, self.high)
-        return min(values), max(values)
+        if self.choices is not None:
+            return min(self.choices), max(self.choices)
+        assert self.low is not None and self.high is not None
+        return self.low, self.high
 
     @property
     def fixed(self) -> bool:
@@ -97,7 +99,7 @@ class SearchSpace(Config):
     @pydantic.field_validator("*")
     @classmethod
     def _within_limits(cls, value: Dimension, info: pydantic.ValidationInfo) -> Dimension:
-        low, high = LIMITS[info.field_name]
+        low, high = LIMITS[str(info.field_name)]
         outside = [end for end in value.ends if not low <= end <= high]
         if outside:
             raise ValueError(f"{outside[0]:g} is outside {low:g} to {high:g}")
@@ -169,7 +171,7 @@ def defaults(config: TrainConfig, model: str) -> Parameters:
 
 def overrides(parameters: Parameters, model: str) -> dict[str, Any]:
     """A point as the settings it changes, in the form that ``train_config`` takes."""
-    network = {
+    network: dict[str, Any] = {
         name: parameters[name]
         for name in ("embedding_dim", "dense_units", "dropout", "l2")
         if name in parameters

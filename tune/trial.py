@@ -10,6 +10,7 @@ import ray.tune
 
 from common import storage
 from common.errors import NsecastError
+from train.plan import Progress
 from train.workbench import RunSpec
 from tune.book import Book, Standing, Trial, standings, trial_score
 from tune.folds import FoldBench, bench_of
@@ -61,7 +62,11 @@ def carry_out(spec: SearchSpec, trial: Trial, report: Callable[[Standing], None]
     for number in range(1, len(spec.folds) + 1):
         bench = fold_bench(spec, trial, number)
         for task in spec.tasks:
-            run_task(bench, task, lambda progress, bench=bench, phase=task.phase: on_epoch(bench, phase))
+
+            def heard(_: Progress, bench: FoldBench = bench, phase: str = task.phase) -> None:
+                on_epoch(bench, phase)
+
+            run_task(bench, task, heard)
 
 
 class Meter:

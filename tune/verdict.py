@@ -104,7 +104,8 @@ def losses(test: Windows, forecasts: Forecasts) -> np.ndarray:
     squared = ((forecasts.raw - actual) / last) ** 2
     naive = np.abs(last - actual) / last
     share = (absolute / np.nanmean(naive, axis=0) + squared / np.nanmean(naive**2, axis=0)) / 2
-    return np.nansum(share * weights, axis=1) / np.nansum(weights, axis=1)
+    scores: np.ndarray = np.nansum(share * weights, axis=1) / np.nansum(weights, axis=1)
+    return scores
 
 
 def _mean(each: list[Forecasts]) -> Forecasts:

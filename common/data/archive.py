@@ -153,7 +153,7 @@ def _days(weekdays: tuple[str, ...]) -> str:
     return "a weekday" if weekdays == NAIROBI.weekdays else f"one of {', '.join(weekdays)}"
 
 
-def _repair(good: pd.DataFrame, weekdays: tuple[str, ...]) -> tuple[pd.DataFrame, list[tuple]]:
+def _repair(good: pd.DataFrame, weekdays: tuple[str, ...]) -> tuple[pd.DataFrame, list[repairs.Note]]:
     rows = good.assign(
         order=good.index,
         known=good["date"],

@@ -24,9 +24,8 @@ MARKET_INDEX = "^NASI"
 """The index of all shares, whatever a market calls it; a symbol with ``^`` is an index and no stock."""
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 NAIROBI_DATE = re.compile(r"(\d{1,2})-([A-Za-z]{3})-(\d{4}|\d{2})", re.ASCII)
-WEEK = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-
 Weekday = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+WEEK: tuple[Weekday, ...] = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 Name = Annotated[str, Field(min_length=1)]
 
 
@@ -123,6 +122,7 @@ class Columns(Config):
         if missing:
             have = self.delimiter.join(header)
             return f"{name}: no column {', '.join(missing)} in its header, {have:.80}"
+        named = self._form.fullmatch(name)
         group = self.thousands or {".": ",", ",": "."}[self.decimal]
         return Layout(
             places={field: places[title.strip().casefold()] for field, title in wanted.items()},
@@ -130,7 +130,7 @@ class Columns(Config):
             number=partial(parse_number, written=number_form(self.decimal, group), decimal=self.decimal),
             date=partial(parse_date, form=self.date_format),
             delimiter=self.delimiter,
-            symbol=self._form.fullmatch(name)["symbol"] if IN_NAME in self.files else None,
+            symbol=named["symbol"] if named and IN_NAME in self.files else None,
             ticker=self._ticker,
             weekdays=self.weekdays,
         )

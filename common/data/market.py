@@ -140,7 +140,11 @@ class _Writer:
         if self.plan.defects.get(day.position - 1) == "stale_run":
             kind = "stale_run"
         copied = kind in ("stale_day", "stale_run")
-        rows = self.before[0] if copied else text.rows(day.members.tolist(), *fields, self._adjusted(day))
+        if copied:
+            rows = self.before[0]
+        else:
+            low, high, close, previous, volume = fields
+            rows = text.rows(day.members.tolist(), low, high, close, previous, volume, self._adjusted(day))
         self.before = rows, fields
         if copied or kind in ("missing_day", "doubled_day", "mistyped_date", "fake_volume"):
             self.found.append(Defect(kind, day.date))

@@ -125,7 +125,8 @@ def on_tick(cents: np.ndarray) -> np.ndarray:
     """Cents (float, inf allowed where unused) to the nearest tick, as int64."""
     cents = np.where(np.isfinite(cents), cents, 0)
     step = tick(cents)
-    return (np.rint(cents / step) * step).astype(np.int64)
+    rounded: np.ndarray = (np.rint(cents / step) * step).astype(np.int64)
+    return rounded
 
 
 def make_plan(config: MarketConfig) -> Plan:

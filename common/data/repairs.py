@@ -20,6 +20,7 @@ DISAGREEING_SHARE = 0.3
 LONGEST_STEP = pd.Timedelta(days=14)
 """How far beyond the last good date a mistyped date at the end of a file may lie."""
 NOTE_COLUMNS = ("kind", "date", "rows", "detail")
+Note = tuple[str, pd.Timestamp, int, str]
 
 
 def file_year(name: str, years: pd.Series) -> int | None:
@@ -99,7 +100,7 @@ def reject_duplicates(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def repair_repeated_days(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple]]:
+def repair_repeated_days(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Note]]:
     """Find the days that are copies of the session before, and mend what the next session tells.
 
     A day is a copy if at least ``COPIED_SHARE`` of its symbols, and of those that traded, repeat close,
@@ -172,7 +173,7 @@ def repair_repeated_days(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple]]
 
 def rebuild_missing_days(
     rows: pd.DataFrame, weekdays: tuple[str, ...] = ("Mon", "Tue", "Wed", "Thu", "Fri")
-) -> tuple[pd.DataFrame, list[tuple]]:
+) -> tuple[pd.DataFrame, list[Note]]:
     """Rebuild a session that has no rows from the next session's ``Previous``.
 
     A session is missing if ``DISAGREEING_SHARE`` of the next one's ``Previous`` differ from the last

@@ -221,8 +221,10 @@ def _price_columns(
 
 
 def _known(history: pd.DataFrame) -> np.ndarray:
-    return (history["known"] == history["date"]).to_numpy() & _real(history)
+    known: np.ndarray = (history["known"] == history["date"]).to_numpy() & _real(history)
+    return known
 
 
 def _real(history: pd.DataFrame) -> np.ndarray:
-    return (history["flags"].to_numpy() & int(Flag.STALE)) == 0
+    real: np.ndarray = (history["flags"].to_numpy() & int(Flag.STALE)) == 0
+    return real

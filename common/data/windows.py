@@ -39,12 +39,14 @@ class Windows:
     @property
     def cutoff(self) -> np.ndarray:
         """datetime64[D], shape (N,)."""
-        return self.series.dates[self.end]
+        cutoff: np.ndarray = self.series.dates[self.end]
+        return cutoff
 
     @property
     def last_price(self) -> np.ndarray:
         """Close at the cutoff in KES, shape (N,)."""
-        return self.series.close[self.end]
+        price: np.ndarray = self.series.close[self.end]
+        return price
 
     @property
     def target(self) -> np.ndarray:
@@ -76,7 +78,7 @@ class Windows:
         row = np.where(self.counted, self.end[:, None] + np.array(self.spec.horizons), 0)
         return np.where(self.counted, self.series.close[row], np.nan)
 
-    def take(self, chosen: np.ndarray) -> "Windows":
+    def take(self, chosen: np.ndarray | slice) -> "Windows":
         """The windows at these positions (or where this mask is true)."""
         return replace(self, end=self.end[chosen], symbol=self.symbol[chosen], counted=self.counted[chosen])
 
@@ -90,7 +92,9 @@ class Windows:
         """One of the series' columns as windows, shape (N, size), oldest day first."""
         column, size = np.ascontiguousarray(column), self.spec.size
         shape, strides = (max(len(column) - size + 1, 0), size), column.strides * 2
-        return np.ndarray(shape, column.dtype, column, strides=strides)[self.end - (size - 1)]
+        every = np.ndarray(shape, column.dtype, column, strides=strides)
+        ours: np.ndarray = every[self.end - (size - 1)]
+        return ours
 
 
 def make_windows(series: Series, spec: WindowSpec) -> Windows:
@@ -119,7 +123,8 @@ def make_windows(series: Series, spec: WindowSpec) -> Windows:
 def id_column(windows: Windows, stock_ids: dict[str, int]) -> np.ndarray:
     """Stock id of each window as networks take it, int32, shape (N, 1); 0 for a symbol without one."""
     ids = np.array([stock_ids.get(symbol, 0) for symbol in windows.series.symbols], dtype=np.int32)
-    return ids[windows.symbol][:, None]
+    column: np.ndarray = ids[windows.symbol][:, None]
+    return column
 
 
 def last_window(series: Series, spec: WindowSpec) -> Windows:

@@ -114,7 +114,8 @@ class Alias:
                 "need it as written. Delete it, then choose a release with `nsecast models promote ID`.",
                 file=str(self.path),
             ) from None
-        return alias["history"]
+        history: History = alias["history"]
+        return history
 
 
 def _content(history: History, action: str, release_id: str, evidence: dict[str, Any]) -> bytes:

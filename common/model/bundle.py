@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from common.errors import BundleError
 from common.model.forecaster import Forecaster, OnnxNetwork
@@ -10,7 +10,7 @@ from common.model.presets import WindowSpec
 from common.model.release import read_json
 from common.model.representation import representation_from_dict
 
-GENERAL = "general"
+GENERAL: Final = "general"
 MOST_STOCKS = 2**31
 """Stock ids are int32."""
 

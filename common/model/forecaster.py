@@ -124,4 +124,5 @@ class Forecaster:
     def _trust(self, windows: Windows) -> np.ndarray:
         """Whether the model is trusted with each window's stock, shape (N, 1)."""
         by_symbol = [self.trusted.get(symbol, True) for symbol in windows.series.symbols]
-        return np.array(by_symbol, dtype=bool)[windows.symbol][:, None]
+        trusted: np.ndarray = np.array(by_symbol, dtype=bool)[windows.symbol][:, None]
+        return trusted

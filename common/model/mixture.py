@@ -86,7 +86,8 @@ class Mixture:
         left = np.take_along_axis(quantiles, segment[..., None], -1)[..., 0]
         right = np.take_along_axis(quantiles, segment[..., None] + 1, -1)[..., 0]
         share = (score - _Z[segment]) / (_Z[segment + 1] - _Z[segment])
-        return left + share * (right - left)
+        moves: np.ndarray = left + share * (right - left)
+        return moves
 
     def _share_below(self, change: np.ndarray) -> np.ndarray:
         """P(a move is below ``change``), shape (N, H), by the same interpolation."""
@@ -95,4 +96,5 @@ class Mixture:
         left = np.take_along_axis(gap, segment[..., None], -1)[..., 0]
         right = np.take_along_axis(gap, segment[..., None] + 1, -1)[..., 0]
         width = np.maximum(right - left, 1e-9)
-        return ndtr(_Z[segment] - left / width * (_Z[segment + 1] - _Z[segment]))
+        below: np.ndarray = ndtr(_Z[segment] - left / width * (_Z[segment + 1] - _Z[segment]))
+        return below

@@ -112,7 +112,9 @@ class TrainConfig(Config):
     window: WindowSpec = WindowSpec()
     split: SplitSpec = SplitSpec()
     network: NetworkConfig = NetworkConfig(dense_units=64)
-    scratch_network: NetworkConfig | None = pydantic.Field(None, exclude_if=lambda network: network is None)
+    scratch_network: NetworkConfig | None = pydantic.Field(
+        default=None, exclude_if=lambda network: network is None
+    )
     """Of specific models fitted from scratch; unset: as ``network``. Names left out are as there."""
     general: FitConfig = FitConfig(epoch_share=1 / 3, windows_per_epoch=64_000, epochs=15)
     scratch: FitConfig = FitConfig(batch_size=64, epochs=15, patience=5)

@@ -17,6 +17,7 @@ from common.errors import BundleError
 MANIFEST = "manifest.json"
 STAGING = ".staging-"
 RESERVED = ("aliases", "production", "latest")
+State = Literal["ok", "incomplete", "damaged"]
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -30,7 +31,7 @@ class ReleaseInfo:
     """One line of the list of releases; ``state`` comes from names and sizes, not from hashes."""
 
     id: str
-    state: Literal["ok", "incomplete", "damaged"]
+    state: State
     created: datetime | None = None
     info: dict[str, Any] = field(default_factory=dict, hash=False)
     reason: str = ""
@@ -185,7 +186,7 @@ def inspect(folder: Path) -> ReleaseInfo:
         release = read_manifest(folder)
         release.check_sizes()
     except (BundleError, OSError) as error:
-        state = "damaged" if os.path.lexists(folder / MANIFEST) else "incomplete"
+        state: State = "damaged" if os.path.lexists(folder / MANIFEST) else "incomplete"
         return ReleaseInfo(folder.name, state, reason=str(error))
     return ReleaseInfo(release.id, "ok", release.created, release.info)
 

@@ -57,10 +57,17 @@ class Prices:
 class Representation(Protocol):
     """How windows become network inputs and targets, and outputs become prices."""
 
-    name: str
-    channels: tuple[str, ...]
-    hidden: dict[str, tuple[str, ...]]
-    outputs: int
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def channels(self) -> tuple[str, ...]: ...
+
+    @property
+    def hidden(self) -> dict[str, tuple[str, ...]]: ...
+
+    @property
+    def outputs(self) -> int: ...
 
     def inputs(self, windows: Windows) -> np.ndarray: ...
 
@@ -168,7 +175,8 @@ class Residual:
     def targets(self, windows: Windows) -> np.ndarray:
         """float32, shape (N, H): scaled changes; NaN where there is no target."""
         scale = sigma(windows)[:, None] * np.sqrt(windows.spec.horizons)
-        return np.clip(windows.change / scale, -CLIP, CLIP).astype(np.float32)
+        scaled: np.ndarray = np.clip(windows.change / scale, -CLIP, CLIP).astype(np.float32)
+        return scaled
 
     def prices(self, windows: Windows, outputs: np.ndarray, asked: np.ndarray | None = None) -> Prices:
         """Outputs (N, H, 14) to KES, with intervals at the levels ``asked`` (N, H, 3), default ``LEVELS``."""

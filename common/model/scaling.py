@@ -50,14 +50,16 @@ class LogPriceScaler:
 
     def transform(self, close: np.ndarray) -> np.ndarray:
         """KES to scaled log price, same shape."""
-        return (np.log(close) - self.low) / self.span
+        scaled: np.ndarray = (np.log(close) - self.low) / self.span
+        return scaled
 
     def inverse(self, scaled: np.ndarray) -> np.ndarray:
         """Scaled log price to KES, same shape."""
-        return np.exp(np.asarray(scaled, dtype=np.float64) * self.span + self.low)
+        close: np.ndarray = np.exp(np.asarray(scaled, dtype=np.float64) * self.span + self.low)
+        return close
 
     def as_dict(self) -> dict[str, float]:
-        return {"low": self.low, "high": self.high}
+        return {"low": float(self.low), "high": float(self.high)}
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,9 @@ class ChannelScaler:
 
     def transform(self, x: np.ndarray) -> np.ndarray:
         """Standardise shape (..., C)."""
-        return (x - np.float32(self.mean)) / np.float32(self.spread)
+        mean, spread = np.array(self.mean, np.float32), np.array(self.spread, np.float32)
+        scaled: np.ndarray = (x - mean) / spread
+        return scaled
 
     def as_dict(self) -> dict[str, Any]:
         return {"mean": list(self.mean), "spread": list(self.spread)}

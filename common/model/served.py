@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from common.model.conformal import Calibration, Outcomes
 from common.model.presets import WindowSpec
 from common.model.representation import Prices
 
-SPECIFIC = "stock_specific"
+SPECIFIC: Final = "stock_specific"
 """Model type of a stock's own model; the other one is ``general``."""
 
 

@@ -81,6 +81,7 @@ class Mirror:
 
     def names(self, folder: Path, pattern: str) -> dict[Path, Entry | None]:
         """Paths below ``folder`` that fit ``pattern``; without its entry where nothing was asked of it."""
+        fitting: dict[Path, Entry | None]
         if pattern.startswith("**/"):
             found = {self.root / entry.key: entry for entry in self.store.below(self._prefix(folder))}
             fitting = {path: entry for path, entry in found.items() if path.match(pattern[3:])}

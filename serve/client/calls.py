@@ -87,12 +87,11 @@ def predict_batch(
     ----------
     recent_prices : closes in KES for all of them, or by symbol
     """
-    own = isinstance(recent_prices, Mapping)
     body = {
         "symbols": list(symbols),
         "horizon": horizon,
         "recent_prices": {symbol: _closes(prices) for symbol, prices in recent_prices.items()}
-        if own
+        if isinstance(recent_prices, Mapping)
         else _closes(recent_prices),
         "as_of": as_of,
         "allow_unknown": allow_unknown,

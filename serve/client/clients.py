@@ -104,10 +104,11 @@ class _Base:
 def _now(describe: Callable[P, Call[Answer]]) -> Callable[Concatenate["Client", P], Answer]:
     """The method of `Client` that makes a call."""
 
-    def method(self: "Client", *args: P.args, **kwargs: P.kwargs) -> Answer:
+    def method(self: "Client", /, *args: P.args, **kwargs: P.kwargs) -> Answer:
         return self._send(describe(*args, **kwargs))
 
-    return _named(method, describe)
+    _name(method, describe)
+    return method
 
 
 def _later(
@@ -115,13 +116,14 @@ def _later(
 ) -> Callable[Concatenate["AsyncClient", P], Awaitable[Answer]]:
     """The method of `AsyncClient` that makes a call."""
 
-    async def method(self: "AsyncClient", *args: P.args, **kwargs: P.kwargs) -> Answer:
+    async def method(self: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> Answer:
         return await self._send(describe(*args, **kwargs))
 
-    return _named(method, describe)
+    _name(method, describe)
+    return method
 
 
-def _named(method: Any, describe: Callable[..., Any]) -> Any:
+def _name(method: Any, describe: Callable[..., Any]) -> None:
     """Give a method the name, the words and the signature of the call it makes."""
     described = inspect.signature(describe)
     call = described.return_annotation
@@ -131,7 +133,6 @@ def _named(method: Any, describe: Callable[..., Any]) -> Any:
     method.__signature__ = described.replace(
         parameters=[itself, *described.parameters.values()], return_annotation=answer
     )
-    return method
 
 
 class Client(_Base):

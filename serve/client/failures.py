@@ -41,7 +41,7 @@ def failure(status: int, headers: Mapping[str, str], body: bytes, where: str) ->
     ``type``, ``title``, ``request_id``, ``near`` and ``errors`` as far as it has them.
     """
     problem = _problem(headers, body)
-    context = {
+    context: dict[str, Any] = {
         name: problem[name] for name in ("type", "title", "request_id", "near", "errors") if name in problem
     }
     if (wait := retry_after_s(headers)) is not None:

@@ -58,7 +58,7 @@ class Tries:
         """How long to wait before the next try; raises ``error`` if there is to be none."""
         bound = min(self._patience.longest_s, self._patience.base_s * 2**self._failed)
         self._failed += 1
-        wait = self._drawn(0.0, bound) + error.context.get("retry_after_s", 0.0)
+        wait: float = self._drawn(0.0, bound) + error.context.get("retry_after_s", 0.0)
         last = self._failed >= self._patience.tries or wait >= self._end - self._clock()
         if last or not worth_another_try(error):
             raise error

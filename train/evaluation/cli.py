@@ -14,7 +14,14 @@ import pandas as pd
 import rich.box
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from cluster.address import Address, placed
@@ -22,6 +29,7 @@ from common import storage
 from common.data.panel import Panel
 from common.model.registry import Registry
 from common.model.released import ReleasedModels
+from train.console import Mode
 from train.evaluation.study import OURS, Study, figures, keep, plan_study, run_study
 from train.rivals.runs import QUICK, RIVALS, TRAINED, Rivals, out_of_sample
 from train.snapshot import SYNTHETIC
@@ -79,7 +87,8 @@ def backtest(
         end=None if end is None else np.datetime64(end.date()),
         refit_every=refit_every,
     )
-    count, mode = workers or usable_cpus(), "plain" if as_json else None
+    count = workers or usable_cpus()
+    mode: Mode | None = "plain" if as_json else None
     with _progress(not as_json) as advance:
         ours = run_study(
             study,
@@ -125,7 +134,7 @@ def _progress(show: bool) -> Iterator[Callable[[str, int, int], None]]:
     """A bar for each model on stderr, with the time it has left."""
     columns = (TextColumn("{task.description:<12}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not show) as bars:
-        tasks: dict[str, int] = {}
+        tasks: dict[str, TaskID] = {}
 
         def advance(name: str, done: int, total: int) -> None:
             if name not in tasks:

@@ -80,7 +80,8 @@ class Evidence:
     @cached_property
     def training(self) -> dict[str, list[dict[str, float]]]:
         """By network of the general model, its epochs: ``epoch``, ``loss``, ``val_loss``, ``rel_mae``."""
-        return self._general("metadata.json").get("training", {})
+        training: dict[str, list[dict[str, float]]] = self._general("metadata.json").get("training", {})
+        return training
 
     def _general(self, name: str) -> dict[str, Any]:
         path = self.folder / BundleFiles.of(self.info["preset"], GENERAL).folder / name

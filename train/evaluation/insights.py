@@ -29,13 +29,14 @@ def insights(evidence: Evidence, answers: Sequence[Answer]) -> dict[str, Any]:
         ``symbol``, ``x``, ``y`` and its ``neighbours``, nearest first, by distance in all directions;
         ``answers``: ``question``, ``answer`` and ``tables`` of ``columns`` and ``rows``.
     """
-    return storage.finite(
+    found: dict[str, Any] = storage.finite(
         {
             "moves": _records(evidence.calibration_of_moves),
             "embedding": _embedding(evidence.embedding),
             "answers": [_answer(each) for each in answers],
         }
     )
+    return found
 
 
 def _embedding(vectors: dict[str, list[float]]) -> dict[str, Any] | None:
@@ -73,8 +74,10 @@ def _answer(answer: Answer) -> dict[str, Any]:
 
 
 def _split(table: pd.DataFrame) -> dict[str, Any]:
-    return json.loads(table.to_json(orient="split", index=False, double_precision=10))
+    split: dict[str, Any] = json.loads(table.to_json(orient="split", index=False, double_precision=10))
+    return split
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return json.loads(table.to_json(orient="records", double_precision=10))
+    records: list[dict[str, Any]] = json.loads(table.to_json(orient="records", double_precision=10))
+    return records

@@ -1,6 +1,7 @@
 """The five questions a finished training must answer, answered from its figures."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -160,7 +161,7 @@ def turnover(panel: Panel) -> pd.Series:
     return found.sort_values(["median", "mean"], ascending=False)["median"]
 
 
-def _verdict(row: tuple) -> str:
+def _verdict(row: Any) -> str:
     if not row.n or np.isnan(row.n):
         return "no model"
     tests = ((row.dm_abs_p, row.rel_mae), (row.dm_sq_p, row.rel_rmse))

@@ -89,7 +89,7 @@ def _invented(source: Any) -> bool:
 def _read(path: Path) -> dict[str, Any] | None:
     """A search's result if all that is asked of it is there."""
     try:
-        result = json.loads(path.read_bytes())
+        result: dict[str, Any] = json.loads(path.read_bytes())
         embedding = result["embedding"]
         _ = [result[name] for name in ("id", "made", "model", "preset", "source", "data_sha256", "quick")]
         _ = embedding and [embedding[name] for name in ("default", "sufficient", "because")]

@@ -186,7 +186,8 @@ def _with_losses(forecasts: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
 
 
 def _used(forecasts: pd.DataFrame) -> np.ndarray:
-    return np.isfinite(forecasts["actual"].to_numpy(float)) & ~forecasts["frozen"].to_numpy(bool)
+    used: np.ndarray = np.isfinite(forecasts["actual"].to_numpy(float)) & ~forecasts["frozen"].to_numpy(bool)
+    return used
 
 
 def _keys(by: Sequence[str]) -> list[str]:

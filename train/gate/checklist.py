@@ -47,7 +47,8 @@ def run_checklist(release: Release) -> list[Check]:
     release : Release
         As `Registry.resolve` gives it; its files need not have been verified.
     """
-    subject, checks = Subject(release), []
+    subject = Subject(release)
+    checks: list[Check] = []
     for name, needed, check in CHECKS:
         if checks and not checks[0].passed:
             passed, found = False, "not looked at: the files are not those of a whole release"

@@ -4,7 +4,7 @@ import csv
 import datetime as dt
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -163,8 +163,9 @@ def _priced_in_training(subject: Subject) -> list[str]:
 
 
 def _is_range(bounds: dict[str, float] | None) -> bool:
-    found = bounds is not None and all(_is_number(bounds.get(name)) for name in ("low", "high"))
-    return found and bounds["low"] <= bounds["high"]
+    if bounds is None or not all(_is_number(bounds.get(name)) for name in ("low", "high")):
+        return False
+    return bounds["low"] <= bounds["high"]
 
 
 def _is_standard(mean: list[float], spread: list[float]) -> bool:
@@ -172,5 +173,5 @@ def _is_standard(mean: list[float], spread: list[float]) -> bool:
     return right and all(map(_is_number, [*mean, *spread])) and min(spread) > 0
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and math.isfinite(value)

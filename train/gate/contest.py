@@ -88,7 +88,7 @@ def _on_the_same_test(ours: ReleasedModels, theirs: ReleasedModels, progress: Re
         "rel_mae": 1.0,
         "rel_rmse": 1.0,
     }
-    found = {
+    found: dict[str, Any] = {
         "against": theirs.release.id,
         "comparable": True,
         "horizon": min(both),

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -113,7 +114,8 @@ def no_look_ahead(subject: Subject) -> Finding:
     table = subject.table
     days = np.sort(table["cutoff"].unique())
     chosen = days[(np.arange(AUDIT_DAYS) * 2 + 1) * len(days) // (2 * AUDIT_DAYS)] if len(days) else days
-    problems, count = [], 0
+    problems: list[str] = []
+    count = 0
     for day in np.unique(chosen):
         rows = table[table["cutoff"] == day]
         ordered = rows[["model_type", "symbol"]].drop_duplicates().sort_values(["model_type", "symbol"])
@@ -198,8 +200,9 @@ def _bounds(answer: Forecast) -> dict[str, float]:
 def _is_nested(bounds: np.ndarray) -> np.ndarray:
     """By row of shape (N, 6), columns as in ``ORDER``."""
     rising = (np.diff(bounds, axis=1) >= -ROUNDING * np.abs(bounds[:, 1:])).all(axis=1)
-    return rising | np.isnan(bounds).all(axis=1)
+    nested: np.ndarray = rising | np.isnan(bounds).all(axis=1)
+    return nested
 
 
-def _named(row: tuple) -> str:
+def _named(row: Any) -> str:
     return f"{row.symbol} {row.cutoff:%Y-%m-%d}, horizon {row.horizon}"

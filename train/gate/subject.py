@@ -82,7 +82,8 @@ class Subject:
 
     def json(self, name: str) -> dict[str, Any]:
         """One published file; BundleError if the release does not list it, ValueError if it is no JSON."""
-        return json.loads(self.release.file(name).read_bytes())
+        content: dict[str, Any] = json.loads(self.release.file(name).read_bytes())
+        return content
 
 
 def listed(problems: Iterable[str]) -> str:

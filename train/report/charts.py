@@ -57,7 +57,7 @@ def ratios_by_horizon(evidence: Evidence, name: str) -> Figure | None:
     """One ratio over the horizons, ours and each rival's, with a line at naive."""
     table = with_ours(evidence)
     table = table[table["horizon"].isin(evidence.horizons) & (table["model"] != NAIVE)]
-    traces = []
+    traces: list[Figure] = []
     for number, (model, rows) in enumerate(table.groupby("model", sort=False)):
         ours = model == OURS
         values = rows.set_index("horizon")[name].reindex(evidence.horizons)
@@ -103,7 +103,7 @@ def ratios_by_group(evidence: Evidence, horizon: int) -> Figure | None:
     if not len(table):
         return None
     names = [_wrapped(f"{row.group} ({row.symbols})") for row in table.itertuples()]
-    traces = [
+    traces: list[Figure] = [
         {
             "type": "scatter",
             "mode": "markers",
@@ -188,7 +188,7 @@ def interval_coverage(evidence: Evidence) -> Figure | None:
     table = evidence.pooled
     if not table[[f"cover{level}" for level in LEVELS]].notna().to_numpy().any():
         return None
-    traces = [
+    traces: list[Figure] = [
         {
             "type": "scatter",
             "mode": "markers",

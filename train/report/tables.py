@@ -50,8 +50,10 @@ PERCENT = ("mape", "naive_mape", "bias")
 SHARES = ("called_share", "forecast", "seen", "moved_share", "unchanged_share", "share_of_variance")
 FINE = ("score", "difference", "low", "high")
 COUNTS = ("n", "horizon", "rank", "turnover_rank", "direction", "symbols", "epoch")
-TEXT = ("symbol", "name", "tier", "sector", "model", "source", "confidence", "flags", "reasons")
-TEXT += ("verdict", "reason", "network", "group", "bin")
+TEXT = (
+    *("symbol", "name", "tier", "sector", "model", "source", "confidence", "flags", "reasons"),
+    *("verdict", "reason", "network", "group", "bin"),
+)
 MATRIX = (
     *("name", "rel_mae", "rel_rmse", "mae", "naive_mae", "rank", "confidence", "flags", "tier", "sector"),
     *("model", "source", "mape", "naive_mape", "rmse", "naive_rmse", "dm_abs_p", "dm_sq_p"),

@@ -64,7 +64,8 @@ def _scale(windows: Windows) -> np.ndarray:
 
 
 def _outcomes(windows: Windows) -> np.ndarray:
-    return np.abs(windows.change) / _scale(windows)
+    outcomes: np.ndarray = np.abs(windows.change) / _scale(windows)
+    return outcomes
 
 
 def _points(outcomes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -101,7 +101,7 @@ def statistical(
         for done, (position, found) in enumerate(results, start=1):
             change[:, places[position]] = found
             progress(done, len(tasks))
-    failed = ~(np.abs(change) < LARGEST).all(axis=2)
+    failed = np.asarray(~(np.abs(change) < LARGEST).all(axis=2))
     change[failed] = 0
     return {
         name: forecast_from(windows, change[m], failures=int(failed[m].sum()))
@@ -178,7 +178,8 @@ class _Fitted:
         """Log changes from the end of ``path``, shape (H,); the fitted model is run on to there."""
         y = path[self.start :] - path[self.start]
         ahead = self.model.forward(y=y, h=max(horizons))["mean"]
-        return ahead[np.array(horizons) - 1] - y[-1]
+        changes: np.ndarray = ahead[np.array(horizons) - 1] - y[-1]
+        return changes
 
 
 def _model(name: str) -> Any:

@@ -102,7 +102,8 @@ def trees(
             seed=seed,
             stopped=stopped,
         )
-        return np.clip(model.predict(x_asked, num_threads=1), -CLIP, CLIP)
+        said: np.ndarray = np.clip(model.predict(x_asked, num_threads=1), -CLIP, CLIP)
+        return said
 
     with ThreadPoolExecutor(threads) as pool:
         models = itertools.product(LOSSES, range(len(horizons)))
@@ -143,7 +144,7 @@ def _fitted(loss: Loss, train: Data, valid: Data, *, seed: int, stopped: threadi
     data = lightgbm.Dataset(x, y, weight=spread**loss.weight, categorical_feature=[0], params=settings)
     x, y, spread = valid
     judge = lightgbm.Dataset(x, y, weight=spread**loss.judged, reference=data, params=settings)
-    callbacks = [lightgbm.early_stopping(PATIENCE, verbose=False), obey]
+    callbacks: list[Callable[..., Any]] = [lightgbm.early_stopping(PATIENCE, verbose=False), obey]
     return lightgbm.train(settings, data, ROUNDS, valid_sets=[judge], callbacks=callbacks)
 
 

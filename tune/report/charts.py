@@ -117,7 +117,7 @@ def cost_against_quality(tuning: Tuning, cost: str) -> Figure | None:
         "line": {"shape": "hv", "color": "--c-good", "width": 2},
     }
     others = points(tuning, done, cost, "finished trials", edge) | {"marker": DOT}
-    layout = {
+    layout: Figure = {
         "xaxis": {"title": {"text": COSTS[cost]}, "type": "log", "nticks": 6, "minor": {"showgrid": False}},
         "yaxis": {"title": {"text": "validation score (naive = 1)"}, "range": view(done["score"], edge)},
     }

@@ -69,7 +69,7 @@ def score_by_size(tuning: Tuning) -> Figure | None:
     if name is None or len(done) < 2:
         return None
     edge = edge_of(done["score"])
-    traces = []
+    traces: list[Figure] = []
     band = size_band(done[name].to_numpy(), done["score"].to_numpy())
     if band is not None:
         shared = {"type": "scatter", "mode": "lines", "x": numbers(band.size), "hoverinfo": "skip"}

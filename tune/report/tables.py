@@ -143,7 +143,7 @@ def folds_table(tuning: Tuning) -> str:
 
 
 def _by_horizon(row: dict[str, Any]) -> dict[str, float]:
-    found = {}
+    found: dict[str, float] = {}
     for key in ("rel_mae", "rel_rmse"):
         values = row[key].values() if isinstance(row[key], dict) else row[key]
         found |= {f"{key}_{place}": value for place, value in enumerate(values)}
