@@ -18,8 +18,10 @@ from common.model.released import ReleasedModels
 from serve.ledger import SERVED
 from serve.ledger_chain import Chain, check
 
-FIGURES = ("horizon", "n", "dates", "mae", "naive_mae", "rel_mae", "cover90", "cover90_low", "cover90_high")
-FIGURES += ("backtest_rel_mae", "verdict")
+FIGURES = (
+    *("horizon", "n", "dates", "mae", "naive_mae", "rel_mae"),
+    *("cover90", "cover90_low", "cover90_high", "backtest_rel_mae", "verdict"),
+)
 """Columns of `cluster.monitor_error.judge` that are shown."""
 
 
@@ -55,12 +57,13 @@ class Record:
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values; None for what cannot be told."""
         plain = ("symbol", "release", "synthetic", "served", "scored", "waiting", "left_out", "frozen")
-        return storage.finite(
+        found: dict[str, Any] = storage.finite(
             {name: getattr(self, name) for name in plain}
             | {name: day and day.isoformat() for name, day in (("first", self.first), ("last", self.last))}
             | {"figures": self.figures.to_dict(orient="records")}
             | {"chain": self.chain.as_dict() | {"lacks": self.lacks}}
         )
+        return found
 
 
 def track_record(

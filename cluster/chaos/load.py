@@ -100,7 +100,7 @@ class Tally:
         return [each.release for each in self.asked[-count:] if each.status == 200]
 
 
-class Load(AbstractContextManager):
+class Load(AbstractContextManager["Load"]):
     """So many requests a second from a thread of its own, inside a ``with`` block.
 
     Parameters

@@ -114,7 +114,7 @@ class Traffic:
 
 
 def _truth(models: ReleasedModels) -> dict[tuple[str, int], Forecast]:
-    found = {}
+    found: dict[tuple[str, int], Forecast] = {}
     for symbol in models.universe.symbols:
         try:
             found |= {(symbol, each.horizon): each for each in models.forecast(symbol)}

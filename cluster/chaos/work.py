@@ -6,6 +6,7 @@
 It says ``ready`` when its imports are done and ``done SECONDS`` at the end.
 """
 
+import datetime as dt
 import sys
 import time
 from pathlib import Path
@@ -53,7 +54,7 @@ def _train(home: Path) -> None:
 
     started = _ready()
     market = home / "market"
-    write_market(market, MarketConfig(symbols=4, first_day="2022-01-03", last_day="2023-12-29"))
+    write_market(market, MarketConfig(symbols=4, first_day=dt.date(2022, 1, 3), last_day=dt.date(2023, 12, 29)))
     panel = Panel.from_archive(read_archive(market), "synthetic small")
     counters = [symbol for symbol in panel.symbols if not symbol.startswith("^")]
     universe = Universe.from_symbols(counters, specific=[counters[0]])

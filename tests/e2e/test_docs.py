@@ -32,6 +32,9 @@ PARSED = {
     "serve status": "asks the server that `nsecast serve` started",
     "cluster": "starts a cluster of Ray",
     "monitor": "scores what a server has served for days",
+    "receipt": "of a request of the reader's",
+    "replay": "of a receipt of the reader's",
+    "track-record": "scores what a server has served for days",
 }
 """Beginnings of commands that are only held against the command's own parser, and why."""
 OUTSIDE = {
@@ -57,7 +60,8 @@ def place(tmp_path_factory: pytest.TempPathFactory, small_archive: Path) -> Iter
     folder = tmp_path_factory.mktemp("reader")
     made_exchange(folder / "nsecast-data", "exchange")
     Registry(folder / "nsecast-data").promote("exchange")
-    (folder / "nsecast-data" / "served").mkdir()
+    for log in ("served", "answers"):
+        (folder / "nsecast-data" / log).mkdir()
     shutil.copytree(small_archive, folder / "nse-archive")
     with serving(folder / "nsecast-data") as url:
         yield folder, url
