@@ -54,7 +54,8 @@ def _train(home: Path) -> None:
 
     started = _ready()
     market = home / "market"
-    write_market(market, MarketConfig(symbols=4, first_day=dt.date(2022, 1, 3), last_day=dt.date(2023, 12, 29)))
+    first, last = dt.date(2022, 1, 3), dt.date(2023, 12, 29)
+    write_market(market, MarketConfig(symbols=4, first_day=first, last_day=last))
     panel = Panel.from_archive(read_archive(market), "synthetic small")
     counters = [symbol for symbol in panel.symbols if not symbol.startswith("^")]
     universe = Universe.from_symbols(counters, specific=[counters[0]])
