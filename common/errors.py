@@ -100,6 +100,12 @@ class GateClosed(NsecastError):
     http_status = 409
 
 
+class ReceiptError(NsecastError):
+    """A receipt was edited, or no log has the answer that one is asked for."""
+
+    http_status = 404
+
+
 class RayUnavailable(NsecastError):
     """No Ray cluster could be started or reached."""
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from common.errors import BundleError, NsecastError, ReleaseNotFound
+from common.errors import BundleError, ReceiptError
 from common.model.bundle import load_bundle
 from common.model.conformal import LEVELS
 from common.model.registry import Registry
@@ -39,8 +39,10 @@ def make_receipt(
 
     Raises
     ------
+    ReceiptError
+        If no log has such an answer.
     ReleaseNotFound
-        If no log has such an answer, or the release is gone.
+        If the release is gone.
     BundleError
         If the release is not the one that answered.
     """
@@ -53,7 +55,7 @@ def make_receipt(
     if not rows:
         about = "".join(f", {each}" for each in (symbol, horizon) if each)
         broken = [problem for chain in checked.values() for problem in chain.problems]
-        raise ReleaseNotFound(
+        raise ReceiptError(
             f"{request_id}{about}: no such answer in {home / ANSWERS} or {home / SERVED}. It is there half a "
             "minute after it was served, until its day is dropped (served.answers_days_kept)."
             + (f" The log is broken: {broken[0]}." if broken else "")
@@ -82,18 +84,23 @@ def replay(receipt: Receipt, home: Path) -> list[dict[str, Any]]:
 
     Raises
     ------
-    NsecastError
+    ReceiptError
         If the receipt was edited, or is none.
     ReleaseNotFound, BundleError
         If the release is gone, altered, or another one of that id.
     """
     try:
         if receipt["receipt"] != FORM or receipt["digest"] != _digest(receipt):
-            raise NsecastError(
-                "the receipt was edited: its digest differs. Ask for it again: nsecast receipt"
+            raise ReceiptError(
+                "the receipt was edited: its digest differs. Ask for it again: `nsecast receipt REQUEST_ID`."
             )
         named = receipt["release"]
         release = _release(home, named["id"], named["digest"], verify=True)
+        if named != _described(release) or not receipt["forecasts"]:
+            raise ReceiptError(
+                f"the receipt was edited: got {len(receipt['forecasts'])} forecasts by {named}, need one at "
+                f"least, by {_described(release)}. Ask for it again: `nsecast receipt REQUEST_ID`."
+            )
         desk = Desk(release)
         found = []
         for served in receipt["forecasts"]:
@@ -105,8 +112,8 @@ def replay(receipt: Receipt, home: Path) -> list[dict[str, Any]]:
             found[-1] |= {"served": {name: served[name] for name in again}, "again": again}
         return found
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise NsecastError(
-            f"not a receipt: {type(error).__name__}: {error}. Make one: nsecast receipt"
+        raise ReceiptError(
+            f"not a receipt: {type(error).__name__}: {error}. Make one: `nsecast receipt REQUEST_ID`."
         ) from None
 
 

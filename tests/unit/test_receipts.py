@@ -9,7 +9,7 @@ from made_desk import SETTINGS, bundle
 from made_receipts import BODIES, CLOSES, asked, receipt_of, run
 from made_release import doctored, made_release
 
-from common.errors import ReleaseNotFound
+from common.errors import ReceiptError, ReleaseNotFound
 from common.model.registry import Registry
 from common.model.release import MANIFEST
 from serve.desk import Desk
@@ -105,7 +105,7 @@ def test_an_edited_receipt_is_refused(served, tmp_path, edit):
     edit(receipt)
     path.write_text(json.dumps(receipt))
     done = run(home, "replay", str(path))
-    assert done.exit_code == 1 and "receipt" in str(done.exception)
+    assert done.exit_code == 1 and isinstance(done.exception, ReceiptError)
 
 
 def sealed(receipt):
@@ -125,6 +125,16 @@ def test_an_edit_in_the_last_digit_with_a_digest_of_its_own_differs_and_both_are
     assert repr(edited) in done.stdout and repr(served_price) in done.stdout
 
 
+@pytest.mark.parametrize("edit", [lambda r: r["release"].update(seeds=[7]), lambda r: r["forecasts"].clear()])
+def test_what_it_says_of_the_release_is_compared_too_and_nothing_is_no_forecast(served, tmp_path, edit):
+    home, _ = served
+    path, receipt = receipt_of(home, "own", tmp_path)
+    edit(receipt)
+    path.write_text(json.dumps(sealed(receipt)))
+    done = run(home, "replay", str(path))
+    assert done.exit_code == 1 and isinstance(done.exception, ReceiptError)
+
+
 def test_brought_prices_that_were_edited_make_another_number(served, tmp_path):
     home, _ = served
     path, receipt = receipt_of(home, "prices", tmp_path)
@@ -138,9 +148,9 @@ def test_what_is_no_json_and_an_answer_that_never_was_are_said(served, tmp_path)
     path = tmp_path / "x.json"
     path.write_text("{")
     assert "not JSON" in str(run(home, "replay", str(path)).exception)
-    with pytest.raises(ReleaseNotFound, match="never: no such answer"):
+    with pytest.raises(ReceiptError, match="never: no such answer"):
         make_receipt(home, "never")
-    with pytest.raises(ReleaseNotFound, match="batch, KCB: no such answer"):
+    with pytest.raises(ReceiptError, match="batch, KCB: no such answer"):
         make_receipt(home, "batch", "KCB")
 
 
@@ -169,8 +179,16 @@ def test_a_log_that_was_edited_gives_no_receipt_and_names_the_file(copy):
     content = bytearray(part.read_bytes())
     content[len(content) // 2] ^= 1
     part.write_bytes(content)
-    with pytest.raises(ReleaseNotFound, match=f"broken: .*{part.name}"):
+    with pytest.raises(ReceiptError, match=f"broken: .*{part.name}"):
         make_receipt(copy, "prices")
+
+
+def test_a_log_that_is_broken_elsewhere_gives_a_receipt_and_says_so_in_the_exit_code(copy):
+    (part,) = (copy / "answers").rglob("*.parquet")
+    (part.parent / "other.parquet").write_bytes(b"PAR1 not really")
+    done = run(copy, "receipt", "own")
+    assert done.exit_code == 3 and "the log is broken: " in done.stderr and "other.parquet" in done.stderr
+    assert json.loads(done.stdout)["chain"]["verdict"] == "broken"
 
 
 def test_when_answers_are_dropped_the_first_request_of_a_forecast_still_has_its_receipt(copy, tmp_path):
