@@ -178,9 +178,9 @@ def _batches(
     seed: tuple[int, int],
     part: slice = slice(None),
 ) -> Iterator[Batches]:
-    """An epoch's batches, rows ``part`` of each."""
+    """An epoch's batches, rows ``part`` of each; as many at a time on every worker, whose parts differ."""
     order = drawn(len(train), steps * size, seed).reshape(steps, size)[:, part]
-    at_once = max(1, CUT_AT_ONCE // order.shape[1])
+    at_once = max(1, CUT_AT_ONCE // size)
     for start in range(0, steps, at_once):
         rows = order[start : start + at_once]
         chosen = train.take(rows.ravel())

@@ -1,7 +1,7 @@
 """The general model's fits, each by several workers together, before the fleet does what is left.
 
 The same files as `train.jobs` writes, so whatever was not finished here is continued there, and the other way
-round: the result is one worker's up to the rounding of sums.
+round: the sums are those of one worker, added in another order.
 """
 
 import os

@@ -29,25 +29,28 @@ class Stopped(BaseException):
     """Not an Exception, as a signal is not."""
 
 
+def data() -> FitData:
+    panel = made_panel()
+    days = panel.dates.to_numpy().astype("datetime64[D]")
+    windows = make_windows(series_from_panel(panel, SYMBOLS), SPEC)
+    train, valid, _ = Boundaries(days[90], days[120], days[-1]).parts(windows)
+    ids = {symbol: number for number, symbol in enumerate(SYMBOLS, start=1)}
+    return FitData(train, valid, Residual.fit(train), ids)
+
+
 def fitted(folder: Path, *, name: str, team: Team = ALONE, stop_after: int = 0) -> FitState:
     """The state after a small fit, continued from the file ``name``; raises `Stopped` after that epoch."""
     from train.fit import fit
     from train.loop import loop_of
 
-    panel = made_panel()
-    days = panel.dates.to_numpy().astype("datetime64[D]")
-    windows = make_windows(series_from_panel(panel, SYMBOLS), SPEC)
-    train, valid, _ = Boundaries(days[90], days[120], days[-1]).parts(windows)
-    representation = Residual.fit(train)
-    ids = {symbol: number for number, symbol in enumerate(SYMBOLS, start=1)}
-    loop = loop_of(SHAPE, NETWORK, CONFIG, representation, team)
+    given = data()
+    loop = loop_of(SHAPE, NETWORK, CONFIG, given.representation, team)
 
     def on_epoch(progress: Progress) -> None:
         if progress.epoch == stop_after:
             raise Stopped
 
-    data = FitData(train, valid, representation, ids)
-    return fit(loop, data, CONFIG, seed=3, state_path=folder / name, on_epoch=on_epoch)
+    return fit(loop, given, CONFIG, seed=3, state_path=folder / name, on_epoch=on_epoch)
 
 
 def meet_in(folder: Path):

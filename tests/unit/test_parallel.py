@@ -20,6 +20,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+import train.fit
 from train.dropout import PartDropout
 from train.feed import MANY, drawn
 from train.losses import batch_totals, level_loss, mixture_loss
@@ -213,6 +214,19 @@ def test_what_two_workers_began_and_one_continues_ends_where_one_worker_ends(tmp
     for mine, theirs in zip(begun.history, whole.history, strict=False):
         assert mine == pytest.approx(theirs, rel=1e-6)
     assert_equal_up_to_rounding(made_team.fitted(tmp_path, name="state-0.npz"), whole)
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_all_workers_cut_the_same_batches_at_a_time(size, monkeypatch):
+    """Or what they add up would be of different batches: 17 rows are 6, 6 and 5 for three workers."""
+    monkeypatch.setattr(train.fit, "CUT_AT_ONCE", 18)
+    data, parts = made_team.data(), []
+    for rank in range(size):
+        team = Team()
+        team.rank, team.size = rank, size
+        batches = train.fit._batches(data.train, data, 17, 10, seed=(0, 0), part=team.part(17))
+        parts.append([len(each.x) for each in batches])
+    assert parts == parts[:1] * size and sum(parts[0]) == 10
 
 
 def test_of_few_windows_all_are_shuffled_and_taken_again_and_again():
