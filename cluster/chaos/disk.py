@@ -141,7 +141,7 @@ def unreadable(home: Path) -> str:
                 if path.suffix == ".json":
                     json.loads(path.read_bytes())
                 elif path.suffix == ".npz":
-                    with np.load(path) as arrays:
+                    with np.load(path, allow_pickle=False) as arrays:
                         all(arrays[name].size for name in arrays.files)
             except Exception as error:
                 return f"{path.relative_to(home)}: {type(error).__name__}: {error}"
