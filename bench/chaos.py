@@ -58,8 +58,8 @@ class Size:
 
 SHORT = Size(30, 8, 6, 2, 1, 1, 3, 0, 8, 2)
 FULL = Size(50, 600, 30, 20, 5, 5, 50, 1_800, 80, 20)
-APART = ("node", "clock")
-"""Scenarios of ``--full`` with a server of their own."""
+APART = ("node",)
+"""Scenarios of ``--full`` alone: a cluster takes long to start."""
 ON_DISK = ("disk full", "publish", "train")
 BUSY = {"requests_under_way": 24, "questions_at_once": 8, "questions_queued": 16}
 """Settings of a server that is soon overloaded."""
@@ -147,7 +147,7 @@ class Scenarios:
             ),
             "train": lambda: disk.train_killed(size.train_kills, self.folder / "train", say=say),
             "node": lambda: elsewhere.node_killed(self.release, self.folder, per_s=size.per_s),
-            "clock": lambda: elsewhere.clock_jumped(self.release, self.folder, per_s=size.per_s),
+            "clock": lambda: elsewhere.clock_jumped(self.release, self.folder),
         }
         if unknown := set(only) - {*on_server, *alone, "overload"}:
             raise SystemExit(f"--only: no scenario {', '.join(sorted(unknown))}")
@@ -171,7 +171,7 @@ class Scenarios:
         releases = prepared(self.release, home)
         with ExitStack() as stack:
             try:
-                server = stack.enter_context(served(home, settings=settings))
+                server = stack.enter_context(served(home, settings=settings, niceness=5 if settings else 0))
             except NsecastError as error:
                 yield Row(next(iter(scenarios)), "starting the server", False, error.message)
                 return

@@ -8,12 +8,15 @@ from pathlib import Path
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _WRAPPER = """#!/bin/sh
-# Two things that Ray has no setting for. HAProxy's statistics and metrics are bound to loopback, not to all
-# interfaces; and what HAProxy itself answers while no router can be reached is 503 with Retry-After, not 500.
+# Three things that Ray has no setting for. HAProxy's statistics and metrics are bound to loopback, not to all
+# interfaces; what HAProxy itself answers while no router can be reached is 503 with Retry-After, not 500; and
+# so it is before it knows of a router at all, not 404: every path is the application's.
 before=
 for argument; do
   [ "$before" = -f ] && sed -i -E -e 's/^( *)bind \\*?:({ports})$/\\1bind 127.0.0.1:\\2/' \\
-    -e 's#^( *)errorfile (50[234]) .*$#\\1errorfile \\2 {answer}#' "$argument"
+    -e 's#^( *)errorfile (50[234]) .*$#\\1errorfile \\2 {answer}#' \\
+    -e 's#^( *)http-request return status 404 .*$#\\1http-request return status 503 '\
+'content-type application/problem+json hdr Retry-After 2 file {body}#' "$argument"
   before=$argument
 done
 exec {binary} "$@"
@@ -73,7 +76,9 @@ def haproxy_wrapper(folder: Path, binary: str, ports: Iterable[int]) -> Path:
     answer = folder / "no-router.http"
     answer.write_bytes(_NO_ROUTER.encode())
     path = folder / "haproxy-mended"
-    path.write_text(_WRAPPER.format(ports="|".join(map(str, ports)), answer=answer, binary=binary))
+    body = folder / "no-router.json"
+    body.write_bytes(answer.read_bytes().partition(b"\r\n\r\n")[2])
+    path.write_text(_WRAPPER.format(ports="|".join(map(str, ports)), answer=answer, body=body, binary=binary))
     path.chmod(0o700)
     return path
 

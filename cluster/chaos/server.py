@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -106,6 +107,7 @@ def served(
     settings: Mapping[str, Any] | None = None,
     variables: Mapping[str, str] | None = None,
     address: str | None = None,
+    niceness: int = 0,
     more_pids: Callable[[], list[int]] = list,
 ) -> Iterator[Server]:
     """Run a block while ``nsecast serve`` serves production below ``home`` on loopback, in its own process.
@@ -115,6 +117,7 @@ def served(
     settings : changes to ``SETTINGS``
     variables : added to the environment
     address : of a cluster, as for ``nsecast serve``; ``more_pids`` are its processes
+    niceness : how much its processes give way to who asks
 
     Raises
     ------
@@ -128,6 +131,8 @@ def served(
         command = [sys.executable, "-m", "nsecast", "serve", "--no-train", "--port", str(port)]
         command += ["--settings", str(chosen), "--home", str(home.resolve())]
         command += ["--address", address] if address else []
+        if niceness and (nice := shutil.which("nice")):
+            command = [nice, "-n", str(niceness), *command]
         with log.open("w") as out:
             process = subprocess.Popen(  # nosec B603 # our own command, no shell
                 command,

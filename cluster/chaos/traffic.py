@@ -1,5 +1,6 @@
 """What is asked of a server under faults, and what an answer must say, to the last digit."""
 
+import itertools
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,9 +63,10 @@ class Traffic:
     def heavy(self) -> Iterator[Ask]:
         """Batches of brought prices: much more work for the server than for who asks, and none remembered."""
         symbols = [f"NEW{number}" for number in range(20)]
-        while True:
-            body = {"symbols": symbols, "recent_prices": self._closes(), "allow_unknown": True}
-            yield Ask("heavy", f"{API}/predict/batch", body)
+        bodies = [
+            {"symbols": symbols, "recent_prices": self._closes(), "allow_unknown": True} for _ in range(50)
+        ]
+        return itertools.cycle([Ask("heavy", f"{API}/predict/batch", body) for body in bodies])
 
     def check(self, ask: Ask, answer: Any) -> str:
         """What is wrong with an answer of status 200; empty if nothing is."""
