@@ -11,9 +11,17 @@ from rich.console import Console
 from rich.table import Table
 
 from serve.forecaster import Forecaster
-from serve.schemas import BatchResponse, Horizon
+from serve.schemas import BatchResponse, Horizon, PredictResponse
 
-WORDS, ERRORS = ("confidence", "model"), "MAPE / naive %"
+ERRORS = "MAPE / naive %"
+NARROW = ("symbol", "last", "for", "forecast", "change %", "90 % interval", "confidence")
+WIDE = (
+    *("symbol", "name", "last date", "last", "for", "forecast", "change %", "90 % interval", "confidence"),
+    *("model", ERRORS),
+)
+NUMBERS = ("last", "forecast", "change %", "90 % interval", ERRORS)
+FITS_WIDE = 150
+"""Columns that the whole table takes with long names."""
 
 
 def predict(
@@ -37,7 +45,11 @@ def predict(
     if as_json:
         typer.echo(response.model_dump_json(indent=1))
     elif response.predictions:
-        Console(width=None if sys.stdout.isatty() else 160).print(_table(response))
+        console = Console(width=None if sys.stdout.isatty() else 160)
+        wide = console.width >= FITS_WIDE
+        console.print(_table(response, wide=wide))
+        if not wide:
+            typer.echo(f"names, models and errors: from {FITS_WIDE} columns on, or with --json", err=True)
     for error in response.summary.errors:
         typer.echo(f"no forecast: {error.detail}", err=True)
     for note in () if as_json else _notes(response):
@@ -59,32 +71,35 @@ def _notes(response: BatchResponse) -> list[str]:
     ]
 
 
-def _table(response: BatchResponse) -> Table:
+def _table(response: BatchResponse, *, wide: bool) -> Table:
+    """What `nsecast predict` prints; in a narrow window without what is not needed to act on it."""
     first = response.predictions[0]
     label = "SYNTHETIC DATA, " if any(each.code == "synthetic" for each in first.warnings) else ""
     title = f"{label}{response.release}, {first.horizon} ahead, KES"
-    table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD)
-    table.add_column("symbol", no_wrap=True)
-    table.add_column("name", no_wrap=True, overflow="ellipsis", min_width=8)
-    for heading in ("last date", "last", "for", "forecast", "change %", "90 % interval", *WORDS, ERRORS):
-        right = heading not in ("last date", "for", *WORDS)
-        table.add_column(heading, justify="right" if right else "left", no_wrap=True)
+    table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, pad_edge=wide, show_edge=wide)
+    for heading in WIDE if wide else NARROW:
+        table.add_column(heading, justify="right" if heading in NUMBERS else "left", no_wrap=True)
     for each in response.predictions:
-        bounds = each.confidence_interval
-        table.add_row(
-            each.symbol,
-            each.name,
-            str(each.last_date),
-            f"{each.last_price:,.2f}",
-            str(each.target_date),
-            f"{each.prediction:,.2f}",
-            f"{each.change_percent:+.2f}",
-            f"{bounds.lower:,.2f} to {bounds.upper:,.2f}" if bounds else "-",
-            each.confidence,
-            each.model_version if each.forecast_source == "model" else "last price",
-            f"{_percent(each.mape)} / {_percent(each.naive_mape)}",
-        )
+        cells = _cells(each)
+        table.add_row(*(cells[heading] for heading in (WIDE if wide else NARROW)))
     return table
+
+
+def _cells(forecast: PredictResponse) -> dict[str, str]:
+    bounds = forecast.confidence_interval
+    return {
+        "symbol": forecast.symbol,
+        "name": forecast.name or "-",
+        "last date": str(forecast.last_date),
+        "last": f"{forecast.last_price:,.2f}",
+        "for": str(forecast.target_date),
+        "forecast": f"{forecast.prediction:,.2f}",
+        "change %": f"{forecast.change_percent:+.2f}",
+        "90 % interval": f"{bounds.lower:,.2f} to {bounds.upper:,.2f}" if bounds else "-",
+        "confidence": forecast.confidence,
+        "model": forecast.model_version if forecast.forecast_source == "model" else "last price",
+        ERRORS: f"{_percent(forecast.mape)} / {_percent(forecast.naive_mape)}",
+    }
 
 
 def _percent(value: float | None) -> str:

@@ -158,8 +158,9 @@ def _print_outcome(run: Run, outcome: Outcome, before: bool, as_json: bool) -> N
             "Published before with the same settings and data: nothing to do (--fresh trains again)."
         )
     for horizon, found in sorted(outcome.release.info["test"].items(), key=lambda item: int(item[0])):
+        days = "day " if int(horizon) == 1 else "days"
         console.print(
-            f"{horizon:>3} days ahead, stocks that move: relMAE {_ratio(found['rel_mae'])}, "
+            f"{horizon:>3} {days} ahead, stocks that move: relMAE {_ratio(found['rel_mae'])}, "
             f"relRMSE {_ratio(found['rel_rmse'])} (below 1 beats the last price)",
             highlight=False,
         )
@@ -172,6 +173,8 @@ def _print_outcome(run: Run, outcome: Outcome, before: bool, as_json: bool) -> N
         )
     console.print(f"{outcome.release.path}", highlight=False, soft_wrap=True)
     console.print(f"tensorboard --logdir {run.folder / 'tensorboard'}", highlight=False, soft_wrap=True)
+    if production == outcome.release.id:
+        console.print("Next: nsecast serve, nsecast predict SCOM, nsecast card SCOM", highlight=False)
 
 
 def _ratio(value: float | None) -> str:

@@ -99,7 +99,11 @@ def test_ranks_follow_skill_and_a_frozen_stock_has_none():
 def test_flags_say_what_is_wrong():
     assert row("FROZEN")["flags"] == "too short, frozen"
     assert "no data" in row("ABSENT")["flags"] and "too short" in row("SHORT")["flags"]
-    assert "worse than naive" in row("SPLITS")["flags"] and "last price published" in row("SPLITS")["flags"]
+    flags = row("SPLITS")["flags"]
+    assert "last price published" in flags and "worse than naive" not in flags, "it is naive"
+    of_model = MATRIX[MATRIX["rel_mae_1d"].notna() & ~MATRIX["flags"].str.contains("last price")]
+    worse = of_model["rel_mae_1d"].round(3) > 1
+    assert of_model["flags"].str.contains("worse than naive").tolist() == worse.tolist()
 
 
 def test_confidence_follows_the_rule():

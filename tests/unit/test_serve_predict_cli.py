@@ -1,5 +1,6 @@
 """``nsecast predict``: the server's answers on a terminal."""
 
+import io
 import json
 import shutil
 
@@ -7,9 +8,12 @@ import pytest
 import typer
 from made_desk import SETTINGS, made_desk, predict
 from made_release import doctored, made_release
+from rich.console import Console
 from typer.testing import CliRunner
 
 from common.model.registry import Registry
+from serve.forecaster import Forecaster
+from serve.predict_cli import _table
 from serve.predict_cli import predict as command
 from serve.schemas import BatchResponse
 
@@ -55,6 +59,17 @@ def test_people_get_a_table_and_notes(home):
         "made, 1d ahead, KES" in done.stdout and "MOVES" in done.stdout and "residual_specific" in done.stdout
     )
     assert "The market is invented" in done.stderr and "note: FROZEN: The price has not moved" in done.stderr
+
+
+def test_a_window_of_80_columns_shows_every_price_whole(home):
+    response = Forecaster.from_release("made", home).answer(["MOVES", "FROZEN"], "5d")
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(_table(response, wide=False))
+    shown = console.export_text()
+    assert "…" not in shown
+    for each in response.predictions:
+        words = (each.symbol, f"{each.last_price:,.2f}", f"{each.prediction:,.2f}", str(each.target_date))
+        assert all(word in shown for word in words)
 
 
 def test_a_bad_symbol_is_said_and_the_exit_code_is_1_while_the_others_are_answered(home):

@@ -127,9 +127,10 @@ def _judgement(
     ratios = [row[f"{name}_{near}d"] for name in ("rel_mae", "rel_rmse")]
     measured = [value for value in ratios if value is not None and np.isfinite(value)]
     skilled = len(measured) == 2 and max(measured) < 1
+    by_model = last is not None and last["source"] == "model"
     found = confidence(
         model_type="general" if last is None else last["model_type"],
-        by_model=last is not None and last["source"] == "model",
+        by_model=by_model,
         skilled=skilled,
         frozen=frozen,
         sessions_behind=state["behind"],
@@ -140,7 +141,7 @@ def _judgement(
         "frozen": state["rows"] > 0 and frozen,
         "stale": state["rows"] > 0 and state["behind"] >= STALE_SESSIONS,
         "last price published": last is not None and last["source"] != "model" and not frozen,
-        "worse than naive": bool(measured) and round(max(measured), 3) > 1,
+        "worse than naive": by_model and ratios[0] is not None and round(ratios[0], 3) > 1,
     }
     return {
         "confidence": found.word,

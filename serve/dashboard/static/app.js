@@ -74,7 +74,7 @@ function banners() {
   }
   if (health.quick) {
     found.push(h("p", { class: "banner quick" }, h("strong", {}, "Quick release."),
-      " Trained for a minute to try things out: its forecasts are not as good as they can be."));
+      " Trained briefly to try things out: its forecasts are not as good as they can be."));
   }
   for (const problem of health.problems) found.push(h("p", { class: "banner trouble" }, h("strong", {}, "Degraded."), " ", prose(problem)));
   const bar = document.getElementById("banners");
