@@ -20,6 +20,8 @@ from common.errors import InsufficientHistory, NsecastError
 from common.model.registry import Registry
 from common.model.released import ReleasedModels
 from serve.desk import NAIROBI
+from train.evaluation.study import plan_study
+from train.source import load_panel
 
 log = logging.getLogger(__name__)
 
@@ -138,8 +140,14 @@ def say(breaches: list[Breach]) -> None:
         )
 
 
-def newest_panel(home: Path, models: ReleasedModels) -> Panel:
-    """The prices of the newest release of the same kind (real or invented); this one's, if none is newer."""
+def known_prices(home: Path, models: ReleasedModels, archive: Path | None) -> Panel:
+    """What the served forecasts are compared with: an archive's prices, in the release's kind of rows.
+
+    Without an archive those of the newest release of the same kind (real or invented), or this one's if none
+    is newer.
+    """
+    if archive is not None:
+        return plan_study(models, load_panel(archive, Path()), home).panel
     try:
         panel = ReleasedModels(Registry(home).open("latest")).panel
     except NsecastError as error:

@@ -52,7 +52,7 @@ def monitor(
     stderr.
     Exit codes: 0 all is as expected, or too few forecasts to tell; 3 a breach; 1 the monitor failed.
     """
-    from cluster.monitor import look, newest_panel, say
+    from cluster.monitor import known_prices, look, say
     from cluster.monitor_live import end_of
     from cluster.monitor_prometheus import write_prometheus
     from cluster.monitor_settings import MonitorSettings
@@ -63,13 +63,7 @@ def monitor(
     settings = MonitorSettings.parse(read_toml(config) if config else {}, where=str(config))
     root = storage.home(home)
     models = ReleasedModels(Registry(root).open(release))
-    if archive is None:
-        panel = newest_panel(root, models)
-    else:
-        from train.evaluation.study import plan_study
-        from train.source import load_panel
-
-        panel = plan_study(models, load_panel(archive, Path()), root).panel
+    panel = known_prices(root, models, archive)
     now = None if as_of is None else (end_of(as_of.date()) - pd.Timedelta(seconds=1)).to_pydatetime()
     found = look(models, panel, root, settings, now=now)
     if as_of is None:  # the page that is served shows it

@@ -44,20 +44,14 @@ def track_record(
     with --kept it shows later whether the log was written anew.
     Exit codes: 0 the chain is intact; 3 it is broken, and where is said; 1 no such counter or release.
     """
-    from cluster.monitor import newest_panel
+    from cluster.monitor import known_prices
     from cluster.track_record import track_record as record
     from common.model.registry import Registry
     from common.model.released import ReleasedModels
 
     root = storage.home(home)
     models = ReleasedModels(Registry(root).open(release))
-    if archive is None:
-        panel = newest_panel(root, models)
-    else:
-        from train.evaluation.study import plan_study
-        from train.source import load_panel
-
-        panel = plan_study(models, load_panel(archive, Path()), root).panel
+    panel = known_prices(root, models, archive)
     digests = [digest for each in kept or [] for digest in _digests(each)]
     found = record(symbol.strip().upper(), models, panel, root, kept=digests)
     if as_json:

@@ -3,16 +3,22 @@
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import ray
+import ray.train
 from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import (
     get_or_create_autoscaling_coordinator,
 )
+from ray.train.backend import BackendConfig
 from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.train.v2._internal.execution.scaling_policy.scaling_policy import ResizeDecision
 from ray.train.v2.api.config import ScalingConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+from common import storage
+from common.errors import RayUnavailable, TrainingError
 
 GROW_S = 20.0
 """How often Ray Train looks whether more workers find a place; growing starts all of them anew."""
@@ -31,27 +37,63 @@ class RoomNow(ControllerCallback):
         resize_decision.num_workers = max(1, min(resize_decision.num_workers, int(cpus)))
 
 
-def up_to(workers: int) -> ScalingConfig:
-    """From one worker of one CPU to so many, as there is room."""
-    return ScalingConfig(
-        num_workers=(1, workers) if workers > 1 else 1,
-        resources_per_worker={"CPU": 1},
-        elastic_resize_monitor_interval_s=GROW_S,
-    )
+def run(
+    work: Callable[[dict[str, Any]], None],
+    settings: dict[str, Any],
+    *,
+    run_dir: Path,
+    name: str,
+    workers: int,
+    log_dir: Path,
+    max_failures: int,
+    backend: BackendConfig | None = None,
+    enough: Callable[[], bool] = lambda: False,
+) -> None:
+    """Have from one worker of one CPU to so many, as there is room, do ``work(settings)``; see `in_thread`.
 
+    Cut short, what it has reserved is free for the next run at once; Ray itself keeps it for three minutes.
 
-def run(trainer: DataParallelTrainer, *, enough: Callable[[], bool] = lambda: False) -> None:
-    """`in_thread` for a trainer; cut short, what it has reserved is free for the next run at once.
-
-    Ray keeps it for three minutes otherwise.
+    Raises
+    ------
+    TrainingError
+        If workers keep dying.
+    RayUnavailable
+        If the cluster's head is lost.
     """
+    trainer = DataParallelTrainer(
+        work,
+        train_loop_config={"run_dir": storage.address_of(run_dir), **settings},
+        backend_config=backend,
+        scaling_config=ScalingConfig(
+            num_workers=(1, workers) if workers > 1 else 1,
+            resources_per_worker={"CPU": 1},
+            elastic_resize_monitor_interval_s=GROW_S,
+        ),
+        run_config=ray.train.RunConfig(
+            name=name,
+            storage_path=str(log_dir),
+            callbacks=[RoomNow()],  # type: ignore[list-item]  # Ray names its public kind only
+            failure_config=ray.train.FailureConfig(max_failures=max_failures),
+        ),
+    )
     try:
-        ended = in_thread(trainer.fit, enough=enough)
+        if not in_thread(trainer.fit, enough=enough):
+            _give_back(trainer)
     except KeyboardInterrupt:
         _give_back(trainer)
         raise
-    if not ended:
-        _give_back(trainer)
+    except ray.train.TrainingFailedError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise TrainingError(
+            f"run {run_dir.name}: Ray Train gave up: {reason}. What is done is kept; the same command "
+            "continues."
+        ) from error
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise RayUnavailable(
+            f"run {run_dir.name}: Ray was lost: {reason} What is done is kept; once the head runs again, the "
+            "same command continues."
+        ) from error
 
 
 def _give_back(trainer: DataParallelTrainer) -> None:

@@ -14,12 +14,11 @@ from uuid import uuid4
 import ray
 import ray.train
 from ray.train.backend import Backend, BackendConfig
-from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from common import storage
-from common.errors import NsecastError, RayUnavailable, TrainingError
-from train.elastic import RoomNow, run, up_to
+from common.errors import NsecastError
+from train.elastic import run
 from train.plan import Plan, Progress, Task
 from train.queue import ATTEMPTS, SILENCE_S, TakenAway, TaskQueue
 
@@ -91,32 +90,17 @@ class Fleet:
         RayUnavailable
             If the cluster's head is lost.
         """
-        trainer = DataParallelTrainer(
+        run(
             work,
-            train_loop_config={"queue": self.queue, "run_dir": storage.address_of(self._run_dir)},
-            backend_config=IndependentWorkers(),
-            scaling_config=up_to(self._workers),
-            run_config=ray.train.RunConfig(
-                name=self._run_dir.name,
-                storage_path=str(self._log_dir),
-                callbacks=[RoomNow()],  # type: ignore[list-item]  # Ray names its public kind only
-                failure_config=ray.train.FailureConfig(max_failures=WORKER_DEATHS + ATTEMPTS * self._tasks),
-            ),
+            {"queue": self.queue},
+            run_dir=self._run_dir,
+            name=self._run_dir.name,
+            workers=self._workers,
+            log_dir=self._log_dir,
+            max_failures=WORKER_DEATHS + ATTEMPTS * self._tasks,
+            backend=IndependentWorkers(),
+            enough=self._is_over,
         )
-        try:
-            run(trainer, enough=self._is_over)
-        except ray.train.TrainingFailedError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise TrainingError(
-                f"run {self._run_dir.name}: Ray Train gave up: {reason}. What is done is kept; the same "
-                "command continues."
-            ) from error
-        except ray.exceptions.RayError as error:
-            reason = str(error).strip().splitlines()[0]
-            raise RayUnavailable(
-                f"run {self._run_dir.name}: Ray was lost: {reason} What is done is kept; once the head runs "
-                "again, the same command continues."
-            ) from error
 
     def _is_over(self) -> bool:
         """Whether every task ended a while ago, so that nobody need wait for a lost node to come back."""

@@ -16,13 +16,12 @@ import numpy as np
 import ray
 import ray.train
 import ray.train.collective
-from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from common import storage
-from common.errors import ConfigError, RayUnavailable, TrainingError
+from common.errors import ConfigError, TrainingError
 from common.model.bundle import GENERAL
 from train.arrays import MappedBench, save_arrays
-from train.elastic import RoomNow, run, up_to
+from train.elastic import run
 from train.plan import Plan, Progress, Task, finished
 from train.queue import ATTEMPTS, TakenAway
 from train.state import save_result
@@ -62,36 +61,15 @@ def train_general(bench: Workbench, plan: Plan, queue: Any, *, workers: int, log
     if not tasks:
         return
     save_arrays(bench)
-    trainer = DataParallelTrainer(
+    run(
         work,
-        train_loop_config={
-            "queue": queue,
-            "run_dir": storage.address_of(bench.run_dir),
-            "tasks": tasks,
-            "key": secrets.token_bytes(32),
-        },
-        scaling_config=up_to(workers),
-        run_config=ray.train.RunConfig(
-            name=f"{bench.run_dir.name}-general",
-            storage_path=str(log_dir),
-            callbacks=[RoomNow()],  # type: ignore[list-item]  # Ray names its public kind only
-            failure_config=ray.train.FailureConfig(max_failures=ATTEMPTS * len(tasks)),
-        ),
+        {"queue": queue, "tasks": tasks, "key": secrets.token_bytes(32)},
+        run_dir=bench.run_dir,
+        name=f"{bench.run_dir.name}-general",
+        workers=workers,
+        log_dir=log_dir,
+        max_failures=ATTEMPTS * len(tasks),
     )
-    try:
-        run(trainer)
-    except ray.train.TrainingFailedError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise TrainingError(
-            f"run {bench.run_dir.name}: the general model's workers gave up: {reason}. What is done is kept; "
-            "the same command continues."
-        ) from error
-    except ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise RayUnavailable(
-            f"run {bench.run_dir.name}: Ray was lost: {reason} What is done is kept; once the head runs "
-            "again, the same command continues."
-        ) from error
 
 
 def work(config: dict[str, Any]) -> None:

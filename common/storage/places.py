@@ -49,11 +49,7 @@ def adopt(mirror: Mirror) -> Path:
 
 def address_of(path: Path) -> str:
     """A name for ``path`` that other machines understand: `locate` finds it there."""
-    mirror = mirror_of(path)
-    if mirror is None:
-        return str(path)
-    inside = path.relative_to(mirror.root).as_posix()
-    return mirror.store.url if inside == "." else f"{mirror.store.url}#{inside}"
+    return _named(path, "#")
 
 
 def locate(address: str | Path) -> Path:
@@ -72,11 +68,15 @@ def locate(address: str | Path) -> Path:
 
 def shown(path: Path) -> str:
     """``path`` as people know it: below the URL where there is one."""
+    return _named(path, "/")
+
+
+def _named(path: Path, joint: str) -> str:
     mirror = mirror_of(path)
     if mirror is None:
         return str(path)
     inside = path.relative_to(mirror.root).as_posix()
-    return mirror.store.url if inside == "." else f"{mirror.store.url}/{inside}"
+    return mirror.store.url if inside == "." else f"{mirror.store.url}{joint}{inside}"
 
 
 def _url(text: str) -> str | None:

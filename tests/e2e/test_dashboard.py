@@ -305,6 +305,6 @@ def test_the_page_says_that_the_server_is_gone_and_takes_up_what_is_there_when_i
     page.wait_for_selector("#connection:has-text('Trying again in')")
     Registry(home).rollback()
     server.start()
-    page.wait_for_selector("#connection", state="hidden", timeout=120_000)
+    page.wait_for_selector("#connection", state="hidden", timeout=45_000)
     ready(page, "performance")
     assert "20231229-before" in page.locator("#release").inner_text()

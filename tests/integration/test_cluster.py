@@ -10,7 +10,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from made_cluster import EPOCHS, command, environment, epochs_written, nsecast, prepared, results, small_run
+from made_cluster import command, environment, nsecast
+from made_runs import EPOCHS, epochs_written, prepared, results, small_run
 
 from cluster.local import LocalCluster, down, end_node, read
 from cluster.processes import marked

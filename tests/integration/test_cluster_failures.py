@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import ray
-from made_cluster import Hosts, epochs_written, hosts, results, small_run
+from made_cluster import Hosts, hosts
 from made_hosts import second_host, why_no_hosts
+from made_runs import epochs_written, results, small_run
 from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import (
     get_or_create_autoscaling_coordinator,
 )

@@ -15,20 +15,19 @@ import httpx
 import numpy as np
 import pytest
 from made_release import REAL, made_release, made_run
-from made_store import Wire, environment, forget_mirrors, free_port, make_bucket, moto, objects, rclone
+from made_runs import small_plan
+from made_store import Wire, environment, free_port, make_bucket, moto, objects, rclone
 from typer.testing import CliRunner
 
 from common import storage
 from common.data.panel import Panel
-from common.data.universe import Universe
 from common.errors import ConfigError, GateClosed
-from common.model.presets import TrainConfig, train_config
 from common.model.registry import Registry
 from common.model.release import MANIFEST
 from nsecast import app
 from train.jobs import run_task, weights_of
 from train.plan import Progress, finished
-from train.run import Run, execute, plan_run
+from train.run import Run, execute
 from train.workbench import RunSpec, Workbench
 
 pytestmark = pytest.mark.integration
@@ -47,7 +46,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
 
 
 @pytest.fixture
-def place(servers, tmp_path, monkeypatch, request) -> Iterator[SimpleNamespace]:
+def place(servers, tmp_path, monkeypatch, request, no_mirrors) -> SimpleNamespace:
     """A storage root of the test's own; `machine` is its path on a machine that has seen nothing of it."""
     name = getattr(request, "param", "moto")
     url = f"s3://bucket/{tmp_path.name}"
@@ -61,9 +60,7 @@ def place(servers, tmp_path, monkeypatch, request) -> Iterator[SimpleNamespace]:
         monkeypatch.setenv("NSECAST_CACHE", str(tmp_path / cache))
         return storage.home(url)
 
-    forget_mirrors()
-    yield SimpleNamespace(name=name, server=servers[name], url=url, machine=machine, folder=tmp_path)
-    forget_mirrors()
+    return SimpleNamespace(name=name, server=servers[name], url=url, machine=machine, folder=tmp_path)
 
 
 both = pytest.mark.parametrize("place", ["moto", "rclone"], indirect=True)
@@ -154,24 +151,8 @@ def test_a_run_that_is_at_work_elsewhere_is_named(place, caplog):
     assert ("ignores conditional writes" in caplog.text) == (place.name == "rclone")
 
 
-@pytest.fixture
-def settings() -> TrainConfig:
-    return train_config(
-        "residual",
-        {
-            "seeds": 1,
-            "window": {"size": 20, "horizons": [1, 5]},
-            "network": {"lstm_units": [16, 16], "dense_units": 8},
-            "general": {"epochs": EPOCHS, "patience": EPOCHS, "batch_size": 64, "epoch_share": 1.0},
-            "scratch": {"epochs": 3, "patience": 3},
-            "finetune": {"epochs": 2, "patience": 2},
-        },
-    )
-
-
-def planned(settings: TrainConfig, panel: Panel, home: Path) -> Run:
-    counters = [symbol for symbol in panel.symbols if not symbol.startswith("^")]
-    return plan_run(settings, Universe.from_symbols(counters, specific=["ABSA", "COOP"]), panel, home)
+def planned(panel: Panel, home: Path) -> Run:
+    return small_plan(panel, home, general=EPOCHS, scratch=3, specific=("ABSA", "COOP"))
 
 
 class Killed(BaseException):
@@ -179,10 +160,8 @@ class Killed(BaseException):
 
 
 @both
-def test_a_fit_goes_on_on_a_machine_that_has_nothing_and_repeats_no_epoch(
-    place, settings, small_panel, tmp_path
-):
-    run = planned(settings, small_panel, place.machine("driver"))
+def test_a_fit_goes_on_on_a_machine_that_has_nothing_and_repeats_no_epoch(place, small_panel, tmp_path):
+    run = planned(small_panel, place.machine("driver"))
     run.panel.save(run.folder / "panel.parquet")
     run.spec.save(run.folder)
     task = next(task for task in run.plan.tasks if task.id == "general/seed-0")
@@ -215,10 +194,10 @@ def bench_of(folder: Path) -> Workbench:
 
 
 def test_a_fleet_trains_apart_from_its_driver_and_a_machine_with_nothing_answers_from_the_store(
-    place, settings, small_panel, monkeypatch
+    place, small_panel, monkeypatch
 ):
     """Workers and driver have folders of their own, as on different machines."""
-    run = planned(settings, small_panel, place.machine("driver"))
+    run = planned(small_panel, place.machine("driver"))
     monkeypatch.setenv("NSECAST_CACHE", str(place.folder / "workers"))
     outcome, before = execute(run, workers=2, mode="silent")
     assert not before and not outcome.failed
@@ -229,7 +208,7 @@ def test_a_fleet_trains_apart_from_its_driver_and_a_machine_with_nothing_answers
 
     there = place.machine("there")
     assert Registry(there).production() == run.release_id
-    again, before = execute(planned(settings, small_panel, there), workers=2, mode="silent")
+    again, before = execute(planned(small_panel, there), workers=2, mode="silent")
     assert before and again.release.files == outcome.release.files
     assert (again.rows == outcome.rows) or json.dumps(again.rows) == json.dumps(outcome.rows)
 

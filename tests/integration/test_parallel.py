@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from made_runs import epochs_written, prepared
 
 from cluster.session import ray_session
 from common.data.panel import Panel
@@ -48,15 +48,7 @@ def run(small_panel: Panel, tmp_path: Path) -> Run:
         "general": {"epochs": EPOCHS, "patience": EPOCHS, "batch_size": 64, "learning_rate": 2e-4},
     }
     universe = Universe.from_symbols(counters)
-    run = plan_run(train_config("residual", settings), universe, small_panel, tmp_path)
-    prepare(run)
-    return run
-
-
-def prepare(run: Run) -> None:
-    run.folder.mkdir(parents=True)
-    run.panel.save(run.folder / "panel.parquet")
-    run.spec.save(run.folder)
+    return prepared(plan_run(train_config("residual", settings), universe, small_panel, tmp_path))
 
 
 def training_workers() -> list[int]:
@@ -80,14 +72,6 @@ def kill_one_after(run: Run, epoch: int, killed: list[int]) -> None:
     os.kill(killed[-1], signal.SIGKILL)
 
 
-def epochs_written(run: Run) -> Counter[int]:
-    counts: Counter[int] = Counter()
-    for path in (run.folder / "tensorboard" / TASK).iterdir():
-        for event in EventFileLoader(str(path)).Load():
-            counts.update(event.step for value in event.summary.value if value.tag == "val_loss")
-    return counts
-
-
 def test_two_workers_of_which_one_is_killed_end_with_the_losses_of_one_worker(run: Run, tmp_path: Path):
     fleet = Fleet(run.plan, run.folder, workers=2, log_dir=run.folder / "ray")
     bench = Workbench(run.folder, run.spec, run.panel)
@@ -95,13 +79,13 @@ def test_two_workers_of_which_one_is_killed_end_with_the_losses_of_one_worker(ru
     threading.Thread(target=kill_one_after, args=(run, 3, killed), daemon=True).start()
     train_general(bench, run.plan, fleet.queue, workers=2, log_dir=run.folder / "ray")
     assert len(killed) == 2
-    assert epochs_written(run) == Counter(range(1, EPOCHS + 1)), "an epoch on storage is not repeated"
+    once = Counter((TASK, epoch) for epoch in range(1, EPOCHS + 1))
+    assert epochs_written(run.folder) == once, "an epoch on storage is not repeated"
     assert not (run.folder / "tasks" / TASK / "state.npz").exists()
     (general,) = fleet.snapshot()
     assert (general["epoch"], general["work_done"]) == (EPOCHS, run.plan.tasks[0].cost)
 
-    alone = Run(run.id, tmp_path / "alone", run.home, run.spec, run.plan, run.panel)
-    prepare(alone)
+    alone = prepared(Run(run.id, tmp_path / "alone", run.home, run.spec, run.plan, run.panel))
     other = Workbench(alone.folder, alone.spec, alone.panel)
     run_task(other, run.plan.tasks[0])
     two, one = finished(run.folder, TASK), finished(alone.folder, TASK)

@@ -16,6 +16,7 @@ import pytest
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from common.data.panel import Panel
+from train.plan import finished
 from tune.results import TRIAL_COLUMNS, Tuning
 
 pytestmark = pytest.mark.integration
@@ -179,3 +180,6 @@ def test_a_search_killed_in_every_way_loses_one_epoch_at_most_and_no_figure_chan
         written = epochs_of(root, trial)
         assert not written - once, f"trial {trial} repeated an epoch"
         assert (once - written).total() <= 1, "its state is on storage a moment before its curve is"
+        for fold in (1, 2):
+            fit = finished(root / f"trials/{trial:03}/fold-{fold}", "general/seed-0")
+            assert [epoch["epoch"] for epoch in fit["history"]] == list(range(1, EPOCHS + 1))

@@ -1,31 +1,22 @@
-"""A cluster's commands and small runs on it, and what a run has left on storage."""
+"""A cluster's commands, and one whose nodes are on two hosts."""
 
 import os
 import shutil
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
 from uuid import uuid4
 
 from made_hosts import Host
-from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from cluster.processes import end, marked, name_of
 from cluster.start import ray_start
 from cluster.token import use_token
-from common.data.panel import Panel
-from common.data.universe import Universe
-from common.model.presets import train_config
 from serve.ports import free_port
-from train.run import Run, plan_run
-
-EPOCHS = 30
 
 
 def command(*words: str) -> list[str]:
@@ -40,43 +31,6 @@ def nsecast(*words: str, home: Path, timeout: float = 240) -> subprocess.Complet
     return subprocess.run(
         command(*words), env=environment(home), capture_output=True, text=True, timeout=timeout
     )
-
-
-def small_run(panel: Panel, home: Path, *, general: int = EPOCHS, scratch: int = EPOCHS) -> Run:
-    """A run of small networks, of so many epochs, with one specific stock, ready for a fleet."""
-    settings: dict[str, Any] = {
-        "seeds": 1,
-        "window": {"size": 20, "horizons": [1, 5]},
-        "network": {"lstm_units": [16, 16], "dense_units": 8},
-        "general": {"epochs": general, "patience": general, "batch_size": 64, "epoch_share": 1.0},
-        "scratch": {"epochs": scratch, "patience": scratch},
-        "finetune": {"epochs": 2, "patience": 2},
-    }
-    counters = [symbol for symbol in panel.symbols if not symbol.startswith("^")]
-    universe = Universe.from_symbols(counters, specific=["ABSA"])
-    return prepared(plan_run(train_config("residual", settings), universe, panel, home))
-
-
-def prepared(run: Run) -> Run:
-    run.folder.mkdir(parents=True)
-    run.panel.save(run.folder / "panel.parquet")
-    run.spec.save(run.folder)
-    return run
-
-
-def results(folder: Path) -> dict[Path, int]:
-    """The finished tasks of a run's folder, and when each was finished."""
-    return {path: path.stat().st_mtime_ns for path in (folder / "tasks").rglob("result.json")}
-
-
-def epochs_written(folder: Path) -> Counter[tuple[str, int]]:
-    """How often each epoch of each task was finished, from a run's TensorBoard files."""
-    counts: Counter[tuple[str, int]] = Counter()
-    for path in (folder / "tensorboard").rglob("events.*"):
-        task = path.parent.relative_to(folder / "tensorboard").as_posix()
-        for event in EventFileLoader(str(path)).Load():
-            counts.update((task, event.step) for value in event.summary.value if value.tag == "val_loss")
-    return counts
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from made_log import day_log, made_log, parts, write
-from made_store import forget_mirrors, machine
+from made_store import machine
 from obstore.store import MemoryStore
 
 from common import storage
@@ -111,7 +111,7 @@ def test_a_writer_made_up_for_a_day_gone_by_is_noticed(copy, tmp_path):
     assert any(problem.startswith(late) for problem in check(copy).problems)
 
 
-def test_machines_that_share_an_object_store_write_one_log(tmp_path):
+def test_machines_that_share_an_object_store_write_one_log(tmp_path, no_mirrors):
     store = MemoryStore()
     homes = [machine(tmp_path / name, store) for name in ("one", "two", "three")]
     logs = [day_log(home) for home in homes[:2]]
@@ -123,7 +123,6 @@ def test_machines_that_share_an_object_store_write_one_log(tmp_path):
     (middle,) = storage.found(homes[1] / "served" / "2022-04-02", "*.parquet")
     storage.remove(middle)
     assert check(homes[2] / "served").verdict == "broken"
-    forget_mirrors()
 
 
 def test_writers_that_fold_and_look_at_once_leave_an_intact_chain(tmp_path):

@@ -7,19 +7,14 @@ import sys
 import time
 
 import pytest
-from made_store import SECRET, environment, forget_mirrors, free_port, machine, objects
+from made_store import SECRET, environment, free_port, machine, objects
 from obstore.store import MemoryStore
 
 from common import storage
 from common.errors import ConfigError
 from common.storage import places
 
-
-@pytest.fixture(autouse=True)
-def no_mirror_is_left():
-    forget_mirrors()
-    yield
-    forget_mirrors()
+pytestmark = pytest.mark.usefixtures("no_mirrors")
 
 
 @pytest.fixture

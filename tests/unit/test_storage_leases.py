@@ -8,27 +8,13 @@ import threading
 import time
 
 import pytest
-from made_store import forget_mirrors, machine
-from obstore.store import MemoryStore
 
 from cluster.nightly_lock import held, is_held
 from common import storage
 from common.errors import ConfigError
 from common.storage import leases
 
-
-@pytest.fixture(autouse=True)
-def no_mirror_is_left():
-    forget_mirrors()
-    yield
-    forget_mirrors()
-
-
-@pytest.fixture
-def two(tmp_path):
-    """The storage roots of two machines with one store."""
-    store = MemoryStore()
-    return machine(tmp_path / "a", store), machine(tmp_path / "b", store)
+pytestmark = pytest.mark.usefixtures("no_mirrors")
 
 
 def hurry(monkeypatch, *, lasts_s, renew_s):
@@ -36,8 +22,8 @@ def hurry(monkeypatch, *, lasts_s, renew_s):
     monkeypatch.setattr(leases, "RENEW_S", renew_s)
 
 
-def test_a_second_machine_is_told_who_is_at_work_and_goes_on_once_that_is_over(two):
-    here, there = (home / "runs/r.lock" for home in two)
+def test_a_second_machine_is_told_who_is_at_work_and_goes_on_once_that_is_over(two_machines):
+    here, there = (home / "runs/r.lock" for home in two_machines)
     with storage.claim(here, "run r"):
         said = rf"run r is at work already, in process {os.getpid()} on "
         with pytest.raises(ConfigError, match=said), storage.claim(there, "run r"):
@@ -48,16 +34,16 @@ def test_a_second_machine_is_told_who_is_at_work_and_goes_on_once_that_is_over(t
         pass
 
 
-def test_a_failed_block_lets_go_too(two):
-    here, there = (home / "runs/r.lock" for home in two)
+def test_a_failed_block_lets_go_too(two_machines):
+    here, there = (home / "runs/r.lock" for home in two_machines)
     with pytest.raises(ZeroDivisionError), storage.claim(here, "run r"):
         raise ZeroDivisionError
     with storage.claim(there, "run r"):
         pass
 
 
-def test_who_waits_for_an_exclusive_lock_goes_on_when_the_other_machine_is_done(two, monkeypatch):
-    here, there = (home / "serve/.keys.lock" for home in two)
+def test_who_waits_for_an_exclusive_lock_goes_on_when_the_other_machine_is_done(two_machines, monkeypatch):
+    here, there = (home / "serve/.keys.lock" for home in two_machines)
     order = []
 
     def other():
@@ -73,9 +59,9 @@ def test_who_waits_for_an_exclusive_lock_goes_on_when_the_other_machine_is_done(
     assert order == ["first", "other"]
 
 
-def test_a_lease_is_kept_while_its_holder_works(two, monkeypatch):
+def test_a_lease_is_kept_while_its_holder_works(two_machines, monkeypatch):
     hurry(monkeypatch, lasts_s=0.5, renew_s=0.1)
-    here, there = (storage.lease_of(home / "r.lock") for home in two)
+    here, there = (storage.lease_of(home / "r.lock") for home in two_machines)
     assert here.take() is None
     with here.kept():
         until = time.monotonic() + 1.2
@@ -85,9 +71,11 @@ def test_a_lease_is_kept_while_its_holder_works(two, monkeypatch):
     assert there.holder() is None and there.take() is None
 
 
-def test_a_lease_that_nobody_renews_is_taken_over_and_its_first_holder_notices(two, monkeypatch, caplog):
+def test_a_lease_that_nobody_renews_is_taken_over_and_its_first_holder_notices(
+    two_machines, monkeypatch, caplog
+):
     hurry(monkeypatch, lasts_s=0.2, renew_s=0.4)
-    here, there = (storage.lease_of(home / "r.lock") for home in two)
+    here, there = (storage.lease_of(home / "r.lock") for home in two_machines)
     assert here.take() is None and there.take() is not None
     with here.kept():
         time.sleep(0.3)
@@ -98,10 +86,10 @@ def test_a_lease_that_nobody_renews_is_taken_over_and_its_first_holder_notices(t
     assert here.holder() is not None, "what the other took is not let go of"
 
 
-def test_the_lease_of_a_process_that_ended_here_is_taken_at_once(two):
+def test_the_lease_of_a_process_that_ended_here_is_taken_at_once(two_machines):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    here, there = two
+    here, there = two_machines
     lease = storage.lease_of(here / "r.lock")
     said = json.loads(lease._mine) | {"pid": ended.pid}
     store = storage.mirror_of(here).store
@@ -112,13 +100,13 @@ def test_the_lease_of_a_process_that_ended_here_is_taken_at_once(two):
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"pid": 1}', b"\xff"])
-def test_what_is_no_lease_holds_nobody_up(two, content):
-    storage.mirror_of(two[0]).store.put("r.lock", content)
-    assert storage.lease_of(two[1] / "r.lock").take() is None
+def test_what_is_no_lease_holds_nobody_up(two_machines, content):
+    storage.mirror_of(two_machines[0]).store.put("r.lock", content)
+    assert storage.lease_of(two_machines[1] / "r.lock").take() is None
 
 
-def test_of_many_that_reach_for_a_free_lease_one_gets_it(two):
-    taken = [storage.lease_of(two[n % 2] / "r.lock") for n in range(8)]
+def test_of_many_that_reach_for_a_free_lease_one_gets_it(two_machines):
+    taken = [storage.lease_of(two_machines[n % 2] / "r.lock") for n in range(8)]
     start, got = threading.Barrier(len(taken)), []
 
     def reach(lease):
@@ -133,8 +121,8 @@ def test_of_many_that_reach_for_a_free_lease_one_gets_it(two):
     assert sorted(got) == [False] * 7 + [True]
 
 
-def test_a_retraining_on_another_machine_is_named_and_waited_for(two):
-    here, there = (home / "retrains/.lock" for home in two)
+def test_a_retraining_on_another_machine_is_named_and_waited_for(two_machines):
+    here, there = (home / "retrains/.lock" for home in two_machines)
     said, order = [], []
 
     def wait():
@@ -156,6 +144,6 @@ def test_a_retraining_on_another_machine_is_named_and_waited_for(two):
     assert said == [said[0]] and said[0].startswith(f"waiting for process {os.getpid()} on ")
 
 
-def test_what_only_this_machine_has_needs_no_lease(two, tmp_path):
-    assert storage.lease_of(two[0] / "cluster/cluster.lock") is None
+def test_what_only_this_machine_has_needs_no_lease(two_machines, tmp_path):
+    assert storage.lease_of(two_machines[0] / "cluster/cluster.lock") is None
     assert storage.lease_of(tmp_path / "r.lock") is None

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 from made_release import made_release
-from made_store import forget_mirrors, machine, objects
-from obstore.store import MemoryStore
+from made_store import objects
 
 from cluster.jobs import job_command
 from cluster.match import look
@@ -17,19 +16,7 @@ from train.evaluation.evidence import load_evidence
 from train.evaluation.searched import find_search
 from train.evaluation.study import OURS, figures, keep, plan_study, run_study
 
-
-@pytest.fixture(autouse=True)
-def no_mirror_is_left():
-    forget_mirrors()
-    yield
-    forget_mirrors()
-
-
-@pytest.fixture
-def two(tmp_path):
-    """The storage roots of two machines with one store."""
-    store = MemoryStore()
-    return machine(tmp_path / "a", store), machine(tmp_path / "b", store)
+pytestmark = pytest.mark.usefixtures("no_mirrors")
 
 
 @pytest.fixture
@@ -54,19 +41,19 @@ def test_a_job_takes_a_url_as_it_is_and_a_folder_in_full(url, given, tmp_path, m
     assert url in " ".join(command) and command[-1] == str(tmp_path / "nse")
 
 
-def test_a_node_says_whether_it_sees_the_drivers_objects(two):
-    here, there = two
+def test_a_node_says_whether_it_sees_the_drivers_objects(two_machines):
+    here, there = two_machines
     storage.write_bytes(here / "probe-1", b"text")
     assert look((str(there / "probe-1"), "text"), ())["storage"] == "ok"
     assert look((str(there / "probe-1"), "another"), ())["storage"] == "sees another folder as"
     assert look((str(there / "probe-2"), "text"), ())["storage"] == "cannot see the storage root"
 
 
-def test_a_backtest_on_another_machine_keeps_what_earlier_ones_found(two):
-    here = two[0]
+def test_a_backtest_on_another_machine_keeps_what_earlier_ones_found(two_machines):
+    here = two_machines[0]
     made_release(here, "one")
     name = "backtest.json"
-    for number, home in enumerate(two):
+    for number, home in enumerate(two_machines):
         models = ReleasedModels(Registry(home).open("one"))
         study = plan_study(models, None, home)
         table = run_study(study).table
@@ -78,8 +65,8 @@ def test_a_backtest_on_another_machine_keeps_what_earlier_ones_found(two):
     assert [key for key in objects(here) if key.endswith(name)] and np.isfinite(evidence.rivals["n"]).all()
 
 
-def test_a_search_done_on_another_machine_is_found(two):
-    here, there = two
+def test_a_search_done_on_another_machine_is_found(two_machines):
+    here, there = two_machines
     embedding = {
         "default": 2,
         "sufficient": True,
@@ -102,8 +89,8 @@ def test_a_search_done_on_another_machine_is_found(two):
     assert find_search(there, info, 2)["search"] == "s"
 
 
-def test_what_the_monitor_found_on_another_machine_is_on_the_page(two):
-    here, there = two
+def test_what_the_monitor_found_on_another_machine_is_on_the_page(two_machines):
+    here, there = two_machines
     assert live_page(there).found is None
     storage.write_bytes(here / LATEST, b"{}")
     assert "s3://memory/home/monitor/latest.json cannot be read" in live_page(there).note

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from made_store import forget_mirrors, machine, objects
+from made_store import machine, objects
 from obstore.store import MemoryStore
 
 from common import storage
@@ -11,6 +11,8 @@ from common.errors import BundleError, GateClosed, ReleaseNotFound
 from common.model import shelf
 from common.model.registry import Registry
 from common.model.release import MANIFEST
+
+pytestmark = pytest.mark.usefixtures("no_mirrors")
 
 FILES = {
     "general/model.onnx": b"weights" * 50,
@@ -56,13 +58,6 @@ class Shaky(storage.ObjectStore):
         self._need(key)
         self.left -= 1
         self.written.append(key)
-
-
-@pytest.fixture(autouse=True)
-def no_mirror_is_left():
-    forget_mirrors()
-    yield
-    forget_mirrors()
 
 
 @pytest.fixture

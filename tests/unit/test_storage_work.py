@@ -12,7 +12,7 @@ from made_desk import TODAY, bundle
 from made_night import LATER_END, _first_night, asked, trained_ahead, write_archive
 from made_release import made_release, made_run
 from made_search import EFFORT, planned
-from made_store import forget_mirrors, machine, objects
+from made_store import machine, objects
 from obstore.store import MemoryStore
 
 from cluster.monitor_served import read_ledger
@@ -36,6 +36,8 @@ from train.runs import list_runs, read_run, write_progress
 from tune.book import Book, standings
 from tune.spec import SearchSpec
 from tune.trial import carry_out
+
+pytestmark = pytest.mark.usefixtures("no_mirrors")
 
 NOON = dt.datetime(2022, 4, 1, 9, tzinfo=dt.UTC)
 
@@ -64,13 +66,6 @@ class Away(storage.ObjectStore):
         if self.away:
             raise storage.StorageError(f"{given[0]}: out of reach")
         return call(*given, **named)
-
-
-@pytest.fixture(autouse=True)
-def no_mirror_is_left():
-    forget_mirrors()
-    yield
-    forget_mirrors()
 
 
 @pytest.fixture
