@@ -158,9 +158,9 @@ def _print_outcome(run: Run, outcome: Outcome, before: bool, as_json: bool) -> N
             "Published before with the same settings and data: nothing to do (--fresh trains again)."
         )
     for horizon, found in sorted(outcome.release.info["test"].items(), key=lambda item: int(item[0])):
-        days = "day " if int(horizon) == 1 else "days"
+        days = f"{horizon} {'day' if int(horizon) == 1 else 'days'}"
         console.print(
-            f"{horizon:>3} {days} ahead, stocks that move: relMAE {_ratio(found['rel_mae'])}, "
+            f"{days:>7} ahead, stocks that move: relMAE {_ratio(found['rel_mae'])}, "
             f"relRMSE {_ratio(found['rel_rmse'])} (below 1 beats the last price)",
             highlight=False,
         )
