@@ -48,7 +48,9 @@ def submit(address: str, command: Sequence[str], *, home: Path | None = None) ->
         If the server does not answer, or refuses the token.
     """
     words = job_command(command)
-    variables = {"NSECAST_HOME": storage.address_of(home)} if home else {}
+    variables = {"RAY_JOB_STOP_WAIT_TIME_S": f"{STOP_S:.0f}"}
+    if home:
+        variables["NSECAST_HOME"] = storage.address_of(home)
     use_token()
     with tempfile.TemporaryDirectory(prefix="nse-code-") as folder:
         stage(Path(folder))

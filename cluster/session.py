@@ -3,11 +3,9 @@
 import importlib
 import logging
 import os
-import signal
 import socket
 import tempfile
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,18 +46,14 @@ def ray_session(
         ``shared``, or a package of ours is shadowed by a stranger.
     """
     refuse_shadows()
-    keep_stdout()
+    keep_ours()
     # Read by the controller: a lost worker is noticed sooner than after the default 2 s.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
-    terminate = signal.getsignal(signal.SIGTERM)
-    if address is None:
-        _start(cpus or usable_cpus())
-    else:
-        connect(address)
     try:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, terminate)  # ray.init installs its own
-        if address is not None:
+        if address is None:
+            _start(cpus or usable_cpus())
+        else:
+            connect(address)
             from cluster.match import check_nodes
 
             check_nodes(shared)
@@ -69,14 +63,23 @@ def ray_session(
         ray.shutdown()
 
 
-def keep_stdout() -> None:
-    """Log what Ray says of its nodes' ends: it prints it on stdout, among a command's results, unasked."""
+def keep_ours() -> None:
+    """Keep from Ray what is this command's: its stdout, and what it does when it is told to end.
+
+    Ray prints of its nodes' ends on stdout, among a command's results; that is logged. And from its first
+    step ``ray.init`` exits with 15 on SIGTERM, which would end a command in the middle of starting as failed.
+    """
+    import ray._private.utils as utils
     import ray._private.worker as worker
 
     def to_log(data: dict[str, Any], ignore_prefix: bool = False) -> None:
         log.info("ray: %s", " ".join(data["lines"])[:300])
 
+    def leave(handler: Callable[[int, Any], None]) -> None:
+        log.debug("ray: left SIGTERM as it was, not %s", handler)
+
     worker.print_to_stdstream = to_log
+    utils.set_sigterm_handler = leave
 
 
 def connect(address: str) -> None:

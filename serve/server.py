@@ -20,7 +20,7 @@ import ray.serve
 from ray.serve.config import HTTPOptions
 
 from cluster.processes import born, end, left
-from cluster.session import connect, keep_stdout, refuse_shadows, usable_cpus
+from cluster.session import connect, keep_ours, refuse_shadows, usable_cpus
 from common.errors import ConfigError, RayUnavailable
 from serve.app import build_app
 from serve.ports import Listener, descendants, listeners
@@ -85,17 +85,13 @@ def running(
         If the cluster or the graph does not come up, or that cluster serves already.
     """
     refuse_shadows()
-    keep_stdout()
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    keep_ours()
     try:
         if address is None:
             _start_ray(folder, say)
         else:
             _join(address, settings, say)
         _start_graph(settings, host, port, say)
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in handlers.items():
-                signal.signal(number, handler)  # ray.init installs its own
         url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"
         _wait_ready(url)
         found = listeners(descendants(os.getpid()))

@@ -36,6 +36,32 @@ def test_the_command_runs_from_the_code_that_travelled(tmp_path):
     assert done.stdout.split() == [str(tmp_path / "nsecast.py"), digest()]
 
 
+TOLD_TO_END = """
+import os, signal
+import ray._private.node as node
+from cluster.session import ray_session
+
+def end(number, frame):
+    raise KeyboardInterrupt
+
+def begin(self, *args, **kwargs):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+signal.signal(signal.SIGTERM, end)
+node.Node.__init__ = begin
+try:
+    with ray_session(cpus=1):
+        pass
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_a_command_told_to_end_while_ray_starts_is_interrupted_not_failed():
+    done = subprocess.run([sys.executable, "-c", TOLD_TO_END], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
+
+
 def test_one_changed_byte_or_name_changes_the_digest(tmp_path):
     stage(tmp_path)
     assert digest(tmp_path) == digest()
