@@ -49,6 +49,8 @@ def make_api(office: Office) -> FastAPI:
         title="nsecast",
         version="4",
         description="Forecasts for every counter of the Nairobi Securities Exchange. Not investment advice.",
+        docs_url=None,  # it loads scripts from elsewhere; ours is the dashboard's
+        redoc_url=None,
     )
     register(api)
     api.add_middleware(GZipMiddleware, minimum_size=PACKED_FROM, compresslevel=5)

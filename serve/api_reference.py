@@ -9,18 +9,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from common import errors
-from serve.api import make_api
 from serve.front import Overloaded
-from serve.office import Office
 from serve.reload import NothingServes
 from serve.settings import ServeSettings
 
 BASE = "http://localhost:8000"
 HEAD = """# HTTP API
 
-Made from the service's own OpenAPI description by `python -m serve.api_reference > docs/http-api.md`; a
-running server shows the same at `/docs`, and as JSON at `/openapi.json`. From Python, `serve.client` gives
-typed answers: see the [README](../README.md).
+Made from the service's own OpenAPI description by `python -m serve.api_reference`; a running server shows
+the same at `/docs`, and as JSON at `/openapi.json`. From Python, `serve.client` gives typed answers.
 
 Bodies are JSON in both directions, prices are in KES, days are `YYYY-MM-DD`, times are UTC. A server that
 others can reach asks for a key, sent as `X-API-Key: KEY` or `Authorization: Bearer KEY`; `refresh` and
@@ -66,10 +63,10 @@ def reference(description: dict[str, Any]) -> str:
         for path, methods in description["paths"].items()
         for method, operation in methods.items()
     ]
-    lines = [HEAD + "| | |\n|---|---|"]
+    lines = [HEAD + "| request | answer |\n|---|---|"]
     for method, path, operation in operations:
         title, (text, *_) = f"{method} {path}", operation["description"].splitlines()
-        lines.append(f"| [`{title}`](#{_anchor(title)}) | {text} |")
+        lines.append(f"| [`{title}`](#{anchor(title)}) | {text} |")
     seen: set[str] = set()
     for method, path, operation in operations:
         lines += ["", *_operation(method, path, operation, shapes, seen)]
@@ -81,6 +78,9 @@ def reference(description: dict[str, Any]) -> str:
 
 def description() -> dict[str, Any]:
     """The OpenAPI description of the service, for which nothing is started."""
+    from serve.api import make_api  # which serves this page itself
+    from serve.office import Office
+
     return make_api(Office(None, None, ServeSettings(home="/", access_log="off"))).openapi()
 
 
@@ -90,7 +90,7 @@ def _operation(
     """One section; of the shapes ``seen`` before no example is shown again."""
     yield from (f"## {method} {path}", "", _plain(operation["description"]), "")
     if parameters := operation.get("parameters"):
-        yield from ("| parameter | in | type | default | |", "|---|---|---|---|---|")
+        yield from ("| parameter | in | type | default | meaning |", "|---|---|---|---|---|")
         for each in parameters:
             star = "*" if each["required"] else ""
             text = _plain(each.get("description", ""))
@@ -136,7 +136,7 @@ def _shape(shape: dict[str, Any]) -> Iterator[str]:
     if "properties" not in shape:
         yield f"{_type(shape)}."
         return
-    yield from ("| field | type | |", "|---|---|---|")
+    yield from ("| field | type | meaning |", "|---|---|---|")
     for name, field in shape["properties"].items():
         star = "*" if name in shape.get("required", ()) else ""
         default = f" Default {_default(field)}." if field.get("default") is not None else ""
@@ -222,7 +222,7 @@ def _plain(text: str) -> str:
     return " ".join(text.split()).replace("``", "`").replace("|", "\\|")
 
 
-def _anchor(title: str) -> str:
+def anchor(title: str) -> str:
     """The anchor that a heading of that title gets."""
     return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
 

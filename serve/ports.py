@@ -45,6 +45,9 @@ class Listener:
     def on_loopback(self) -> bool:
         return self.address.removeprefix("::ffff:").startswith("127.") or self.address == "::1"
 
+    def __str__(self) -> str:
+        return f"{self.port} ({self.process.removeprefix('ray::')})"
+
 
 def is_loopback(host: str) -> bool:
     return host in LOOPBACK or host.startswith("127.")
@@ -131,6 +134,11 @@ def listeners(pids: Iterable[int]) -> list[Listener]:
                 host = _host(address, family)
                 found[host, int(port, 16)] = Listener(host, int(port, 16), pid, _name(pid))
     return sorted(found.values(), key=lambda each: (each.on_loopback, each.port))
+
+
+def beyond_loopback(root: int) -> list[Listener]:
+    """What a process and all that it started listen on where others could reach it."""
+    return [each for each in listeners(descendants(root)) if not each.on_loopback]
 
 
 def descendants(root: int) -> list[int]:

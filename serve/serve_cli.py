@@ -16,7 +16,7 @@ from common import storage
 from common.errors import BundleError, ConfigError, NsecastError, ReleaseNotFound
 from common.model.registry import Registry
 from serve.keys import KeyFile
-from serve.ports import Listener, free_port, haproxy_wrapper, is_free, is_loopback
+from serve.ports import Listener, beyond_loopback, free_port, haproxy_wrapper, is_free, is_loopback
 from serve.settings import ServeSettings
 
 app = typer.Typer(help="Serve the production release over HTTP.", invoke_without_command=True)
@@ -77,7 +77,8 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
 ) -> None:
     """Whether a server answers, and with what; exit 1 if not."""
-    where = url or _state(storage.home(home)).get("url") or "http://127.0.0.1:8000"
+    state = {} if url else _state(storage.home(home))
+    where = url or state.get("url") or "http://127.0.0.1:8000"
     headers = {"X-API-Key": key} if key else {}
     try:
         answers = [
@@ -87,14 +88,17 @@ def status(
         typer.echo(f"no server at {where}: {error}. Start one with `nsecast serve`.", err=True)
         raise typer.Exit(1) from None
     found = dict(zip(("health", "stats"), (answer.json() for answer in answers), strict=True))
+    opened = [str(each) for each in beyond_loopback(state["pid"])] if "pid" in state else []
     if as_json:
-        typer.echo(json.dumps({"url": where} | found, indent=1))
+        typer.echo(json.dumps({"url": where, "open_ports": opened} | found, indent=1))
     elif answers[0].status_code == 200:
         health, stats = found["health"], found["stats"]
         label = ", SYNTHETIC DATA" if health["synthetic"] else ""
         typer.echo(f"{where}  {health['status']}  {health['release']}, data to {health['data_end']}{label}")
         for problem in health["problems"]:
             typer.echo(f"  {problem}")
+        if opened:
+            typer.echo(f"  Ray beyond loopback: {', '.join(map(str, opened))}; see docs/troubleshooting.md")
         for tier, counts in stats.get("tiers", {}).items():
             typer.echo(
                 f"  {tier:<15} {counts['requests']:>8,} requests  {counts['errors']:>6,} errors  "
@@ -184,11 +188,9 @@ def _announce(url: str, open_ports: list[Listener], chosen: ServeSettings) -> No
     typer.echo(f"{url}  serves {release}; docs at {url}/docs; Ctrl-C stops.")
     typer.echo(f"access log: {chosen.access_log}; keys: {chosen.keys or 'off'}", err=True)
     if open_ports:
-        names = ", ".join(f"{each.port} ({each.process.removeprefix('ray::')})" for each in open_ports)
         _note(
-            f"warning: Ray itself also listens beyond loopback, on {names}, and has no setting against it. "
-            "Its metrics there are for anyone, all else asks for Ray's token. On a network that you do not "
-            "trust, close these ports with a firewall."
+            f"warning: Ray itself listens beyond loopback on {len(open_ports)} ports (`nsecast serve status` "
+            "names them); see docs/troubleshooting.md."
         )
 
 

@@ -23,7 +23,7 @@ from cluster.processes import born, end, left
 from cluster.session import connect, keep_ours, refuse_shadows, usable_cpus
 from common.errors import ConfigError, RayUnavailable
 from serve.app import build_app
-from serve.ports import Listener, descendants, listeners
+from serve.ports import Listener, beyond_loopback, descendants
 from serve.settings import ServeSettings
 
 log = logging.getLogger(__name__)
@@ -94,9 +94,8 @@ def running(
         _start_graph(settings, host, port, say)
         url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"
         _wait_ready(url)
-        found = listeners(descendants(os.getpid()))
         head = ray.get_runtime_context().gcs_address if address else None
-        yield Running(url, [each for each in found if not each.on_loopback], head)
+        yield Running(url, beyond_loopback(os.getpid()), head)
     finally:
         _stop(say)
 

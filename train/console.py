@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, Literal, Protocol, Self, TextIO
 
 import rich.box
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -136,8 +136,8 @@ class LiveTable:
             self._live.update(view, refresh=True)
 
 
-def result_table(rows: list[dict[str, Any]], *, source: str) -> Table:
-    """The closing table of test errors.
+def result_table(rows: list[dict[str, Any]], *, source: str) -> Group:
+    """The closing table of test errors, and beneath it why a job was skipped or failed.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def result_table(rows: list[dict[str, Any]], *, source: str) -> Table:
         table.add_column(heading, foot, justify="left" if left else "right", no_wrap=heading == "job")
     for row in rows:
         table.add_row(*_error_cells(row))
-    return table
+    return Group(table, *(Text(f"{row['job']}: {flat(row['reason'])}") for row in rows if row.get("reason")))
 
 
 def _pooled(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -184,7 +184,6 @@ def _error_cells(row: dict[str, Any]) -> list[Text]:
         value = row.get(key)
         return Text("-" if value is None else f"{value:,.{digits}f}", style=style)
 
-    state = " ".join(flat(row[key]) for key in ("state", "reason") if row.get(key))
     return [
         Text(flat(row["job"])),
         Text(flat(row.get("model"))),
@@ -193,7 +192,7 @@ def _error_cells(row: dict[str, Any]) -> list[Text]:
         cell("naive_mae_kes", 3),
         cell("rel_mae", 3, against_naive(row.get("rel_mae"))),
         cell("rel_rmse", 3, against_naive(row.get("rel_rmse"))),
-        Text(state, style="red" if row.get("state") == "failed" else ""),
+        Text(row.get("state") or "", style="red" if row.get("state") == "failed" else ""),
     ]
 
 

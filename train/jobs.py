@@ -18,9 +18,10 @@ from common.model.representation import Prices
 from train.export import write_bundle
 from train.feed import FitData
 from train.fit import fit
-from train.loop import EpochLoop, Masking, shared_loop
+from train.loop import EpochLoop, loop_of
 from train.plan import Progress, Task, finished
 from train.scores import Score, beats_naive, by_symbol, choose, score
+from train.state import FitState, save_result
 from train.workbench import Workbench
 
 Members = list[list[np.ndarray]]
@@ -50,27 +51,21 @@ def run_task(
     if done is not None:
         return done
     started = time.monotonic()
-    if task.phase == "bundle":
-        result = _bundle(bench, task, may_write)
-    else:
-        result = _fit(bench, task, folder, on_epoch, may_write)
+    if task.phase != "bundle":
+        state = _fit(bench, task, folder, on_epoch)
+        may_write()
+        storage.push(bench.log_dir(task.id))
+        return save_result(folder, state, time.monotonic() - started)
+    result = _bundle(bench, task, may_write)
     result["seconds"] = round(time.monotonic() - started, 2)
     storage.write_json(folder / "result.json", storage.finite(result))
-    storage.remove(folder / "state.npz")
     return result
 
 
-def _fit(
-    bench: Workbench,
-    task: Task,
-    folder: Path,
-    on_epoch: Callable[[Progress], None],
-    may_write: Callable[[], None],
-) -> dict[str, Any]:
+def _fit(bench: Workbench, task: Task, folder: Path, on_epoch: Callable[[Progress], None]) -> FitState:
     config = bench.fit_config(task.phase)
     train, valid, _ = bench.parts_of(task.job, training=True)
-    log_dir = bench.run_dir / "tensorboard" / task.id
-    state = fit(
+    return fit(
         loop_for(bench, task.phase),
         FitData(train, valid, bench.representation, bench.stock_ids(task.job)),
         config,
@@ -78,17 +73,8 @@ def _fit(
         state_path=folder / "state.npz",
         weights=weights_of(bench, f"{GENERAL}/seed-{task.number}") if task.phase == "finetune" else None,
         on_epoch=on_epoch,
-        log_dir=log_dir,
+        log_dir=bench.log_dir(task.id),
     )
-    may_write()
-    storage.push(log_dir)
-    _save_weights(folder / "weights.npz", state.best)
-    return {
-        "epochs": state.epoch,
-        "best_epoch": state.best_epoch,
-        "val_loss": state.best_loss,
-        "history": state.history,
-    }
 
 
 def _bundle(bench: Workbench, task: Task, may_write: Callable[[], None]) -> dict[str, Any]:
@@ -175,26 +161,8 @@ def _as_dict(value: Score) -> dict[str, Any]:
 
 def loop_for(bench: Workbench, phase: str) -> EpochLoop:
     """This process's compiled loop for a fit of that phase."""
-    representation, config = bench.representation, bench.fit_config(phase)
-    rates = {"closes_only": config.closes_only_rate, "market": config.market_hidden_rate}
-    groups = tuple(
-        (tuple(representation.channels.index(channel) for channel in channels), rates[group])
-        for group, channels in representation.hidden.items()
-    )
-    return shared_loop(
-        bench.network_shape,
-        bench.network_config(phase),
-        config.batch_size,
-        config.clipnorm,
-        config.unknown_id_rate,
-        Masking(groups),
-    )
-
-
-def _save_weights(path: Path, weights: list[np.ndarray]) -> None:
-    with storage.atomic_path(path) as temporary, temporary.open("wb") as stream:
-        arrays: dict[str, Any] = {f"a{i:04}": array for i, array in enumerate(weights)}
-        np.savez(stream, **arrays)
+    config, network = bench.fit_config(phase), bench.network_config(phase)
+    return loop_of(bench.network_shape, network, config, bench.representation)
 
 
 def weights_of(bench: Workbench, task_id: str) -> list[np.ndarray]:

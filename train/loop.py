@@ -68,13 +68,15 @@ class EpochLoop:
         self.optimizer.build(self.network.trainable_variables)
         self._unknown_id_rate, self._masking = unknown_id_rate, masking
         self._loss = (mixture_loss if shape.mixture else level_loss)(shape.horizons)
-        self._epoch = tf.function(self._run_epoch, input_signature=self._signature())
+        # Nothing here is for AutoGraph to rewrite; it would leave a file for each function of each process.
+        self._epoch = tf.function(self._run_epoch, input_signature=self._signature(), autograph=False)
         self._predict = tf.function(
             lambda x, stock_id: self.network([x, stock_id], training=False),
             input_signature=[
                 tf.TensorSpec((None, shape.size, shape.channels)),
                 tf.TensorSpec((None, 1), tf.int32),
             ],
+            autograph=False,
         )
 
     def start(self, *, seed: int, weights: list[np.ndarray] | None = None) -> None:
@@ -150,7 +152,8 @@ class EpochLoop:
     ) -> tf.Tensor:
         """Adds the batches' losses to ``total``."""
         team = self.team.size
-        for step in tf.range(tf.shape(x)[0]):
+
+        def train_on(step: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             number = tf.cast(self.optimizer.iterations, tf.int32)
             self.optimizer.learning_rate.assign(_cosine(number, schedule))
             windows, ids = self._mask(x[step], stock_id[step], tf.stack([seed, number]))
@@ -162,7 +165,10 @@ class EpochLoop:
             if team > 1:
                 loss, *gradients = self._summed([loss, *gradients])
             self.optimizer.apply(gradients, self.network.trainable_variables)
-            total += loss
+            return step + 1, total + loss
+
+        steps = tf.shape(x)[0]
+        _, total = tf.while_loop(lambda step, _: step < steps, train_on, (tf.constant(0), total))
         return total
 
     def _whole(self, part: Batches) -> np.ndarray:

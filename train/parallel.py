@@ -113,7 +113,7 @@ def _fit(bench: MappedBench, task: Task, team: Team, still_ours: Callable[[Progr
     if team.share(np.array([finished(bench.run_dir, task.id) is not None]))[0]:
         return
     started, folder = time.monotonic(), bench.task_dir(task.id)
-    log_dir = bench.run_dir / "tensorboard" / task.id
+    log_dir = bench.log_dir(task.id)
     network, config = bench.network_config(task.phase), bench.fit_config(task.phase)
     state = fit(
         loop_of(bench.network_shape, network, config, bench.representation, team),

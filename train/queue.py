@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from common import storage
-from train.plan import Plan, Progress, Task, finished
+from train.plan import Plan, Progress, Task, finished, history
 
 ATTEMPTS = 3
 """A task whose worker died so often without finishing an epoch is given up."""
@@ -28,6 +28,8 @@ class _Entry:
     deaths: int = 0
     progress: dict[str, Any] = field(default_factory=dict)
     reason: str | None = None
+    kept: int = 0
+    """Epochs that were there before this queue."""
     resumed: bool = False
 
 
@@ -48,10 +50,12 @@ class TaskQueue:
         self._heard: dict[int, float] = {}
         self._priority = plan.priorities
         self._entries = {task.id: _Entry(task) for task in plan.tasks}
-        with storage.looked(self._run_dir / "tasks", "result.json"):
+        with storage.looked(self._run_dir / "tasks", "result.json", "state.npz"):
             for entry in self._entries.values():
                 if finished(self._run_dir, entry.task.id) is not None:
                     entry.state, entry.resumed = "done", True
+                elif epochs := history(self._run_dir, entry.task.id):
+                    entry.kept, entry.progress = len(epochs), _stored(epochs)
 
     def hello(self, rank: int, world_size: int, pid: int, key: str | None = None) -> None:
         """A worker process begins: what an earlier process of that rank held is free again.
@@ -108,6 +112,7 @@ class TaskQueue:
         entry.state, entry.rank = "running", rank
         if progress is not None:
             entry.progress, entry.deaths = asdict(progress), 0
+            entry.kept = min(entry.kept, progress.epoch - 1)
         return True
 
     def done(self, task_id: str) -> None:
@@ -158,7 +163,8 @@ class TaskQueue:
 
 def _job(job: str, entries: list[_Entry], skipped: str | None) -> dict[str, Any]:
     active = [entry for entry in entries if entry.state == "running"]
-    found = active or [entry for entry in entries if entry.progress] or entries
+    waiting = [entry for entry in entries if entry.state == "waiting"]
+    found = active or waiting[:1] or [entry for entry in entries if entry.progress] or entries
     shown = found[-1] if found else None
     progress = shown.progress if shown else {}
     failures = [entry.reason for entry in entries if entry.state == "failed"]
@@ -185,15 +191,26 @@ def _job(job: str, entries: list[_Entry], skipped: str | None) -> dict[str, Any]
         "eta_s": progress.get("eta_s") if active else None,
         "work_done": sum(map(_work, entries)),
         "work_total": sum(entry.task.cost for entry in entries),
-        "work_resumed": sum(entry.task.cost for entry in entries if entry.resumed),
+        "work_resumed": sum(map(_resumed, entries)),
         "reason": skipped or (failures[0] if failures else None),
     }
 
 
 def _work(entry: _Entry) -> float:
-    if entry.state in ("done", "failed"):
-        return entry.task.cost
-    if not entry.task.epochs:
-        return 0.0
-    epoch: int = entry.progress.get("epoch", 0)
-    return entry.task.cost * epoch / entry.task.epochs
+    done = entry.state in ("done", "failed")
+    return entry.task.cost if done else _of_epochs(entry.task, entry.progress.get("epoch", 0))
+
+
+def _resumed(entry: _Entry) -> float:
+    return entry.task.cost if entry.resumed else _of_epochs(entry.task, entry.kept)
+
+
+def _of_epochs(task: Task, epochs: int) -> float:
+    return task.cost * epochs / task.epochs if task.epochs else 0.0
+
+
+def _stored(epochs: list[dict[str, Any]]) -> dict[str, Any]:
+    """A fit's progress, by what it stored."""
+    last = epochs[-1]
+    shown = {name: last[name] for name in ("epoch", "loss", "val_loss")}
+    return shown | {"mae": last["rel_mae"], "best_epoch": min(epochs, key=lambda e: e["val_loss"])["epoch"]}

@@ -212,6 +212,7 @@ class _Record(contextlib.AbstractContextManager["_Record"]):
         self.state, self.workers = "starting", 0
         self.fleet: Fleet | None = None
         self.jobs: list[dict[str, Any]] = TaskQueue(run.plan, run.folder).snapshot()
+        self._pace: dict[str, float] | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="run-record", daemon=True)
 
@@ -221,6 +222,9 @@ class _Record(contextlib.AbstractContextManager["_Record"]):
             jobs, workers = fleet.snapshot(), fleet.workers()
             if self.fleet is not None:
                 self.jobs, self.workers = jobs, workers or self.workers
+                done, resumed = (sum(job[f"work_{what}"] for job in jobs) for what in ("done", "resumed"))
+                if self._pace is None and done > resumed:  # the first epoch took the compiler's time, too
+                    self._pace = {"since": time.time(), "work": done}
 
     def poll(self) -> dict[str, Any]:
         self.refresh()
@@ -234,6 +238,7 @@ class _Record(contextlib.AbstractContextManager["_Record"]):
             "started": self._started,
             "workers": self.workers,
             "state": self.state,
+            "pace": self._pace,
             "jobs": self.jobs,
         }
 

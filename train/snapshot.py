@@ -12,8 +12,9 @@ The progress comes as a *snapshot*, a plain dict::
                "eta_s": float or None, "work_done": float, "work_total": float,
                "reason": str or None}]}
 
-``work_resumed`` (work a job had behind it when the run began) and ``finished`` (epoch seconds) are
-optional. Absent values are drawn as ``-``.
+``work_resumed`` (work a job had behind it when the run began), ``pace`` (from when on the pace counts, as
+``{"since": epoch seconds, "work": float}``) and ``finished`` (epoch seconds) are optional. Absent values are
+drawn as ``-``.
 """
 
 import math
@@ -67,13 +68,16 @@ def flat(value: Any) -> str:
 def overall(snapshot: dict[str, Any], now: float) -> tuple[float, float | None]:
     """The fraction of the run's work that is done, and the seconds left at the pace so far.
 
-    Skipped jobs count for nothing, and work resumed from an earlier run not for the pace.
+    Skipped jobs count for nothing, and not for the pace: work resumed from an earlier run, and the start.
     """
     jobs = [job for job in snapshot.get("jobs", []) if job.get("state") != "skipped"]
     total = sum(job.get("work_total") or 0.0 for job in jobs)
     done = sum(min(job.get("work_done") or 0.0, job.get("work_total") or 0.0) for job in jobs)
-    fresh = done - sum(job.get("work_resumed") or 0.0 for job in jobs)
-    elapsed = now - snapshot.get("started", now)
+    pace = snapshot.get("pace") or {
+        "since": snapshot.get("started", now),
+        "work": sum(job.get("work_resumed") or 0.0 for job in jobs),
+    }
+    fresh, elapsed = done - pace["work"], now - pace["since"]
     if snapshot.get("state") == "done":
         return 1.0, None
     eta = (total - done) * elapsed / fresh if fresh > 0 and elapsed > 0 else None

@@ -44,9 +44,7 @@ class FitState:
 
 def save_result(folder: Path, state: FitState, seconds: float) -> dict[str, Any]:
     """Store a fit that ended; its weights first, because whoever finds the result takes it as done."""
-    with storage.atomic_path(folder / "weights.npz") as temporary, temporary.open("wb") as stream:
-        arrays: dict[str, Any] = {f"a{i:04}": array for i, array in enumerate(state.best)}
-        np.savez(stream, **arrays)
+    save_weights(folder / "weights.npz", state.best)
     result = {
         "epochs": state.epoch,
         "best_epoch": state.best_epoch,
@@ -57,3 +55,9 @@ def save_result(folder: Path, state: FitState, seconds: float) -> dict[str, Any]
     storage.write_json(folder / "result.json", storage.finite(result))
     storage.remove(folder / "state.npz")
     return result
+
+
+def save_weights(path: Path, weights: list[np.ndarray]) -> None:
+    with storage.atomic_path(path) as temporary, temporary.open("wb") as stream:
+        arrays: dict[str, Any] = {f"a{i:04}": array for i, array in enumerate(weights)}
+        np.savez(stream, **arrays)

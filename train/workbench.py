@@ -144,6 +144,10 @@ class Workbench:
     def task_dir(self, task_id: str) -> Path:
         return self.run_dir / "tasks" / task_id
 
+    def log_dir(self, task_id: str) -> Path:
+        """Of TensorBoard's files."""
+        return self.run_dir / "tensorboard" / task_id
+
 
 def bundles_dir(run_dir: Path) -> Path:
     """Where a run's bundles lie, in the layout of a release."""

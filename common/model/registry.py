@@ -233,7 +233,7 @@ class Registry:
             name = reference if wanted in (None, reference) else f"{reference} ({wanted})"
             raise ReleaseNotFound(
                 f"release {name}: not in {storage.shown(self.folder)}; {there_are}. {promote} one with "
-                "`nsecast train`.",
+                "`nsecast train`; another storage root is --home or NSECAST_HOME.",
                 release=reference,
                 known=known,
             )

@@ -47,8 +47,8 @@ class Assets:
             digest.update(f"{name}\0{len(content)}\0".encode() + content)
         self.version = digest.hexdigest()[:12]
         """Part of every address, so that a browser may keep a file for ever."""
-        self.files = {name: _asset(name, content) for name, content in contents.items()}
-        self.page = _asset(PAGE, self._page(folder / PAGE).encode())
+        self.files = {name: asset(name, content) for name, content in contents.items()}
+        self.page = asset(PAGE, self._page(folder / PAGE).encode())
 
     def needed(self, *names: str) -> list[str]:
         """These scripts and all that they import, sorted."""
@@ -81,7 +81,7 @@ def plotly_version() -> str:
 def plotly_asset() -> Asset:
     """plotly.js as installed, packed; takes half a second the first time. Raises as `plotly_file`."""
     path = plotly_file()
-    return _asset(path.name, path.read_bytes(), level=6)
+    return asset(path.name, path.read_bytes(), level=6)
 
 
 def plotly_styles() -> list[str]:
@@ -111,7 +111,8 @@ def plotly_file() -> Path:
     )
 
 
-def _asset(name: str, content: bytes, level: int = 9) -> Asset:
+def asset(name: str, content: bytes, level: int = 9) -> Asset:
+    """A file by its name, which says its type."""
     kind = TYPES.get(Path(name).suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
     charset = "; charset=utf-8" if kind.startswith("text/") else ""
     return Asset(content, gzip.compress(content, level, mtime=0), kind + charset)

@@ -1,10 +1,13 @@
 """Where the page and its files are served; none of it asks for a key or is part of the API."""
 
 import asyncio
+import functools
 
 from fastapi import FastAPI, HTTPException, Request, Response
 
-from serve.dashboard.assets import Asset, Assets, plotly_asset, plotly_version
+from serve.api_reference import reference
+from serve.dashboard.assets import Asset, Assets, asset, plotly_asset, plotly_version
+from serve.dashboard.reference import reference_page
 from serve.unchanged import matches
 
 POLICY = {
@@ -31,12 +34,20 @@ METHODS = ["GET", "HEAD"]
 
 
 def add_dashboard(api: FastAPI) -> None:
-    """The page at ``/`` and its files below ``/static/``."""
+    """The page at ``/``, its files below ``/static/``, and the API's reference at ``/docs``."""
     assets = Assets()
 
     @api.api_route("/", methods=METHODS, include_in_schema=False)
     async def page(request: Request) -> Response:
         return _sent(request, assets.page, "no-cache")
+
+    @functools.cache
+    def reference_asset() -> Asset:
+        return asset("docs.html", reference_page(reference(api.openapi()), assets.version))
+
+    @api.api_route("/docs", methods=METHODS, include_in_schema=False)
+    async def docs(request: Request) -> Response:
+        return _sent(request, await asyncio.to_thread(reference_asset), "no-cache")
 
     @api.api_route("/static/plotly-{version}.js", methods=METHODS, include_in_schema=False)
     async def plotly(request: Request, version: str) -> Response:

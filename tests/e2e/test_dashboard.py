@@ -270,11 +270,30 @@ def test_every_view_fits_its_screen_and_is_read_by_everyone(open_page, server, a
         assert page.evaluate("document.documentElement.scrollWidth") == width, view
         if (width, scheme) not in ((360, "dark"), (1440, "light")):
             continue
-        found = Axe().run(page).response["violations"]
-        serious = [each for each in found if each["impact"] in ("serious", "critical")]
-        assert not serious, [
-            (each["id"], [node["html"][:200] for node in each["nodes"][:3]]) for each in serious
-        ]
+        assert serious(Axe().run(page)) == []
+
+
+def serious(found: Any) -> list[Any]:
+    """What axe finds that keeps people out, and where."""
+    return [
+        (each["id"], [node["html"][:200] for node in each["nodes"][:3]])
+        for each in found.response["violations"]
+        if each["impact"] in ("serious", "critical")
+    ]
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+def test_the_apis_reference_fits_its_screen_and_is_read_by_everyone(open_page, server, artifacts, width):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = ready(open_page("market", width), "market")
+    page.click("footer >> text=HTTP API")
+    page.wait_for_url(f"{server.url}/docs")
+    page.screenshot(path=artifacts / f"docs-{width}.png")
+    page.click("text=GET /api/v4/matrix >> nth=0")
+    assert page.evaluate("document.querySelector(':target').innerText") == "GET /api/v4/matrix"
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert serious(Axe().run(page)) == []
 
 
 def test_the_chosen_appearance_outlives_the_visit_and_repaints_charts(open_page):

@@ -25,10 +25,11 @@ from common.model.network import build_network
 from common.model.presets import train_config
 from common.model.registry import Registry
 from common.model.release import MANIFEST, Release, read_manifest, write_manifest
-from train.jobs import _save_weights, run_task
+from train.jobs import run_task
 from train.plan import Plan
 from train.publish import publish_run
 from train.run import Run, plan_run
+from train.state import save_weights
 from train.workbench import Workbench, bundles_dir
 
 DAYS = 320
@@ -125,7 +126,7 @@ def _pretend_trained(bench: Workbench, plan: Plan, weights: list[np.ndarray]) ->
             run_task(bench, task)
             continue
         bench.task_dir(task.id).mkdir(parents=True)
-        _save_weights(bench.task_dir(task.id) / "weights.npz", weights)
+        save_weights(bench.task_dir(task.id) / "weights.npz", weights)
         (bench.task_dir(task.id) / "result.json").write_text(json.dumps({"history": []}))
 
 

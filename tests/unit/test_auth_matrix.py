@@ -17,7 +17,7 @@ from serve.router import http_service
 from serve.settings import ServeSettings
 
 PUBLIC = {
-    *("/healthz", "/readyz", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"),
+    *("/healthz", "/readyz", "/openapi.json", "/docs"),
     *("/", "/static/plotly-{version}.js", "/static/{version}/{name:path}"),
 }
 """Probes, the description of the API, and the page, which asks with the key of whoever looks at it."""

@@ -127,6 +127,13 @@ def test_the_overall_eta_ignores_skipped_jobs_and_resumed_work():
     assert overall(snapshot(), now=1010.0) == (0.0, None)
 
 
+def test_the_pace_does_not_count_what_came_before_the_first_epoch():
+    jobs = [job("A", "running", work_done=8.0, work_resumed=3.0)]
+    begun = snapshot(*jobs) | {"pace": {"since": 1006.0, "work": 6.0}}
+    assert overall(begun, now=1010.0)[1] == pytest.approx((10 - 8) / (2 / 4))
+    assert overall(begun | {"pace": {"since": 1010.0, "work": 8.0}}, now=1010.0)[1] is None
+
+
 def test_durations_are_short():
     assert [duration(s) for s in (None, float("nan"), 0, 59, 187, 3727)] == [
         "-",
@@ -239,7 +246,7 @@ def test_the_result_table_pools_the_symbols_by_their_number_of_forecasts():
     [pooled] = [line.split() for line in text.splitlines() if "pooled" in line]
     mae, naive = (100 * 0.3 + 300 * 1.1) / 400, (100 * 0.4 + 300 * 1.0) / 400
     assert pooled == ["pooled", "-", "400", f"{mae:.3f}", f"{naive:.3f}", f"{mae / naive:.3f}", "-"]
-    assert "skipped 412 of 600 days" in text
+    assert "KPLC: 412 of 600 days" in text
 
 
 def test_a_pooled_row_that_is_given_is_the_footer():

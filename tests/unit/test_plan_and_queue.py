@@ -21,6 +21,7 @@ from common.model.presets import FitConfig, TrainConfig, train_config
 from common.model.representation import frozen
 from train.plan import Plan, Progress, Task, make_plan, windows_per_epoch
 from train.queue import ATTEMPTS, TaskQueue
+from train.state import FitState
 
 PANEL = made_panel()
 DATES = PANEL.dates.to_numpy().astype("datetime64[D]")
@@ -201,6 +202,43 @@ def test_what_is_finished_on_disk_is_not_handed_out_again(tmp_path):
     rows = {row["job"]: row for row in queue.snapshot()}
     assert (rows["general"]["work_resumed"], rows["KCB"]["work_resumed"]) == (100, 30)
     assert rows["SCOM"]["work_resumed"] == 0
+
+
+def stored(folder: Path, epochs: int) -> None:
+    history = [
+        {"epoch": n, "loss": 0.5 / n, "val_loss": abs(n - 2) / 10, "rel_mae": 0.98, "total": 0.97}
+        for n in range(1, epochs + 1)
+    ]
+    FitState(epoch=epochs, history=history).save(folder / "state.npz")
+
+
+def test_epochs_kept_from_before_are_shown_at_once_and_count_as_resumed(tmp_path):
+    stored(tmp_path / "tasks" / "general" / "seed-0", 3)
+    queue = TaskQueue(SMALL, tmp_path)
+    row = job(queue, "general")
+    assert (row["state"], row["epoch"], row["epochs"], row["best_epoch"]) == ("waiting", 3, 4, 2)
+    assert (row["work_done"], row["work_resumed"]) == (75.0, 75.0)
+    queue.hello(0, 1, 4711)
+    assert queue.lease(0).id == "general/seed-0"
+    queue.progress("general/seed-0", 0, progress(4))
+    assert (job(queue, "general")["work_done"], job(queue, "general")["work_resumed"]) == (100.0, 75.0)
+
+
+def test_a_fit_that_starts_over_has_nothing_kept(tmp_path):
+    stored(tmp_path / "tasks" / "general" / "seed-0", 3)
+    queue = TaskQueue(SMALL, tmp_path)
+    queue.hello(0, 1, 4711)
+    queue.lease(0)
+    queue.progress("general/seed-0", 0, progress(1))
+    assert (job(queue, "general")["work_done"], job(queue, "general")["work_resumed"]) == (25.0, 0.0)
+
+
+def test_a_waiting_job_shows_what_it_waits_with_not_what_is_done(queue):
+    queue.hello(0, 1, 4711)
+    assert queue.progress("KCB/scratch-0", 0, progress(4))
+    queue.done("KCB/scratch-0")
+    assert (job(queue, "KCB")["state"], job(queue, "KCB")["epoch"]) == ("waiting", 0)
+    assert job(queue, "KCB")["work_done"] == 30
 
 
 def test_a_queue_that_restarts_hands_out_the_rest_and_ends(tmp_path):

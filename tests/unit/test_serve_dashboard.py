@@ -13,9 +13,13 @@ import pytest
 from fastapi import FastAPI
 from made_client import Client
 
+from serve.api import make_api
+from serve.api_reference import description
 from serve.dashboard.assets import FOLDER, Assets, plotly_version
 from serve.dashboard.routes import POLICY, add_dashboard
+from serve.office import Office
 from serve.problems import register
+from serve.settings import ServeSettings
 
 SCRIPTS = sorted(FOLDER.rglob("*.js"))
 NAMESPACE = "http://www.w3.org/2000/svg"
@@ -63,6 +67,20 @@ def test_the_policy_lets_the_page_run_and_load_nothing_but_its_own_files(client)
     page = Page(answer.text)
     assert page.inline == []
     assert page.loads and all(re.match(r"static/", each) for each in page.loads)
+
+
+def test_the_apis_reference_is_a_page_without_scripts_whose_links_lead_somewhere(tmp_path):
+    office = Office(None, None, ServeSettings(home=str(tmp_path), access_log="off"))
+    answer = Client(make_api(office)).get("/docs")
+    page = Page(answer.text)
+    assert page.inline == [] and "<script" not in answer.text
+    assert page.loads and all(re.match(r"static/", each) for each in page.loads)
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    there = set(re.findall(r' id="([^"]+)"', answer.text))
+    links = set(re.findall(r'href="#([^"]+)"', answer.text))
+    paths = description()["paths"]
+    assert links <= there and len(there) > len(paths) > 10
+    assert all(f"{method.upper()} {path}" in answer.text for path, found in paths.items() for method in found)
 
 
 def test_every_file_that_the_page_names_is_there_to_be_kept_for_ever(client):

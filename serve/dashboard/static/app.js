@@ -70,11 +70,11 @@ function banners() {
   const found = [];
   if (health.synthetic) {
     found.push(h("p", { class: "banner synthetic" }, h("strong", {}, "Synthetic data."),
-      " Every price on this page was invented. Nothing here says anything about a real stock."));
+      " Every price here was invented and says nothing about a real stock."));
   }
   if (health.quick) {
     found.push(h("p", { class: "banner quick" }, h("strong", {}, "Quick release."),
-      " Trained briefly to try things out: its forecasts are not as good as they can be."));
+      " Trained briefly, to try things out: not to be quoted."));
   }
   for (const problem of health.problems) found.push(h("p", { class: "banner trouble" }, h("strong", {}, "Degraded."), " ", prose(problem)));
   const bar = document.getElementById("banners");

@@ -5,15 +5,16 @@ import { NONE } from "./format.js";
 const order = new Intl.Collator("en", { numeric: true });
 
 /*
- * Columns are { label, value, show?, number?, wide?, head? }: `value(row)` sorts, `show(row)` is what stands in
- * the cell, by default the value. What has no value stays last.
+ * Columns are { label, value, show?, number?, wide?, kind? }: `value(row)` sorts, `show(row)` is what stands in
+ * the cell, by default the value. What has no value stays last. Those that are `wide` are left out on a phone.
  */
+const classes = (column) => [column.number && "number", column.wide && "wide", column.kind].filter(Boolean).join(" ") || null;
+
 function cell(column, row, first) {
   const value = column.value(row);
   const missing = value === null || value === undefined || value === "";
   const shown = column.show && !(missing && column.number) ? column.show(row) : missing ? NONE : String(value);
-  const kind = [column.number && "number", column.kind].filter(Boolean).join(" ");
-  return h(first ? "th" : "td", { class: kind || null, scope: first ? "row" : null }, shown);
+  return h(first ? "th" : "td", { class: classes(column), scope: first ? "row" : null }, shown);
 }
 
 const box = (table, tall) =>
@@ -37,7 +38,7 @@ export function sortedTable(caption, columns, state, { chosen } = {}) {
   let rows = [];
   const body = h("tbody", {});
   const heads = columns.map((column) =>
-    h("th", { class: column.number ? "number" : null, scope: "col" },
+    h("th", { class: classes({ ...column, kind: null }), scope: "col" },
       h("button", { type: "button", onclick: () => by(column) }, column.label)));
 
   function draw() {

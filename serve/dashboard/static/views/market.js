@@ -104,7 +104,7 @@ function stopped(rows) {
     "no data": "no price in this release",
     "too short": "too few prices to be judged",
   };
-  return [h("dl", { class: "facts wide" }, found.map(([flag, each]) =>
+  return [h("dl", { class: "facts single" }, found.map(([flag, each]) =>
     h("div", {}, h("dt", {}, h("span", { class: "flag" }, flag), ` ${plural(each.length, "stock")}: ${words[flag]}`),
       h("dd", { class: "names" }, each.map((row) => stockLink(row.symbol))))))];
 }

@@ -11,26 +11,26 @@ const ORDER = { low: 1, medium: 2, high: 3 };
 const split = (row) => row.flags.split(", ").filter(Boolean);
 
 function columns(horizon) {
-  const measured = (label, key, show, downFirst = false) => ({
-    label, number: true, downFirst, value: (row) => row.horizons[horizon]?.[key] ?? null, show: (row) => show(row.horizons[horizon][key]),
+  const measured = (label, key, show, { downFirst = false, wide = true } = {}) => ({
+    label, number: true, downFirst, wide, value: (row) => row.horizons[horizon]?.[key] ?? null, show: (row) => show(row.horizons[horizon][key]),
   });
   const toned = (value) => h("span", { class: value < 0.9995 ? "better" : value > 1.0005 ? "worse" : null }, ratio(value));
   return [
     { label: "Stock", value: (row) => row.symbol, show: (row) => stockLink(row.symbol, horizon) },
-    { label: "Name", value: (row) => row.name, kind: "name" },
-    { label: "Model", value: (row) => row.model },
-    { label: "Rank", number: true, value: (row) => row.rank },
+    { label: "Name", wide: true, value: (row) => row.name, kind: "name" },
+    { label: "Model", wide: true, value: (row) => row.model },
+    { label: "Rank", number: true, wide: true, value: (row) => row.rank },
     measured("MAE, KES", "mae", (value) => number(value, 3)),
     measured("naive", "naive_mae", (value) => number(value, 3)),
     measured("MAPE", "mape", (value) => percent(value)),
     measured("naive MAPE", "naive_mape", (value) => percent(value)),
-    measured("relMAE", "rel_mae", toned),
-    measured("relRMSE", "rel_rmse", toned),
-    measured("Inside 90 %", "cover90", (value) => share(value), true),
-    measured("Forecasts", "n", count, true),
+    measured("relMAE", "rel_mae", toned, { wide: false }),
+    measured("relRMSE", "rel_rmse", toned, { wide: false }),
+    measured("Inside 90 %", "cover90", (value) => share(value), { downFirst: true }),
+    measured("Forecasts", "n", count, { downFirst: true }),
     { label: "Confidence", value: (row) => ORDER[row.confidence], show: (row) => confidence(row.confidence), downFirst: true },
-    { label: "State", value: (row) => row.flags || null, kind: "state-cell", show: (row) => flags(split(row)) },
-    { label: "Sector", value: (row) => row.sector, kind: "sector-cell" },
+    { label: "State", wide: true, value: (row) => row.flags || null, kind: "state-cell", show: (row) => flags(split(row)) },
+    { label: "Sector", wide: true, value: (row) => row.sector, kind: "sector-cell" },
   ];
 }
 

@@ -6,13 +6,15 @@ import { cells, put, squarify } from "../treemap.js";
 const LABEL = 20;
 const GAP = 3;
 const LEAST = 0.5;
+/* Percent; anything less is shown as none. */
+const LEAST_SHOWN = 0.005;
 /* Where the stocks go that have a sector to themselves: there is no room for its name. */
 const ALONE = "Other sectors";
 /* Of the changes, this share is inside the scale; the few beyond it have its last colour. */
 const INSIDE = 0.9;
 
 function scaleOf(rows) {
-  const sizes = rows.map((row) => Math.abs(row.expected ?? 0)).filter((size) => size >= 0.005).sort((a, b) => a - b);
+  const sizes = rows.map((row) => Math.abs(row.expected ?? 0)).filter((size) => size >= LEAST_SHOWN).sort((a, b) => a - b);
   const most = sizes[Math.min(sizes.length - 1, Math.floor(INSIDE * sizes.length))] || 0;
   return Math.max(LEAST, Math.ceil(most * 2) / 2);
 }
@@ -71,7 +73,8 @@ export function sectorMap() {
     place();
     legend.replaceChildren(
       h("span", {}, `≤ ${change(-scale, 1)}`), h("span", { class: "ramp", "aria-hidden": "true" }), h("span", {}, `≥ ${change(scale, 1)}`),
-      h("span", { class: "note" }, `Forecast change in ${days(horizon)}, one tile a stock.`));
+      h("span", { class: "note" }, `Forecast change in ${days(horizon)}, one tile a stock.`,
+        rows.some((row) => Math.abs(row.expected ?? 0) >= LEAST_SHOWN) ? "" : " Every stock is forecast at its last price."));
   }
 
   return { element: h("div", {}, legend, map), show, stop: () => watcher.disconnect() };

@@ -12,18 +12,18 @@ const ORDER = { low: 1, medium: 2, high: 3 };
 function columns(horizon) {
   return [
     { label: "Stock", value: (row) => row.symbol, show: (row) => stockLink(row.symbol, horizon) },
-    { label: "Name", value: (row) => row.name, kind: "name" },
-    { label: "30 sessions", value: (row) => (row.closes.length > 1 ? row.closes.at(-1) / row.closes[0] - 1 : null), number: true, show: (row) => spark(row.closes), downFirst: true },
-    { label: "Last, KES", value: (row) => row.last_price, number: true, show: (row) => price(row.last_price), downFirst: true },
-    { label: "Session", value: (row) => row.change_percent, number: true, show: (row) => moved(row.change_percent), downFirst: true },
+    { label: "Name", wide: true, value: (row) => row.name, kind: "name" },
+    { label: "30 sessions", wide: true, value: (row) => (row.closes.length > 1 ? row.closes.at(-1) / row.closes[0] - 1 : null), number: true, show: (row) => spark(row.closes), downFirst: true },
+    { label: "Last, KES", wide: true, value: (row) => row.last_price, number: true, show: (row) => price(row.last_price), downFirst: true },
+    { label: "Session", wide: true, value: (row) => row.change_percent, number: true, show: (row) => moved(row.change_percent), downFirst: true },
     { label: "Forecast, KES", value: (row) => row.forecast?.prediction, number: true, show: (row) => price(row.forecast.prediction), downFirst: true },
     { label: "Change", value: (row) => row.expected, number: true, show: (row) => moved(row.expected), downFirst: true },
-    { label: "90 % interval, KES", value: (row) => width(row), number: true, show: (row) => interval(row), downFirst: true },
+    { label: "90 % interval, KES", wide: true, value: (row) => width(row), number: true, show: (row) => interval(row), downFirst: true },
     { label: "Confidence", value: (row) => ORDER[row.forecast?.confidence], number: false, show: (row) => (row.forecast ? confidence(row.forecast.confidence) : "–"), downFirst: true },
-    { label: "State", value: (row) => row.flags.join(", ") || null, kind: "state-cell", show: (row) => flags(row.flags) },
-    { label: "Sector", value: (row) => row.sector, kind: "sector-cell" },
-    { label: "Model", value: (row) => row.forecast && (row.forecast.model_type === "general" ? "general" : "its own"), kind: "whole" },
-    { label: "Last close", value: (row) => row.last_date, kind: "whole", show: (row) => (row.last_date ? day(row.last_date) : "–") },
+    { label: "State", wide: true, value: (row) => row.flags.join(", ") || null, kind: "state-cell", show: (row) => flags(row.flags) },
+    { label: "Sector", wide: true, value: (row) => row.sector, kind: "sector-cell" },
+    { label: "Model", wide: true, value: (row) => row.forecast && (row.forecast.model_type === "general" ? "general" : "its own"), kind: "whole" },
+    { label: "Last close", wide: true, value: (row) => row.last_date, kind: "whole", show: (row) => (row.last_date ? day(row.last_date) : "–") },
   ];
 }
 
