@@ -1,54 +1,68 @@
 """The ``nsecast`` command: composes the verbs of every part."""
 
+import importlib
 import signal
 import sys
 from types import FrameType
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
-from cluster.chaos.cli import chaos
-from cluster.cli import app as cluster
-from cluster.monitor_cli import monitor
-from cluster.nightly_cli import retrain
-from cluster.track_record_cli import track_record
 from common.errors import NsecastError
-from serve.card_cli import card
-from serve.predict_cli import predict
-from serve.receipt_cli import receipt, replay
-from serve.serve_cli import app as serve
-from train.cli import train
-from train.data_cli import app as data
-from train.evaluation.cli import backtest, report
-from train.gate.validate_cli import validate
-from train.models_cli import app as models
-from train.runs import runs
-from tune.cli import tune
 
 INTERRUPTED = 130
+COMMANDS = {
+    "train": "train.cli:train",
+    "tune": "tune.cli:tune",
+    "runs": "train.runs:runs",
+    "predict": "serve.predict_cli:predict",
+    "card": "serve.card_cli:card",
+    "backtest": "train.evaluation.cli:backtest",
+    "report": "train.evaluation.cli:report",
+    "validate": "train.gate.validate_cli:validate",
+    "retrain": "cluster.nightly_cli:retrain",
+    "monitor": "cluster.monitor_cli:monitor",
+    "track-record": "cluster.track_record_cli:track_record",
+    "receipt": "serve.receipt_cli:receipt",
+    "replay": "serve.receipt_cli:replay",
+    "chaos": "cluster.chaos.cli:chaos",
+    "data": "train.data_cli:app",
+    "models": "train.models_cli:app",
+    "serve": "serve.serve_cli:app",
+    "cluster": "cluster.cli:app",
+}
+"""Where each verb is; imported once it is asked for, since all of them together take seconds."""
 
-app = typer.Typer(
-    help="Forecasts for every counter of the Nairobi Securities Exchange.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
-app.command("train")(train)
-app.command("tune")(tune)
-app.command("runs")(runs)
-app.command("predict")(predict)
-app.command("card")(card)
-app.command("backtest")(backtest)
-app.command("report")(report)
-app.command("validate")(validate)
-app.command("retrain")(retrain)
-app.command("monitor")(monitor)
-app.command("track-record")(track_record)
-app.command("receipt")(receipt)
-app.command("replay")(replay)
-app.command("chaos")(chaos)
-app.add_typer(data, name="data")
-app.add_typer(models, name="models")
-app.add_typer(serve, name="serve")
-app.add_typer(cluster, name="cluster")
+
+class Verbs(TyperGroup):
+    """The commands of ``COMMANDS``."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands: Any = dict.fromkeys(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        found = getattr(importlib.import_module(module), name)
+        if isinstance(found, typer.Typer):
+            command: Any = typer.main.get_group(found)
+        else:
+            alone = typer.Typer(add_completion=False)
+            alone.command()(found)
+            command = typer.main.get_command(alone)
+        command.name = cmd_name
+        return command
+
+
+app = typer.Typer(cls=Verbs, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def nsecast() -> None:
+    """Forecasts for every counter of the Nairobi Securities Exchange."""
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

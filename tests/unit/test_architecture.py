@@ -103,8 +103,13 @@ def modules_after(statement: str) -> set[str]:
 
 
 def test_the_command_starts_without_loading_tensorflow_or_keras():
-    loaded = modules_after("import nsecast")
-    assert "train" in loaded and not loaded & HEAVY
+    every = "[import_module(place.partition(':')[0]) for place in nsecast.COMMANDS.values()]"
+    loaded = modules_after(f"import nsecast; from importlib import import_module; {every}")
+    assert loaded >= {"train", "serve", "tune", "cluster", "ray"} and not loaded & HEAVY
+
+
+def test_a_command_loads_no_more_than_it_needs():
+    assert not modules_after("import nsecast") & {"train", "serve", "tune", "cluster", "ray", "pandas"}
 
 
 def test_what_serving_needs_of_common_loads_no_tensorflow_and_no_ray():
