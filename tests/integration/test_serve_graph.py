@@ -77,6 +77,20 @@ def asked(graph: Any, home: Path, scenario: Any, **settings: Any) -> Any:
     return asyncio.run(run())
 
 
+@pytest.fixture(scope="module")
+def served(graph: Any, original: Path) -> Iterator[Any]:
+    """Runs a scenario (client) that changes nothing with one service that all of them share."""
+    with asyncio.Runner() as runner:
+        office = office_of(graph, original)
+        runner.run(office.watcher.look())
+
+        async def run(scenario: Any) -> Any:
+            async with client_of(office) as client:
+                return await scenario(client)
+
+        yield lambda scenario: runner.run(run(scenario))
+
+
 def test_every_counter_gets_the_figure_of_the_code_that_the_backtest_uses(graph, home):
     truth = ReleasedModels(Registry(home).open("one"))
 
@@ -214,35 +228,35 @@ def test_a_corrupt_release_is_refused_and_the_old_one_goes_on(graph, home, publi
         ({"symbol": "MOVES", "recent_prices": [10.25] * 1_000_000}, 413),
     ],
 )
-def test_bad_input_gets_a_4xx_that_says_what_to_send(graph, home, body, status):
-    async def scenario(office, client):
+def test_bad_input_gets_a_4xx_that_says_what_to_send(served, body, status):
+    async def scenario(client):
         content = body if isinstance(body, str | bytes) else json.dumps(body)
         return await client.post(PREDICT, content=content, headers={"content-type": "application/json"})
 
-    answer = asked(graph, home, scenario)
+    answer = served(scenario)
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json" and answer.headers["x-request-id"]
     assert answer.json()["detail"]
 
 
-def test_a_stranger_is_forecast_if_the_request_brings_prices_and_asks_for_it(graph, home):
+def test_a_stranger_is_forecast_if_the_request_brings_prices_and_asks_for_it(served):
     prices = [10 + (day % 7) / 10 for day in range(60)]
 
-    async def scenario(office, client):
+    async def scenario(client):
         body = {"symbol": "NEWCO", "recent_prices": prices, "allow_unknown": True}
         return (await client.post(PREDICT, json=body)).json()
 
-    answer = asked(graph, home, scenario)
+    answer = served(scenario)
     assert answer["model_type"] == "general" and answer["confidence"] == "low" and answer["name"] is None
 
 
-def test_the_same_request_id_comes_back_and_one_that_is_not_plain_is_replaced(graph, home):
-    async def scenario(office, client):
+def test_the_same_request_id_comes_back_and_one_that_is_not_plain_is_replaced(served):
+    async def scenario(client):
         plain = await client.get("/healthz", headers={"x-request-id": "abc-1"})
         other = await client.get("/healthz", headers={"x-request-id": "x\tinjected"})
         return plain.headers["x-request-id"], other.headers["x-request-id"]
 
-    plain, other = asked(graph, home, scenario)
+    plain, other = served(scenario)
     assert plain == "abc-1" and len(other) == 32
 
 
@@ -318,11 +332,11 @@ def test_before_the_first_release_the_service_is_alive_but_not_ready(graph, tmp_
         "/docs",
     ],
 )
-def test_every_page_answers(graph, home, path):
-    async def scenario(office, client):
+def test_every_page_answers(served, path):
+    async def scenario(client):
         return await client.get(path)
 
-    assert asked(graph, home, scenario).status_code == 200
+    assert served(scenario).status_code == 200
 
 
 def test_a_model_that_fails_while_computing_is_said_and_never_raised(graph, home):

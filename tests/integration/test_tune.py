@@ -72,13 +72,15 @@ def epochs_of(root: Path, trial: int) -> Counter[tuple[int, int]]:
 
 
 def worker_at(root: Path, trial: int, epochs: int, *, timeout_s: float = 120) -> int:
-    """Process that works on a trial, once that has finished so many epochs."""
+    """Living process that works on a trial, once that has finished so many epochs."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         folder = root / f"trials/{trial:03}"
         if (folder / "cost.json").exists() and sum(epochs_of(root, trial).values()) >= epochs:
             assert not (folder / "end.json").exists(), "the trial ended before it could be disturbed"
-            return json.loads((folder / "cost.json").read_text())["pid"]
+            pid = json.loads((folder / "cost.json").read_text())["pid"]
+            if is_alive(pid):  # not one of an earlier command's
+                return pid
         time.sleep(0.05)
     raise TimeoutError(f"trial {trial} never got to epoch {epochs}")
 
