@@ -3,8 +3,10 @@
 import importlib
 import logging
 import os
+import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,7 +48,6 @@ def ray_session(
         ``shared``, or a package of ours is shadowed by a stranger.
     """
     refuse_shadows()
-    keep_ours()
     # Read by the controller: a lost worker is noticed sooner than after the default 2 s.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     try:
@@ -63,11 +64,12 @@ def ray_session(
         ray.shutdown()
 
 
-def keep_ours() -> None:
-    """Keep from Ray what is this command's: its stdout, and what it does when it is told to end.
+def init(**options: Any) -> None:
+    """``ray.init``, quiet, and without taking what is this command's: its stdout, and its end on SIGTERM.
 
-    Ray prints of its nodes' ends on stdout, among a command's results; that is logged. And from its first
-    step ``ray.init`` exits with 15 on SIGTERM, which would end a command in the middle of starting as failed.
+    Ray prints of its nodes' ends on stdout, among a command's results; that is logged. It exits with 15 on
+    SIGTERM from the first step of ``ray.init`` on, so that a command in the middle of starting would seem to
+    have failed; and its own handler in C prints a stack before it calls ours.
     """
     import ray._private.utils as utils
     import ray._private.worker as worker
@@ -80,6 +82,9 @@ def keep_ours() -> None:
 
     worker.print_to_stdstream = to_log
     utils.set_sigterm_handler = leave
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
 
 def connect(address: str) -> None:
@@ -100,13 +105,7 @@ def connect(address: str) -> None:
             if not in_job():
                 stage(Path(folder))
                 code = {"working_dir": folder}
-            ray.init(
-                address=address,
-                runtime_env=code or None,
-                _node_ip_address=_this_node(address),
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
+            init(address=address, runtime_env=code or None, _node_ip_address=_this_node(address))
     except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
         ray.shutdown()
         reason = " ".join(str(error).split())
@@ -125,13 +124,7 @@ def _this_node(address: str) -> str | None:
 
 def _start(cpus: int) -> None:
     try:
-        ray.init(
-            address="local",
-            num_cpus=cpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        init(address="local", num_cpus=cpus, include_dashboard=False)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise RayUnavailable(
             f"Ray: cannot start a local cluster: {error}. Check memory and room in the temporary folder."

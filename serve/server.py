@@ -20,7 +20,7 @@ import ray.serve
 from ray.serve.config import HTTPOptions
 
 from cluster.processes import born, end, left
-from cluster.session import connect, keep_ours, refuse_shadows, usable_cpus
+from cluster.session import connect, init, refuse_shadows, usable_cpus
 from common.errors import ConfigError, RayUnavailable
 from serve.app import build_app
 from serve.ports import Listener, beyond_loopback, descendants
@@ -85,7 +85,6 @@ def running(
         If the cluster or the graph does not come up, or that cluster serves already.
     """
     refuse_shadows()
-    keep_ours()
     try:
         if address is None:
             _start_ray(folder, say)
@@ -103,12 +102,10 @@ def running(
 def _start_ray(folder: Path, say: Callable[[str], None]) -> None:
     say("starting Ray")
     try:
-        ray.init(
+        init(
             address="local",
             num_cpus=max(usable_cpus(), 2),
             include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
             _node_ip_address=NODE,
             _temp_dir=str(folder / "ray"),
         )
