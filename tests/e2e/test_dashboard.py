@@ -268,6 +268,8 @@ def test_every_view_fits_its_screen_and_is_read_by_everyone(open_page, server, a
         page.screenshot(path=artifacts / f"{view.replace('/', '-')}-{width}-{scheme}.png", full_page=True)
         page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
         assert page.evaluate("document.documentElement.scrollWidth") == width, view
+        cut = "[...document.querySelectorAll('.box.tall')].filter(box => box.scrollWidth > box.clientWidth)"
+        assert width > 360 or page.evaluate(f"{cut}.length") == 0, f"a phone cuts a table of {view}"
         if (width, scheme) not in ((360, "dark"), (1440, "light")):
             continue
         assert serious(Axe().run(page)) == []
