@@ -13,11 +13,12 @@ from common.data import repairs
 from common.data.actions import list_actions, mark_actions
 from common.data.columns import NAIROBI, WEEK, Layout, read_columns
 from common.data.flags import Flag
-from common.data.text_files import TextFile, no_prices, split, text_files
+from common.data.text_files import LONGEST_LINE, TextFile, is_cut, no_prices, split, text_files
 
 NUMBERS = ("low", "high", "close", "previous", "volume")
 PANEL_COLUMNS = ("symbol", "date", "close", "low", "high", "volume", "flags", "known")
 LEDGER_COLUMNS = ("file", "line", "outcome", "reason", "symbol", "date", "raw")
+LONG_LINE = f"line of more than {LONGEST_LINE} characters"
 SYMBOL = re.compile(r"\^?[A-Z0-9][A-Z0-9.&-]{0,14}")
 
 
@@ -115,6 +116,7 @@ def _price_table(file: TextFile, layout: Layout) -> pd.DataFrame:
     empty = pd.Series([not line.strip(f"{layout.delimiter} \t") for line in lines], dtype=bool)
     closed = ~table["date"].dt.day_of_week.isin([WEEK.index(day) for day in layout.weekdays])
     checks = {
+        LONG_LINE: pd.Series([is_cut(line) for line in lines], dtype=bool),
         "empty row": empty,
         f"{{count}} fields, need {layout.count}": ~shaped,
         "not a symbol: {symbol!r}": ~named,
@@ -171,7 +173,9 @@ def _sector_table(name: str, lines: list[str]) -> pd.DataFrame:
         fields = [field.strip() for field in split(line)]
         sector, symbol, company = fields if len(fields) == 3 else ("", "", "")
         reason = ""
-        if not line.strip(", \t"):
+        if is_cut(line):
+            reason = LONG_LINE
+        elif not line.strip(", \t"):
             reason = "empty row"
         elif len(fields) != 3:
             reason = f"{len(fields)} fields, need 3"

@@ -24,6 +24,8 @@ MARKET_INDEX = "^NASI"
 """The index of all shares, whatever a market calls it; a symbol with ``^`` is an index and no stock."""
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 NAIROBI_DATE = re.compile(r"(\d{1,2})-([A-Za-z]{3})-(\d{4}|\d{2})", re.ASCII)
+SMALLEST_NUMBER, LARGEST_NUMBER = 1e-9, 1e15
+"""Between them in size, or 0, is every price and volume; anything else was never one."""
 Weekday = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 WEEK: tuple[Weekday, ...] = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 Name = Annotated[str, Field(min_length=1)]
@@ -166,11 +168,11 @@ def number_form(decimal: str, thousands: str) -> re.Pattern[str]:
 
 
 def parse_number(text: str, written: re.Pattern[str], decimal: str) -> float:
-    """The number, NaN if it is not ``written`` as one."""
+    """The number, NaN if it is not ``written`` as one or its size is beyond any price or volume."""
     if not written.fullmatch(text):
         return np.nan
     value = float(re.sub(rf"[^\d{decimal}-]", "", text).replace(decimal, "."))
-    return value if np.isfinite(value) else np.nan
+    return value if value == 0 or SMALLEST_NUMBER <= abs(value) <= LARGEST_NUMBER else np.nan
 
 
 def parse_date(text: str, form: str) -> dt.datetime | None:

@@ -62,7 +62,8 @@ def redate(dates: pd.Series, name: str) -> tuple[pd.Series, pd.Series, pd.Series
     good = dates.where(~wrong & (dates.dt.day_of_week < 5))
     earliest = good.ffill().fillna(pd.Timestamp(year, 1, 1))
     latest = good.bfill().fillna(earliest + LONGEST_STEP)
-    moved = pd.to_datetime(f"{year}-" + dates.dt.strftime("%m-%d"), errors="coerce").astype(dates.dtype)
+    moved = pd.to_datetime(f"{year:04d}-" + dates.dt.strftime("%m-%d"), format="%Y-%m-%d", errors="coerce")
+    moved = moved.astype(dates.dtype)
     fits = wrong & moved.between(earliest, latest) & (moved.dt.day_of_week < 5)
     return dates.mask(fits, moved), fits, wrong & ~fits
 

@@ -1,6 +1,7 @@
 """The files of an archive as lines of text, each with the layout that its header calls for."""
 
 import csv
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ from common.errors import ArchiveError
 HEADER = "date,code,name,12m low,12m high,day low,day high,day price,previous,change,change%,volume,"
 PRICE_HEADERS = (HEADER + "adjust", HEADER + "adjusted price")
 SECTOR_HEADER = "sector,stock_code,stock_name"
+LONGEST_LINE = 10_000
+"""Characters; a longer line is cut there, and is no row. The exchange's own have 150."""
+_PIECE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,7 @@ class TextFile:
 
     name: str
     lines: list[str]
+    """A line of more than ``LONGEST_LINE`` characters is there with one more than that, see `is_cut`."""
     first: int
     """Number of the first of the lines in the file."""
     layout: Layout | None
@@ -38,8 +43,14 @@ def text_files(folder: Path, columns: Columns | None) -> Iterator[TextFile]:
     start = columns.header_line if columns else 1
     for path in _paths(folder, columns):
         header, *lines = _lines(path, columns)[start - 1 :] or [""]
-        layout, holds = _layout(path.name, header, columns)
-        yield TextFile(path.name, lines, start + 1, layout, holds)
+        name = _sayable(path.name)
+        layout, holds = _layout(name, header, columns)
+        yield TextFile(name, lines, start + 1, layout, holds)
+
+
+def is_cut(line: str) -> bool:
+    """Whether the line goes on in the file."""
+    return len(line) > LONGEST_LINE
 
 
 def split(line: str, delimiter: str = ",") -> list[str]:
@@ -55,8 +66,9 @@ def split(line: str, delimiter: str = ",") -> list[str]:
 def no_prices(folder: Path, columns: Columns | None, ignored: list[str]) -> ArchiveError:
     """The error of a folder without prices; ``ignored``: why its files hold none."""
     if columns is None:
+        none = f" ({ignored[0]})" if ignored else ""
         problem = (
-            f"no daily price file among its CSV files; a header must start {HEADER[:22]!r}. Fetch the "
+            f"no daily price file among its CSV files{none}; a header must start {HEADER[:22]!r}. Fetch the "
             f"archive, name another folder, or write a {FILE_NAME} into it that names the columns."
         )
     elif ignored:
@@ -79,14 +91,29 @@ def _paths(folder: Path, columns: Columns | None) -> list[Path]:
 
 
 def _lines(path: Path, columns: Columns | None) -> list[str]:
+    """In memory is never more of a line than ``LONGEST_LINE``, however long it is."""
+    encoding = columns.encoding if columns else "utf-8-sig"
+    lines = []
     try:
-        text = path.read_bytes().decode(columns.encoding if columns else "utf-8-sig", errors="replace")
-    except OSError as error:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would never end, nor a device
+            raise OSError(0, "it is a folder, a pipe or a device")
+        with path.open(encoding=encoding, errors="replace", newline="\n") as file:
+            while line := file.readline(LONGEST_LINE + 1):
+                lines.append(_sayable(line).removesuffix("\n").rstrip("\r"))
+                while not line.endswith("\n") and (line := file.readline(_PIECE)):
+                    pass
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise ArchiveError(
-            f"{path}: cannot be read: {error.strerror}. Check that it is a file you may read.",
+            f"{path}: cannot be read: {reason}. Check that it is a file you may read, and its encoding.",
             path=str(path),
         ) from None
-    return [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")]
+    return lines
+
+
+def _sayable(text: str) -> str:
+    """Without the halves of characters that some encodings, and names of files, bring."""
+    return text.encode(errors="replace").decode()
 
 
 def _layout(name: str, header: str, columns: Columns | None) -> tuple[Layout | None, str]:
