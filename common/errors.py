@@ -136,6 +136,12 @@ class TooLarge(NsecastError):
     http_status = 413
 
 
+class TooSlow(NsecastError):
+    """A request that took its client too long to send."""
+
+    http_status = 408
+
+
 class TooManyRequests(NsecastError):
     """More requests than the key may send; ``retry_after_s`` says when the next one is welcome."""
 

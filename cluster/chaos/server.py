@@ -107,6 +107,7 @@ def served(
     settings: Mapping[str, Any] | None = None,
     variables: Mapping[str, str] | None = None,
     address: str | None = None,
+    haproxy: bool = True,
     niceness: int = 0,
     more_pids: Callable[[], list[int]] = list,
 ) -> Iterator[Server]:
@@ -117,6 +118,7 @@ def served(
     settings : changes to ``SETTINGS``
     variables : added to the environment
     address : of a cluster, as for ``nsecast serve``; ``more_pids`` are its processes
+    haproxy : as for ``nsecast serve``
     niceness : how much its processes give way to who asks
 
     Raises
@@ -130,7 +132,7 @@ def served(
         chosen.write_text(json.dumps(SETTINGS | dict(settings or {})))
         command = [sys.executable, "-m", "nsecast", "serve", "--no-train", "--port", str(port)]
         command += ["--settings", str(chosen), "--home", str(home.resolve())]
-        command += ["--address", address] if address else []
+        command += ["--haproxy" if haproxy else "--no-haproxy", *(["--address", address] if address else [])]
         if niceness and (nice := shutil.which("nice")):
             command = [nice, "-n", str(niceness), *command]
         with log.open("w") as out:

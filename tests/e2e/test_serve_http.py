@@ -16,10 +16,11 @@ from typing import Any
 import httpx
 import pytest
 from made_release import doctored, made_exchange, made_release
+from made_slow import descriptors, slow_clients
 
 from common.model.registry import Registry
 from common.model.released import Forecast, ReleasedModels
-from serve.ports import Listener, descendants, free_port, listeners
+from serve.ports import REQUEST_S, Listener, descendants, free_port, listeners
 
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).resolve().parents[2]
@@ -158,6 +159,19 @@ def test_more_than_it_can_take_gets_503_with_retry_after_and_nothing_else_fails(
     assert statuses == {200, 503}
     assert all(answer.headers["retry-after"] for answer in answers if answer.status_code == 503)
     assert server.get("/healthz").status_code == 200
+
+
+def test_hundreds_of_slow_clients_are_ended_and_cost_nobody_an_answer(server: Server):
+    before = descriptors(descendants(server.pid))
+    answers: list[int] = []
+    with slow_clients(server.url, {"silent": 150, "header": 150, "body": 50}) as held:
+        deadline = time.monotonic() + 2 * REQUEST_S + 10
+        while any(each.open for each in held.values()):
+            assert time.monotonic() < deadline, held
+            answers.append(server.predict(symbol="MOVES").status_code)
+            time.sleep(0.2)
+    assert set(answers) == {200} and len(answers) > 10
+    wait_for(lambda: descriptors(descendants(server.pid)) <= before + 20, 30)
 
 
 def test_a_hot_stock_is_answered_by_more_than_one_replica(server: Server):

@@ -47,6 +47,7 @@ def test_rays_own_settings_still_have_the_lines_that_are_mended():
     """A newer Ray that words them otherwise would be served as Ray has it."""
     lines = Path(haproxy_templates.__file__).read_text().splitlines()
     assert any(line.strip().startswith("http-request return status 404 ") for line in lines)
+    assert sum(line.strip() == "option abortonclose" for line in lines) == 1
     assert {line.split()[1] for line in lines if line.strip().startswith("errorfile")} == {
         "502",
         "503",

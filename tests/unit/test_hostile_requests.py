@@ -1,0 +1,30 @@
+"""Whatever bytes are sent to the whole application: a sound answer, or a refusal that says what to send."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from made_hostile import Application, Case, application, cases, problem_with
+
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[Application]:
+    with application() as found:
+        yield found
+
+
+def test_whatever_bytes_are_sent_the_answer_is_sound_or_says_what_to_send(made):
+    statuses: Counter[int] = Counter()
+
+    @settings(max_examples=300, deadline=None, suppress_health_check=SLOW)
+    @given(cases(made.paths))
+    def ask(case: Case) -> None:
+        answer = made.ask(case)
+        statuses[answer.status_code] += 1
+        assert not problem_with(answer), case
+
+    ask()
+    assert statuses[200] > 30 and statuses[400] and statuses[422]  # all refused would be hardly a test

