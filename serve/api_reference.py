@@ -42,7 +42,7 @@ A field marked * is always there, or has to be sent.
 RAISED = (
     *(errors.NotAuthenticated, errors.Forbidden, errors.UnknownSymbol, errors.GateClosed, errors.TooLarge),
     *(errors.BadRequest, errors.InsufficientHistory, errors.TooManyRequests, errors.BundleError, Overloaded),
-    NothingServes,
+    *(NothingServes, errors.TooSlow),
 )
 PLAIN = {
     "invalid-request": (422, "The request does not fit its schema; `errors` names the fields."),

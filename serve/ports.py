@@ -20,9 +20,9 @@ for argument; do
     -e 's#^( *)errorfile (50[234]) .*$#\\1errorfile \\2 {answer}#' \\
     -e 's#^( *)http-request return status 404 .*$#\\1http-request return status 503 '\
 'content-type application/problem+json hdr Retry-After 2 file {body}#' \\
-    -e '/^ *(timeout http-request|option http-buffer-request)/d' \\
+    -e '/^ *(timeout http-request|option http-buffer-request|errorfile 408)/d' \\
     -e 's#^( *)option abortonclose$#&\\n\\1timeout http-request {within_s}s\\n'\
-'\\1option http-buffer-request#' "$argument"
+'\\1option http-buffer-request\\n\\1errorfile 408 {late}#' "$argument"
   before=$argument
 done
 exec {binary} "$@"
@@ -35,6 +35,14 @@ Content-Type: application/problem+json\r
 \r
 {"type":"urn:nsecast:service-unavailable","title":"Service Unavailable","status":503,\
 "detail":"No router can be reached just now. Come again in 2 s.","retry_after_s":2}
+"""
+_LATE = """HTTP/1.1 408 Request Timeout\r
+Cache-Control: no-cache\r
+Connection: close\r
+Content-Type: application/problem+json\r
+\r
+{{"type":"urn:nsecast:too-slow","title":"Request Timeout","status":408,\
+"detail":"request: not there after {within_s} s. Send it again, at once."}}
 """
 
 
@@ -84,11 +92,13 @@ def haproxy_wrapper(folder: Path, binary: str, ports: Iterable[int], within_s: f
     """
     answer = folder / "no-router.http"
     answer.write_bytes(_NO_ROUTER.encode())
+    late = folder / "late.http"
+    late.write_bytes(_LATE.format(within_s=f"{within_s:g}").encode())
     path = folder / "haproxy-mended"
     body = folder / "no-router.json"
     body.write_bytes(answer.read_bytes().partition(b"\r\n\r\n")[2])
     ends = {"ports": "|".join(map(str, ports)), "within_s": f"{within_s:g}"}
-    path.write_text(_WRAPPER.format(answer=answer, body=body, binary=binary, **ends))
+    path.write_text(_WRAPPER.format(answer=answer, body=body, late=late, binary=binary, **ends))
     path.chmod(0o700)
     return path
 

@@ -66,9 +66,9 @@ def split(line: str, delimiter: str = ",") -> list[str]:
 def no_prices(folder: Path, columns: Columns | None, ignored: list[str]) -> ArchiveError:
     """The error of a folder without prices; ``ignored``: why its files hold none."""
     if columns is None:
-        none = f" ({ignored[0]})" if ignored else ""
+        such = f" ({ignored[0]})" if ignored else ""
         problem = (
-            f"no daily price file among its CSV files{none}; a header must start {HEADER[:22]!r}. Fetch the "
+            f"no daily price file among its CSV files; a header must start {HEADER[:22]!r}{such}. Fetch the "
             f"archive, name another folder, or write a {FILE_NAME} into it that names the columns."
         )
     elif ignored:

