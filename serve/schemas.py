@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 import pydantic
 from pydantic import BeforeValidator, Discriminator, Field, StrictBool, StringConstraints, Tag
+from pydantic_core import PydanticCustomError
 
 from common.model.confidence import Word
 from serve import examples
@@ -26,6 +27,13 @@ def _iso_date(value: Any) -> Any:
     return value
 
 
+def _few(value: Any) -> Any:
+    """Refuses a map of many members before each of them costs time."""
+    if isinstance(value, dict) and len(value) > MAX_BATCH:
+        raise PydanticCustomError("too_long", "Map should have at most {most} items", {"most": MAX_BATCH})
+    return value
+
+
 Day = Annotated[dt.date, BeforeValidator(_iso_date)]
 Symbol = Annotated[
     str,
@@ -39,9 +47,10 @@ Symbol = Annotated[
 ]
 Price = Annotated[float, Field(strict=True, ge=SMALLEST_PRICE, le=LARGEST_PRICE, allow_inf_nan=False)]
 Volume = Annotated[float, Field(strict=True, ge=0, le=1e12, allow_inf_nan=False)]
-Closes = Annotated[list[Price], Field(min_length=MIN_PRICES, max_length=MAX_PRICES)]
+Closes = Annotated[list[Price], Field(min_length=MIN_PRICES, max_length=MAX_PRICES, fail_fast=True)]
 ClosesBySymbol = Annotated[
     dict[Symbol, Closes],
+    BeforeValidator(_few),
     Field(
         max_length=MAX_BATCH,
         json_schema_extra={"additionalProperties": False, "propertyNames": {"maxLength": 16}},
@@ -68,6 +77,7 @@ class _Request(Model):
     """A body in which an unknown name is an error."""
 
     model_config = pydantic.ConfigDict(extra="forbid")
+    _few_names = pydantic.model_validator(mode="before")(staticmethod(_few))
 
 
 class Bar(_Request):
@@ -100,7 +110,9 @@ class PredictRequest(_Request):
     """Trading days ahead."""
     recent_prices: Closes | None = None
     """Closes in KES, oldest first; the newest ones, as many as a window takes, are used."""
-    recent_bars: Annotated[list[Bar], Field(min_length=MIN_PRICES, max_length=MAX_PRICES)] | None = None
+    recent_bars: (
+        Annotated[list[Bar], Field(min_length=MIN_PRICES, max_length=MAX_PRICES, fail_fast=True)] | None
+    ) = None
     """Instead of ``recent_prices``: sessions with their range and volume, oldest first."""
     as_of: Day | None = None
     """Forecast from what was known in the evening of that day; default: all the release knows."""

@@ -4,13 +4,14 @@ import json
 import math
 import re
 
+import pydantic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_desk import TODAY, ask, made_desk
 
 from serve.problems import Problem, problem_of
-from serve.schemas import BatchRequest, PredictRequest, PredictResponse, SectorRequest
+from serve.schemas import MAX_BATCH, BatchRequest, PredictRequest, PredictResponse, SectorRequest
 
 DESK = made_desk()
 GOOD = [10.0 + n % 3 for n in range(60)]
@@ -175,6 +176,26 @@ def test_whatever_is_sent_as_a_batch_or_sector_is_valid_or_refused_as_4xx(body):
             kind.model_validate(body)
         except Exception as error:
             assert_well_behaved(problem_of(error))
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (PredictRequest, {"symbol": "A", "recent_prices": [""] * 5_000}),
+        (PredictRequest, {"symbol": "A", "recent_bars": [{"close": ""}] * 5_000}),
+        (PredictRequest, {"symbol": "A", "recent_bars": [{str(name): 1 for name in range(50_000)}]}),
+        (PredictRequest, {str(name): 1 for name in range(50_000)}),
+        (BatchRequest, {"symbols": [""] * 50_000}),
+        (BatchRequest, {"symbols": ["A"], "recent_prices": {str(name): [] for name in range(50_000)}}),
+        (BatchRequest, {"symbols": ["A"], "recent_prices": {str(name): [""] * 2_000 for name in range(99)}}),
+        (SectorRequest, {str(name): 1 for name in range(50_000)}),
+    ],
+)
+def test_a_body_of_nothing_but_mistakes_is_given_up_early(kind, body):
+    """Each mistake costs time in which nobody else is answered."""
+    with pytest.raises(pydantic.ValidationError) as caught:
+        kind.model_validate(body)
+    assert caught.value.error_count() <= 2 * MAX_BATCH
 
 
 def test_a_batch_is_refused_when_too_long_or_with_prices_of_strangers():
