@@ -21,8 +21,9 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from serve.patience import WholeBody, end_idle_connections, in_rays_proxy
+from serve.patience import WholeBody, end_idle_connections
 from serve.ports import free_port, haproxy_wrapper
+from serve.serve_cli import environment
 
 PATIENCE_S = 1.0
 MANY = 20
@@ -157,12 +158,15 @@ def test_a_connection_that_is_used_stays(tmp_path):
     assert len(ports) == 1
 
 
-def test_rays_proxy_takes_what_it_is_given():
+def test_without_haproxy_rays_own_proxy_is_told_to_have_no_patience_either(tmp_path):
     from ray.serve._private.http_util import validate_http_proxy_callback_return
+    from ray.serve._private.utils import call_function_from_import_path
 
-    before = AutoHTTPProtocol.connection_made
+    before, name = AutoHTTPProtocol.connection_made, "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
+    assert name not in environment(tmp_path, haproxy=True)  # or routers would hang up on HAProxy
+    path = environment(tmp_path, haproxy=False)[name]
     try:
-        (middleware,) = validate_http_proxy_callback_return(in_rays_proxy())
+        (middleware,) = validate_http_proxy_callback_return(call_function_from_import_path(path))
         assert middleware.cls is WholeBody and AutoHTTPProtocol.connection_made is not before
     finally:
         AutoHTTPProtocol.connection_made = before
