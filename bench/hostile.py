@@ -161,9 +161,12 @@ def beside(server: Server, kind: str, asked: argparse.Namespace) -> dict[str, An
     alone, _ = steadily(server.url, ALONE_S)
     before = descriptors(server.pids())
     with slow_clients(server.url, {kind: asked.connections}) as held:
-        took, failed = steadily(server.url, asked.seconds)
+        took, failed = steadily(server.url, ALONE_S)
+        most = descriptors(server.pids())
+        more, failed_later = steadily(server.url, asked.seconds - ALONE_S)
+        took, failed = took + more, failed + failed_later
         slow = held[kind]
-        most, left = descriptors(server.pids()), len(slow.open)
+        left = len(slow.open)
         ended = sorted(slow.ended_s)
     deadline = time.monotonic() + BACK_S
     while (after := descriptors(server.pids())) > before + 20 and time.monotonic() < deadline:
