@@ -141,7 +141,7 @@ def test_the_whole_archive_is_what_it_was_written_from(tmp_path):
     assert_nothing_is_lost(archive, WHOLE)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(HARM)
 def test_whatever_happens_to_some_bytes_the_untouched_rows_are_as_before(tmp_path_factory, harm):
     files = dict(WHOLE)
@@ -157,7 +157,7 @@ def test_whatever_happens_to_some_bytes_the_untouched_rows_are_as_before(tmp_pat
     assert_nothing_is_lost(archive, files)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(0, len(WHOLE[2023])))
 def test_a_file_cut_at_any_byte_costs_at_most_the_line_it_was_cut_in(tmp_path_factory, end):
     files = WHOLE | {2023: WHOLE[2023][:end]}

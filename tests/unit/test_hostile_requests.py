@@ -19,7 +19,7 @@ def made() -> Iterator[Application]:
 def test_whatever_bytes_are_sent_the_answer_is_sound_or_says_what_to_send(made):
     statuses: Counter[int] = Counter()
 
-    @settings(max_examples=300, deadline=None, suppress_health_check=SLOW)
+    @settings(max_examples=200, deadline=None, suppress_health_check=SLOW)
     @given(cases(made.paths))
     def ask(case: Case) -> None:
         answer = made.ask(case)
@@ -27,4 +27,4 @@ def test_whatever_bytes_are_sent_the_answer_is_sound_or_says_what_to_send(made):
         assert not problem_with(answer), case
 
     ask()
-    assert statuses[200] > 30 and statuses[400] and statuses[422]  # all refused would be hardly a test
+    assert statuses[200] > 20 and statuses[400] and statuses[422]  # all refused would be hardly a test
