@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: setup train test lint audit clean
+.PHONY: setup train test lint audit mutants clean
 
 setup: $(VENV)/.installed
 
@@ -26,6 +26,10 @@ audit: $(VENV)/.installed-audit
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file sbom.json $(BIN)/python
 	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict --progress-spinner off
 
+# Alters the code that matters, one place after the other, and names what no unit test notices: about an hour.
+mutants: $(VENV)/.installed-mutation
+	$(BIN)/python bench/mutants.py
+
 clean:
 	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis sbom.json
 
@@ -44,4 +48,8 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 $(VENV)/.installed-audit: $(VENV)/.installed
 	$(PIP) --editable ".[audit]"
+	@touch $@
+
+$(VENV)/.installed-mutation: $(VENV)/.installed-dev
+	$(PIP) --editable ".[mutation]"
 	@touch $@

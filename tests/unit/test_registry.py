@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from common.errors import BundleError, ConfigError, NsecastError, ReleaseNotFound
+from common.errors import BundleError, ConfigError, GateClosed, NsecastError, ReleaseNotFound
 from common.model.registry import Registry
 from common.model.release import MANIFEST, _digest
 from train.models_cli import app
@@ -170,6 +170,65 @@ def test_an_empty_folder_a_foreign_folder_and_nan_are_not_published(registry, tm
         registry.publish(tmp_path, "r1", info={})
     with pytest.raises(BundleError, match="info"):
         publish(registry, "r1", test_relMAE=float("nan"))
+
+
+def test_only_a_folder_that_was_staged_in_this_registry_is_published(registry, tmp_path):
+    elsewhere = Registry(tmp_path / "other").stage("r2")
+    link, file = registry.stage("r2"), registry.stage("r3")
+    link.rmdir()
+    link.symlink_to(elsewhere)
+    file.rmdir()
+    file.write_bytes(b"seed = 7\n")
+    (elsewhere / "config.toml").write_bytes(b"seed = 7\n")
+    for folder in (elsewhere, link, file, registry.folder / ".staging-r2-none", publish(registry, "r1").path):
+        with pytest.raises(BundleError, match="not a staging folder"):
+            registry.publish(folder, "r2", info={})
+    assert [release.id for release in registry.releases()] == ["r1"] and registry.verify("r1")
+
+
+def test_the_latest_release_is_the_newest_that_is_whole_and_those_without_a_time_are_listed_last(registry):
+    for release_id in ("r5", "r3", "r4", "r9"):
+        publish(registry, release_id)
+    registry.open("r9").file(MANIFEST).unlink()
+    registry.open("r4").file("config.toml").write_bytes(b"")
+    assert [(release.id, release.state) for release in registry.releases()] == [
+        ("r3", "ok"),
+        ("r5", "ok"),
+        ("r9", "incomplete"),
+        ("r4", "damaged"),
+    ]
+    assert registry.resolve("latest").id == registry.open("latest").id == "r3"
+
+
+def test_releases_of_one_moment_are_listed_by_their_names(registry):
+    for release_id in ("r2", "r3", "r1"):
+        rewrite_manifest(publish(registry, release_id), created="2026-11-24T20:51:15+00:00")
+    assert [release.id for release in registry.releases()] == ["r3", "r2", "r1"]
+
+
+def test_a_production_that_was_deleted_is_named_together_with_the_alias(registry):
+    published = publish(registry, "r1")
+    publish(registry, "r2")
+    registry.promote("r1")
+    published.path.rename(registry.folder.parent / "away")
+    with pytest.raises(
+        ReleaseNotFound, match=r"release production \(r1\): not in .*; there are r2\."
+    ) as caught:
+        registry.open("production")
+    assert caught.value.context == {"release": "production", "known": ["r2"]}
+    with pytest.raises(ReleaseNotFound, match=r"release r1: not in"):
+        registry.promote("r1")
+
+
+def test_a_promotion_judged_against_something_else_than_what_is_there_is_refused(registry):
+    for release_id in ("r1", "r2", "r3"):
+        publish(registry, release_id)
+    registry.promote("r1", instead_of=None)
+    for judged, said in ((None, "nothing"), ("r3", "r3")):
+        with pytest.raises(GateClosed, match=f"release r2 was judged against {said}, but r1 has gone"):
+            registry.promote("r2", instead_of=judged)
+    assert registry.production() == "r1"
+    assert registry.promote("r2", instead_of="r1").id == registry.production() == "r2"
 
 
 def test_only_files_of_the_manifest_are_handed_out(registry):

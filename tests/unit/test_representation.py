@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from dataclasses import fields
 from itertools import pairwise
 
 import numpy as np
@@ -82,7 +83,7 @@ def slow_tick(price: float) -> float:
 def test_each_channel_is_what_the_decisions_say():
     closes = walk()
     high, low = closes * 1.02, closes * 0.97
-    volume = np.array([0, 100, 200, 0, 500, 100, 300, 700, 0, 900.0])
+    volume = np.array([0, 1, 200, 0, 500, 100, 300, 700, 0, 900.0])
     rows = history(closes, high=high, low=low, volume=volume)
     high_missing = rows.copy()
     high_missing.loc[4, "high"] = np.nan
@@ -113,6 +114,22 @@ def test_each_channel_is_what_the_decisions_say():
                 value = np.clip(value, -8, 8)
             assert x[day, AT[name]] == pytest.approx(value, abs=2e-5), (day, name)
         assert set(expected) == set(AT)
+
+
+def test_the_tick_is_that_of_each_day_s_price_on_both_sides_of_every_step_of_the_table():
+    closes = [4.99, 5.0, 9.98, 10.0, 49.95, 50.0, 499.75, 500.0, 505.0, 501.0]
+    windows = windows_of({"A": history(closes)})
+    scale = float(sigma(windows)[0])
+    expected = [math.log(slow_tick(close) / close / scale) for close in closes]
+    np.testing.assert_allclose(PLAIN.inputs(windows)[0, :, AT["tick"]], expected, atol=2e-5)
+
+
+def test_a_volume_is_relative_to_the_mean_of_the_traded_days_be_it_a_single_one():
+    volume = np.array([0, 0, np.nan, 300, 0, 0, 0, 0, np.nan, 0])
+    x = PLAIN.inputs(windows_of({"A": history(walk(), volume=volume)}))[0]
+    assert x[:, AT["traded"]].tolist() == [0, 0, 0, 1, 0, 0, 0, 0, 0, 0]
+    np.testing.assert_allclose(x[:, AT["volume"]], np.zeros(10), atol=1e-6)
+    assert x[:, AT["volume_known"]].tolist() == [1, 1, 0, 1, 1, 1, 1, 1, 0, 1]
 
 
 def test_a_target_is_the_change_in_units_of_sigma_times_the_root_of_the_horizon():
@@ -173,6 +190,20 @@ def test_prices_are_the_obvious_formula_window_by_window():
             assert abs(prices.published[row, column] - last * math.exp(unit * at[0.5])) <= tick
 
 
+@pytest.mark.parametrize(("said", "moved"), [(1.0, 1.0), (-1.0, -1.0), (7.5, 7.5), (9.0, 8.0), (-9.0, -8.0)])
+def test_a_certain_change_is_that_many_sigmas_and_at_most_eight(said, moved):
+    windows = windows_of({"A": history(walk())})
+    outputs = np.full((1, 2, OUTPUTS), said)
+    outputs[..., 1] = 1.0
+    prices, unit = RESIDUAL.prices(windows, outputs), float(sigma(windows)[0])
+    expected = [windows.last_price[0] * math.exp(moved * unit * math.sqrt(horizon)) for horizon in (1, 5)]
+    for found in (prices.raw[0], *prices.low[0].T, *prices.high[0].T):
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert (
+        abs(prices.published[0] - expected) <= 0.5 * np.array([slow_tick(e) for e in expected]) + 1e-9
+    ).all()
+
+
 def test_wider_intervals_hold_the_narrower_ones_and_the_published_price():
     prices = RESIDUAL.prices(PANEL_WINDOWS, outputs_for(PANEL_WINDOWS, seed=3))
     assert (np.diff(prices.low, axis=-1) <= 1e-9).all() and (np.diff(prices.high, axis=-1) >= -1e-9).all()
@@ -213,8 +244,9 @@ def test_prices_stay_finite_and_positive_whatever_finite_numbers_a_network_gives
 def test_a_window_with_a_split_and_nothing_else_counts_as_frozen_and_one_tick_as_moved():
     split = history([10.0] * 6 + [5.0] * 4)
     tick = history([1000.0] * 9 + [1001.0])
-    before = history([9.0] + [10.0] * 10)
-    assert list(frozen(windows_of({"S": split, "T": tick, "B": before}))) == [True, False, True]
+    before, at_first = history([9.0] + [10.0] * 10), history([9.0] + [10.0] * 9)
+    made = {"S": split, "T": tick, "B": before, "F": at_first}
+    assert list(frozen(windows_of(made))) == [True, False, True, False]
 
 
 def test_closes_alone_leave_the_other_channels_zero_and_flagged_unknown():
@@ -324,7 +356,16 @@ def test_a_representation_is_the_same_after_being_stored(representation):
 
 
 @pytest.mark.parametrize(
-    "stored", [{}, {"representation": "magic"}, {"representation": "residual"}, {"representation": "level"}]
+    "stored",
+    [
+        {},
+        {"representation": "magic"},
+        {"representation": "residual"},
+        {"representation": "level"},
+        RESIDUAL.as_dict() | {"mean": [0.0] * 13},
+        RESIDUAL.as_dict() | {"spread": [1.0] * 15},
+        RESIDUAL.as_dict() | {"mean": [0.0] * 13, "spread": [1.0] * 13},
+    ],
 )
 def test_a_stored_representation_that_is_not_whole_is_refused(stored):
     with pytest.raises(BundleError, match="cannot read it"):
@@ -335,3 +376,102 @@ def test_one_window_alone_has_the_inputs_it_has_among_others():
     together = RESIDUAL.inputs(PANEL_WINDOWS)
     for row in (0, 133, 400):
         assert np.array_equal(RESIDUAL.inputs(PANEL_WINDOWS.take(np.array([row])))[0], together[row])
+
+
+@pytest.mark.parametrize("count", [1024, 1025, 2500])
+def test_more_windows_than_are_worked_on_at_a_time_have_what_each_of_them_has_alone(count):
+    places = np.arange(count) % len(PANEL_WINDOWS)
+    many = PANEL_WINDOWS.take(places)
+    outputs = outputs_for(PANEL_WINDOWS)
+    assert np.array_equal(RESIDUAL.inputs(many), RESIDUAL.inputs(PANEL_WINDOWS)[places])
+    assert np.array_equal(frozen(many), frozen(PANEL_WINDOWS)[places])
+    whole, found = RESIDUAL.prices(PANEL_WINDOWS, outputs), RESIDUAL.prices(many, outputs[places])
+    for field in fields(whole):
+        alone = getattr(whole, field.name)[places]
+        assert np.array_equal(getattr(found, field.name), alone, equal_nan=alone.dtype != bool), field.name
+
+
+@pytest.mark.parametrize("representation", [RESIDUAL, LEVEL], ids=["residual", "level"])
+def test_no_windows_have_no_inputs_and_no_prices(representation):
+    none = PANEL_WINDOWS.take(slice(0, 0))
+    assert representation.inputs(none).shape == (0, 12, len(representation.channels))
+    prices = representation.prices(none, np.empty((0, 3, representation.outputs)))
+    assert prices.published.shape == (0, 3) and prices.low.shape == (0, 3, 3)
+
+
+def test_channels_are_scaled_by_the_known_entries_of_the_training_windows():
+    x = PLAIN.inputs(PANEL_WINDOWS).astype(np.float64)
+    known = {"high": "range_known", "market": "market_known"}
+    for name in ("return", "level", "high", "market"):
+        entries = x[..., AT[name]][x[..., AT[known[name]]] == 1 if name in known else ...]
+        assert RESIDUAL.scaler.mean[AT[name]] == pytest.approx(entries.mean(), abs=1e-6), name
+        assert RESIDUAL.scaler.spread[AT[name]] == pytest.approx(entries.std(), rel=1e-5), name
+
+
+def test_of_very_many_windows_twenty_thousand_evenly_spaced_ones_are_scaled_by():
+    few, count = len(PANEL_WINDOWS), 50_000
+    spaced = [place * (count - 1) // 19_999 for place in range(20_000)]
+    assert spaced[0] == 0 and spaced[-1] == count - 1
+    found = Residual.fit(PANEL_WINDOWS.take(np.arange(count) % few))
+    assert found == Residual.fit(PANEL_WINDOWS.take(np.array(spaced) % few))
+
+
+def test_what_a_forecast_says_of_itself_beside_its_prices():
+    outputs, still = outputs_for(PANEL_WINDOWS), frozen(PANEL_WINDOWS)
+    prices = RESIDUAL.prices(PANEL_WINDOWS, outputs)
+    assert np.array_equal(prices.last, PANEL_WINDOWS.last_price) and np.array_equal(prices.frozen, still)
+    assert np.array_equal(prices.by_model, np.stack([~still] * 3, axis=1))
+    assert np.array_equal(prices.p_move[~still], outputs[~still][..., 1]) and not prices.p_move[still].any()
+    assert np.array_equal(
+        np.isnan(prices.needed), np.isnan(PANEL_WINDOWS.change) | np.stack([still] * 3, axis=1)
+    )
+
+
+def test_intervals_at_the_level_that_was_needed_end_where_the_price_went():
+    outputs = outputs_for(PANEL_WINDOWS, seed=5)
+    outputs[..., 1] = 1.0
+    outputs[..., 2:-1].sort(axis=-1)
+    needed = RESIDUAL.prices(PANEL_WINDOWS, outputs).needed
+    seen = (needed > 0.001) & (needed < 0.999)
+    asked = np.repeat(np.where(seen, needed, 0.5)[..., None], 3, axis=-1)
+    prices, actual = RESIDUAL.prices(PANEL_WINDOWS, outputs, asked), PANEL_WINDOWS.actual
+    assert seen.sum() > 100
+    for place in range(3):
+        off = np.minimum(abs(prices.low[..., place] - actual), abs(prices.high[..., place] - actual))
+        assert (off[seen] < 1e-6 * actual[seen]).all()
+
+
+def test_each_interval_is_at_the_level_that_was_asked_for():
+    outputs = outputs_for(PANEL_WINDOWS, seed=6)
+    usual = RESIDUAL.prices(PANEL_WINDOWS, outputs)
+    asked = np.broadcast_to((0.95, 0.8, 0.9), (*outputs.shape[:2], 3))
+    prices = RESIDUAL.prices(PANEL_WINDOWS, outputs, asked)
+    assert np.array_equal(prices.low, usual.low[..., [2, 0, 1]])
+    assert np.array_equal(prices.high, usual.high[..., [2, 0, 1]])
+    assert np.array_equal(prices.published, usual.published)
+
+
+def test_a_symbol_that_the_level_was_not_fitted_on_is_scaled_by_its_own_window():
+    made = {"A": history(walk(14)), "B": history(3 * walk(14, seed=1)), "C": history(walk(14, seed=2))}
+    windows = windows_of(made)
+    fitted = Level.fit(windows.series, windows.series.dates.max())
+    level = Level({symbol: fitted.scalers[symbol] for symbol in ("A", "C")})
+    prices = level.prices(windows, np.full((3, 2, 1), 0.25))
+    for row, (symbol, rows) in enumerate(made.items()):
+        closes = list(rows["close"])
+        own = closes[-10:] if symbol == "B" else closes
+        low, high = math.log(min(own)), math.log(max(own))
+        scaled = [(math.log(close) - low) / (high - low) for close in closes[-10:]]
+        np.testing.assert_allclose(level.inputs(windows)[row, :, 0], scaled, atol=1e-5)
+        np.testing.assert_allclose(prices.raw[row], math.exp(0.25 * (high - low) + low), rtol=1e-9)
+
+
+def test_the_level_is_one_number_a_horizon_without_an_interval_or_a_chance_of_a_move():
+    assert LEVEL.outputs == 1
+    outputs = np.full((len(PANEL_WINDOWS), 3, 1), 0.5)
+    prices, still = LEVEL.prices(PANEL_WINDOWS, outputs), frozen(PANEL_WINDOWS)
+    shape = (len(PANEL_WINDOWS), 3)
+    for none, expected in ((prices.p_move, shape), (prices.needed, shape), (prices.low, (*shape, 3))):
+        assert none.shape == expected and np.isnan(none).all()
+    assert prices.high.shape == (*shape, 3) and np.isnan(prices.high).all()
+    assert np.array_equal(prices.by_model, np.stack([~still] * 3, axis=1))

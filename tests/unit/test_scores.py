@@ -1,11 +1,18 @@
-"""The choice between a stock's candidates."""
+"""Scores of forecasts, and the choice between a stock's candidates."""
 
 import math
 
+import numpy as np
 import pytest
+from made_panel import SPEC, SYMBOLS, made_panel
 
+from common.data.series import series_from_panel
+from common.data.windows import Windows, make_windows
 from common.metrics import Errors
-from train.scores import MINIMUM_JUDGED, Score, beats_naive, choose
+from common.model.representation import Prices, frozen
+from train.scores import MINIMUM_JUDGED, Score, beats_naive, by_symbol, choose, horizon_weights, score
+
+WINDOWS = make_windows(series_from_panel(made_panel(), SYMBOLS), SPEC)
 
 
 @pytest.mark.parametrize(
@@ -18,6 +25,7 @@ from train.scores import MINIMUM_JUDGED, Score, beats_naive, choose
         ({"general": 0.99, "fine-tuned": math.inf, "average": math.inf, "scratch": 1.0}, "general"),
         ({"scratch": 1.2}, "scratch"),
         ({"general": math.inf}, "general"),
+        ({"scratch": 0.5 - 0.01, "average": 0.5}, "average"),
     ],
 )
 def test_the_average_is_published_unless_another_is_clearly_ahead(totals, expected):
@@ -37,9 +45,80 @@ def judged(rel_mae: float | None, rel_rmse: float | None, n: int = 100) -> Score
         (judged(1.0, 1.0), False),
         (judged(1.02, 0.99), False),
         (judged(0.9, 0.9, n=MINIMUM_JUDGED - 1), False),
+        (judged(0.9, 0.9, n=MINIMUM_JUDGED), True),
         (judged(None, None), False),
         (judged(2.5, 2.1), False),
     ],
 )
 def test_a_stock_is_trusted_to_a_model_that_beat_naive_on_enough_windows(score, beats):
     assert beats_naive(score) is beats
+
+
+def test_it_is_the_nearest_horizon_that_must_have_enough_windows():
+    near, far = (judged(0.9, 0.9, n).by_horizon[0] for n in (MINIMUM_JUDGED, MINIMUM_JUDGED - 1))
+    assert beats_naive(Score((near, far))) and not beats_naive(Score((far, near)))
+
+
+@pytest.mark.parametrize("horizons", [1, 2, 4, 6])
+def test_horizons_weigh_as_the_decisions_say_and_any_further_one_as_the_fourth(horizons):
+    said = [4, 0.5, 0.25, 0.12, 0.12, 0.12][:horizons]
+    found = horizon_weights(horizons)
+    assert found.dtype == np.float32
+    assert found.tolist() == pytest.approx([weight / 4 for weight in said])
+
+
+def test_the_total_is_the_weighted_mean_of_both_ratios_and_a_horizon_that_never_moved_counts_as_naive():
+    found = Score((judged(0.9, 0.8).by_horizon[0], judged(None, None).by_horizon[0]))
+    assert found.rel_mae == [0.9, 1.0] and found.rel_rmse == [0.8, 1.0]
+    assert found.total == pytest.approx((4 * 0.85 + 0.5 * 1.0) / 4.5)
+
+
+def made_prices(windows: Windows) -> Prices:
+    """Forecasts off the mark, without intervals."""
+    off = np.exp(np.random.default_rng(0).normal(0, 0.03, (2, *windows.counted.shape)))
+    raw, published = windows.last_price[:, None] * off
+    none = np.full(raw.shape, np.nan)
+    return Prices(windows.last_price, frozen(windows), raw, published, none, none, none, none, none)
+
+
+def obvious(windows: Windows, prices: Prices, column: int, chosen: list[int]) -> tuple[int, float, float]:
+    """(n, MAE of the published, RMSE of the raw price) of these windows, one after the other."""
+    chosen = [row for row in chosen if not math.isnan(windows.change[row, column])]
+    absolute, squares = [], []
+    for row in chosen:
+        actual = windows.series.close[windows.end[row] + SPEC.horizons[column]]
+        absolute.append(abs(prices.published[row, column] - actual))
+        squares.append((prices.raw[row, column] - actual) ** 2)
+    return len(chosen), sum(absolute) / len(chosen), math.sqrt(sum(squares) / len(chosen))
+
+
+def same(found: Score, windows: Windows, prices: Prices, chosen: list[int]) -> None:
+    for column, errors in enumerate(found.by_horizon):
+        assert (errors.n, errors.mae, errors.rmse) == pytest.approx(obvious(windows, prices, column, chosen))
+
+
+def test_a_score_is_over_the_windows_that_move_unless_others_are_asked_for():
+    prices = made_prices(WINDOWS)
+    moving = [row for row in range(len(WINDOWS)) if not prices.frozen[row]]
+    assert 0 < len(moving) < len(WINDOWS)
+    same(score(WINDOWS, prices), WINDOWS, prices, moving)
+    asked = np.arange(len(WINDOWS)) % 3 == 0
+    for rows in (asked, np.flatnonzero(asked)):
+        same(score(WINDOWS, prices, rows), WINDOWS, prices, list(range(0, len(WINDOWS), 3)))
+
+
+def test_each_symbol_s_score_is_that_of_its_own_moving_windows_in_whatever_order_they_come():
+    windows = WINDOWS.take(np.random.default_rng(1).permutation(len(WINDOWS)))
+    prices = made_prices(windows)
+    found = by_symbol(windows, prices)
+    assert set(found) == {"FROZEN", "GAPS", "MOVES", "SPLITS", "THIN"}
+    for symbol, judged_alone in found.items():
+        own = [
+            row
+            for row in range(len(windows))
+            if windows.series.symbols[windows.symbol[row]] == symbol and not prices.frozen[row]
+        ]
+        if own:
+            same(judged_alone, windows, prices, own)
+        else:
+            assert symbol == "FROZEN" and [each.n for each in judged_alone.by_horizon] == [0, 0, 0]

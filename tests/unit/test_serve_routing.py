@@ -39,6 +39,7 @@ def test_an_unknown_symbol_is_refused_with_near_names_and_the_way_out():
     with pytest.raises(UnknownSymbol, match=r"Did you mean SCOM\?") as caught:
         route("SCMO", UNIVERSE, GOOD)
     assert caught.value.http_status == 404 and caught.value.context["near"] == ["SCOM"]
+    assert "recent_prices" not in caught.value.message
     with pytest.raises(UnknownSymbol, match="send recent_prices too"):
         route("SCMO", UNIVERSE, GOOD, allow_unknown=True)
 

@@ -18,11 +18,14 @@ from common.data.series import (
     series_from_histories,
     series_from_panel,
 )
-from common.data.windows import Boundaries, boundaries, last_window, make_windows
+from common.data.windows import Boundaries, boundaries, id_column, last_window, make_windows
 from common.errors import BadPrices, ConfigError, InsufficientHistory
 from common.model.presets import SplitSpec, WindowSpec
 
 SMALL = WindowSpec(size=10, horizons=(1, 4))
+PANEL = made_panel()
+DATES = PANEL.dates.to_numpy().astype("datetime64[D]")
+WINDOWS = make_windows(series_from_panel(PANEL, SYMBOLS), SPEC)
 
 
 @st.composite
@@ -71,13 +74,14 @@ def test_windows_equal_the_obvious_loop(made):
     windows = make_windows(series, SMALL)
     expected = obvious_windows(made, SMALL)
     assert len(windows) == len(expected)
-    closes = windows.cut(series.close)
-    for row, (symbol, cutoff, path, changes) in enumerate(expected):
-        assert series.symbols[windows.symbol[row]] == symbol
-        assert windows.cutoff[row] == np.datetime64(cutoff, "D")
-        assert list(closes[row]) == path and windows.last_price[row] == path[-1]
-        np.testing.assert_allclose(windows.change[row], changes, atol=1e-12)
-        np.testing.assert_allclose(windows.actual[row], path[-1] * np.exp(changes), rtol=1e-12)
+    assert [series.symbols[position] for position in windows.symbol] == [symbol for symbol, *_ in expected]
+    closes, cutoffs, last = windows.cut(series.close), windows.cutoff, windows.last_price
+    for row, (_, cutoff, path, _) in enumerate(expected):
+        assert cutoffs[row] == np.datetime64(cutoff, "D")
+        assert list(closes[row]) == path and last[row] == path[-1]
+    changes = np.array([changes for *_, changes in expected]).reshape(-1, 2)
+    np.testing.assert_allclose(windows.change, changes, atol=1e-12)
+    np.testing.assert_allclose(windows.actual, last[:, None] * np.exp(changes), rtol=1e-12)
 
 
 @settings(max_examples=50, deadline=None)
@@ -145,7 +149,15 @@ def test_a_close_that_is_no_price_is_refused_with_its_symbol_and_date(bad):
     rows = history([5.0, 5.1, bad, 5.2], start="2022-01-03")
     with pytest.raises(BadPrices, match=r"BBB: close on 2022-01-05 is .*1 of 4") as caught:
         series_from_histories({"AAA": history([1.0, 2.0]), "BBB": rows}, UNKNOWN_MARKET)
-    assert caught.value.context["symbol"] == "BBB"
+    assert caught.value.context == {"symbol": "BBB", "rows": 1}
+    with pytest.raises(BadPrices, match=r"AAA: close on 2022-01-04 is .*2 of 3"):
+        series_from_histories({"AAA": history([1.0, bad, bad])}, UNKNOWN_MARKET)
+
+
+def test_no_symbols_are_a_series_without_a_row():
+    for series in (series_from_histories({}, UNKNOWN_MARKET), series_from_panel(made_panel(), ())):
+        assert series.symbols == () and series.offsets.tolist() == [0]
+        assert len(series.dates) == len(series.close) == len(series.market) == len(series.known) == 0
 
 
 def test_the_columns_of_a_series_equal_the_obvious_loop():
@@ -269,26 +281,53 @@ def test_too_few_sessions_for_a_split_are_refused(count, spec):
         boundaries(sessions(count), spec)
 
 
+def test_the_shortest_split_has_one_session_in_each_part():
+    dates = sessions(3)
+    found = boundaries(dates, SplitSpec(train_share=0.1, valid_share=0.1))
+    assert (found.train_end, found.valid_end, found.test_end) == tuple(dates)
+
+
+def test_a_share_that_leaves_no_session_for_validation_is_refused():
+    with pytest.raises(ConfigError, match="must lie in order inside the data"):
+        boundaries(sessions(3), SplitSpec(train_share=0.8, valid_share=0.1))
+
+
+def test_the_first_session_alone_may_be_the_training_part_and_the_one_before_the_last_end_validation():
+    dates = sessions(10)
+    found = boundaries(dates, SplitSpec(train_end=str(dates[0]), valid_end=str(dates[-2])))
+    assert (found.train_end, found.valid_end, found.test_end) == (dates[0], dates[-2], dates[-1])
+    day_before = str(dates[0] - 1)
+    with pytest.raises(ConfigError, match="must lie in order inside the data"):
+        boundaries(dates, SplitSpec(train_end=day_before, valid_end=str(dates[-2])))
+
+
+def test_each_window_carries_its_symbol_s_id_and_0_where_there_is_none():
+    made = {"A": history([1.0] * 11), "B": history([2.0] * 12), "C": history([3.0] * 10)}
+    windows = make_windows(series_from_histories(made, UNKNOWN_MARKET), SMALL)
+    found = id_column(windows, {"C": 7, "A": 2, "Z": 1})
+    assert found.tolist() == [[2]] * 2 + [[0]] * 3 + [[7]] and found.dtype == np.int32
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(20, 100), st.integers(1, 40))
 def test_a_target_belongs_to_one_part_and_no_target_spans_two(train_day, more):
-    panel = made_panel()
-    days = panel.dates.to_numpy().astype("datetime64[D]")
+    days, windows = DATES, WINDOWS
     limits = Boundaries(days[train_day], days[train_day + more], days[-1])
-    windows = make_windows(series_from_panel(panel, SYMBOLS), SPEC)
+    change, cutoffs, targets = windows.change, windows.cutoff, windows.target_date
+    parts = limits.parts(windows)
     owned = [
         {
             (int(part.end[row]), column)
             for row, column in zip(*np.nonzero(np.isfinite(part.change)), strict=True)
         }
-        for part in limits.parts(windows)
+        for part in parts
     ]
     expected: list[set] = [set(), set(), set()]
     for row in range(len(windows)):
         for column in range(len(SPEC.horizons)):
-            if math.isnan(windows.change[row, column]):
+            if math.isnan(change[row, column]):
                 continue
-            cutoff, target = windows.cutoff[row], windows.target_date[row, column]
+            cutoff, target = cutoffs[row], targets[row, column]
             if target <= limits.train_end:
                 expected[0].add((int(windows.end[row]), column))
             elif cutoff >= limits.train_end and target <= limits.valid_end:
@@ -296,15 +335,14 @@ def test_a_target_belongs_to_one_part_and_no_target_spans_two(train_day, more):
             elif cutoff >= limits.valid_end:
                 expected[2].add((int(windows.end[row]), column))
     assert owned == expected
-    for part in limits.parts(windows):
+    for part in parts:
         assert np.isfinite(part.change).any(axis=1).all()
 
 
 def test_every_change_of_a_part_is_that_of_the_same_window_before_the_split():
-    windows = make_windows(series_from_panel(made_panel(), SYMBOLS), SPEC)
-    whole = {int(end): change for end, change in zip(windows.end, windows.change, strict=True)}
-    days = np.unique(windows.cutoff)
-    for part in Boundaries(days[60], days[90], days[-1]).parts(windows):
+    whole = {int(end): change for end, change in zip(WINDOWS.end, WINDOWS.change, strict=True)}
+    days = np.unique(WINDOWS.cutoff)
+    for part in Boundaries(days[60], days[90], days[-1]).parts(WINDOWS):
         for end, change in zip(part.end, part.change, strict=True):
             seen = np.isfinite(change)
             assert (change[seen] == whole[int(end)][seen]).all()
