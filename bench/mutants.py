@@ -37,7 +37,7 @@ MODULES = {
     "representation": ("common/model/representation.py", "representation scaling"),
     "scaling": ("common/model/scaling.py", "scaling representation"),
     "windows": ("common/data/windows.py", "windows representation"),
-    "series": ("common/data/series.py", "windows representation serve_requests"),
+    "series": ("common/data/series.py", "windows serve_requests"),
     "metrics": ("common/metrics.py", "metrics"),
     "scores": ("train/scores.py", "scores"),
     "routing": ("serve/routing.py", "serve_routing"),

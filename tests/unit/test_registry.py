@@ -258,6 +258,12 @@ def test_publishing_other_content_under_a_used_id_is_refused(registry):
         publish(registry, "r1", FILES | {"config.toml": b"seed = 8\n"})
     with pytest.raises(BundleError, match="info: got other content"):
         publish(registry, "r1", source="synthetic")
+    fewer = {name: content for name, content in FILES.items() if name != "config.toml"}
+    for files in (fewer, fewer | {"specific/SCOM/model.onnx": b""}):
+        with pytest.raises(BundleError, match=r"config\.toml: got other content"):
+            publish(registry, "r1", files)
+    with pytest.raises(BundleError, match=r"a\.bin: got other content"):
+        publish(registry, "r1", FILES | {"a.bin": b""})
     assert registry.open("r1").file("config.toml").read_bytes() == FILES["config.toml"]
 
 

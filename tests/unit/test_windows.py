@@ -117,6 +117,13 @@ def test_no_window_straddles_two_symbols():
     assert (windows.cut(series.close) == windows.last_price[:, None]).all()
 
 
+def test_a_window_with_four_horizons_takes_twelve_bytes():
+    spec = WindowSpec(size=10, horizons=(1, 2, 3, 4))
+    windows = make_windows(series_from_histories({"A": history([1.0] * 109)}, UNKNOWN_MARKET), spec)
+    assert len(windows) == 100
+    assert windows.end.nbytes + windows.symbol.nbytes + windows.counted.nbytes == 100 * 12
+
+
 def test_histories_that_are_all_too_short_give_no_window():
     windows = make_windows(series_from_histories({"A": history([1.0] * 9)}, UNKNOWN_MARKET), SMALL)
     assert len(windows) == 0 and windows.change.shape == (0, 2) and windows.target_date.shape == (0, 2)
