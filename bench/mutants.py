@@ -35,7 +35,7 @@ NEVER_WARM = ("ray", "tensorflow", "keras", "obstore", "moto")
 """They start threads, which a fork does not survive."""
 MODULES = {
     "representation": ("common/model/representation.py", "representation scaling"),
-    "scaling": ("common/model/scaling.py", "scaling representation"),
+    "scaling": ("common/model/scaling.py", "scaling"),
     "windows": ("common/data/windows.py", "windows representation"),
     "series": ("common/data/series.py", "windows serve_requests"),
     "metrics": ("common/metrics.py", "metrics"),

@@ -347,6 +347,18 @@ def test_rollback_goes_back_one_promotion_at_a_time_and_keeps_the_history(regist
     ]
 
 
+def test_every_move_changes_the_stamp_and_no_move_has_none(registry):
+    stamps = [registry.stamp()]
+    for release_id in ("r1", "r2"):
+        publish(registry, release_id)
+        assert registry.stamp() == stamps[-1]
+        registry.promote(release_id)
+        stamps.append(registry.stamp())
+    registry.rollback()
+    stamps.append(registry.stamp())
+    assert stamps[0] is None and len(set(stamps)) == 4
+
+
 def test_a_damaged_release_is_not_promoted_and_can_be_rolled_back_from(registry):
     publish(registry, "r1")
     release = publish(registry, "r2")

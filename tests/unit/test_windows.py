@@ -277,14 +277,15 @@ def test_explicit_dates_that_leave_a_part_empty_are_refused(ends):
 
 def test_the_last_session_as_valid_end_leaves_no_test_part_and_is_refused():
     dates = sessions(100)
-    with pytest.raises(ConfigError, match="leave a test part"):
+    data = f"inside the data, {dates[0]} to {dates[-1]}, and leave a test part"
+    with pytest.raises(ConfigError, match=data):
         boundaries(dates, SplitSpec(train_end="2020-02-03", valid_end=str(dates[-1])))
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
 @pytest.mark.parametrize("spec", [SplitSpec(), SplitSpec(train_end="2020-01-01", valid_end="2020-01-02")])
 def test_too_few_sessions_for_a_split_are_refused(count, spec):
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=f"need at least 3 sessions, got {count}"):
         boundaries(sessions(count), spec)
 
 
