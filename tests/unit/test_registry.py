@@ -383,7 +383,23 @@ def test_concurrent_promotions_leave_a_valid_alias_with_every_move(registry):
     assert all(before != after for before, after in pairwise(moves))
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"production": "r2", "history": []}', '{"history": 3}'])
+def moved_to(production, *releases):
+    moves = [{"release": release_id, "action": "promote"} for release_id in releases]
+    return json.dumps({"production": production, "history": moves})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "{}", "[]", '{"production": "r2", "history": []}', '{"history": 3}'),
+        *(
+            moved_to("r2", "r1"),
+            moved_to("../r1", "../r1"),
+            moved_to("r1", "../r1", "r1"),
+            moved_to("r1", 1, "r1"),
+        ),
+    ],
+)
 def test_an_alias_file_edited_by_hand_is_refused_by_name(registry, content):
     publish(registry, "r1")
     registry.promote("r1")
