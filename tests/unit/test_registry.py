@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from common.errors import BundleError, ConfigError, GateClosed, NsecastError, ReleaseNotFound
 from common.model.registry import Registry
-from common.model.release import MANIFEST, _digest
+from common.model.release import MANIFEST, _digest, read_json
 from train.models_cli import app
 
 FILES = {
@@ -53,7 +53,8 @@ def staging_folders(registry):
 def test_a_published_release_reads_back_as_it_was_written(registry):
     published = publish(registry, "r1", preset="residual", source="synthetic")
     opened = registry.open("r1")
-    assert opened == published
+    assert opened == published and len({opened, published}) == 1
+    assert len(set(registry.releases())) == 1
     assert opened.info == {"preset": "residual", "source": "synthetic"}
     assert opened.created.utcoffset().total_seconds() == 0
     assert {name: opened.file(name).read_bytes() for name in opened.files} == FILES
@@ -119,6 +120,9 @@ def test_a_missing_file_is_refused(registry):
 def test_an_extra_file_is_refused(registry):
     (publish(registry, "r1").path / "general" / "extra.bin").write_bytes(b"")
     with pytest.raises(BundleError, match=r"general/extra\.bin"):
+        registry.verify("r1")
+    (registry.folder / "r1" / "also.bin").write_bytes(b"")
+    with pytest.raises(BundleError, match=r"also\.bin"):
         registry.verify("r1")
 
 
@@ -229,6 +233,18 @@ def test_a_promotion_judged_against_something_else_than_what_is_there_is_refused
             registry.promote("r2", instead_of=judged)
     assert registry.production() == "r1"
     assert registry.promote("r2", instead_of="r1").id == registry.production() == "r2"
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"{", b"\xff", b"[" * 100_000], ids=["none", "cut", "bytes", "deep"]
+)
+def test_a_published_file_that_is_no_json_is_refused_by_name(tmp_path, content):
+    path = tmp_path / "universe.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(BundleError, match=r"universe\.json: \w+Error") as caught:
+        read_json(path)
+    assert caught.value.context == {"path": str(path)}
 
 
 def test_only_files_of_the_manifest_are_handed_out(registry):

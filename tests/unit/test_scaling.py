@@ -35,7 +35,7 @@ def test_a_flat_series_maps_to_0_and_back_to_its_one_price():
     scaler = LogPriceScaler.fit(np.full(9, 6.6))
     assert (scaler.transform(np.full(3, 6.6)) == 0).all()
     np.testing.assert_allclose(scaler.inverse(np.zeros(3)), 6.6, rtol=1e-12)
-    assert np.isfinite(scaler.transform(np.array([6.7]))).all()
+    np.testing.assert_allclose(scaler.transform(np.array([6.7])), math.log(6.7 / 6.6), rtol=1e-9)
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
@@ -49,8 +49,9 @@ def test_a_bad_price_is_refused_with_symbol_date_and_value(bad):
 
 @pytest.mark.parametrize("dates", [None, np.array([], dtype="datetime64[D]")])
 def test_no_price_at_all_is_refused_with_the_symbol(dates):
-    with pytest.raises(BadPrices, match=r"KCB.*no price at all"):
+    with pytest.raises(BadPrices, match=r"KCB.*no price at all") as caught:
         LogPriceScaler.fit(np.array([]), symbol="KCB", dates=dates)
+    assert caught.value.context == {"symbol": "KCB", "row": 0}
 
 
 @settings(deadline=None)
@@ -87,6 +88,22 @@ def test_a_channel_scaler_is_the_mean_and_spread_of_the_known_entries():
     scaled = scaler.transform(x)
     assert scaled.dtype == np.float32
     assert scaled[known].mean() == pytest.approx(0, abs=0.2)
+
+
+def test_known_entries_have_zero_mean_and_unit_spread_once_scaled_however_small_they_were():
+    x, known = made(3)
+    x *= np.array([1, 1e-3, 100], np.float32)
+    scaled = ChannelScaler.fit(x, known).transform(x)
+    for channel in range(3):
+        entries = scaled[..., channel][known[..., channel]]
+        assert entries.mean() == pytest.approx(0, abs=1e-4) and entries.std() == pytest.approx(1, rel=1e-4)
+
+
+def test_the_mean_of_a_single_known_entry_is_that_entry():
+    x, known = made()
+    known[..., 2] = False
+    known[3, 2, 2] = True
+    assert ChannelScaler.fit(x, known).mean[2] == pytest.approx(float(x[3, 2, 2]))
 
 
 def test_a_channel_that_is_constant_or_never_known_is_not_divided_by_zero():

@@ -223,6 +223,18 @@ def test_breadth_and_activity_of_a_date_are_those_of_the_stocks_known_that_eveni
             assert date not in days.index or np.isnan(days.loc[date, "breadth"])
 
 
+def test_a_step_beyond_the_exchange_s_daily_band_counts_for_the_band_in_the_market_s_breadth():
+    made = {"A": history([10.0, 13.0]), "B": history([10.0, 8.0]), "C": history([10.0, 10.4])}
+    frames = [rows.assign(symbol=symbol) for symbol, rows in made.items()]
+    panel = type(made_panel()).from_frame(pd.concat(frames), "synthetic")
+    [breadth] = market_days(panel)["breadth"].dropna()
+    assert breadth == pytest.approx((0.1 - 0.1 + math.log(1.04)) / 3)
+    [breadth] = market_days(type(panel).from_frame(panel.frame[panel.frame["symbol"] != "B"], "synthetic"))[
+        "breadth"
+    ]
+    assert breadth == pytest.approx((0.1 + math.log(1.04)) / 2)
+
+
 @pytest.mark.parametrize("day", [39, 40, 41, 60, 61, 75, 76, 118, 119, 149])
 def test_the_market_up_to_a_day_is_the_same_whatever_came_later(day):
     panel = made_panel()
