@@ -142,7 +142,12 @@ def test_a_manifest_that_points_outside_its_release_is_refused(registry, path):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"release": "r2"}, {"created": "today"}, {"files": []}, {"info": 3}, {"files": {"a": 1}}]
+    "changes",
+    [
+        *({"release": "r2"}, {"created": "today"}, {"files": []}, {"info": 3}, {"files": {"a": 1}}),
+        {"files": {"a": {"bytes": 1, "sha256": 5}}},
+        {"files": {"a": {"bytes": "1", "sha256": "0"}}},
+    ],
 )
 def test_a_manifest_of_the_wrong_shape_is_refused(registry, changes):
     rewrite_manifest(publish(registry, "r1"), **changes)
@@ -156,6 +161,22 @@ def test_a_symlink_in_a_release_is_refused_even_if_its_target_has_the_right_byte
     path.symlink_to(tmp_path / "elsewhere.toml")
     with pytest.raises(BundleError, match=r"config\.toml: got a symbolic link"):
         registry.open("r1")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_release_s_folder_that_is_a_link_or_no_folder_is_refused_though_all_files_are_there(
+    registry, tmp_path, whole
+):
+    path = publish(registry, "r1").path
+    path.rename(tmp_path / "elsewhere")
+    if whole:
+        path.symlink_to(tmp_path / "elsewhere")
+    else:
+        path.write_bytes(b"")
+    with pytest.raises(BundleError, match="release r1: "):
+        registry.open("r1")
+    with pytest.raises(BundleError, match="release r1: "):
+        registry.open("r1", verify=False)
 
 
 @pytest.mark.parametrize("make", [lambda path: path.symlink_to("/etc"), os.mkfifo])

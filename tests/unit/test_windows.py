@@ -1,6 +1,7 @@
 """Windows and the chronological split, against the obvious loop."""
 
 import math
+from dataclasses import fields
 from fractions import Fraction
 
 import numpy as np
@@ -17,6 +18,7 @@ from common.data.series import (
     market_days,
     series_from_histories,
     series_from_panel,
+    series_from_prices,
 )
 from common.data.windows import Boundaries, boundaries, id_column, last_window, make_windows
 from common.errors import BadPrices, ConfigError, InsufficientHistory
@@ -159,6 +161,18 @@ def test_a_close_that_is_no_price_is_refused_with_its_symbol_and_date(bad):
     assert caught.value.context == {"symbol": "BBB", "rows": 1}
     with pytest.raises(BadPrices, match=r"AAA: close on 2022-01-04 is .*2 of 3"):
         series_from_histories({"AAA": history([1.0, bad, bad])}, UNKNOWN_MARKET)
+
+
+def test_prices_that_someone_sends_are_the_series_that_their_history_is():
+    closes = np.array([10.0, 10.5, 5.0, 5.1])
+    columns = {"high": closes * 1.02, "low": closes * 0.97, "volume": np.array([0, 1, np.nan, 900.0])}
+    rows = history(closes, **columns)
+    dates = rows["date"].to_numpy().astype("datetime64[D]")
+    found = series_from_prices("A", dates, closes, **columns)
+    expected = series_from_histories({"A": rows}, UNKNOWN_MARKET)
+    assert found.symbols == expected.symbols and found.rows("A") == expected.rows("A") == slice(0, 4)
+    for name in (field.name for field in fields(found) if field.name != "symbols"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
 
 
 def test_no_symbols_are_a_series_without_a_row():
