@@ -52,7 +52,7 @@ def ray_session(
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     try:
         if address is None:
-            _start(cpus or usable_cpus())
+            start(cpus or usable_cpus())
         else:
             connect(address)
             from cluster.match import check_nodes
@@ -64,27 +64,20 @@ def ray_session(
         ray.shutdown()
 
 
-def init(**options: Any) -> None:
-    """``ray.init``, quiet, and without taking what is this command's: its stdout, and its end on SIGTERM.
+def start(cpus: int, **options: Any) -> None:
+    """Start a cluster of this process's own; ``options`` of ``ray.init``. End it with ``ray.shutdown()``.
 
-    Ray prints of its nodes' ends on stdout, among a command's results; that is logged. It exits with 15 on
-    SIGTERM from the first step of ``ray.init`` on, so that a command in the middle of starting would seem to
-    have failed; and its own handler in C prints a stack before it calls ours.
+    Raises
+    ------
+    RayUnavailable
+        If it does not come up.
     """
-    import ray._private.utils as utils
-    import ray._private.worker as worker
-
-    def to_log(data: dict[str, Any], ignore_prefix: bool = False) -> None:
-        log.info("ray: %s", " ".join(data["lines"])[:300])
-
-    def leave(handler: Callable[[int, Any], None]) -> None:
-        log.debug("ray: left SIGTERM as it was, not %s", handler)
-
-    worker.print_to_stdstream = to_log
-    utils.set_sigterm_handler = leave
-    ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+    try:
+        _init(address="local", num_cpus=cpus, include_dashboard=False, **options)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise RayUnavailable(
+            f"Ray: cannot start a local cluster: {error}. Check memory and room in the temporary folder."
+        ) from error
 
 
 def connect(address: str) -> None:
@@ -105,7 +98,7 @@ def connect(address: str) -> None:
             if not in_job():
                 stage(Path(folder))
                 code = {"working_dir": folder}
-            init(address=address, runtime_env=code or None, _node_ip_address=_this_node(address))
+            _init(address=address, runtime_env=code or None, _node_ip_address=_this_node(address))
     except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
         ray.shutdown()
         reason = " ".join(str(error).split())
@@ -122,13 +115,27 @@ def _this_node(address: str) -> str | None:
     return host if host.startswith("127.") else None
 
 
-def _start(cpus: int) -> None:
-    try:
-        init(address="local", num_cpus=cpus, include_dashboard=False)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise RayUnavailable(
-            f"Ray: cannot start a local cluster: {error}. Check memory and room in the temporary folder."
-        ) from error
+def _init(**options: Any) -> None:
+    """``ray.init``, quiet, and without taking what is this command's: its stdout, and its end on SIGTERM.
+
+    Ray prints of its nodes' ends on stdout, among a command's results; that is logged. It exits with 15 on
+    SIGTERM from the first step of ``ray.init`` on, so that a command in the middle of starting would seem to
+    have failed; and its own handler in C prints a stack before it calls ours.
+    """
+    import ray._private.utils as utils
+    import ray._private.worker as worker
+
+    def to_log(data: dict[str, Any], ignore_prefix: bool = False) -> None:
+        log.info("ray: %s", " ".join(data["lines"])[:300])
+
+    def leave(handler: Callable[[int, Any], None]) -> None:
+        log.debug("ray: left SIGTERM as it was, not %s", handler)
+
+    worker.print_to_stdstream = to_log
+    utils.set_sigterm_handler = leave
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
 
 def usable_cpus() -> int:

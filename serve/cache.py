@@ -91,10 +91,6 @@ class ModelCache:
             self._fill(key, future, epoch)
         return future.result(), False
 
-    def is_bad(self, key: str) -> bool:
-        """Whether the model failed to load a short while ago."""
-        return key in self.bad()
-
     def bad(self) -> frozenset[str]:
         """Keys of the models that failed to load a short while ago."""
         with self._lock:

@@ -125,16 +125,6 @@ class Past:
                     self._evenings.popitem(last=False)
             return self._evenings[evening]
 
-    def _cut_anew(self, panel: Panel) -> dict[str, Windows]:
-        market, size = market_days(panel), self.spec.size
-        present = set(self.series.symbols).intersection(panel.symbols)
-        histories = {symbol: panel.history(symbol).tail(size) for symbol in sorted(present)}
-        return {
-            symbol: last_window(series_from_histories({symbol: history}, market), self.spec)
-            for symbol, history in histories.items()
-            if len(history) == size
-        }
-
 
 def brought_window(request: PredictRequest, sessions: Sessions, spec: WindowSpec, today: dt.date) -> Windows:
     """The window of the prices that a request brings: the newest ``spec.size`` of them.

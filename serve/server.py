@@ -20,7 +20,7 @@ import ray.serve
 from ray.serve.config import HTTPOptions
 
 from cluster.processes import born, end, left
-from cluster.session import connect, init, refuse_shadows, usable_cpus
+from cluster.session import connect, refuse_shadows, start, usable_cpus
 from common.errors import ConfigError, RayUnavailable
 from serve.app import build_app
 from serve.ports import Listener, beyond_loopback, descendants
@@ -87,7 +87,8 @@ def running(
     refuse_shadows()
     try:
         if address is None:
-            _start_ray(folder, say)
+            say("starting Ray")
+            start(max(usable_cpus(), 2), _node_ip_address=NODE, _temp_dir=str(folder / "ray"))
         else:
             _join(address, settings, say)
         _start_graph(settings, host, port, say)
@@ -97,22 +98,6 @@ def running(
         yield Running(url, beyond_loopback(os.getpid()), head)
     finally:
         _stop(say)
-
-
-def _start_ray(folder: Path, say: Callable[[str], None]) -> None:
-    say("starting Ray")
-    try:
-        init(
-            address="local",
-            num_cpus=max(usable_cpus(), 2),
-            include_dashboard=False,
-            _node_ip_address=NODE,
-            _temp_dir=str(folder / "ray"),
-        )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise RayUnavailable(
-            f"Ray: cannot start a local cluster: {error}. Check memory and room in the temporary folder."
-        ) from error
 
 
 def _join(address: str, settings: ServeSettings, say: Callable[[str], None]) -> None:

@@ -3,7 +3,7 @@
 import itertools
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ KINDS = {"specific": 4, "general": 3, "prices": 2, "batch": 1}
 """Shares of the mix."""
 TOGETHER = 6
 """Stocks in a batch of the mix."""
-Truth = Mapping[tuple[str, int], Forecast]
 
 
 @dataclass(frozen=True)
