@@ -1,11 +1,13 @@
-"""Load on ``nsecast serve`` beside a plain FastAPI + uvicorn app that calls Keras ``model.predict``.
+"""Load on ``nsecast serve`` beside plain FastAPI + uvicorn apps over the same release (`plain_apps`).
 
-    python bench/serve_load.py --home DIR [--seconds 8] [--wrk PATH]
+    python bench/serve_load.py --home DIR [--seconds 8] [--brief] [--wrk PATH]
 
-Needs wrk and a release in production. Both servers answer the same question (a stock's next price from the
-release's own window) from the same bundles on the same machine, one after the other; the load generator runs
-beside them. Ours is measured twice: ``computed``, with its memory of forecasts switched off so that every
-answer is computed by a model, and ``remembered``, as it is shipped. Prints one JSON document.
+Needs a release in production. All servers answer the same question (a stock's next price from the release's
+own window) from the same bundles on the same machine, one after the other; the load generator (`load`: wrk
+where it is installed) runs beside them. Ours is measured twice: ``computed``, with its memory of forecasts
+switched off so that every answer is computed by a model, and ``remembered``, as it is shipped. ``plain`` is
+Keras `model.predict` in one process, ``onnx`` ONNX Runtime in two. ``--brief``: all counters in turn, and
+nothing else. Prints one JSON document.
 """
 
 import argparse
@@ -16,12 +18,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import machine
+from load import generator, load
 
 sys.path.insert(0, str(machine.ROOT))
 
@@ -29,18 +33,9 @@ from common.model.registry import Registry
 from common.model.released import ReleasedModels
 from serve.ports import descendants, free_port
 
-SCRIPT = """
-local symbols = {%s}
-local at = 0
-wrk.method = "POST"
-wrk.headers["Content-Type"] = "application/json"
-request = function()
-  at = at %% #symbols + 1
-  return wrk.format(nil, "%s", nil, '{"symbol": "' .. symbols[at] .. '"}')
-end
-"""
+PLAIN = {"plain": ("keras", 1), "onnx": ("onnx", 2)}
+"""Kind of app and uvicorn workers."""
 START_S = 240
-SETTLE_S = 15
 
 
 def main() -> None:
@@ -49,11 +44,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=8)
     parser.add_argument("--wrk", default="wrk")
     parser.add_argument("--haproxy", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--plain-port", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--brief", action="store_true", help="mixed traffic only")
     asked = parser.parse_args()
-    if asked.plain_port:
-        _plain_app(asked.home, asked.plain_port)
-        return
     models = ReleasedModels(Registry(asked.home).open("production"))
     able = [symbol for symbol in models.universe.symbols if _can(models, symbol)]
     own = [symbol for symbol in able if symbol in models.models.own]
@@ -63,26 +55,36 @@ def main() -> None:
         "mixed": able,
         "hot": ["SCOM"] * 9 + able[:1] if "SCOM" in own else own[:1],
     }
-    document: dict[str, Any] = {"machine": machine.facts(), "release": models.release.id}
+    if asked.brief:
+        traffic = {"mixed": able}
+    document: dict[str, Any] = {
+        "machine": machine.facts(),
+        "release": models.release.id,
+        "generator": generator(asked.wrk),
+        "seconds": asked.seconds,
+    }
     with _served(asked.home, asked.haproxy, remembered=0) as (url, pid):
         document["computed"] = {
             name: _loads(asked, url, "/api/v4/predict", symbols)
             for name, symbols in traffic.items()
             if symbols
         }
-        document["cold_ms"] = _cold(url, own[:10] or able[:10])
-        document["autoscaling"] = _autoscaling(asked, url, own or able)
-        document["rss_mb"] = _memory(url, pid)
+        if not asked.brief:
+            document["cold_ms"] = _cold(url, own[:10] or able[:10])
+            document["autoscaling"] = _autoscaling(asked, url, own or able)
+        document["rss_mb"] = _memory(pid)
     print(json.dumps(document), file=sys.stderr)
     with _served(asked.home, asked.haproxy) as (url, pid):
         document["remembered"] = {"mixed": _loads(asked, url, "/api/v4/predict", traffic["mixed"])}
-        document["rss_mb"]["Router, remembering"] = _memory(url, pid)["Router"]
-    with _plain(asked.home) as url:
-        document["plain"] = {"mixed": _loads(asked, url, "/predict", traffic["mixed"])}
-    theirs = max(document["plain"]["mixed"]["32"]["per_s"], 1e-9)
-    document["times_the_plain_app"] = {
-        name: round(document[name]["mixed"]["32"]["per_s"] / theirs, 1) for name in ("computed", "remembered")
-    }
+        document["rss_mb"]["Router, remembering"] = _memory(pid)["Router"]
+    for name, (kind, workers) in PLAIN.items():
+        with _plain(asked.home, kind, workers) as url:
+            document[name] = {"mixed": _loads(asked, url, "/predict", traffic["mixed"])}
+        theirs = max(document[name]["mixed"]["32"]["per_s"], 1e-9)
+        document[f"times_the_{name}_app"] = {
+            mode: round(document[mode]["mixed"]["32"]["per_s"] / theirs, 1)
+            for mode in ("computed", "remembered")
+        }
     print(json.dumps(document, indent=1))
 
 
@@ -91,39 +93,8 @@ def _can(models: ReleasedModels, symbol: str) -> bool:
 
 
 def _loads(asked: argparse.Namespace, url: str, path: str, symbols: list[str]) -> dict[str, Any]:
-    _wrk(asked.wrk, url, path, symbols, connections=2, seconds=2)
-    return {str(n): _wrk(asked.wrk, url, path, symbols, n, asked.seconds) for n in (1, 32)}
-
-
-def _wrk(wrk: str, url: str, path: str, symbols: list[str], connections: int, seconds: int) -> dict[str, Any]:
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(SCRIPT % (", ".join(f'"{symbol}"' for symbol in symbols), path))
-        script.flush()
-        command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "15s", "--latency"]
-        out = subprocess.run(
-            [*command, "-s", script.name, url],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=seconds + 60,
-        ).stdout
-
-    def found(pattern: str) -> str:
-        match = re.search(pattern, out)
-        return match[1] if match else ""
-
-    return {
-        "p50_ms": _ms(found(r"50%\s+(\S+)")),
-        "p99_ms": _ms(found(r"99%\s+(\S+)")),
-        "per_s": float(found(r"Requests/sec:\s+(\S+)") or 0),
-        "not_2xx": int(found(r"Non-2xx or 3xx responses: (\d+)") or 0),
-        "socket_errors": found(r"Socket errors: (.*)"),
-    }
-
-
-def _ms(text: str) -> float | None:
-    match = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text)
-    return round(float(match[1]) * {"us": 1e-3, "ms": 1, "s": 1e3, "m": 6e4}[match[2]], 2) if match else None
+    load(asked.wrk, url, path, symbols, connections=2, seconds=2)
+    return {str(n): load(asked.wrk, url, path, symbols, n, asked.seconds) for n in (1, 32)}
 
 
 @contextmanager
@@ -154,13 +125,13 @@ def _served(home: Path, haproxy: bool, *, remembered: int | None = None) -> Any:
 
 
 @contextmanager
-def _plain(home: Path) -> Any:
+def _plain(home: Path, kind: str, workers: int) -> Any:
     port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, __file__, "--home", str(home), "--plain-port", str(port)], stdout=sys.stderr
-    )
+    command = [sys.executable, str(Path(__file__).with_name("plain_apps.py")), kind, "--home", str(home)]
+    process = subprocess.Popen([*command, "--port", str(port), "--workers", str(workers)], stdout=sys.stderr)
     try:
         _wait(f"http://127.0.0.1:{port}/readyz", process)
+        _all_there(f"http://127.0.0.1:{port}/readyz", workers)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
@@ -177,6 +148,16 @@ def _wait(url: str, process: "subprocess.Popen[bytes]") -> None:
             pass
         time.sleep(0.3)
     raise SystemExit(f"{url} is not there")
+
+
+def _all_there(url: str, workers: int) -> None:
+    """Wait until each worker has answered; what still starts would slow down the others."""
+    seen: set[int] = set()
+    deadline = time.monotonic() + START_S
+    while len(seen) < workers:
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{url}: {len(seen)} of {workers} workers are there")
+        seen.add(httpx.get(url, timeout=5).json()["pid"])
 
 
 def _cold(url: str, symbols: list[str]) -> dict[str, float]:
@@ -215,19 +196,15 @@ def _autoscaling(asked: argparse.Namespace, url: str, symbols: list[str]) -> dic
             time.sleep(1)
 
     look(time.monotonic() + 60, lambda count: count == 1)
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(SCRIPT % (", ".join(f'"{symbol}"' for symbol in symbols), "/api/v4/predict"))
-        script.flush()
-        command = [asked.wrk, "-t1", "-c32", "-d40s", "--timeout", "15s", "-s", script.name, url]
-        load = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        look(time.monotonic() + 40, lambda count: load.poll() is not None)
-        out, _ = load.communicate(timeout=60)
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(load, asked.wrk, url, "/api/v4/predict", symbols, 32, 40)
+        look(time.monotonic() + 40, lambda count: loading.done())
+        found = loading.result()
     look(time.monotonic() + 90, lambda count: count == 1)
-    failed = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
-    return {"seconds_and_replicas": seen, "not_2xx": int(failed[1]) if failed else 0}
+    return {"seconds_and_replicas": seen, "not_2xx": found["not_2xx"]}
 
 
-def _memory(url: str, pid: int) -> dict[str, float]:
+def _memory(pid: int) -> dict[str, float]:
     """Largest resident memory by kind of process."""
     found: dict[str, float] = {}
     for each in descendants(pid):
@@ -240,46 +217,6 @@ def _memory(url: str, pid: int) -> dict[str, float]:
             kind = name.rpartition(":")[2]
             found[kind] = max(found.get(kind, 0), round(int(kb[1]) / 1024, 1))
     return found
-
-
-def _plain_app(home: Path, port: int) -> None:
-    """What the original system did: one process, Keras in it, ``model.predict`` for every request."""
-    import keras
-    import numpy as np
-    import uvicorn
-    from fastapi import Body, FastAPI
-
-    from common.model.bundle import BundleFiles
-    from serve.desk import Desk
-    from serve.schemas import PredictRequest
-
-    release = Registry(home).open("production")
-    desk, models, networks = Desk(release), ReleasedModels(release), {}
-    app = FastAPI()
-
-    def network(job: str) -> keras.Model:
-        if job not in networks:
-            files = BundleFiles.of(desk.preset, job)
-            path = release.path / files.folder / files.weights
-            networks[job] = keras.models.load_model(path, compile=False)
-        return networks[job]
-
-    @app.post("/predict")
-    def predict(body: dict[str, str] = Body()) -> dict[str, Any]:  # noqa: B008
-        prepared = desk.prepare(PredictRequest(symbol=body["symbol"]))
-        job = prepared.route.job
-        forecaster = models.bundle(job).forecaster
-        inputs = forecaster.representation.inputs(prepared.windows)
-        ids = np.array([[forecaster.stock_ids.get(body["symbol"], 0)]], dtype=np.int32)
-        outputs = network(job).predict([inputs, ids], verbose=0)
-        prices = forecaster.prices(prepared.windows, outputs, prepared.asked)
-        return {"symbol": body["symbol"], "prediction": float(prices.published[0, prepared.place])}
-
-    @app.get("/readyz")
-    def readyz() -> dict[str, str]:
-        return {"status": "ok"}
-
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,84 @@
+"""What others would serve a release with, for `serve_load`: FastAPI on uvicorn, none of our server.
+
+    python bench/plain_apps.py keras|onnx --home DIR --port N [--workers N]
+
+``keras`` is what the original system did: Keras in the process, ``model.predict`` for every request. ``onnx``
+runs the release's ONNX files under ONNX Runtime, on one thread a request. Windows and prices are made by the
+code that serves.
+"""
+
+import argparse
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import machine  # noqa: F401  (puts the project first on the path)
+import numpy as np
+import uvicorn
+from fastapi import Body, FastAPI
+
+from common.model.bundle import BundleFiles
+from common.model.registry import Registry
+from common.model.released import ReleasedModels
+from serve.desk import Desk
+from serve.schemas import PredictRequest
+
+HOME, KIND = "BENCH_HOME", "BENCH_KIND"
+Network = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("kind", choices=("keras", "onnx"))
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--workers", type=int, default=1)
+    asked = parser.parse_args()
+    os.environ |= {HOME: str(asked.home.absolute()), KIND: asked.kind}
+    uvicorn.run(
+        "plain_apps:app",
+        factory=True,
+        app_dir=str(Path(__file__).parent),
+        host="127.0.0.1",
+        port=asked.port,
+        workers=asked.workers,
+        log_level="warning",
+    )
+
+
+def app() -> FastAPI:
+    release = Registry(Path(os.environ[HOME])).open("production")
+    desk, models = Desk(release), ReleasedModels(release)
+    made = FastAPI()
+
+    @cache
+    def network(job: str) -> Network:
+        if os.environ[KIND] == "onnx":
+            return models.bundle(job).forecaster.network
+        import keras
+
+        files = BundleFiles.of(desk.preset, job)
+        loaded = keras.models.load_model(release.path / files.folder / files.weights, compile=False)
+        return lambda x, ids: loaded.predict([x, ids], verbose=0)
+
+    @made.post("/predict")
+    def predict(body: dict[str, str] = Body()) -> dict[str, Any]:  # noqa: B008
+        prepared = desk.prepare(PredictRequest(symbol=body["symbol"]))
+        job = prepared.route.job
+        forecaster = models.bundle(job).forecaster
+        inputs = forecaster.representation.inputs(prepared.windows)
+        ids = np.array([[forecaster.stock_ids.get(body["symbol"], 0)]], dtype=np.int32)
+        prices = forecaster.prices(prepared.windows, network(job)(inputs, ids), prepared.asked)
+        return {"symbol": body["symbol"], "prediction": float(prices.published[0, prepared.place])}
+
+    @made.get("/readyz")
+    def readyz() -> dict[str, int]:
+        return {"pid": os.getpid()}
+
+    return made
+
+
+if __name__ == "__main__":
+    main()
