@@ -1,6 +1,10 @@
-"""The contenders of `train_speed`: one preset's network and data, trained by our loop or by ``fit``."""
+"""The contenders of `train_speed`: one preset's network and data, trained by our loop, ``fit`` or PyTorch."""
 
 import dataclasses
+import json
+import math
+import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,6 +151,49 @@ class KerasFit:
         """One pass over the windows in this order."""
         x = [part[order] for part in self._x]
         self.network.fit(x, self._y[order], batch_size=self.batch, epochs=1, shuffle=False, verbose=0)
+
+
+class Torch:
+    """The same layers, loss and optimiser in PyTorch, in a process of its own on the same core."""
+
+    def __init__(self, case: Case, batch: int, python: Path) -> None:
+        network, config = case.loop.config, case.config
+        (x, ids), y = case.arrays(case.data.train)
+        self._windows = len(y)
+        sizes = {
+            "units": network.lstm_units[0],
+            "layers": len(network.lstm_units),
+            "stock_ids": case.loop.shape.stock_ids,
+            "embedding": network.embedding_dim,
+            "dense": network.dense_units,
+            "dropout": network.dropout,
+            "rate": config.learning_rate,
+            "clipnorm": config.clipnorm,
+        }
+        with tempfile.NamedTemporaryFile(suffix=".npz") as file:
+            np.savez(file, x=x, ids=ids, y=y[:, 0, 0], **sizes)
+            file.flush()
+            self._process = subprocess.Popen(
+                [python, Path(__file__).with_name("torch_lstm.py"), file.name, str(batch)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            self.turn()
+
+    def turn(self) -> Pace:
+        """Train on every window of the case once."""
+        assert self._process.stdin and self._process.stdout
+        try:
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
+            found = json.loads(self._process.stdout.readline())
+        except (BrokenPipeError, json.JSONDecodeError):
+            raise SystemExit("PyTorch ended: see above") from None
+        if not math.isfinite(found["loss"]):
+            raise SystemExit(f"PyTorch trains to a loss of {found['loss']}")
+        self.version = found["version"]
+        return Pace(*(self._windows / found[name] for name in ("wall", "cpu", "wall")))
 
 
 def _moving(windows: Windows, count: int) -> Windows:

@@ -1,6 +1,6 @@
 """How fast one core trains: our epoch loop beside Keras's own ``fit``, and whether they learn the same.
 
-    python bench/train_speed.py [--archive DIR] [--json] [--seconds N]
+    python bench/train_speed.py [--archive DIR] [--json] [--seconds N] [--peers PYTHON] [--no-quality]
 
 Everything runs in one process on one core, the contenders in turns, over several rounds; figures are
 medians, ratios are taken inside a round. Ours is the whole of an epoch as `train.fit` does it: shuffling
@@ -13,6 +13,9 @@ Arithmetic: an LSTM layer of U units on C inputs multiplies a (C + U)-vector by 
 step: 8U(C + U) FLOP. Over 60 steps the two layers of 50 on one channel take 60 * 8 * 50 * (51 + 100) =
 3.62 MFLOP forward; forward and backward together three times that, 10.9 MFLOP a sample (11.5 with ten
 channels). Gates, embedding, dense layers and Adam are not counted.
+
+PyTorch (``--peers``: an interpreter that has it) trains the network of ``v4_log``, whose loss is MSE: the
+same layers and arrays, one thread on the same core, Adam in its fused form, in turns with the others.
 
 Equal quality: the same weights, windows, order, rate and loss (MSE) for the same epochs, dropout as it is.
 """
@@ -29,7 +32,7 @@ from typing import Any
 import numpy as np
 import quality
 import rich.box
-from cases import Case, KerasFit, Ours, Pace
+from cases import Case, KerasFit, Ours, Pace, Torch
 from machine import facts, header, use_one_core
 from rich.console import Console
 from rich.table import Table
@@ -40,6 +43,7 @@ SAMPLES = 4096
 MATRIX = 2048
 GOAL = 2.5
 OURS, BASE = "ours, batch 256", "fit, batch 32"
+TORCH_BATCHES = (32, 256)
 
 
 def main() -> None:
@@ -47,6 +51,8 @@ def main() -> None:
     parser.add_argument("--archive", type=Path, metavar="DIR", help="default: the synthetic market")
     parser.add_argument("--json", action="store_true", help="JSON on stdout")
     parser.add_argument("--seconds", type=float, default=45, help="for the rounds of each network")
+    parser.add_argument("--peers", type=Path, metavar="PYTHON", help="an interpreter with PyTorch")
+    parser.add_argument("--no-quality", action="store_true", help="speed only")
     options = parser.parse_args()
     found = facts()
     use_one_core()
@@ -54,21 +60,27 @@ def main() -> None:
         case = {
             name: Case.load(name, options.archive, Path(home), SAMPLES) for name in ("v4_log", "residual")
         }
-    speed = {name: measure_speed(each, options.seconds) for name, each in case.items()}
-    document = {"machine": found, "speed": speed, "quality": quality.measure(case["v4_log"])}
+    speed = {name: measure_speed(each, options.seconds, options.peers) for name, each in case.items()}
+    document = {"machine": found, "speed": speed}
+    if not options.no_quality:
+        document["quality"] = quality.measure(case["v4_log"])
     if options.json:
         print(json.dumps(document, indent=1))
     else:
         show(document)
 
 
-def measure_speed(case: Case, seconds: float) -> dict[str, Any]:
+def measure_speed(case: Case, seconds: float, peers: Path | None) -> dict[str, Any]:
     """Rounds of one turn each for every contender, at least three, until the seconds are over."""
     contenders: dict[str, Callable[[], Pace]] = {
         OURS: Ours(case).turn,
         BASE: KerasFit(case, 32).turn,
         **{f"fit, batch {batch}": KerasFit(case, batch).turn for batch in BATCHES},
     }
+    if peers and not case.loop.shape.mixture:
+        torches = {batch: Torch(case, batch, peers) for batch in TORCH_BATCHES}
+        version = torches[32].version.partition("+")[0]
+        contenders |= {f"PyTorch {version}, batch {batch}": each.turn for batch, each in torches.items()}
     for turn in contenders.values():
         turn()  # compiles
     rounds: list[dict[str, Pace]] = []
@@ -97,8 +109,21 @@ def summary(case: Case, rounds: list[dict[str, Pace]], peaks: list[float]) -> di
             "ratio_to_fit_32": _range([found[name].wall / found[BASE].wall for found in rounds]),
             "ratio_to_fit_32_cpu": _range([found[name].cpu / found[BASE].cpu for found in rounds]),
         }
-    best = max((name for name in rows if name != OURS), key=lambda name: rows[name]["samples_per_cpu_s"])
+    kinds = {name: [row for row in rows if row.startswith(name)] for name in ("fit", "PyTorch")}
+    best, *others = (
+        max(names, key=lambda name: rows[name]["samples_per_cpu_s"]) for names in kinds.values() if names
+    )
+    torch = (
+        {
+            "best_torch": others[0],
+            "ratio_to_best_torch": _range([found[OURS].wall / found[others[0]].wall for found in rounds]),
+            "ratio_to_best_torch_cpu": _range([found[OURS].cpu / found[others[0]].cpu for found in rounds]),
+        }
+        if others
+        else {}
+    )
     return {
+        **torch,
         "channels": case.loop.shape.channels,
         "mflop_per_sample": round(case.flop / 1e6, 2),
         "rounds": len(rounds),
@@ -161,12 +186,16 @@ def show(document: dict[str, Any]) -> None:
                 _text(values["ratio_to_fit_32_cpu"]),
             )
         console.print(table)
+        if "best_torch" in speed:
+            ratio = _text(speed["ratio_to_best_torch_cpu"])
+            console.print(f"ours is {ratio} x {speed['best_torch']} by CPU time")
         console.print(
             f"ours is {speed['rows'][OURS]['ratio_to_fit_32_cpu'][1]:.2f} x fit at batch 32 by CPU time "
             f"(goal {GOAL}: {'met' if speed['goal_met'] else 'MISSED'}), "
             f"{speed['ratio_to_best_fit_cpu'][1]:.2f} x {speed['best_fit']}"
         )
-    quality.show(document["quality"], console)
+    if "quality" in document:
+        quality.show(document["quality"], console)
 
 
 def _text(ratios: Sequence[float]) -> str:
