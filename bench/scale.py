@@ -200,9 +200,9 @@ def judged(rows: list[dict[str, Any]], *, same_code: bool) -> dict[str, Any]:
     }
 
 
-def exponents(rows: list[dict[str, Any]], name: str) -> list[float]:
-    """Slopes of log(value) against log(symbols): of all rows, and of the last two."""
-    points = np.log([[row["symbols"], row[name]] for row in rows])
+def exponents(rows: list[dict[str, Any]], name: str, *, of: str = "symbols") -> list[float]:
+    """Slopes of log(value) against log(of): of all rows, and of the last two."""
+    points = np.log([[row[of], row[name]] for row in rows])
     return [float(np.polyfit(*part.T, 1)[0]) for part in (points, points[-2:]) if len(points) > 1]
 
 
