@@ -1,0 +1,67 @@
+"""The original way to train: model after model in one process, Keras ``fit`` at batch 32 (for `retrain`)."""
+
+from collections.abc import Sequence
+
+import keras
+import machine  # noqa: F401  (puts the project first on the path)
+import numpy as np
+import pandas as pd
+
+from common.data.windows import Windows
+from common.model.bundle import GENERAL
+from common.model.network import build_network
+from train.feed import FitData
+from train.workbench import Workbench
+
+BATCH = 32
+
+
+def trained(bench: Workbench, jobs: Sequence[str]) -> tuple[pd.DataFrame, int]:
+    """Train each job's model.
+
+    Returns
+    -------
+    (DataFrame, int)
+        ``symbol``, ``cutoff`` and ``raw``, the price forecast for the day after (KES), of the test part; and
+        how many windows were trained on in all.
+    """
+    found = [_fitted(bench, job, own=set(jobs)) for job in jobs]
+    return pd.concat([table for table, _ in found], ignore_index=True), sum(count for _, count in found)
+
+
+def _fitted(bench: Workbench, job: str, own: set[str]) -> tuple[pd.DataFrame, int]:
+    """Train one model; its forecasts of the test part, and how many windows it was trained on in all."""
+    config = bench.fit_config("seed" if job == GENERAL else "scratch")
+    train, valid, _ = bench.parts_of(job, training=True)
+    data = FitData(train, valid, bench.representation, bench.stock_ids(job)).made_ready()
+
+    def arrays(windows: Windows) -> tuple[list[np.ndarray], np.ndarray]:
+        inputs = [bench.representation.inputs(windows), data.ids(windows)]
+        return inputs, bench.representation.targets(windows)[..., None]
+
+    network = build_network(bench.network_shape, bench.config.network, seed=0)
+    network.compile(keras.optimizers.Adam(config.learning_rate, clipnorm=config.clipnorm), loss="mse")
+    stop = keras.callbacks.EarlyStopping(patience=config.patience, restore_best_weights=True)
+    x, y = arrays(data.train)
+    past = network.fit(
+        x,
+        y,
+        batch_size=BATCH,
+        epochs=config.epochs,
+        validation_data=arrays(data.valid),
+        callbacks=[stop],
+        verbose=0,
+    )
+    *_, test = bench.parts_of(job, training=False)
+    if job == GENERAL:
+        others = np.array([symbol not in own for symbol in test.series.symbols])
+        test = test.take(others[test.symbol])
+    outputs = network.predict([bench.representation.inputs(test), data.ids(test)], batch_size=1024, verbose=0)
+    table = pd.DataFrame(
+        {
+            "symbol": np.array(test.series.symbols, dtype=object)[test.symbol],
+            "cutoff": test.cutoff.astype("datetime64[s]"),
+            "raw": bench.representation.prices(test, outputs).raw[:, 0],
+        }
+    )
+    return table, len(y) * len(past.history["loss"])
