@@ -1,10 +1,11 @@
 # Needs Python 3.11 or newer and make; everything else is installed into .venv.
 PYTHON ?= python3
 VENV := .venv
+PEERS := .venv-peers
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: setup train test lint audit mutants clean
+.PHONY: setup train test lint bench audit mutants clean
 
 setup: $(VENV)/.installed
 
@@ -21,6 +22,11 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy common train tune serve cluster nsecast.py
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive common train tune serve cluster nsecast.py
 
+# Half an hour on two quiet cores; `make bench ARCHIVE=DIR ONLY=training,serving QUICK=1`, each as you like.
+bench: $(VENV)/.installed $(PEERS)/.installed
+	$(BIN)/python bench/all.py --peers $(PEERS)/bin/python $(if $(ARCHIVE),--archive $(ARCHIVE)) \
+		$(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
+
 # Asks the network for known vulnerabilities, hence no part of `make test`.
 audit: $(VENV)/.installed-audit
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file sbom.json $(BIN)/python
@@ -31,7 +37,7 @@ mutants: $(VENV)/.installed-mutation
 	$(BIN)/python bench/mutants.py
 
 clean:
-	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis sbom.json
+	rm -rf $(VENV) $(PEERS) *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis sbom.json
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"need Python 3.11 or newer, got {sys.version.split()[0]}: make PYTHON=python3.11")'
@@ -52,4 +58,12 @@ $(VENV)/.installed-audit: $(VENV)/.installed
 
 $(VENV)/.installed-mutation: $(VENV)/.installed-dev
 	$(PIP) --editable ".[mutation]"
+	@touch $@
+
+# What others train with, for benchmarks only.
+$(PEERS)/.installed: bench/peers.txt constraints.txt
+	@echo "Installing into $(PEERS): about SIZE GB, once."
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--requirement bench/peers.txt
 	@touch $@

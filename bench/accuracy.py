@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 from machine import facts, header
+from tables import markdown
 
 from common import storage
 from common.model.registry import Registry
@@ -53,7 +54,7 @@ def ratios(figures: pd.DataFrame) -> str:
         own = figures[figures["model"] == name].set_index("horizon")
         pairs = [_pair(own.loc[h]) if h in own.index else "-" for h in horizons]
         rows.append((name, f"{own['mae'].iloc[0]:.3f}", *pairs))
-    return _markdown(rows)
+    return markdown(rows)
 
 
 def intervals(figures: pd.DataFrame) -> str:
@@ -61,7 +62,7 @@ def intervals(figures: pd.DataFrame) -> str:
     for row in figures[figures["cover90"].notna()].to_dict(orient="records"):
         shares = [f"{row[f'cover{level}']:.3f} ({row[f'width{level}']:.1f} %)" for level in (80, 90, 95)]
         rows.append((row["model"], row["horizon"], *shares, f"{row['pinball'] / row['naive_pinball']:.3f}"))
-    return _markdown(rows)
+    return markdown(rows)
 
 
 def by_stock(table: pd.DataFrame) -> str:
@@ -76,7 +77,7 @@ def by_stock(table: pd.DataFrame) -> str:
         cells = [f"{row['symbol']} {row['cover90']:.2f}" for row in (low, high)]
         names = ", ".join(worse["symbol"]) or "none"
         rows.append((horizon, len(own), f"{inside:.0%} of them", *cells, len(better), names))
-    return _markdown(rows)
+    return markdown(rows)
 
 
 def moves(table: pd.DataFrame) -> str:
@@ -91,7 +92,7 @@ def moves(table: pd.DataFrame) -> str:
                 f"{row.seen:.3f}",
             )
         )
-    return _markdown(rows)
+    return markdown(rows)
 
 
 def groups(table: pd.DataFrame) -> str:
@@ -103,7 +104,7 @@ def groups(table: pd.DataFrame) -> str:
             called = f"{row['direction']:.0%} of {int(row['direction_n']):,}" if row["direction_n"] else "-"
             mape = f"{row['mape']:.2f} / {row['naive_mape']:.2f} %"
             rows.append((row[by], f"{row['n']:,}", _pair(row), mape, called))
-    return _markdown(rows)
+    return markdown(rows)
 
 
 def _pair(row: "pd.Series | dict[str, float]") -> str:
@@ -115,11 +116,6 @@ def _pair(row: "pd.Series | dict[str, float]") -> str:
 
 def _stars(p: float) -> str:
     return r"\*\*" if p < 0.01 else r"\*" if p < 0.05 else ""
-
-
-def _markdown(rows: list[tuple[object, ...]]) -> str:
-    lines = ["| " + " | ".join(map(str, row)) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) + "\n"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,158 @@
+"""What the parts of `all` found, as Markdown for docs/results.md; each aim beside what was reached."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+Document = dict[str, Any]
+
+
+def markdown(rows: Sequence[Sequence[object]]) -> str:
+    """A table; the first row is its header."""
+    lines = ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) + "\n"
+
+
+def aims(*found: tuple[str, float | None, float, str]) -> str:
+    """Sentences of (what, figure, aim, unit): an aim is met from its figure on."""
+    return " ".join(
+        f"{what}: {'not measured' if figure is None else f'**{figure:.2f}{unit}**'} (aim {aim:g}{unit}: "
+        f"{'met' if figure is not None and figure >= aim else 'MISSED'})."
+        for what, figure, aim, unit in found
+    )
+
+
+def training(document: Document) -> str:
+    parts = []
+    for preset, speed in document["speed"].items():
+        rows = [("training", "samples/s", "by CPU time", "of the matmul peak", "x `fit` 32, by CPU time")]
+        for name, row in speed["rows"].items():
+            bold = "**" if name.startswith("ours") else ""
+            rows.append(
+                (
+                    f"{bold}{name}{bold}" + (" (best `fit`)" if name == speed["best_fit"] else ""),
+                    f"{row['samples_per_s']:,}",
+                    f"{row['samples_per_cpu_s']:,}",
+                    f"{row['share_of_peak']:.0%}",
+                    _range(row["ratio_to_fit_32_cpu"]),
+                )
+            )
+        title = (
+            f"`{preset}`: {speed['channels']} channel(s), {speed['mflop_per_sample']} MFLOP a sample, "
+            f"{speed['rounds']} rounds in turns, medians (lowest - highest); matmul peak "
+            f"{speed['peak_gflops']:.0f} GFLOP/s.\n"
+        )
+        ours = next(row for name, row in speed["rows"].items() if name.startswith("ours"))
+        found = [
+            ("Ours to `fit` at 32", ours["ratio_to_fit_32_cpu"][1], 2.5, " x"),
+            ("Share of the peak", 100 * ours["share_of_peak"], 30, " %"),
+        ]
+        if preset == "v4_log":
+            peer = speed.get("ratio_to_best_torch_cpu", [None] * 3)[1]
+            found.append((f"To {speed.get('best_torch', 'PyTorch')}", peer, 1, " x"))
+        best = _range(speed["ratio_to_best_fit_cpu"])
+        parts += [title, markdown(rows), f"{aims(*found)} To {speed['best_fit']}: {best} x.\n"]
+    return "\n".join(parts)
+
+
+def retrain(document: Document) -> str:
+    from retrain import GOAL, LABELS, ORIGINAL
+
+    rows = [
+        ("retraining", "s", "CPUs busy", "models", "windows trained on", "MAE KES", "relMAE", "relRMSE", "x")
+    ]
+    for name, row in document["rows"].items():
+        figures = (f"{row[key]:.3f}" for key in ("mae", "rel_mae", "rel_rmse"))
+        sums = (f"{row['wall_s']:.0f}", f"{row['cpus_busy']:.1f}", row["models"], f"{row['windows']:,.0f}")
+        times = "1" if name == ORIGINAL else f"{row['times']:.1f}"
+        rows.append((LABELS[name], *sums, *figures, times))
+    epochs = f"; tried on {document['epochs']} epochs and one seed" if document["epochs"] else ""
+    changed = " **The code was edited during the runs.**" if document["code_changed"] else ""
+    better = document["better"]
+    what = f"To a better held-out error, {LABELS[better]}" if better else "To a better held-out error"
+    return (
+        f"{document['years']} years of the {document['source']}, complete runs{epochs}; errors one day "
+        f"ahead over {document['forecasts']:,} held-out forecasts of prices that move (naive MAE "
+        f"{document['naive_mae']:.3f} KES).{changed}\n\n{markdown(rows)}\n"
+        f"{aims((what, document['times_to_better'], GOAL, ' x'))}\n"
+    )
+
+
+def rivals(document: Document) -> str:
+    import pandas as pd
+    from accuracy import ratios
+
+    source = "the synthetic market" if document["synthetic"] else "the archive"
+    took = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in document["seconds"].items())
+    return (
+        f"{document['release']} on {source}, cutoffs {document['from']} to {document['to']}, weights fixed; "
+        "relMAE (published) / relRMSE (raw), \\* p < .05, \\*\\* p < .01 by Diebold-Mariano against the last "
+        f"price. NHITS and LSTM are neuralforecast's, trained on all counters together. Time taken: {took}."
+        f"\n\n{ratios(pd.DataFrame(document['figures']))}"
+    )
+
+
+def serving(document: Document) -> str:
+    names = {
+        "remembered": "**ours, as shipped**",
+        "computed": "**ours, every answer computed**",
+        "onnx": "FastAPI + ONNX Runtime, 2 workers",
+        "plain": "FastAPI + Keras `model.predict`",
+    }
+    rows = [
+        ("server", "p50 / p99 ms at 1", "requests/s at 32", "p99 ms at 32", "not 2xx", "x Keras", "x ONNX")
+    ]
+    base = {name: document[name]["mixed"]["32"]["per_s"] for name in ("plain", "onnx")}
+    for name, label in names.items():
+        one, many = (document[name]["mixed"][str(count)] for count in (1, 32))
+        lost = one["not_2xx"] + many["not_2xx"]
+        times = (f"{many['per_s'] / max(base[each], 1e-9):.1f}" for each in base)
+        alone = f"{one['p50_ms']} / {one['p99_ms']}"
+        rows.append((label, alone, f"{many['per_s']:,.0f}", many["p99_ms"], lost, *times))
+    return (
+        f"{document['release']}, mixed counters, {document['seconds']} s each after a warm-up; load by "
+        f"{document['generator']} on the same CPUs.\n\n{markdown(rows)}"
+    )
+
+
+def growth(document: Document) -> str:
+    rows = [("symbols", "workers", "windows", "read s", "plan s", "arrays s", "epoch s", "private MB")]
+    for row in document["rows"]:
+        driver = (f"{row[name]:.1f}" for name in ("read_s", "plan_s", "arrays_s", "epoch_s"))
+        counts = f"{row['symbols']:,}", row["workers"], f"{row['windows']:,}"
+        rows.append((*counts, *driver, f"{row['private_mb']:.0f}"))
+    two = ", ".join(f"{speed:.2f} x at {symbols}" for symbols, speed in document["speed_of_two"].items())
+    return f"{markdown(rows)}\n{_exponents(document, 'symbols')} Two workers: {two}. {_verdicts(document)}\n"
+
+
+def history(document: Document) -> str:
+    from history import STEPS
+
+    rows = [("years", "rows", "windows", *(f"{name.removesuffix('_s')} s" for name in STEPS))]
+    for row in document["rows"]:
+        counts = (f"{row[name]:,}" for name in ("years", "rows", "windows"))
+        rows.append((*counts, *(f"{row[name]:.1f}" for name in STEPS)))
+    return f"The {document['source']}, one core.\n\n{markdown(rows)}\n{_exponents(document, 'years')}\n"
+
+
+def _exponents(document: Document, of: str) -> str:
+    slopes = {name: slopes for name, slopes in document["exponents"].items() if slopes}
+    said = ", ".join(f"{_plain(name)} {each[0]:.2f} ({each[-1]:.2f})" for name, each in slopes.items())
+    return f"Exponents b of {of}^b, over all sizes and in brackets over the last two: {said}."
+
+
+def _plain(name: str) -> str:
+    return (
+        name.replace("_s", "", 1).replace("_mb", " MB").replace(", 1", ", one worker").replace(", 2", ", two")
+    )
+
+
+def _verdicts(document: Document) -> str:
+    return (
+        "; ".join(f"{name}: {'yes' if right else '**NO**'}" for name, right in document["verdicts"].items())
+        + "."
+    )
+
+
+def _range(ratios: Iterable[float]) -> str:
+    low, middle, high = ratios
+    return f"{middle:.2f} ({low:.2f} - {high:.2f})"
