@@ -62,7 +62,7 @@ $(VENV)/.installed-mutation: $(VENV)/.installed-dev
 
 # What others train with, for benchmarks only.
 $(PEERS)/.installed: bench/peers.txt constraints.txt
-	@echo "Installing into $(PEERS): about SIZE GB, once."
+	@echo "Installing into $(PEERS): about 6 GB, once."
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 		--requirement bench/peers.txt

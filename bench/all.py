@@ -62,7 +62,7 @@ PARTS = {
     "training": Part(
         *("Training, one core", "train_speed"),
         ("--json", "--no-quality", "--seconds", "60"),
-        ("--json", "--no-quality", "--seconds", "1"),
+        ("--json", "--no-quality", "--seconds", "1", "--samples", "1024"),
         *((200, 90), 420, tables.training, ("archive", "peers")),
     ),
     "retrain": Part(

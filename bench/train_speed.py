@@ -39,7 +39,6 @@ from rich.table import Table
 
 BATCHES = (64, 128, 256, 512, 1024)
 SAMPLES = 4096
-"""Windows in one turn."""
 MATRIX = 2048
 GOAL = 2.5
 OURS, BASE = "ours, batch 256", "fit, batch 32"
@@ -51,6 +50,7 @@ def main() -> None:
     parser.add_argument("--archive", type=Path, metavar="DIR", help="default: the synthetic market")
     parser.add_argument("--json", action="store_true", help="JSON on stdout")
     parser.add_argument("--seconds", type=float, default=45, help="for the rounds of each network")
+    parser.add_argument("--samples", type=int, default=SAMPLES, help="windows in one turn")
     parser.add_argument("--peers", type=Path, metavar="PYTHON", help="an interpreter with PyTorch")
     parser.add_argument("--no-quality", action="store_true", help="speed only")
     options = parser.parse_args()
@@ -58,7 +58,8 @@ def main() -> None:
     use_one_core()
     with tempfile.TemporaryDirectory(prefix="nsecast-bench-") as home:
         case = {
-            name: Case.load(name, options.archive, Path(home), SAMPLES) for name in ("v4_log", "residual")
+            name: Case.load(name, options.archive, Path(home), options.samples)
+            for name in ("v4_log", "residual")
         }
     speed = {name: measure_speed(each, options.seconds, options.peers) for name, each in case.items()}
     document = {"machine": found, "speed": speed}
