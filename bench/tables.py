@@ -15,7 +15,7 @@ def markdown(rows: Sequence[Sequence[object]]) -> str:
 def aims(*found: tuple[str, float | None, float, str]) -> str:
     """Sentences of (what, figure, aim, unit): an aim is met from its figure on."""
     return " ".join(
-        f"{what}: {'not measured' if figure is None else f'**{figure:.2f}{unit}**'} (aim {aim:g}{unit}: "
+        f"{what}: {'no figure' if figure is None else f'**{figure:.2f}{unit}**'} (aim {aim:g}{unit}: "
         f"{'met' if figure is not None and figure >= aim else 'MISSED'})."
         for what, figure, aim, unit in found
     )
@@ -67,13 +67,15 @@ def retrain(document: Document) -> str:
         rows.append((LABELS[name], *sums, *figures, times))
     epochs = f"; tried on {document['epochs']} epochs and one seed" if document["epochs"] else ""
     changed = " **The code was edited during the runs.**" if document["code_changed"] else ""
-    better = document["better"]
-    what = f"To a better held-out error, {LABELS[better]}" if better else "To a better held-out error"
+    reached = [
+        (f"To an error below the original's and the last price's, {LABELS[name]}", times, GOAL, " x")
+        for name, times in document["times_to_better"].items()
+    ]
     return (
         f"{document['years']} years of the {document['source']}, complete runs{epochs}; errors one day "
         f"ahead over {document['forecasts']:,} held-out forecasts of prices that move (naive MAE "
         f"{document['naive_mae']:.3f} KES).{changed}\n\n{markdown(rows)}\n"
-        f"{aims((what, document['times_to_better'], GOAL, ' x'))}\n"
+        f"{aims(*reached)}\n"
     )
 
 
