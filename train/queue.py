@@ -163,8 +163,8 @@ class TaskQueue:
 
 def _job(job: str, entries: list[_Entry], skipped: str | None) -> dict[str, Any]:
     active = [entry for entry in entries if entry.state == "running"]
-    waiting = [entry for entry in entries if entry.state == "waiting"]
-    found = active or waiting[:1] or [entry for entry in entries if entry.progress] or entries
+    next_fit = [entry for entry in entries if entry.state == "waiting" and entry.task.epochs][:1]
+    found = active or next_fit or [entry for entry in entries if entry.progress] or entries
     shown = found[-1] if found else None
     progress = shown.progress if shown else {}
     failures = [entry.reason for entry in entries if entry.state == "failed"]

@@ -17,7 +17,9 @@ import httpx
 import pytest
 from made_release import doctored, made_exchange, made_release
 from made_slow import descriptors, slow_clients
+from typer.testing import CliRunner
 
+import nsecast
 from common.model.registry import Registry
 from common.model.released import Forecast, ReleasedModels
 from serve.ports import REQUEST_S, Listener, descendants, free_port, listeners
@@ -110,7 +112,7 @@ def test_every_counter_answers_over_http_with_the_figure_of_the_backtests_code(s
     assert [error["symbol"] for error in everything["summary"]["errors"]] == ["SHORT"]
 
 
-def test_ours_are_on_loopback_and_the_log_names_what_ray_opens_beyond(server: Server):
+def test_ours_are_on_loopback_and_what_ray_opens_beyond_is_named(server: Server):
     found = listeners(descendants(server.pid))
     assert server.url.rpartition(":")[2] in {str(each.port) for each in found if each.process == "haproxy"}
 
@@ -118,10 +120,10 @@ def test_ours_are_on_loopback_and_the_log_names_what_ray_opens_beyond(server: Se
         return each.process == "haproxy"
 
     assert all(each.on_loopback for each in found if is_ours(each))
-    named = server.log.read_text()
-    assert all(
-        f"{each.port} (" in named for each in found if not each.on_loopback and "ServeRep" not in each.process
-    )
+    beyond = [each for each in found if not each.on_loopback and "ServeRep" not in each.process]
+    assert beyond and "warning: Ray itself listens beyond loopback" in server.log.read_text()
+    status = CliRunner().invoke(nsecast.app, ["serve", "status", "--home", str(server.home)])
+    assert status.exit_code == 0 and all(f"{each.port} (" in status.output for each in beyond)
 
 
 @pytest.mark.parametrize(
