@@ -3,6 +3,7 @@
 import importlib
 import signal
 import sys
+from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import Any
 
@@ -35,29 +36,37 @@ COMMANDS = {
 """Where each verb is; imported once it is asked for, since all of them together take seconds."""
 
 
-class Verbs(TyperGroup):
-    """The commands of ``COMMANDS``."""
+class Verbs(Mapping[str, Any]):
+    """The commands of ``COMMANDS`` by name."""
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.commands: Any = dict.fromkeys(COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
-        found = getattr(importlib.import_module(module), name)
+    def __getitem__(self, name: str) -> Any:
+        module, _, attribute = COMMANDS[name].partition(":")
+        found = getattr(importlib.import_module(module), attribute)
         if isinstance(found, typer.Typer):
             command: Any = typer.main.get_group(found)
         else:
             alone = typer.Typer(add_completion=False)
             alone.command()(found)
             command = typer.main.get_command(alone)
-        command.name = cmd_name
+        command.name = name
         return command
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
 
-app = typer.Typer(cls=Verbs, no_args_is_help=True, pretty_exceptions_enable=False)
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class Command(TyperGroup):
+    """The command itself, with `Verbs`."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands: Any = Verbs()
+
+
+app = typer.Typer(cls=Command, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 @app.callback()

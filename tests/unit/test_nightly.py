@@ -196,7 +196,7 @@ def test_damaged_files_fail_the_night_and_leave_production(begun, damage):
     else:
         path.unlink()
         path.mkdir()
-        said = r"cannot be read: Is a directory"
+        said = r"cannot be read: it is a folder"
     with pytest.raises(TrainingError, match=said) as failed:
         later_nights(begun)
     assert f"In production is still {production}" in failed.value.message
