@@ -52,7 +52,7 @@ class Case:
 
     def arrays(self, windows: Windows) -> tuple[list[np.ndarray], np.ndarray]:
         """Inputs and targets for ``fit``; a mixture's targets carry sigma as their last column."""
-        from common.model.representation import sigma
+        from common.model.channels import sigma
 
         targets = self.data.representation.targets(windows)
         if self.loop.shape.mixture:
@@ -198,7 +198,7 @@ class Torch:
 
 def _moving(windows: Windows, count: int) -> Windows:
     """``count`` windows, evenly spaced among those in which the price moves."""
-    from common.model.representation import frozen
+    from common.model.channels import frozen
 
     windows = windows.take(~frozen(windows))
     return windows.take(np.linspace(0, len(windows) - 1, count).astype(np.int64))

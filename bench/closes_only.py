@@ -19,9 +19,9 @@ from common.data.series import MARKET, Series, series_from_panel
 from common.data.windows import Boundaries, make_windows
 from common.metrics import errors
 from common.model.bundle import GENERAL
+from common.model.channels import frozen
 from common.model.registry import Registry
 from common.model.released import ReleasedModels
-from common.model.representation import frozen
 
 
 def main() -> None:

@@ -35,6 +35,8 @@ NEVER_WARM = ("ray", "tensorflow", "keras", "obstore", "moto")
 """They start threads, which a fork does not survive."""
 MODULES = {
     "representation": ("common/model/representation.py", "representation scaling"),
+    "channels": ("common/model/channels.py", "representation scaling"),
+    "level": ("common/model/level.py", "representation scaling"),
     "scaling": ("common/model/scaling.py", "scaling"),
     "windows": ("common/data/windows.py", "windows representation"),
     "series": ("common/data/series.py", "windows serve_requests"),

@@ -12,10 +12,9 @@ from rich.table import Table
 
 from common import storage
 from common.errors import ConfigError, RayUnavailable
+from common.options import AsJson, Home
 
 app = typer.Typer(help="A Ray cluster on this machine to try, and jobs on any cluster.", no_args_is_help=True)
-Home = Annotated[Path | None, typer.Option(help="Storage root; default $NSECAST_HOME, else ./nsecast-data.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
 
 
 @app.command("up")
@@ -46,7 +45,7 @@ def start(
 
 
 @app.command()
-def status(home: Home = None, as_json: Json = False) -> None:
+def status(home: Home = None, as_json: AsJson = False) -> None:
     """The nodes of this storage root's cluster; exit 1 if none is up or one is dead."""
     from cluster.local import alive, running
 

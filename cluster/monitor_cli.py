@@ -15,6 +15,7 @@ from rich.table import Table
 
 from common import storage
 from common.config import read_toml
+from common.options import AsJson, Home
 
 if TYPE_CHECKING:
     from cluster.monitor import Report
@@ -41,10 +42,8 @@ def monitor(
         Path | None, typer.Option(metavar="FILE.prom", help="Gauges for the textfile collector.")
     ] = None,
     stocks: Annotated[bool, typer.Option(help="A line for every stock, not only those in breach.")] = False,
-    home: Annotated[
-        Path | None, typer.Option(help="Storage root; default $NSECAST_HOME, else ./nsecast-data.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
+    home: Home = None,
+    as_json: AsJson = False,
 ) -> None:
     """Score served forecasts with the closes known since, next to the release's backtest.
 

@@ -15,9 +15,10 @@ from common.data.panel import Panel
 from common.data.series import MARKET, series_of_counters
 from common.data.windows import Windows, make_windows
 from common.model.bundle import GENERAL, BundleFiles
+from common.model.channels import frozen
 from common.model.presets import WindowSpec
 from common.model.released import ReleasedModels
-from common.model.representation import Representation, frozen, representation_from_dict
+from common.model.representation import Representation, representation_from_dict
 
 BINS = 10
 MOST_WINDOWS = 20_000

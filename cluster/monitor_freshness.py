@@ -11,9 +11,9 @@ from common.data.panel import Panel
 from common.data.series import series_of_counters
 from common.data.universe import Universe
 from common.data.windows import last_window
+from common.model.channels import frozen
 from common.model.confidence import STALE_SESSIONS
 from common.model.presets import WindowSpec
-from common.model.representation import frozen
 from serve.desk import NAIROBI
 from serve.sessions import Sessions
 

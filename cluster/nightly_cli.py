@@ -20,6 +20,7 @@ from cluster.nightly_table import SAID, figures_table, records_table
 from common import storage
 from common.data.universe import load_universe
 from common.errors import ConfigError, TrainingError
+from common.options import AsJson, Home
 from train.console import Mode
 from train.inputs import overrides_of
 from train.snapshot import duration
@@ -53,11 +54,9 @@ def retrain(
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Default: all CPUs.")] = None,
     address: Address = None,
-    home: Annotated[
-        Path | None, typer.Option(help="Storage root; default $NSECAST_HOME, else ./nsecast-data.")
-    ] = None,
+    home: Home = None,
     status: Annotated[bool, typer.Option("--status", help="List the last retrainings and stop.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Ingest new files, train, backtest, gate, promote; a running server takes the new release up by itself.
 

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from common import storage
 from common.errors import ConfigError
+from common.options import AsJson, Home
 
 if TYPE_CHECKING:
     from cluster.track_record import Record
@@ -33,10 +34,8 @@ def track_record(
         Path | None,
         typer.Option(metavar="DIR", help="Newer files to score with; default: the newest release's prices."),
     ] = None,
-    home: Annotated[
-        Path | None, typer.Option(help="Storage root; default $NSECAST_HOME, else ./nsecast-data.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
+    home: Home = None,
+    as_json: AsJson = False,
 ) -> None:
     """Score every forecast that was served of a counter, beside the last price, and check the log's chain.
 

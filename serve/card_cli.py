@@ -2,11 +2,11 @@
 
 import datetime as dt
 import json
-from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 import typer
 
+from common.options import Home, ReleaseName
 from serve.card import make_card
 from serve.card_text import Language, card_text
 from serve.forecaster import Forecaster
@@ -20,10 +20,8 @@ def card(
     as_of: Annotated[
         dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="As known in the evening of that day.")
     ] = None,
-    release: Annotated[str, typer.Option(help="production, latest or a release id.")] = "production",
-    home: Annotated[
-        Path | None, typer.Option(help="Storage root; default $NSECAST_HOME, else ./nsecast-data.")
-    ] = None,
+    release: ReleaseName = "production",
+    home: Home = None,
     as_json: Annotated[bool, typer.Option("--json", help="The numbers and the texts, for machines.")] = False,
 ) -> None:
     """What a stock may do, how good such forecasts have been, and when not to trust this one."""

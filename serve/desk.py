@@ -11,9 +11,9 @@ from common.data.windows import Windows
 from common.errors import BadRequest, BundleError
 from common.model.bundle import GENERAL, BundleFiles
 from common.model.presets import WindowSpec
+from common.model.prices import Prices
 from common.model.release import Release, damaged, read_json
 from common.model.released import ReleasedModels
-from common.model.representation import Prices
 from serve.answers import answer, cautions, sessions_behind
 from serve.cache import model_key, split_key
 from serve.catalogue import Measured, read_matrix

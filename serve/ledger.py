@@ -33,8 +33,8 @@ from cluster.source import digest
 from common import storage
 from common.config import Config
 from common.model.conformal import LEVELS
+from common.model.prices import Prices
 from common.model.release import MANIFEST, Release, read_json
-from common.model.representation import Prices
 from serve.ledger_files import BOUNDS
 from serve.ledger_log import NAIROBI, DayLog, Row
 from serve.schemas import MIN_PRICES, PredictRequest

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import rich.box
@@ -10,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from common.options import Home, ReleaseName
 from serve.forecaster import Forecaster
 from serve.schemas import BatchResponse, Horizon, PredictResponse
 
@@ -32,10 +32,8 @@ def predict(
     as_of: Annotated[
         dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="As known in the evening of that day.")
     ] = None,
-    release: Annotated[str, typer.Option(help="production, latest or a release id.")] = "production",
-    home: Annotated[
-        Path | None, typer.Option(help="Storage root; default $NSECAST_HOME, else ./nsecast-data.")
-    ] = None,
+    release: ReleaseName = "production",
+    home: Home = None,
     as_json: Annotated[bool, typer.Option("--json", help="The body that the server would send.")] = False,
 ) -> None:
     """Answer as the server would, from a release and its own prices."""

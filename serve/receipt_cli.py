@@ -12,10 +12,10 @@ from rich.table import Table
 
 from common import storage
 from common.errors import ConfigError
+from common.options import AsJson, Home
 from serve.schemas import Horizon
 
 BROKEN = 3
-Home = Annotated[Path | None, typer.Option(help="Storage root; default $NSECAST_HOME, else ./nsecast-data.")]
 
 
 def receipt(
@@ -48,7 +48,7 @@ def receipt(
 def replay(
     receipt: Annotated[Path, typer.Argument(metavar="RECEIPT.json", help="From nsecast receipt.")],
     home: Home = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make the forecasts of a receipt again and compare them to the last digit.
 

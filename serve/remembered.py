@@ -4,7 +4,7 @@ import datetime as dt
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from common.model.representation import Prices
+from common.model.prices import Prices
 
 if TYPE_CHECKING:
     from serve.desk import Prepared

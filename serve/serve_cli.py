@@ -15,6 +15,7 @@ from cluster.address import Address, placed
 from common import storage
 from common.errors import BundleError, ConfigError, NsecastError, ReleaseNotFound
 from common.model.registry import Registry
+from common.options import AsJson, Home
 from serve.keys import KeyFile
 from serve.ports import Listener, beyond_loopback, free_port, haproxy_wrapper, is_free, is_loopback
 from serve.settings import ServeSettings
@@ -22,7 +23,6 @@ from serve.settings import ServeSettings
 app = typer.Typer(help="Serve the production release over HTTP.", invoke_without_command=True)
 CLIENT_S = 60
 """How long HAProxy waits for a client that neither reads nor sends."""
-Home = Annotated[Path | None, typer.Option(help="Storage root; default $NSECAST_HOME, else ./nsecast-data.")]
 
 
 @app.callback()
@@ -76,7 +76,7 @@ def status(
     url: Annotated[str | None, typer.Option(help="Default: the server of this storage root.")] = None,
     home: Home = None,
     key: Annotated[str | None, typer.Option(envvar="NSECAST_KEY", help="An API key, if it asks.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Whether a server answers, and with what; exit 1 if not."""
     state = {} if url else _state(storage.home(home))

@@ -15,7 +15,8 @@ from common.data.series import Series
 from common.data.windows import Windows
 from common.errors import ArchiveError
 from common.model.bundle import GENERAL
-from common.model.representation import Representation, frozen, representation_from_dict
+from common.model.channels import frozen
+from common.model.representation import Representation, representation_from_dict
 from train.feed import VALID_WINDOWS, FitData, evenly
 from train.workbench import RunSpec, Workbench
 

@@ -16,6 +16,7 @@ from common import storage
 from common.data.universe import load_universe
 from common.model.presets import quick, train_config
 from common.model.registry import Registry
+from common.options import AsJson, Home, Quickly, UniverseFile
 from train.console import Mode, result_table
 from train.inputs import overrides_of, require_known, shown_panel
 from train.publish import Outcome
@@ -38,9 +39,7 @@ def train(
     config: Annotated[
         Path | None, typer.Option(metavar="FILE.toml", help="Settings that change the preset.")
     ] = None,
-    universe: Annotated[
-        Path | None, typer.Option(metavar="FILE.toml", help="Counters, sectors and tiers.")
-    ] = None,
+    universe: UniverseFile = None,
     only: Annotated[str | None, typer.Option(metavar="SYM,SYM", help="Only these specific models.")] = None,
     train_end: Annotated[
         dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last training day.")
@@ -55,15 +54,11 @@ def train(
         int, typer.Option(min=1, help="So many train each of the general model's networks together.")
     ] = 1,
     address: Address = None,
-    home: Annotated[
-        Path | None, typer.Option(help="Storage root; default $NSECAST_HOME, else ./nsecast-data.")
-    ] = None,
-    quickly: Annotated[
-        bool, typer.Option("--quick", help="A fraction of the work: to try, not to quote.")
-    ] = False,
+    home: Home = None,
+    quickly: Quickly = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what this very run did before.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train the general model and the specific ones in parallel, and publish them as one release.
 

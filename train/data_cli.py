@@ -27,6 +27,7 @@ from common.data.archive import Archive, read_archive
 from common.data.fetch import BASE_URL, fetch_archive
 from common.data.market import MarketConfig, write_market
 from common.data.market_files import SYNTHETIC_FILE
+from common.options import AsJson
 
 app = typer.Typer(help="Get a price archive, look at it, or make a synthetic one.", no_args_is_help=True)
 
@@ -50,7 +51,7 @@ def check(
             show_default=False,
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Read every row and say what was accepted, repaired and rejected, and why."""
     found = read_archive(archive)

@@ -1,7 +1,9 @@
 """As many workers as there is room for now: Ray Train's elastic groups, without waiting for lost nodes."""
 
+import socket
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,19 +24,35 @@ from common.errors import RayUnavailable, TrainingError
 
 GROW_S = 20.0
 """How often Ray Train looks whether more workers find a place; growing starts all of them anew."""
+ANSWER_S = 3.0
+"""A node that takes no connection for so long has no room for a worker."""
 
 
 class RoomNow(ControllerCallback):
-    """Never more workers than the living nodes have CPUs.
+    """Never more workers than the nodes that answer have CPUs.
 
-    What Ray Train decides on is up to 20 s old. After a node's end it would ask for the same number again,
-    and the GCS looks for the lost place over and over, without a pause, until a node brings it: one and a
-    half CPUs of the head's are gone for as long (Ray 2.60).
+    What Ray Train decides on is up to 20 s old, and Ray takes a node for alive until its health checks have
+    failed for as long. A lost worker would be replaced in the lost node's place meanwhile, and the GCS then
+    looks for that place over and over, without a pause, until a node brings it: one and a half CPUs of the
+    head's are gone for as long (Ray 2.60). With fewer workers asked for the whole group starts anew, and
+    each carries on from its last epoch.
     """
 
     def before_controller_execute_resize_decision(self, resize_decision: ResizeDecision) -> None:
-        cpus = sum(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        with ThreadPoolExecutor(max_workers=32) as pool:
+            there = list(pool.map(_answers, nodes))
+        cpus = sum(
+            node["Resources"].get("CPU", 0) for node, is_there in zip(nodes, there, strict=True) if is_there
+        )
         resize_decision.num_workers = max(1, min(resize_decision.num_workers, int(cpus)))
+
+
+def _answers(node: dict[str, Any]) -> bool:
+    with suppress(OSError):
+        socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), ANSWER_S).close()
+        return True
+    return False
 
 
 def run(

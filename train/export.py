@@ -13,9 +13,10 @@ from common import storage
 from common.data.windows import Windows
 from common.errors import BundleError
 from common.model.bundle import GENERAL, BundleFiles, load_bundle
+from common.model.level import Level
 from common.model.network import average_network
 from common.model.presets import NetworkConfig
-from common.model.representation import Level, Representation
+from common.model.representation import Representation
 from train.workbench import Workbench, bundles_dir
 
 PARITY = 1e-5

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from common.data.windows import Windows, id_column
-from common.model.representation import Representation, frozen
+from common.model.channels import frozen
+from common.model.representation import Representation
 
 VALID_WINDOWS = 12_000
 """Validation windows, evenly spaced, that an epoch is judged on at most."""

@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from common.data.windows import Windows
 from common.errors import TrainingError
+from common.model.channels import sigma
 from common.model.presets import FitConfig
-from common.model.representation import sigma
 from common.storage import StorageError, current
 from train.feed import FitData, drawn
 from train.loop import PREDICT_BATCH, Batches, EpochLoop

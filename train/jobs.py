@@ -14,7 +14,7 @@ from common.data.windows import Windows
 from common.errors import TrainingError
 from common.model.bundle import GENERAL
 from common.model.forecaster import Forecaster
-from common.model.representation import Prices
+from common.model.prices import Prices
 from train.export import write_bundle
 from train.feed import FitData
 from train.fit import fit

@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any
 
 import rich.box
@@ -17,18 +16,12 @@ from rich.text import Text
 from common import storage
 from common.errors import BundleError, GateClosed, NsecastError
 from common.model.registry import Registry, ReleaseInfo
+from common.options import AsJson, Home
 from train.gate.promotion import promote_through_gate
 from train.snapshot import is_synthetic
 
 app = typer.Typer(help="List the releases, verify them, choose the one in production.")
 
-Home = Annotated[
-    Path | None,
-    typer.Option(
-        "--home", help="Storage root; default $NSECAST_HOME, else ./nsecast-data.", show_default=False
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
 
 _STATE_STYLE = {"ok": "green", "incomplete": "yellow", "damaged": "bold red"}
 

@@ -14,8 +14,8 @@ from common.data.universe import Universe
 from common.data.windows import Boundaries, Windows
 from common.errors import TrainingError
 from common.model.bundle import GENERAL
+from common.model.channels import frozen
 from common.model.presets import FitConfig, TrainConfig
-from common.model.representation import frozen
 from train.scores import MINIMUM_JUDGED
 
 FROZEN_SESSIONS = 250

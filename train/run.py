@@ -1,15 +1,11 @@
 """The main job, end to end: data, plan, fleet, release. The command line and other callers use this."""
 
-import contextlib
 import hashlib
 import itertools
 import json
-import logging
-import threading
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cluster.session import ray_session
 from common import storage
@@ -23,16 +19,9 @@ from train.console import LiveTable, Mode
 from train.gate.promotion import gives_way, is_sound, promote_through_gate
 from train.plan import Plan, finished, make_plan
 from train.publish import Outcome, publish_run, published_outcome
-from train.queue import TaskQueue
-from train.runs import write_progress
+from train.record import Record
 from train.workbench import RunSpec, Workbench
 
-if TYPE_CHECKING:
-    from train.fleet import Fleet
-
-log = logging.getLogger(__name__)
-
-RECORD_INTERVAL_S = 2.0
 TRAINING_VERSION = 3
 """Raised when the same settings and data no longer give the same networks: older runs are not continued."""
 
@@ -124,7 +113,7 @@ def execute(
         run.folder.mkdir(parents=True, exist_ok=True)
         run.panel.save(run.folder / "panel.parquet")
         run.spec.save(run.folder)
-        with _Record(run) as record, LiveTable(record.poll, mode=mode):
+        with Record(run.id, run.folder, run.spec, run.plan) as record, LiveTable(record.poll, mode=mode):
             failed = {} if run.is_trained() else _train(run, record, workers, general_workers, address)
             if GENERAL in failed:
                 raise TrainingError(
@@ -142,7 +131,7 @@ def execute(
 
 
 def _train(
-    run: Run, record: "_Record", workers: int | None, general_workers: int, address: str | None
+    run: Run, record: Record, workers: int | None, general_workers: int, address: str | None
 ) -> dict[str, str]:
     """Run the fleet; returns the reason of each job that failed."""
     from train.fleet import Fleet
@@ -202,67 +191,3 @@ def _published(registry: Registry, run: Run, failed: dict[str, str]) -> ReleaseI
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
-
-
-class _Record(contextlib.AbstractContextManager["_Record"]):
-    """Keeps the run's record on storage, and the snapshot for the table, up to date from a thread."""
-
-    def __init__(self, run: Run) -> None:
-        self._run, self._started = run, time.time()
-        self.state, self.workers = "starting", 0
-        self.fleet: Fleet | None = None
-        self.jobs: list[dict[str, Any]] = TaskQueue(run.plan, run.folder).snapshot()
-        self._pace: dict[str, float] | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="run-record", daemon=True)
-
-    def refresh(self) -> None:
-        fleet = self.fleet
-        if fleet is not None:
-            jobs, workers = fleet.snapshot(), fleet.workers()
-            if self.fleet is not None:
-                self.jobs, self.workers = jobs, workers or self.workers
-                done, resumed = (sum(job[f"work_{what}"] for job in jobs) for what in ("done", "resumed"))
-                if self._pace is None and done > resumed:  # the first epoch took the compiler's time, too
-                    self._pace = {"since": time.time(), "work": done}
-
-    def poll(self) -> dict[str, Any]:
-        self.refresh()
-        return self._snapshot()
-
-    def _snapshot(self) -> dict[str, Any]:
-        return {
-            "run": self._run.id,
-            "source": self._run.spec.source,
-            "preset": self._run.spec.config.preset,
-            "started": self._started,
-            "workers": self.workers,
-            "state": self.state,
-            "pace": self._pace,
-            "jobs": self.jobs,
-        }
-
-    def _loop(self) -> None:
-        while not self._stop.wait(RECORD_INTERVAL_S):
-            with contextlib.suppress(Exception):
-                self.refresh()
-            self._write(self._snapshot())
-
-    def __enter__(self) -> "_Record":
-        self._write(self._snapshot())
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        if kind is not None:
-            self.state = "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
-        self._write(self._snapshot() | {"finished": time.time()})
-
-    def _write(self, snapshot: dict[str, Any]) -> None:
-        """A record that cannot be written must not end a run that can go on."""
-        try:
-            write_progress(self._run.folder, snapshot)
-        except (OSError, storage.StorageError) as error:
-            log.warning("run=%s record not written: %s", self._run.id, error)

@@ -18,6 +18,7 @@ from rich.console import Console, Group
 from rich.live import Live
 
 from common import storage
+from common.options import AsJson, Home
 from train.console import display_mode, runs_table
 from train.snapshot import ENDED, FINISHED, PlainLines, RunView
 
@@ -98,14 +99,9 @@ def _is_alive(record: dict[str, Any]) -> bool:
 
 
 def runs(
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
+    as_json: AsJson = False,
     watch: Annotated[bool, typer.Option("--watch", help="Follow the newest run until Ctrl-C.")] = False,
-    home: Annotated[
-        Path | None,
-        typer.Option(
-            "--home", help="Storage root; default $NSECAST_HOME, else ./nsecast-data.", show_default=False
-        ),
-    ] = None,
+    home: Home = None,
 ) -> None:
     """List past and running training runs, newest first."""
     if as_json and watch:

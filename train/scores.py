@@ -6,7 +6,7 @@ import numpy as np
 
 from common.data.windows import Windows
 from common.metrics import Errors, errors
-from common.model.representation import Prices
+from common.model.prices import Prices
 
 CLEAR_LEAD = 0.01
 """Lead in `Score.total` over one stock's validation year that a candidate needs; a judgement, see

@@ -13,8 +13,10 @@ from common.data.series import Series, series_of_counters
 from common.data.universe import Universe
 from common.data.windows import Boundaries, Windows, boundaries, id_column, make_windows
 from common.model.bundle import GENERAL
+from common.model.channels import frozen
+from common.model.level import Level
 from common.model.presets import FitConfig, NetworkConfig, NetworkShape, TrainConfig
-from common.model.representation import Level, Representation, Residual, frozen
+from common.model.representation import Representation, Residual
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from common.config import read_toml
 from common.data.universe import load_universe
 from common.errors import ConfigError
 from common.model.presets import quick, train_config
+from common.options import AsJson, Home, Quickly, UniverseFile
 from train.inputs import overrides_of, require_known, shown_panel
 from train.snapshot import duration
 from tune.console import best_table
@@ -40,9 +41,7 @@ def tune(
     config: Annotated[
         Path | None, typer.Option(metavar="FILE.toml", help="Settings that change the preset: the default.")
     ] = None,
-    universe: Annotated[
-        Path | None, typer.Option(metavar="FILE.toml", help="Counters, sectors and tiers.")
-    ] = None,
+    universe: UniverseFile = None,
     model: Annotated[str, typer.Option(help="general, specific:SYM or specific:all.")] = "general",
     space: Annotated[
         Path | None, typer.Option(metavar="FILE.toml", help="Ranges that differ from the usual ones.")
@@ -71,19 +70,15 @@ def tune(
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the proposals and the fits.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default <home>/tuning/<search>.")] = None,
-    home: Annotated[
-        Path | None, typer.Option(help="Storage root; default $NSECAST_HOME, else ./nsecast-data.")
-    ] = None,
-    quickly: Annotated[
-        bool, typer.Option("--quick", help="A fraction of the work: to try, not to quote.")
-    ] = False,
+    home: Home = None,
+    quickly: Quickly = False,
     asha: Annotated[bool, typer.Option("--asha/--no-asha", help="Stop bad trials early.")] = True,
     random: Annotated[bool, typer.Option("--random", help="Propose at random instead of by TPE.")] = False,
     contest: Annotated[
         bool, typer.Option("--contest/--no-contest", help="Compare the winner with the default on the test.")
     ] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Search embedding and LSTM sizes, dropout, learning rate, window size and L2 on validation folds.
 

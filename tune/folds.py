@@ -11,8 +11,8 @@ import numpy as np
 from common.data.panel import Panel
 from common.data.windows import Boundaries, Windows, make_windows
 from common.errors import ArchiveError, ConfigError
+from common.model.channels import frozen
 from common.model.presets import SplitSpec, TrainConfig, WindowSpec
-from common.model.representation import frozen
 from train.workbench import RunSpec, Workbench
 
 SHARED = ("series", "windows", "limits", "parts", "representation", "_moving")

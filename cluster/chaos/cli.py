@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from common import storage
+from common.options import Home
 
 if TYPE_CHECKING:
     from cluster.chaos.result import Row
@@ -22,9 +23,7 @@ def chaos(
     ] = False,
     minutes: Annotated[float, typer.Option(min=0.1, max=240, help="How long.")] = 2.0,
     per_s: Annotated[float, typer.Option(min=1, max=500, help="Requests a second.")] = 30.0,
-    home: Annotated[
-        Path | None, typer.Option(help="Storage root; default $NSECAST_HOME, else ./nsecast-data.")
-    ] = None,
+    home: Home = None,
 ) -> None:
     """End parts of a server under load and count what fails; on loopback, with a copy of production.
 

@@ -61,8 +61,7 @@ class Windows:
         NaN where the target does not exist, its close was never known, a corporate action lies between,
         or it belongs to another part.
         """
-        row = np.where(self.counted, self.end[:, None] + np.array(self.spec.horizons), self.end[:, None])
-        change = np.log(self.series.close[row]) - np.log(self.series.close[self.end])[:, None]
+        change = np.log(self._later_close) - np.log(self.last_price)[:, None]
         return np.where(self.counted, change, np.nan)
 
     @property
@@ -75,8 +74,14 @@ class Windows:
     @property
     def actual(self) -> np.ndarray:
         """Close at the target in KES, shape (N, H); NaN exactly where ``change`` is."""
-        row = np.where(self.counted, self.end[:, None] + np.array(self.spec.horizons), 0)
-        return np.where(self.counted, self.series.close[row], np.nan)
+        return np.where(self.counted, self._later_close, np.nan)
+
+    @property
+    def _later_close(self) -> np.ndarray:
+        """Close at the target in KES where it counts, else at the cutoff, shape (N, H)."""
+        end = self.end[:, None]
+        close: np.ndarray = self.series.close[np.where(self.counted, end + np.array(self.spec.horizons), end)]
+        return close
 
     def take(self, chosen: np.ndarray | slice) -> "Windows":
         """The windows at these positions (or where this mask is true)."""

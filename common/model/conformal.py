@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from common.data.windows import Windows
 from common.errors import BundleError
 
 LEVELS = (0.8, 0.9, 0.95)
@@ -32,6 +33,17 @@ class Outcomes:
 
     known: np.ndarray
     needed: np.ndarray
+
+    @classmethod
+    def of(cls, windows: Windows, needed: np.ndarray) -> "Outcomes":
+        """What happened to these windows, with the levels that were needed, shape (N, H).
+
+        A close that was found only later (a repaired day) teaches nothing, because nobody knew it in time.
+        """
+        target = windows.target
+        in_time = (target >= 0) & windows.series.known[np.maximum(target, 0)]
+        known = np.where(in_time, windows.target_date, np.datetime64("NaT"))
+        return cls(known, np.where(in_time, needed, np.nan))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import numpy as np
 
 from common.data.windows import Windows, id_column
 from common.errors import BundleError
-from common.model.representation import Prices, Representation
+from common.model.prices import Prices
+from common.model.representation import Representation
 
 Network = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(windows (N, size, C) float32, stock ids (N, 1) int32) -> outputs (N, H, K)."""

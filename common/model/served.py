@@ -10,9 +10,8 @@ import numpy as np
 from common.data.universe import Universe
 from common.data.windows import Windows
 from common.model.bundle import GENERAL, Bundle, load_bundle
-from common.model.conformal import Calibration, Outcomes
 from common.model.presets import WindowSpec
-from common.model.representation import Prices
+from common.model.prices import Prices
 
 SPECIFIC: Final = "stock_specific"
 """Model type of a stock's own model; the other one is ``general``."""
@@ -92,13 +91,3 @@ class ServedModels:
         owner = np.array([numbers[job] for job in jobs], dtype=np.int64)[windows.symbol]
         groups = {job: np.flatnonzero(owner == number) for job, number in numbers.items()}
         return {job: rows for job, rows in groups.items() if len(rows)}
-
-
-def calibrate(windows: Windows, prices: Prices, calibration: Calibration) -> Calibration:
-    """Let a calibration learn from what happened to these windows.
-
-    A close that was found only later (a repaired day) teaches nothing, because nobody knew it in time.
-    """
-    in_time = (windows.target >= 0) & windows.series.known[np.maximum(windows.target, 0)]
-    known = np.where(in_time, windows.target_date, np.datetime64("NaT"))
-    return calibration.extended(Outcomes(known, np.where(in_time, prices.needed, np.nan)))

@@ -14,9 +14,9 @@ import ray.serve
 from made_release import doctored, made_release
 
 from common.errors import BundleError
+from common.model.prices import Prices
 from common.model.registry import Registry
 from common.model.released import ReleasedModels
-from common.model.representation import Prices
 from serve.keys import KeyFile
 from serve.models import GeneralModel, SpecificModel
 from serve.office import Office

@@ -11,9 +11,9 @@ from common.data.universe import Universe
 from common.data.windows import Windows
 from common.errors import ArchiveError
 from common.model.bundle import GENERAL
+from common.model.channels import BLOCK, frozen, sigma
 from common.model.mixture import OUTPUTS
 from common.model.presets import train_config
-from common.model.representation import BLOCK, frozen, sigma
 from train.arrays import MappedBench, has_arrays, open_workbench, save_arrays
 from train.feed import VALID_WINDOWS, FitData
 from train.workbench import RunSpec, Workbench

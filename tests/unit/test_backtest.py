@@ -137,7 +137,7 @@ def test_no_row_changes_with_a_later_price():
 
 def test_a_feature_with_tomorrows_close_in_it_is_caught(monkeypatch):
     """A backtest that peeks differs from what the same models say when the future is not there."""
-    honest = representation._raw_channels
+    honest = representation.raw_channels
 
     def peeking(windows):
         x, known = honest(windows)
@@ -150,7 +150,7 @@ def test_a_feature_with_tomorrows_close_in_it_is_caught(monkeypatch):
         outputs[..., 0] = x[:, -1, :1]
         return outputs
 
-    monkeypatch.setattr(representation, "_raw_channels", peeking)
+    monkeypatch.setattr(representation, "raw_channels", peeking)
     models = served(last_return)
     table = backtest(models, PANEL, NOMINAL, start=START, end=END).table
     moves = table[(table["symbol"] == "MOVES") & (table["cutoff"] == DAYS[100])]

@@ -13,8 +13,9 @@ from common.data.ticks import round_to_tick
 from common.data.windows import Boundaries, Windows, make_windows
 from common.errors import ConfigError
 from common.metrics import errors
+from common.model.channels import frozen, sigma
 from common.model.presets import WindowSpec
-from common.model.representation import Residual, frozen, sigma
+from common.model.representation import Residual
 from train.rivals import baselines, statistical
 from train.rivals.baselines import BaselineForecast, drift, naive
 from train.rivals.spread import NaiveSpread

@@ -1,6 +1,7 @@
 """Code that travels, nodes that differ, processes that are ended, workers that fall silent."""
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -219,6 +220,32 @@ def test_a_task_that_silences_every_worker_is_given_up(tmp_path):
         time.sleep(0.05)
     assert queue.lease(ATTEMPTS) == "end"
     assert queue.snapshot()[0]["reason"] == f"its worker died {ATTEMPTS} times"
+
+
+def test_no_worker_is_asked_for_where_a_node_does_not_answer_whatever_ray_takes_it_for(monkeypatch):
+    import ray
+    from ray.train.v2._internal.execution.scaling_policy.scaling_policy import ResizeDecision
+
+    from train.elastic import RoomNow
+
+    def node(port: int, alive: bool = True) -> dict[str, object]:
+        address = {"NodeManagerAddress": "127.0.0.1", "NodeManagerPort": port}
+        return {"Alive": alive, "Resources": {"CPU": 2.0}, **address}
+
+    def granted(asked: int, *nodes: dict[str, object]) -> int:
+        monkeypatch.setattr(ray, "nodes", lambda: list(nodes))
+        decision = ResizeDecision(num_workers=asked, resources_per_worker={"CPU": 1})
+        RoomNow().before_controller_execute_resize_decision(decision)
+        return decision.num_workers
+
+    with socket.create_server(("127.0.0.1", 0)) as there, socket.create_server(("127.0.0.1", 0)) as gone:
+        answers, silent = there.getsockname()[1], gone.getsockname()[1]
+        assert granted(4, node(answers), node(silent)) == 4
+        gone.close()
+        assert granted(4, node(answers), node(silent)) == 2
+        assert granted(4, node(answers), node(answers, alive=False)) == 2
+        assert granted(1, node(answers)) == 1
+        assert granted(4, node(silent)) == 1
 
 
 def test_a_call_that_waits_for_ever_is_left_once_nobody_needs_its_end():

@@ -12,11 +12,12 @@ import pytest
 import tensorflow as tf
 from made_panel import SPEC
 
+from common.model.channels import frozen
 from common.model.forecaster import OnnxNetwork
 from common.model.mixture import OUTPUTS, TAUS
 from common.model.network import average_network, build_network
 from common.model.presets import FitConfig, NetworkConfig, NetworkShape
-from common.model.representation import Residual, frozen
+from common.model.representation import Residual
 from train.fit import FitData, FitState, fit
 from train.fused import FusedLSTM
 from train.loop import EpochLoop, Masking, shared_loop

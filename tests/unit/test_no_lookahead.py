@@ -15,10 +15,12 @@ from common.data.panel import Panel
 from common.data.series import Series, series_from_panel
 from common.data.universe import Universe
 from common.data.windows import Boundaries, Windows, last_window, make_windows
+from common.model.channels import frozen, sigma
 from common.model.forecaster import Forecaster, Network
+from common.model.level import Level
 from common.model.mixture import TAUS
 from common.model.presets import TrainConfig
-from common.model.representation import Level, Representation, Residual, frozen, sigma
+from common.model.representation import Representation, Residual
 from train.plan import make_plan
 
 PANEL = made_panel()
@@ -192,7 +194,8 @@ def test_a_volatility_that_looks_one_day_ahead_is_caught(monkeypatch):
         last = len(windows.series.close) - 1
         return windows.series.log_return[np.minimum(rows, last)].std(axis=1).clip(0.005, 0.06)
 
-    monkeypatch.setattr("common.model.representation.sigma", ahead)
+    for module in ("channels", "representation"):
+        monkeypatch.setattr(f"common.model.{module}.sigma", ahead)
     changed = spiked(PANEL, after(DATES[90]))
     before, now = (everything("residual", panel, DATES[90]) for panel in (PANEL, changed))
     assert {"inputs", "raw"} <= set(differing(before, now))

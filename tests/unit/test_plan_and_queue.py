@@ -17,8 +17,8 @@ from common.data.series import UNKNOWN_MARKET, series_from_histories, series_fro
 from common.data.universe import Universe
 from common.data.windows import Boundaries, make_windows
 from common.errors import TrainingError
+from common.model.channels import frozen
 from common.model.presets import FitConfig, TrainConfig, train_config
-from common.model.representation import frozen
 from train.plan import Plan, Progress, Task, make_plan, windows_per_epoch
 from train.queue import ATTEMPTS, TaskQueue
 from train.state import FitState

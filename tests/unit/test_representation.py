@@ -16,9 +16,11 @@ from common.data.series import UNKNOWN_MARKET, series_from_histories, series_fro
 from common.data.ticks import round_to_tick
 from common.data.windows import Windows, last_window, make_windows
 from common.errors import BundleError
+from common.model.channels import frozen, sigma
+from common.model.level import Level
 from common.model.mixture import OUTPUTS, TAUS
 from common.model.presets import WindowSpec
-from common.model.representation import Level, Residual, frozen, representation_from_dict, sigma
+from common.model.representation import Residual, representation_from_dict
 from common.model.scaling import ChannelScaler
 
 SMALL = WindowSpec(size=10, horizons=(1, 5))

@@ -9,7 +9,8 @@ from made_panel import SPEC, SYMBOLS, made_panel
 from common.data.series import series_from_panel
 from common.data.windows import Windows, make_windows
 from common.metrics import Errors
-from common.model.representation import Prices, frozen
+from common.model.channels import frozen
+from common.model.prices import Prices
 from train.scores import MINIMUM_JUDGED, Score, beats_naive, by_symbol, choose, horizon_weights, score
 
 WINDOWS = make_windows(series_from_panel(made_panel(), SYMBOLS), SPEC)

@@ -9,7 +9,7 @@ from made_search import SETTINGS, book_of, planned, pretend
 from scipy import stats
 
 from common.model.presets import quick, train_config
-from common.model.representation import Prices
+from common.model.prices import Prices
 from train.inputs import overrides_of
 from train.scores import horizon_weights, score
 from train.workbench import RunSpec, Workbench

@@ -11,7 +11,7 @@ from made_search import PANEL, book_of, planned
 from common.data.panel import Panel
 from common.data.windows import Boundaries
 from common.errors import ConfigError
-from common.model.representation import frozen
+from common.model.channels import frozen
 from train.plan import finished
 from tune.folds import Fold, make_folds
 from tune.trial import carry_out, fold_bench

@@ -7,8 +7,8 @@ from made_panel import SYMBOLS, made_panel
 
 from common.data.universe import Universe
 from common.model.bundle import GENERAL
+from common.model.channels import frozen
 from common.model.presets import train_config
-from common.model.representation import frozen
 from train.workbench import RunSpec, Workbench
 
 PANEL = made_panel()

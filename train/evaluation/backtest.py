@@ -11,9 +11,9 @@ from common.data.series import series_of_counters
 from common.data.windows import Windows, make_windows
 from common.errors import BacktestError
 from common.model.bundle import GENERAL
-from common.model.conformal import LEVELS, Calibration
-from common.model.representation import Prices
-from common.model.served import SPECIFIC, ServedModels, calibrate
+from common.model.conformal import LEVELS, Calibration, Outcomes
+from common.model.prices import Prices
+from common.model.served import SPECIFIC, ServedModels
 
 BOUNDS = [f"{side}{100 * level:.0f}" for level in LEVELS for side in ("lo", "hi")]
 COLUMNS = [
@@ -84,7 +84,7 @@ def backtest(
         )
     outputs = models.outputs(every, general_only=general_only, progress=progress)
     prices = models.prices(every, outputs, general_only=general_only)
-    calibration = calibrate(every, prices, calibration)
+    calibration = calibration.extended(Outcomes.of(every, prices.needed))
     windows = every.take(chosen)
     asked = calibration.on(windows.cutoff)
     prices = models.prices(windows, outputs[chosen], asked, general_only=general_only)

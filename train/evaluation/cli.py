@@ -29,17 +29,16 @@ from common import storage
 from common.data.panel import Panel
 from common.model.registry import Registry
 from common.model.released import ReleasedModels
+from common.options import AsJson, Home, ReleaseName
 from train.console import Mode
 from train.evaluation.study import OURS, Study, figures, keep, plan_study, run_study
 from train.rivals.runs import QUICK, RIVALS, TRAINED, Rivals, out_of_sample
 from train.snapshot import SYNTHETIC
 from train.source import load_panel
 
-Home = Annotated[Path | None, typer.Option(help="Storage root; default $NSECAST_HOME, else ./nsecast-data.")]
-
 
 def backtest(
-    release: Annotated[str, typer.Option(help="production, latest or a release id.")] = "production",
+    release: ReleaseName = "production",
     start: Annotated[
         dt.datetime | None,
         typer.Option("--from", formats=["%Y-%m-%d"], help="First cutoff; default: the end of validation."),
@@ -66,7 +65,7 @@ def backtest(
     workers: Annotated[int | None, typer.Option(min=1, help="Default: all CPUs.")] = None,
     address: Address = None,
     home: Home = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Forecast every past day of a period as it would have been served, and measure it next to naive.
 
@@ -210,7 +209,7 @@ def _intervals(found: pd.DataFrame) -> Table:
 
 
 def report(
-    release: Annotated[str, typer.Option(help="production, latest or a release id.")] = "production",
+    release: ReleaseName = "production",
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Default: <home>/reports/<release>.html")
     ] = None,

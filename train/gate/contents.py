@@ -11,7 +11,8 @@ import numpy as np
 from common.data.series import series_from_panel
 from common.data.windows import last_window
 from common.model.bundle import GENERAL, BundleFiles
-from common.model.representation import Level, Residual
+from common.model.level import Level
+from common.model.representation import Residual
 from train.gate.subject import Finding, Subject, finding, listed, told
 
 TOP_FILES = (

@@ -3,8 +3,6 @@
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated
 
 import rich.box
 import typer
@@ -15,16 +13,15 @@ from rich.text import Text
 from common import storage
 from common.model.registry import Registry
 from common.model.release import Release
+from common.options import AsJson, Home, ReleaseName
 from train.gate.checklist import Check, run_checklist
 from train.snapshot import SYNTHETIC, is_synthetic
 
 
 def validate(
-    release: Annotated[str, typer.Option(help="production, latest or a release id.")] = "production",
-    home: Annotated[
-        Path | None, typer.Option(help="Storage root; default $NSECAST_HOME, else ./nsecast-data.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
+    release: ReleaseName = "production",
+    home: Home = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check a release before it is used: files, scalers, errors, forecasts; exit 1 if one check fails."""
     found = Registry(storage.home(home)).resolve(release)

@@ -7,7 +7,7 @@ import numpy as np
 from common.data.series import Series
 from common.data.ticks import round_to_tick
 from common.data.windows import Windows
-from common.model.representation import frozen
+from common.model.channels import frozen
 
 NO_CHANGE = 1e-9
 """Log changes smaller than this are rounding errors of "the last price"."""

@@ -13,10 +13,12 @@ from common.data.panel import Panel
 from common.data.ticks import round_to_tick
 from common.data.windows import Boundaries, Windows, make_windows
 from common.model.bundle import GENERAL
+from common.model.channels import frozen
 from common.model.conformal import LEVELS, Calibration, Outcomes
+from common.model.prices import Prices
 from common.model.registry import Registry
 from common.model.released import ReleasedModels
-from common.model.representation import Prices, Residual, frozen
+from common.model.representation import Residual
 from train.console import Mode
 from train.evaluation.backtest import Backtest, backtest, forecast_table
 from train.rivals.baselines import BaselineForecast, drift, naive
@@ -161,10 +163,8 @@ def _naive_bounds(models: ReleasedModels, windows: Windows) -> tuple[np.ndarray,
     every = make_windows(windows.series, windows.spec)
     start = np.datetime64(models.release.info["train_end"])
     every = every.take((every.cutoff >= start) & (every.cutoff <= windows.cutoff.max()) & ~frozen(every))
-    in_time = (every.target >= 0) & every.series.known[np.maximum(every.target, 0)]
-    needed = np.where(in_time, spread.needed_level(every), np.nan)
-    known = np.where(in_time, every.target_date, np.datetime64("NaT"))
-    calibration = Calibration.nominal(windows.spec.horizons).extended(Outcomes(known, needed))
+    outcomes = Outcomes.of(every, spread.needed_level(every))
+    calibration = Calibration.nominal(windows.spec.horizons).extended(outcomes)
     asked = calibration.on(windows.cutoff)
     pairs = [spread.bounds(windows, asked[..., place]) for place in range(len(LEVELS))]
     low, high = (np.stack(side, axis=-1) for side in zip(*pairs, strict=True))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.data.windows import Windows
-from common.model.representation import frozen, sigma
+from common.model.channels import frozen, sigma
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ import numpy as np
 
 from common.data.windows import Windows
 from common.errors import ConfigError, TrainingError
-from common.model.representation import frozen
+from common.model.channels import frozen
 from train.rivals.baselines import BaselineForecast, forecast_from, log_path
 
 MODELS = ("arima", "ets", "theta")

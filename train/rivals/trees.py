@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from common.data.windows import Windows
-from common.model.representation import CLIP, Residual, frozen, sigma
+from common.model.channels import CLIP, frozen, sigma
+from common.model.representation import Residual
 from train.rivals.baselines import BaselineForecast, forecast_from
 
 DAYS = 5

@@ -1,0 +1,39 @@
+"""Forecasts in KES."""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Prices:
+    """A forecast in KES for N windows and H horizons.
+
+    Attributes
+    ----------
+    last, frozen : shape (N,)
+        Close at the cutoff; whether the price never moved inside the window.
+    raw, published : shape (N, H)
+        The mean, and the median rounded to the tick.
+    p_move : shape (N, H), NaN where the representation has none
+    low, high : shape (N, H, 3), bounds of the intervals at ``LEVELS``; NaN where there are none
+    needed : shape (N, H), level of the smallest interval that holds what happened; NaN where unknown
+    by_model : bool, shape (N, H)
+        The published price is the model's; else it is the last price, because the price stood still all
+        along or the model did not beat it on validation.
+    """
+
+    last: np.ndarray
+    frozen: np.ndarray
+    raw: np.ndarray
+    published: np.ndarray
+    p_move: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    needed: np.ndarray
+    by_model: np.ndarray
+
+    @classmethod
+    def joined(cls, parts: list["Prices"]) -> "Prices":
+        """One after the other."""
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))

@@ -1,0 +1,16 @@
+"""Options that several of the command's verbs take, each said once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Home = Annotated[
+    Path | None, typer.Option("--home", help="Storage root; default $NSECAST_HOME, else ./nsecast-data.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
+ReleaseName = Annotated[str, typer.Option("--release", help="production, latest or a release id.")]
+Quickly = Annotated[bool, typer.Option("--quick", help="A fraction of the work: to try, not to quote.")]
+UniverseFile = Annotated[
+    Path | None, typer.Option("--universe", metavar="FILE.toml", help="Counters, sectors and tiers.")
+]
