@@ -9,7 +9,7 @@ import pandas as pd
 from common import storage
 from train.evaluation.evidence import Evidence
 from train.report.charts import OURS, RATIOS, days, with_ours
-from train.report.parts import banner, synthetic_banner
+from train.report.parts import banner, quick_banner, synthetic_banner
 from train.report.tables import SIGNIFICANT, TESTED, boxed, ratio, shown_as, table, verdict_of
 
 DATE, WHOLE = re.compile(r"\d{4}-\d{2}-\d{2}"), r'<span class="whole">\g<0></span>'
@@ -35,11 +35,7 @@ def banners(evidence: Evidence) -> str:
     if evidence.synthetic:
         found.append(synthetic_banner())
     if evidence.info.get("quick"):
-        text = (
-            "Made with <code>--quick</code> to try everything out: its networks are barely trained, and its "
-            "figures measure nothing."
-        )
-        found.append(banner("quick", "Quick release.", text))
+        found.append(quick_banner("release"))
     if failed := evidence.info.get("failed"):
         names = escape(", ".join(failed))
         text = f"Models that failed: {names}. The general model stands in for them."

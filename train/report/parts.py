@@ -51,6 +51,15 @@ def synthetic_banner() -> str:
     return banner("synthetic", "Synthetic data.", text)
 
 
+def quick_banner(what: str) -> str:
+    """``what`` was made quickly: "release", "search"."""
+    text = (
+        "Made with <code>--quick</code> to try everything out: its networks are barely trained, and its "
+        "figures measure nothing."
+    )
+    return banner("quick", f"Quick {what}.", text)
+
+
 def chart(name: str, label: str, *, there: bool = True, missing: str = "", by_horizon: bool = False) -> str:
     """The place of the figure called ``name``, or where it is not there, a word on that."""
     if not there:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from common.model.bundle import GENERAL
-from train.report.parts import banner, synthetic_banner
+from train.report.parts import quick_banner, synthetic_banner
 from train.report.tables import ratio
 from train.snapshot import is_synthetic
 from tune.findings import default_score, finished, winner
@@ -17,11 +17,7 @@ def banners(tuning: Tuning) -> str:
     """What must not be overlooked: invented prices, a search made only to try it out."""
     found = [synthetic_banner()] if is_synthetic(tuning.info["source"]) else []
     if tuning.info["quick"]:
-        text = (
-            "Made with <code>--quick</code> to try everything out: its networks are barely trained, and its "
-            "figures measure nothing."
-        )
-        found.append(banner("quick", "Quick search.", text))
+        found.append(quick_banner("search"))
     return "".join(found)
 
 
