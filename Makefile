@@ -14,7 +14,7 @@ train: setup
 
 test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/unit
-	$(BIN)/python -m pytest tests/integration tests/e2e
+	$(BIN)/python -m pytest --durations 25 tests/integration tests/e2e
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -69,7 +69,7 @@ PARTS = {
         *("A whole retraining", "retrain"),
         ("--json",),
         ("--json", "--years", "2", "--epochs", "1"),
-        *((600, 150), 1200, tables.retrain, ("archive", "home")),
+        *((1080, 150), 1800, tables.retrain, ("archive", "home")),
     ),
     "rivals": Part(
         *("Accuracy", "rivals"),

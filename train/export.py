@@ -14,9 +14,10 @@ from common.data.windows import Windows
 from common.errors import BundleError
 from common.model.bundle import GENERAL, BundleFiles, load_bundle
 from common.model.level import Level
-from common.model.network import average_network
+from common.model.network import average_network, networks_of
 from common.model.presets import NetworkConfig
 from common.model.representation import Representation
+from train.graph import onnx_model
 from train.workbench import Workbench, bundles_dir
 
 PARITY = 1e-5
@@ -57,7 +58,9 @@ def write_bundle(
     x, ids = bench.representation.inputs(windows), bench.ids(windows, job)
     expected = np.asarray(model([x, ids], training=False))
     storage.write_with(folder / files.weights, lambda path: model.save(path))
-    storage.write_with(folder / "model.onnx", lambda path: model.export(path, format="onnx", verbose=False))
+    storage.write_bytes(
+        folder / "model.onnx", onnx_model(networks_of(model), bench.network_shape).SerializeToString()
+    )
     _write_scalers(folder / files.scaler, bench.representation, job)
     stock_ids = bench.stock_ids(job)
     if job == GENERAL:
@@ -94,9 +97,8 @@ def write_bundle(
 
 def _embedding(model: keras.Model, stock_ids: dict[str, int]) -> dict[str, list[float]]:
     """Each stock's place in the embedding; the networks of an average side by side."""
-    layers = [model, *(layer for layer in model.layers if isinstance(layer, keras.Model))]
-    found = [layer for network in layers for layer in network.layers if layer.name == "stock_embedding"]
-    weights = np.concatenate([np.asarray(layer.get_weights()[0]) for layer in found], axis=1)
+    found = [network.get_layer("stock_embedding").get_weights()[0] for network in networks_of(model)]
+    weights = np.concatenate(found, axis=1)
     return {symbol: weights[number].tolist() for symbol, number in stock_ids.items()}
 
 

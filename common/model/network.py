@@ -7,6 +7,8 @@ from scipy.special import ndtri
 from common.model.mixture import TAUS
 from common.model.presets import NetworkConfig, NetworkShape
 
+HEADS = {"mean": 1, "p_move": 1, "quantiles": len(TAUS), "median": 1}
+"""Parts of a mixture's output in their order, and how wide each is at a horizon."""
 START = {"p_move": np.full(1, 0.8), "quantiles": 1.1 * ndtri(TAUS)}
 """Biases a mixture starts with; assigned, because an initializer of ours would have to be at hand wherever a
 saved network is loaded."""
@@ -49,15 +51,16 @@ def build_network(
 
 
 def _mixture_heads(hidden: keras.KerasTensor, horizons: int) -> keras.KerasTensor:
-    def head(name: str, width: int, activation: str | None = None) -> keras.KerasTensor:
+    def head(name: str, width: int) -> keras.KerasTensor:
         dense = keras.layers.Dense(
-            horizons * width, activation=activation, kernel_initializer="zeros", name=name
+            horizons * width,
+            activation="sigmoid" if name == "p_move" else None,
+            kernel_initializer="zeros",
+            name=name,
         )
         return keras.layers.Reshape((horizons, width))(dense(hidden))
 
-    return keras.layers.Concatenate(axis=-1)(
-        [head("mean", 1), head("p_move", 1, "sigmoid"), head("quantiles", len(TAUS)), head("median", 1)]
-    )
+    return keras.layers.Concatenate(axis=-1)([head(name, width) for name, width in HEADS.items()])
 
 
 def average_network(
@@ -76,3 +79,8 @@ def average_network(
     stock_id = keras.Input((1,), dtype="int32", name="stock_id")
     outputs = [network([window, stock_id]) for network in networks]
     return keras.Model([window, stock_id], keras.layers.Average()(outputs))
+
+
+def networks_of(average: keras.Model) -> list[keras.Model]:
+    """The networks that `average_network` averages, in their order."""
+    return [layer for layer in average.layers if isinstance(layer, keras.Model)] or [average]

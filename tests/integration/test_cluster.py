@@ -12,6 +12,7 @@ import httpx
 import pytest
 from made_cluster import command, environment, nsecast
 from made_runs import EPOCHS, epochs_written, prepared, results, small_run
+from ray.util.placement_group import placement_group_table
 
 from cluster.local import LocalCluster, down, end_node, read
 from cluster.processes import marked
@@ -123,7 +124,11 @@ def test_a_node_that_is_lost_repeats_nothing_finished_and_changes_no_figure(
             if len(jobs) == 2 and any(job["pid"] in doomed for job in jobs):
                 seen["results"] = results(run.folder)
                 seen["ended"] = end_node(cluster, "node-1")
-                return
+                break
+        while not over.wait(0.2) and fleet.workers() != 1:
+            pass
+        seen["workers"] = fleet.workers()
+        seen["places"] = {group["state"] for group in placement_group_table().values()}
 
     with ray_session(address=cluster.address, shared=run.home) as cpus:
         assert cpus == 2
@@ -137,12 +142,14 @@ def test_a_node_that_is_lost_repeats_nothing_finished_and_changes_no_figure(
             over.set()
             side.join()
     assert seen["ended"] >= 2, "the node was not ended in the middle of the training"
+    assert seen["workers"] == 1
+    assert seen["places"] <= {"CREATED", "REMOVED"}, "a place is looked for where no node is"
     assert {job["state"] for job in jobs} == {"done"}
     after = results(run.folder)
     assert {path: after[path] for path in seen["results"]} == seen["results"]
     counts = epochs_written(run.folder)
     assert counts[(f"{GENERAL}/seed-0", EPOCHS)] == 1
-    assert counts.total() <= len(counts) + 1, "more than the one epoch under way was repeated"
+    assert counts.total() <= len(counts) + 2, "more than the epochs under way were repeated"
 
     quiet = prepared(Run(run.id, tmp_path / "quiet", run.home, run.spec, run.plan, run.panel))
     bench = Workbench(quiet.folder, quiet.spec, quiet.panel)
