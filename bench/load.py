@@ -61,8 +61,8 @@ def _by_wrk(
         return match[1] if match else ""
 
     return {
-        "p50_ms": _ms(found(r"50%\s+(\S+)")),
-        "p99_ms": _ms(found(r"99%\s+(\S+)")),
+        "p50_ms": _ms(found(r"\n\s+50%\s+(\S+)")),
+        "p99_ms": _ms(found(r"\n\s+99%\s+(\S+)")),
         "per_s": float(found(r"Requests/sec:\s+(\S+)") or 0),
         "not_2xx": int(found(r"Non-2xx or 3xx responses: (\d+)") or 0),
         "socket_errors": found(r"Socket errors: (.*)"),
