@@ -234,7 +234,8 @@ def main() -> None:
         TREE.mkdir(parents=True, exist_ok=True)
         copy(machine.ROOT / name, TREE / name)
     os.chdir(TREE)
-    sys.path[:] = [str(TREE), *(path for path in sys.path if not Path(path).is_relative_to(machine.ROOT))]
+    ours = (machine.ROOT, machine.ROOT / "bench")
+    sys.path[:] = [str(TREE), *(path for path in sys.path if Path(path).absolute() not in ours)]
     os.environ["PYTHONPATH"] = str(TREE)
     for name in options.names or MODULES:
         judge(name, options.again)

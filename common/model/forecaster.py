@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from common.model.representation import Representation
 Network = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(windows (N, size, C) float32, stock ids (N, 1) int32) -> outputs (N, H, K)."""
 CHUNK = 4096
+MANY = 1024
+"""Windows, from which on threads are worth starting; no request has so many."""
 ONLY_THIS_FILE = {
     "session.model_external_initializers_file_folder_path": os.devnull,
     "session.load_model_format": "ONNX",
@@ -54,19 +57,36 @@ class OnnxNetwork:
     def __call__(self, x: np.ndarray, stock_id: np.ndarray) -> np.ndarray:
         """One window after the other: in a batch the last digits would depend on its other windows.
 
+        Many windows are shared out to as many threads as there are CPUs, each of which runs them one by one.
+
         Raises
         ------
         BundleError
             If the network cannot be run on them.
         """
+
+        def each(part: slice) -> list[np.ndarray]:
+            pairs = zip(x[part, None], stock_id[part, None], strict=True)
+            return [self._session.run(None, {"window": one, "stock_id": id})[0] for one, id in pairs]
+
         try:
-            rows = [
-                self._session.run(None, {"window": x[i : i + 1], "stock_id": stock_id[i : i + 1]})[0]
-                for i in range(len(x))
-            ]
-            return np.concatenate(rows)
+            if len(x) < MANY:
+                return np.concatenate(each(slice(None)))
+            threads = _cpus()
+            edges = np.linspace(0, len(x), threads + 1).astype(int)
+            with ThreadPoolExecutor(threads) as pool:
+                parts = pool.map(each, map(slice, edges[:-1], edges[1:]))
+                return np.concatenate([row for part in parts for row in part])
         except Exception as error:
             raise BundleError(f"the network cannot be run: {str(error).partition(chr(10))[0]}.") from None
+
+
+def _cpus() -> int:
+    """CPUs of this process, as its affinity and its container's limits have it."""
+    import joblib  # serving does without
+
+    count: int = joblib.cpu_count()
+    return count
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ import onnx
 import pytest
 
 from common.errors import BundleError
-from common.model.forecaster import OnnxNetwork
+from common.model import forecaster
+from common.model.forecaster import MANY, OnnxNetwork
 from common.model.mixture import OUTPUTS
 from common.model.network import average_network, build_network, networks_of
 from common.model.presets import NetworkConfig, NetworkShape
@@ -67,3 +68,18 @@ def test_a_stock_id_beyond_the_embedding_is_refused(tmp_path):
     x, _ = windows(shape, 1)
     with pytest.raises(BundleError, match="cannot be run"):
         OnnxNetwork(tmp_path / "model.onnx")(x, np.array([[IDS]], dtype=np.int32))
+
+
+def test_many_windows_are_answered_as_they_are_one_by_one(tmp_path, monkeypatch):
+    shape, config = shape_of(True), NetworkConfig(lstm_units=(6, 5), dense_units=6)
+    model = average_network(shape, config, members(shape, config, 2))
+    (tmp_path / "model.onnx").write_bytes(onnx_model(networks_of(model), shape).SerializeToString())
+    network = OnnxNetwork(tmp_path / "model.onnx")
+    x, ids = windows(shape, MANY + 3)
+    alone = np.concatenate([network(x[row : row + 1], ids[row : row + 1]) for row in range(len(x))])
+    for cpus in (1, 2, 5):
+        monkeypatch.setattr(forecaster, "_cpus", lambda cpus=cpus: cpus)
+        assert np.array_equal(network(x, ids), alone)
+    ids[-1] = IDS
+    with pytest.raises(BundleError, match="cannot be run"):
+        network(x, ids)
