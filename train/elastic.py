@@ -14,10 +14,8 @@ from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator impor
     get_or_create_autoscaling_coordinator,
 )
 from ray.train.backend import BackendConfig
-from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.train.v2._internal.execution.scaling_policy.scaling_policy import ResizeDecision
-from ray.train.v2.api.callback import RayTrainCallback
 from ray.train.v2.api.config import ScalingConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
@@ -57,17 +55,6 @@ def _answers(node: dict[str, Any]) -> bool:
     return False
 
 
-class Trainer(DataParallelTrainer):
-    """Without what Ray Train does for datasets of Ray Data, of which our workers have none.
-
-    It starts a process for them all the same, and has every worker import Ray Data.
-    """
-
-    def _create_default_callbacks(self) -> list[RayTrainCallback]:
-        every = super()._create_default_callbacks()
-        return [callback for callback in every if not isinstance(callback, DatasetsCallback)]
-
-
 def run(
     work: Callable[[dict[str, Any]], None],
     settings: dict[str, Any],
@@ -91,7 +78,7 @@ def run(
     RayUnavailable
         If the cluster's head is lost.
     """
-    trainer = Trainer(
+    trainer = DataParallelTrainer(
         work,
         train_loop_config={"run_dir": storage.address_of(run_dir), **settings},
         backend_config=backend,

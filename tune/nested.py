@@ -5,9 +5,9 @@ from typing import Any
 
 import ray.train
 import ray.tune
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from common import storage
-from train.elastic import Trainer
 from train.fleet import IndependentWorkers
 from train.plan import Progress, Task
 from tune.book import Book, Histories, standings
@@ -31,7 +31,7 @@ def run_nested_trial(config: dict[str, Any], workers: int) -> None:
     spec, trial = SearchSpec.load(root), Book(root).trials[config["number"]]
     if trial.end is not None:
         return
-    trainer = Trainer(
+    trainer = DataParallelTrainer(
         _work,
         train_loop_config=config,
         backend_config=IndependentWorkers(),
