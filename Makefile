@@ -22,7 +22,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy common train tune serve cluster nsecast.py
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive common train tune serve cluster nsecast.py
 
-# Half an hour on two quiet cores; `make bench ARCHIVE=DIR ONLY=training,serving QUICK=1`, each as you like.
+# Forty minutes on two quiet cores; `make bench ARCHIVE=DIR ONLY=training,serving QUICK=1`, each as you like.
 bench: $(VENV)/.installed $(PEERS)/.installed
 	$(BIN)/python bench/all.py --peers $(PEERS)/bin/python $(if $(ARCHIVE),--archive $(ARCHIVE)) \
 		$(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)

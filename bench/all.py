@@ -5,8 +5,8 @@
 Each part is a program of this folder in a process of its own, with a time limit; what it found is kept as
 JSON below build/bench, and the section is written anew after each. A part that fails, or takes too long, is
 a row that says so, and the next one begins. Ctrl-C ends the part that is running and keeps the others. A
-part that is not run keeps its last figures, with their own date and commit. The default takes about half an
-hour on two quiet cores. ``--quick`` tries every part on little work, in a few minutes; its figures say
+part that is not run keeps its last figures, with their own date and commit. The default takes about forty
+minutes on two quiet cores. ``--quick`` tries every part on little work, in a few minutes; its figures say
 nothing, are kept apart and written to build/bench/quick.md. Without ``--peers``, an interpreter with what
 peers.txt lists, PyTorch and neuralforecast are left out.
 """
