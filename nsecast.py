@@ -85,7 +85,8 @@ def main() -> None:
         app()
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
-            print("stopped; the same command continues.", file=sys.stderr)
+            anew = sys.argv[1:2] == ["chaos"]
+            print("stopped." if anew else "stopped; the same command continues.", file=sys.stderr)
         raise
     except NsecastError as error:
         print(f"error: {error.message}", file=sys.stderr)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import nsecast
 from common import errors
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,6 +111,19 @@ def test_the_command_starts_without_loading_tensorflow_or_keras():
 
 def test_a_command_loads_no_more_than_it_needs():
     assert not modules_after("import nsecast") & {"train", "serve", "tune", "cluster", "ray", "pandas"}
+
+
+@pytest.mark.parametrize(("verb", "said"), [("chaos", "stopped.\n"), ("train", "same command continues.\n")])
+def test_a_stopped_command_says_whether_it_can_go_on(monkeypatch, capsys, verb, said):
+    def stopped() -> None:
+        raise SystemExit(130)
+
+    monkeypatch.setattr(sys, "argv", ["nsecast", verb])
+    monkeypatch.setattr(nsecast, "app", stopped)
+    monkeypatch.setattr(nsecast.signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit):
+        nsecast.main()
+    assert capsys.readouterr().err.endswith(said)
 
 
 def test_what_serving_needs_of_common_loads_no_tensorflow_and_no_ray():
