@@ -68,15 +68,14 @@ def retrain(document: Document) -> str:
     epochs = f"; tried on {document['epochs']} epochs and one seed" if document["epochs"] else ""
     changed = " **The code was edited during the runs.**" if document["code_changed"] else ""
     reached = [
-        (f"To an error below the original's, {LABELS[name]}", times, GOAL, " x")
+        (f"To an error below the original's and the last price's, {LABELS[name]}", times, GOAL, " x")
         for name, times in document["times_to_better"].items()
     ]
-    better = ", ".join(LABELS[name] for name in document["better_than_naive"]) or "none"
     return (
         f"{document['years']} years of the {document['source']}, complete runs{epochs}; errors one day "
         f"ahead over {document['forecasts']:,} held-out forecasts of prices that move (naive MAE "
         f"{document['naive_mae']:.3f} KES).{changed}\n\n{markdown(rows)}\n"
-        f"{aims(*reached)} Below the last price's, too: {better}.\n"
+        f"{aims(*reached)}\n"
     )
 
 

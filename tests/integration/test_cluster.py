@@ -149,7 +149,7 @@ def test_a_node_that_is_lost_repeats_nothing_finished_and_changes_no_figure(
     assert {path: after[path] for path in seen["results"]} == seen["results"]
     counts = epochs_written(run.folder)
     assert counts[(f"{GENERAL}/seed-0", EPOCHS)] == 1
-    assert counts.total() <= len(counts) + 2, "more than the epochs under way were repeated"
+    assert counts.total() <= len(counts) + 1, "more than the one epoch under way was repeated"
 
     quiet = prepared(Run(run.id, tmp_path / "quiet", run.home, run.spec, run.plan, run.panel))
     bench = Workbench(quiet.folder, quiet.spec, quiet.panel)
