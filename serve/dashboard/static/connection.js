@@ -1,11 +1,11 @@
-/* Whether the server is there, and which release it serves: asked every few seconds, ever more rarely while it is gone. */
+/* Whether the server is there, and which release it serves: asked every few seconds, at once when it is gone and then
+   ever more rarely, but never more rarely than while it is there. */
 import { get, Refused } from "./api.js";
 import { button, prose, say } from "./dom.js";
 import { plural } from "./format.js";
 
 const EVERY_S = 10;
 const FIRST_S = 1;
-const LONGEST_S = 30;
 
 /* Tells of "health" (each answer), "release" (another one serves) and "back" (after it was gone). */
 export const connection = new EventTarget();
@@ -56,7 +56,7 @@ export async function look() {
     health = await get("health", { patient: failures === 0 });
   } catch (error) {
     failures += 1;
-    const seconds = Math.min(LONGEST_S, FIRST_S * 2 ** (failures - 1)) * (0.75 + Math.random() / 2);
+    const seconds = Math.min(EVERY_S, FIRST_S * 2 ** (failures - 1)) * (0.75 + Math.random() / 2);
     gone(error, seconds);
     later(seconds);
     return;
