@@ -1,6 +1,8 @@
 """What can be read from a search's trials: the best, the default's own, sizes, importance, cost."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -143,9 +145,11 @@ def importance(tuning: Tuning) -> Importance | None:
     if best < FEWEST_BEST or len(varied) < 2:
         return None
     scores = used["score"].where(done, used.loc[done, "score"].max() + 1).to_numpy(float)
-    measure = _PedAnova(tuning, used, varied, best)
-    truth, dealer = measure(scores), np.random.default_rng(0)
-    by_chance = pd.DataFrame([measure(dealer.permutation(scores)) for _ in range(SHUFFLES)])
+    dealer = np.random.default_rng(0)
+    with _quiet_optuna():
+        measure = _PedAnova(tuning, used, varied, best)
+        truth = measure(scores)
+        by_chance = pd.DataFrame([measure(dealer.permutation(scores)) for _ in range(SHUFFLES)])
     total = truth.sum()
     if not total > 0:
         return None
@@ -163,36 +167,42 @@ class _PedAnova:
         self._optuna, self._names = optuna, names
         kinds = {name: tuning.info["parameters"][name] for name in names}
         whole = {name: bool((used[name] % 1 == 0).all()) for name in names if "low" in kinds[name]}
-        self._kinds = {name: _distribution(kinds[name], whole.get(name, False)) for name in names}
-        self._values = [
-            {name: _as_asked(row[name], kinds[name], whole.get(name, False)) for name in names}
+        distributions = {name: _distribution(kinds[name], whole.get(name, False)) for name in names}
+        self._study = optuna.create_study(direction="minimize")
+        self._study.add_trials(
+            optuna.trial.create_trial(
+                params={name: _as_asked(row[name], kinds[name], whole.get(name, False)) for name in names},
+                distributions=distributions,
+                value=0.0,
+            )
             for row in used[names].to_dict(orient="records")
-        ]
+        )
         self._judge = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=(best - 0.5) / len(used))
 
     def __call__(self, scores: np.ndarray) -> pd.Series:
-        optuna = self._optuna
-        before = optuna.logging.get_verbosity()
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                found = self._of(scores)
-        finally:
-            optuna.logging.set_verbosity(before)
+        found = self._optuna.importance.get_param_importances(
+            self._study,
+            evaluator=self._judge,
+            params=self._names,
+            target=lambda trial: float(scores[trial.number]),
+            normalize=False,
+        )
         return pd.Series({name: found[name] for name in self._names})
 
-    def _of(self, scores: np.ndarray) -> dict[str, float]:
-        optuna = self._optuna
-        study = optuna.create_study(direction="minimize")
-        study.add_trials(
-            optuna.trial.create_trial(params=values, distributions=self._kinds, value=float(score))
-            for values, score in zip(self._values, scores, strict=True)
-        )
-        found: dict[str, float] = optuna.importance.get_param_importances(
-            study, evaluator=self._judge, params=self._names, normalize=False
-        )
-        return found
+
+@contextmanager
+def _quiet_optuna() -> Iterator[None]:
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            warnings.filterwarnings("ignore", ".* achieve low `target`")  # they are errors, which is meant
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 def _distribution(kind: dict[str, Any], whole: bool) -> Any:
