@@ -14,12 +14,12 @@ train: setup
 
 test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/unit
-	$(BIN)/python -m pytest --durations 25 tests/integration tests/e2e
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 25 tests/integration tests/e2e
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy common train tune serve cluster nsecast.py
+	$(BIN)/mypy --num-workers 2 common train tune serve cluster nsecast.py
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive common train tune serve cluster nsecast.py
 
 # Forty minutes on two quiet cores; `make bench ARCHIVE=DIR ONLY=training,serving QUICK=1`, each as you like.
