@@ -12,7 +12,9 @@ nothing else. Prints one JSON document.
 
 import argparse
 import json
+import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -128,14 +130,15 @@ def _served(home: Path, haproxy: bool, *, remembered: int | None = None) -> Any:
 def _plain(home: Path, kind: str, workers: int) -> Any:
     port = free_port()
     command = [sys.executable, str(Path(__file__).with_name("plain_apps.py")), kind, "--home", str(home)]
-    process = subprocess.Popen([*command, "--port", str(port), "--workers", str(workers)], stdout=sys.stderr)
+    command += ["--port", str(port), "--workers", str(workers)]
+    process = subprocess.Popen(command, stdout=sys.stderr, start_new_session=True)
     try:
         _wait(f"http://127.0.0.1:{port}/readyz", process)
         _all_there(f"http://127.0.0.1:{port}/readyz", workers)
         yield f"http://127.0.0.1:{port}"
     finally:
-        process.terminate()
-        process.wait(60)
+        os.killpg(process.pid, signal.SIGKILL)  # it would answer what nobody waits for any more, for minutes
+        process.wait()
 
 
 def _wait(url: str, process: "subprocess.Popen[bytes]") -> None:
