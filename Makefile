@@ -22,7 +22,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy --num-workers 2 common train tune serve cluster nsecast.py
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive common train tune serve cluster nsecast.py
 
-# Forty minutes on two quiet cores; `make bench ARCHIVE=DIR ONLY=training,serving QUICK=1`, each as you like.
+# Less than forty minutes on two quiet cores; `make bench ARCHIVE=DIR ONLY=training,serving QUICK=1`, each as you like.
 bench: $(VENV)/.installed $(PEERS)/.installed
 	$(BIN)/python bench/all.py --peers $(PEERS)/bin/python $(if $(ARCHIVE),--archive $(ARCHIVE)) \
 		$(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)

@@ -5,7 +5,7 @@
 Each part is a program of this folder in a process of its own, with a time limit; what it found is kept as
 JSON below build/bench, and the section is written anew after each. A part that fails, or takes too long, is
 a row that says so, and the next one begins. Ctrl-C ends the part that is running and keeps the others. A
-part that is not run keeps its last figures, with their own date and commit. The default takes about forty
+part that is not run keeps its last figures, with their own date and commit. The default takes less than forty
 minutes on two quiet cores. ``--quick`` tries every part on little work, in a few minutes; its figures say
 nothing, are kept apart and written to build/bench/quick.md. Without ``--peers``, an interpreter with what
 peers.txt lists, PyTorch and neuralforecast are left out.
@@ -69,13 +69,13 @@ PARTS = {
         *("A whole retraining", "retrain"),
         ("--json",),
         ("--json", "--years", "2", "--epochs", "1"),
-        *((1080, 150), 1800, tables.retrain, ("archive", "home")),
+        *((1280, 150), 1800, tables.retrain, ("archive", "home")),
     ),
     "rivals": Part(
         *("Accuracy", "rivals"),
         ("--json",),
         ("--json", "--cutoffs", "3", "--steps", "50"),
-        *((240, 90), 600, tables.rivals, ("home", "peers")),
+        *((120, 90), 600, tables.rivals, ("home", "peers")),
     ),
     "serving": Part(
         *("Serving", "serve_load"),
