@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from made_cluster import command, environment, nsecast
-from made_runs import EPOCHS, epochs_written, prepared, results, small_run
+from made_runs import epochs_written, prepared, results, small_run
 from ray.util.placement_group import placement_group_table
 
 from cluster.local import LocalCluster, down, end_node, read
@@ -28,6 +28,8 @@ from train.run import Run
 from train.workbench import Workbench
 
 pytestmark = pytest.mark.integration
+LONG = 60
+"""Epochs of which many are left when the slower of two workers is at its third."""
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +109,7 @@ def test_nobody_at_an_address_is_one_error_that_says_what_to_check():
 
 @pytest.fixture
 def run(small_panel: Panel, home: Path) -> Run:
-    return small_run(small_panel, home)
+    return small_run(small_panel, home, general=LONG, scratch=LONG)
 
 
 def test_a_node_that_is_lost_repeats_nothing_finished_and_changes_no_figure(
@@ -148,7 +150,7 @@ def test_a_node_that_is_lost_repeats_nothing_finished_and_changes_no_figure(
     after = results(run.folder)
     assert {path: after[path] for path in seen["results"]} == seen["results"]
     counts = epochs_written(run.folder)
-    assert counts[(f"{GENERAL}/seed-0", EPOCHS)] == 1
+    assert counts[(f"{GENERAL}/seed-0", LONG)] == 1
     assert counts.total() <= len(counts) + 1, "more than the one epoch under way was repeated"
 
     quiet = prepared(Run(run.id, tmp_path / "quiet", run.home, run.spec, run.plan, run.panel))
