@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,8 @@ def _plain(home: Path, kind: str, workers: int) -> Any:
         _all_there(f"http://127.0.0.1:{port}/readyz", workers)
         yield f"http://127.0.0.1:{port}"
     finally:
-        os.killpg(process.pid, signal.SIGKILL)  # it would answer what nobody waits for any more, for minutes
+        with suppress(ProcessLookupError):  # it did not start
+            os.killpg(process.pid, signal.SIGKILL)  # else it answers what nobody waits for, for minutes
         process.wait()
 
 
