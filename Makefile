@@ -13,7 +13,7 @@ train: setup
 	$(BIN)/nsecast train
 
 test: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/unit
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --deselect tests/integration --deselect tests/e2e
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 25 tests/integration tests/e2e
 
 lint: $(VENV)/.installed-dev

@@ -1,15 +1,31 @@
-"""Small made data shared by the tests."""
+"""Small made data shared by the tests, and what holds for all of them: signals, processes, skips."""
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from made_process import end_children, mark_children, signals_as_in_a_terminal
+from made_skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401
 
 from common.data.archive import read_archive
 from common.data.market import MarketConfig, write_market
 from common.data.panel import Panel
 
 SMALL_MARKET = MarketConfig(symbols=8, first_day="2021-01-04", last_day="2023-12-29")
+
+
+def pytest_configure() -> None:
+    signals_as_in_a_terminal()
+    mark_children()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_outlives_its_tests() -> Iterator[None]:
+    """End what the tests of a module have started and left behind, be it that one of them failed."""
+    yield
+    if left := end_children():
+        warnings.warn(f"still there after the tests, and ended: {left}", stacklevel=1)
 
 
 @pytest.fixture(scope="session")

@@ -1,34 +1,24 @@
 """The report as a reader meets it: in a browser, with a mouse, a keyboard and a phone."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from made_dashboard import browser_of
 from made_evidence import bundle, made_evidence
 
 from train.evaluation.questions import answers
 from train.report.page import write_report
 
 pytestmark = pytest.mark.e2e
-sync_api = pytest.importorskip(
-    "playwright.sync_api", reason="playwright is not installed: pip install playwright"
-)
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
-ARGUMENTS += ("--disable-background-networking", "--disable-component-update")
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 RATIO = '#counters tbody tr:not([hidden]) td[data-k="rel_mae"][data-h="{}"]'
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed: apt-get install chromium")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=[*ARGUMENTS])
-        yield started
-        started.close()
+    yield from browser_of()
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_dashboard import browser_of
 from made_tuning import made_tuning
-from test_report_page import browser  # noqa: F401
 
 from tune.report import write_report
 
 pytestmark = pytest.mark.e2e
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 CHARTS = ("sizes", "points", "contest", "importance", "parallel", "curves", "cost_weights", "cost_seconds")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    yield from browser_of()
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +28,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def open_page(browser: Any, report: Path) -> Iterator[Any]:  # noqa: F811
+def open_page(browser: Any, report: Path) -> Iterator[Any]:
     """Opens the report; at the end the page must have logged no error and asked for nothing else."""
     pages, troubles = [], []
 

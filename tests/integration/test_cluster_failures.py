@@ -29,7 +29,6 @@ from train.run import Run
 
 pytestmark = pytest.mark.integration
 SEED, SCRATCH = f"{GENERAL}/seed-0", "ABSA/scratch-0"
-WHY_NOT = why_no_hosts()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -66,8 +65,8 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(small_panel: Panel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    if WHY_NOT:
-        pytest.skip(WHY_NOT)
+    if reason := why_no_hosts():
+        pytest.skip(reason)
     run = small_run(small_panel, tmp_path_factory.mktemp("home"), general=250, scratch=150)
     with second_host() as second, hosts(second) as cluster, ThreadPoolExecutor() as pool:
         with ray_session(address=cluster.address, shared=run.home):

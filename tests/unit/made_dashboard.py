@@ -38,8 +38,10 @@ def browser_of() -> Iterator[Any]:
         pytest.skip("chromium is not installed: apt-get install chromium")
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=[*ARGUMENTS])
-        yield started
-        started.close()
+        try:
+            yield started
+        finally:
+            started.close()
 
 
 def made_home(home: Path) -> Path:
