@@ -85,7 +85,7 @@ def test_between_the_known_days_the_weight_falls_as_a_power_of_the_days_and_beyo
 
 @pytest.mark.parametrize("days", [(), (0, 5), (5, 1), (5, 5)])
 def test_horizons_that_are_not_ascending_days_are_refused(days):
-    with pytest.raises(ConfigError, match="window.horizons"):
+    with pytest.raises(ConfigError, match=r"window\.horizons"):
         horizon_weights(days)
 
 

@@ -11,6 +11,7 @@ from common.errors import ConfigError
 from train.cli import _print_outcome
 from train.plan import Plan, Task
 from train.run import Run, execute, plan_run
+from train.scores import unusual_weights
 from train.versions import DECIDING, FILE, begin, changes, installed, trained_with
 
 
@@ -72,6 +73,12 @@ def test_a_finished_run_of_other_versions_is_published_found_again_and_said_to_b
     _print_outcome(run, again, before, False)
     assert "It was trained with tensorflow 2.20.9 (now" in capsys.readouterr().out
     assert changes(installed()) == "" == changes({})
+
+
+def test_only_a_run_whose_horizons_weigh_otherwise_than_by_their_place_has_another_id():
+    assert unusual_weights((1, 5, 10, 30)) == unusual_weights((1,)) == unusual_weights((1, 5)) == []
+    assert unusual_weights((5, 10)) == [0.125, 0.0625]
+    assert len(unusual_weights((1, 5, 10, 30, 60))) == 5
 
 
 def test_the_versions_do_not_rename_a_run(run, monkeypatch):
