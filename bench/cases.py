@@ -115,7 +115,7 @@ class KerasFit:
 
         self._case, self.batch = case, batch
         self.network = build_network(case.loop.shape, case.loop.config, seed=0)
-        mixture = mixture_loss(case.loop.shape.horizons)
+        mixture = mixture_loss(case.loop.shape.days)
         self.network.compile(
             optimizer=keras.optimizers.Adam(case.config.learning_rate, clipnorm=case.config.clipnorm),
             loss=(lambda y, out: mixture(out, y[:, :-1], y[:, -1])) if case.loop.shape.mixture else "mse",

@@ -133,19 +133,19 @@ class Steps:
             )
             return found | {"passed": False, "checks": None, "comparison": None, "reasons": [reason]}
         verdict = judge(self.registry, release, progress=self.progress)
-        passed = sum(check.passed for check in verdict.checks)
         return found | {
             "passed": verdict.passed,
-            "checks": f"{passed} of {len(verdict.checks)}",
-            "comparison": verdict.comparison,
+            **verdict.evidence["gate"],
             "reasons": list(verdict.reasons),
+            "anchor": verdict.anchor,
         }
 
     def promote(self, release: str, judged: dict[str, Any]) -> dict[str, Any]:
         """Move the alias, with the evidence, if what was judged against is still in production."""
         if self.registry.production() != release:  # it is, if the process ended between move and record
             evidence = {
-                "gate": {name: judged[name] for name in ("checks", "comparison")},
+                "gate": {name: judged.get(name) for name in ("checks", "comparison", "best")},
+                **({"anchor": judged["anchor"]} if judged.get("anchor") else {}),
                 "retrain": {"id": self.record.id, "backtest": self.record.decision("backtest")},
             }
             self.registry.promote(release, evidence=evidence, instead_of=judged["against"])

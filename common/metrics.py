@@ -150,15 +150,24 @@ def pinball(quantiles: np.ndarray, levels: np.ndarray, last: np.ndarray, actual:
     ValueError
         If the shapes do not fit or a level is not between 0 and 1.
     """
+    losses = pinball_losses(quantiles, levels, last, actual)
+    return _mean(losses[~np.isnan(losses).any(axis=1)])
+
+
+def pinball_losses(
+    quantiles: np.ndarray, levels: np.ndarray, last: np.ndarray, actual: np.ndarray
+) -> np.ndarray:
+    """The losses whose mean is `pinball`, shape (N, Q); NaN in the rows that are left out there."""
     levels = np.asarray(levels, dtype=np.float64)
     if quantiles.shape != (len(actual), len(levels)) or not ((levels > 0) & (levels < 1)).all():
         raise ValueError(
             f"pinball: got quantiles {quantiles.shape} and levels {levels.tolist()} for {len(actual)} rows; "
             "need (N, Q) and Q levels between 0 and 1."
         )
+    error = actual[:, None] - quantiles
+    losses = 100 * np.where(error >= 0, levels * error, (levels - 1) * error) / last[:, None]
     kept = np.isfinite(actual) & ~np.isnan(quantiles).any(axis=1)
-    error = actual[kept, None] - quantiles[kept]
-    return _mean(100 * np.where(error >= 0, levels * error, (levels - 1) * error) / last[kept, None])
+    return np.where(kept[:, None], losses, np.nan)
 
 
 def _mean(values: np.ndarray) -> float | None:

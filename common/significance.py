@@ -1,4 +1,5 @@
-"""Whether one forecast is better than another by more than chance: the Diebold-Mariano test."""
+"""Whether one forecast is better than another by more than chance: the Diebold-Mariano test, and the
+standard error of a ratio of two losses."""
 
 import math
 from dataclasses import dataclass
@@ -91,6 +92,44 @@ def diebold_mariano(differential: np.ndarray, *, horizon: int) -> DieboldMariano
         return DieboldMariano(math.nan, math.nan, largest * mean, n, lags)
     statistic = mean / math.sqrt(_long_run_variance(scaled - mean, lags) / n) * math.sqrt(correction)
     return DieboldMariano(statistic, float(2 * stdtr(n - 1, -abs(statistic))), largest * mean, n, lags)
+
+
+def ratio_noise(own: np.ndarray, rival: np.ndarray, dates: np.ndarray, *, horizon: int) -> float:
+    """Standard error of sum(own) / sum(rival), with the dates as the sample.
+
+    With a_t and b_t the sums of a date, r = sum(a_t) / sum(b_t) and u_t = a_t - r * b_t (linearization of a
+    ratio: Cochran, Sampling Techniques, 1977, section 6.4), T dates, and V, L and m = L + 1 as in
+    `diebold_mariano`:
+
+    - standard error = sqrt(V / T) / mean(b_t) / sqrt((T + 1 - 2m + m(m - 1) / T) / T).
+
+    Parameters
+    ----------
+    own, rival : shape (N,)
+        Losses of the same N forecasts, without NaN. ``own`` may be a difference of losses.
+    dates : shape (N,)
+        Anything that sorts, in any order.
+    horizon : int
+        Steps ahead that were forecast.
+
+    Returns
+    -------
+    float
+        In the unit of the ratio; NaN where T < 8, the factor is 0 (horizon >= T), or the rival has no loss.
+    """
+    days, day = np.unique(np.asarray(dates), return_inverse=True)
+    n = len(days)
+    lags = _lags(n, horizon)
+    correction = (n - lags - 1) * (n - lags) / n**2 if n else 0.0
+    ours, theirs = (
+        np.bincount(day, weights=np.asarray(values, dtype=np.float64), minlength=n) for values in (own, rival)
+    )
+    total = float(theirs.sum())
+    if n < FEWEST or correction <= 0 or not total > 0:
+        return math.nan
+    residual = ours - float(ours.sum()) / total * theirs
+    variance = _long_run_variance(residual - residual.mean(), lags)
+    return math.sqrt(variance / n / correction) / (total / n)
 
 
 def by_date(values: np.ndarray, dates: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ from train.inputs import overrides_of, require_known, shown_panel
 from train.publish import Outcome
 from train.run import Run, execute, plan_run
 from train.snapshot import SYNTHETIC, duration
+from train.versions import changes
 
 SECONDS_PER_WINDOW = 1 / 4000
 """One core's pace with the default network, for the plan's estimate only."""
@@ -152,6 +153,8 @@ def _print_outcome(run: Run, outcome: Outcome, before: bool, as_json: bool) -> N
         console.print(
             "Published before with the same settings and data: nothing to do (--fresh trains again)."
         )
+        if differ := changes(outcome.release.info.get("versions") or {}):
+            console.print(f"It was trained with {differ}.", highlight=False, soft_wrap=True)
     for horizon, found in sorted(outcome.release.info["test"].items(), key=lambda item: int(item[0])):
         days = f"{horizon} {'day' if int(horizon) == 1 else 'days'}"
         console.print(

@@ -67,7 +67,7 @@ class EpochLoop:
         self.optimizer = keras.optimizers.Adam(clipnorm=clipnorm)
         self.optimizer.build(self.network.trainable_variables)
         self._unknown_id_rate, self._masking = unknown_id_rate, masking
-        self._loss = (mixture_loss if shape.mixture else level_loss)(shape.horizons)
+        self._loss = (mixture_loss if shape.mixture else level_loss)(shape.days)
         # Nothing here is for AutoGraph to rewrite; it would leave a file for each function of each process.
         self._epoch = tf.function(self._run_epoch, input_signature=self._signature(), autograph=False)
         self._predict = tf.function(

@@ -16,14 +16,14 @@ parts then add to that of the batch. Default: the rows are all.
 """
 
 
-def mixture_loss(horizons: int) -> Loss:
+def mixture_loss(days: tuple[int, ...]) -> Loss:
     """Huber on the mean, absolute error, cross-entropy of a move, pinball on the rows that moved.
 
     All but the cross-entropy are weighted by sigma over its batch mean, which is what errors in percent
     of the price weigh. Pinball: Koenker and Bassett, Econometrica 1978. Weights of the four terms: 1,
-    .7, .4, 2, measured on validation.
+    .7, .4, 2, measured on validation. Horizons, ``days`` ahead, weigh as `train.scores.horizon_weights` says.
     """
-    weights = tf.constant(horizon_weights(horizons))
+    weights = tf.constant(horizon_weights(days))
     taus = tf.constant(TAUS, tf.float32)
 
     def loss(
@@ -48,9 +48,9 @@ def mixture_loss(horizons: int) -> Loss:
     return loss
 
 
-def level_loss(horizons: int) -> Loss:
-    """Mean squared error of the scaled log price, as in the original design."""
-    weights = tf.constant(horizon_weights(horizons))
+def level_loss(days: tuple[int, ...]) -> Loss:
+    """Mean squared error of the scaled log price, as in the original design; ``days`` as above."""
+    weights = tf.constant(horizon_weights(days))
 
     def loss(
         outputs: tf.Tensor, targets: tf.Tensor, sigma: tf.Tensor, whole: tf.Tensor | None = None

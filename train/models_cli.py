@@ -17,6 +17,7 @@ from common import storage
 from common.errors import BundleError, GateClosed, NsecastError
 from common.model.registry import Registry, ReleaseInfo
 from common.options import AsJson, Home
+from train.gate.contest import BEST, PRODUCTION
 from train.gate.promotion import promote_through_gate
 from train.snapshot import is_synthetic
 
@@ -55,18 +56,19 @@ def promote(
     ] = False,
     home: Home = None,
 ) -> None:
-    """Put a release in production if it passes the checklist and is not worse than what is there."""
+    """Put a release in production if it passes the checklist and is not worse than what is, or was, there."""
     with _errors_on_stderr():
         registry = Registry(storage.home(home or ctx.obj))
         before = registry.production()
-        stderr = rich.console.Console(stderr=True)
+        stderr = _console(stderr=True)
         try:
             with stderr.status("the checklist, and the same test for this release and production"):
                 release, verdict = promote_through_gate(registry, release_id, force=force)
         except GateClosed as closed:
-            _print_comparison(closed.context["release"], closed.context["comparison"], stderr)
+            found = closed.context
+            _print_comparisons(found["release"], found["comparison"], found["best"], stderr)
             raise
-        _print_comparison(release.id, verdict.comparison, _console())
+        _print_comparisons(release.id, verdict.comparison, verdict.best, _console())
         for reason in verdict.reasons:
             typer.echo(f"forced: {reason}", err=True)
         typer.echo(f"production: {release.id} (was {before or 'none'})")
@@ -157,39 +159,47 @@ def releases_table(releases: list[ReleaseInfo], production: str | None) -> rich.
     return table
 
 
-def comparison_table(release_id: str, comparison: dict[str, Any]) -> rich.table.Table:
-    """A release, what is in production and naive on the same test, see `Contest.figures`."""
-    period = f"{comparison['cutoffs']} days, {comparison['first']} to {comparison['last']}"
+def comparison_table(release_id: str, comparison: dict[str, Any], role: str = PRODUCTION) -> rich.table.Table:
+    """A release, its rival and naive on the same test, by horizon; see `Contest.figures`."""
     table = rich.table.Table(
-        title=f"{comparison['horizon']} day(s) ahead, the same {comparison['n']} forecasts of {period}",
+        title=f"The same forecasts of cutoffs {comparison['first']} to {comparison['last']}",
         title_justify="left",
         box=rich.box.SIMPLE_HEAD,
     )
+    table.add_column("days ahead")
     table.add_column("")
-    for heading in ("relMAE", "relRMSE", "MAE KES", "MAPE %"):
+    for heading in ("forecasts", "relMAE", "relRMSE", "relPinball", "MAE KES", "MAPE %"):
         table.add_column(heading, justify="right", no_wrap=True)
-    rows = {
-        f"this release ({release_id})": comparison["release"],
-        f"production ({comparison['against']})": comparison["production"],
-        "naive (the last price)": comparison["naive"],
-    }
-    for name, found in rows.items():
-        cells = [found[key] for key in ("rel_mae", "rel_rmse", "mae", "mape")]
-        table.add_row(name, *("-" if cell is None else f"{cell:.4f}" for cell in cells))
+    names = {PRODUCTION: "production", BEST: "best so far"}
+    for horizon, found in comparison["horizons"].items():
+        rows = {
+            f"this release ({release_id})": found["release"],
+            f"{names[role]} ({comparison['against']})": found[role],
+            "naive (the last price)": found["naive"],
+        }
+        for name, figures in rows.items():
+            cells = [figures[key] for key in ("rel_mae", "rel_rmse", "rel_pinball", "mae", "mape")]
+            shown = ("-" if cell is None else f"{cell:.4f}" for cell in cells)
+            table.add_row(horizon, name, f"{found['n']:,}", *shown)
     return table
 
 
-def _print_comparison(
-    release_id: str, comparison: dict[str, Any] | None, console: rich.console.Console
+def _print_comparisons(
+    release_id: str,
+    comparison: dict[str, Any] | None,
+    best: dict[str, Any] | None,
+    console: rich.console.Console,
 ) -> None:
-    if comparison and comparison["comparable"]:
-        console.print(comparison_table(release_id, comparison))
-    elif comparison:
-        console.print(f"not compared with {comparison['against']}: {comparison['reason']}", soft_wrap=True)
+    for role, found in ((PRODUCTION, comparison), (BEST, best)):
+        if found and found["comparable"]:
+            console.print(comparison_table(release_id, found, role))
+        elif found:
+            console.print(f"not compared with {found['against']}: {found['reason']}", soft_wrap=True)
 
 
-def _console() -> rich.console.Console:
-    return rich.console.Console(width=None if sys.stdout.isatty() else 160)
+def _console(*, stderr: bool = False) -> rich.console.Console:
+    stream = sys.stderr if stderr else sys.stdout
+    return rich.console.Console(stderr=stderr, width=None if stream.isatty() else 160)
 
 
 def _text(value: Any) -> Text:

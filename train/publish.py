@@ -26,6 +26,7 @@ from train.evaluation.searched import find_search
 from train.evaluation.summary import summarise
 from train.plan import Plan, finished
 from train.report.page import write_report
+from train.versions import trained_with
 from train.workbench import RunSpec, bundles_dir
 
 HIDDEN = shutil.ignore_patterns(".*")
@@ -92,6 +93,7 @@ def publish_run(
             "preset": spec.config.preset,
             "quick": spec.config.quick,
             "source": spec.source,
+            "versions": trained_with(run_dir),
             "data_sha256": spec.data_sha256,
             "models": len(jobs),
             "jobs": jobs,

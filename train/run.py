@@ -20,6 +20,8 @@ from train.gate.promotion import gives_way, is_sound, promote_through_gate
 from train.plan import Plan, finished, make_plan
 from train.publish import Outcome, publish_run, published_outcome
 from train.record import Record
+from train.scores import unusual_weights
+from train.versions import begin
 from train.workbench import RunSpec, Workbench
 
 TRAINING_VERSION = 3
@@ -60,6 +62,7 @@ def plan_run(
         spec.source,
         spec.data_sha256,
         sorted(set(only)),
+        *unusual_weights(config.window.horizons),
     ]
     run_id = f"{config.preset}-{_digest(decides)}"
     folder = home / "runs" / run_id
@@ -95,7 +98,7 @@ def execute(
     Raises
     ------
     ConfigError
-        If the same run is at work in another process.
+        If the same run is at work in another process, or was begun with other versions of the libraries.
     TrainingError
         If the general model could not be trained: nothing is published, what was done is kept.
     """
@@ -110,6 +113,8 @@ def execute(
             return outcome, True
         if fresh:
             storage.remove_tree(run.folder)
+        if not run.is_trained():
+            begin(run.id, run.folder, run.plan)
         run.folder.mkdir(parents=True, exist_ok=True)
         run.panel.save(run.folder / "panel.parquet")
         run.spec.save(run.folder)

@@ -1,10 +1,12 @@
 """How good forecasts were, over the days that can be judged."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from common.data.windows import Windows
+from common.errors import ConfigError
 from common.metrics import Errors, errors
 from common.model.prices import Prices
 
@@ -13,15 +15,43 @@ CLEAR_LEAD = 0.01
 docs/decisions.md."""
 MINIMUM_JUDGED = 20
 """Moving validation windows that a judgement on one stock needs."""
-HORIZON_DECAY = np.array([4.0, 0.5, 0.25, 0.12])
+HORIZON_WEIGHTS = {1: 1.0, 5: 0.125, 10: 0.0625, 30: 0.03}
+"""Weight of a horizon by its trading days, in the loss and in `Score.total`; more for the far ones costs the
+first."""
 
 
-def horizon_weights(horizons: int) -> np.ndarray:
-    """Weight of each horizon's loss, 1 for the first: more for the far ones costs the first."""
-    weights = np.full(horizons, HORIZON_DECAY[-1])
-    weights[: len(HORIZON_DECAY)] = HORIZON_DECAY[:horizons]
-    relative: np.ndarray = (weights / weights[0]).astype(np.float32)
-    return relative
+def horizon_weights(days: Sequence[int]) -> np.ndarray:
+    """Weight of each horizon, float32, shape (H,): what its days weigh, whatever other horizons there are.
+
+    Between the days of ``HORIZON_WEIGHTS`` the log of the weight is linear in the log of the days; beyond the
+    last of them the weight is the last one's.
+
+    Parameters
+    ----------
+    days : sequence of int
+        Trading days ahead, ascending.
+
+    Raises
+    ------
+    ConfigError
+        If there are none, or they are not ascending from 1.
+    """
+    if not days or list(days) != sorted(set(days)) or days[0] < 1:
+        raise ConfigError(
+            f"window.horizons: got {list(days)}, need ascending trading days from 1, such as [1, 5, 10, 30]."
+        )
+    known = np.log(list(HORIZON_WEIGHTS)), np.log(list(HORIZON_WEIGHTS.values()))
+    weights = [HORIZON_WEIGHTS.get(day, float(np.exp(np.interp(np.log(day), *known)))) for day in days]
+    return np.array(weights, dtype=np.float32)
+
+
+def unusual_weights(days: Sequence[int]) -> list[float]:
+    """The weights of horizons other than the shipped ones (or the first few of them), else nothing.
+
+    They go into a run's id, because they once went by a horizon's place and not by its days.
+    """
+    shipped = tuple(HORIZON_WEIGHTS)[: len(days)]
+    return [] if tuple(days) == shipped else horizon_weights(days).tolist()
 
 
 @dataclass(frozen=True)
@@ -29,6 +59,8 @@ class Score:
     """Errors by horizon, and one number to choose by."""
 
     by_horizon: tuple[Errors, ...]
+    days: tuple[int, ...]
+    """Trading days ahead of each."""
 
     @property
     def rel_mae(self) -> list[float]:
@@ -41,7 +73,7 @@ class Score:
     @property
     def total(self) -> float:
         """Mean of relMAE (published) and relRMSE (raw), horizons weighted as in the loss; inf if broken."""
-        weights = horizon_weights(len(self.by_horizon))
+        weights = horizon_weights(self.days)
         total = np.average((np.array(self.rel_mae) + np.array(self.rel_rmse)) / 2, weights=weights)
         return float(total) if np.isfinite(total) else float("inf")
 
@@ -74,7 +106,8 @@ def score(windows: Windows, prices: Prices, rows: np.ndarray | None = None) -> S
                 actual=actual[:, h],
             )
             for h in range(len(windows.spec.horizons))
-        )
+        ),
+        windows.spec.horizons,
     )
 
 

@@ -107,7 +107,7 @@ class Workbench:
         return NetworkShape(
             size=self.config.window.size,
             channels=len(self.representation.channels),
-            horizons=len(self.config.window.horizons),
+            days=self.config.window.horizons,
             stock_ids=len(self.spec.universe.stocks) + 1,
             mixture=self.representation.name == Residual.name,
         )

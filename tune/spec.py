@@ -12,6 +12,7 @@ from common.data.universe import Universe
 from common.model.bundle import GENERAL
 from common.model.presets import TrainConfig, merged, train_config
 from train.plan import Task
+from train.scores import unusual_weights
 from tune.folds import Fold, Sizes
 from tune.space import Parameters, SearchSpace, apply, defaults
 
@@ -89,7 +90,8 @@ class SearchSpec:
 
     @cached_property
     def id(self) -> str:
-        decides = json.dumps([TUNING_VERSION, self.as_dict()], sort_keys=True).encode()
+        weights = unusual_weights(self.config.window.horizons)
+        decides = json.dumps([TUNING_VERSION, self.as_dict(), *weights], sort_keys=True).encode()
         digest = hashlib.sha256(decides).hexdigest()[:8]
         return f"{self.config.preset}-{self.model.replace(':', '-')}-{digest}"
 

@@ -89,7 +89,8 @@ def score_of(test: Windows, forecasts: Forecasts) -> Score:
                 actual=test.actual[:, h],
             )
             for h in range(len(test.spec.horizons))
-        )
+        ),
+        test.spec.horizons,
     )
 
 
@@ -99,7 +100,7 @@ def losses(test: Windows, forecasts: Forecasts) -> np.ndarray:
     Absolute and squared error, each over naive's mean one, horizons weighted as in the score.
     """
     last, actual = test.last_price[:, None], test.actual
-    weights = np.where(np.isfinite(actual), horizon_weights(actual.shape[1]), np.nan)
+    weights = np.where(np.isfinite(actual), horizon_weights(test.spec.horizons), np.nan)
     absolute = np.abs(forecasts.published - actual) / last
     squared = ((forecasts.raw - actual) / last) ** 2
     naive = np.abs(last - actual) / last

@@ -136,3 +136,12 @@ def stack_of(history: History) -> list[str]:
         else:
             stack.append(move["release"])
     return stack
+
+
+def anchor_of(history: History) -> str | None:
+    """The best release that has been in production, as the newest move that names one has it (``anchor``).
+
+    A rollback names none, so it changes nothing here; nor does a forced promotion. None: no move names one.
+    """
+    named = (move.get("anchor") for move in reversed(history))
+    return next((anchor for anchor in named if anchor), None)

@@ -18,7 +18,8 @@ class WindowSpec(Config):
     size: Annotated[int, Ge(10)] = 60
     """Trading days the network looks back over, the cutoff included."""
     horizons: tuple[PositiveInt, ...] = (1, 5, 10, 30)
-    """Trading days ahead that are forecast."""
+    """Trading days ahead that are forecast. In the loss, and where models are chosen, a horizon weighs by its
+    days: 1 at 1 day, .125 at 5, .0625 at 10, .03 at 30 and more (`train.scores.horizon_weights`)."""
 
     @pydantic.field_validator("horizons")
     @classmethod
@@ -66,11 +67,16 @@ class NetworkShape:
 
     size: int
     channels: int
-    horizons: int
+    days: tuple[int, ...]
+    """Trading days ahead of each of the H horizons."""
     stock_ids: int
     """Number of stock ids, 0 ("unknown") included."""
     mixture: bool
     """Mixture outputs, shape (N, H, 14), or one number a horizon, shape (N, H, 1)."""
+
+    @property
+    def horizons(self) -> int:
+        return len(self.days)
 
 
 class FitConfig(Config):

@@ -19,7 +19,9 @@ from train.state import FitState
 from train.team import ALONE, Address, Team, join
 
 NETWORK = NetworkConfig(embedding_dim=2, lstm_units=(4, 4), dense_units=3, dropout=0.2, l2=1e-4)
-SHAPE = NetworkShape(size=SPEC.size, channels=len(Residual.channels), horizons=3, stock_ids=7, mixture=True)
+SHAPE = NetworkShape(
+    size=SPEC.size, channels=len(Residual.channels), days=SPEC.horizons, stock_ids=7, mixture=True
+)
 CONFIG = FitConfig(batch_size=17, epochs=4, windows_per_epoch=170, learning_rate=0.01, patience=4)
 STOP_AFTER = 2
 KEY = b"known to the team alone"

@@ -144,6 +144,11 @@ def test_a_counter_without_its_scaler_is_named(tmp_path):
         ("test MAPE recorded", changing(f"{MOVES}/metadata.json", test_mape=math.nan), "MOVES/metadata.json"),
         ("test MAPE", retelling(published=lambda table: 1.2 * table["actual"]), "20.000 %"),
         ("target", retelling(published=lambda table: 1.125 * table["actual"]), "12.500 %"),
+        ("skill", retelling(raw=lambda table: 1.1 * table["raw"]), "relRMSE of the raw price is"),
+        ("skill", retelling(published=lambda table: 1.1 * table["published"]), "relMAE of the published"),
+        ("skill", retelling(frozen=lambda table: True), "no forecast of a price that moved"),
+        ("skill of intervals", retelling(hi90=lambda table: table["last_price"]), "90 % intervals hold 0."),
+        ("skill of intervals", retelling(hi95=lambda table: 9 * table["last_price"]), "relPinball of the"),
         ("models load", lambda folder: (folder / MOVES / "model.onnx").write_bytes(b"x"), "MOVES: "),
         ("prices", retelling(raw=lambda table: -table["raw"]), "test part: FROZEN 2021"),
         ("prices", retelling(hi90=lambda table: math.inf * table["hi90"]), "test part: "),
@@ -238,4 +243,4 @@ def test_the_validate_command_prints_the_list_and_fails_on_any_failure(release, 
 def test_validate_looks_at_production_and_says_if_there_is_none(release, tmp_path):
     assert "nsecast train" in call(tmp_path).exception.message
     Registry(tmp_path).promote("made")
-    assert "made: 13 of 13 checks pass" in call(tmp_path).stdout
+    assert "made: 15 of 15 checks pass" in call(tmp_path).stdout

@@ -17,7 +17,7 @@ RNG = np.random.default_rng(7)
 
 
 def shape_of(mixture: bool, horizons: int = 3, channels: int = 4) -> NetworkShape:
-    return NetworkShape(size=9, channels=channels, stock_ids=IDS, horizons=horizons, mixture=mixture)
+    return NetworkShape(size=9, channels=channels, stock_ids=IDS, days=(1, 3, 7)[:horizons], mixture=mixture)
 
 
 def members(shape: NetworkShape, config: NetworkConfig, count: int) -> list[list[np.ndarray]]:

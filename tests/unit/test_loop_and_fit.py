@@ -23,10 +23,13 @@ from train.fused import FusedLSTM
 from train.graph import onnx_model
 from train.loop import EpochLoop, Masking, shared_loop
 from train.losses import level_loss, mixture_loss
-from train.scores import HORIZON_DECAY, horizon_weights
+from train.scores import HORIZON_WEIGHTS
 
 NETWORK = NetworkConfig(embedding_dim=2, lstm_units=(4, 4), dense_units=3, dropout=0.2)
-SHAPE = NetworkShape(size=SPEC.size, channels=len(Residual.channels), horizons=3, stock_ids=7, mixture=True)
+DAYS = (1, 5, 10, 30)
+SHAPE = NetworkShape(
+    size=SPEC.size, channels=len(Residual.channels), days=SPEC.horizons, stock_ids=7, mixture=True
+)
 CONFIG = FitConfig(batch_size=16, epochs=3, windows_per_epoch=32, learning_rate=0.01, patience=3)
 GROUPS = tuple(
     (tuple(Residual.channels.index(name) for name in names), 0.3) for names in Residual.hidden.values()
@@ -254,15 +257,15 @@ def slow_mixture_loss(outputs, targets, sigma) -> float:
             if y != 0:
                 gaps = [(tau, y - q) for tau, q in zip(TAUS, out[2:-1], strict=True)]
                 loss += weight * 2 * sum(tau * g if g > 0 else (tau - 1) * g for tau, g in gaps) / len(gaps)
-        total += HORIZON_DECAY[min(h, 3)] / HORIZON_DECAY[0] * loss / max(len(rows), 1)
+        total += HORIZON_WEIGHTS[DAYS[h]] * loss / max(len(rows), 1)
     return total
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("horizons", [1, 3, 5])
+@pytest.mark.parametrize("horizons", [1, 3, 4])
 def test_the_mixture_loss_equals_the_plain_sum(seed, horizons):
     batch = made_batch(seed, horizons)
-    assert float(mixture_loss(horizons)(*map(tf.constant, batch))) == pytest.approx(
+    assert float(mixture_loss(DAYS[:horizons])(*map(tf.constant, batch))) == pytest.approx(
         slow_mixture_loss(*batch), rel=1e-4
     )
 
@@ -270,11 +273,11 @@ def test_the_mixture_loss_equals_the_plain_sum(seed, horizons):
 def test_the_level_loss_is_the_mean_square_over_known_targets():
     outputs, targets, sigma = made_batch(1, 2)
     means = [np.nanmean((targets[:, h] - outputs[:, h, 0]) ** 2) for h in range(2)]
-    found = float(level_loss(2)(*map(tf.constant, (outputs, targets, sigma))))
-    assert found == pytest.approx(means[0] + HORIZON_DECAY[1] / HORIZON_DECAY[0] * means[1], rel=1e-5)
+    found = float(level_loss((5, 10))(*map(tf.constant, (outputs, targets, sigma))))
+    assert found == pytest.approx(0.125 * means[0] + 0.0625 * means[1], rel=1e-5)
 
 
-@pytest.mark.parametrize("loss", [mixture_loss(3), level_loss(3)], ids=["mixture", "level"])
+@pytest.mark.parametrize("loss", [mixture_loss(DAYS[:3]), level_loss(DAYS[:3])], ids=["mixture", "level"])
 def test_an_unknown_target_has_no_gradient_and_spoils_no_other(loss):
     outputs, targets, sigma = map(tf.constant, made_batch(2))
     with tf.GradientTape() as tape:
@@ -287,7 +290,7 @@ def test_an_unknown_target_has_no_gradient_and_spoils_no_other(loss):
     assert (gradient[~unknown][:, 0] != 0).all()
 
 
-@pytest.mark.parametrize("loss", [mixture_loss(3), level_loss(3)], ids=["mixture", "level"])
+@pytest.mark.parametrize("loss", [mixture_loss(DAYS[:3]), level_loss(DAYS[:3])], ids=["mixture", "level"])
 def test_a_horizon_without_any_target_adds_nothing(loss):
     outputs, targets, sigma = made_batch(3)
     targets[:, 2] = np.nan
@@ -296,12 +299,6 @@ def test_a_horizon_without_any_target_adds_nothing(loss):
     moved[..., 1] = outputs[..., 1]
     one, other = (float(loss(*map(tf.constant, (given, targets, sigma)))) for given in (outputs, moved))
     assert math.isfinite(one) and one == other
-
-
-def test_the_first_horizon_weighs_one_and_those_beyond_the_list_like_its_last():
-    for count in (1, 2, 4, 6):
-        expected = [HORIZON_DECAY[min(h, 3)] / HORIZON_DECAY[0] for h in range(count)]
-        np.testing.assert_allclose(horizon_weights(count), expected, rtol=1e-6)
 
 
 def test_an_average_network_is_the_mean_of_its_members_outputs():

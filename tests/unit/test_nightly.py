@@ -81,7 +81,8 @@ def test_the_first_night_begins_from_nothing_and_keeps_every_decision(begun):
     assert ingest["read"] == ingest["accepted"] + ingest["repaired"] + ingest["rejected"]
     assert ingest["last"] == f"{FIRST_END}" and ingest["verdict"] == "new"
     (move,) = begun.registry.history()
-    assert move["gate"] == {"checks": "13 of 13", "comparison": None}
+    assert move["gate"] == {"checks": "15 of 15", "comparison": None, "best": None}
+    assert move["anchor"] == values["release"]
     assert move["retrain"]["id"] == begun.first.id
     assert move["retrain"]["backtest"] == begun.first.decision("backtest")
     assert json.loads((begun.first.folder / "record.json").read_text()) == values

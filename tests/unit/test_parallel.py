@@ -153,7 +153,7 @@ def batch(seed: int, rows: int = 11, horizons: int = 3):
     return outputs, targets, rng.uniform(0.005, 0.06, rows).astype(np.float32)
 
 
-@pytest.mark.parametrize("loss", [mixture_loss(3), level_loss(3)], ids=["mixture", "level"])
+@pytest.mark.parametrize("loss", [mixture_loss((1, 3, 7)), level_loss((1, 3, 7))], ids=["mixture", "level"])
 @pytest.mark.parametrize("cut", [1, 4, 10])
 def test_losses_and_gradients_of_the_parts_of_a_batch_add_to_those_of_the_batch(loss, cut):
     whole = batch(cut)

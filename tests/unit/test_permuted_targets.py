@@ -59,7 +59,7 @@ def skill(change_outcomes, tmp_path) -> tuple[float, float]:
     parts = Boundaries(days[260], days[330], days[-1]).parts(windows)
     train, valid, test = (change_outcomes(part) for part in parts)
     data = FitData(train, valid, Residual.fit(train), IDS)
-    shape = NetworkShape(size=12, channels=len(Residual.channels), horizons=1, stock_ids=4, mixture=True)
+    shape = NetworkShape(size=12, channels=len(Residual.channels), days=(1,), stock_ids=4, mixture=True)
     network = NetworkConfig(embedding_dim=2, lstm_units=(8, 8), dense_units=8, dropout=0.0)
     loop = EpochLoop(shape, network, batch_size=64, clipnorm=1.0, unknown_id_rate=0.0, masking=Masking(()))
     loop.network.set_weights(fit(loop, data, CONFIG, seed=1, state_path=tmp_path / "state.npz").best)

@@ -8,6 +8,7 @@ from made_panel import SPEC, SYMBOLS, made_panel
 
 from common.data.series import series_from_panel
 from common.data.windows import Windows, make_windows
+from common.errors import ConfigError
 from common.metrics import Errors
 from common.model.channels import frozen
 from common.model.prices import Prices
@@ -35,7 +36,7 @@ def test_the_average_is_published_unless_another_is_clearly_ahead(totals, expect
 
 def judged(rel_mae: float | None, rel_rmse: float | None, n: int = 100) -> Score:
     figures = Errors(n, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, rel_mae, rel_rmse)
-    return Score((figures,))
+    return Score((figures,), (1,))
 
 
 @pytest.mark.parametrize(
@@ -57,21 +58,43 @@ def test_a_stock_is_trusted_to_a_model_that_beat_naive_on_enough_windows(score, 
 
 def test_it_is_the_nearest_horizon_that_must_have_enough_windows():
     near, far = (judged(0.9, 0.9, n).by_horizon[0] for n in (MINIMUM_JUDGED, MINIMUM_JUDGED - 1))
-    assert beats_naive(Score((near, far))) and not beats_naive(Score((far, near)))
+    assert beats_naive(Score((near, far), (1, 5))) and not beats_naive(Score((far, near), (1, 5)))
 
 
-@pytest.mark.parametrize("horizons", [1, 2, 4, 6])
-def test_horizons_weigh_as_the_decisions_say_and_any_further_one_as_the_fourth(horizons):
-    said = [4, 0.5, 0.25, 0.12, 0.12, 0.12][:horizons]
-    found = horizon_weights(horizons)
-    assert found.dtype == np.float32
-    assert found.tolist() == pytest.approx([weight / 4 for weight in said])
+def test_the_shipped_horizons_weigh_as_the_decisions_say_to_the_last_bit():
+    expected = (np.array([4.0, 0.5, 0.25, 0.12]) / 4.0).astype(np.float32)
+    for count in (1, 2, 3, 4):
+        found = horizon_weights((1, 5, 10, 30)[:count])
+        assert found.dtype == np.float32 and found.tolist() == expected[:count].tolist()
+
+
+def test_a_horizon_weighs_by_its_days_whatever_its_place():
+    assert horizon_weights((5, 10)).tolist() == [0.125, 0.0625]
+    assert horizon_weights((30,)) == horizon_weights((1, 5, 10, 30))[3]
+    assert horizon_weights((1, 3, 5))[2] == 0.125
+
+
+def test_between_the_known_days_the_weight_falls_as_a_power_of_the_days_and_beyond_them_not_at_all():
+    found = horizon_weights((2, 7, 17, 60, 250))
+    for day, weight, (low, high) in zip((2, 7, 17), found, ((1, 5), (5, 10), (10, 30)), strict=False):
+        at = {1: 1.0, 5: 0.125, 10: 0.0625, 30: 0.03}
+        power = math.log(at[high] / at[low]) / math.log(high / low)
+        assert weight == pytest.approx(at[low] * (day / low) ** power, rel=1e-6)
+    assert found[3] == found[4] == np.float32(0.03)
+
+
+@pytest.mark.parametrize("days", [(), (0, 5), (5, 1), (5, 5)])
+def test_horizons_that_are_not_ascending_days_are_refused(days):
+    with pytest.raises(ConfigError, match=r"window\.horizons"):
+        horizon_weights(days)
 
 
 def test_the_total_is_the_weighted_mean_of_both_ratios_and_a_horizon_that_never_moved_counts_as_naive():
-    found = Score((judged(0.9, 0.8).by_horizon[0], judged(None, None).by_horizon[0]))
+    found = Score((judged(0.9, 0.8).by_horizon[0], judged(None, None).by_horizon[0]), (1, 5))
     assert found.rel_mae == [0.9, 1.0] and found.rel_rmse == [0.8, 1.0]
     assert found.total == pytest.approx((4 * 0.85 + 0.5 * 1.0) / 4.5)
+    later = Score(found.by_horizon, (5, 10))
+    assert later.total == pytest.approx((2 * 0.85 + 1.0) / 3), "five days weigh twice what ten do"
 
 
 def made_prices(windows: Windows) -> Prices:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from common.model.release import Release
 from train.gate import contents, sanity
+from train.gate.skill import FLOOR_DAYS
 from train.gate.subject import Finding, Subject, told
 
 
@@ -25,6 +26,8 @@ CHECKS: tuple[tuple[str, str, Callable[[Subject], Finding]], ...] = (
     ("test MAPE recorded", "in the manifest and in every model's metadata", contents.recorded),
     ("test MAPE", f"under {contents.LIMIT:.0f} %, as the manifest says", contents.below_limit),
     ("target", f"8 to {contents.TARGET:.0f} %, or better", contents.within_target),
+    ("skill", f"no worse than the last price up to {FLOOR_DAYS} days ahead", contents.price_skill),
+    ("skill of intervals", "the prices held, pinball loss below the last price's", contents.interval_skill),
     ("models load", "every model loads and answers", contents.loading),
     ("no absurd value", "within what the stock ever did over such a time", sanity.no_absurd_value),
     ("prices", "positive, finite", sanity.positive_prices),

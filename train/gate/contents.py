@@ -13,6 +13,7 @@ from common.data.windows import last_window
 from common.model.bundle import GENERAL, BundleFiles
 from common.model.level import Level
 from common.model.representation import Residual
+from train.gate import skill
 from train.gate.subject import Finding, Subject, finding, listed, told
 
 TOP_FILES = (
@@ -109,6 +110,18 @@ def below_limit(subject: Subject) -> Finding:
 def within_target(subject: Subject) -> Finding:
     got = test_mape(subject)
     return got <= TARGET, f"{got:.3f} %"
+
+
+def price_skill(subject: Subject) -> Finding:
+    """No worse than the last price by more than noise, up to five days ahead."""
+    problems, figures = skill.of_price(subject.table, quick=bool(subject.release.info.get("quick")))
+    return finding(problems, figures)
+
+
+def interval_skill(subject: Subject) -> Finding:
+    """The intervals hold what they should and are worth more than the last price, at every horizon."""
+    problems, figures = skill.of_intervals(subject.table)
+    return finding(problems, figures)
 
 
 def loading(subject: Subject) -> Finding:

@@ -1,6 +1,7 @@
 """Two releases on the same test: which one is to be in production?"""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,16 +16,19 @@ from common.model.released import ReleasedModels
 from train.evaluation.backtest import backtest
 from train.evaluation.summary import ROW, compare, summarise
 from train.gate.contents import loading
+from train.gate.skill import ERRORS, FLOOR_DAYS, MOST_NOISE, RATIOS, Losses, by_horizon
 from train.gate.subject import Subject, told
 from train.snapshot import is_synthetic
 
 MARGIN = 0.005
-"""So much worse than what is in production, in relMAE (published) or relRMSE (raw), is still as good: more
-than two seeds differ by, less than a user would notice."""
+"""So much worse than what is in production, in a ratio of ``RATIOS``, is still as good: more than two seeds
+differ by, less than a user would notice. Farther ahead than ``FLOOR_DAYS``, where outcomes overlap, the
+noise of the difference (two standard errors) if that is more."""
 MINIMUM_CUTOFFS = 20
 """Days out of sample for both that a comparison needs."""
-RATIOS = {"rel_mae": "relMAE of the published price", "rel_rmse": "relRMSE of the raw price"}
-SHOWN = ("mae", "mape", *RATIOS)
+SHOWN = ("mae", "mape", "rel_mae", "rel_rmse")
+PRODUCTION, BEST = "production", "best"
+NAMES = {PRODUCTION: "in production", BEST: "in the best release so far"}
 
 Report = Callable[[str, int, int], None]
 """(release id, windows done, windows in all)"""
@@ -35,84 +39,132 @@ class Contest:
     """A comparison in plain JSON values, and what in it speaks against the challenger.
 
     ``figures`` holds ``against`` (a release id), ``comparable``, the ``reason`` if it is not, and otherwise
-    ``horizon``, ``first`` and ``last`` cutoff, ``cutoffs``, the figures of the ``release``, of ``production``
-    and of ``naive`` (MAE in KES, MAPE in percent, relMAE and relRMSE against naive), and ``rel_mae``,
-    ``rel_rmse`` and the tests of `compare`, the release's errors over those of production.
+    ``horizon``, ``first`` and ``last`` cutoff, ``cutoffs``, the figures of the ``release``, of its rival
+    (``production`` or ``best``) and of ``naive`` (MAE in KES, MAPE in percent, relMAE, relRMSE and
+    relPinball against naive), and ``rel_mae``, ``rel_rmse`` and the tests of `compare`, the release's errors
+    over those of the rival: all of them for the shortest horizon, and in ``horizons`` for each.
     """
 
     figures: dict[str, Any]
     reasons: tuple[str, ...] = ()
+    gains: float | None = None
+    """By how much the release is better, mean of relMAE and relRMSE up to ``FLOOR_DAYS`` ahead; None if the
+    two cannot be compared."""
+    ever: bool = True
+    """Whether the two could be compared on other days."""
 
 
-def contest(release: Release, production: Release, *, progress: Report = lambda *_: None) -> Contest:
-    """Backtest a challenger and what is in production on the same test, as they were published.
+def contest(
+    release: Release, rival: Release, *, role: str = PRODUCTION, progress: Report = lambda *_: None
+) -> Contest:
+    """Backtest a challenger and a rival on the same test, as they were published.
 
     The same test is the newer one of their panels (by last date), every cutoff that is out of sample for
-    both, the shortest horizon that both have, and the stocks that moved in both: each release with its own
-    models and its own calibration. Only rows that both have enter a figure.
+    both, every horizon that both have (and that many days), and the stocks that moved in both: each release
+    with its own models and its own calibration. Only rows that both have enter a figure.
 
     Real data beat synthetic ones without a comparison, and synthetic ones never replace real ones. If
-    production does not answer (this version may not understand an old release), nothing speaks against the
-    challenger; if there is no such test otherwise, that does.
+    the rival does not answer (this version may not understand an old release), nothing speaks against the
+    challenger; if there is no such test otherwise, that does, where the rival is in production.
+
+    Parameters
+    ----------
+    role : ``"production"``, or ``"best"``: the best release that was in production so far
     """
-    if is_synthetic(release.info.get("source")) != is_synthetic(production.info.get("source")):
-        return _of_different_kinds(release, production)
-    if silent := _silence(production):
-        return _not_comparable(production, f"production does not answer: {silent}", closed=False)
+    closed = role == PRODUCTION
+    if is_synthetic(release.info.get("source")) != is_synthetic(rival.info.get("source")):
+        return _of_different_kinds(rival, closed=closed)
+    if silent := _silence(rival):
+        return _not_comparable(rival, f"{role} does not answer: {silent}", closed=False)
+    ours, theirs = ReleasedModels(release), ReleasedModels(rival)
     try:
-        return _on_the_same_test(ReleasedModels(release), ReleasedModels(production), progress)
+        both = sorted(set(ours.models.window.horizons) & set(theirs.models.window.horizons))
+        if not both:
+            return _not_comparable(rival, "no horizon in common", closed=closed)
+        return _on_the_same_test(ours, theirs, both, role, progress)
     except Exception as error:
-        return _not_comparable(production, told(error))
+        return _not_comparable(rival, told(error), closed=closed, ever=True)
 
 
-def _on_the_same_test(ours: ReleasedModels, theirs: ReleasedModels, progress: Report) -> Contest:
-    both = set(ours.models.window.horizons) & set(theirs.models.window.horizons)
-    if not both:
-        raise BacktestError("no horizon in common")
+def _on_the_same_test(
+    ours: ReleasedModels, theirs: ReleasedModels, both: list[int], role: str, progress: Report
+) -> Contest:
     panel = max(ours.panel, theirs.panel, key=lambda panel: panel.dates[-1])
     start = max(ours.release.info["valid_end"], theirs.release.info["valid_end"])
-    tables = [_near(models, panel, start, min(both), progress) for models in (ours, theirs)]
+    tables = [_judged(models, panel, start, both, progress) for models in (ours, theirs)]
     shared = tables[0][[*ROW]].merge(tables[1][[*ROW]], on=[*ROW])
-    days = shared["cutoff"].drop_duplicates().sort_values()
-    if len(days) < MINIMUM_CUTOFFS:
+    days = shared.groupby("horizon")["cutoff"].nunique()
+    if days.get(both[0], 0) < MINIMUM_CUTOFFS:
         raise BacktestError(
-            f"{len(days)} days out of sample for both from {start} to {panel.dates[-1]:%Y-%m-%d}, need "
-            f"{MINIMUM_CUTOFFS}"
+            f"{days.get(both[0], 0)} days out of sample for both from {start} to {panel.dates[-1]:%Y-%m-%d}, "
+            f"need {MINIMUM_CUTOFFS}"
         )
+    shared = shared[shared["horizon"].map(days) >= MINIMUM_CUTOFFS]
     mine, other = (table.merge(shared, on=[*ROW]) for table in tables)
-    figures = [summarise(table).iloc[0] for table in (mine, other)]
-    ratios = compare(mine, other).iloc[0]
-    naive = {
-        "mae": figures[0]["naive_mae"],
-        "mape": figures[0]["naive_mape"],
-        "rel_mae": 1.0,
-        "rel_rmse": 1.0,
-    }
-    found: dict[str, Any] = {
+    pairs = list(zip(by_horizon(mine), by_horizon(other), strict=True))
+    sums = [summarise(table).set_index("horizon") for table in (mine, other)]
+    ratios = compare(mine, other).set_index("horizon")
+    horizons: dict[str, dict[str, Any]] = {}
+    for own, rival in pairs:
+        at = own.horizon
+        figures = [
+            {name: float(table.loc[at, name]) for name in SHOWN}
+            | {"rel_pinball": losses.ratio("rel_pinball")}
+            for table, losses in zip(sums, (own, rival), strict=True)
+        ]
+        naive = {"mae": float(sums[0].loc[at, "naive_mae"]), "mape": float(sums[0].loc[at, "naive_mape"])}
+        horizons[str(at)] = {
+            "cutoffs": own.days,
+            "n": len(own.cutoff),
+            "release": figures[0],
+            role: figures[1],
+            "naive": naive | dict.fromkeys(RATIOS, 1.0),
+            **{name: float(ratios.loc[at, name]) for name in ("rel_mae", "rel_rmse", "dm_abs_p", "dm_sq_p")},
+        }
+    cutoffs = shared.loc[shared["horizon"] == both[0], "cutoff"]
+    found = {
         "against": theirs.release.id,
         "comparable": True,
-        "horizon": min(both),
-        "first": f"{days.iloc[0]:%Y-%m-%d}",
-        "last": f"{days.iloc[-1]:%Y-%m-%d}",
-        "cutoffs": len(days),
-        "n": len(shared),
+        "horizon": both[0],
+        "first": f"{cutoffs.min():%Y-%m-%d}",
+        "last": f"{cutoffs.max():%Y-%m-%d}",
         "margin": MARGIN,
-        "release": {name: float(figures[0][name]) for name in SHOWN},
-        "production": {name: float(figures[1][name]) for name in SHOWN},
-        "naive": {name: float(value) for name, value in naive.items()},
-        **{name: float(ratios[name]) for name in (*RATIOS, "dm_abs_p", "dm_sq_p")},
+        **horizons[str(both[0])],
+        "horizons": horizons,
     }
-    worse = [
-        f"{label} is {found['release'][name]:.4f}, in production ({theirs.release.id}) it is "
-        f"{found['production'][name]:.4f} on the same {len(days)} days; need at most {MARGIN} more"
-        for name, label in RATIOS.items()
-        if not found["release"][name] <= found["production"][name] + MARGIN
-    ]
-    return Contest(storage.finite(found), tuple(worse))
+    whose = f"{NAMES[role]} ({theirs.release.id})"
+    reasons = [reason for own, rival in pairs for reason in _worse(own, rival, whose)]
+    return Contest(storage.finite(found), tuple(reasons), _gain(pairs))
 
 
-def _near(models: ReleasedModels, panel: Panel, start: str, horizon: int, progress: Report) -> pd.DataFrame:
-    """The release's forecasts that are judged: scored, moving, the horizon in question."""
+def _worse(own: Losses, rival: Losses, whose: str) -> Iterator[str]:
+    """In what the challenger is worse than its rival at one horizon, and by how much more than it may."""
+    ahead = f"{own.horizon} day{'s' * (own.horizon > 1)} ahead"
+    for name, label in RATIOS.items():
+        if name in rival.own and name not in own.own:
+            yield f"there are no intervals {ahead}, {whose} there are"
+        if not (math.isfinite(own.ratio(name)) and math.isfinite(rival.ratio(name))):
+            continue
+        allowed = MARGIN
+        if own.horizon > FLOOR_DAYS:
+            allowed = max(MARGIN, min(ERRORS * own.noise_of_difference(rival, name), MOST_NOISE))
+        if not own.ratio(name) <= rival.ratio(name) + allowed:
+            yield (
+                f"{label} is {own.ratio(name):.4f} {ahead}, {whose} it is {rival.ratio(name):.4f} on the "
+                f"same {own.days} days; need at most {round(allowed, 4)} more"
+            )
+
+
+def _gain(pairs: list[tuple[Losses, Losses]]) -> float:
+    near = [pair for pair in pairs if pair[0].horizon <= FLOOR_DAYS] or pairs[:1]
+    gains = [rival.ratio(name) - own.ratio(name) for own, rival in near for name in ("rel_mae", "rel_rmse")]
+    return float(np.nanmean(gains)) if np.isfinite(gains).any() else 0.0
+
+
+def _judged(
+    models: ReleasedModels, panel: Panel, start: str, horizons: list[int], progress: Report
+) -> pd.DataFrame:
+    """The release's forecasts that are judged: scored, moving, the horizons in question."""
     table = backtest(
         models.models,
         panel,
@@ -121,29 +173,28 @@ def _near(models: ReleasedModels, panel: Panel, start: str, horizon: int, progre
         end=panel.dates[-1].to_numpy().astype("datetime64[D]"),
         progress=lambda done, total: progress(models.release.id, done, total),
     ).table
-    judged = np.isfinite(table["actual"]) & ~table["frozen"].astype(bool) & (table["horizon"] == horizon)
+    judged = np.isfinite(table["actual"]) & ~table["frozen"].astype(bool) & table["horizon"].isin(horizons)
     return table[judged].reset_index(drop=True)
 
 
-def _silence(production: Release) -> str | None:
-    """Why what is in production gives no forecasts; None if it does."""
-    subject = Subject(production)
+def _silence(rival: Release) -> str | None:
+    """Why a release gives no forecasts; None if it does."""
+    subject = Subject(rival)
     try:
-        _ = subject.models.calibration, production.info["valid_end"]
+        _ = subject.models.calibration, rival.info["valid_end"]
         answers, found = loading(subject)
     except Exception as error:
         return told(error)
     return None if answers else found
 
 
-def _of_different_kinds(release: Release, production: Release) -> Contest:
-    if is_synthetic(production.info.get("source")):
-        return _not_comparable(production, "production is of synthetic data, this of real ones", closed=False)
-    return _not_comparable(production, "synthetic data never replace real ones")
+def _of_different_kinds(rival: Release, *, closed: bool) -> Contest:
+    if is_synthetic(rival.info.get("source")):
+        return _not_comparable(rival, "production is of synthetic data, this of real ones", closed=False)
+    return _not_comparable(rival, "synthetic data never replace real ones", closed=closed)
 
 
-def _not_comparable(production: Release, reason: str, *, closed: bool = True) -> Contest:
-    figures = {"against": production.id, "comparable": False, "reason": reason}
-    return Contest(
-        figures, (f"not comparable with production ({production.id}): {reason}",) if closed else ()
-    )
+def _not_comparable(rival: Release, reason: str, *, closed: bool, ever: bool = False) -> Contest:
+    figures = {"against": rival.id, "comparable": False, "reason": reason}
+    reasons = (f"not comparable with production ({rival.id}): {reason}",) if closed else ()
+    return Contest(figures, reasons, ever=ever)

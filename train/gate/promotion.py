@@ -1,14 +1,15 @@
-"""The gate to production: the checklist, and not worse than what is there."""
+"""The gate to production: the checklist, and not worse than what is there or than the best that was there."""
 
 import logging
 from dataclasses import dataclass
 from typing import Any
 
 from common.errors import BundleError, GateClosed, ReleaseNotFound
+from common.model.alias import anchor_of
 from common.model.registry import Registry
 from common.model.release import Release
 from train.gate.checklist import Check, run_checklist
-from train.gate.contest import Contest, Report, contest
+from train.gate.contest import BEST, Contest, Report, contest
 from train.snapshot import is_synthetic
 
 log = logging.getLogger(__name__)
@@ -24,12 +25,34 @@ class Verdict:
     """With what is in production, see `Contest.figures`; None if nothing sound, or nothing else, is there."""
     reasons: tuple[str, ...]
     """Everything that speaks against it, a sentence each; empty if it passed."""
+    best: dict[str, Any] | None = None
+    """With the best release that was in production, in the same form; None if that is the one in production,
+    this one, or not known."""
+    anchor: str | None = None
+    """The best release that was in production, once this one is; see `common.model.alias.anchor_of`."""
+
+    @property
+    def evidence(self) -> dict[str, Any]:
+        """What the alias' history keeps of it."""
+        passed = sum(check.passed for check in self.checks)
+        gate = {
+            "checks": f"{passed} of {len(self.checks)}",
+            "comparison": self.comparison,
+            "best": self.best,
+        }
+        return {"gate": gate} | ({"anchor": self.anchor} if self.anchor else {})
 
 
 def judge(registry: Registry, reference: str, *, progress: Report = lambda *_: None) -> Verdict:
-    """Judge a release by the checklist and against what is in production; moves nothing.
+    """Judge a release by the checklist, against what is in production and against the best that was; moves
+    nothing.
 
-    If what is in production is damaged or gone, the checklist alone counts.
+    If what is in production is damaged or gone, it is not compared with. The best release so far, the
+    *anchor*, is named by the newest move of the alias' history that names one, whatever was rolled back
+    since; where none does, it is the release in production. It is scored anew on the same days as the
+    challenger. If it is damaged, gone, or cannot be compared, the evidence says so and nothing speaks
+    against the challenger. A release that passes becomes the anchor if it is at least as good, or if the
+    old one can never be compared with.
 
     Raises
     ------
@@ -43,12 +66,24 @@ def judge(registry: Registry, reference: str, *, progress: Report = lambda *_: N
     reasons = [
         f"{check.name}: got {check.found}; need {check.needed}" for check in checks if not check.passed
     ]
-    found = Contest({})
-    rival = _sound_rival(registry, release)
+    found, best = Contest({}), Contest({})
+    history, anchor = registry.history(), _anchor(registry)
+    rival = _sound(registry, registry.production(), release)
     if rival is not None and checks[0].passed:
         found = contest(release, rival, progress=progress)
-    reasons += found.reasons
-    return Verdict(not reasons, tuple(checks), found.figures or None, tuple(reasons))
+    against = found
+    if anchor and checks[0].passed and (rival is None or anchor != rival.id):
+        against = best = _against_best(registry, release, anchor, progress)
+    reasons += [reason for reason in (*found.reasons, *best.reasons) if reason not in reasons]
+    passed = not reasons
+    return Verdict(
+        passed,
+        tuple(checks),
+        found.figures or None,
+        tuple(reasons),
+        best.figures or None,
+        _next_anchor(release, anchor, against) if passed else anchor_of(history),
+    )
 
 
 def promote_through_gate(
@@ -79,11 +114,9 @@ def promote_through_gate(
             release=release.id,
             reasons=list(verdict.reasons),
             comparison=verdict.comparison,
+            best=verdict.best,
         )
-    passed = sum(check.passed for check in verdict.checks)
-    evidence: dict[str, Any] = {
-        "gate": {"checks": f"{passed} of {len(verdict.checks)}", "comparison": verdict.comparison}
-    }
+    evidence = verdict.evidence
     if not verdict.passed:
         evidence |= {"forced": True, "reasons": list(verdict.reasons)}
     return registry.promote(release.id, evidence=evidence, instead_of=before), verdict
@@ -114,9 +147,32 @@ def is_sound(registry: Registry, release_id: str) -> bool:
     return True
 
 
-def _sound_rival(registry: Registry, release: Release) -> Release | None:
-    """What is in production, if it is another release and whole."""
-    production = registry.production()
-    if production in (None, release.id) or not is_sound(registry, production):
+def _sound(registry: Registry, release_id: str | None, but: Release) -> Release | None:
+    """A release, if it is another one than ``but`` and whole."""
+    if release_id in (None, but.id) or not is_sound(registry, release_id):
         return None
-    return registry.resolve(production)
+    return registry.resolve(release_id)
+
+
+def _anchor(registry: Registry) -> str | None:
+    """The best release so far: the one that is named, else what is in production unless that was forced."""
+    history = registry.history()
+    production = registry.production()
+    moves = [move for move in history if move["release"] == production and move["action"] != "rollback"]
+    return anchor_of(history) or (None if moves and moves[-1].get("forced") else production)
+
+
+def _against_best(registry: Registry, release: Release, anchor: str, progress: Report) -> Contest:
+    rival = _sound(registry, anchor, release)
+    if rival is not None:
+        return contest(release, rival, role=BEST, progress=progress)
+    if anchor == release.id:
+        return Contest({})
+    return Contest({"against": anchor, "comparable": False, "reason": "it is gone or damaged"}, ever=False)
+
+
+def _next_anchor(release: Release, anchor: str | None, against: Contest) -> str:
+    """The anchor once the release is in production, by its contest with the one there is."""
+    better = against.gains is not None and against.gains >= 0
+    lost = against.gains is None and not against.ever
+    return release.id if anchor is None or better or lost else anchor
