@@ -128,7 +128,7 @@ def market(
 
 def report(found: Archive, folder: Path, ledger: Path) -> dict[str, Any]:
     """The whole check as plain JSON values; a missing date is null."""
-    names = ("files", "reasons", "notes", "actions")
+    names = ("files", "reasons", "notes", "listed_actions", "detected_actions", "suspected_actions")
     parts = {name: _records(frame) for name, (_, frame) in zip(names, tables(found), strict=True)}
     totals = found.counts[["read", "accepted", "repaired", "rejected"]].sum().to_dict()
     symbols = int(found.rows["symbol"].nunique())
@@ -141,15 +141,23 @@ def report(found: Archive, folder: Path, ledger: Path) -> dict[str, Any]:
 
 
 def tables(found: Archive) -> list[tuple[str, pd.DataFrame]]:
-    """The four tables of a check, each with its title."""
+    """The tables of a check, each with its title."""
+    actions = found.actions
+    others = actions[~actions["listed"]]
     reasons = found.ledger.assign(reason=found.ledger["reason"].map(_general).astype("str"))
     reasons = reasons.groupby(["outcome", "reason"]).size().rename("rows").reset_index()
     return [
         ("Rows by file", found.counts),
         ("Repairs and rejections by reason", reasons.sort_values("rows", ascending=False, kind="stable")),
         ("Days and files", found.notes),
-        ("Splits, bonus issues, consolidations", found.actions),
+        ("Corporate actions that are listed", _without(actions[actions["listed"]], "file", "line")),
+        ("Corporate actions detected by the price, not listed", _without(others, "terms", "evidence")),
+        ("Suspected bonus issues, left as returns: list them or not", found.suspects),
     ]
+
+
+def _without(actions: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    return actions.drop(columns=["listed", *columns]).reset_index(drop=True)
 
 
 def _synthetic(folder: Path) -> bool:

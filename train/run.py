@@ -22,7 +22,7 @@ from train.publish import Outcome, publish_run, published_outcome
 from train.record import Record
 from train.workbench import RunSpec, Workbench
 
-TRAINING_VERSION = 3
+TRAINING_VERSION = 4
 """Raised when the same settings and data no longer give the same networks: older runs are not continued."""
 
 
