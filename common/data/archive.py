@@ -21,7 +21,9 @@ from common.data.actions import list_actions, list_suspects, mark_actions
 from common.data.columns import NAIROBI, WEEK, Layout, read_columns
 from common.data.flags import Flag
 from common.data.market_files import SYNTHETIC_FILE
+from common.data.mixed_dates import holiday_notes, mixed_dates
 from common.data.text_files import LONGEST_LINE, TextFile, is_cut, no_prices, split, text_files
+from common.data.universe import NAIROBI as COUNTRY
 
 NUMBERS = ("low", "high", "close", "previous", "volume")
 PANEL_COLUMNS = ("symbol", "date", "close", "low", "high", "volume", "flags", "known")
@@ -48,6 +50,8 @@ class Archive:
     """Steps left as returns that may be bonus issues: see `list_suspects`."""
     notes: pd.DataFrame
     """Facts about whole days and ignored files: ``kind, date, rows, detail``."""
+    mixed: pd.DataFrame
+    """Days that make dates or files look mixed up, see `mixed_dates`; empty where they do not."""
     sectors: pd.DataFrame
     """``symbol, name, sector`` from the sector file, its section titles applied; empty without one."""
 
@@ -74,7 +78,8 @@ def read_archive(folder: Path) -> Archive:
     """
     prices, listings, files, notes = [], [], [], []
     columns = read_columns(folder)
-    listed = load_actions(folder, shipped=not columns and not (folder / SYNTHETIC_FILE).exists())
+    nairobi = not columns and not (Path(folder) / SYNTHETIC_FILE).exists()
+    listed = load_actions(folder, shipped=nairobi)
     for file in text_files(folder, columns):
         if file.layout:
             prices.append(_price_table(file, file.layout))
@@ -92,6 +97,7 @@ def read_archive(folder: Path) -> Archive:
     rows, placed = mark_listed(rows, listed)
     rows = mark_actions(rows)
     day_notes += [_no_step(action) for action in not_placed(listed, placed)]
+    day_notes += holiday_notes(rows["date"], COUNTRY) if nairobi else []
     read = rows[rows["order"] >= 0].set_index("order")
     table.loc[read.index, "reason"] = read["repair"].str.removesuffix("; ")
     table.loc[read.index[read["repair"] != ""], "outcome"] = "repaired"
@@ -106,6 +112,7 @@ def read_archive(folder: Path) -> Archive:
         notes=pd.DataFrame(notes + day_notes, columns=repairs.NOTE_COLUMNS).sort_values(
             "date", kind="stable", ignore_index=True
         ),
+        mixed=mixed_dates(rows, table, weekdays),
         sectors=_listed(sectors),
     )
 
