@@ -140,14 +140,17 @@ def say(breaches: list[Breach]) -> None:
         )
 
 
-def known_prices(home: Path, models: ReleasedModels, archive: Path | None) -> Panel:
+def known_prices(
+    home: Path, models: ReleasedModels, archive: Path | None, *, accept_mixed_dates: bool = False
+) -> Panel:
     """What the served forecasts are compared with: an archive's prices, in the release's kind of rows.
 
     Without an archive those of the newest release of the same kind (real or invented), or this one's if none
     is newer.
     """
     if archive is not None:
-        return plan_study(models, load_panel(archive, Path()), home).panel
+        newer = load_panel(archive, Path(), accept_mixed_dates=accept_mixed_dates)
+        return plan_study(models, newer, home).panel
     try:
         panel = ReleasedModels(Registry(home).open("latest")).panel
     except NsecastError as error:

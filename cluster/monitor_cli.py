@@ -15,7 +15,7 @@ from rich.table import Table
 
 from common import storage
 from common.config import read_toml
-from common.options import AsJson, Home
+from common.options import AcceptMixedDates, AsJson, Home
 
 if TYPE_CHECKING:
     from cluster.monitor import Report
@@ -42,6 +42,7 @@ def monitor(
         Path | None, typer.Option(metavar="FILE.prom", help="Gauges for the textfile collector.")
     ] = None,
     stocks: Annotated[bool, typer.Option(help="A line for every stock, not only those in breach.")] = False,
+    accept_mixed_dates: AcceptMixedDates = False,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
@@ -62,7 +63,7 @@ def monitor(
     settings = MonitorSettings.parse(read_toml(config) if config else {}, where=str(config))
     root = storage.home(home)
     models = ReleasedModels(Registry(root).open(release))
-    panel = known_prices(root, models, archive)
+    panel = known_prices(root, models, archive, accept_mixed_dates=accept_mixed_dates)
     now = None if as_of is None else (end_of(as_of.date()) - pd.Timedelta(seconds=1)).to_pydatetime()
     found = look(models, panel, root, settings, now=now)
     if as_of is None:  # the page that is served shows it

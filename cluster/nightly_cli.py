@@ -20,7 +20,7 @@ from cluster.nightly_table import SAID, figures_table, records_table
 from common import storage
 from common.data.universe import load_universe
 from common.errors import ConfigError, TrainingError
-from common.options import AsJson, Home
+from common.options import AcceptMixedDates, AsJson, Home
 from train.console import Mode
 from train.inputs import overrides_of
 from train.snapshot import duration
@@ -54,6 +54,7 @@ def retrain(
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Default: all CPUs.")] = None,
     address: Address = None,
+    accept_mixed_dates: AcceptMixedDates = False,
     home: Home = None,
     status: Annotated[bool, typer.Option("--status", help="List the last retrainings and stop.")] = False,
     as_json: AsJson = False,
@@ -79,6 +80,7 @@ def retrain(
         overrides=overrides_of(config, None, None, None, None),
         universe=load_universe(universe) if universe else None,
         if_stale=if_stale,
+        accept_mixed_dates=accept_mixed_dates,
         fetch=_fetcher(archive) if fetch and archive else None,
         workers=workers,
         mode=mode,

@@ -41,6 +41,8 @@ class Request:
     if_stale: bool = False
     """Train only if there is a session that production does not have, or other settings; otherwise any
     difference in the data will do, such as a corrected row."""
+    accept_mixed_dates: bool = False
+    """Take files whose dates look mixed up, see `common.data.mixed_dates`."""
     fetch: Callable[[], dict[str, Any]] | None = None
     """Brings new files into the archive folder; what it returns is kept in the record."""
     workers: int | None = None
@@ -73,7 +75,9 @@ class Steps:
         """Read the files and say what in them is new; ArchiveError if they are damaged."""
         if problem:
             raise problem
-        rows, source = load_archive(self.request.archive, self.home)
+        rows, source = load_archive(
+            self.request.archive, self.home, accept_mixed_dates=self.request.accept_mixed_dates
+        )
         panel = Panel.from_archive(rows, source)
         found: dict[str, Any] = {"fetched": fetched, **counted(rows, panel)}
         models = self._production(panel)

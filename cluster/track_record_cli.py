@@ -13,7 +13,7 @@ from rich.table import Table
 
 from common import storage
 from common.errors import ConfigError
-from common.options import AsJson, Home
+from common.options import AcceptMixedDates, AsJson, Home
 
 if TYPE_CHECKING:
     from cluster.track_record import Record
@@ -34,6 +34,7 @@ def track_record(
         Path | None,
         typer.Option(metavar="DIR", help="Newer files to score with; default: the newest release's prices."),
     ] = None,
+    accept_mixed_dates: AcceptMixedDates = False,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
@@ -50,7 +51,7 @@ def track_record(
 
     root = storage.home(home)
     models = ReleasedModels(Registry(root).open(release))
-    panel = known_prices(root, models, archive)
+    panel = known_prices(root, models, archive, accept_mixed_dates=accept_mixed_dates)
     digests = [digest for each in kept or [] for digest in _digests(each)]
     found = record(symbol.strip().upper(), models, panel, root, kept=digests)
     if as_json:

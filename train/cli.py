@@ -16,7 +16,7 @@ from common import storage
 from common.data.universe import load_universe
 from common.model.presets import quick, train_config
 from common.model.registry import Registry
-from common.options import AsJson, Home, Quickly, UniverseFile
+from common.options import AcceptMixedDates, AsJson, Home, Quickly, UniverseFile
 from train.console import Mode, result_table
 from train.inputs import overrides_of, require_known, shown_panel
 from train.publish import Outcome
@@ -55,6 +55,7 @@ def train(
         int, typer.Option(min=1, help="So many train each of the general model's networks together.")
     ] = 1,
     address: Address = None,
+    accept_mixed_dates: AcceptMixedDates = False,
     home: Home = None,
     quickly: Quickly = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what this very run did before.")] = False,
@@ -72,7 +73,7 @@ def train(
     settings = train_config(preset or named, overrides, where=str(config or "settings"))
     if quickly:
         settings = quick(settings)
-    panel = shown_panel(archive, root, show=not as_json)
+    panel = shown_panel(archive, root, show=not as_json, accept_mixed_dates=accept_mixed_dates)
     counters = load_universe(universe)
     chosen = tuple(dict.fromkeys(name.strip().upper() for name in only.split(","))) if only else ()
     require_known(counters, panel, chosen, strict=universe is not None)

@@ -29,6 +29,9 @@ from common.data.market import MarketConfig, write_market
 from common.data.market_files import SYNTHETIC_FILE
 from common.options import AsJson
 
+MIXED = 3
+"""Exit code of a check that finds dates or files mixed up."""
+
 app = typer.Typer(help="Get a price archive, look at it, or make a synthetic one.", no_args_is_help=True)
 
 
@@ -53,13 +56,22 @@ def check(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read every row and say what was accepted, repaired and rejected, and why."""
+    """Read every row and say what was accepted, repaired and rejected, and why.
+
+    Exit codes: 0 done; 3 dates or files look mixed up; 1 it is no archive.
+    """
     found = read_archive(archive)
     ledger = rejects or storage.home() / "checks" / "ledger.csv"
     storage.write_with(ledger, lambda path: found.ledger.to_csv(path, index=False))
     if as_json:
         typer.echo(json.dumps(report(found, archive, ledger), indent=1, allow_nan=False))
-        return
+    else:
+        _print(found, archive, ledger)
+    if len(found.mixed):
+        raise typer.Exit(MIXED)
+
+
+def _print(found: Archive, archive: Path, ledger: Path) -> None:
     console = rich.console.Console(width=None if sys.stdout.isatty() else 160)
     if _synthetic(archive):
         console.print(
@@ -68,6 +80,15 @@ def check(
     for title, frame in tables(found):
         console.print(_table(title, frame) if len(frame) else f"{title}: none\n")
     console.print(f"Repaired and rejected rows, one by one: {ledger}", highlight=False, soft_wrap=True)
+    if len(found.mixed):
+        counts = ", ".join(f"{count} {kind}" for kind, count in found.mixed["kind"].value_counts().items())
+        console.print(
+            f"DATES OR FILES LOOK MIXED UP ({counts}, listed above): are day and month swapped? Training "
+            "refuses this archive, unless with --accept-mixed-dates.",
+            style="bold red",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 @app.command()
@@ -128,7 +149,10 @@ def market(
 
 def report(found: Archive, folder: Path, ledger: Path) -> dict[str, Any]:
     """The whole check as plain JSON values; a missing date is null."""
-    names = ("files", "reasons", "notes", "actions")
+    names = (
+        *("files", "reasons", "notes", "listed_actions", "detected_actions", "suspected_actions"),
+        "mixed_dates",
+    )
     parts = {name: _records(frame) for name, (_, frame) in zip(names, tables(found), strict=True)}
     totals = found.counts[["read", "accepted", "repaired", "rejected"]].sum().to_dict()
     symbols = int(found.rows["symbol"].nunique())
@@ -141,15 +165,24 @@ def report(found: Archive, folder: Path, ledger: Path) -> dict[str, Any]:
 
 
 def tables(found: Archive) -> list[tuple[str, pd.DataFrame]]:
-    """The four tables of a check, each with its title."""
+    """The tables of a check, each with its title."""
+    actions = found.actions
+    others = actions[~actions["listed"]]
     reasons = found.ledger.assign(reason=found.ledger["reason"].map(_general).astype("str"))
     reasons = reasons.groupby(["outcome", "reason"]).size().rename("rows").reset_index()
     return [
         ("Rows by file", found.counts),
         ("Repairs and rejections by reason", reasons.sort_values("rows", ascending=False, kind="stable")),
         ("Days and files", found.notes),
-        ("Splits, bonus issues, consolidations", found.actions),
+        ("Corporate actions that are listed", _without(actions[actions["listed"]], "file", "line")),
+        ("Corporate actions detected by the price, not listed", _without(others, "terms", "evidence")),
+        ("Suspected bonus issues, left as returns: list them or not", found.suspects),
+        ("Days on which dates or files look mixed up", found.mixed),
     ]
+
+
+def _without(actions: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    return actions.drop(columns=["listed", *columns]).reset_index(drop=True)
 
 
 def _synthetic(folder: Path) -> bool:

@@ -32,12 +32,17 @@ def overrides_of(
     return overrides | {k: v for k, v in (("seeds", seeds), ("seed", seed)) if v is not None}
 
 
-def shown_panel(archive: Path | None, root: Path, *, show: bool) -> Panel:
+def shown_panel(archive: Path | None, root: Path, *, show: bool, accept_mixed_dates: bool = False) -> Panel:
     """The archive's prices or the synthetic market's, with a bar on stderr while it takes."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not show) as bar:
         work = bar.add_task("reading the archive" if archive else "making the synthetic market", total=None)
-        return load_panel(archive, root, progress=lambda done, of: bar.update(work, completed=done, total=of))
+        return load_panel(
+            archive,
+            root,
+            accept_mixed_dates=accept_mixed_dates,
+            progress=lambda done, of: bar.update(work, completed=done, total=of),
+        )
 
 
 def require_known(universe: Universe, panel: Panel, only: tuple[str, ...], *, strict: bool) -> None:

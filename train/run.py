@@ -24,7 +24,7 @@ from train.scores import unusual_weights
 from train.versions import begin
 from train.workbench import RunSpec, Workbench
 
-TRAINING_VERSION = 3
+TRAINING_VERSION = 4
 """Raised when the same settings and data no longer give the same networks: older runs are not continued."""
 
 

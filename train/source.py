@@ -9,19 +9,30 @@ from common import storage
 from common.data.archive import Archive, read_archive
 from common.data.market import MarketConfig, write_market
 from common.data.market_files import SYNTHETIC_FILE
+from common.data.mixed_dates import refuse_mixed
 from common.data.panel import Panel
 from common.errors import ArchiveError
 
 
 def load_panel(
-    archive: Path | None, home: Path, *, progress: Callable[[int, int], None] | None = None
+    archive: Path | None,
+    home: Path,
+    *,
+    accept_mixed_dates: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Panel:
     """The prices of an archive folder, or of the synthetic market; raises as `load_archive`."""
-    return Panel.from_archive(*load_archive(archive, home, progress=progress))
+    return Panel.from_archive(
+        *load_archive(archive, home, accept_mixed_dates=accept_mixed_dates, progress=progress)
+    )
 
 
 def load_archive(
-    archive: Path | None, home: Path, *, progress: Callable[[int, int], None] | None = None
+    archive: Path | None,
+    home: Path,
+    *,
+    accept_mixed_dates: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Archive, str]:
     """Read an archive folder; without one, write the synthetic market below ``home`` and read that.
 
@@ -31,13 +42,17 @@ def load_archive(
     Raises
     ------
     ArchiveError
-        If the folder is no archive, or a synthetic market whose writing was cut off.
+        If the folder is no archive, or a synthetic market whose writing was cut off; if its dates look mixed
+        up and ``accept_mixed_dates`` is false.
     """
     if archive is not None:
         made = _made(archive)
         if made and not made.get("complete"):
             raise ArchiveError(f"{archive}: a synthetic market that was never finished. Write it again.")
-        return read_archive(archive), "synthetic archive" if made else "archive"
+        found = read_archive(archive)
+        if not accept_mixed_dates:
+            refuse_mixed(archive, found.mixed)
+        return found, "synthetic archive" if made else "archive"
     config = MarketConfig()
     folder = home / "market" / f"seed-{config.seed}"
     with storage.exclusive(folder.with_suffix(".lock")):

@@ -19,7 +19,7 @@ from common.config import read_toml
 from common.data.universe import load_universe
 from common.errors import ConfigError
 from common.model.presets import quick, train_config
-from common.options import AsJson, Home, Quickly, UniverseFile
+from common.options import AcceptMixedDates, AsJson, Home, Quickly, UniverseFile
 from train.inputs import overrides_of, require_known, shown_panel
 from train.snapshot import duration
 from tune.console import best_table
@@ -70,6 +70,7 @@ def tune(
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the proposals and the fits.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default <home>/tuning/<search>.")] = None,
+    accept_mixed_dates: AcceptMixedDates = False,
     home: Home = None,
     quickly: Quickly = False,
     asha: Annotated[bool, typer.Option("--asha/--no-asha", help="Stop bad trials early.")] = True,
@@ -105,7 +106,7 @@ def tune(
     effort = dataclasses.replace(
         QUICK if quickly else Effort(), **{name: value for name, value in given.items() if value is not None}
     )
-    panel = shown_panel(archive, root, show=not as_json)
+    panel = shown_panel(archive, root, show=not as_json, accept_mixed_dates=accept_mixed_dates)
     counters = load_universe(universe)
     require_known(counters, panel, (), strict=universe is not None)
     planned = plan_search(

@@ -10,10 +10,20 @@ import numpy as np
 import pandas as pd
 
 from common.data import repairs
-from common.data.actions import list_actions, mark_actions
+from common.data.action_table import (
+    CorporateAction,
+    load_actions,
+    mark_listed,
+    not_placed,
+    with_terms,
+)
+from common.data.actions import list_actions, list_suspects, mark_actions
 from common.data.columns import NAIROBI, WEEK, Layout, read_columns
 from common.data.flags import Flag
+from common.data.market_files import SYNTHETIC_FILE
+from common.data.mixed_dates import holiday_notes, mixed_dates
 from common.data.text_files import LONGEST_LINE, TextFile, is_cut, no_prices, split, text_files
+from common.data.universe import NAIROBI as COUNTRY
 
 NUMBERS = ("low", "high", "close", "previous", "volume")
 PANEL_COLUMNS = ("symbol", "date", "close", "low", "high", "volume", "flags", "known")
@@ -35,9 +45,13 @@ class Archive:
     counts: pd.DataFrame
     """Per file: ``file, read, accepted, repaired, rejected, first, last``; read is the sum of the three."""
     actions: pd.DataFrame
-    """Steps taken for splits and the like: see `list_actions`."""
+    """Steps taken for splits and the like: see `list_actions` and `with_terms`."""
+    suspects: pd.DataFrame
+    """Steps left as returns that may be bonus issues: see `list_suspects`."""
     notes: pd.DataFrame
     """Facts about whole days and ignored files: ``kind, date, rows, detail``."""
+    mixed: pd.DataFrame
+    """Days that make dates or files look mixed up, see `mixed_dates`; empty where they do not."""
     sectors: pd.DataFrame
     """``symbol, name, sector`` from the sector file, its section titles applied; empty without one."""
 
@@ -46,6 +60,7 @@ def read_archive(folder: Path) -> Archive:
     """Read every daily price file and the sector file in a folder.
 
     A ``columns.toml`` in it says how another exchange's files are read, see `Columns`; the rest is the same.
+    A ``corporate_actions.toml`` in it lists splits and bonus issues, see `load_actions`.
     A CSV file whose header is neither is left alone and noted. Repairs use at most the next session, and
     the rows say when they became known; see `common.data.repairs`.
 
@@ -59,10 +74,12 @@ def read_archive(folder: Path) -> Archive:
     ArchiveError
         If the folder is missing, holds no daily price file, or a file cannot be read.
     ConfigError
-        If its ``columns.toml`` is not right.
+        If its ``columns.toml`` or ``corporate_actions.toml`` is not right.
     """
     prices, listings, files, notes = [], [], [], []
     columns = read_columns(folder)
+    nairobi = not columns and not (Path(folder) / SYNTHETIC_FILE).exists()
+    listed = load_actions(folder, shipped=nairobi)
     for file in text_files(folder, columns):
         if file.layout:
             prices.append(_price_table(file, file.layout))
@@ -77,6 +94,10 @@ def read_archive(folder: Path) -> Archive:
     weekdays = columns.weekdays if columns else NAIROBI.weekdays
     table = repairs.reject_duplicates(pd.concat(prices, ignore_index=True))
     rows, day_notes = _repair(table[table["outcome"] == "accepted"], weekdays)
+    rows, placed = mark_listed(rows, listed)
+    rows = mark_actions(rows)
+    day_notes += [_no_step(action) for action in not_placed(listed, placed)]
+    day_notes += holiday_notes(rows["date"], COUNTRY) if nairobi else []
     read = rows[rows["order"] >= 0].set_index("order")
     table.loc[read.index, "reason"] = read["repair"].str.removesuffix("; ")
     table.loc[read.index[read["repair"] != ""], "outcome"] = "repaired"
@@ -86,10 +107,12 @@ def read_archive(folder: Path) -> Archive:
         rows=rows[list(PANEL_COLUMNS)],
         ledger=every.loc[every["outcome"] != "accepted", list(LEDGER_COLUMNS)].reset_index(drop=True),
         counts=_count(every, files),
-        actions=list_actions(rows),
+        actions=with_terms(list_actions(rows), placed),
+        suspects=list_suspects(rows),
         notes=pd.DataFrame(notes + day_notes, columns=repairs.NOTE_COLUMNS).sort_values(
             "date", kind="stable", ignore_index=True
         ),
+        mixed=mixed_dates(rows, table, weekdays),
         sectors=_listed(sectors),
     )
 
@@ -163,7 +186,12 @@ def _repair(good: pd.DataFrame, weekdays: tuple[str, ...]) -> tuple[pd.DataFrame
     ).sort_values(["symbol", "date"], ignore_index=True)
     rows, repeated = repairs.repair_repeated_days(rows)
     rows, missing = repairs.rebuild_missing_days(repairs.blank_ranges(rows), weekdays)
-    return mark_actions(rows), repeated + missing
+    return rows, repeated + missing
+
+
+def _no_step(action: CorporateAction) -> repairs.Note:
+    detail = f"{action.symbol}: no step into {action.ex_date} or a later row"
+    return "corporate action without a step", pd.Timestamp(action.ex_date), 0, detail
 
 
 def _sector_table(name: str, lines: list[str]) -> pd.DataFrame:

@@ -22,3 +22,7 @@ class Flag(IntFlag):
     """The date was mistyped and set from the rows around it."""
     ACTION = 128
     """A split, bonus or other change of the share itself: the return into this day is not a return."""
+    LISTED = 256
+    """The table of corporate actions lists one that takes effect on this row: always an `ACTION`."""
+    RETURN = 512
+    """The table says that the step into this row is a real return, whatever its size: never an `ACTION`."""

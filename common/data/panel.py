@@ -20,6 +20,8 @@ from common.data.flags import Flag
 from common.errors import ArchiveError, UnknownSymbol
 
 SOURCE_KEY = b"nsecast.source"
+ALREADY_KNOWN = Flag.REDATED | Flag.LISTED | Flag.RETURN
+"""Flags that hold on a row's own evening though its close came later: an ex-date is announced in advance."""
 DTYPES = {
     "symbol": "str",
     "date": "datetime64[us]",
@@ -150,7 +152,7 @@ class Panel:
             frame = frame.assign(
                 close=frame["close"].mask(late).groupby(frame["symbol"]).ffill(),
                 known=frame["known"].mask(late, frame["date"]),
-                flags=frame["flags"].mask(late, (frame["flags"] & int(Flag.REDATED)) | int(Flag.STALE)),
+                flags=frame["flags"].mask(late, (frame["flags"] & int(ALREADY_KNOWN)) | int(Flag.STALE)),
             )
             frame.loc[late, ["low", "high", "volume"]] = np.nan
             frame = frame[frame["close"].notna()]

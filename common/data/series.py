@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from common.data.actions import corporate_actions
+from common.data.actions import action_steps
 from common.data.columns import MARKET_INDEX
 from common.data.flags import Flag
 from common.data.panel import Panel
@@ -161,7 +161,7 @@ def series_from_prices(
         symbols=(symbol,),
         offsets=np.array([0, len(close)], dtype=np.int64),
         dates=dates,
-        **_price_columns(close, high, low, volume),
+        **_price_columns(close, high, low, volume, np.zeros(len(close), dtype=np.int32)),
         **dict.fromkeys(MARKET, unknown),
         known=np.ones(len(close), dtype=bool),
         true=np.ones(len(close), dtype=bool),
@@ -196,7 +196,11 @@ def _columns(symbol: str, history: pd.DataFrame, market: pd.DataFrame) -> dict[s
     that_day = market.reindex(history["date"])
     return {
         "dates": history["date"].to_numpy().astype("datetime64[D]"),
-        **_price_columns(close, *(history[name].to_numpy(np.float64) for name in ("high", "low", "volume"))),
+        **_price_columns(
+            close,
+            *(history[name].to_numpy(np.float64) for name in ("high", "low", "volume")),
+            flags=history["flags"].to_numpy(),
+        ),
         **{name: that_day[name].to_numpy(np.float32) for name in MARKET},
         "known": _known(history),
         "true": _real(history),
@@ -204,9 +208,9 @@ def _columns(symbol: str, history: pd.DataFrame, market: pd.DataFrame) -> dict[s
 
 
 def _price_columns(
-    close: np.ndarray, high: np.ndarray, low: np.ndarray, volume: np.ndarray
+    close: np.ndarray, high: np.ndarray, low: np.ndarray, volume: np.ndarray, flags: np.ndarray
 ) -> dict[str, np.ndarray]:
-    action, log_close = corporate_actions(close), np.log(close)
+    action, log_close = action_steps(close, flags), np.log(close)
     log_return = np.diff(log_close, prepend=log_close[:1])
     log_return[action] = 0.0
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.data.action_table import FILE_NAME as ACTIONS_FILE
 from common.data.columns import FILE_NAME, NAIROBI, Columns, Layout
 from common.errors import ArchiveError
 
 HEADER = "date,code,name,12m low,12m high,day low,day high,day price,previous,change,change%,volume,"
 PRICE_HEADERS = (HEADER + "adjust", HEADER + "adjusted price")
 SECTOR_HEADER = "sector,stock_code,stock_name"
+SETTINGS = (FILE_NAME, ACTIONS_FILE)
+"""Files that say how the others are read."""
 LONGEST_LINE = 10_000
 """Characters; a longer line is cut there, and is no row. The exchange's own have 150."""
 _PIECE = 1 << 16
@@ -86,7 +89,7 @@ def _paths(folder: Path, columns: Columns | None) -> list[Path]:
             f"{folder}: cannot be read as a folder: {error.strerror}. Name the one with the daily CSV files.",
             folder=str(folder),
         ) from None
-    paths = [path for path in paths if not path.name.startswith(".") and path.name != FILE_NAME]
+    paths = [path for path in paths if not path.name.startswith(".") and path.name not in SETTINGS]
     return columns.matching(paths) if columns else [path for path in paths if path.suffix.lower() == ".csv"]
 
 

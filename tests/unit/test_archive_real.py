@@ -1,6 +1,7 @@
 """Every known defect of the exchange's real daily files, 2013 to October 2024."""
 
 import os
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -127,9 +128,58 @@ def test_a_change_of_the_share_itself_is_listed(archive, panel, symbol, day, bef
 
 
 def test_no_more_than_these_steps_are_taken_for_changes_of_the_share(archive):
-    others = {("LKL", 2014), ("CRWN", 2015), ("IMH", 2019), ("KNRE", 2019), ("SCAN", 2020)}
-    listed = set(zip(archive.actions["symbol"], archive.actions["date"].dt.year, strict=True))
-    assert others < listed and len(archive.actions) == 9 + len(others)
+    detected = archive.actions[~archive.actions["listed"]]
+    assert set(zip(detected["symbol"], detected["date"].dt.year, strict=True)) == {
+        *(("OCH", 2014), ("ORCH", 2018), ("SCAN", 2020), ("NBV", 2020), ("KUKZ", 2023)),
+    }
+    assert len(detected) == 6 and len(archive.actions) == 28 + 6
+
+
+def adjust_factors() -> pd.DataFrame:
+    """``symbol, date, close, factor``: the adjusted close over the close; 1 where the former is empty."""
+    parts = []
+    for path in sorted(FOLDER.glob("NSE_data_all_stocks_20[12]*.csv")):
+        table = pd.read_csv(path, encoding="utf-8-sig", dtype=str)
+        close, adjusted = (
+            pd.to_numeric(table.iloc[:, place].str.strip().str.replace(",", ""), errors="coerce")
+            for place in (7, 12)
+        )
+        date = pd.to_datetime(table.iloc[:, 0].str.strip(), format="mixed", errors="coerce")
+        parts.append(
+            pd.DataFrame(
+                {
+                    "symbol": table.iloc[:, 1],
+                    "date": date,
+                    "close": close,
+                    "factor": adjusted.fillna(close) / close,
+                }
+            )
+        )
+    found = pd.concat(parts).dropna()
+    found = found[~found["symbol"].str.startswith("^") & (found["date"] < "2023")]
+    return found[found["date"] != "2015-05-09"].sort_values(["symbol", "date"])
+
+
+def test_every_listed_action_to_2022_is_a_change_of_the_adjust_factor_by_its_terms(archive):
+    factors = adjust_factors()
+    listed = archive.actions[archive.actions["listed"] & (archive.actions["date"] < "2023")]
+    for action in listed.itertuples():
+        own = factors[factors["symbol"] == action.symbol]
+        before = own[own["date"] < action.date].tail(15)["factor"]
+        after = own[own["date"] >= action.date].head(1)["factor"]
+        terms = float(Fraction(action.terms))
+        assert np.isclose(before / after.iloc[0], terms, rtol=0.004).any(), action
+
+
+def test_every_change_of_the_adjust_factor_is_listed_but_where_the_column_begins(archive):
+    factors = adjust_factors()
+    before = factors.groupby("symbol")["factor"].shift()
+    steps = factors[(np.log(factors["factor"] / before).abs() > 0.05)]
+    found = set(zip(steps["symbol"], steps["date"].dt.strftime("%Y-%m-%d"), strict=True))
+    listed = archive.actions[archive.actions["listed"]]
+    entries = set(zip(listed["symbol"], listed["date"].dt.strftime("%Y-%m-%d"), strict=True))
+    assert found - entries == {("CGEN", "2022-01-03"), ("IMH", "2021-05-03"), ("KQ", "2017-11-15")}
+    assert entries - found == {("KNRE", "2024-06-26"), ("KQ", "2017-11-29")}
 
 
 def test_case_14_the_first_row_of_lapr_has_no_previous_and_is_accepted(panel):

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from made_docs import PAGES, ROOT, blocks, commands, prose, understood
-from made_market import ONE_FILE_EACH, UNIVERSE
+from made_market import ONE_FILE_EACH, SYMBOLS, UNIVERSE
 
 from common.config import read_toml
+from common.data.action_table import load_actions
 from serve.api_reference import description, reference
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -95,11 +96,14 @@ def test_every_endpoint_has_its_section_with_an_example():
 
 
 def test_the_tutorials_files_are_the_ones_that_the_reader_is_tested_with(tmp_path):
-    columns, universe = blocks(ROOT / "docs" / "tutorial.md", "toml")
+    columns, actions, universe = blocks(ROOT / "docs" / "tutorial.md", "toml")
     for text, expected in ((columns.text, ONE_FILE_EACH), (universe.text, UNIVERSE)):
         (tmp_path / "one.toml").write_text(text)
         (tmp_path / "other.toml").write_text(expected)
         assert read_toml(tmp_path / "one.toml") == read_toml(tmp_path / "other.toml")
+    (tmp_path / "corporate_actions.toml").write_text(actions.text)
+    (action,) = load_actions(tmp_path, shipped=False)
+    assert action.symbol in SYMBOLS
 
 
 def test_a_reader_of_the_readme_runs_something_by_line_25():

@@ -29,7 +29,7 @@ from common import storage
 from common.data.panel import Panel
 from common.model.registry import Registry
 from common.model.released import ReleasedModels
-from common.options import AsJson, Home, ReleaseName
+from common.options import AcceptMixedDates, AsJson, Home, ReleaseName
 from train.console import Mode
 from train.evaluation.study import OURS, Study, figures, keep, plan_study, run_study
 from train.rivals.runs import QUICK, RIVALS, TRAINED, Rivals, out_of_sample
@@ -64,6 +64,7 @@ def backtest(
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Default: all CPUs.")] = None,
     address: Address = None,
+    accept_mixed_dates: AcceptMixedDates = False,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
@@ -80,7 +81,7 @@ def backtest(
     models = ReleasedModels(Registry(root).open(release))
     study = plan_study(
         models,
-        _newer(archive),
+        _newer(archive, accept_mixed_dates),
         root,
         start=None if start is None else np.datetime64(start.date()),
         end=None if end is None else np.datetime64(end.date()),
@@ -124,8 +125,10 @@ def _rivals(chosen: str) -> list[str]:
     return names
 
 
-def _newer(archive: Path | None) -> Panel | None:
-    return None if archive is None else load_panel(archive, Path())
+def _newer(archive: Path | None, accept_mixed_dates: bool) -> Panel | None:
+    if archive is None:
+        return None
+    return load_panel(archive, Path(), accept_mixed_dates=accept_mixed_dates)
 
 
 @contextmanager
