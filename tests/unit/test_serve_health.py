@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import ray.serve
+from made_manifests import deployments_of
 from made_release import made_release
 
 from common.errors import BundleError
@@ -166,9 +166,6 @@ def test_a_check_does_not_wait_behind_the_replicas_work(home):
 def test_a_start_that_fails_is_given_up_after_few_attempts_in_every_deployment():
     from serve.app import build_app
 
-    app = build_app(ServeSettings(constructor_attempts=4))
-    router = app._bound_deployment
-    handles = [arg for arg in router.init_args if isinstance(arg, ray.serve.Application)]
-    deployments = [router, *(handle._bound_deployment for handle in handles)]
+    deployments = deployments_of(build_app(ServeSettings(constructor_attempts=4)))
     assert len(deployments) == 3
-    assert {each._deployment_config.max_constructor_retry_count for each in deployments} == {4}
+    assert {each._deployment_config.max_constructor_retry_count for each in deployments.values()} == {4}
