@@ -131,6 +131,8 @@ def add_service_routes(api: FastAPI, office: Office, reader: Any, admin: Any) ->
         problems = [f"{key} cannot be loaded: the general model answers" for key in sorted(office.bad())]
         if office.watcher.problem:
             problems.append(office.watcher.problem)
+        if office.config_problem:
+            problems.append(office.config_problem)
         return as_json(
             Health(
                 status="degraded" if problems else "ok",

@@ -35,12 +35,13 @@ def build_app(args: ServeSettings) -> Application:
         "ray_actor_options": actor,
         "health_check_period_s": 10,
         "graceful_shutdown_timeout_s": 10,
+        "max_constructor_retry_count": args.constructor_attempts,
     }
     every = (GeneralModel, SpecificModel, Router)
     general_model, specific_models, router = map(_deployment, every)
-    general = general_model.options(num_replicas=args.general_replicas, **common).bind(
-        args.home, GENERAL_LOADED, tier=GENERAL
-    )
+    general = general_model.options(
+        num_replicas=args.general_replicas, max_replicas_per_node=args.general_per_node, **common
+    ).bind(args.home, GENERAL_LOADED, tier=GENERAL, log_to=args.access_log)
     specific = specific_models.options(
         autoscaling_config=AutoscalingConfig(
             min_replicas=args.specific_min,
@@ -51,15 +52,17 @@ def build_app(args: ServeSettings) -> Application:
             look_back_period_s=max(LOOK_BACK_S, args.upscale_delay_s),
         ),
         **common,
-    ).bind(args.home, args.models_loaded, tier=SPECIFIC)
+    ).bind(args.home, args.models_loaded, tier=SPECIFIC, log_to=args.access_log)
     return router.options(
         num_replicas=args.routers,
+        max_replicas_per_node=args.routers_per_node,
         max_ongoing_requests=args.requests_under_way + 64,
         max_queued_requests=args.requests_under_way,
         backpressure_config=refuse,
         ray_actor_options=actor,
         health_check_period_s=10,
         graceful_shutdown_timeout_s=15,
+        max_constructor_retry_count=args.constructor_attempts,
     ).bind(general, specific, args.model_dump(mode="json"))
 
 

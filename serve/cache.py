@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import islice
 
 from common.errors import BundleError
 from common.model.bundle import Bundle
@@ -113,6 +114,11 @@ class ModelCache:
             self._bad = {key: entry for key, entry in self._bad.items() if keep(key)}
             self._epoch += 1
             return len(gone)
+
+    def newest(self, most: int) -> list[tuple[str, Bundle]]:
+        """The ``most`` models used last, newest first; no hit is counted."""
+        with self._lock:
+            return list(islice(reversed(self._models.items()), most))
 
     def stats(self) -> CacheStats:
         bad = self.bad()

@@ -14,6 +14,7 @@ batch loses one symbol, not all.
 import asyncio
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,16 @@ from common.model.release import Release, damaged, fingerprint
 from common.model.released import ReleasedModels
 from common.model.served import SPECIFIC
 from serve.cache import ModelCache, model_key, split_key
+from serve.health import Unhealthy
 from serve.memory import give_back, resident_mb
+from serve.observe import configure_log
 from serve.ports import keep_replica_to_its_node
 
 log = logging.getLogger(__name__)
+CHECK_S = 20.0
+"""How long a health check may take, less than the 30 s after which Ray itself counts it as failed."""
+CHECKED = 3
+"""Loaded models that a health check tries."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,8 @@ class Question:
     windows: Windows
     asked: np.ndarray
     """Levels to ask the intervals for, shape (1, H, 3)."""
+    request_id: str = ""
+    """Id of the HTTP request that the question belongs to; it is in the replica's log lines."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +103,12 @@ class BundleLoader:
 class ModelReplica:
     """Networks of one tier behind a handle; ONNX Runtime on one thread, no TensorFlow."""
 
-    def __init__(self, home: str, size: int, *, tier: str = "") -> None:
+    def __init__(self, home: str, size: int, *, tier: str = "", log_to: str = "stderr") -> None:
         keep_replica_to_its_node()
+        configure_log(log_to)
         self._cache = ModelCache(BundleLoader(Path(home)), size)
+        self._checker = ThreadPoolExecutor(1, "health-check")  # so that no check waits behind forecasts
+        self._ran: set[str] = set()
         self._asked = self._failed = 0
         self._load_production(Path(home), tier)  # a replica counts as ready once it can answer
 
@@ -123,6 +135,19 @@ class ModelReplica:
         """Drop every model, or those of other releases than this one; returns how many."""
         return self._cache.clear(lambda key: release_id is not None and split_key(key)[1] == release_id)
 
+    async def check_health(self) -> None:
+        """Raise Unhealthy if the model cache or ONNX Runtime does not work; Ray then replaces the replica.
+
+        A replica without a model is healthy: there may be no release, or one whose models do not load. So is
+        one whose models never ran: they are at fault, and a new replica would run them no better.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CHECK_S):
+                await loop.run_in_executor(self._checker, self._check_models)
+        except TimeoutError:
+            raise Unhealthy(f"models: the cache or ONNX Runtime did not answer in {CHECK_S:g} s.") from None
+
     async def stats(self) -> dict[str, Any]:
         """Counts since the replica started, and its memory."""
         found = self._cache.stats()
@@ -137,6 +162,22 @@ class ModelReplica:
             "rss_mb": resident_mb(),
         }
 
+    def _check_models(self) -> None:
+        """Run the models used last on zeros; raises Unhealthy if some ran before and none runs now."""
+        failures = []
+        for key, bundle in self._cache.newest(CHECKED):
+            try:
+                channels = len(bundle.forecaster.representation.channels)
+                window = np.zeros((1, bundle.window.size, channels), np.float32)
+                bundle.forecaster.network(window, np.zeros((1, 1), np.int32))
+            except Exception as error:
+                failures += [f"{key}: {error}"] if key in self._ran else []
+            else:
+                self._ran.add(key)
+                return
+        if failures:
+            raise Unhealthy(f"models: of those that ran before none runs now. {failures[0]}")
+
     def _forecast_all(self, questions: list[Question]) -> list[Said]:
         return [self._forecast(question) for question in questions]
 
@@ -148,10 +189,12 @@ class ModelReplica:
             prices = bundle.forecaster.forecast(question.windows, question.asked)
             return Said(prices, cached)
         except NsecastError as error:
-            log.warning("no forecast model=%s: %s", question.key, error.message)
+            log.warning(
+                "no forecast request_id=%s model=%s: %s", question.request_id, question.key, error.message
+            )
             return Said(None, error=error)
         except Exception as error:  # a network and code that do not fit: the model is at fault
-            log.exception("no forecast model=%s", question.key)
+            log.exception("no forecast request_id=%s model=%s", question.request_id, question.key)
             reason = f"{type(error).__name__}: {error}"
             self._cache.mark_bad(question.key, reason)
             return Said(None, error=BundleError(f"model {question.key}: {reason}.", model=question.key))

@@ -49,6 +49,8 @@ class Office:
         self._tiers = {GENERAL: general, SPECIFIC: specific}
         self._bad: dict[str, float] = {}
         self._remembered = Remembered(settings.forecasts_remembered)
+        self.config_problem: str | None = None
+        """Why the limits that were given last were not taken."""
         self.ledger = Ledger(Path(settings.home), settings.served)
 
     @property
@@ -152,15 +154,20 @@ class Office:
 
     async def _ask_all(self, desk: Desk, ready: list[Prepared], facts: Facts) -> list[tuple[Prepared, Said]]:
         """What the models say, in order; a specific model that fails is replaced by the general one."""
-        said = await self._say_or_remember(ready)
+        said = await self._say_or_remember(ready, facts.request_id)
         for place, each in enumerate(said):
             if each.error is not None and ready[place].route.model_type == SPECIFIC:
                 self._bad[ready[place].key] = time.monotonic() + REMEMBER_BAD_S
-                log.warning("falls back to general model=%s: %s", ready[place].key, each.error.message)
+                log.warning(
+                    "falls back to general request_id=%s model=%s: %s",
+                    facts.request_id,
+                    ready[place].key,
+                    each.error.message,
+                )
         again = [place for place, each in enumerate(said) if each.error and ready[place].key in self._bad]
         if again:
             ready = [desk.general(each) if place in again else each for place, each in enumerate(ready)]
-            second = await self._say_or_remember([ready[place] for place in again])
+            second = await self._say_or_remember([ready[place] for place in again], facts.request_id)
             for place, each in zip(again, second, strict=True):
                 said[place] = each
         for prepared, each in zip(ready, said, strict=True):
@@ -169,18 +176,19 @@ class Office:
                 self.ledger.saw(desk, prepared, each.prices, facts.request_id)
         return list(zip(ready, said, strict=True))
 
-    async def _say_or_remember(self, ready: list[Prepared]) -> list[Said]:
+    async def _say_or_remember(self, ready: list[Prepared], request_id: str) -> list[Said]:
         """What the models say, in order; those that were asked the same before are not asked again."""
         known = {place: self._remembered.find(each) for place, each in enumerate(ready)}
         said = {place: Said(prices, cached=True) for place, prices in known.items() if prices is not None}
         new = [place for place in known if place not in said]
-        for place, each in zip(new, await self._say([ready[place] for place in new]), strict=True):
+        asked = await self._say([ready[place] for place in new], request_id)
+        for place, each in zip(new, asked, strict=True):
             said[place] = each
             if each.prices is not None:
                 self._remembered.keep(ready[place], each.prices)
         return [said[place] for place in range(len(ready))]
 
-    async def _say(self, ready: list[Prepared]) -> list[Said]:
+    async def _say(self, ready: list[Prepared], request_id: str = "") -> list[Said]:
         """Send each tier its questions, a few together, all at once."""
         parts: list[list[int]] = []
         for tier in self._tiers:
@@ -189,7 +197,10 @@ class Office:
         calls = [
             self._call(
                 ready[part[0]].route.model_type,
-                [Question(ready[place].key, ready[place].windows, ready[place].asked) for place in part],
+                [
+                    Question(ready[place].key, ready[place].windows, ready[place].asked, request_id)
+                    for place in part
+                ],
             )
             for part in parts
         ]

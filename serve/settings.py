@@ -1,6 +1,7 @@
 """Settings of one server: arguments of ``serve.app:build_app``, in YAML or as ``name=value``."""
 
-from typing import Annotated, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
 import pydantic
 from annotated_types import Ge
@@ -8,8 +9,12 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveIn
 
 from common import storage
 from common.config import Config
+from common.errors import ConfigError
 from serve.ledger import LedgerSettings
 from serve.limits import Limits
+
+LIVE = ("limits", "requests_under_way", "cors_origins")
+"""Settings that a running router takes from its ``user_config``, without a restart."""
 
 
 class ServeSettings(Config):
@@ -57,7 +62,16 @@ class ServeSettings(Config):
     models_loaded: Annotated[int, Ge(2)] = 40
     """Models that a specific replica keeps loaded: two releases of all of them, during a reload."""
     cpus_each: NonNegativeFloat = 0.1
-    """CPUs that Ray sets aside for each replica; they use what there is."""
+    """CPUs that Ray reserves for each replica, which may use more. Ray's autoscaler adds nodes only for what
+    is reserved: on a cluster that is to grow, give what a busy replica uses (docs/operations.md)."""
+    routers_per_node: PositiveInt | None = None
+    """Most routers on one Ray node; default: any number, so that one node can hold all of them."""
+    general_per_node: PositiveInt | None = None
+    """Most replicas of the general model on one Ray node; default: any number."""
+    constructor_attempts: PositiveInt = 5
+    """Failed starts of a deployment's replicas after which Ray gives it up; Ray's own default is 20."""
+    unloadable_s: PositiveFloat = 600.0
+    """A router that could not load the release in production for so long, and serves none, is replaced."""
 
     @pydantic.model_validator(mode="after")
     def _safe(self) -> Self:
@@ -66,6 +80,28 @@ class ServeSettings(Config):
         if self.specific_max < self.specific_min:
             raise ValueError(f"specific_max {self.specific_max} is below specific_min {self.specific_min}")
         return self
+
+    def changed(self, user_config: Mapping[str, Any]) -> Self:
+        """Return the settings with the limits that ``user_config`` gives anew.
+
+        Parameters
+        ----------
+        user_config : some of `LIVE`; of ``limits`` the fields that change
+
+        Raises
+        ------
+        ConfigError
+            If it has another setting, or a value that is not allowed.
+        """
+        if unknown := sorted(set(user_config) - set(LIVE)):
+            raise ConfigError(
+                f"user_config: {', '.join(unknown)} cannot change in a running router. Allowed: "
+                f"{', '.join(LIVE)}; give the rest in `args`."
+            )
+        new = dict(user_config)
+        if isinstance(new.get("limits"), Mapping):
+            new["limits"] = self.limits.model_dump() | new["limits"]
+        return self.parse(self.model_dump() | new, where="user_config")
 
     def resolved(self) -> Self:
         """The same with names that every node understands: absolute paths, or URLs."""

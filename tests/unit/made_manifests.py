@@ -59,6 +59,16 @@ def serve_config() -> dict[str, Any]:
     return yaml.safe_load(one("RayService")["spec"]["serveConfigV2"])
 
 
+def deployments_of(app: Any) -> dict[str, Any]:
+    """Every deployment of an application's graph, by name."""
+    from ray.serve import Application
+
+    below = [arg for arg in app._bound_deployment.init_args if isinstance(arg, Application)]
+    return {app._bound_deployment.name: app._bound_deployment} | {
+        name: each for child in below for name, each in deployments_of(child).items()
+    }
+
+
 def entrypoints() -> list[str]:
     return [
         one("RayJob")["spec"]["entrypoint"],

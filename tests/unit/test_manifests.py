@@ -9,6 +9,7 @@ import pytest
 from made_manifests import (
     ROOT,
     clusters,
+    deployments_of,
     every,
     groups,
     load,
@@ -46,11 +47,21 @@ class Workers(Head):
     maxReplicas: PositiveInt
 
 
+class Autoscaler(Strict):
+    version: Literal["v2"]
+    idleTimeoutSeconds: PositiveInt
+    resources: dict[str, Any]
+    securityContext: dict[str, Any]
+    volumeMounts: list[dict[str, Any]]
+
+
 class Cluster(Strict):
     """The fields of KubeRay's RayClusterSpec that we use; a misspelt one is none of them."""
 
     rayVersion: str
     authOptions: Token
+    enableInTreeAutoscaling: bool = False
+    autoscalerOptions: Autoscaler | None = None
     headGroupSpec: Head
     workerGroupSpecs: list[Workers]
 
@@ -153,9 +164,34 @@ def test_the_embedded_serve_configuration_builds_our_application(where):
     (application,) = schema.applications
     assert application.import_path == "serve.app:build_app" and application.route_prefix == "/"
     settings = ServeSettings.parse(application.args, where=where)
-    assert build_app(settings)._bound_deployment.name == "Router"
+    built = deployments_of(build_app(settings))
+    assert set(built) == {"Router", "GeneralModel", "SpecificModel"}
+    assert {each.name for each in application.deployments} <= set(built)
+    assert built["Router"]._deployment_config.num_replicas == settings.routers
     others_reach_it = schema.http_options.host != "127.0.0.1"
     assert settings.loopback is not others_reach_it and bool(settings.keys) is others_reach_it
+
+
+@pytest.mark.parametrize("where", ["rayservice.yaml", "serve.yaml"])
+def test_limits_are_where_a_change_restarts_no_router(where):
+    """A change of `args` gives the application another code version, and Ray replaces every replica."""
+    from ray.serve._private.deploy_utils import get_app_code_version
+    from ray.serve.schema import ServeDeploySchema
+
+    from serve.settings import LIVE, ServeSettings
+
+    config = serve_config() if where == "rayservice.yaml" else load("serve.yaml")[0]
+    (application,) = ServeDeploySchema.model_validate(config).applications
+    (router,) = [each for each in application.deployments if each.name == "Router"]
+    assert not set(application.args) & set(LIVE)
+    settings = ServeSettings.parse(application.args).changed(router.user_config)
+    assert router.max_ongoing_requests >= settings.requests_under_way + 64
+    before = get_app_code_version(application)
+    router.user_config["limits"]["forecasts_per_minute"] = 1
+    router.max_ongoing_requests = 1000
+    assert get_app_code_version(application) == before
+    application.args["routers"] = 7
+    assert get_app_code_version(application) != before
 
 
 def test_names_of_volumes_secrets_and_services_agree():
@@ -165,6 +201,9 @@ def test_names_of_volumes_secrets_and_services_agree():
         volumes = {each["name"]: each for each in template["spec"]["volumes"]}
         (container,) = template["spec"]["containers"]
         mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+        if what == "RayService head":
+            token = volumes.pop("kubernetes")
+            assert token == {"name": "kubernetes", "projected": token["projected"]}
         assert volumes["home"]["persistentVolumeClaim"]["claimName"] == claim, what
         assert mounts.keys() == volumes.keys() and mounts["home"] == "/var/lib/nsecast", what
         environment = {each["name"]: each["value"] for each in container.get("env", ())}
@@ -211,6 +250,28 @@ def test_every_serving_node_has_the_switches_that_ray_serve_reads_once():
     for group in groups(clusters()["RayService"]):
         environment = group["template"]["spec"]["containers"][0]["env"]
         assert wanted.items() <= {each["name"]: each["value"] for each in environment}.items()
+
+
+def test_the_serve_image_hardens_haproxy_as_the_command_does(tmp_path):
+    """What the pods get is what `nsecast serve haproxy` makes, from the same folder."""
+    from serve.proxy_environment import hardened
+
+    text = (ROOT / "cluster/Dockerfile").read_text()
+    folder = re.search(r"^RUN .*&& nsecast serve haproxy --folder (\S+)$", text, re.M)[1]
+    stage = text.partition("FROM base AS serve\n")[2].partition("\nFROM ")[0]
+    assert "COPY --from=build-serve /opt/nsecast /opt/nsecast" in stage
+    given = dict(re.findall(r"(RAY_SERVE_\w+)=(\S+)", stage))
+    needed = {name: value.replace(str(tmp_path), folder) for name, value in hardened(tmp_path).items()}
+    assert given == needed and folder.startswith("/opt/nsecast/")
+    mode = (tmp_path / "haproxy-mended").stat().st_mode
+    assert mode & 0o005 == 0o005, "built by root, run by another user"
+
+
+@pytest.mark.parametrize("name", ["serve.yaml", "ray-up.yaml"])
+def test_clusters_without_the_image_are_told_to_harden_haproxy(name):
+    text = (ROOT / "cluster/manifests" / name).read_text()
+    starts = len(re.findall(r"ray start --", text))
+    assert len(re.findall(r'eval "\$\((?:\S*/)?nsecast serve haproxy', text)) == starts > 0
 
 
 def test_one_list_names_every_file_and_image():

@@ -83,6 +83,7 @@ class Absent:
             raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, Absent())
 import nsecast, serve.app, serve.models, serve.predict_cli, serve.router, serve.server
+import ray.autoscaler._private.kuberay.run_autoscaler  # the head's second container
 print("served")
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)

@@ -21,6 +21,7 @@ PODS = {
     template["metadata"]["labels"]["nsecast/role"]: template["metadata"]["labels"] for _, template in pods()
 }
 SERVING, TRAINING, GAUGES = (("nsecast", PODS[role]) for role in ("serving", "training", "gauges"))
+HEAD = ("nsecast", PODS["serving"] | {"ray.io/node-type": "head"})
 INGRESS, OPERATOR = ("ingress-nginx", {}), ("kuberay-operator", {})
 PROMETHEUS, DNS, STRANGER = ("monitoring", {}), ("kube-system", {}), ("default", dict(PODS["serving"]))
 
@@ -51,6 +52,11 @@ PROMETHEUS, DNS, STRANGER = ("monitoring", {}), ("kube-system", {}), ("default",
         (TRAINING, "10.0.0.1", 443, False),
         (TRAINING, "169.254.169.254", 443, False),
         (SERVING, "198.51.100.7", 443, False),
+        (HEAD, "10.96.0.1", 443, True),
+        (HEAD, "192.168.49.2", 6443, True),
+        (HEAD, "10.96.0.1", 80, False),
+        (HEAD, "198.51.100.7", 443, False),
+        (SERVING, "10.96.0.1", 443, False),
     ],
 )
 def test_who_may_reach_whom(source, target, port, allowed):

@@ -1,0 +1,228 @@
+"""`serve deploy` on a real Ray node that was started as the image starts it: HAProxy hardened, spans on."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from made_cluster import nsecast
+from made_release import made_release
+
+from cluster.local import LocalCluster, down, up
+from common.model.registry import Registry
+from serve.ports import REQUEST_S, free_port
+from serve.proxy_environment import THROUGHPUT
+
+pytestmark = pytest.mark.integration
+ROOT = Path(__file__).resolve().parents[2]
+PREDICT = "/api/v4/predict"
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    made_release(home, "one")
+    Registry(home).promote("one")
+    return home
+
+
+@dataclass
+class Service:
+    """One deployed application and the file that it was deployed from."""
+
+    home: Path
+    folder: Path
+    cluster: LocalCluster
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def deploy(self, user_config: dict[str, Any]) -> None:
+        """Write the configuration with these limits of the router and run `serve deploy`."""
+        document = {
+            "proxy_location": "HeadOnly",
+            "http_options": {"host": "127.0.0.1", "port": self.port, "request_timeout_s": 15},
+            "logging_config": {"enable_access_log": False},
+            "tracing_config": {"enabled": True, "sampling_ratio": 1.0},
+            "applications": [
+                {
+                    "name": "nsecast",
+                    "route_prefix": "/",
+                    "import_path": "serve.app:build_app",
+                    "args": {
+                        "home": str(self.home),
+                        "access_log": str(self.home / "logs"),
+                        "specific_max": 1,
+                        "forecasts_remembered": 0,
+                    },
+                    "deployments": [{"name": "Router", "user_config": user_config}],
+                }
+            ],
+        }
+        path = self.home / "serve.yaml"
+        path.write_text(yaml.safe_dump(document))
+        done = subprocess.run(
+            [f"{sys.exec_prefix}/bin/serve", "deploy", "--address", self.cluster.dashboard, str(path)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def forecast(self, **headers: str) -> httpx.Response:
+        return httpx.post(f"{self.url}{PREDICT}", json={"symbol": "MOVES"}, headers=headers, timeout=30)
+
+    def pids(self) -> set[int]:
+        """Processes of the router and of every model replica."""
+        stats = httpx.get(f"{self.url}/api/v4/stats", timeout=30).json()
+        return {stats["router"], *(replica["pid"] for replica in stats["replicas"])}
+
+    def spans(self) -> list[dict[str, Any]]:
+        """What Ray's own exporter wrote, one JSON object after the other."""
+        found = []
+        for path in self.folder.glob("*/session_*/logs/serve/spans/*.json"):
+            text, decoder = path.read_text(), json.JSONDecoder()
+            while text.strip():
+                span, end = decoder.raw_decode(text.lstrip())
+                found.append(span)
+                text = text.lstrip()[end:]
+        return found
+
+
+def until(check: Callable[[], Any], what: str, within_s: float = 120) -> Any:
+    """The first true thing that a check returns; what is not up yet counts as false."""
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            if found := check():
+                return found
+        except (httpx.TransportError, ValueError, KeyError):
+            pass
+        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
+        time.sleep(0.3)
+
+
+@pytest.fixture(scope="module")
+def service(home: Path) -> Iterator[Service]:
+    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory(prefix="nse-") as sockets:
+        exports = nsecast("serve", "haproxy", "--folder", f"{sockets}/haproxy", home=home).stdout
+        hardened = dict(re.findall(r"^export (\w+)=(\S+)$", exports, re.M))
+        assert os.access(hardened["RAY_SERVE_HAPROXY_BINARY_PATH"], os.X_OK)
+        for name, text in (THROUGHPUT | hardened).items():
+            patch.setenv(name, text)
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("RAY_AUTH_MODE", "token")
+        try:
+            cluster, _ = up(home, 1, 2)
+            found = Service(home, Path(cluster.folder), cluster, free_port())
+            found.deploy({})
+            until(lambda: httpx.get(f"{found.url}/readyz", timeout=5).status_code == 200, "ready")
+            yield found
+        finally:
+            down(home)
+
+
+def answer_to(port: int, pieces: list[bytes], pause_s: float) -> tuple[bytes, float]:
+    """What a client gets that sends piece by piece and then nothing more, and after how many seconds."""
+    begun = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port), timeout=REQUEST_S + 30) as client:
+        answer = b""
+        for piece in pieces:
+            client.sendall(piece)
+            time.sleep(pause_s)
+        while part := client.recv(65536):
+            answer += part
+    return answer, time.monotonic() - begun
+
+
+def test_slow_clients_are_disconnected(service: Service):
+    """Ray's own HAProxy keeps both for an hour."""
+    host = f"Host: 127.0.0.1:{service.port}\r\n".encode()
+    headers = [b"GET /healthz HTTP/1.1\r\n", host, b"X-Slow: "]
+    body = [
+        b"POST /api/v4/predict HTTP/1.1\r\n" + host,
+        b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n",
+        b'{"symbol": ',
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        answers = [pool.submit(answer_to, service.port, pieces, 0.5) for pieces in (headers, body)]
+        for each in answers:
+            answer, took_s = each.result()
+            assert answer.startswith(b"HTTP/1.1 408 ") and b"urn:nsecast:too-slow" in answer
+            assert took_s >= REQUEST_S
+    assert service.forecast().status_code == 200
+
+
+def test_changed_limits_reach_the_running_router_and_no_process_is_replaced(service: Service):
+    before = service.pids()
+    assert service.forecast().status_code == 200 and len(before) == 3
+    service.deploy({"limits": {"forecasts_per_minute": 2}})
+    until(lambda: service.forecast().status_code == 429, "the new rate")
+    service.deploy({"limits": {"batch_symbols": 1}})
+    until(lambda: service.forecast().status_code == 200, "the old rate again")
+    batch = {"symbols": ["MOVES", "THIN"]}
+    refused = httpx.post(f"{service.url}/api/v4/predict/batch", json=batch, timeout=30)
+    assert refused.status_code == 400 and "at most 1" in refused.json()["detail"]
+    service.deploy({"limits": {"batch_symbol": 1}})  # misspelt
+    health = f"{service.url}/api/v4/health"
+    problems = until(lambda: httpx.get(health, timeout=5).json()["problems"], "the problem")
+    assert "batch_symbol" in problems[0]
+    assert httpx.post(f"{service.url}/api/v4/predict/batch", json=batch, timeout=30).status_code == 400
+    service.deploy({})
+    until(lambda: httpx.get(health, timeout=5).json()["status"] == "ok", "the limits of `args`")
+    assert service.pids() == before
+
+
+def test_one_trace_goes_from_the_router_to_the_replica(service: Service):
+    parent = f"00-{TRACE}-b7ad6b7169203331-01"
+    assert service.forecast(traceparent=parent).status_code == 200
+
+    def joined() -> bool:
+        spans = {each["context"]["span_id"]: each for each in service.spans()}
+        ours = [each for each in spans.values() if TRACE in each["context"]["trace_id"]]
+        models = [each for each in ours if each["attributes"].get("deployment") == "SpecificModel"]
+        return any("Router" in ancestors(each, spans) for each in models)
+
+    until(joined, "spans of router and replica in one trace", 30)
+
+
+def ancestors(span: dict[str, Any], spans: dict[str, dict[str, Any]]) -> set[str]:
+    """Deployments of the spans above one."""
+    found = set()
+    while span := spans.get(span["parent_id"] or "", {}):
+        found.add(span["attributes"].get("deployment", ""))
+    return found
+
+
+def test_a_replicas_log_line_names_the_request(service: Service):
+    httpx.post(f"{service.url}/api/v4/cache/clear", timeout=30)
+    path = next((service.home / "releases/one/stock_specific_residual/MOVES").glob("model.onnx"))
+    content = path.read_bytes()
+    path.write_bytes(content[:-9])
+    try:
+        answer = service.forecast().json()
+    finally:
+        path.write_bytes(content)
+    assert answer["model_type"] == "general"
+
+    def named() -> bool:
+        logs = [each.read_text() for each in (service.home / "logs").glob("warnings-*.log")]
+        return any(f"no forecast request_id={answer['request_id']} model=MOVES@one" in log for log in logs)
+
+    until(named, "the request id in a replica's log", 30)
