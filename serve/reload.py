@@ -1,6 +1,7 @@
 """Which release serves: the watcher follows the production alias and swaps a `Desk` only for a good one."""
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -42,7 +43,8 @@ class Watcher:
 
     A request takes the desk once and keeps it to its end, and asks models by that desk's release: no answer
     mixes two. The new desk is made, verified and tried beside the old one; the swap is one assignment. What
-    fails on the way is refused: the old one goes on, a metric counts it and the log says why.
+    fails on the way is refused: the old one goes on, a metric counts it and the log says why. A look that has
+    begun runs to its end even if its caller is cancelled, and one look runs at a time.
 
     Parameters
     ----------
@@ -64,6 +66,7 @@ class Watcher:
         self._offline = False
         self._refused: tuple[float, str] | None = None
         self._lock = asyncio.Lock()
+        self._looking: asyncio.Task[Refresh] | None = None
 
     @property
     def desk(self) -> Desk:
@@ -97,37 +100,48 @@ class Watcher:
                 log.exception("the look at production failed; the release that serves stays")
 
     async def look(self, *, force: bool = False) -> Refresh:
-        """Take what is in production if it is new and good; ``force``: also if it was refused before."""
-        async with self._lock:
-            stamp = await asyncio.to_thread(self._stamp_now)
-            now = asyncio.get_running_loop().time()
-            again = self._refused is not None and now >= self._refused[0]
-            if stamp == self._stamp and not force and not again:
+        """Take what is in production if it is new and good; ``force``: also if it was refused before.
+
+        Cancelling the caller does not cancel the look: the next caller waits until it has ended.
+        """
+        await self._lock.acquire()
+        # In a context of its own: Ray Serve cancels the replica calls of a request whose client is gone.
+        task = asyncio.create_task(self._look(force), context=contextvars.Context())
+        task.add_done_callback(lambda _: self._lock.release())
+        self._looking = task
+        return await asyncio.shield(task)
+
+    async def _look(self, force: bool) -> Refresh:
+        """Compare the alias with the last look that had an outcome, and take the release if it is new."""
+        stamp = await asyncio.to_thread(self._stamp_now)
+        now = asyncio.get_running_loop().time()
+        again = self._refused is not None and now >= self._refused[0]
+        if stamp == self._stamp and not force and not again:
+            return self._result("unchanged")
+        wanted = "?"
+        try:
+            found = await asyncio.to_thread(self._registry.production)
+            wanted = found or ""
+            if not wanted or (self._desk is not None and wanted == self._desk.release.id):
+                self._stamp, self._refused = stamp, None
                 return self._result("unchanged")
-            self._stamp = stamp
-            wanted = "?"
-            try:
-                found = await asyncio.to_thread(self._registry.production)
-                wanted = found or ""
-                if not wanted or (self._desk is not None and wanted == self._desk.release.id):
-                    self._refused = None
-                    return self._result("unchanged")
-                desk = await asyncio.to_thread(self._open, wanted)
-                await self._rehearse(desk)
-            except Exception as error:
-                reason = (
-                    error.message if isinstance(error, NsecastError) else f"{type(error).__name__}: {error}"
-                )
-                detail = f"{wanted} is in production and was refused: {reason}"
-                damaged = isinstance(error, BundleError) and self._desk is not None
-                self._refused = (now + (TRY_AGAIN_S if damaged else TRY_SOON_S), detail)
-                self._observer.refused(wanted)
-                log.error("release refused release=%s serving=%s: %s", wanted, self._serving(), reason)
-                return self._result("refused", detail)
-            before, self._desk, self._refused = self._serving(), desk, None
-            self._observer.serves(wanted)
-            log.info("release taken release=%s before=%s", wanted, before)
-            return self._result("taken")
+            desk = await asyncio.to_thread(self._open, wanted)
+            await self._rehearse(desk)
+        except (Exception, asyncio.CancelledError) as error:
+            if _cancelled(error):
+                raise
+            reason = error.message if isinstance(error, NsecastError) else f"{type(error).__name__}: {error}"
+            detail = f"{wanted} is in production and was refused: {reason}"
+            damaged = isinstance(error, BundleError) and self._desk is not None
+            self._stamp, self._refused = stamp, (now + (TRY_AGAIN_S if damaged else TRY_SOON_S), detail)
+            self._observer.refused(wanted)
+            log.error("release refused release=%s serving=%s: %s", wanted, self._serving(), reason)
+            return self._result("refused", detail)
+        before = self._serving()
+        self._desk, self._stamp, self._refused = desk, stamp, None
+        self._observer.serves(wanted)
+        log.info("release taken release=%s before=%s", wanted, before)
+        return self._result("taken")
 
     def _open(self, release_id: str) -> Desk:
         """Hash every file of the release, then read what a desk needs."""
@@ -153,3 +167,9 @@ class Watcher:
 
     def _result(self, outcome: Any, detail: str = "") -> Refresh:
         return Refresh(outcome, self._serving(), detail or (self._refused[1] if self._refused else ""))
+
+
+def _cancelled(error: BaseException) -> bool:
+    """Whether this task was cancelled, rather than a call to a replica that it awaited."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0

@@ -1,8 +1,6 @@
 """From a question to the one window that answers it."""
 
 import datetime as dt
-import threading
-from collections import OrderedDict
 from dataclasses import fields
 
 import numpy as np
@@ -11,7 +9,6 @@ from common.data.panel import Panel
 from common.data.series import (
     Series,
     market_days,
-    series_from_histories,
     series_from_prices,
     series_of_counters,
 )
@@ -19,11 +16,10 @@ from common.data.universe import Universe
 from common.data.windows import Windows, last_window
 from common.errors import BadRequest, InsufficientHistory
 from common.model.presets import WindowSpec
+from serve.evenings import PastEvenings
 from serve.schemas import BatchRequest, PredictRequest
 from serve.sessions import Day, Sessions
 
-KEPT_EVENINGS = 64
-"""Evenings cut the slow way whose windows are kept, a few hundred kB each."""
 _COLUMNS = tuple(each.name for each in fields(Series) if each.name not in ("symbols", "offsets"))
 
 
@@ -32,26 +28,26 @@ class Past:
 
     On most evenings a stock's window is a piece of today's series. It is not where a close of that window
     was found only later, because that evening a copy of the day before stood there: those are cut anew,
-    from `Panel.as_of`. Either way the window is the one `ReleasedModels.forecast` takes.
+    from `Panel.as_of` (`PastEvenings`). Either way the window is the one `ReleasedModels.forecast` takes.
     """
 
     def __init__(self, panel: Panel, universe: Universe, spec: WindowSpec) -> None:
         self.panel, self.universe, self.spec = panel, universe, spec
-        self.series = series_of_counters(panel, universe)
+        market = market_days(panel)
+        self.series = series_of_counters(panel, universe, market)
         self.sessions = Sessions(panel.dates.to_numpy().astype("datetime64[D]"), universe.country)
         self._rows = {symbol: self.series.rows(symbol) for symbol in self.series.symbols}
         known = [panel.history(symbol)["known"].to_numpy() for symbol in self.series.symbols]
         self._known = np.concatenate(known).astype("datetime64[D]")
         self._untidy = _untidy_evenings(panel)
-        self._evenings: OrderedDict[Day, dict[str, Windows]] = OrderedDict()
-        self._lock = threading.Lock()
+        self.evenings = PastEvenings(panel, spec, market)
 
     def is_slow(self, symbol: str, as_of: dt.date | None) -> bool:
-        """Whether `window` would take long (tenths of a second): it belongs in a thread."""
+        """Whether `window` would take milliseconds or longer: it belongs in a thread."""
         if as_of is None or symbol not in self._rows:
             return False
         evening = np.datetime64(as_of)
-        return self._end(symbol, evening) is None and evening not in self._evenings
+        return self._end(symbol, evening) is None and (evening, symbol) not in self.evenings
 
     def window(self, symbol: str, as_of: dt.date | None = None) -> Windows:
         """The newest window known in the evening of ``as_of``, over a series of its own rows only.
@@ -70,7 +66,7 @@ class Past:
         end = rows.stop - 1 if evening is None else self._end(symbol, evening)
         if end is None:
             assert evening is not None
-            windows = self._evening(evening).get(symbol)
+            windows = self.evenings.window(evening, symbol)
             got = int((self.series.dates[rows] <= evening).sum())
         else:
             got = end + 1 - rows.start
@@ -106,24 +102,6 @@ class Past:
             return end
         tidy = not any(start <= evening < stop for start, stop in self._untidy)
         return end if tidy and self._known[end] <= evening else None
-
-    def _evening(self, evening: Day) -> dict[str, Windows]:
-        """Every counter's window as known that evening; those that have none are not there."""
-        with self._lock:
-            if evening not in self._evenings:
-                panel = self.panel.as_of(evening.item())
-                present, size, market = set(panel.symbols), self.spec.size, market_days(panel)
-                found = {}
-                for symbol in self.series.symbols:
-                    history = panel.history(symbol).tail(size) if symbol in present else ()
-                    if len(history) == size:
-                        found[symbol] = last_window(
-                            series_from_histories({symbol: history}, market), self.spec
-                        )
-                self._evenings[evening] = found
-                while len(self._evenings) > KEPT_EVENINGS:
-                    self._evenings.popitem(last=False)
-            return self._evenings[evening]
 
 
 def brought_window(request: PredictRequest, sessions: Sessions, spec: WindowSpec, today: dt.date) -> Windows:

@@ -73,15 +73,22 @@ class Series:
         return {symbol: position for position, symbol in enumerate(self.symbols)}
 
 
-def series_from_panel(panel: Panel, symbols: tuple[str, ...]) -> Series:
-    """Line up ``symbols``; raises UnknownSymbol for one that the panel lacks."""
-    return _lined_up(symbols, map(panel.history, symbols), market_days(panel))
+def series_from_panel(panel: Panel, symbols: tuple[str, ...], market: pd.DataFrame | None = None) -> Series:
+    """Line up ``symbols``; raises UnknownSymbol for one that the panel lacks.
+
+    Parameters
+    ----------
+    market : ``market_days(panel)`` if it is computed already
+    """
+    days = market_days(panel) if market is None else market
+    return _lined_up(symbols, map(panel.history, symbols), days)
 
 
-def series_of_counters(panel: Panel, universe: Universe) -> Series:
-    """Line up the counters that the panel has a row of, in the universe's order."""
+def series_of_counters(panel: Panel, universe: Universe, market: pd.DataFrame | None = None) -> Series:
+    """Line up the counters that the panel has a row of, in the universe's order; as `series_from_panel`."""
     present = set(panel.symbols)
-    return series_from_panel(panel, tuple(symbol for symbol in universe.symbols if symbol in present))
+    symbols = tuple(symbol for symbol in universe.symbols if symbol in present)
+    return series_from_panel(panel, symbols, market)
 
 
 def market_days(panel: Panel) -> pd.DataFrame:

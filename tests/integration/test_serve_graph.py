@@ -211,6 +211,37 @@ def test_a_corrupt_release_is_refused_and_the_old_one_goes_on(graph, home, publi
     assert seen["reloads_refused"] == 1 and "release refused release=two" in caplog.text
 
 
+@pytest.mark.parametrize("ended_by", ["the client", "the time limit"])
+def test_a_refresh_that_is_cut_off_while_it_rehearses_still_leads_to_the_new_release(graph, home, ended_by):
+    limits = {"limits": {"timeout_s": 0.2}} if ended_by == "the time limit" else {}
+
+    async def scenario(office, client):
+        rehearse, begun = office.watcher._rehearse, asyncio.Event()
+
+        async def slow(desk):
+            begun.set()
+            await asyncio.sleep(1)
+            await rehearse(desk)
+
+        office.watcher._rehearse = slow
+        Registry(home).promote("two")
+        post = asyncio.create_task(client.post("/api/v4/refresh"))
+        await begun.wait()
+        await asyncio.sleep(0.2)
+        if ended_by == "the client":
+            post.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await post
+        else:
+            assert (await post).status_code == 503
+        looks = [await office.watcher.look() for _ in range(2)]
+        return looks[-1], (await client.get("/api/v4/health")).json()
+
+    look, health = asked(graph, home, scenario, **limits)
+    assert (look.outcome, look.release) == ("unchanged", "two")
+    assert (health["status"], health["release"]) == ("ok", "two")
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [
