@@ -60,6 +60,7 @@ def serve(
         "home": str(root),
         "keys": str(keys) if keys else None,
         "loopback": is_loopback(host),
+        "behind_haproxy": haproxy and where is None,
         "cors_origins": cors or (),
         "specific_max": specific_max,
         "access_log": str(root / "serve" / "logs"),
@@ -141,6 +142,8 @@ def environment(folder: Path, *, haproxy: bool) -> dict[str, str]:
         "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "1",
         # A dead HAProxy is replaced after three of these; Ray's 10 s would leave nobody listening for 30 s.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+        # uvicorn would believe what any client on this machine says of its address; see serve/forwarded.py.
+        "FORWARDED_ALLOW_IPS": "",
     }
     if not haproxy:
         found["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"] = "serve.patience.in_rays_proxy"
