@@ -111,7 +111,7 @@ def _forecasts(api: FastAPI, office: Office, reader: Any, asked_of: Any) -> None
     async def many(
         request: Request, requests: list[PredictRequest], desk: Desk, client: Client
     ) -> BatchResponse:
-        rate.hit(client.id, len(requests))
+        await rate.hit(client.id, len(requests))
         return await office.many(desk, requests, request.state.facts)
 
     def kept(asked: Asked, statuses: Iterable[int] = ()) -> Mapping[str, str]:
@@ -122,7 +122,7 @@ def _forecasts(api: FastAPI, office: Office, reader: Any, asked_of: Any) -> None
     @api.post(f"{V4}/predict", response_model=PredictResponse, responses=responses(404, *BODY))
     async def predict(request: Request, body: PredictRequest, client: Client = reader) -> Response:
         """One stock's price some trading days ahead."""
-        rate.hit(client.id)
+        await rate.hit(client.id)
         return as_json(await office.one(body, request.state.facts))
 
     @api.post(f"{V4}/predict/batch", response_model=BatchResponse, responses=responses(*BODY))
@@ -164,7 +164,7 @@ def _forecasts(api: FastAPI, office: Office, reader: Any, asked_of: Any) -> None
         """One stock at every horizon, from all that the release knows."""
         if asked.known:
             return asked.unchanged()
-        rate.hit(client.id, len(asked.desk.places))
+        await rate.hit(client.id, len(asked.desk.places))
         answer = await office.outlook(asked.desk, symbol, request.state.facts)
         return as_json(answer, headers=kept(asked))
 

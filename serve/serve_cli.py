@@ -18,6 +18,7 @@ from common.model.registry import Registry
 from common.options import AsJson, Home
 from serve.keys import KeyFile
 from serve.ports import Listener, beyond_loopback, free_port, haproxy_wrapper, is_free, is_loopback
+from serve.rate_storage import check_rate_storage
 from serve.settings import ServeSettings
 
 app = typer.Typer(help="Serve the production release over HTTP.", invoke_without_command=True)
@@ -66,6 +67,7 @@ def serve(
         "access_log": str(root / "serve" / "logs"),
     }
     chosen = ServeSettings.parse(given | more, where=str(settings or "serve"))
+    check_rate_storage(chosen.limits.rate_storage)
     if not is_free(host, port):
         raise ConfigError(f"port {port} of {host} is taken. Stop what listens there, or choose with --port.")
     _need_release(root, train)
