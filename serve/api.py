@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
@@ -16,8 +16,10 @@ from serve import pages
 from serve.api_overview import add_overview_routes
 from serve.api_service import V4, add_service_routes, as_json, rendered
 from serve.catalogue import AvailableModels, HistoryPage, MatrixPage, ModelCard, Outlook
+from serve.cross_site import refuse_cross_site
 from serve.dashboard.routes import add_dashboard
 from serve.desk import Desk
+from serve.forwarded import client_address
 from serve.keys import Client, KeyFile, Scope
 from serve.limits import RateLimit
 from serve.problems import register, responses
@@ -36,6 +38,7 @@ from serve.unchanged import NOT_KEPT, NOT_MODIFIED, Asked, asker
 
 if TYPE_CHECKING:
     from serve.office import Office
+    from serve.settings import ServeSettings
 
 ANYONE: frozenset[Scope] = frozenset({"read", "admin"})
 BODY = (400, 413, 415, 422)
@@ -63,7 +66,8 @@ def make_api(office: Office) -> FastAPI:
             expose_headers=["ETag", "Retry-After", "X-Request-ID"],
         )
     keys = KeyFile(FilePath(office.settings.keys)) if office.settings.keys else None
-    reader, admin = Depends(_client(keys, "read")), Depends(_client(keys, "admin"))
+    reader = Depends(_client(office.settings, keys, "read"))
+    admin = Depends(_client(office.settings, keys, "admin"))
     asked_of = Depends(asker(lambda: office.desk, office.bad, digest()))
     _forecasts(api, office, reader, asked_of)
     _pages(api, reader, asked_of)
@@ -73,8 +77,11 @@ def make_api(office: Office) -> FastAPI:
     return api
 
 
-def _client(keys: KeyFile | None, scope: Literal["read", "admin"]) -> Callable[..., Any]:
-    """A dependency: whose key the request brings; without a key file, its address."""
+def _client(settings: ServeSettings, keys: KeyFile | None, scope: Scope) -> Callable[..., Any]:
+    """A dependency: whose key the request brings; without a key file, its address.
+
+    It raises what `KeyFile.check` does; without a key file CrossSite.
+    """
 
     async def client(
         request: Request,
@@ -82,11 +89,18 @@ def _client(keys: KeyFile | None, scope: Literal["read", "admin"]) -> Callable[.
         header: Annotated[str | None, Depends(APIKeyHeader(name="X-API-Key", auto_error=False))] = None,
     ) -> Client:
         if keys is None:
-            found = Client(request.client.host if request.client else "?", "", ANYONE)
+            found = anyone(request)
         else:
             found = keys.check(bearer.credentials if bearer else header, scope)
         request.state.facts.client = found.id
         return found
+
+    def anyone(request: Request) -> Client:
+        refuse_cross_site(request.headers, request.method, settings.cors_origins, admin=scope == "admin")
+        address = client_address(
+            request.scope, behind_haproxy=settings.behind_haproxy, trusted=settings.trusted_proxies
+        )
+        return Client(address, "", ANYONE)
 
     return client
 
@@ -97,7 +111,7 @@ def _forecasts(api: FastAPI, office: Office, reader: Any, asked_of: Any) -> None
     async def many(
         request: Request, requests: list[PredictRequest], desk: Desk, client: Client
     ) -> BatchResponse:
-        rate.hit(client.id, len(requests))
+        await rate.hit(client.id, len(requests))
         return await office.many(desk, requests, request.state.facts)
 
     def kept(asked: Asked, statuses: Iterable[int] = ()) -> Mapping[str, str]:
@@ -108,7 +122,7 @@ def _forecasts(api: FastAPI, office: Office, reader: Any, asked_of: Any) -> None
     @api.post(f"{V4}/predict", response_model=PredictResponse, responses=responses(404, *BODY))
     async def predict(request: Request, body: PredictRequest, client: Client = reader) -> Response:
         """One stock's price some trading days ahead."""
-        rate.hit(client.id)
+        await rate.hit(client.id)
         return as_json(await office.one(body, request.state.facts))
 
     @api.post(f"{V4}/predict/batch", response_model=BatchResponse, responses=responses(*BODY))
@@ -150,7 +164,7 @@ def _forecasts(api: FastAPI, office: Office, reader: Any, asked_of: Any) -> None
         """One stock at every horizon, from all that the release knows."""
         if asked.known:
             return asked.unchanged()
-        rate.hit(client.id, len(asked.desk.places))
+        await rate.hit(client.id, len(asked.desk.places))
         answer = await office.outlook(asked.desk, symbol, request.state.facts)
         return as_json(answer, headers=kept(asked))
 

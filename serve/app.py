@@ -14,6 +14,7 @@ from ray.serve.config import AutoscalingConfig, BackpressureConfig
 from common.model.bundle import GENERAL
 from common.model.served import SPECIFIC
 from serve.models import GeneralModel, SpecificModel
+from serve.rate_storage import check_rate_storage
 from serve.router import Router
 from serve.settings import ServeSettings
 
@@ -24,8 +25,15 @@ LOOK_BACK_S = 10.5
 
 
 def build_app(args: ServeSettings) -> Application:
-    """The application with these settings; nothing is started yet."""
+    """The application with these settings; nothing is started yet.
+
+    Raises
+    ------
+    ConfigError
+        If the Redis server that is to count rates cannot be used.
+    """
     args = args.resolved()
+    check_rate_storage(args.limits.rate_storage)
     actor = {"num_cpus": args.cpus_each}
     refuse = BackpressureConfig(status_code=503, retry_after_s=1)
     common: dict[str, Any] = {

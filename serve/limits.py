@@ -1,18 +1,28 @@
 """What a client may ask for: caps on bodies and batches, and a rate for each key."""
 
+import asyncio
+import logging
 import time
+from collections.abc import Callable
 from typing import Annotated
 
-import limits.storage
-import limits.strategies
+import limits
 from annotated_types import Le
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import FixedWindowRateLimiter, RateLimiter
+from limits.errors import StorageError
+from pydantic import AfterValidator, NonNegativeInt, PositiveFloat, PositiveInt
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.config import Config
 from common.errors import BadRequest, TooLarge, TooManyRequests
 from serve.problems import problem_of
+from serve.rate_storage import ANSWER_S, MEMORY, checked_url, shared_limiter, shown
 from serve.schemas import MAX_BATCH
+
+log = logging.getLogger(__name__)
+TRY_AGAIN_S = 5.0
+"""How often a lost Redis server is tried again."""
 
 
 class Limits(Config):
@@ -23,10 +33,10 @@ class Limits(Config):
     batch_symbols: Annotated[PositiveInt, Le(MAX_BATCH)] = MAX_BATCH
     """Most symbols in one batch."""
     forecasts_per_minute: NonNegativeInt = 6_000
-    """For each API key (address, without keys), in each router; a batch counts its symbols; 0: no limit."""
-    rate_storage: str = "memory://"
-    """Where the counts are kept; with a URL that the ``limits`` package knows, such as ``redis://``, several
-    routers share them."""
+    """For each API key (address, without keys); a batch counts its symbols; 0: no limit."""
+    rate_storage: Annotated[str, AfterValidator(checked_url)] = MEMORY
+    """Where they are counted: ``memory://``, in each router for itself; or ``redis://HOST:PORT/DB``, for all
+    routers together (also ``rediss://``, ``redis+unix:///PATH``; needs the extra ``nsecast[redis]``)."""
     timeout_s: PositiveFloat = 10.0
     """Longest time to answer one request."""
 
@@ -39,15 +49,21 @@ class Limits(Config):
 
 
 class RateLimit:
-    """So many forecasts a minute for each client, counted in windows that begin with its first one."""
+    """So many forecasts a minute for each client, counted in windows that begin with its first one.
 
-    def __init__(self, settings: Limits) -> None:
+    While a Redis server that counts for several routers is lost, each router counts for itself: clients may
+    then have up to the number of routers times their rate, and none is refused because of the loss.
+    """
+
+    def __init__(self, settings: Limits, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._item = limits.RateLimitItemPerMinute(settings.forecasts_per_minute or 1)
         self._off = settings.forecasts_per_minute == 0
-        storage = limits.storage.storage_from_string(settings.rate_storage)
-        self._limiter = limits.strategies.FixedWindowRateLimiter(storage)
+        self._here = FixedWindowRateLimiter(MemoryStorage())
+        self._shared = None if self._off else shared_limiter(settings.rate_storage)
+        self._storage = shown(settings.rate_storage)
+        self._clock, self._lost, self._try_at = clock, False, clock()
 
-    def hit(self, client: str, cost: int = 1) -> None:
+    async def hit(self, client: str, cost: int = 1) -> None:
         """Count ``cost`` forecasts of a client.
 
         Raises
@@ -64,13 +80,44 @@ class RateLimit:
                 f"batch: {cost} forecasts in one request, at most {self._item.amount} a minute are allowed. "
                 "Send smaller batches, a minute apart."
             )
-        if not self._limiter.hit(self._item, client, cost=cost):
-            reset = self._limiter.get_window_stats(self._item, client).reset_time
-            wait = max(reset - time.time(), 0.0)
+        wait = await self._count_shared(client, cost)
+        if wait is None:
+            wait = await self._count(self._here, client, cost)
+        if wait:
             raise TooManyRequests(
-                f"more than {self._item.amount} forecasts a minute. Come again in {wait:.0f} s.",
+                f"more than {self._item.amount} forecasts a minute. Retry after {wait:.0f} s.",
                 retry_after_s=wait,
             )
+
+    async def _count(self, limiter: RateLimiter, client: str, cost: int) -> float:
+        """Seconds to wait; 0: the client may have them."""
+        if await limiter.hit(self._item, client, cost=cost):
+            return 0.0
+        reset = (await limiter.get_window_stats(self._item, client)).reset_time
+        return max(reset - time.time(), 0.001)
+
+    async def _count_shared(self, client: str, cost: int) -> float | None:
+        """As `_count`, in the shared storage; None if there is none, or it is lost just now."""
+        now = self._clock()
+        if self._shared is None or (self._lost and now < self._try_at):
+            return None
+        self._try_at = now + TRY_AGAIN_S  # others do not wait for a lost server meanwhile
+        try:
+            async with asyncio.timeout(2 * ANSWER_S):
+                wait = await self._count(self._shared, client, cost)
+        except (StorageError, TimeoutError) as error:
+            if not self._lost:
+                log.warning(
+                    "rates are counted in each router for itself, %s is lost: %s",
+                    self._storage,
+                    getattr(error, "storage_error", None) or "no answer in time",
+                )
+            self._lost = True
+            return None
+        if self._lost:
+            log.warning("rates are counted together again, in %s", self._storage)
+        self._lost = False
+        return wait
 
 
 class BodyCap:

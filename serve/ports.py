@@ -12,16 +12,18 @@ REQUEST_S = 10.0
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 HAPROXY_WRAPPER = "haproxy-mended"
 _WRAPPER = """#!/bin/sh
-# Four things that Ray has no setting for. HAProxy's statistics and metrics are bound to loopback, not to all
+# Five things that Ray has no setting for. HAProxy's statistics and metrics are bound to loopback, not to all
 # interfaces; what HAProxy itself answers while no router can be reached is 503 with Retry-After, not 500; and
 # so it is before it knows of a router at all, not 404: every path is the application's. And a request that is
 # not there after {within_s} s is ended; until it is (or fills a buffer) it takes none of a router's places.
+# The address of the client is appended to X-Forwarded-For.
 before=
 for argument; do
   [ "$before" = -f ] && sed -i -E -e 's/^( *)bind \\*?:({ports})$/\\1bind 127.0.0.1:\\2/' \\
     -e 's#^( *)errorfile (50[234]) .*$#\\1errorfile \\2 {answer}#' \\
     -e 's#^( *)http-request return status 404 .*$#\\1http-request return status 503 '\
 'content-type application/problem+json hdr Retry-After 2 file {body}#' \\
+    -e '/^ *option forwardfor$/d' -e 's#^( *)option httplog$#&\\n\\1option forwardfor#' \\
     -e '/^ *(timeout http-request|option http-buffer-request|errorfile 408)/d' \\
     -e 's#^( *)option abortonclose$#&\\n\\1timeout http-request {within_s}s\\n'\
 '\\1option http-buffer-request\\n\\1errorfile 408 {late}#' "$argument"

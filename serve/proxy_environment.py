@@ -22,6 +22,8 @@ THROUGHPUT = {
     "RAY_worker_niceness": "0",  # Ray's 15 lets everything else on the machine go before a forecast
 }
 """HAProxy ingress and Ray Serve's throughput mode."""
+UNTRUSTED = {"FORWARDED_ALLOW_IPS": ""}
+"""uvicorn would believe what any client on this machine says of its address; see `serve.forwarded`."""
 
 
 def hardened(folder: Path, ports: Iterable[int] = (STATS_PORT, METRICS_PORT)) -> dict[str, str]:
@@ -34,6 +36,7 @@ def hardened(folder: Path, ports: Iterable[int] = (STATS_PORT, METRICS_PORT)) ->
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(haproxy_wrapper(folder, _binary(), ports)),
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(CLIENT_S),
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": str(HEALTH_CHECK_S),
+        **UNTRUSTED,
     }
 
 
@@ -57,6 +60,7 @@ def environment(folder: Path, *, haproxy: bool) -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
         "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "1",
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": str(HEALTH_CHECK_S),
+        **UNTRUSTED,
     }
     if not haproxy:
         return variables | {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.patience.in_rays_proxy"}

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from common.errors import ConfigError
 from serve.api import make_api
+from serve.cross_site import LocalHosts
 from serve.front import Front
 from serve.health import RouterHealth
 from serve.limits import BodyCap
@@ -71,11 +72,14 @@ class Router:
 
 def http_service(office: Office, *, say_id: bool = True) -> ASGIApp:
     """Everything that answers HTTP, from the outside in; ``say_id`` as in `Front`."""
-    limits = office.settings.limits
+    settings, limits = office.settings, office.settings.limits
+    app: ASGIApp = BodyCap(make_api(office), limits.body_bytes)
+    if not settings.keys:
+        app = LocalHosts(app, settings.allowed_hosts)
     return Front(
-        BodyCap(make_api(office), limits.body_bytes),
+        app,
         office.observer,
-        most=office.settings.requests_under_way,
+        most=settings.requests_under_way,
         timeout_s=limits.timeout_s,
         say_id=say_id,
     )

@@ -20,6 +20,7 @@ from common.options import AsJson, Home
 from serve.keys import KeyFile
 from serve.ports import Listener, beyond_loopback, is_free, is_loopback
 from serve.proxy_environment import environment, hardened
+from serve.rate_storage import check_rate_storage
 from serve.settings import ServeSettings
 
 app = typer.Typer(help="Serve the production release over HTTP.", invoke_without_command=True)
@@ -60,11 +61,13 @@ def serve(
         "home": str(root),
         "keys": str(keys) if keys else None,
         "loopback": is_loopback(host),
+        "behind_haproxy": haproxy and where is None,
         "cors_origins": cors or (),
         "specific_max": specific_max,
         "access_log": str(root / "serve" / "logs"),
     }
     chosen = ServeSettings.parse(given | more, where=str(settings or "serve"))
+    check_rate_storage(chosen.limits.rate_storage)
     if not is_free(host, port):
         raise ConfigError(f"port {port} of {host} is taken. Stop what listens there, or choose with --port.")
     _need_release(root, train)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 
 import pydantic
 from annotated_types import Ge
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import IPvAnyNetwork, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from common import storage
 from common.config import Config
@@ -27,8 +27,15 @@ class ServeSettings(Config):
     loopback: bool = True
     """The server is reached from this machine only, so that keys may be off. It is for the caller to bind it
     so: with HAProxy on, Ray's own default is all interfaces."""
+    allowed_hosts: tuple[str, ...] = ()
+    """More ``Host`` names, without port, that a server without keys answers to; names of its own machine
+    always count."""
     cors_origins: tuple[str, ...] = ()
     """Web pages of these origins may ask."""
+    behind_haproxy: bool = False
+    """HAProxy stands in front and appends the address of its client to ``X-Forwarded-For``."""
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = ()
+    """Addresses or networks of further reverse proxies whose ``X-Forwarded-For`` is believed."""
     limits: Limits = Limits()
     """Caps on bodies, batches, rates and time."""
     served: LedgerSettings = LedgerSettings()

@@ -61,7 +61,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> dict:
         office.ledger = Ledger(home, LedgerSettings(), clock=evening.timestamp)
         await office.watcher.look()
         transport, answers = httpx.ASGITransport(http_service(office)), []
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             for _ in range(ASKED):
                 for symbol in SYMBOLS:
                     for horizon in ("1d", "5d"):

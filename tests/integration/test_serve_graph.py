@@ -57,7 +57,7 @@ def graph(original: Path) -> Iterator[Any]:
 @asynccontextmanager
 async def client_of(office: Office) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(http_service(office), raise_app_exceptions=True)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
 
 

@@ -239,7 +239,7 @@ class Application:
     def ask(self, case: Case) -> httpx.Response:
         async def send() -> httpx.Response:
             transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://made") as client:
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                 return await case.send(client)
 
         return self.loop.run_until_complete(send())

@@ -1,5 +1,7 @@
 """Caps on bodies and batches, and a rate for each client."""
 
+import asyncio
+
 import pytest
 from fastapi import FastAPI, Request
 from made_client import Client
@@ -8,8 +10,18 @@ from common.errors import BadRequest, ConfigError, TooManyRequests
 from serve.limits import BodyCap, Limits, RateLimit
 
 
+class Rate:
+    """A `RateLimit` for tests that are not asynchronous."""
+
+    def __init__(self, **settings: int) -> None:
+        self._rate = RateLimit(Limits(**settings))
+
+    def hit(self, client: str, cost: int = 1) -> None:
+        asyncio.run(self._rate.hit(client, cost))
+
+
 def test_a_client_has_its_forecasts_a_minute_and_then_is_told_when_to_come_again():
-    rate = RateLimit(Limits(forecasts_per_minute=5))
+    rate = Rate(forecasts_per_minute=5)
     for _ in range(5):
         rate.hit("a")
     with pytest.raises(TooManyRequests, match="more than 5 forecasts a minute") as caught:
@@ -18,7 +30,7 @@ def test_a_client_has_its_forecasts_a_minute_and_then_is_told_when_to_come_again
 
 
 def test_clients_do_not_share_a_rate():
-    rate = RateLimit(Limits(forecasts_per_minute=1))
+    rate = Rate(forecasts_per_minute=1)
     rate.hit("a")
     rate.hit("b")
     with pytest.raises(TooManyRequests):
@@ -26,7 +38,7 @@ def test_clients_do_not_share_a_rate():
 
 
 def test_a_batch_counts_its_symbols_and_one_that_can_never_pass_says_so():
-    rate = RateLimit(Limits(forecasts_per_minute=10))
+    rate = Rate(forecasts_per_minute=10)
     rate.hit("a", 8)
     with pytest.raises(TooManyRequests):
         rate.hit("a", 8)
@@ -35,7 +47,7 @@ def test_a_batch_counts_its_symbols_and_one_that_can_never_pass_says_so():
 
 
 def test_a_minute_later_it_may_again(monkeypatch):
-    rate, clock = RateLimit(Limits(forecasts_per_minute=1)), [1_000_000.0]
+    rate, clock = Rate(forecasts_per_minute=1), [1_000_000.0]
     monkeypatch.setattr("time.time", lambda: clock[0])
     rate.hit("a")
     with pytest.raises(TooManyRequests) as caught:
@@ -45,7 +57,7 @@ def test_a_minute_later_it_may_again(monkeypatch):
 
 
 def test_no_rate_means_no_limit():
-    rate = RateLimit(Limits(forecasts_per_minute=0))
+    rate = Rate(forecasts_per_minute=0)
     for _ in range(50):
         rate.hit("a", 1_000)
 
