@@ -63,7 +63,7 @@ def make_api(office: Office) -> FastAPI:
             allow_origins=list(office.settings.cors_origins),
             allow_methods=["GET", "POST"],
             allow_headers=["*"],
-            expose_headers=["ETag", "Retry-After", "X-Request-ID"],
+            expose_headers=["ETag", "Retry-After", "X-Request-ID", "X-Correlation-ID"],
         )
     keys = KeyFile(FilePath(office.settings.keys)) if office.settings.keys else None
     reader = Depends(_client(office.settings, keys, "read"))

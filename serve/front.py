@@ -2,19 +2,17 @@
 
 import asyncio
 import logging
-import re
-from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.errors import NsecastError
 from serve.observe import Facts, Observer
 from serve.problems import problem_of
+from serve.request_ids import CORRELATION_ID, REQUEST_ID, ids_of
 
 log = logging.getLogger(__name__)
 PROBES = ("/healthz", "/readyz")
 """Answered however busy the service is, so that nobody restarts it for being busy."""
-_ID = re.compile(rb"[\x20-\x7e]{1,128}")
 
 
 class Overloaded(NsecastError):
@@ -30,7 +28,7 @@ class Front:
     ----------
     most : requests under way at once; one more is answered 503 with ``Retry-After``
     timeout_s : longest time for one request, then 503 with ``Retry-After``
-    say_id : send the request id back as a header; Ray Serve's own ingress does that by itself
+    say_id : return the request id as a header; Ray Serve's own middleware does that by itself
     """
 
     def __init__(
@@ -43,9 +41,10 @@ class Front:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        request_id = given.decode() if _ID.fullmatch(given) else uuid4().hex
-        facts = Facts(request_id)
+        request_id, correlation_id = ids_of(scope)
+        facts = Facts(request_id, correlation_id=correlation_id)
+        sent = [(REQUEST_ID, request_id.encode())] if self._say_id else []
+        sent += [(CORRELATION_ID, correlation_id.encode())] if correlation_id else []
         scope.setdefault("state", {}).update(request_id=request_id, facts=facts)
         status = 0
 
@@ -53,9 +52,7 @@ class Front:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if self._say_id:
-                    headers = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
-                    message = {**message, "headers": headers}
+                message = {**message, "headers": [*message.get("headers", ()), *sent]}
             await send(message)
 
         busy = self._under_way >= self._most and scope["path"] not in PROBES

@@ -37,6 +37,8 @@ class Facts:
     cached: bool | None = None
     client: str = ""
     forecasts: int = 0
+    correlation_id: str = ""
+    """What the client calls the request; empty if it did not say."""
 
 
 class Observer:
@@ -90,6 +92,7 @@ class Observer:
                 {
                     "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
                     "request_id": facts.request_id,
+                    "correlation_id": facts.correlation_id,
                     "method": method,
                     "path": path[:200],
                     "status": status,

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from common.errors import TooSlow
 from serve.ports import REQUEST_S
 from serve.problems import problem_of
+from serve.request_ids import RequestIds
 
 MOST_HELD = 1_048_576
 """Bytes of a body that are waited for; the rest of a longer one passes through."""
@@ -20,7 +21,7 @@ MOST_HELD = 1_048_576
 def in_rays_proxy() -> list[Middleware]:
     """What Ray calls in its own HTTP proxy, see ``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH``."""
     end_idle_connections()
-    return [Middleware(WholeBody)]
+    return [Middleware(WholeBody), Middleware(RequestIds)]
 
 
 class WholeBody:

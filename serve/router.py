@@ -16,6 +16,7 @@ from serve.health import RouterHealth
 from serve.limits import BodyCap
 from serve.office import Office
 from serve.ports import keep_replica_to_its_node
+from serve.request_ids import make_ids_in_replica
 from serve.settings import ServeSettings
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ class Router:
     ) -> None:
         self._settings = ServeSettings.model_validate(settings)
         keep_replica_to_its_node()
+        make_ids_in_replica()
         self.office = Office(general, specific, self._settings)
         self._service = http_service(self.office, say_id=False)
         self._health = RouterHealth(self._settings.unloadable_s)

@@ -6,6 +6,8 @@
 
     with Client("http://127.0.0.1:8000") as client:
         print(client.predict("SCOM", "5d").prediction)
+
+The ``request_id`` of an answer, and of an error's context, is made by the server; `nsecast receipt` takes it.
 """
 
 from serve.client.clients import AsyncClient, Client

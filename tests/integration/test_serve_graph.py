@@ -281,14 +281,28 @@ def test_a_stranger_is_forecast_if_the_request_brings_prices_and_asks_for_it(ser
     assert answer["model_type"] == "general" and answer["confidence"] == "low" and answer["name"] is None
 
 
-def test_the_same_request_id_comes_back_and_one_that_is_not_plain_is_replaced(served):
+def test_the_server_makes_the_request_id_and_returns_the_clients_as_the_correlation_id(served):
     async def scenario(client):
-        plain = await client.get("/healthz", headers={"x-request-id": "abc-1"})
-        other = await client.get("/healthz", headers={"x-request-id": "x\tinjected"})
-        return plain.headers["x-request-id"], other.headers["x-request-id"]
+        answers = []
+        for _ in range(2):
+            answers.append(await client.post(PREDICT, json=BODY, headers={"x-request-id": "abc-1"}))
+        refused = await client.post(PREDICT, json={"symbol": "NOPE"}, headers={"x-correlation-id": "abc-2"})
+        plain = await client.get("/healthz", headers={"x-request-id": "x\tinjected"})
+        return answers, refused, plain
 
-    plain, other = served(scenario)
-    assert plain == "abc-1" and len(other) == 32
+    BODY = {"symbol": "MOVES"}
+    answers, refused, plain = served(scenario)
+    ids = [answer.json()["request_id"] for answer in (*answers, refused)]
+    assert len(set(ids)) == 3 and all(len(each) == 32 for each in ids)
+    assert [answer.headers.get_list("x-request-id") for answer in (*answers, refused)] == [
+        [each] for each in ids
+    ]
+    assert [answer.headers["x-correlation-id"] for answer in (*answers, refused)] == [
+        "abc-1",
+        "abc-1",
+        "abc-2",
+    ]
+    assert len(plain.headers["x-request-id"]) == 32 and "x-correlation-id" not in plain.headers
 
 
 class Never:

@@ -150,7 +150,7 @@ def test_without_haproxy_rays_own_proxy_is_told_to_have_no_patience_either(tmp_p
     assert name not in environment(tmp_path, haproxy=True)  # or routers would hang up on HAProxy
     path = environment(tmp_path, haproxy=False)[name]
     try:
-        (middleware,) = validate_http_proxy_callback_return(call_function_from_import_path(path))
-        assert middleware.cls is WholeBody and AutoHTTPProtocol.connection_made is not before
+        middlewares = validate_http_proxy_callback_return(call_function_from_import_path(path))
+        assert middlewares[0].cls is WholeBody and AutoHTTPProtocol.connection_made is not before
     finally:
         AutoHTTPProtocol.connection_made = before
