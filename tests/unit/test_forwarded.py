@@ -20,8 +20,8 @@ from serve.forwarded import client_address
 from serve.limits import Limits
 from serve.office import Office
 from serve.ports import free_port, haproxy_wrapper
+from serve.proxy_environment import environment
 from serve.router import http_service
-from serve.serve_cli import environment
 from serve.settings import ServeSettings
 
 LOCAL = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("10.0.0.0/24"))

