@@ -112,7 +112,11 @@ def main() -> None:
     kept = KEPT / "quick" if asked.quick else KEPT
     page = asked.out or (KEPT / "quick.md" if asked.quick else RESULTS)
     kept.mkdir(parents=True, exist_ok=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # else, of a background job, parts ignore one
+        signal.signal(number, signal.default_int_handler)
     begun, ended = time.monotonic(), []
     try:
         for name in names:

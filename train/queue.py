@@ -1,6 +1,7 @@
 """The queue that workers pull tasks from; an actor without a CPU of its own."""
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,16 @@ class TaskQueue:
     ``key`` tells it from the one that has its rank by then.
     """
 
-    def __init__(self, plan: Plan, run_dir: Path | str, *, silence_s: float = SILENCE_S) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        run_dir: Path | str,
+        *,
+        silence_s: float = SILENCE_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._plan, self._run_dir = plan, storage.locate(run_dir)
-        self._silence_s, self._world = silence_s, 0
+        self._silence_s, self._clock, self._world = silence_s, clock, 0
         self._keys: dict[int, str | None] = {}
         self._replaced: set[str] = set()
         self._pids: dict[int, int] = {}
@@ -72,12 +80,12 @@ class TaskQueue:
             elif entry.rank == rank:
                 self._lose(entry)
         self._world, self._keys[rank], self._pids[rank] = world_size, key, pid
-        self._heard[rank] = time.monotonic()
+        self._heard[rank] = self._clock()
 
     def beat(self, rank: int, pid: int) -> None:
         """A worker lives, however long its epoch takes."""
         if self._pids.get(rank) == pid:
-            self._heard[rank] = time.monotonic()
+            self._heard[rank] = self._clock()
 
     def lease(self, rank: int, key: str | None = None) -> Task | str:
         """The next task for a worker; ``"wait"`` if all left are blocked, ``"end"`` if none is left for it.
@@ -87,7 +95,7 @@ class TaskQueue:
         """
         if key in self._replaced:
             return "end"
-        self._heard[rank] = now = time.monotonic()
+        self._heard[rank] = now = self._clock()
         for entry in self._entries.values():
             heard = self._heard.setdefault(entry.rank or 0, now)
             if entry.state == "running" and now - heard > self._silence_s:

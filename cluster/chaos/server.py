@@ -163,10 +163,10 @@ def _wait_ready(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """Ctrl-C, then whatever it takes; nothing of it is left."""
+    """SIGTERM (Ctrl-C a background job's children ignore), then whatever it takes; nothing of it is left."""
     ours = {pid: born(pid) for pid in descendants(process.pid)}
     if process.poll() is None:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
     try:
         process.wait(STOP_S)
     except subprocess.TimeoutExpired:

@@ -15,6 +15,8 @@ from common import storage
 from common.errors import BundleError
 
 MANIFEST = "manifest.json"
+FORMAT = 1
+"""Raised when an earlier nsecast would misread what is published; a manifest that names none has format 1."""
 STAGING = ".staging-"
 RESERVED = ("aliases", "production", "latest")
 State = Literal["ok", "incomplete", "damaged"]
@@ -145,6 +147,7 @@ def write_manifest(folder: Path, release_id: str, info: dict[str, Any]) -> Relea
     for parent in {parent for name in files for parent in PurePosixPath(name).parents}:
         storage.sync_folder(folder / parent)
     manifest = {"release": release_id, "created": created.isoformat(), "info": info, "files": files}
+    manifest["format"] = FORMAT
     storage.write_json(folder / MANIFEST, manifest | {"digest": _digest(manifest)})
     return Release(release_id, folder, info, created, files)
 
@@ -167,6 +170,16 @@ def parse_manifest(folder: Path, content: bytes) -> Release:
         manifest = json.loads(content)
         _require(manifest["digest"] == _digest(manifest), "its own digest differs")
         _require(manifest["release"] == name, f"it describes release {manifest['release']!r}")
+        written = manifest.get("format", 1)
+        _require(isinstance(written, int) and written > 0, f"its format is {written!r}")
+        if written > FORMAT:
+            raise BundleError(
+                f"release {name}: {MANIFEST}: got format {written}, this nsecast reads formats up to "
+                f"{FORMAT}. A newer nsecast published it: update this one, or use another release.",
+                release=name,
+                got=written,
+                need=FORMAT,
+            )
         info, files = manifest["info"], manifest["files"]
         _require(isinstance(info, dict), "its info is no object")
         for relative, entry in files.items():

@@ -1,7 +1,6 @@
 """A server that can be stopped and started again over a made release, and the browser that looks at it."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_process import end_all
 from made_release import made_exchange
 from typer.testing import CliRunner
 
@@ -19,7 +19,7 @@ import nsecast
 from cluster.monitor_cli import BREACH
 from common.model.registry import Registry
 from serve.live import LATEST
-from serve.ports import descendants, free_port
+from serve.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S, STOP_S = 180, 90
@@ -98,10 +98,8 @@ class DashboardServer:
 
     def kill(self) -> None:
         """Leave nothing behind, whatever failed."""
-        if self._process is not None and self._process.poll() is None:
-            for pid in descendants(self._process.pid):
-                os.kill(pid, signal.SIGKILL)
-            self._process.wait()
+        if self._process is not None:
+            end_all(self._process)
 
     def looked(self) -> None:
         """Have `nsecast monitor` look, once."""

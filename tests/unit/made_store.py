@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from made_process import running
 from obstore.store import MemoryStore
 
 from common import storage
@@ -38,8 +39,7 @@ def free_port() -> int:
 @contextmanager
 def served(command: list[str], port: int, *, patience_s: float = 30.0) -> Iterator[str]:
     """Run a server while the block works; its address."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
+    with running(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + patience_s
         while True:
             with suppress(OSError):
@@ -48,9 +48,6 @@ def served(command: list[str], port: int, *, patience_s: float = 30.0) -> Iterat
             assert process.poll() is None and time.monotonic() < deadline, f"{command[0]} does not answer"
             time.sleep(0.05)
         yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(timeout=10)
 
 
 @contextmanager

@@ -139,4 +139,6 @@ def test_what_cannot_be_loaded_is_named(home: Path, tmp_path: Path):
 
 def test_on_a_full_disk_publishing_and_promoting_are_refused_and_nothing_is_half(home: Path, tmp_path: Path):
     found = disk_full(copied(Registry(home).open("first"), tmp_path, "one"))
-    assert found.passed is not False, found.note
+    if found.passed is None:
+        pytest.skip(f"a tmpfs cannot be mounted: {found.note}")
+    assert found.passed and found.note.count("refused: ") == 2, found.note

@@ -4,11 +4,12 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from made_process import running
 
 from cluster.address import placed, without_address
 from cluster.jobs import _Log, job_command
@@ -27,11 +28,9 @@ def head(tmp_path: Path) -> Iterator[dict[int, str]]:
     programs = [tmp_path / name for name in ("raylet", "gcs_server")]
     for program in programs:
         program.symlink_to(shutil.which("sleep"))
-    started = [subprocess.Popen([program, "60"]) for program in programs]
-    yield {each.pid: born(each.pid) for each in started}
-    for each in started:
-        each.kill()
-        each.wait()
+    with ExitStack() as stack:
+        started = [stack.enter_context(running([program, "600"])) for program in programs]
+        yield {each.pid: born(each.pid) for each in started}
 
 
 def write_cluster(home: Path, processes: dict[int, str]) -> None:

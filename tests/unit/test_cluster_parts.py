@@ -5,7 +5,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from uuid import uuid4
 
@@ -153,41 +152,60 @@ def test_a_process_that_merely_has_the_number_of_one_of_ours_is_left_alone():
         other.wait()
 
 
-def one_task(folder: Path, *, silence_s: float) -> TaskQueue:
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def go(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def one_task(folder: Path, clock: Clock) -> TaskQueue:
+    """A queue of one task, whose workers may be silent for ten seconds."""
     task = Task("general/seed-0", "general", "seed-0", 0, (), 1.0, 4)
-    return TaskQueue(Plan((task,), {}), folder, silence_s=silence_s)
+    return TaskQueue(Plan((task,), {}), folder, silence_s=10.0, clock=clock)
 
 
-def test_what_a_silent_worker_held_goes_to_one_that_asks(tmp_path):
-    queue = one_task(tmp_path, silence_s=0.05)
+def test_what_a_silent_worker_held_goes_to_one_that_asks(tmp_path, clock):
+    queue = one_task(tmp_path, clock)
     queue.hello(0, 2, 10)
     queue.hello(1, 2, 11)
     assert queue.lease(0).id == "general/seed-0" and queue.lease(1) == "wait"
     for _ in range(3):  # longer than the silence, but heard of
-        time.sleep(0.03)
+        clock.go(9)
         queue.beat(0, 10)
         assert queue.lease(1) == "wait"
-    time.sleep(0.1)
+    clock.go(10)
+    assert queue.lease(1) == "wait"
+    clock.go(0.1)
     assert queue.lease(1).id == "general/seed-0"
 
 
-def test_the_beats_of_a_process_that_was_replaced_do_not_count(tmp_path):
-    queue = one_task(tmp_path, silence_s=0.05)
+def test_the_beats_of_a_process_that_was_replaced_do_not_count(tmp_path, clock):
+    queue = one_task(tmp_path, clock)
     queue.hello(0, 2, 10)
     assert queue.lease(0).id == "general/seed-0"
-    time.sleep(0.1)
+    clock.go(11)
     queue.beat(0, 9)
     assert queue.lease(1).id == "general/seed-0"
 
 
-def test_a_worker_that_was_silent_for_too_long_writes_nothing_once_its_task_is_anothers(tmp_path):
-    queue = one_task(tmp_path, silence_s=0.05)
+def test_a_worker_that_was_silent_for_too_long_writes_nothing_once_its_task_is_anothers(tmp_path, clock):
+    queue = one_task(tmp_path, clock)
     for rank in (0, 1):
         queue.hello(rank, 2, 10 + rank, f"key-{rank}")
     assert queue.lease(0, "key-0").id == "general/seed-0"
-    time.sleep(0.1)
+    clock.go(11)
     assert queue.progress("general/seed-0", 0, None, "key-0"), "nobody has taken it up yet"
-    time.sleep(0.1)
+    clock.go(11)
     assert queue.lease(1, "key-1").id == "general/seed-0"
     assert not queue.progress("general/seed-0", 0, None, "key-0")
     queue.failed("general/seed-0", "its disk was unreachable", 0, "key-0")
@@ -195,8 +213,8 @@ def test_a_worker_that_was_silent_for_too_long_writes_nothing_once_its_task_is_a
     assert queue.lease(0, "key-0") == "wait"
 
 
-def test_a_process_whose_rank_another_has_by_now_gets_nothing_and_writes_nothing(tmp_path):
-    queue = one_task(tmp_path, silence_s=60)
+def test_a_process_whose_rank_another_has_by_now_gets_nothing_and_writes_nothing(tmp_path, clock):
+    queue = one_task(tmp_path, clock)
     queue.hello(0, 1, 10, "before")
     assert queue.lease(0, "before").id == "general/seed-0"
     queue.hello(0, 1, 10, "after")
@@ -205,19 +223,19 @@ def test_a_process_whose_rank_another_has_by_now_gets_nothing_and_writes_nothing
     assert queue.lease(0, "after").id == "general/seed-0"
 
 
-def test_workers_that_are_started_anew_because_a_node_joined_did_not_die_of_their_tasks(tmp_path):
-    queue = one_task(tmp_path, silence_s=60)
+def test_workers_that_are_started_anew_because_a_node_joined_did_not_die_of_their_tasks(tmp_path, clock):
+    queue = one_task(tmp_path, clock)
     for size in range(1, 2 + ATTEMPTS):
         queue.hello(size - 1, size, 10, f"last of {size}")
         assert queue.lease(size - 1, f"last of {size}").id == "general/seed-0"
         assert not queue.progress("general/seed-0", size - 2, None, f"last of {size - 1}") or size == 1
 
 
-def test_a_task_that_silences_every_worker_is_given_up(tmp_path):
-    queue = one_task(tmp_path, silence_s=0.01)
+def test_a_task_that_silences_every_worker_is_given_up(tmp_path, clock):
+    queue = one_task(tmp_path, clock)
     for rank in range(ATTEMPTS):
         assert queue.lease(rank).id == "general/seed-0"
-        time.sleep(0.05)
+        clock.go(11)
     assert queue.lease(ATTEMPTS) == "end"
     assert queue.snapshot()[0]["reason"] == f"its worker died {ATTEMPTS} times"
 
@@ -251,9 +269,9 @@ def test_no_worker_is_asked_for_where_a_node_does_not_answer_whatever_ray_takes_
 def test_a_call_that_waits_for_ever_is_left_once_nobody_needs_its_end():
     from train.elastic import in_thread
 
-    for_ever, begun = threading.Event(), time.monotonic()
-    in_thread(for_ever.wait, enough=lambda: time.monotonic() - begun > 1.5)
-    assert 1.5 < time.monotonic() - begun < 30
+    for_ever, needed = threading.Event(), iter([False, True])
+    assert in_thread(for_ever.wait, enough=lambda: next(needed)) is False
+    assert next(needed, None) is None and not for_ever.is_set()
     for_ever.set()
     with pytest.raises(ZeroDivisionError):
         in_thread(lambda: 1 // 0, enough=lambda: False)

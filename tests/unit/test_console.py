@@ -1,9 +1,9 @@
 import io
 import re
 import threading
-import time
 
 import pytest
+from made_wait import until
 from rich.console import Console
 
 from train.console import LiveTable, display_mode, result_table, runs_table
@@ -184,7 +184,7 @@ def test_the_live_table_draws_on_a_terminal_and_gives_the_cursor_back():
         pytest.raises(KeyboardInterrupt),
         LiveTable(lambda: snapshot(RUNNING), interval_s=0.01, stream=stream),
     ):
-        time.sleep(0.1)
+        until(lambda: "SCOM" in stream.getvalue())
         raise KeyboardInterrupt
     text = stream.getvalue()
     assert "SCOM" in text and "run-7" in text
@@ -195,7 +195,7 @@ def test_a_failing_poll_leaves_the_last_snapshot_on_the_screen():
     answers = iter([snapshot(RUNNING)])
     stream = Terminal()
     with LiveTable(lambda: next(answers), interval_s=0.01, stream=stream):
-        time.sleep(0.15)
+        until(lambda: "StopIteration" in stream.getvalue())
     text = stream.getvalue()
     assert "no news for" in text and "StopIteration" in text
     assert "SCOM" in text[text.rindex("no news for") - 1500 :]
@@ -211,16 +211,21 @@ def test_a_hanging_poll_does_not_hold_the_block_up(monkeypatch):
 
 @pytest.mark.parametrize("stream", [Terminal(), io.StringIO()])
 def test_a_nonsensical_snapshot_does_not_end_the_block(stream):
-    answers = iter([snapshot(RUNNING)])
-    with LiveTable(lambda: next(answers, {"jobs": 3}), interval_s=0.01, stream=stream):
-        time.sleep(0.1)
+    answers, polled = iter([snapshot(RUNNING)]), []
+
+    def poll():
+        polled.append(next(answers, {"jobs": 3}))
+        return polled[-1]
+
+    with LiveTable(poll, interval_s=0.01, stream=stream):
+        until(lambda: len(polled) > 3)
     assert "SCOM" in stream.getvalue()
 
 
 def test_the_last_snapshot_is_always_told():
     stream, states = io.StringIO(), ["training"]
-    with LiveTable(lambda: snapshot(state=states[0]), interval_s=60, stream=stream):
-        time.sleep(0.05)
+    with LiveTable(lambda: snapshot(state=states[0]), interval_s=600, stream=stream):
+        until(lambda: "state=training" in stream.getvalue())
         states[0] = "done"
     assert "state=done" in stream.getvalue().splitlines()[-1]
     assert "\x1b" not in stream.getvalue()

@@ -6,6 +6,7 @@ import sys
 import threading
 import tracemalloc
 from collections.abc import Callable
+from contextlib import ExitStack
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
+from made_process import running
 
 import train.fit
 from train.dropout import PartDropout
@@ -199,14 +201,17 @@ def assert_equal_up_to_rounding(state: FitState, other: FitState) -> None:
 def test_what_two_workers_began_and_one_continues_ends_where_one_worker_ends(tmp_path):
     """With dropout, masks, an L2 penalty, and a batch that does not divide evenly."""
     script = str(Path(made_team.__file__))
-    processes = [
-        subprocess.Popen(
-            [sys.executable, script, str(rank), "2", str(tmp_path)], stderr=subprocess.PIPE, text=True
-        )
-        for rank in range(2)
-    ]
-    whole = made_team.fitted(tmp_path, name="whole.npz")
-    said = [process.communicate(timeout=180)[1] for process in processes]
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                running(
+                    [sys.executable, script, str(rank), "2", str(tmp_path)], stderr=subprocess.PIPE, text=True
+                )
+            )
+            for rank in range(2)
+        ]
+        whole = made_team.fitted(tmp_path, name="whole.npz")
+        said = [process.communicate(timeout=180)[1] for process in processes]
     assert "Stopped" in said[0], said
     assert "EOFError" in said[1] or "ConnectionResetError" in said[1], said
     begun = FitState.load(tmp_path / "state-0.npz")

@@ -43,7 +43,7 @@ def test_a_receipt_says_what_was_served_and_replays_to_the_last_digit(served, tm
     (forecast,) = receipt["forecasts"]
     same(forecast, answers[name])
     done = run(home, "replay", str(path))
-    assert done.exit_code == 0 and "equal" in done.stdout, done.output
+    assert done.exit_code == 0 and "equal" in done.stdout and "different" not in done.stdout, done.output
     (found,) = json.loads(run(home, "replay", str(path), "--json").stdout)
     assert found["equal"] and found["again"]["prediction"] == answers[name]["prediction"]
 

@@ -208,7 +208,8 @@ def test_every_chart_is_valid_plotly(evidence):
     for name, figure in made.items():
         several = [figure] if "data" in figure else figure.values()
         for each in several:
-            go.Figure(json.loads(re.sub(r'"--c-[a-z0-9]+"', '"#123456"', json.dumps(each)))), name
+            plain = json.loads(re.sub(r'"--c-[a-z0-9]+"', '"#123456"', json.dumps(each)))
+            assert len(go.Figure(plain).data) == len(each["data"]) > 0, name
 
 
 def test_the_series_of_a_stock_are_its_closes_and_forecasts(evidence):

@@ -71,12 +71,12 @@ def behind_haproxy(place: Place, folder: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def in_uvicorn(place: Place, _: Path) -> Iterator[str]:
+def in_uvicorn(place: Place, _: Path, *, patience_s: float = PATIENCE_S) -> Iterator[str]:
     """uvicorn as in Ray's own proxy."""
     before = AutoHTTPProtocol.connection_made
-    end_idle_connections(PATIENCE_S)
+    end_idle_connections(patience_s)
     try:
-        with listening(WholeBody(place.app, PATIENCE_S)) as url:
+        with listening(WholeBody(place.app, patience_s)) as url:
             yield url
     finally:
         AutoHTTPProtocol.connection_made = before
@@ -133,12 +133,13 @@ def test_bodies_come_through_whole(tmp_path, front, size, chunked):
 
 
 def test_a_connection_that_is_used_stays(tmp_path):
-    with in_uvicorn(Place(), tmp_path) as url, httpx.Client(base_url=url) as client:
+    patience_s = 3 * PATIENCE_S
+    with in_uvicorn(Place(), tmp_path, patience_s=patience_s) as url, httpx.Client(base_url=url) as client:
         ports = set()
-        for _ in range(6):
+        for _ in range(5):
             answer = client.get("/")
             ports.add(answer.extensions["network_stream"].get_extra_info("client_addr"))
-            time.sleep(0.5 * PATIENCE_S)
+            time.sleep(0.25 * patience_s)
     assert len(ports) == 1
 
 

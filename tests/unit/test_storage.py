@@ -292,5 +292,5 @@ def test_a_dead_store_is_an_error_in_time_that_says_where_and_no_secret(tmp_path
     said = f"s3://bucket/x/a: the object store failed: {reason}"
     with silent, pytest.raises(storage.StorageError, match=said) as caught:
         storage.current(storage.home("s3://bucket/x") / "a")
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 25, "by itself it would be patient for 30 s"
     assert SECRET not in str(caught.value) + repr(caught.value.__cause__)

@@ -5,9 +5,10 @@ import os
 import subprocess
 import sys
 import threading
-import time
+from datetime import timedelta
 
 import pytest
+from made_wait import until
 
 from cluster.nightly_lock import held, is_held
 from common import storage
@@ -17,9 +18,18 @@ from common.storage import leases
 pytestmark = pytest.mark.usefixtures("no_mirrors")
 
 
-def hurry(monkeypatch, *, lasts_s, renew_s):
-    monkeypatch.setattr(leases, "LASTS_S", lasts_s)
-    monkeypatch.setattr(leases, "RENEW_S", renew_s)
+def refused(monkeypatch):
+    """An event: a lease was asked for while another had it."""
+    event, take = threading.Event(), leases.Lease.take
+
+    def taken(self):
+        holder = take(self)
+        if holder is not None:
+            event.set()
+        return holder
+
+    monkeypatch.setattr(leases.Lease, "take", taken)
+    return event
 
 
 def test_a_second_machine_is_told_who_is_at_work_and_goes_on_once_that_is_over(two_machines):
@@ -44,7 +54,7 @@ def test_a_failed_block_lets_go_too(two_machines):
 
 def test_who_waits_for_an_exclusive_lock_goes_on_when_the_other_machine_is_done(two_machines, monkeypatch):
     here, there = (home / "serve/.keys.lock" for home in two_machines)
-    order = []
+    order, waits = [], refused(monkeypatch)
 
     def other():
         with storage.exclusive(there):
@@ -53,36 +63,39 @@ def test_who_waits_for_an_exclusive_lock_goes_on_when_the_other_machine_is_done(
     with storage.exclusive(here):
         thread = threading.Thread(target=other)
         thread.start()
-        time.sleep(0.3)
+        assert waits.wait(60)
         order.append("first")
-    thread.join(timeout=10)
+    thread.join(timeout=60)
     assert order == ["first", "other"]
 
 
 def test_a_lease_is_kept_while_its_holder_works(two_machines, monkeypatch):
-    hurry(monkeypatch, lasts_s=0.5, renew_s=0.1)
+    monkeypatch.setattr(leases, "RENEW_S", 0.01)
     here, there = (storage.lease_of(home / "r.lock") for home in two_machines)
+    store = storage.mirror_of(two_machines[1]).store
     assert here.take() is None
     with here.kept():
-        until = time.monotonic() + 1.2
-        while time.monotonic() < until:
+        for _ in range(3):
+            before = store.read("r.lock")[1].version
+            until(lambda before=before: store.read("r.lock")[1].version != before)
             assert there.take() is not None
-            time.sleep(0.05)
     assert there.holder() is None and there.take() is None
 
 
 def test_a_lease_that_nobody_renews_is_taken_over_and_its_first_holder_notices(
     two_machines, monkeypatch, caplog
 ):
-    hurry(monkeypatch, lasts_s=0.2, renew_s=0.4)
     here, there = (storage.lease_of(home / "r.lock") for home in two_machines)
-    assert here.take() is None and there.take() is not None
+    store = storage.mirror_of(two_machines[1]).store
+    assert here.take() is None
+    taken = store.read("r.lock")[1].modified
+    monkeypatch.setattr(store, "now", lambda: taken + timedelta(seconds=leases.LASTS_S))
+    assert there.take() is not None
+    monkeypatch.setattr(store, "now", lambda: taken + timedelta(seconds=leases.LASTS_S + 1))
+    assert there.take() is None
+    monkeypatch.setattr(leases, "RENEW_S", 0.0)
     with here.kept():
-        time.sleep(0.3)
-        assert there.take() is None
-        time.sleep(0.3)
-        assert "another has taken over" in caplog.text
-        monkeypatch.setattr(leases, "LASTS_S", 60)
+        until(lambda: "another has taken over" in caplog.text)
     assert here.holder() is not None, "what the other took is not let go of"
 
 
@@ -123,10 +136,14 @@ def test_of_many_that_reach_for_a_free_lease_one_gets_it(two_machines):
 
 def test_a_retraining_on_another_machine_is_named_and_waited_for(two_machines):
     here, there = (home / "retrains/.lock" for home in two_machines)
-    said, order = [], []
+    said, order, waits = [], [], threading.Event()
+
+    def announce(text):
+        said.append(text)
+        waits.set()
 
     def wait():
-        with held(there, wait_s=10, announce=said.append):
+        with held(there, wait_s=300, announce=announce):
             order.append("second")
 
     with held(here):
@@ -136,10 +153,9 @@ def test_a_retraining_on_another_machine_is_named_and_waited_for(two_machines):
             pass
         waiting = threading.Thread(target=wait)
         waiting.start()
-        time.sleep(0.3)
-        assert not order
+        assert waits.wait(60) and not order
         order.append("first")
-    waiting.join(timeout=10)
+    waiting.join(timeout=60)
     assert order == ["first", "second"] and not is_held(here)
     assert said == [said[0]] and said[0].startswith(f"waiting for process {os.getpid()} on ")
 

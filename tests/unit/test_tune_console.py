@@ -2,10 +2,10 @@
 
 import io
 import re
-import time
 
 import pytest
 from made_tuning import DEFAULT, made_tuning
+from made_wait import until
 from test_console import Terminal, capable_terminal, render  # noqa: F401
 
 from tune.console import SearchLines, SearchTable, SearchView, best_table, overall, shown_trials
@@ -123,7 +123,7 @@ def test_the_live_table_draws_on_a_terminal_and_plainly_elsewhere():
     terminal, pipe = Terminal(), io.StringIO()
     for stream in (terminal, pipe):
         with SearchTable(lambda: snapshot(RUNNING), interval_s=0.01, stream=stream):
-            time.sleep(0.1)
+            until(lambda stream=stream: "13" in stream.getvalue())
     assert "\x1b[?25h" in terminal.getvalue() and "general-1a2b" in terminal.getvalue()
     assert "\x1b" not in pipe.getvalue() and "trial=13 state=running" in pipe.getvalue()
 
@@ -137,9 +137,14 @@ def test_the_mode_can_be_chosen():
 
 @pytest.mark.parametrize("mode", ["live", "plain"])
 def test_a_nonsensical_snapshot_does_not_end_the_block(mode):
-    answers, stream = iter([snapshot(RUNNING)]), Terminal()
-    with SearchTable(lambda: next(answers, {"trials": 3}), mode, interval_s=0.01, stream=stream):
-        time.sleep(0.1)
+    answers, stream, polled = iter([snapshot(RUNNING)]), Terminal(), []
+
+    def poll():
+        polled.append(next(answers, {"trials": 3}))
+        return polled[-1]
+
+    with SearchTable(poll, mode, interval_s=0.01, stream=stream):
+        until(lambda: len(polled) > 3)
     assert "13" in stream.getvalue()
 
 
