@@ -1,6 +1,8 @@
 """The queue that workers pull tasks from; an actor without a CPU of its own."""
 
+import heapq
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,8 +24,12 @@ class TakenAway(Exception):
 @dataclass
 class _Entry:
     task: Task
+    place: int
+    """In the plan."""
+    missing: int
+    """Tasks it needs that are not done."""
     state: str = "waiting"
-    """waiting, running, done, failed"""
+    """waiting, running, done, failed; changed by `TaskQueue._enter` alone."""
     rank: int | None = None
     pid: int | None = None
     deaths: int = 0
@@ -36,6 +42,9 @@ class _Entry:
 
 class TaskQueue:
     """Hands out tasks whose needs are met, the head of the longest remaining chain first.
+
+    Handing out a task takes time in proportion to the workers and to the logarithm of the tasks: tasks whose
+    needs are met are in a heap, and each knows which others need it.
 
     What is finished is read from the run's folder, so a queue that is restarted loses no result. A worker
     whose network was cut may come back when its task is another's: it asks before it writes (`progress`). Its
@@ -57,11 +66,24 @@ class TaskQueue:
         self._pids: dict[int, int] = {}
         self._heard: dict[int, float] = {}
         self._priority = plan.priorities
-        self._entries = {task.id: _Entry(task) for task in plan.tasks}
+        self._entries = {
+            task.id: _Entry(task, place, len(set(task.needs))) for place, task in enumerate(plan.tasks)
+        }
+        self._needed_by: dict[str, list[_Entry]] = {id: [] for id in self._entries}
+        for entry in self._entries.values():
+            for need in set(entry.task.needs):
+                self._needed_by[need].append(entry)
+        self._counts = Counter(waiting=len(self._entries))
+        self._running: dict[str, _Entry] = {}
+        self._ready: list[tuple[float, int, str]] = []
+        """A heap: priority (negative), place in the plan, task. One that was taken since is passed over."""
+        for entry in self._entries.values():
+            self._offer(entry)
         with storage.looked(self._run_dir / "tasks", "result.json", "state.npz"):
             for entry in self._entries.values():
                 if finished(self._run_dir, entry.task.id) is not None:
-                    entry.state, entry.resumed = "done", True
+                    self._enter(entry, "done")
+                    entry.resumed = True
                 elif epochs := history(self._run_dir, entry.task.id):
                     entry.kept, entry.progress = len(epochs), _stored(epochs)
 
@@ -74,9 +96,9 @@ class TaskQueue:
         for other in [each for each in self._keys if resized or each == rank]:
             if (old := self._keys.pop(other)) is not None:
                 self._replaced.add(old)
-        for entry in [entry for entry in self._entries.values() if entry.state == "running"]:
+        for entry in self._held():
             if resized or (entry.rank or 0) >= world_size:
-                entry.state, entry.rank = "waiting", None
+                self._free(entry)
             elif entry.rank == rank:
                 self._lose(entry)
         self._world, self._keys[rank], self._pids[rank] = world_size, key, pid
@@ -96,20 +118,19 @@ class TaskQueue:
         if key in self._replaced:
             return "end"
         self._heard[rank] = now = self._clock()
-        for entry in self._entries.values():
-            heard = self._heard.setdefault(entry.rank or 0, now)
-            if entry.state == "running" and now - heard > self._silence_s:
+        for entry in self._held():
+            if now - self._heard.setdefault(entry.rank or 0, now) > self._silence_s:
                 self._lose(entry)
-        for entry in self._entries.values():
-            if entry.state == "running" and entry.rank == rank:
-                entry.state, entry.rank = "waiting", None
-        ready = [e for e in self._entries.values() if e.state == "waiting" and self._is_ready(e.task)]
-        if not ready:
-            left = any(entry.state in ("waiting", "running") for entry in self._entries.values())
-            return "wait" if left else "end"
-        entry = max(ready, key=lambda e: self._priority[e.task.id])
-        entry.state, entry.rank, entry.pid = "running", rank, self._pids.get(rank)
-        return entry.task
+        for entry in self._held():
+            if entry.rank == rank:
+                self._free(entry)
+        while self._ready:
+            entry = self._entries[heapq.heappop(self._ready)[-1]]
+            if entry.state == "waiting" and not entry.missing:
+                self._enter(entry, "running")
+                entry.rank, entry.pid = rank, self._pids.get(rank)
+                return entry.task
+        return "wait" if self._counts["waiting"] or self._counts["running"] else "end"
 
     def progress(self, task_id: str, rank: int, progress: Progress | None, key: str | None = None) -> bool:
         """An epoch of a task is done, or with None something is to be written: whether the task is still
@@ -117,14 +138,15 @@ class TaskQueue:
         entry = self._entries[task_id]
         if not self._is_of(entry, rank, key):
             return False
-        entry.state, entry.rank = "running", rank
+        self._enter(entry, "running")
+        entry.rank = rank
         if progress is not None:
             entry.progress, entry.deaths = asdict(progress), 0
             entry.kept = min(entry.kept, progress.epoch - 1)
         return True
 
     def done(self, task_id: str) -> None:
-        self._entries[task_id].state = "done"
+        self._enter(self._entries[task_id], "done")
 
     def failed(self, task_id: str, reason: str, rank: int | None = None, key: str | None = None) -> None:
         """A task cannot be done, unless it is another's by now."""
@@ -136,7 +158,8 @@ class TaskQueue:
         """Nothing that is left can be done."""
         for entry in self._entries.values():
             if entry.state in ("waiting", "running"):
-                entry.state, entry.reason = "failed", reason
+                self._enter(entry, "failed")
+                entry.reason = reason
 
     def workers(self) -> int:
         """How many workers Ray Train has started together; 0 before the first said so."""
@@ -153,19 +176,44 @@ class TaskQueue:
         free_or_own = entry.state == "waiting" or (entry.state == "running" and entry.rank == rank)
         return free_or_own and key not in self._replaced
 
+    def _held(self) -> list[_Entry]:
+        """The tasks that are running, in the order of the plan."""
+        return sorted(self._running.values(), key=lambda entry: entry.place)
+
+    def _enter(self, entry: _Entry, state: str) -> None:
+        """Change a task's state, and with it all that follows from it."""
+        before, entry.state = entry.state, state
+        self._counts[before] -= 1
+        self._counts[state] += 1
+        if state == "running":
+            self._running[entry.task.id] = entry
+        else:
+            self._running.pop(entry.task.id, None)
+        if (before == "done") != (state == "done"):
+            for other in self._needed_by[entry.task.id]:
+                other.missing += -1 if state == "done" else 1
+                self._offer(other)
+        self._offer(entry)
+
+    def _offer(self, entry: _Entry) -> None:
+        if entry.state == "waiting" and not entry.missing:
+            heapq.heappush(self._ready, (-self._priority[entry.task.id], entry.place, entry.task.id))
+
+    def _free(self, entry: _Entry) -> None:
+        self._enter(entry, "waiting")
+        entry.rank = None
+
     def _lose(self, entry: _Entry) -> None:
         entry.deaths += 1
-        entry.state, entry.rank = "waiting", None
+        self._free(entry)
         if entry.deaths >= ATTEMPTS:
             self._fail(entry, f"its worker died {entry.deaths} times")
 
-    def _is_ready(self, task: Task) -> bool:
-        return all(self._entries[need].state == "done" for need in task.needs)
-
     def _fail(self, entry: _Entry, reason: str) -> None:
-        entry.state, entry.reason = "failed", reason
-        for other in self._entries.values():
-            if entry.task.id in other.task.needs and other.state == "waiting":
+        self._enter(entry, "failed")
+        entry.reason = reason
+        for other in self._needed_by[entry.task.id]:
+            if other.state == "waiting":
                 self._fail(other, f"{entry.task.id}: {reason}")
 
 

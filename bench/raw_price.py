@@ -1,0 +1,97 @@
+"""Which number is best for squared error: the network's own mean head, or the mean of its mixture?
+
+    python bench/raw_price.py [--home DIR] [--release ID]
+
+For the general model of a release, on its validation part (where nothing was fitted; epochs were chosen
+there by the whole loss): relRMSE, over the last price's, of the price at the Huber head's change, and of the
+price at the mixture's mean, p_move times the integral of the quantile function (linear in the normal score
+between and beyond the eleven levels, as `common.model.mixture` reads it). *Noise* is the standard error of
+their difference with the days as the sample. Windows in which nothing moved are left out.
+"""
+
+import argparse
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from machine import facts, header
+from scipy.special import ndtri
+from scipy.stats import norm
+
+from common import storage
+from common.data.windows import Windows
+from common.model.channels import CLIP, frozen, sigma
+from common.model.mixture import TAUS, Mixture
+from common.model.presets import TrainConfig
+from common.model.registry import Registry
+from common.model.released import ReleasedModels
+from common.significance import ratio_noise
+from train.workbench import RunSpec, Workbench
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--home", type=Path)
+    parser.add_argument("--release", default="production")
+    options = parser.parse_args()
+    release = Registry(storage.home(options.home)).resolve(options.release)
+    print(header(facts()))
+    print(f"{release.id}: validation, targets {release.info['train_end']} to {release.info['valid_end']}\n")
+    windows, outputs = _validation(ReleasedModels(release))
+    mixture = Mixture.from_outputs(outputs)
+    changes = {"Huber head": mixture.mean, "mixture's mean": mixture_mean(mixture)}
+    scale = sigma(windows)[:, None] * np.sqrt(windows.spec.horizons)
+    prices = {
+        name: windows.last_price[:, None] * np.exp(scale * np.clip(change, -CLIP, CLIP))
+        for name, change in changes.items()
+    }
+    print("| days | forecasts | days of validation | Huber head | mixture's mean | difference | noise |")
+    print("|---|---|---|---|---|---|---|")
+    for place, horizon in enumerate(windows.spec.horizons):
+        print(_row(windows, {name: price[:, place] for name, price in prices.items()}, place, horizon))
+
+
+def mixture_mean(mixture: Mixture) -> np.ndarray:
+    """Expected change, shape (N, H)."""
+    return mixture.p_move * (mixture.quantiles @ quantile_weights())
+
+
+def quantile_weights() -> np.ndarray:
+    """Weight of each stored quantile in the mean of a move, shape (11,): the integral over each segment."""
+    z = ndtri(TAUS)
+    edges = np.concatenate([[-np.inf], z[1:-1], [np.inf]])  # the outer segments reach beyond their levels
+    weights = np.zeros(len(z))
+    for left, (low, high) in enumerate(pairwise(edges)):
+        share, first = norm.cdf(high) - norm.cdf(low), norm.pdf(low) - norm.pdf(high)
+        slope = (first - z[left] * share) / (z[left + 1] - z[left])
+        weights[left] += share - slope
+        weights[left + 1] += slope
+    return weights
+
+
+def _validation(models: ReleasedModels) -> tuple[Windows, np.ndarray]:
+    config = TrainConfig.parse(
+        json.loads(models.release.file("config.json").read_bytes()), where="config.json"
+    )
+    spec = RunSpec(config, models.universe, models.panel.source, models.panel.fingerprint())
+    valid = Workbench(Path(), spec, models.panel).parts[1]
+    valid = valid.take(~frozen(valid))
+    return valid, models.models.outputs(valid, general_only=True)
+
+
+def _row(windows: Windows, prices: dict[str, np.ndarray], place: int, horizon: int) -> str:
+    last, actual = windows.last_price, windows.actual[:, place]
+    known = np.isfinite(actual)
+    last, actual, days = last[known], actual[known], windows.cutoff[known]
+    naive = ((last - actual) / last) ** 2
+    squares = [((price[known] - actual) / last) ** 2 for price in prices.values()]
+    roots = [float(np.sqrt(square.sum() / naive.sum())) for square in squares]
+    linear = squares[1] / (2 * roots[1]) - squares[0] / (2 * roots[0])
+    noise = ratio_noise(linear, naive, days, horizon=horizon)
+    cells = f"{roots[0]:.4f} | {roots[1]:.4f} | {roots[1] - roots[0]:+.4f} | {noise:.4f}"
+    return f"| {horizon} | {known.sum():,} | {len(np.unique(days))} | {cells} |"
+
+
+if __name__ == "__main__":
+    main()
