@@ -11,6 +11,7 @@ from serve.api import make_api
 from serve.cross_site import LocalHosts
 from serve.front import Front
 from serve.limits import BodyCap
+from serve.log_files import close_logs
 from serve.office import Office
 from serve.ports import keep_replica_to_its_node
 from serve.settings import ServeSettings
@@ -34,6 +35,7 @@ class Router:
         """Ray calls this when a replica ends in good order."""
         if office := getattr(self, "office", None):
             office.ledger.close()
+        close_logs()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return http_service(self.office, say_id=False)
