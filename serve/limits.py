@@ -121,7 +121,10 @@ class RateLimit:
 
 
 class BodyCap:
-    """ASGI middleware: 413 for a body of more than ``most`` bytes, whether it says its length or not."""
+    """ASGI middleware: 413 for a body of more than ``most`` bytes, whether it states its length or not.
+
+    A body in chunks goes on as one message, so that many small chunks take no more memory than their bytes.
+    """
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self.app, self.most = app, most
@@ -138,19 +141,21 @@ class BodyCap:
         if not chunks:
             await self.app(scope, receive, send)
             return
-        first, size = [], 0
-        while True:
+        body, more = bytearray(), True
+        while more:
             message = await receive()
-            first.append(message)
-            size += len(message.get("body", b""))
-            if size > self.most:
+            body += message.get("body", b"")
+            if len(body) > self.most:
                 await self._refuse(scope, receive, send)
                 return
-            if message["type"] != "http.request" or not message.get("more_body"):
-                break
+            more = message["type"] == "http.request" and message.get("more_body", False)
+        gone = message["type"] == "http.disconnect"
+        waiting = [{"type": "http.request", "body": bytes(body), "more_body": gone}]
+        if gone:
+            waiting.insert(0, message)
 
         async def replay() -> Message:
-            return first.pop(0) if first else await receive()
+            return waiting.pop() if waiting else await receive()
 
         await self.app(scope, replay, send)
 

@@ -1,26 +1,19 @@
 """What a router shows of itself: metrics through Ray, counts for ``/stats``, one JSON line a request."""
 
 import json
-import logging
-import os
-import sys
 import time
-import traceback
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from logging.handlers import RotatingFileHandler
-from pathlib import Path
 from typing import Any
 
 import ray.util.metrics
 
+from serve.log_files import ACCESS, configure_access_log, configure_log
 from serve.traffic import Traffic, quantile
 
-ACCESS = logging.getLogger("nsecast.access")
 LATENCIES_KEPT = 2_000
 BUCKETS_MS: list[float] = [1, 2, 4, 8, 16, 32, 60, 125, 250, 500, 1000, 5000]
-LOG_BYTES, LOG_FILES = 20_000_000, 5
 ROUTER = "router"
 
 
@@ -157,47 +150,3 @@ class Observer:
 
     def _total(self, what: str) -> int:
         return sum(count for name, count in self._counts.items() if name.startswith(f"{what} "))
-
-
-class _Plain(logging.Formatter):
-    """Ray Serve replaces ``print``, which the usual formatter writes a traceback with."""
-
-    def formatException(self, ei: Any) -> str:
-        return "".join(traceback.format_exception(*ei)).rstrip()
-
-
-def configure_access_log(where: str) -> None:
-    """Write the access log to ``stderr``, to nowhere (``off``), or to a file of its own below a folder."""
-    ACCESS.propagate = False
-    ACCESS.setLevel(logging.INFO if where != "off" else logging.CRITICAL)
-    for handler in list(ACCESS.handlers):
-        ACCESS.removeHandler(handler)
-        handler.close()
-    if where == "off":
-        return
-    handler = logging.StreamHandler(sys.stderr) if where == "stderr" else _file(where, "access", "jsonl")
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    ACCESS.addHandler(handler)
-
-
-def configure_log(where: str) -> None:
-    """Write what our code warns of beside the access log, if that is a folder.
-
-    In throughput mode Ray Serve takes what a replica says on stderr for messages of level INFO, and drops it.
-    """
-    if where in ("stderr", "off"):
-        return
-    handler = _file(where, "warnings", "log")
-    handler.setLevel(logging.WARNING)
-    handler.setFormatter(_Plain("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    for logger in map(logging.getLogger, ("serve", "common")):
-        for before in [each for each in logger.handlers if isinstance(each.formatter, _Plain)]:
-            logger.removeHandler(before)
-            before.close()
-        logger.addHandler(handler)
-
-
-def _file(folder: str, stem: str, ending: str) -> logging.Handler:
-    path = Path(folder) / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.{ending}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES, delay=stem != "access")

@@ -1,7 +1,6 @@
 """Every failure as problem+json (RFC 9457): what is wrong, and what to send instead."""
 
 import http.client
-import logging
 import re
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
@@ -17,7 +16,6 @@ from common.errors import NsecastError
 from serve import examples
 from serve.schemas import Model
 
-log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 SHOWN_PROBLEMS = 10
 SHOWN_CHARACTERS = 80
@@ -83,7 +81,10 @@ def problem_of(
 
 
 def register(app: FastAPI) -> None:
-    """Answer every failure of ``app`` with a `Problem`, and describe it so."""
+    """Answer every failure of ``app`` with a `Problem`, and describe it so.
+
+    A failure that nobody expected is raised again by Starlette once it is answered, and logged by `Front`.
+    """
 
     async def handle(request: Request, error: Exception) -> Response:
         problem = problem_of(
@@ -93,8 +94,6 @@ def register(app: FastAPI) -> None:
             got = request.headers.get("content-type", "none")[:SHOWN_CHARACTERS]
             detail = f"Content-Type: got {got}, need application/json. Send the body as JSON."
             problem = _plain(415, detail, {"instance": problem.instance, "request_id": problem.request_id})
-        if problem.status >= 500 and not isinstance(error, NsecastError | HTTPException):
-            log.error("request failed path=%s", request.url.path, exc_info=error)
         return problem.response(getattr(error, "headers", None))  # such as Allow of a 405
 
     for kind in (NsecastError, pydantic.ValidationError, RequestValidationError, HTTPException, Exception):

@@ -14,6 +14,7 @@ from serve.cross_site import LocalHosts
 from serve.front import Front
 from serve.health import RouterHealth
 from serve.limits import BodyCap
+from serve.log_files import close_logs
 from serve.office import Office
 from serve.ports import keep_replica_to_its_node
 from serve.request_ids import make_ids_in_replica
@@ -43,6 +44,7 @@ class Router:
         """Ray calls this when a replica ends in good order."""
         if office := getattr(self, "office", None):
             office.ledger.close()
+        close_logs()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return self._answer

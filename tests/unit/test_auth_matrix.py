@@ -12,6 +12,7 @@ from starlette.routing import Route
 import serve.keys
 from serve.api import make_api
 from serve.keys import KeyFile
+from serve.log_files import close_logs
 from serve.office import Office
 from serve.router import http_service
 from serve.settings import ServeSettings
@@ -115,6 +116,7 @@ def test_no_key_is_logged_or_sent_back_by_any_route(door, caplog):
                 if key:
                     answer = door.client.request(method, path, headers={"Authorization": f"Bearer {key}"})
                     assert key.split("_", 2)[2] not in answer.text + str(answer.headers), (path, who)
+    close_logs()
     files = [path for path in Path(door.office.settings.access_log).rglob("*") if path.is_file()]
     logged = caplog.text + "".join(path.read_text() for path in files)
     assert len(logged.splitlines()) > 50, "requests are logged"

@@ -1,13 +1,23 @@
 """Caps on bodies and batches, and a rate for each client."""
 
 import asyncio
+import threading
+import time
+import tracemalloc
+import zlib
+from typing import Any
 
 import pytest
 from fastapi import FastAPI, Request
 from made_client import Client
+from starlette.responses import PlainTextResponse
+from starlette.types import Message, Receive, Scope, Send
 
 from common.errors import BadRequest, ConfigError, TooManyRequests
+from serve.api import PACKED_IN_THREAD_FROM, make_api
 from serve.limits import BodyCap, Limits, RateLimit
+from serve.office import Office
+from serve.settings import ServeSettings
 
 
 class Rate:
@@ -102,3 +112,99 @@ def test_a_body_beyond_the_cap_is_a_413_whether_it_says_its_length_or_not(client
     else:
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json()["detail"].startswith("body: more than 1,000 bytes.")
+
+
+def answered(chunks: int, app: Any, most: int = 1_000_000) -> list[Message]:
+    """What is sent for a body of that many chunks of one byte."""
+    sent: list[Message] = []
+    left = chunks
+
+    async def receive() -> Message:
+        nonlocal left
+        left -= 1
+        return {"type": "http.request", "body": b"x", "more_body": left > 0}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [(b"transfer-encoding", b"chunked")]
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
+    asyncio.run(BodyCap(app, most)(scope, receive, send))
+    return sent
+
+
+async def reads(scope: Scope, receive: Receive, send: Send) -> None:
+    """Read all of the body, and return how many messages it came in, and its length."""
+    messages, size, more = 0, 0, True
+    while more:
+        message = await receive()
+        messages, size, more = messages + 1, size + len(message["body"]), message["more_body"]
+    await send({"type": "read", "messages": messages, "size": size})
+
+
+def test_a_body_in_very_many_chunks_goes_on_whole_as_one_message():
+    assert answered(50_000, reads) == [{"type": "read", "messages": 1, "size": 50_000}]
+
+
+def test_the_work_for_a_body_grows_with_its_chunks_and_not_with_their_square():
+    def seconds(chunks: int) -> float:
+        times = []
+        for _ in range(3):
+            started = time.process_time()
+            answered(chunks, reads)
+            times.append(time.process_time() - started)
+        return min(times)
+
+    assert seconds(160_000) < 24 * seconds(20_000)  # 8 times the chunks; their square would be 64
+
+
+def test_very_many_small_chunks_take_no_more_memory_than_a_few_times_the_body():
+    tracemalloc.start()
+    try:
+        answered(100_000, reads)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+def test_a_client_that_goes_away_in_the_middle_of_its_body_is_seen_to_be_gone():
+    seen: list[Message] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.extend([await receive(), await receive()])
+
+    messages = [{"type": "http.request", "body": b"abc", "more_body": True}, {"type": "http.disconnect"}]
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    async def send(message: Message) -> None:
+        pass
+
+    scope = {"type": "http", "path": "/", "headers": [(b"transfer-encoding", b"chunked")]}
+    asyncio.run(BodyCap(app, 1_000)(scope, receive, send))
+    assert seen == [
+        {"type": "http.request", "body": b"abc", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+
+@pytest.mark.parametrize(("size", "threaded"), [(PACKED_IN_THREAD_FROM - 100, False), (60_000, True)])
+def test_a_large_answer_is_compressed_by_a_thread(tmp_path, monkeypatch, size, threaded):
+    office = Office(None, None, ServeSettings(home=str(tmp_path), access_log="off"))
+    api, threads, loop = make_api(office), set(), []
+
+    @api.get("/large")
+    async def large() -> PlainTextResponse:
+        loop.append(threading.get_ident())
+        return PlainTextResponse("x" * size)
+
+    def spy(*arguments: Any, make: Any = zlib.compressobj) -> Any:
+        threads.add(threading.get_ident())
+        return make(*arguments)
+
+    monkeypatch.setattr("starlette.middleware.gzip.zlib.compressobj", spy)
+    answer = Client(api).get("/large", headers={"Accept-Encoding": "gzip"})
+    assert answer.headers["content-encoding"] == "gzip" and answer.text == "x" * size
+    assert len(threads) == 1 and (threads != set(loop)) is threaded

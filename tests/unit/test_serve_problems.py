@@ -74,11 +74,10 @@ def test_too_many_and_unavailable_say_when_to_come_again(client):
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
 
 
-def test_a_surprise_says_nothing_of_the_inside(client, caplog):
+def test_a_surprise_says_nothing_of_the_inside(client):
     answer = client.get("/raise/surprise")
     assert answer.status_code == 500 and answer.headers["content-type"] == MEDIA_TYPE
     assert "inside" not in answer.text and "Traceback" not in answer.text
-    assert "the secret" in caplog.text
 
 
 @pytest.mark.parametrize(
