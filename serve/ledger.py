@@ -10,34 +10,29 @@ Two logs below the storage root, of the same form (`serve.ledger_files`) and eac
     may be there once for each, and again after a restart: readers keep the one that was served first.
 ``answers``
     What was answered to which request, whatever it asked: in each part one row for each distinct answer, with
-    the ids of the requests that got it, and the prices that they brought. For `serve.receipts`, kept for a
-    shorter time.
+    the ids of the requests that got it, and the prices that they included. For `serve.receipts`, kept for a
+    shorter time. Each client has a budget for a day, so that none pushes out the receipts of the others:
+    beyond a part of it prices are noted by their digest alone, beyond all of it requests are not noted.
 """
 
 import atexit
 import datetime as dt
-import json
 import logging
-import platform
 import threading
 import time
 from collections.abc import Callable, Hashable
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from cluster.source import digest
 from common import storage
 from common.config import Config
-from common.model.conformal import LEVELS
 from common.model.prices import Prices
-from common.model.release import MANIFEST, Release, read_json
-from serve.ledger_files import BOUNDS
+from serve.ledger_budget import DayBudget
 from serve.ledger_log import NAIROBI, DayLog, Row
-from serve.schemas import MIN_PRICES, PredictRequest
+from serve.ledger_prices import brought, bytes_in_file, digest
+from serve.ledger_rows import row_of, software
 
 if TYPE_CHECKING:
     from serve.desk import Desk, Prepared
@@ -47,11 +42,13 @@ log = logging.getLogger(__name__)
 SERVED, ANSWERS = "served", "answers"
 KEYS_KEPT = 100_000
 """Forecasts a router remembers as written; beyond, it starts over and some are written twice."""
-IDS_TOGETHER = 5_000
-"""Request ids that are written before it is time to."""
-ROW_BYTES = 500
-"""Brought prices count for a row in memory for so many bytes."""
-PACKAGES = ("nsecast", "numpy", "onnxruntime", "ray")
+ID_BYTES, ROW_BYTES, DIGEST_BYTES = 20, 120, 32
+"""What a request id, a row and a digest of prices take in a file, about, and so of a client's budget."""
+PRICES_SHARE = 0.5
+"""Part of a client's budget beyond which prices are noted by their digest alone."""
+OUTCOMES = ("written", "lost", "failures", "days_dropped", "digest_only", "over_budget")
+"""Rows written and lost, writes that failed, days dropped from disk; and of clients beyond their budget:
+answers whose prices are noted by their digest alone, and answers that are not noted."""
 
 
 class LedgerSettings(Config):
@@ -65,11 +62,16 @@ class LedgerSettings(Config):
     """The same for answers, for which there are receipts so long; 0: none are written, nor are prices that
     requests brought."""
     answers_megabytes_kept: PositiveInt = 256
-    """The same for answers; about 25 bytes each, prices that were brought up to 2 kB."""
+    """The same for answers; 20 bytes each, a few hundred with prices of the request's own."""
+    answers_client_megabytes: PositiveFloat = 4.0
+    """What one client (API key; address, without keys) may fill of it in a day, in each router: 200,000
+    answers, or 10,000 with prices. Beyond half of it prices are noted by their digest alone."""
     flush_every_s: PositiveFloat = 30.0
     """What a killed router can lose."""
     rows_buffered: PositiveInt = 20_000
-    """Rows kept in memory while they cannot be written; further ones are lost, and counted."""
+    """Rows of each log kept in memory until they are written; further ones are lost, and counted."""
+    megabytes_buffered: PositiveInt = 32
+    """The same for the request ids and prices of these rows."""
 
 
 class Ledger:
@@ -89,6 +91,7 @@ class Ledger:
         self._settings, self._clock = settings, clock
         shared: dict[str, Any] = {
             "rows_buffered": settings.rows_buffered,
+            "megabytes_buffered": settings.megabytes_buffered,
             "count": self._count,
             "clock": clock,
         }
@@ -104,36 +107,40 @@ class Ledger:
             megabytes_kept=settings.answers_megabytes_kept,
             **shared,
         )
+        self._budget = DayBudget(settings.answers_client_megabytes * 2**20, clock)
         self._seen: set[tuple[str, str, int]] = set()
         self._thread: threading.Thread | None = None
         self._stop, self._wake = threading.Event(), threading.Event()
         self._said = False
         software()
-        self.counts = {"written": 0, "lost": 0, "failures": 0, "days_dropped": 0}
-        """Since the start: rows written and lost, writes that failed, days dropped from disk."""
+        self.counts = dict.fromkeys(OUTCOMES, 0)
+        """Since the start, see `OUTCOMES`."""
         self._metric = ray.util.metrics.Counter(
-            "nsecast_ledger", "Served forecasts written or lost, failed writes, days dropped.", ("outcome",)
+            "nsecast_ledger", "Served forecasts by what became of their rows in the log.", ("outcome",)
         )
 
-    def saw(self, desk: "Desk", prepared: "Prepared", prices: Prices, request_id: str = "") -> None:
+    def saw(
+        self, desk: "Desk", prepared: "Prepared", prices: Prices, request_id: str = "", client: str = ""
+    ) -> None:
         """Note a forecast that is being served; a few microseconds if it was noted before.
 
         Parameters
         ----------
-        request_id : of the answer; without one there can be no receipt
+        request_id : made by the server; without one there can be no receipt
+        client : whose budget is charged for the receipt
         """
         try:
             request = prepared.request
             key = (prepared.key, request.symbol, prepared.place)
             past = request.as_of is not None and request.as_of < desk.data_end
             new = key not in self._seen and not request.brings_prices and not past
-            if new and self._settings.days_kept:
+            wanted = new and self._settings.days_kept > 0
+            if wanted and self._served.add(key, lambda: self._row(desk, prepared, prices), request_id):
                 if len(self._seen) >= KEYS_KEPT:
                     self._seen.clear()
                 self._seen.add(key)
-                self._served.add(key, lambda: self._row(desk, prepared, prices), request_id)
             if request_id and self._settings.answers_days_kept:
-                self._answer(desk, prepared, prices, request_id)
+                self._answer(desk, prepared, prices, request_id, client)
             if self._thread is None:
                 self._start()
         except Exception as error:
@@ -153,44 +160,37 @@ class Ledger:
         atexit.unregister(self.close)
         self.flush()
 
-    def _answer(self, desk: "Desk", prepared: "Prepared", prices: Prices, request_id: str) -> None:
-        request, brought = prepared.request, None
+    def _answer(
+        self, desk: "Desk", prepared: "Prepared", prices: Prices, request_id: str, client: str
+    ) -> None:
+        request, kept = prepared.request, dict[str, str]()
         key: tuple[Hashable, ...] = (prepared.key, request.symbol, prepared.place, request.as_of)
         if request.brings_prices:
-            brought, key = _brought(request, desk.spec.size), (*key, request_id)
-        weight = 1 + len(brought or "") // ROW_BYTES
-        self._answers.add(key, lambda: self._row(desk, prepared, prices, brought), request_id, weight)
-        if self._answers.ids >= IDS_TOGETHER:
+            own = brought(request, desk.spec.size)
+            key = (*key, digest(own), prepared.windows.cutoff[0].item())
+        if self._answers.holds(key):
+            paid = self._budget.spend(client, ID_BYTES)
+        elif request.brings_prices:
+            kept = {"prices": own}
+            cost = ID_BYTES + ROW_BYTES
+            paid = self._budget.spend(client, cost + bytes_in_file(own), share=PRICES_SHARE)
+            if not paid:
+                kept = {"prices_digest": digest(own)}
+                paid = self._budget.spend(client, cost + DIGEST_BYTES)
+                if paid:
+                    self._count("digest_only", 1)
+        else:
+            paid = self._budget.spend(client, ID_BYTES + ROW_BYTES)
+        if not paid:
+            self._count("over_budget", 1)
+            return
+        size = sum(map(len, kept.values()))
+        self._answers.add(key, lambda: self._row(desk, prepared, prices) | kept, request_id, size)
+        if self._answers.hurries:
             self._wake.set()
 
-    def _row(self, desk: "Desk", prepared: "Prepared", prices: Prices, brought: str | None = None) -> Row:
-        place, cutoff = prepared.place, prepared.windows.cutoff[0]
-        horizon = desk.spec.horizons[place]
-        bounds = [
-            float(side[0, place, level]) for level in range(len(LEVELS)) for side in (prices.low, prices.high)
-        ]
-        return {
-            "release": desk.release.id,
-            "preset": desk.preset,
-            "symbol": prepared.route.symbol,
-            "horizon": horizon,
-            "cutoff": cutoff.item(),
-            "target_date": desk.past.sessions.ahead(cutoff, horizon),
-            "last_price": float(prices.last[0]),
-            "raw": float(prices.raw[0, place]),
-            "published": float(prices.published[0, place]),
-            **dict(zip(BOUNDS, bounds, strict=True)),
-            "p_move": float(prices.p_move[0, place]),
-            "frozen": bool(prices.frozen[0]),
-            "source": "model" if prices.by_model[0, place] else "last_price",
-            "model_type": prepared.route.model_type,
-            "served_at": dt.datetime.fromtimestamp(self._clock(), dt.UTC),
-            "as_of": prepared.request.as_of,
-            "brought": brought,
-            "release_digest": manifest_digest(desk.release),
-            "software": software(),
-            "request_ids": [],
-        }
+    def _row(self, desk: "Desk", prepared: "Prepared", prices: Prices) -> Row:
+        return row_of(desk, prepared, prices, dt.datetime.fromtimestamp(self._clock(), dt.UTC))
 
     def _start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
@@ -208,36 +208,3 @@ class Ledger:
     def _count(self, outcome: str, many: int) -> None:
         self.counts[outcome] += many
         self._metric.inc(many, tags={"outcome": outcome})
-
-
-_DIGESTS: dict[tuple[str, str], str] = {}
-
-
-def manifest_digest(release: Release) -> str:
-    """The digest that a release's manifest states of itself, which covers every file; read once."""
-    key = (str(release.path), release.created.isoformat())
-    if key not in _DIGESTS:
-        _DIGESTS[key] = str(read_json(release.path / MANIFEST)["digest"])
-    return _DIGESTS[key]
-
-
-@cache
-def software() -> str:
-    """Versions of what a forecast is made with, as JSON."""
-    found = {"python": platform.python_version(), "machine": platform.machine(), "code": digest()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "none"
-    return json.dumps(found, sort_keys=True)
-
-
-def _brought(request: PredictRequest, size: int) -> str:
-    """The prices of a request that enter its window, as JSON that `PredictRequest` takes."""
-    most = max(size, MIN_PRICES)
-    prices = {
-        name: (getattr(request, name) or [])[-most:] or None for name in ("recent_prices", "recent_bars")
-    }
-    short = request.model_copy(update=prices)
-    return short.model_dump_json(include={*prices, "allow_unknown"}, exclude_none=True)

@@ -14,13 +14,16 @@ from common import storage
 from common.errors import ConfigError
 from serve.ledger_chain import forge, heads_seen
 from serve.ledger_files import SCHEMA, Link, day_folders, drop_days, fold, write_part
+from serve.ledger_prices import pack
 
 log = logging.getLogger(__name__)
 NAIROBI = dt.timezone(dt.timedelta(hours=3))
 Row = dict[str, Any]
-"""By name, the columns of ``SCHEMA``."""
-IDS_KEPT = 200_000
-"""Request ids kept in memory while they cannot be written."""
+"""By name, the columns of ``SCHEMA``; ``prices`` are not packed yet."""
+ID_BYTES = 100
+"""Memory that one request id takes."""
+HURRY = 4
+"""A writer that has noted a quarter of its buffer since the last write should write before its time."""
 
 
 class DayLog:
@@ -29,6 +32,8 @@ class DayLog:
     Parameters
     ----------
     folder : such as ``<home>/served``; its parent must be there
+    rows_buffered, megabytes_buffered : most rows, and most bytes of request ids and prices, that are kept in
+        memory until they are written
     count : called with an outcome (``written``, ``lost``, ``failures``, ``days_dropped``) and how many
     clock : seconds since the epoch; a part is of the day on which it is written
     """
@@ -40,80 +45,114 @@ class DayLog:
         days_kept: int,
         megabytes_kept: int,
         rows_buffered: int,
+        megabytes_buffered: int,
         count: Callable[[str, int], None],
         clock: Callable[[], float],
     ) -> None:
         self.folder, self._days_kept, self._most_bytes = folder, days_kept, megabytes_kept * 2**20
-        self._rows_buffered, self._count, self._clock = rows_buffered, count, clock
+        self._most = (rows_buffered, megabytes_buffered * 2**20)
+        self._count, self._clock = count, clock
         self._rows: dict[Hashable, Row] = {}
-        self.ids = 0
-        """Request ids that wait."""
+        self._held, self._fresh = (0, 0), (0, 0)
         self._lock, self._writing = threading.Lock(), threading.Lock()
         self._troubles: set[str] = set()
         self._day = ""
+        self._folded: set[str] = set()
         self._begin()
+
+    @property
+    def hurries(self) -> bool:
+        """Whether so much was noted since the last write that it should not wait for the next one."""
+        return any(HURRY * got >= most for got, most in zip(self._fresh, self._most, strict=True))
+
+    def holds(self, key: Hashable) -> bool:
+        """Whether a row of that key waits to be written."""
+        return key in self._rows
 
     def _begin(self) -> None:
         """Begin a chain of our own."""
         self._writer, self._part = uuid4().hex[:12], 0
         self._before: Link | None = None
 
-    def add(self, key: Hashable, make: Callable[[], Row], request_id: str = "", weight: int = 1) -> None:
-        """Note a request id on the row of a key, made if none waits; ``weight``: rows that it counts for."""
+    def add(self, key: Hashable, make: Callable[[], Row], request_id: str = "", size: int = 0) -> bool:
+        """Note a request id on the row of a key, which is made if none waits.
+
+        Parameters
+        ----------
+        size : bytes of the prices in a new row
+
+        Returns
+        -------
+        bool
+            False if the buffer is full: nothing was noted, and that is counted. What was noted is written, or
+            waits until it can be.
+        """
         with self._lock:
             row = self._rows.get(key)
-            rows = len(self._rows) + weight
-            full = rows > self._rows_buffered if row is None else self.ids >= IDS_KEPT
-            if not full:
+            more = (int(row is None), (size if row is None else 0) + (ID_BYTES if request_id else 0))
+            held = _plus(self._held, more)
+            room = all(got <= most for got, most in zip(held, self._most, strict=True))
+            if room:
                 if row is None:
                     row = self._rows[key] = make()
-                    self._rows.update({(key, spare): {} for spare in range(1, weight)})
                 if request_id:
                     row["request_ids"].append(request_id)
-                    self.ids += 1
-        if full:
-            self._lose(1)
+                self._held, self._fresh = held, _plus(self._fresh, more)
+        if not room:
+            self._count("lost", 1)
+            self._say_once("lost", f"served forecasts lost: {self._held[0]} wait already")
+        return room
 
     def flush(self) -> bool:
         """Write what waits; False if that failed, and the rows wait for the next try."""
         with self._writing:
             with self._lock:
-                rows, self._rows, self.ids = [row for row in self._rows.values() if row], {}, 0
+                rows, self._rows, self._fresh = self._rows, {}, (0, 0)
+                written = self._held
             try:
                 if rows:
-                    self._write(f"{dt.datetime.fromtimestamp(self._clock(), NAIROBI):%Y-%m-%d}", rows)
+                    today = f"{dt.datetime.fromtimestamp(self._clock(), NAIROBI):%Y-%m-%d}"
+                    self._write(today, list(rows.values()))
             except Exception as error:
                 self._begin()  # nobody knows whether that part is there
                 self._count("failures", 1)
-                self._wait_on(rows)
+                self._put_back(rows)
                 self._say_once("write", "served forecasts not written, tried again", error)
                 return False
+            with self._lock:
+                self._held = _plus(self._held, written, -1)
             if rows:
                 self._count("written", len(rows))
                 self._troubles -= {"write", "lost"}
             return True
 
-    def _wait_on(self, rows: list[Row]) -> None:
+    def _put_back(self, rows: dict[Hashable, Row]) -> None:
+        """Let rows wait that could not be written, before those that were noted meanwhile."""
         with self._lock:
-            room = max(0, self._rows_buffered - len(self._rows))
-            self._rows.update({object(): row for row in rows[:room]})
-            self.ids += sum(len(row["request_ids"]) for row in rows[:room])
-        self._lose(len(rows[room:]))
-
-    def _lose(self, many: int) -> None:
-        if many:
-            self._count("lost", many)
-            self._say_once("lost", f"served forecasts lost: {self._rows_buffered} wait already")
+            for key, row in self._rows.items():
+                if key in rows:
+                    rows[key]["request_ids"] += row["request_ids"]
+                    self._held = _plus(self._held, (1, 0), -1)
+                else:
+                    rows[key] = row
+            self._rows = rows
 
     def _write(self, day: str, rows: list[Row]) -> None:
         if not self.folder.parent.is_dir() and storage.mirror_of(self.folder) is None:
             raise FileNotFoundError(f"no storage root {self.folder.parent}")
         oldest = dt.date.fromisoformat(day) - dt.timedelta(days=self._days_kept - 1)
-        dropped = drop_days(self.folder, before=oldest.isoformat(), today=day, most_bytes=self._most_bytes)
+        dropped, left = drop_days(
+            self.folder, before=oldest.isoformat(), today=day, most_bytes=self._most_bytes
+        )
         for name, size in dropped.items():
             log.warning("served forecasts dropped folder=%s day=%s bytes=%d", self.folder, name, size)
             self._count("days_dropped", 1)
-        table = pa.Table.from_pylist(rows, schema=SCHEMA)
+        if left >= self._most_bytes:
+            self._say_once(
+                "full", f"today alone is larger than megabytes_kept, and written all the same: {left} bytes"
+            )
+        packed = [row | {"prices": pack(row["prices"])} if row["prices"] else row for row in rows]
+        table = pa.Table.from_pylist(packed, schema=SCHEMA)
         new = day != self._day or self._before is None
         seen = heads_seen(self.folder, self._writer) if new else {}
         link = forge(self._writer, self._part, day, table, before=self._before, seen=seen)
@@ -124,12 +163,13 @@ class DayLog:
             self._fold_days_before(day)
 
     def _fold_days_before(self, day: str) -> None:
-        """One router does it, while the others go on."""
+        """Fold each past day once, which reads only those of several parts; one router does it for all."""
         try:
             with storage.claim(self.folder / ".fold.lock", "the log of served forecasts"):
                 for past in day_folders(self.folder):
-                    if past.name < day:
+                    if past.name < day and past.name not in self._folded:
                         fold(past)
+                        self._folded.add(past.name)
         except ConfigError:
             return
         except Exception as error:
@@ -141,3 +181,8 @@ class DayLog:
             self._troubles.add(trouble)
             detail = f": {type(error).__name__}: {error}" if error else ""
             log.error("%s folder=%s%s", message, self.folder, detail)
+
+
+def _plus(held: tuple[int, int], more: tuple[int, int], times: int = 1) -> tuple[int, int]:
+    """Rows and bytes."""
+    return held[0] + times * more[0], held[1] + times * more[1]

@@ -173,7 +173,7 @@ class Office:
         for prepared, each in zip(ready, said, strict=True):
             if each.prices is not None:
                 self.observer.forecast(prepared.route.model_type, desk.release.id, each.cached)
-                self.ledger.saw(desk, prepared, each.prices, facts.request_id)
+                self.ledger.saw(desk, prepared, each.prices, facts.request_id, facts.client)
         return list(zip(ready, said, strict=True))
 
     async def _say_or_remember(self, ready: list[Prepared], request_id: str) -> list[Said]:

@@ -19,9 +19,14 @@ BROKEN = 3
 
 
 def receipt(
-    request_id: Annotated[str, typer.Argument(help="As in the answer: request_id, or header X-Request-ID.")],
+    request_id: Annotated[
+        str, typer.Argument(help="The server's: request_id of the answer, or header X-Request-ID.")
+    ],
     symbol: Annotated[str | None, typer.Option(help="One stock of an answer about many.")] = None,
     horizon: Annotated[Horizon | None, typer.Option(help="One horizon of several.")] = None,
+    number: Annotated[
+        int | None, typer.Option(min=1, help="Of several requests with one id (old logs), which.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Default: stdout.")] = None,
     home: Home = None,
 ) -> None:
@@ -33,12 +38,14 @@ def receipt(
     """
     from serve.receipts import make_receipt
 
-    found = make_receipt(storage.home(home), request_id, symbol.upper() if symbol else None, horizon)
+    found = make_receipt(storage.home(home), request_id, symbol.upper() if symbol else None, horizon, number)
     if out is None:
         typer.echo(json.dumps(found, indent=1, allow_nan=False))
     else:
         storage.write_json(out, found)
         typer.echo(f"{out}: {len(found['forecasts'])} forecasts of {found['release']['id']}", err=True)
+    if found["requests"] > 1:
+        typer.echo(f"{found['requests']} requests with this id got the same answer", err=True)
     for problem in found["chain"]["problems"]:
         typer.echo(f"the log is broken: {problem}", err=True)
     if found["chain"]["problems"]:
@@ -47,6 +54,10 @@ def receipt(
 
 def replay(
     receipt: Annotated[Path, typer.Argument(metavar="RECEIPT.json", help="From nsecast receipt.")],
+    request: Annotated[
+        Path | None,
+        typer.Option(metavar="BODY.json", help="The request as sent, if the receipt has its digest alone."),
+    ] = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
@@ -57,11 +68,9 @@ def replay(
     """
     from serve.receipts import replay as again
 
-    try:
-        content = json.loads(receipt.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{receipt}: not JSON: {error}. Make one with `nsecast receipt`.") from None
-    found = again(content, storage.home(home))
+    content = _json(receipt, "Make one with `nsecast receipt`.")
+    body = None if request is None else _json(request, "Give the body that was sent.")
+    found = again(content, storage.home(home), body)
     if as_json:
         typer.echo(json.dumps(found, indent=1, allow_nan=False))
     else:
@@ -70,8 +79,15 @@ def replay(
         raise typer.Exit(1)
 
 
+def _json(path: Path, advice: str) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not JSON: {error}. {advice}") from None
+
+
 def _print(found: list[dict[str, Any]], content: dict[str, Any]) -> None:
-    from serve.ledger import software
+    from serve.ledger_rows import software
 
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     table = Table(

@@ -20,27 +20,38 @@ from common.model.registry import Registry
 from common.model.release import Release, read_json
 from serve.cache import split_key
 from serve.desk import Desk
-from serve.ledger import ANSWERS, SERVED, manifest_digest
+from serve.ledger import ANSWERS, SERVED
 from serve.ledger_chain import Chain, Part, check
-from serve.schemas import PredictRequest
+from serve.ledger_prices import Brought, brought, digest, json_of, unpack
+from serve.ledger_rows import manifest_digest
+from serve.receipt_rows import only_request
+from serve.requests import singles
+from serve.schemas import BatchRequest, PredictRequest
 
 FORM = 1
 COMPARED = ("cutoff", "target_date", "last_price", "prediction", "mean_prediction", "intervals")
 """What a replay has to find equal, besides source and type of the model."""
-ONE = ("release_digest", "symbol", "horizon", "as_of", "brought", "model_type")
-"""Rows that agree in these are one forecast, though they be in several parts."""
 Receipt = dict[str, Any]
 
 
 def make_receipt(
-    home: Path, request_id: str, symbol: str | None = None, horizon: str | None = None
+    home: Path,
+    request_id: str,
+    symbol: str | None = None,
+    horizon: str | None = None,
+    number: int | None = None,
 ) -> Receipt:
     """The receipt of an answer, or of the part of it about one stock or horizon.
+
+    Parameters
+    ----------
+    number : of several requests that a client gave one id (logs written before the server made the ids),
+        the one to take, counted from 1, oldest first
 
     Raises
     ------
     ReceiptError
-        If no log has such an answer.
+        If no log has such an answer, or several requests have that id and none was chosen.
     ReleaseNotFound
         If the release is gone.
     BundleError
@@ -60,12 +71,14 @@ def make_receipt(
             "minute after it was served, until its day is dropped (served.answers_days_kept)."
             + (f" The log is broken: {broken[0]}." if broken else "")
         )
-    last = rows[-1]  # whoever asks chooses the id, and may use it again
-    rows = [row for row in rows if row["release_digest"] == last["release_digest"]]
+    rows = only_request(rows, f"{request_id} in {home / name}", number)
+    last = rows[-1]
     release = _release(home, last["release"], last["release_digest"])
     made = {
         "receipt": FORM,
         "request_id": request_id,
+        "id_made_by": "client" if last["form"] is None else "server",
+        "requests": max(row["times"] for row in rows),
         "release": _described(release),
         "software": json.loads(last["software"]),
         "forecasts": [_forecast(row) | {"place": {"log": name} | row["place"]} for row in rows],
@@ -74,8 +87,12 @@ def make_receipt(
     return made | {"digest": _digest(made)}
 
 
-def replay(receipt: Receipt, home: Path) -> list[dict[str, Any]]:
+def replay(receipt: Receipt, home: Path, body: Any = None) -> list[dict[str, Any]]:
     """Make the forecasts of a receipt anew, from the release on storage.
+
+    Parameters
+    ----------
+    body : of the request as it was sent, for a receipt that has only the digest of the request's prices
 
     Returns
     -------
@@ -85,7 +102,7 @@ def replay(receipt: Receipt, home: Path) -> list[dict[str, Any]]:
     Raises
     ------
     ReceiptError
-        If the receipt was edited, or is none.
+        If the receipt was edited, or is none, or lacks prices that ``body`` does not have either.
     ReleaseNotFound, BundleError
         If the release is gone, altered, or another one of that id.
     """
@@ -102,9 +119,10 @@ def replay(receipt: Receipt, home: Path) -> list[dict[str, Any]]:
                 f"least, by {_described(release)}. Ask for it again: `nsecast receipt REQUEST_ID`."
             )
         desk = Desk(release)
+        sent = [brought(each, desk.spec.size) for each in _requests_of(body)]
         found = []
         for served in receipt["forecasts"]:
-            again = _again(desk, served)
+            again = _again(desk, served, sent)
             equal = json.dumps(again, sort_keys=True) == json.dumps(
                 {name: served[name] for name in again}, sort_keys=True
             )
@@ -120,8 +138,8 @@ def replay(receipt: Receipt, home: Path) -> list[dict[str, Any]]:
 def _found(
     folder: Path, request_id: str, symbol: str | None, horizon: str | None
 ) -> tuple[list[dict[str, Any]], Chain]:
-    """Rows of an answer with their places, and the log's chain."""
-    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    """Rows with that id and their places, oldest first, and the log's chain."""
+    rows: list[dict[str, Any]] = []
 
     def look(part: Part) -> None:
         path, link, table = part
@@ -134,19 +152,25 @@ def _found(
             if symbol in (None, row["symbol"]) and horizon in (None, f"{row['horizon']}d"):
                 stated = {"file": f"{path.parent.name}/{path.name}", "writer": link.writer, "part": link.part}
                 row["place"] = stated | {"row": place, "digest": link.digest}
-                rows.setdefault(tuple(row[name] for name in ONE), row)
+                row["times"] = row["request_ids"].count(request_id)
+                row["first"] = row["request_ids"][0] == request_id
+                rows.append(row)
 
     chain = check(folder, look)
-    return sorted(rows.values(), key=lambda row: row["served_at"]), chain
+    return sorted(rows, key=lambda row: row["served_at"]), chain
 
 
 def _forecast(row: dict[str, Any]) -> dict[str, Any]:
     """A row of the log as its answer gave it; floats are written so that they are read the same."""
+    prices: Brought | None = json.loads(row["brought"]) if row["brought"] else None
+    if row["prices"]:
+        prices = unpack(row["prices"])
     return {
         "symbol": row["symbol"],
         "horizon": f"{row['horizon']}d",
         "as_of": row["as_of"] and row["as_of"].isoformat(),
-        "brought": row["brought"] and json.loads(row["brought"]),
+        "brought": prices,
+        "brought_digest": digest(json_of(prices)) if prices else row["prices_digest"],
         "served_at": row["served_at"].isoformat(),
         "cutoff": row["cutoff"].isoformat(),
         "target_date": row["target_date"].isoformat(),
@@ -163,9 +187,40 @@ def _forecast(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _again(desk: Desk, served: dict[str, Any]) -> dict[str, Any]:
+def _requests_of(body: Any) -> list[PredictRequest]:
+    """The requests of a body for one stock or for many; none for None."""
+    if body is None:
+        return []
+    try:
+        if "symbols" in body:
+            return singles(BatchRequest.model_validate(body))
+        return [PredictRequest.model_validate(body)]
+    except (ValueError, TypeError) as error:
+        raise ReceiptError(
+            f"not the body of a request: {error}. Give the JSON that was sent to /predict."
+        ) from None
+
+
+def _prices_of(served: dict[str, Any], sent: list[str]) -> Brought:
+    """The prices that a forecast was made from; empty if they were the release's own."""
+    wanted = served.get("brought_digest")
+    if served["brought"] is not None or wanted is None:
+        return served["brought"] or {}
+    for prices in sent:
+        if digest(prices) == wanted:
+            found: Brought = json.loads(prices)
+            return found
+    raise ReceiptError(
+        f"{served['symbol']}: the log has only the digest of the prices that the request included (sha256 "
+        f"{wanted}), "
+        + ("and those given have another. " if sent else "since its client was beyond its budget. ")
+        + "Give the request's body as it was sent: `nsecast replay RECEIPT.json --request BODY.json`."
+    )
+
+
+def _again(desk: Desk, served: dict[str, Any], sent: list[str]) -> dict[str, Any]:
     """A forecast made anew, the fields in ``COMPARED``."""
-    asked = {name: served[name] for name in ("symbol", "horizon", "as_of")} | (served["brought"] or {})
+    asked = {name: served[name] for name in ("symbol", "horizon", "as_of")} | _prices_of(served, sent)
     request = PredictRequest.model_validate(asked)
     day = dt.datetime.fromisoformat(served["served_at"]).date() + dt.timedelta(days=1)
     prepared = desk.prepare(request, today=day)

@@ -36,9 +36,12 @@ BODIES = {
     "stranger": {"symbol": "NEWCO", "recent_prices": CLOSES, "allow_unknown": True},
 }
 
+BATCH = {"symbols": ["MOVES", "THIN"], "recent_prices": {"THIN": CLOSES}}
+IDS = "ids.json"
+
 
 def asked(home: Path) -> dict[str, Any]:
-    """Serve a release from ``home`` and ask for all ``BODIES``, a batch and an outlook; the answers by id."""
+    """Serve a release from ``home`` and ask for all ``BODIES``, a batch and an outlook; answers by name."""
     made_release(home, **SETTINGS)
     Registry(home).promote("made")
     answers = {}
@@ -49,13 +52,20 @@ def asked(home: Path) -> dict[str, Any]:
             answer = client.request(method, path, headers={"X-Request-ID": name}, **more)
             assert answer.status_code == 200, answer.text
             answers[name] = answer.json()
+            assert answer.headers["X-Correlation-ID"] == name
 
         for name, body in BODIES.items():
             ask(name, "POST", "/predict", json=body)
-        batch = {"symbols": ["MOVES", "THIN"], "recent_prices": {"THIN": CLOSES}}
-        ask("batch", "POST", "/predict/batch", json=batch)
+        ask("batch", "POST", "/predict/batch", json=BATCH)
         ask("outlook", "GET", "/outlook/GAPS")
+    (home / IDS).write_text(json.dumps({name: each["request_id"] for name, each in answers.items()}))
     return answers
+
+
+def id_of(home: Path, name: str) -> str:
+    """The request id of the answer with a name; of any other name the name itself."""
+    ids: dict[str, str] = json.loads((home / IDS).read_text())
+    return ids.get(name, name)
 
 
 def run(home: Path, *words: str) -> Result:
@@ -64,6 +74,6 @@ def run(home: Path, *words: str) -> Result:
 
 def receipt_of(home: Path, name: str, tmp_path: Path) -> tuple[Path, dict[str, Any]]:
     path = tmp_path / f"{name}.json"
-    done = run(home, "receipt", name, "--out", str(path))
+    done = run(home, "receipt", id_of(home, name), "--out", str(path))
     assert done.exit_code == 0, done.output
     return path, json.loads(path.read_bytes())

@@ -5,18 +5,14 @@ import json
 import shutil
 
 import pytest
-from made_desk import SETTINGS, bundle
-from made_receipts import BODIES, CLOSES, asked, receipt_of, run
-from made_release import doctored, made_release
+from made_receipts import BODIES, CLOSES, asked, id_of, receipt_of, run
+from made_release import doctored
 
 from common.errors import ReceiptError, ReleaseNotFound
 from common.model.registry import Registry
 from common.model.release import MANIFEST
-from serve.desk import Desk
-from serve.ledger import Ledger, LedgerSettings
 from serve.ledger_files import read_day
 from serve.receipts import make_receipt
-from serve.schemas import PredictRequest
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +56,7 @@ def test_an_answer_about_many_has_one_receipt_and_any_part_of_it_one_of_its_own(
         for answer in answers[name]["predictions"]:
             same(found[answer["symbol"] + answer["horizon"]], answer)
         assert run(home, "replay", str(path)).exit_code == 0
-    one = json.loads(run(home, "receipt", "batch", "--symbol", "thin", "--horizon", "1d").stdout)
+    one = json.loads(run(home, "receipt", id_of(home, "batch"), "--symbol", "thin", "--horizon", "1d").stdout)
     assert [each["symbol"] for each in one["forecasts"]] == ["THIN"] and one["forecasts"][0]["brought"]
 
 
@@ -78,7 +74,7 @@ def test_a_receipt_names_release_data_seeds_versions_and_its_row_in_the_log(serv
     read, _ = read_day(home / place["log"] / day)
     ((table, (link,)),) = [part for path, part in read.items() if path.name == name]
     row = table.slice(place["row"], 1).to_pylist()[0]
-    assert row["request_ids"] == ["own", "own-again"]
+    assert row["request_ids"] == [id_of(home, name) for name in ("own", "own-again")]
     assert (place["digest"], place["writer"]) == (link.digest, link.writer)
 
 
@@ -150,8 +146,9 @@ def test_what_is_no_json_and_an_answer_that_never_was_are_said(served, tmp_path)
     assert "not JSON" in str(run(home, "replay", str(path)).exception)
     with pytest.raises(ReceiptError, match="never: no such answer"):
         make_receipt(home, "never")
-    with pytest.raises(ReceiptError, match="batch, KCB: no such answer"):
-        make_receipt(home, "batch", "KCB")
+    batch = id_of(home, "batch")
+    with pytest.raises(ReceiptError, match=f"{batch}, KCB: no such answer"):
+        make_receipt(home, batch, "KCB")
 
 
 @pytest.fixture
@@ -165,7 +162,7 @@ def test_a_release_that_is_gone_altered_or_another_one_is_refused(served, copy, 
     doctored(release, note="another")
     done = run(copy, "replay", str(path))
     assert done.exit_code == 1 and "is not the one that answered" in str(done.exception)
-    assert "is not the one that answered" in str(run(copy, "receipt", "own").exception)
+    assert "is not the one that answered" in str(run(copy, "receipt", id_of(copy, "own")).exception)
     (release.path / "calibration.json").write_text("{}")
     done = run(copy, "replay", str(path))
     assert done.exit_code == 1 and "calibration.json" in str(done.exception)
@@ -180,13 +177,13 @@ def test_a_log_that_was_edited_gives_no_receipt_and_names_the_file(copy):
     content[len(content) // 2] ^= 1
     part.write_bytes(content)
     with pytest.raises(ReceiptError, match=f"broken: .*{part.name}"):
-        make_receipt(copy, "prices")
+        make_receipt(copy, id_of(copy, "prices"))
 
 
 def test_a_log_that_is_broken_elsewhere_gives_a_receipt_and_says_so_in_the_exit_code(copy):
     (part,) = (copy / "answers").rglob("*.parquet")
     (part.parent / "other.parquet").write_bytes(b"PAR1 not really")
-    done = run(copy, "receipt", "own")
+    done = run(copy, "receipt", id_of(copy, "own"))
     assert done.exit_code == 3 and "the log is broken: " in done.stderr and "other.parquet" in done.stderr
     assert json.loads(done.stdout)["chain"]["verdict"] == "broken"
 
@@ -198,25 +195,39 @@ def test_when_answers_are_dropped_the_first_request_of_a_forecast_still_has_its_
     assert run(copy, "replay", str(path)).exit_code == 0
 
 
-def test_an_id_that_is_used_again_has_all_that_it_was_answered_by_the_newest_release(copy, tmp_path):
-    """And a stock whose own model could not be loaded is replayed by the general one."""
-    release = made_release(copy, "newer", **SETTINGS)
-    desk = Desk(release)
-    ledger = Ledger(copy, LedgerSettings())
-    for symbol in ("MOVES", "THIN"):
-        prepared = desk.general(desk.prepare(PredictRequest(symbol=symbol)))
-        prices = bundle(desk, "general").forecaster.forecast(prepared.windows, prepared.asked)
-        ledger.saw(desk, prepared, prices, "own")
-    ledger.close()
-    path, receipt = receipt_of(copy, "own", tmp_path)
-    assert receipt["release"]["id"] == "newer"
-    assert [each["symbol"] for each in receipt["forecasts"]] == ["MOVES", "THIN"]
-    assert {each["model_type"] for each in receipt["forecasts"]} == {"general"}
-    assert run(copy, "replay", str(path)).exit_code == 0
-
-
 def test_a_question_that_was_asked_before_costs_no_row(served):
     home, _ = served
     days = [day for day in (home / "answers").iterdir() if day.is_dir()]
     rows = [row for day in days for table, _ in read_day(day)[0].values() for row in table.to_pylist()]
     assert len(rows) == len(BODIES) - 1 + 2 + 4
+
+
+def test_an_id_that_a_client_chose_names_no_receipt(served):
+    """It names what the server answered to somebody else, if that client chose it too."""
+    home, _ = served
+    for name in BODIES:
+        with pytest.raises(ReceiptError, match="no such answer"):
+            make_receipt(home, name)
+
+
+def test_prices_and_their_digest_are_in_the_receipt_and_the_digest_is_that_of_the_prices(served, tmp_path):
+    home, _ = served
+    for name in ("prices", "bars", "bars-dated", "stranger"):
+        (forecast,) = receipt_of(home, name, tmp_path)[1]["forecasts"]
+        text = json.dumps(forecast["brought"], separators=(",", ":"))
+        assert forecast["brought_digest"] == hashlib.sha256(text.encode()).hexdigest()
+    (own,) = receipt_of(home, "own", tmp_path)[1]["forecasts"]
+    assert own["brought_digest"] is None
+
+
+def test_a_receipt_written_before_digests_were_in_it_replays(served, tmp_path):
+    home, _ = served
+    for name in ("own", "prices", "bars-dated", "batch"):
+        path, receipt = receipt_of(home, name, tmp_path)
+        for key in ("id_made_by", "requests"):
+            del receipt[key]
+        for forecast in receipt["forecasts"]:
+            del forecast["brought_digest"]
+        path.write_text(json.dumps(sealed(receipt)))
+        done = run(home, "replay", str(path))
+        assert done.exit_code == 0, done.output
