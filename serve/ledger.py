@@ -36,13 +36,13 @@ from common.model.conformal import LEVELS
 from common.model.prices import Prices
 from common.model.release import MANIFEST, Release, read_json
 from serve.ledger_files import BOUNDS
-from serve.ledger_log import NAIROBI, DayLog, Row
+from serve.ledger_log import DayLog, Row
 from serve.schemas import MIN_PRICES, PredictRequest
 
 if TYPE_CHECKING:
     from serve.desk import Desk, Prepared
 
-__all__ = ["ANSWERS", "NAIROBI", "SERVED", "Ledger", "LedgerSettings"]
+__all__ = ["ANSWERS", "SERVED", "Ledger", "LedgerSettings"]
 log = logging.getLogger(__name__)
 SERVED, ANSWERS = "served", "answers"
 KEYS_KEPT = 100_000
@@ -123,6 +123,7 @@ class Ledger:
         request_id : of the answer; without one there can be no receipt
         """
         try:
+            self._served.exchange = self._answers.exchange = desk.clock
             request = prepared.request
             key = (prepared.key, request.symbol, prepared.place)
             past = request.as_of is not None and request.as_of < desk.data_end

@@ -11,12 +11,12 @@ from uuid import uuid4
 import pyarrow as pa
 
 from common import storage
+from common.data.exchange_clock import NAIROBI
 from common.errors import ConfigError
 from serve.ledger_chain import forge, heads_seen
 from serve.ledger_files import SCHEMA, Link, day_folders, drop_days, fold, write_part
 
 log = logging.getLogger(__name__)
-NAIROBI = dt.timezone(dt.timedelta(hours=3))
 Row = dict[str, Any]
 """By name, the columns of ``SCHEMA``."""
 IDS_KEPT = 200_000
@@ -24,7 +24,7 @@ IDS_KEPT = 200_000
 
 
 class DayLog:
-    """Parts below one folder, a folder for each day of Nairobi; safe to use from several threads.
+    """Parts below one folder, a folder for each day of the exchange; safe to use from several threads.
 
     Parameters
     ----------
@@ -48,6 +48,8 @@ class DayLog:
         self._rows: dict[Hashable, Row] = {}
         self.ids = 0
         """Request ids that wait."""
+        self.exchange = NAIROBI
+        """Whose days they are."""
         self._lock, self._writing = threading.Lock(), threading.Lock()
         self._troubles: set[str] = set()
         self._day = ""
@@ -81,7 +83,8 @@ class DayLog:
                 rows, self._rows, self.ids = [row for row in self._rows.values() if row], {}, 0
             try:
                 if rows:
-                    self._write(f"{dt.datetime.fromtimestamp(self._clock(), NAIROBI):%Y-%m-%d}", rows)
+                    now = dt.datetime.fromtimestamp(self._clock(), dt.UTC)
+                    self._write(self.exchange.today(now).isoformat(), rows)
             except Exception as error:
                 self._begin()  # nobody knows whether that part is there
                 self._count("failures", 1)
