@@ -19,7 +19,6 @@ from common.data.panel import Panel
 from common.errors import InsufficientHistory, NsecastError
 from common.model.registry import Registry
 from common.model.released import ReleasedModels
-from serve.desk import NAIROBI
 from train.evaluation.study import plan_study
 from train.source import load_panel
 
@@ -80,8 +79,8 @@ def look(
 ) -> Report:
     """Score what was served with the closes of a panel, and hold everything against a release.
 
-    Nothing that became known after ``now`` is used: the panel is cut to what was known that evening, and so
-    is the log.
+    Nothing that became known after ``now`` is used: the panel is cut to the closes that were due, by the
+    clock of the release's exchange, and the log to what was served.
 
     Parameters
     ----------
@@ -96,10 +95,11 @@ def look(
         If there are no prices up to ``now``.
     """
     at = now or dt.datetime.now(dt.UTC)
-    today = at.astimezone(NAIROBI).date()
-    panel = panel.as_of(today)
+    clock = models.universe.clock
+    today, due = clock.today(at), clock.last_due(at)
+    panel = panel.as_of(due)
     if not panel.symbols:
-        raise InsufficientHistory(f"no prices up to {today}. Choose a later day.")
+        raise InsufficientHistory(f"no prices up to {due}. Choose a later day.")
     spec = models.models.window
     found = read_ledger(home, since=today - dt.timedelta(days=settings.window_days - 1))
     served = found.frame[(found.frame["served_at"] <= pd.Timestamp(at))]
@@ -110,12 +110,11 @@ def look(
         models.universe,
         spec,
         preset=str(models.release.info["preset"]),
-        close_hour=settings.close_hour_nairobi,
     )
     matrix = pd.read_csv(models.release.file("performance_matrix.csv"))
     errors = judge(live.table, reference, settings)
     drift = drifts(models, panel, spec, live.recent, reference, settings)
-    fresh = freshness(panel, models.universe, spec, matrix, at, settings)
+    fresh = freshness(panel, models.universe, spec, matrix, at)
     return Report(
         at=at,
         release=models.release.id,

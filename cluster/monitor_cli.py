@@ -53,7 +53,6 @@ def monitor(
     Exit codes: 0 all is as expected, or too few forecasts to tell; 3 a breach; 1 the monitor failed.
     """
     from cluster.monitor import known_prices, look, say
-    from cluster.monitor_live import end_of
     from cluster.monitor_prometheus import write_prometheus
     from cluster.monitor_settings import MonitorSettings
     from common.model.registry import Registry
@@ -64,7 +63,7 @@ def monitor(
     root = storage.home(home)
     models = ReleasedModels(Registry(root).open(release))
     panel = known_prices(root, models, archive, accept_mixed_dates=accept_mixed_dates)
-    now = None if as_of is None else (end_of(as_of.date()) - pd.Timedelta(seconds=1)).to_pydatetime()
+    now = None if as_of is None else models.universe.clock.end_of(as_of.date()) - dt.timedelta(seconds=1)
     found = look(models, panel, root, settings, now=now)
     if as_of is None:  # the page that is served shows it
         storage.write_json(root / LATEST, found.as_dict())
@@ -146,7 +145,8 @@ def _drift(found: "Report") -> Table:
 
 def _fresh(found: "Report") -> Iterator[str]:
     fresh = found.fresh
-    yield f"prices end on {fresh.data_end}, {fresh.sessions_old} sessions before {fresh.due}"
+    sessions = "1 session" if fresh.sessions_old == 1 else f"{fresh.sessions_old} sessions"
+    yield f"prices end on {fresh.data_end}, {sessions} before {fresh.due}"
     newly = f", newly {', '.join(fresh.newly_stale)}" if fresh.newly_stale else ""
     yield f"stale: {len(fresh.stale)} of {fresh.counters} stocks{newly}"
     yield f"frozen: {fresh.frozen_share:.0%} of stocks, {fresh.frozen_share_then:.0%} at the release"

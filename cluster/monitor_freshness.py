@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cluster.monitor_settings import MonitorSettings
 from common.data.panel import Panel
 from common.data.series import series_of_counters
 from common.data.universe import Universe
@@ -14,7 +13,6 @@ from common.data.windows import last_window
 from common.model.channels import frozen
 from common.model.confidence import STALE_SESSIONS
 from common.model.presets import WindowSpec
-from serve.desk import NAIROBI
 from serve.sessions import Sessions
 
 
@@ -44,19 +42,12 @@ class Freshness:
     """Stocks whose close of the last session was not known that evening: a copied day."""
 
 
-def last_due(now: dt.datetime, close_hour: int) -> dt.date:
-    """The last day whose closes could be known at an instant."""
-    local = now.astimezone(NAIROBI)
-    return local.date() if local.hour >= close_hour else local.date() - dt.timedelta(days=1)
-
-
 def freshness(
     panel: Panel,
     universe: Universe,
     spec: WindowSpec,
     matrix: pd.DataFrame,
     now: dt.datetime,
-    settings: MonitorSettings,
 ) -> Freshness:
     """How fresh a panel is.
 
@@ -65,7 +56,7 @@ def freshness(
     matrix : the release's performance matrix, whose ``flags`` say what was stale and frozen then
     """
     sessions = Sessions(panel.dates.to_numpy().astype("datetime64[D]"), universe.country)
-    due = last_due(now, settings.close_hour_nairobi)
+    due = universe.clock.last_due(now)
     series = series_of_counters(panel, universe)
     lasts = series.offsets[1:] - 1
     behind = {

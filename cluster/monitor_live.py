@@ -1,17 +1,16 @@
 """Served forecasts beside what happened: the rules of the backtest, and nothing known too early."""
 
-import datetime as dt
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from common.data.exchange_clock import ExchangeClock
 from common.data.panel import Panel
 from common.data.series import series_of_counters
 from common.data.universe import Universe
 from common.data.windows import Windows, make_windows
 from common.model.presets import WindowSpec
-from serve.desk import NAIROBI
 
 REASONS = {
     "other_preset": "by a release of another preset",
@@ -49,14 +48,13 @@ def join_actuals(
     spec: WindowSpec,
     *,
     preset: str,
-    close_hour: int,
 ) -> Live:
     """Score served forecasts with the closes of a panel, as `make_windows` counts sessions.
 
     The target of a forecast is the stock's own row ``horizon`` rows after the cutoff, its close a true one,
-    and no split between. A forecast counts only if it was served before that close was known: before
-    ``close_hour`` in Nairobi, on the day whose evening made it known. Of several answers for one symbol,
-    cutoff and horizon (two routers, a new release that evening) the first counts.
+    and no split between. A forecast counts only if it was served before that close was known: before the
+    exchange closed (`Universe.clock`) on the day whose evening made it known. Of several answers for one
+    symbol, cutoff and horizon (two routers, a new release that evening) the first counts.
 
     Parameters
     ----------
@@ -74,8 +72,8 @@ def join_actuals(
     keep(rows["symbol"].isin(tiers) & rows["horizon"].isin(spec.horizons), "not_asked_here")
     prices = rows[["last_price", "raw", "published"]].to_numpy(float)
     there = (np.isfinite(prices) & (prices > 0)).all(axis=1)
-    served_at = _nairobi(rows["served_at"])
-    keep(there & (served_at >= rows["cutoff"]).to_numpy(bool), "unusable")
+    served_on = rows["served_at"].dt.tz_convert(universe.clock.zone).dt.tz_localize(None)
+    keep(there & (served_on >= rows["cutoff"]).to_numpy(bool), "unusable")
 
     first = rows["cutoff"].to_numpy().min() if len(rows) else np.datetime64("9999-12-31")
     happened = _outcomes(panel, universe, spec, first)
@@ -87,8 +85,7 @@ def join_actuals(
     recent, waiting = rows, int(waits.sum())
     rows = rows[~waits]
     keep(rows["actual"].notna(), "no_close")
-    known_at = rows["known"] + pd.Timedelta(hours=close_hour)
-    keep((_nairobi(rows["served_at"]) < known_at).to_numpy(bool), "late")
+    keep((rows["served_at"] < _closing(rows["known"], universe.clock)).to_numpy(bool), "late")
 
     def with_tier(table: pd.DataFrame) -> pd.DataFrame:
         return table.assign(tier=table["symbol"].map(tiers)).reset_index(drop=True)
@@ -125,11 +122,8 @@ def _as_rows(windows: Windows, evenings: np.ndarray) -> pd.DataFrame:
     )
 
 
-def _nairobi(instants: pd.Series) -> pd.Series:
-    """Instants as Nairobi's wall clock, without a zone."""
-    return instants.dt.tz_convert(NAIROBI).dt.tz_localize(None)
-
-
-def end_of(day: dt.date) -> pd.Timestamp:
-    """The instant at which a day of Nairobi is over."""
-    return pd.Timestamp(day, tz=NAIROBI) + pd.Timedelta(days=1)
+def _closing(days: pd.Series, clock: ExchangeClock) -> pd.Series:
+    """The instants at which the exchange closed; the earlier one where clocks show a time twice."""
+    after_midnight = pd.Timedelta(hours=clock.closes.hour, minutes=clock.closes.minute)
+    first = np.ones(len(days), bool)
+    return (days + after_midnight).dt.tz_localize(clock.zone, ambiguous=first, nonexistent="shift_forward")

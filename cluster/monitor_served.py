@@ -22,7 +22,7 @@ class Served:
 
 
 def read_ledger(home: Path, *, since: dt.date | None = None) -> Served:
-    """Every distinct forecast served since a day (Nairobi's), as it was first served."""
+    """Every distinct forecast served since a day of the exchange, as it was first served."""
     tables: list[pa.Table] = []
     damaged: list[str] = []
     for day in day_folders(Path(home) / "served"):

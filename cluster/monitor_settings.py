@@ -1,8 +1,9 @@
 """When served forecasts, inputs or data are no longer what the release was measured on."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from annotated_types import Ge, Gt, Le, Lt
+import pydantic
+from annotated_types import Ge, Gt, Lt
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from common.config import Config
@@ -36,5 +37,13 @@ class MonitorSettings(Config):
     """Stocks that had prices when the release was made and have none any more."""
     frozen_excess: NonNegativeFloat = 0.10
     """How much the share of frozen stocks may exceed that at the release."""
-    close_hour_nairobi: Annotated[int, Ge(0), Le(23)] = 15
-    """Hour of the day from which a session's closes may be known; the exchange closes at 15:00."""
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _moved(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "close_hour_nairobi" in values:
+            raise ValueError(
+                'close_hour_nairobi is not a setting any more: remove it, and set closes = "15:00" in the '
+                "universe file"
+            )
+        return values

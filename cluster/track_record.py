@@ -93,7 +93,6 @@ def track_record(
         models.universe,
         models.models.window,
         preset=str(models.release.info["preset"]),
-        close_hour=settings.close_hour_nairobi,
     )
     return _record(stock.symbol, models, panel, live, chain, chain.lacks(kept or []), settings)
 

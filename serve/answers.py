@@ -119,19 +119,18 @@ def sessions_behind(request: PredictRequest, windows: Windows, sessions: Session
 
 
 def cautions(
-    desk: Desk, request: PredictRequest, chosen: Route, windows: Windows, behind: int, today: dt.date
+    desk: Desk, request: PredictRequest, chosen: Route, windows: Windows, behind: int, due: dt.date
 ) -> tuple[Caveat, ...]:
-    """What to know whatever the model says."""
+    """What to know whatever the model says; ``due``: the last day whose closes can be known."""
     last_date, end, found = windows.cutoff[0].item(), desk.data_end, []
     if desk.panel.synthetic:
         found.append(("synthetic", f"The market is invented ({desk.panel.source}): no real price."))
     if request.brings_prices:
         found += _of_the_prices(request, last_date, desk.spec.size)
     else:
-        if not request.as_of and (
-            old := desk.past.sessions.between(np.datetime64(end), np.datetime64(today))
-        ):
-            found.append(("old_data", f"The release's prices end on {end}, {old} sessions before today."))
+        if not request.as_of and (old := desk.past.sessions.between(np.datetime64(end), np.datetime64(due))):
+            closed = "1 session has" if old == 1 else f"{old} sessions have"
+            found.append(("old_data", f"The release's prices end on {end}; {closed} closed since then."))
         if not windows.series.true[-1]:
             found.append(("copied_day", f"The close of {last_date} was not known; the one before stands in."))
     if behind >= STALE_SESSIONS:

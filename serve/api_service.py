@@ -141,6 +141,7 @@ def add_service_routes(api: FastAPI, office: Office, reader: Any, admin: Any) ->
                 synthetic=desk.panel.synthetic,
                 quick=bool(desk.release.info.get("quick")),
                 data_end=desk.data_end,
+                timezone=desk.clock.timezone,
                 stocks=len(desk.universe.symbols),
                 problems=tuple(problems),
             ),

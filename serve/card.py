@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 
 from common.model.confidence import Word
-from serve.desk import Desk, today_in_nairobi
+from serve.desk import Desk
 from serve.forecaster import Forecaster
 from serve.schemas import Horizon, Model, PredictResponse, days_of
 
@@ -82,14 +82,14 @@ def make_card(
     ----------
     horizons : default: all of the release
     as_of : as known in the evening of that day
-    today : default the day in Nairobi
+    today : as in the evening of that day; default: now, by the exchange's clock
 
     Raises
     ------
     UnknownSymbol, InsufficientHistory, BadRequest
         If it cannot be forecast.
     """
-    desk, today = forecaster.desk, today or today_in_nairobi()
+    desk = forecaster.desk
     chosen = horizons or forecaster.horizons
     answers = [forecaster.one(symbol, each, as_of=as_of, today=today) for each in chosen]
     first = answers[0]
@@ -102,7 +102,7 @@ def make_card(
         test_from=desk.valid_end,
         test_to=dt.date.fromisoformat(desk.release.info["test_end"]),
         outlook=[_outlook(desk, answer) for answer in answers],
-        cautions=_cautions(desk, answers, as_of, today),
+        cautions=_cautions(desk, answers, as_of, today or desk.clock.last_due()),
         release=first.release,
     )
 
@@ -130,13 +130,13 @@ def _outlook(desk: Desk, answer: PredictResponse) -> CardLine:
 
 
 def _cautions(
-    desk: Desk, answers: list[PredictResponse], as_of: dt.date | None, today: dt.date
+    desk: Desk, answers: list[PredictResponse], as_of: dt.date | None, due: dt.date
 ) -> list[Caution]:
     sessions, last, end = desk.past.sessions, answers[0].last_date, desk.data_end
     until = np.datetime64(as_of or end)
     values: dict[str, dict[str, Any]] = {
         "synthetic": {"source": desk.panel.source},
-        "old_data": {"date": end, "sessions": sessions.between(np.datetime64(end), np.datetime64(today))},
+        "old_data": {"date": end, "sessions": sessions.between(np.datetime64(end), np.datetime64(due))},
         "stale": {"date": last, "sessions": sessions.between(np.datetime64(last), until)},
         "copied_day": {"date": last},
         "in_sample": {"date": last},

@@ -79,7 +79,9 @@ def _past(each: CardLine, words: dict[str, Any]) -> str:
 def _reason(caution: Caution, words: dict[str, Any]) -> str:
     values = {name: _value(value, words) for name, value in caution.values.items()}
     sentences: dict[str, str] = words["cautions"]
-    return sentences.get(caution.code, sentences["other"]).format(**values)
+    one = caution.values.get("sessions") == 1 and f"{caution.code}_one" in sentences
+    code = f"{caution.code}_one" if one else caution.code
+    return sentences.get(code, sentences["other"]).format(**values)
 
 
 def _value(value: Any, words: dict[str, Any]) -> str:

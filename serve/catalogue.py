@@ -4,6 +4,7 @@ import csv
 import datetime as dt
 from typing import Literal, get_args
 
+from common.data.exchange_clock import NAIROBI
 from common.errors import BundleError
 from common.model.confidence import Word
 from common.model.release import Release
@@ -192,6 +193,8 @@ class Health(Model):
     quick: bool
     """Trained for a minute, to try things out."""
     data_end: dt.date
+    timezone: str = NAIROBI.timezone
+    """Of the exchange, as in the tz database."""
     stocks: int
     problems: tuple[str, ...] = ()
 

@@ -21,12 +21,6 @@ from serve.requests import Past, brought_window
 from serve.routing import Route, route
 from serve.schemas import Caveat, Horizon, PredictRequest, PredictResponse, days_of
 
-NAIROBI = dt.timezone(dt.timedelta(hours=3))
-
-
-def today_in_nairobi() -> dt.date:
-    return dt.datetime.now(NAIROBI).date()
-
 
 @dataclass(frozen=True)
 class Prepared:
@@ -64,6 +58,7 @@ class Desk:
         models = ReleasedModels(release)
         self.release, self.preset = release, str(release.info["preset"])
         self.universe, self.panel = models.universe, models.panel
+        self.clock = self.universe.clock
         self.own = models.models.own
         """Symbols with a model of their own."""
         self.spec = _window_spec(release, self.preset)
@@ -103,7 +98,7 @@ class Desk:
         Parameters
         ----------
         bad : keys (`model_key`) of models that cannot be loaded
-        today : default the day in Nairobi
+        today : as in the evening of that day; default: now, by the exchange's clock
 
         Raises
         ------
@@ -114,7 +109,7 @@ class Desk:
         BadRequest
             If the release has no such horizon, or ``as_of`` is in the future.
         """
-        today = today or today_in_nairobi()
+        due, today = today or self.clock.last_due(), today or self.clock.today()
         chosen = route(
             request.symbol,
             self.universe,
@@ -140,7 +135,7 @@ class Desk:
             asked=self._asked(windows.cutoff),
             place=self.places[request.horizon],
             sessions_behind=behind,
-            caveats=cautions(self, request, chosen, windows, behind, today),
+            caveats=cautions(self, request, chosen, windows, behind, due),
             key=model_key(chosen.job, self.release.id),
         )
 

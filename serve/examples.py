@@ -40,7 +40,7 @@ ANSWER: dict[str, Any] = {
     "warnings": [
         {
             "code": "old_data",
-            "message": "The release's prices end on 2024-10-31, 11 sessions before today.",
+            "message": "The release's prices end on 2024-10-31; 11 sessions have closed since then.",
         }
     ],
     "model_version": "residual_specific",

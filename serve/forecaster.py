@@ -90,7 +90,7 @@ class Forecaster:
 
         Parameters
         ----------
-        today : default the day in Nairobi
+        today : as in `Desk.prepare`
         """
         answers, failures = self._each([symbol], horizon, as_of, uuid4().hex, today)
         for error in failures.values():

@@ -30,14 +30,14 @@ from common import storage
 from common.config import Config
 from common.model.prices import Prices
 from serve.ledger_budget import DayBudget
-from serve.ledger_log import NAIROBI, DayLog, Row
+from serve.ledger_log import DayLog, Row
 from serve.ledger_prices import brought, bytes_in_file, digest
 from serve.ledger_rows import row_of, software
 
 if TYPE_CHECKING:
     from serve.desk import Desk, Prepared
 
-__all__ = ["ANSWERS", "NAIROBI", "SERVED", "Ledger", "LedgerSettings"]
+__all__ = ["ANSWERS", "SERVED", "Ledger", "LedgerSettings"]
 log = logging.getLogger(__name__)
 SERVED, ANSWERS = "served", "answers"
 KEYS_KEPT = 100_000
@@ -130,6 +130,7 @@ class Ledger:
         client : whose budget is charged for the receipt
         """
         try:
+            self._served.exchange = self._answers.exchange = desk.clock
             request = prepared.request
             key = (prepared.key, request.symbol, prepared.place)
             past = request.as_of is not None and request.as_of < desk.data_end

@@ -11,13 +11,13 @@ from uuid import uuid4
 import pyarrow as pa
 
 from common import storage
+from common.data.exchange_clock import NAIROBI
 from common.errors import ConfigError
 from serve.ledger_chain import forge, heads_seen
 from serve.ledger_files import SCHEMA, Link, day_folders, drop_days, fold, write_part
 from serve.ledger_prices import pack
 
 log = logging.getLogger(__name__)
-NAIROBI = dt.timezone(dt.timedelta(hours=3))
 Row = dict[str, Any]
 """By name, the columns of ``SCHEMA``; ``prices`` are not packed yet."""
 ID_BYTES = 100
@@ -27,7 +27,7 @@ HURRY = 4
 
 
 class DayLog:
-    """Parts below one folder, a folder for each day of Nairobi; safe to use from several threads.
+    """Parts below one folder, a folder for each day of the exchange; safe to use from several threads.
 
     Parameters
     ----------
@@ -54,6 +54,8 @@ class DayLog:
         self._count, self._clock = count, clock
         self._rows: dict[Hashable, Row] = {}
         self._held, self._fresh = (0, 0), (0, 0)
+        self.exchange = NAIROBI
+        """Whose days they are."""
         self._lock, self._writing = threading.Lock(), threading.Lock()
         self._troubles: set[str] = set()
         self._day = ""
@@ -111,8 +113,8 @@ class DayLog:
                 written = self._held
             try:
                 if rows:
-                    today = f"{dt.datetime.fromtimestamp(self._clock(), NAIROBI):%Y-%m-%d}"
-                    self._write(today, list(rows.values()))
+                    now = dt.datetime.fromtimestamp(self._clock(), dt.UTC)
+                    self._write(self.exchange.today(now).isoformat(), list(rows.values()))
             except Exception as error:
                 self._begin()  # nobody knows whether that part is there
                 self._count("failures", 1)

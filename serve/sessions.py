@@ -8,7 +8,7 @@ from typing import Literal
 import holidays
 import numpy as np
 
-from common.data.universe import NAIROBI
+from common.data.universe import KENYA
 
 Day = np.datetime64[dt.date]
 YEARS_AHEAD = 10
@@ -31,7 +31,7 @@ class Sessions:
 
     known: np.ndarray
     """datetime64[D], shape (T,), ascending."""
-    country: str = NAIROBI
+    country: str = KENYA
     """As `Universe.country`."""
 
     @property

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import Header, Request, Response
 
-from serve.desk import Desk, today_in_nairobi
+from serve.desk import Desk
 from serve.schemas import Model
 
 JSON = "application/json"
@@ -46,8 +46,9 @@ def asker(
     """A dependency that gives `Asked`.
 
     The tag is weak: an answer's time and request id differ from one to the next. It depends on the release,
-    on the question, on the day (how old prices are is counted in days), on the models that cannot be loaded,
-    and on ``code``, a digest of the program. The client asks again each time, which costs it 304.
+    on the question, on the exchange's day and whether it has closed (from which the age of the prices is
+    counted), on the models that cannot be loaded, and on ``code``, a digest of the program. The client asks
+    again each time, which costs it 304.
     """
 
     async def asked(
@@ -55,7 +56,8 @@ def asker(
         if_none_match: Annotated[str | None, Header(description="Tag of the answer at hand.")] = None,
     ) -> Asked:
         now, failing = desk(), bad()
-        parts = (code, now.release.id, request.url.path, request.url.query, str(today_in_nairobi()))
+        days = f"{now.clock.today()} {now.clock.last_due()}"
+        parts = (code, now.release.id, request.url.path, request.url.query, days)
         digest = hashlib.sha256("\n".join((*parts, *sorted(failing))).encode()).hexdigest()[:24]
         return Asked(now, failing, *_about(f'W/"{digest}"', if_none_match))
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from common.config import read_toml
+from common.data.exchange_clock import NAIROBI, ExchangeClock
 from common.errors import ConfigError, UniverseError, UnknownSymbol
 
 UNIVERSE_FILE = Path(__file__).with_name("universe.toml")
-NAIROBI = "KE"
+KENYA = "KE"
 UNKNOWN_ID = 0
 """The stock id of every symbol outside the universe."""
 
@@ -38,8 +39,10 @@ class Universe:
     """All counters in sorted symbol order; build one with `load_universe` or `from_symbols`."""
 
     stocks: tuple[Stock, ...]
-    country: str = NAIROBI
+    country: str = KENYA
     """Whose public holidays close the exchange, as two letters; empty: none are known."""
+    clock: ExchangeClock = NAIROBI
+    """Of the exchange."""
 
     @classmethod
     def from_symbols(
@@ -49,7 +52,8 @@ class Universe:
         sectors: Sequence[str] | None = None,
         specific: Iterable[str] = (),
         where: str = "universe",
-        country: str = NAIROBI,
+        country: str = KENYA,
+        clock: ExchangeClock = NAIROBI,
     ) -> Self:
         """Build a universe from parallel lists.
 
@@ -61,8 +65,8 @@ class Universe:
             Symbols with a model of their own.
         where : str
             Named in errors.
-        country : str
-            As `Universe.country`.
+        country, clock
+            As in `Universe`.
 
         Raises
         ------
@@ -85,8 +89,8 @@ class Universe:
             problems.append(f"specific but not counters: {', '.join(strangers)}; list or drop them")
         if doubled := _doubled(specific):
             problems.append(f"specific twice: {', '.join(doubled)}")
-        if country not in ("", NAIROBI) and not _has_holidays(country):
-            problems.append(f"country: got {country!r}, need two letters such as {NAIROBI}, or nothing")
+        if country not in ("", KENYA) and not _has_holidays(country):
+            problems.append(f"country: got {country!r}, need two letters such as {KENYA}, or nothing")
         if problems:
             raise UniverseError(f"{where}: {'; '.join(problems)}.", problems=problems)
         rows = sorted(zip(symbols, names, sectors, strict=True))
@@ -96,6 +100,7 @@ class Universe:
                 for number, (symbol, name, sector) in enumerate(rows, start=1)
             ),
             country,
+            clock,
         )
 
     @cached_property
@@ -140,8 +145,8 @@ class Universe:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `from_dict` reads them back."""
-        elsewhere = {} if self.country == NAIROBI else {"country": self.country}
-        return {"stocks": [asdict(stock) for stock in self.stocks], **elsewhere}
+        elsewhere = {} if self.country == KENYA else {"country": self.country}
+        return {"stocks": [asdict(stock) for stock in self.stocks], **elsewhere, **self.clock.as_dict()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: str = "universe") -> Self:
@@ -150,7 +155,7 @@ class Universe:
         Raises
         ------
         UniverseError
-            If a field is missing or the ids are not 1..N in symbol order.
+            If a field is missing, the ids are not 1..N in symbol order, or `ExchangeClock.from_dict` fails.
         """
         try:
             stocks = tuple(Stock(**stock) for stock in values["stocks"])
@@ -162,7 +167,8 @@ class Universe:
             [stock.sector for stock in stocks],
             [stock.symbol for stock in stocks if stock.tier == "specific"],
             where,
-            values.get("country", NAIROBI),
+            values.get("country", KENYA),
+            ExchangeClock.from_dict(values, where),
         )
         if universe.stocks != stocks:
             raise UniverseError(
@@ -176,7 +182,10 @@ class Universe:
 
 
 def load_universe(path: Path | None = None) -> Universe:
-    """Read a universe file: a list ``specific``, a table ``symbol = "name"`` for each sector, a ``country``.
+    """Read a universe file: a list ``specific``, a table ``symbol = "name"`` for each sector, the exchange.
+
+    Of the exchange there may be ``country`` (of its public holidays), ``timezone`` and ``closes``; Nairobi's
+    are the default.
 
     Parameters
     ----------
@@ -186,7 +195,7 @@ def load_universe(path: Path | None = None) -> Universe:
     Raises
     ------
     UniverseError
-        If the file is missing or malformed, and as in `Universe.from_symbols`.
+        If the file is missing or malformed, and as in `Universe.from_symbols` and `ExchangeClock.from_dict`.
     """
     path = path or UNIVERSE_FILE
     try:
@@ -195,7 +204,7 @@ def load_universe(path: Path | None = None) -> Universe:
         raise UniverseError(error.message, path=str(path)) from None
     sectors, specific = values.get("sectors", {}), values.get("specific", [])
     tables = isinstance(sectors, dict) and all(isinstance(table, dict) for table in sectors.values())
-    unknown = sorted(set(values) - {"sectors", "specific", "country"})
+    unknown = sorted(set(values) - {"sectors", "specific", "country", "timezone", "closes"})
     if not tables or not isinstance(specific, list) or unknown:
         raise UniverseError(
             f'{path}: need a list `specific` and tables [sectors.NAME] of symbol = "name"'
@@ -206,8 +215,8 @@ def load_universe(path: Path | None = None) -> Universe:
     symbols, names, of_sectors = (
         (list(column) for column in zip(*rows, strict=True)) if rows else ([], [], [])
     )
-    country = str(values.get("country", NAIROBI))
-    return Universe.from_symbols(symbols, names, of_sectors, specific, str(path), country)
+    country, clock = str(values.get("country", KENYA)), ExchangeClock.from_dict(values, str(path))
+    return Universe.from_symbols(symbols, names, of_sectors, specific, str(path), country, clock)
 
 
 def _has_holidays(country: str) -> bool:

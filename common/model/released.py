@@ -55,7 +55,8 @@ class ReleasedModels:
 
     @cached_property
     def universe(self) -> Universe:
-        return Universe.from_dict(read_json(self.release.file("universe.json")))
+        path = self.release.file("universe.json")
+        return Universe.from_dict(read_json(path), str(path))
 
     @cached_property
     def panel(self) -> Panel:

@@ -239,6 +239,28 @@ def test_operations_are_live_and_say_what_was_never_run(open_page, server, home)
     assert "Drift since training" in text and "Forecasts served" in text
 
 
+def test_times_are_those_of_the_exchanges_clocks(open_page, server):
+    page = ready(open_page("operations"), "operations")
+    published = "[...document.querySelectorAll('#production + div dd')].map(each => each.innerText).join()"
+    page.wait_for_function(f"() => /:\\d\\d EAT/.test({published})")
+    page.wait_for_function("() => /last at \\d\\d:\\d\\d:\\d\\d EAT/.test(document.body.innerText)")
+    assert not re.search(r"\d (UTC|GMT)", page.locator("main").inner_text())
+    script = next(
+        name
+        for name in page.evaluate("performance.getEntriesByType('resource').map(each => each.name)")
+        if name.endswith("/format.js")
+    )
+    asked = """async script => {
+        const { clock, instant, useZone, wallTime } = await import(script);
+        useZone("America/New_York");
+        return ["2024-03-08T21:00:00Z", "2024-03-11T20:00:00Z"].flatMap(at => [instant(at), clock(at), wallTime(at)]);
+    }"""
+    assert page.evaluate(asked, script) == [
+        *("8 Mar 2024, 16:00 GMT-5", "16:00:00 GMT-5", "2024-03-08 16:00:00"),
+        *("11 Mar 2024, 16:00 GMT-4", "16:00:00 GMT-4", "2024-03-11 16:00:00"),
+    ]
+
+
 def test_a_key_is_asked_for_and_kept_in_this_tab_alone(open_page, home, tmp_path):
     keys = KeyFile(tmp_path / "keys.json")
     key = keys.create("reader", ("read",))

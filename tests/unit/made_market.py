@@ -51,6 +51,8 @@ volume = "VOL"
 """
 UNIVERSE = """
 country = "JO"
+timezone = "Asia/Amman"
+closes = "13:00"
 specific = ["ADOBE"]
 
 [sectors.Stone]

@@ -24,6 +24,7 @@ from made_market import (
 
 from common.data.archive import read_archive
 from common.data.columns import FILE_NAME, MARKET_INDEX, Columns, number_form, parse_date, parse_number
+from common.data.exchange_clock import NAIROBI
 from common.data.panel import Panel
 from common.data.series import market_days
 from common.data.universe import Universe, load_universe
@@ -221,7 +222,7 @@ def test_the_country_of_a_universe_travels_with_it_and_nairobi_is_not_spelt_out(
     universe = load_universe(path)
     assert universe.country == "JO" and Universe.from_dict(universe.as_dict()) == universe
     assert load_universe().as_dict().keys() == {"stocks"}
-    assert replace(universe, country="KE").as_dict().keys() == {"stocks"}
+    assert replace(universe, country="KE", clock=NAIROBI).as_dict().keys() == {"stocks"}
     path.write_text(UNIVERSE.replace('"JO"', '"Jordan"'))
     with pytest.raises(UniverseError, match="country: got 'Jordan', need two letters"):
         load_universe(path)

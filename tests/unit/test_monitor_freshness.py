@@ -1,19 +1,21 @@
 """How old the prices are: sessions, holidays, stocks that stopped."""
 
 import datetime as dt
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from made_panel import SPEC, SYMBOLS, made_panel
 
-from cluster.monitor_freshness import freshness, last_due
+from cluster.monitor_freshness import freshness
 from cluster.monitor_settings import MonitorSettings
+from common.data.exchange_clock import ExchangeClock
 from common.data.panel import Panel
 from common.data.universe import Universe
+from common.errors import ConfigError
 
 UNIVERSE = Universe.from_symbols(SYMBOLS)
-SETTINGS = MonitorSettings()
 FLAGS = {"FROZEN": "frozen", "SHORT": "too short, frozen"}
 
 
@@ -22,25 +24,13 @@ def panel():
     return made_panel()  # to Friday 2021-07-30
 
 
-def seen(panel, now, flags=FLAGS):
+def seen(panel, now, flags=FLAGS, universe=UNIVERSE):
     matrix = pd.DataFrame({"symbol": SYMBOLS, "flags": [flags.get(symbol) for symbol in SYMBOLS]})
-    return freshness(panel, UNIVERSE, SPEC, matrix, now, SETTINGS)
+    return freshness(panel, universe, SPEC, matrix, now)
 
 
 def nairobi(text):
     return dt.datetime.fromisoformat(f"{text}+03:00")
-
-
-@pytest.mark.parametrize(
-    ("now", "day"),
-    [
-        ("2021-08-02T14:59", "2021-08-01"),
-        ("2021-08-02T15:00", "2021-08-02"),
-        ("2021-08-03T00:30", "2021-08-02"),
-    ],
-)
-def test_a_close_is_due_once_the_exchange_has_closed(now, day):
-    assert last_due(nairobi(now), 15) == dt.date.fromisoformat(day)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +45,13 @@ def test_a_close_is_due_once_the_exchange_has_closed(now, day):
 )
 def test_only_sessions_make_prices_old(panel, now, old):
     assert seen(panel, nairobi(now)).sessions_old == old
+
+
+def test_the_closing_time_is_that_of_the_universes_exchange(panel):
+    elsewhere = replace(UNIVERSE, clock=ExchangeClock("America/New_York", dt.time(16)))
+    evening = nairobi("2021-08-02T22:59")  # 15:59 in New York
+    assert seen(panel, evening, universe=elsewhere).sessions_old == 0
+    assert seen(panel, evening + dt.timedelta(minutes=1), universe=elsewhere).sessions_old == 1
 
 
 def test_a_public_holiday_makes_nothing_old(panel):
@@ -90,3 +87,8 @@ def test_a_copied_last_session_is_said_and_a_stock_without_prices_too(panel):
     assert found.unknown_closes == len(copied) > 0
     assert found.without_data == ("SHORT",)
     assert isinstance(found.data_end, dt.date) and np.isfinite(found.frozen_share)
+
+
+def test_the_hour_of_closing_that_was_a_setting_is_sent_to_the_universe_file():
+    with pytest.raises(ConfigError, match=r"my\.toml: .*close_hour_nairobi.* universe file"):
+        MonitorSettings.parse({"close_hour_nairobi": 16}, where="my.toml")

@@ -1,17 +1,18 @@
 """Served forecasts joined with the prices: the same outcomes as the obvious loop, and nothing known early."""
 
 import datetime as dt
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from made_panel import SPEC, SYMBOLS, made_panel
 
-from cluster.monitor_live import REASONS, join_actuals
+from cluster.monitor_live import REASONS, _closing, join_actuals
+from common.data.exchange_clock import NAIROBI, ExchangeClock
 from common.data.flags import Flag
 from common.data.universe import Universe
 from common.data.windows import make_windows
-from serve.ledger import NAIROBI
 from serve.ledger_files import BOUNDS
 
 UNIVERSE = Universe.from_symbols(SYMBOLS, specific=["MOVES"])
@@ -33,13 +34,12 @@ def served(rows, **changes):
     table = table.assign(**dict.fromkeys(BOUNDS, 1.0), source="model", **changes)
     table["cutoff"] = table["cutoff"].astype("datetime64[s]")
     if "served_at" not in changes:
-        table["served_at"] = (table["cutoff"] + EVENING).dt.tz_localize(NAIROBI).dt.tz_convert("UTC")
+        table["served_at"] = (table["cutoff"] + EVENING).dt.tz_localize(NAIROBI.zone).dt.tz_convert("UTC")
     return table
 
 
-def joined(table, panel, **changes):
-    settings = {"preset": "residual", "close_hour": 15} | changes
-    return join_actuals(table, panel, UNIVERSE, SPEC, **settings)
+def joined(table, panel, universe=UNIVERSE):
+    return join_actuals(table, panel, universe, SPEC, preset="residual")
 
 
 def every_evening(panel):
@@ -103,16 +103,44 @@ def one(panel, place=100, horizon=1, symbol="MOVES"):
 @pytest.mark.parametrize(("hour", "scored"), [(14, 1), (15, 0), (18, 0)])
 def test_a_forecast_counts_only_if_it_was_served_before_the_close_was_known(panel, hour, scored):
     row, following = one(panel), panel.history("MOVES").iloc[101]["date"]
-    at = (following + pd.Timedelta(hours=hour, minutes=-1 * (hour == 14))).tz_localize(NAIROBI)
+    at = (following + pd.Timedelta(hours=hour, minutes=-1 * (hour == 14))).tz_localize(NAIROBI.zone)
     live = joined(served([row], served_at=at.tz_convert("UTC")), panel)
     assert (len(live.table), live.left_out["late"]) == (scored, 1 - scored)
+
+
+@pytest.mark.parametrize(
+    ("zone", "closes", "hour", "minute", "scored"),
+    [
+        ("Asia/Tokyo", dt.time(15, 30), 15, 29, 1),
+        ("Asia/Tokyo", dt.time(15, 30), 15, 30, 0),  # 9:30 in Nairobi
+        ("America/New_York", dt.time(16), 15, 59, 1),  # 22:59 in Nairobi
+        ("America/New_York", dt.time(16), 16, 0, 0),
+    ],
+)
+def test_what_another_exchange_scores_was_served_before_its_own_close(
+    panel, zone, closes, hour, minute, scored
+):
+    universe = replace(UNIVERSE, clock=ExchangeClock(zone, closes))
+    row, following = one(panel), panel.history("MOVES").iloc[101]["date"]
+    at = (following + pd.Timedelta(hours=hour, minutes=minute)).tz_localize(zone)
+    live = joined(served([row], served_at=at.tz_convert("UTC")), panel, universe)
+    assert (len(live.table), live.left_out["late"]) == (scored, 1 - scored)
+
+
+def test_a_close_at_a_time_that_clocks_show_twice_is_known_at_the_earlier_of_them():
+    clock = ExchangeClock("America/New_York", dt.time(1, 30))
+    days = pd.Series(pd.to_datetime(["2024-03-08", "2024-11-03"]))
+    expected = ["2024-03-08T06:30+00:00", "2024-11-03T05:30+00:00"]
+    assert [each.isoformat() for each in _closing(days, clock).dt.tz_convert("UTC")] == [
+        dt.datetime.fromisoformat(text).isoformat() for text in expected
+    ]
 
 
 def test_a_close_found_a_session_late_leaves_the_day_itself_to_serve(panel):
     """The close of a repaired day became known on the next session's evening."""
     rows = panel.history("THIN")
     place = int(np.flatnonzero((rows["flags"] & int(Flag.REPAIRED)) != 0)[0])
-    at = (rows["date"].iloc[place] + EVENING).tz_localize(NAIROBI).tz_convert("UTC")
+    at = (rows["date"].iloc[place] + EVENING).tz_localize(NAIROBI.zone).tz_convert("UTC")
     live = joined(served([one(panel, place - 1, symbol="THIN")], served_at=at), panel)
     assert len(live.table) == 1 and rows["known"].iloc[place] > rows["date"].iloc[place]
 
@@ -151,7 +179,3 @@ def test_what_cannot_be_scored_is_counted_by_its_reason(panel, change, reason):
 def test_a_log_without_a_row_is_no_error(panel):
     live = joined(served([one(panel)]).iloc[:0], panel)
     assert not len(live.table) and not live.waiting and not any(live.left_out.values())
-
-
-def test_the_clock_is_nairobis():
-    assert dt.datetime(2024, 1, 1, 21, tzinfo=dt.UTC).astimezone(NAIROBI).date() == dt.date(2024, 1, 2)

@@ -184,6 +184,12 @@ def test_a_file_is_short_names_no_other_host_and_writes_no_html(path):
     )
 
 
+def test_no_script_knows_a_time_zone_by_itself():
+    zones = r"\b(Africa|America|Asia|Europe)/|\bEAT\b|3_600_000"
+    assert [path.name for path in SCRIPTS if re.search(zones, path.read_text())] == []
+    assert re.search(r"useZone\(healthNow\(\)\.timezone\)", (FOLDER / "app.js").read_text())
+
+
 def test_the_page_names_the_scripts_of_its_first_view_so_that_none_waits_for_another(client):
     version = Assets().version
     named = {posixpath.relpath(each, f"static/{version}") for each in Page(client.get("/").text).loads}

@@ -10,7 +10,9 @@ import pytest
 from made_desk import TODAY, ask, bundle, made_desk
 
 from cluster.monitor_served import read_ledger
+from common.data.exchange_clock import ExchangeClock
 from serve import ledger_files
+from serve.desk import Desk
 from serve.ledger import Ledger, LedgerSettings
 from serve.ledger_files import SCHEMA
 from serve.schemas import PredictRequest
@@ -270,3 +272,18 @@ def test_a_part_that_is_folded_while_it_is_read_is_found_in_the_other(desk, tmp_
 
     monkeypatch.setattr(ledger_files, "parts_of", folded_after_the_listing)
     assert sorted(read_ledger(tmp_path).frame["symbol"]) == ["MOVES", "THIN"]
+
+
+def test_a_day_of_the_log_is_a_day_of_the_releases_exchange(tmp_path):
+    """One instant, 21:30 UTC: the next day in Nairobi, still the same in New York."""
+    at = dt.datetime(2022, 4, 1, 21, 30, tzinfo=dt.UTC)
+    folders = {}
+    for zone in ("Africa/Nairobi", "America/New_York"):
+        desk, home = Desk(made_desk().release), tmp_path / zone.replace("/", "-")
+        home.mkdir()
+        desk.clock = ExchangeClock(zone)
+        ledger = ledger_of(home, at=at)
+        see(ledger, desk, symbol="MOVES")
+        ledger.close()
+        folders[zone] = [path.name for path in (home / "served").iterdir() if path.is_dir()]
+    assert folders == {"Africa/Nairobi": ["2022-04-02"], "America/New_York": ["2022-04-01"]}

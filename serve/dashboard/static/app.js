@@ -2,7 +2,7 @@
 import { get, Unreachable } from "./api.js";
 import { connection, healthNow, look } from "./connection.js";
 import { every, h, prose, say } from "./dom.js";
-import { day } from "./format.js";
+import { day, useZone } from "./format.js";
 import { searchBox } from "./search.js";
 import { failed } from "./states.js";
 import { follow } from "./theme.js";
@@ -89,7 +89,10 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   place.focus();
 });
 addEventListener("hashchange", () => show({ moved: true }));
-connection.addEventListener("health", banners);
+connection.addEventListener("health", () => {
+  banners();
+  if (useZone(healthNow().timezone)) show();
+});
 connection.addEventListener("release", () => {
   say(`Release ${healthNow().release} is in production now. The view is drawn anew.`);
   show();

@@ -45,14 +45,39 @@ const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", y
 const WEEKDAY = new Intl.DateTimeFormat("en-GB", {
   weekday: "short", day: "numeric", month: "short", year: "numeric", timeZone: "UTC",
 });
-const INSTANT = new Intl.DateTimeFormat("en-GB", {
-  day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", timeZone: "Africa/Nairobi",
-});
 /* Of a day such as 2024-10-31. */
 export const day = (text) => (text ? DAY.format(new Date(text)) : NONE);
 export const weekday = (text) => (text ? WEEKDAY.format(new Date(text)).replace(",", "") : NONE);
-/* Of an instant, as clocks in Nairobi show it. */
-export const instant = (text) => (text ? `${INSTANT.format(new Date(text))} EAT` : NONE);
+
+let clocks = clocksOf("UTC"); // until the server has named the exchange's
+let used = false;
+
+function clocksOf(timeZone) {
+  const time = { hour: "2-digit", minute: "2-digit", timeZoneName: "short", timeZone };
+  return {
+    timeZone,
+    instant: new Intl.DateTimeFormat("en-KE", { day: "numeric", month: "short", year: "numeric", ...time }),
+    seconds: new Intl.DateTimeFormat("en-KE", { ...time, second: "2-digit" }),
+    plain: new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium", timeZone }),
+  };
+}
+
+function formatted(kind, at) {
+  used = true;
+  return clocks[kind].format(new Date(at));
+}
+
+/* From now on times are those of the clocks of that zone; whether some were shown by others. */
+export function useZone(timeZone) {
+  if (timeZone === clocks.timeZone) return false;
+  clocks = clocksOf(timeZone);
+  return used;
+}
+/* Of an instant, as the clocks of the exchange show it. */
+export const instant = (text) => (text ? formatted("instant", text) : NONE);
+export const clock = (at) => formatted("seconds", at);
+/* Without its zone, such as 2024-10-31 15:00:00: Plotly takes it as it stands. */
+export const wallTime = (text) => formatted("plain", text);
 
 export function ago(seconds) {
   if (!known(seconds)) return NONE;

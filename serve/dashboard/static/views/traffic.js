@@ -1,25 +1,21 @@
 /* Live: replicas, requests a second and how long they take, over the last ten minutes. */
 import { chart, draw } from "../charts.js";
 import { h } from "../dom.js";
-import { capital, count, number, percent, plural } from "../format.js";
+import { capital, clock, count, number, percent, plural, wallTime } from "../format.js";
 import { plainTable } from "../table.js";
 
 const NEWEST = 6;
-const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZone: "Africa/Nairobi" });
-
-/* Plotly takes a date without a zone as it stands: give it Nairobi's clock. */
-const nairobi = (at) => new Date(Date.parse(at) + 3 * 3_600_000).toISOString().slice(0, -1);
 const rate = (slice) => (slice.forecasts + slice.other) / slice.seconds;
 
 function line(name, slices, value, colour, yaxis, extra = {}) {
   return {
-    type: "scatter", mode: "lines", name, x: slices.map((each) => nairobi(each.at)), y: slices.map(value), yaxis, connectgaps: false,
+    type: "scatter", mode: "lines", name, x: slices.map((each) => wallTime(each.at)), y: slices.map(value), yaxis, connectgaps: false,
     line: { color: colour, width: 2 }, ...extra,
   };
 }
 
 function figure(slices) {
-  const [start, end] = [slices[0], slices.at(-1)].map((each) => nairobi(each.at));
+  const [start, end] = [slices[0], slices.at(-1)].map((each) => wallTime(each.at));
   return {
     data: [
       line("requests a second", slices, rate, "--c-1", "y", { fill: "tozeroy", fillcolor: "--c-1/15", hovertemplate: "%{x|%H:%M:%S}: %{y:.1f} a second<extra></extra>" }),
@@ -97,7 +93,7 @@ export function traffic() {
     before = true;
     note.classList.remove("worse");
     const several = stats.deployments.find((each) => each.name === "Router")?.replicas.RUNNING > 1;
-    note.textContent = `Live, every 3 s, last at ${CLOCK.format(new Date())} EAT.${several ? " Traffic is that of the router which answered; there are several." : ""} Up for ${plural(Math.floor(stats.uptime_s / 60), "minute")}.`;
+    note.textContent = `Live, every 3 s, last at ${clock(new Date())}.${several ? " Traffic is that of the router which answered; there are several." : ""} Up for ${plural(Math.floor(stats.uptime_s / 60), "minute")}.`;
     cards.replaceChildren(...tiles(stats.traffic, stats));
     plot.hidden = !stats.traffic.length;
     quiet.hidden = !plot.hidden;
