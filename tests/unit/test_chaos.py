@@ -2,12 +2,12 @@
 
 import json
 import shutil
-import time
 from pathlib import Path
 
 import pytest
 from made_release import doctored, made_release
 from made_server import told
+from made_wait import until
 
 from cluster.chaos.disk import disk_full, unreadable, unsound
 from cluster.chaos.faults import growth
@@ -100,9 +100,7 @@ def test_what_fails_is_asked_again_when_the_server_said_and_a_bare_refusal_is_co
     with told() as server:
         server.answers = [(503, {"Retry-After": "1"}, b"{}"), (503, {}, b"{}"), (0, {}, b""), ok]
         with Load(server.url, traffic, 20, asks=iter(lambda: SINGLE, None)) as load:
-            deadline = time.monotonic() + 20
-            while len(load.tally.asked) < 10 and time.monotonic() < deadline:
-                time.sleep(0.05)
+            until(lambda: len(load.tally.asked) >= 10)
     tally = load.tally
     assert tally.failed == 3 and tally.failed_twice == 0 and tally.bare == 1 and tally.wrongs == 0
     assert tally.statuses | {"200": 0} == {"none": 1, "200": 0, "503": 2}

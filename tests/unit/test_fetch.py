@@ -216,9 +216,11 @@ def test_no_network_is_said_in_words(tmp_path, monkeypatch):
 
 def test_a_silent_server_is_given_up_on(get, publisher, monkeypatch):
     monkeypatch.setattr(fetch, "TIMEOUT", 0.05)
-    monkeypatch.setattr(Handler, "do_GET", lambda self: threading.Event().wait(0.3))
+    over = threading.Event()
+    monkeypatch.setattr(Handler, "do_GET", lambda self: over.wait(60))
     with pytest.raises(FetchError, match="no answer in time"):
         get()
+    over.set()
 
 
 def test_a_folder_that_cannot_be_written_is_said_in_words(get, tmp_path):

@@ -41,7 +41,7 @@ def together(size: int, what: Callable[[Team], Any], *, before: Callable[[tuple[
 
     def meet(own: tuple[str, int] | None) -> tuple[str, int]:
         if own is None:
-            return address.get(timeout=20)
+            return address.get(timeout=120)
         threading.Thread(target=tell, args=(own,)).start()
         return own
 
@@ -63,7 +63,7 @@ def together(size: int, what: Callable[[Team], Any], *, before: Callable[[tuple[
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=20)
+        thread.join(timeout=120)
         assert not thread.is_alive()
     return found
 

@@ -140,17 +140,23 @@ def test_a_model_can_be_called_bad_after_it_was_loaded():
 
 
 def test_everyone_who_waited_for_a_bad_model_is_told():
-    gate = threading.Event()
+    gate, begun = threading.Event(), threading.Barrier(5)
 
     def load(key):
-        gate.wait(5)
+        gate.wait(60)
         raise BundleError("bad")
 
     cache = ModelCache(load, 3)
+
+    def get():
+        begun.wait(60)
+        return cache.get("A@1")
+
     with ThreadPoolExecutor(4) as pool:
-        waiting = [pool.submit(cache.get, "A@1") for _ in range(4)]
+        waiting = [pool.submit(get) for _ in range(4)]
+        begun.wait(60)
         gate.set()
-        assert all(isinstance(each.exception(5), BundleError) for each in waiting)
+        assert all(isinstance(each.exception(60), BundleError) for each in waiting)
 
 
 def test_clearing_drops_models_and_what_is_bad_but_what_is_kept():
@@ -171,16 +177,16 @@ def test_a_load_that_was_under_way_when_all_was_cleared_is_answered_but_not_kept
 
     def load(key):
         begun.set()
-        gate.wait(5)
+        gate.wait(60)
         return key
 
     cache = ModelCache(load, 3)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(cache.get, "A@1")
-        assert begun.wait(5)
+        assert begun.wait(60)
         cache.clear()
         gate.set()
-        assert waiting.result(5) == ("A@1", False)
+        assert waiting.result(60) == ("A@1", False)
     assert cache.stats().loaded == ()
 
 
