@@ -19,7 +19,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # or bench/tune.py, beside the program that runs, would be imported as tune
 CODE = ("common", "train", "cluster")
 PACKAGES = ("tensorflow", "keras", "ray", "numpy")
-MEMORY = ("private_mb", "mapped_mb", "peak_mb")
+MEMORY = ("private_mb", "uss_mb", "pss_mb", "mapped_mb", "peak_mb")
+"""Anonymous memory; pages that no other process has; the same and a share of the others'; pages of the mapped
+folder; the kernel's high-water mark."""
 SAMPLED_S = 0.25
 MAPPED_EVERY = 8
 """Samples between two looks at what is mapped, which take longer."""
@@ -154,8 +156,11 @@ class MemoryOf(contextlib.AbstractContextManager):
         return named and self._mark in (process / "environ").read_bytes().split(b"\0")
 
     def _look(self, pid: int, *, mapped: bool) -> None:
+        rollup = memory_of(pid, "smaps_rollup")
         now = {
-            "private_mb": memory_of(pid, "smaps_rollup")["Anonymous"],
+            "private_mb": rollup["Anonymous"],
+            "uss_mb": rollup["Private_Clean"] + rollup["Private_Dirty"],
+            "pss_mb": rollup["Pss"],
             "mapped_mb": memory_of(pid, "smaps", of=self._mapped).get("Rss", 0.0) if mapped else 0.0,
             "peak_mb": memory_of(pid, "status")["VmHWM"],
         }

@@ -1,15 +1,19 @@
 """Time and memory against symbols and workers: the general model of a synthetic universe, data-parallel.
 
-    python bench/scale.py [--small] [--symbols N ...] [--json]
+    python bench/scale.py [--small] [--symbols N ...] [--command] [--json]
 
-For each number of symbols a market of a year and a half is written, read, planned and laid out as arrays in
-a process of its own (the *driver*), then `train.parallel.train_general` trains the general network on one
-worker and on two, in fresh sessions of Ray, with the same global batch and windows in proportion to the
-symbols. *Read*, *plan* and *arrays* are the driver's seconds. An *epoch* is the mean time between the ends of
-the epochs after the first (their TensorBoard events), so no start-up or compiling is in it; *all* is the
+First through the command that users run: ``nsecast train`` on a market of that size, two workers and two
+networks of the general model, ended by Ctrl-C when both are trained (with ``--command`` nothing else is
+measured). Then its parts: for each number of symbols a market of a year and a half is written, read, planned
+and laid out as arrays in a process of its own (the *driver*), then `train.parallel.train_general` trains the
+general network on one worker and on two, in fresh sessions of Ray, with the same global batch and windows in
+proportion to the symbols. *Read*, *plan* and *arrays* are the driver's seconds. An *epoch* is the mean time
+between the ends of the epochs after the first (their TensorBoard events), so no start-up or compiling is in
+it; *all* is the
 whole call. Of a worker, *private* is its largest anonymous memory, sampled four times a second, *mapped* what
-it had mapped of the arrays (shared by the workers of a node), *peak* the kernel's high-water mark of both and
-of the libraries. Exponents are slopes of log against log: of all sizes, and of the two largest.
+it had mapped of the arrays (shared by the workers of a node), *uss* all pages that no other process has,
+*pss* these and its share of the others, *peak* the kernel's high-water mark of all of it.
+Exponents are slopes of log against log: of all sizes, and of the two largest.
 All temporary files and processes are gone at the end.
 """
 
@@ -31,6 +35,7 @@ from fleet import temporary_home
 from machine import MEMORY, Clock, MemoryOf, apart, facts, header, memory_of, sources
 from rich.console import Console
 from rich.table import Table
+from whole_command import trained_by_command
 
 SYMBOLS = (66, 660, 6_600)
 SMALL = SYMBOLS[:2]
@@ -53,6 +58,7 @@ def main() -> None:
     parser.add_argument("--symbols", type=int, nargs="+", metavar="N", default=SYMBOLS)
     parser.add_argument("--each", type=int, default=50, metavar="N", help="windows an epoch takes of each")
     parser.add_argument("--small", action="store_true", help=f"only {SMALL[0]} and {SMALL[1]} symbols")
+    parser.add_argument("--command", action="store_true", help="only through the command")
     parser.add_argument("--json", action="store_true", help="JSON on stdout")
     parser.add_argument("--limit", type=int, default=600, metavar="S", help="seconds allowed for each step")
     options = parser.parse_args()
@@ -60,11 +66,20 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("RAY_worker_niceness", "0")  # or whatever else runs on the machine goes first
     resource_tracker.ensure_running()  # before a home, whose processes are all ended with it
-    before, rows = sources(), []
+    before, rows, commands = sources(), [], []
     for symbols in SMALL if options.small else sorted(set(options.symbols)):
         with temporary_home() as home:
-            rows += measured(home, symbols, options.each, options.limit)
-    document = {"machine": found, **judged(rows, same_code=sources() == before)}
+            say(f"{symbols} symbols: nsecast train")
+            fit = of_training(symbols, options.each)
+            commands.append(trained_by_command(home, symbols, DAYS, fit, limit=options.limit))
+        if not options.command:
+            with temporary_home() as home:
+                rows += measured(home, symbols, options.each, options.limit)
+    if options.command:
+        document = {"machine": found, "commands": commands}
+        print(json.dumps(document, indent=1)) if options.json else show_commands(document)
+        return
+    document = {"machine": found, "commands": commands, **judged(rows, same_code=sources() == before)}
     print(json.dumps(document, indent=1)) if options.json else show(document)
     raise SystemExit(not all(document["verdicts"].values()))
 
@@ -87,6 +102,11 @@ def measured(home: Path, symbols: int, each: int, limit: int) -> list[dict[str, 
     return rows
 
 
+def of_training(symbols: int, each: int) -> dict[str, Any]:
+    fit = {"epochs": EPOCHS, "epoch_share": 1.0, "windows_per_epoch": each * symbols, "learning_rate": RATE}
+    return {"split": {"train_share": 0.75, "valid_share": 0.125}, "general": fit}
+
+
 def prepare(home: Path, symbols: int, each: int) -> dict[str, Any]:
     """What the driver of ``nsecast train`` does before workers begin, with its seconds and memory."""
     from common.data.archive import read_archive
@@ -100,8 +120,7 @@ def prepare(home: Path, symbols: int, each: int) -> dict[str, Any]:
 
     first, last = DAYS
     write_market(home / "market", MarketConfig(symbols=symbols, first_day=first, last_day=last))
-    fit = {"epochs": EPOCHS, "epoch_share": 1.0, "windows_per_epoch": each * symbols, "learning_rate": RATE}
-    settings = {"seeds": 1, "split": {"train_share": 0.75, "valid_share": 0.125}, "general": fit}
+    settings = {"seeds": 1, **of_training(symbols, each)}
     clock = Clock()
     panel = Panel.from_archive(read_archive(home / "market"), "synthetic")
     read_s = clock.lap()
@@ -206,9 +225,18 @@ def exponents(rows: list[dict[str, Any]], name: str, *, of: str = "symbols") -> 
     return [float(np.polyfit(*part.T, 1)[0]) for part in (points, points[-2:]) if len(points) > 1]
 
 
-def show(document: dict[str, Any]) -> None:
+def show_commands(document: dict[str, Any]) -> None:
     console = Console(width=130, highlight=False)
     console.print(header(document["machine"]), soft_wrap=True)
+    columns = ("symbols", "workers", "all_s", *MEMORY)
+    console.print(
+        _table("nsecast train: seconds, and MB of the larger worker", columns, document["commands"])
+    )
+
+
+def show(document: dict[str, Any]) -> None:
+    show_commands(document)
+    console = Console(width=130, highlight=False)
     rows, workers = document["rows"], ("symbols", "workers", "windows", "epoch_s", "all_s", *MEMORY)
     driver = ("symbols", "rows", "read_s", "plan_s", "arrays_s", "arrays_mb", "driver_mb")
     console.print(_table("The driver", driver, rows[:: len(WORKERS)]))

@@ -198,7 +198,8 @@ class PredictResponse(Model):
     prediction: float
     """The published price: the median of the forecast, a price that can be quoted."""
     mean_prediction: float
-    """The mean of the forecast, not rounded."""
+    """The forecast for squared error, not rounded: an output of its own, trained with the Huber loss, and not
+    the mean of the distribution that the intervals come from."""
     horizon: Horizon
     target_date: dt.date
     """The session forecast; a future one is a weekday that is no public holiday known so far."""

@@ -52,6 +52,9 @@ class MappedBench(Workbench):
     def representation(self) -> Representation:
         return representation_from_dict(self._facts["representation"])
 
+    def fit_data(self, job: str) -> FitData:
+        return self.general_data if job == GENERAL else super().fit_data(job)
+
     @cached_property
     def general_data(self) -> FitData:
         """What the general model's fits are given."""

@@ -16,7 +16,6 @@ from common.model.bundle import GENERAL
 from common.model.forecaster import Forecaster
 from common.model.prices import Prices
 from train.export import write_bundle
-from train.feed import FitData
 from train.fit import fit
 from train.loop import EpochLoop, loop_of
 from train.plan import Progress, Task, finished
@@ -64,10 +63,9 @@ def run_task(
 
 def _fit(bench: Workbench, task: Task, folder: Path, on_epoch: Callable[[Progress], None]) -> FitState:
     config = bench.fit_config(task.phase)
-    train, valid, _ = bench.parts_of(task.job, training=True)
     return fit(
         loop_for(bench, task.phase),
-        FitData(train, valid, bench.representation, bench.stock_ids(task.job)),
+        bench.fit_data(task.job),
         config,
         seed=bench.config.seed + task.number,
         state_path=folder / "state.npz",

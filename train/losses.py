@@ -17,7 +17,7 @@ parts then add to that of the batch. Default: the rows are all.
 
 
 def mixture_loss(days: tuple[int, ...]) -> Loss:
-    """Huber on the mean, absolute error, cross-entropy of a move, pinball on the rows that moved.
+    """Huber loss of the first output (raw), absolute error, cross-entropy of a move, pinball where it moved.
 
     All but the cross-entropy are weighted by sigma over its batch mean, which is what errors in percent
     of the price weigh. Pinball: Koenker and Bassett, Econometrica 1978. Weights of the four terms: 1,

@@ -139,6 +139,7 @@ def _train(
     run: Run, record: Record, workers: int | None, general_workers: int, address: str | None
 ) -> dict[str, str]:
     """Run the fleet; returns the reason of each job that failed."""
+    from train.arrays import MappedBench, save_arrays
     from train.fleet import Fleet
     from train.parallel import train_general
 
@@ -149,10 +150,11 @@ def _train(
         fleet = Fleet(run.plan, run.folder, workers=most, log_dir=run.folder / "ray")
         record.fleet, record.state = fleet, "training"
         try:
+            save_arrays(Workbench(run.folder, run.spec, run.panel))
             if general_workers > 1:
-                bench = Workbench(run.folder, run.spec, run.panel)
+                mapped = MappedBench(run.folder, run.spec)
                 train_general(
-                    bench, run.plan, fleet.queue, workers=general_workers, log_dir=run.folder / "ray"
+                    mapped, run.plan, fleet.queue, workers=general_workers, log_dir=run.folder / "ray"
                 )
             fleet.train()
             record.jobs = jobs = fleet.snapshot()

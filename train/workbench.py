@@ -17,6 +17,7 @@ from common.model.channels import frozen
 from common.model.level import Level
 from common.model.presets import FitConfig, NetworkConfig, NetworkShape, TrainConfig
 from common.model.representation import Representation, Residual
+from train.feed import FitData
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,11 @@ class Workbench:
         wanted = np.array([symbol in chosen for symbol in self.series.symbols])
         train, valid, test = (part.take(wanted[part.symbol]) for part in self.parts)
         return train, valid, test
+
+    def fit_data(self, job: str) -> FitData:
+        """What a job's fits are given."""
+        train, valid, _ = self.parts_of(job, training=True)
+        return FitData(train, valid, self.representation, self.stock_ids(job))
 
     def fit_config(self, phase: str) -> FitConfig:
         named = {

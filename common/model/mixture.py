@@ -1,7 +1,9 @@
 """The zero-inflated mixture: a change is 0 with probability 1 - p, else drawn from quantiles.
 
 Many days on this market do not move, so the price that is best for absolute error (the mixture's
-median) and the one that is best for squared error (its mean) differ; both come from one network.
+median) and the one that is best for squared error (a mean) differ; both come from one network. The second
+is an output of its own, trained with the Huber loss; the mean of the mixture itself is as good and is not
+used (docs/results.md, "Raw").
 """
 
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ TAUS = np.array([0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95])
 """Levels of the quantiles of the change given a move."""
 _Z = ndtri(TAUS)
 OUTPUTS = 3 + len(TAUS)
-"""Numbers a network gives per horizon: mean, p_move, the quantiles, L1 median (a training aid)."""
+"""Numbers a network gives per horizon: Huber output, p_move, the quantiles, L1 median (a training aid)."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Mixture:
     Attributes
     ----------
     mean : shape (N, H)
+        The change for squared error: the Huber output, which is not computed from the two below.
     p_move : shape (N, H), probability that the price will differ from the last one
     quantiles : shape (N, H, 11), ascending: quantiles at ``TAUS`` of the change given a move
     """

@@ -14,7 +14,8 @@ class Prices:
     last, frozen : shape (N,)
         Close at the cutoff; whether the price never moved inside the window.
     raw, published : shape (N, H)
-        The mean, and the median rounded to the tick.
+        The price for squared error (residual: the output trained with the Huber loss), and the one for
+        absolute error, the mixture's median rounded to the tick.
     p_move : shape (N, H), NaN where the representation has none
     low, high : shape (N, H, 3), bounds of the intervals at ``LEVELS``; NaN where there are none
     needed : shape (N, H), level of the smallest interval that holds what happened; NaN where unknown

@@ -1,7 +1,9 @@
 """A run's prices and windows on storage, mapped by every process; and windows worked on some at a time."""
 
+import contextlib
 from dataclasses import fields
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -16,7 +18,11 @@ from common.model.mixture import OUTPUTS
 from common.model.presets import train_config
 from train.arrays import MappedBench, has_arrays, open_workbench, save_arrays
 from train.feed import VALID_WINDOWS, FitData
-from train.workbench import RunSpec, Workbench
+from train.jobs import run_task, weights_of
+from train.plan import Plan
+from train.queue import TaskQueue
+from train.run import execute, plan_run
+from train.workbench import RunSpec, Workbench, bundles_dir
 
 PANEL = made_panel()
 SETTINGS = {"window": {"size": 12, "horizons": [1, 5]}}
@@ -106,6 +112,63 @@ def test_a_run_whose_panel_is_not_its_own_is_refused(tmp_path):
     PANEL.save(tmp_path / "panel.parquet")
     with pytest.raises(ArchiveError, match="not the data this run was planned with"):
         open_workbench.__wrapped__(tmp_path)
+
+
+SMALL = {
+    **SETTINGS,
+    "seeds": 1,
+    "split": {"train_share": 0.6, "valid_share": 0.2},
+    "network": {"embedding_dim": 2, "lstm_units": [4], "dense_units": 4},
+    "minimum_windows": 10,
+    **{name: {"epochs": 2, "batch_size": 32} for name in ("general", "scratch", "finetune")},
+}
+
+
+class HereFleet:
+    """A fleet of one worker in this process, which opens the run's folder as any worker does."""
+
+    opened: ClassVar[list[Workbench]] = []
+
+    def __init__(self, plan: Plan, run_dir: Path, **_: object) -> None:
+        self._plan, self._run_dir = plan, run_dir
+        self.queue = TaskQueue(plan, run_dir)
+
+    def train(self) -> None:
+        bench = open_workbench.__wrapped__(self._run_dir)
+        self.opened.append(bench)
+        for task in self._plan.tasks:
+            run_task(bench, task)
+            self.queue.done(task.id)
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        return self.queue.snapshot()
+
+    def workers(self) -> int:
+        return 1
+
+
+def test_a_plain_training_maps_its_arrays_and_its_networks_are_the_same_to_the_last_bit(
+    tmp_path, monkeypatch
+):
+    """The workers of any training map what the driver wrote; copies of their own would give the same."""
+    monkeypatch.setattr("train.run.ray_session", lambda **_: contextlib.nullcontext(1))
+    monkeypatch.setattr("train.fleet.Fleet", HereFleet)
+    universe = Universe.from_symbols(SYMBOLS, specific=["MOVES"])
+    run = plan_run(train_config("residual", SMALL), universe, PANEL, tmp_path / "home")
+    execute(run, mode="silent", hand_over=False)
+    (mapped,) = HereFleet.opened
+    assert isinstance(mapped, MappedBench) and has_arrays(run.folder, run.spec)
+    copies = Workbench(tmp_path / "copies", run.spec, PANEL)
+    for task in run.plan.tasks:
+        run_task(copies, task)
+    fits = [task for task in run.plan.tasks if task.epochs]
+    assert {task.phase for task in fits} == {"seed", "scratch", "finetune"}
+    for task in fits:
+        for mine, theirs in zip(weights_of(mapped, task.id), weights_of(copies, task.id), strict=True):
+            assert np.array_equal(mine, theirs), task.id
+    for path in sorted(bundles_dir(run.folder).rglob("model.onnx")):
+        other = bundles_dir(tmp_path / "copies") / path.relative_to(bundles_dir(run.folder))
+        assert path.read_bytes() == other.read_bytes()
 
 
 def test_a_window_takes_eight_bytes_and_one_for_each_horizon(tmp_path):
