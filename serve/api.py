@@ -73,6 +73,8 @@ def make_api(office: Office) -> FastAPI:
             expose_headers=["ETag", "Retry-After", "X-Request-ID", "X-Correlation-ID"],
         )
     keys = KeyFile(FilePath(office.settings.keys)) if office.settings.keys else None
+    if keys:
+        keys.follow()
     reader = Depends(_client(office.settings, keys, "read"))
     admin = Depends(_client(office.settings, keys, "admin"))
     asked_of = Depends(asker(lambda: office.desk, office.bad, digest()))

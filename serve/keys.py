@@ -111,13 +111,20 @@ class KeyFile:
         client.require(scope)
         return client
 
-    def _current(self) -> dict[str, dict[str, Any]]:
-        """The entries, read again if the file changed; while it cannot be understood, as they were."""
+    def follow(self) -> None:
+        """Download keys that are in an object store now, and from now on in a thread.
+
+        The first call takes as long as the store takes; a server makes it before requests come.
+        """
         if not self._followed:
             self._followed = True
             if storage.mirror_of(self.path) is not None:
                 self._bring()
                 threading.Thread(target=self._follow, name="keys", daemon=True).start()
+
+    def _current(self) -> dict[str, dict[str, Any]]:
+        """The entries, read again if the file changed; while it cannot be understood, as they were."""
+        self.follow()
         try:
             found = self.path.stat()
             stamp = found.st_mtime_ns, found.st_size, found.st_ino

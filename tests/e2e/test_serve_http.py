@@ -126,6 +126,30 @@ def test_ours_are_on_loopback_and_what_ray_opens_beyond_is_named(server: Server)
     assert status.exit_code == 0 and all(f"{each.port} (" in status.output for each in beyond)
 
 
+def test_foreign_names_and_pages_are_refused_and_addresses_are_not_to_be_forged(server: Server):
+    clear, port = "/api/v4/cache/clear", server.url.rpartition(":")[2]
+
+    def status(path: str, method: str = "GET", **headers: str) -> int:
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        return httpx.request(method, server.url + path, headers=names, timeout=60).status_code
+
+    assert status("/api/v4/health", Host="evil.example") == 403
+    assert status("/readyz", Host="10.0.0.7:8000") == 200
+    assert status(clear, "POST", Origin="https://evil.example") == 403
+    assert status(clear, "POST", Host=f"localhost:{port}", Origin=f"http://localhost:{port}") == 200
+    with httpx.Client(transport=httpx.HTTPTransport(local_address="127.0.0.9")) as client:
+        forged = {"X-Forwarded-For": "9.9.9.9"}
+        marked = client.get(f"{server.url}/api/v4/models/MOVES?marked", headers=forged, timeout=60)
+    identity = marked.headers["x-request-id"]
+
+    def clients() -> list[str]:
+        lines = (line for file in (server.home / "serve" / "logs").glob("access-*") for line in file.open())
+        return [entry["client"] for entry in map(json.loads, lines) if entry["request_id"] == identity]
+
+    wait_for(clients, 10)
+    assert clients() == ["127.0.0.9"]
+
+
 @pytest.mark.parametrize(
     ("content", "kind", "status"),
     [

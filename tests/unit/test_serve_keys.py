@@ -5,9 +5,13 @@ import logging
 import stat
 
 import pytest
+from made_client import Client
 
 from common.errors import ConfigError, Forbidden, NotAuthenticated
 from serve.keys import KeyFile
+from serve.office import Office
+from serve.router import http_service
+from serve.settings import ServeSettings
 
 
 @pytest.fixture
@@ -125,3 +129,15 @@ def test_everyone_with_a_key_is_listed(keys):
         ("a", ["read"]),
         ("b", ["admin", "read"]),
     ]
+
+
+def test_keys_in_an_object_store_are_downloaded_before_requests_come(two_machines, tmp_path, monkeypatch):
+    """The event loop waits for no store."""
+    monkeypatch.setattr("serve.keys.FOLLOW_S", 3_600)
+    here, there = two_machines
+    key = KeyFile(here / "serve" / "keys.json").create("reader")
+    keys = str(there / "serve" / "keys.json")
+    service = http_service(Office(None, None, ServeSettings(home=str(tmp_path), keys=keys, access_log="off")))
+    monkeypatch.setattr("serve.keys.storage.current", lambda path: pytest.fail("a request asked the store"))
+    answer = Client(service).get("/api/v4/stats", headers={"X-API-Key": key})
+    assert answer.status_code == 503, "the key is known; there is no release"
