@@ -14,6 +14,7 @@ from common.data.series import (
     series_from_histories,
     series_from_prices,
     series_of_counters,
+    sessions_of,
 )
 from common.data.universe import Universe
 from common.data.windows import Windows, last_window
@@ -113,12 +114,12 @@ class Past:
             if evening not in self._evenings:
                 panel = self.panel.as_of(evening.item())
                 present, size, market = set(panel.symbols), self.spec.size, market_days(panel)
-                found = {}
+                found, dates = {}, sessions_of(panel)
                 for symbol in self.series.symbols:
                     history = panel.history(symbol).tail(size) if symbol in present else ()
                     if len(history) == size:
                         found[symbol] = last_window(
-                            series_from_histories({symbol: history}, market), self.spec
+                            series_from_histories({symbol: history}, market, dates), self.spec
                         )
                 self._evenings[evening] = found
                 while len(self._evenings) > KEPT_EVENINGS:
@@ -157,10 +158,11 @@ def brought_window(request: PredictRequest, sessions: Sessions, spec: WindowSpec
         if bars[-1].date > end:
             raise BadRequest(f"recent_bars: the last one is of {bars[-1].date}, after {end}. Leave it out.")
         dates = np.array([bar.date for bar in bars], dtype="datetime64[D]")
+        session = np.array([sessions.between(dates[0], day) for day in dates])
     else:
         day = np.datetime64(request.as_of) if request.as_of else sessions.last
-        dates = sessions.until(day, spec.size)
-    return last_window(series_from_prices(request.symbol, dates, close, high, low, volume), spec)
+        dates, session = sessions.until(day, spec.size), None
+    return last_window(series_from_prices(request.symbol, dates, close, high, low, volume, session), spec)
 
 
 def singles(batch: BatchRequest) -> list[PredictRequest]:
