@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from common.data.panel import Panel
-from common.data.series import MARKET, Series, market_days, series_from_histories
+from common.data.series import MARKET, Series, market_days, series_from_histories, sessions_of
 from common.data.windows import Windows, last_window
 from common.model.presets import WindowSpec
 from serve.sessions import Day
@@ -42,12 +42,13 @@ class PastEvenings:
     ) -> None:
         self._panel, self._spec, self._market, self._most_bytes = panel, spec, market, most_bytes
         dates, known = panel.frame["date"].to_numpy(), panel.frame["known"].to_numpy()
+        self._sessions = sessions_of(panel)
         late = known > dates
         self._late_dates, self._late_known = dates[late], known[late]
         self._edges = np.append(np.flatnonzero(~panel.frame["symbol"].duplicated()), len(panel.frame))
         self._positions = {symbol: position for position, symbol in enumerate(panel.symbols)}
         self._windows: OrderedDict[tuple[Day, str], Windows | None] = OrderedDict()
-        self._markets: OrderedDict[Day, pd.DataFrame] = OrderedDict()
+        self._markets: OrderedDict[Day, tuple[pd.DataFrame, np.ndarray]] = OrderedDict()
         self._lock, self._computing = threading.Lock(), threading.Lock()
         self.bytes = 0
         """Memory of the windows that are kept."""
@@ -81,7 +82,7 @@ class PastEvenings:
 
     def _cut(self, evening: Day, symbol: str) -> dict[str, Windows | None]:
         """The windows of a symbol and of those beside it in the panel."""
-        market, position = self._market_of(evening), self._positions[symbol]
+        (market, sessions), position = self._market_of(evening), self._positions[symbol]
         first = position - position % TOGETHER
         symbols = self._panel.symbols[first : first + TOGETHER]
         start, stop = self._edges[first], self._edges[first + len(symbols)]
@@ -90,11 +91,13 @@ class PastEvenings:
         for each in known.symbols:
             history = known.history(each).tail(self._spec.size)
             if len(history) == self._spec.size and not each.startswith("^"):
-                windows[each] = last_window(series_from_histories({each: history}, market), self._spec)
+                windows[each] = last_window(
+                    series_from_histories({each: history}, market, sessions), self._spec
+                )
         return windows
 
-    def _market_of(self, evening: Day) -> pd.DataFrame:
-        """``market_days(panel.as_of(evening))``."""
+    def _market_of(self, evening: Day) -> tuple[pd.DataFrame, np.ndarray]:
+        """``market_days`` and ``sessions_of`` what ``panel.as_of(evening)`` holds."""
         with self._computing:
             if evening not in self._markets:
                 self._markets[evening] = self._compute_market(evening)
@@ -103,20 +106,24 @@ class PastEvenings:
             self._markets.move_to_end(evening)
             return self._markets[evening]
 
-    def _compute_market(self, evening: Day) -> pd.DataFrame:
-        """The market columns of the panel up to the oldest close still missing, and those after it anew.
+    def _compute_market(self, evening: Day) -> tuple[pd.DataFrame, np.ndarray]:
+        """The market columns and sessions of the panel up to the oldest close still missing, and those after it anew.
 
         A day's columns depend on its rows and on each symbol's row before: what was missing changes neither
         before it was missing.
         """
         missing = (self._late_dates <= evening) & (evening < self._late_known)
         if not missing.any():
-            return self._market[self._market.index <= evening]
+            return self._market[self._market.index <= evening], self._sessions[self._sessions <= evening]
         since = self._late_dates[missing].min()
         before, rows = self._market[self._market.index < since], self._rows_since(since, evening)
         recent = Panel(self._panel.frame.iloc[rows], self._panel.source).as_of(evening.item())
         days = market_days(recent).reindex(columns=list(MARKET))
-        return pd.concat([before, days[days.index >= since]])
+        sessions = sessions_of(recent)
+        return (
+            pd.concat([before, days[days.index >= since]]),
+            np.concatenate([self._sessions[self._sessions < since], sessions[sessions >= since]]),
+        )
 
     def _rows_since(self, since: np.datetime64, evening: Day) -> np.ndarray:
         """Rows dated ``since`` to ``evening``, and of each of their symbols the row before."""

@@ -135,10 +135,11 @@ def brought_window(request: PredictRequest, sessions: Sessions, spec: WindowSpec
         if bars[-1].date > end:
             raise BadRequest(f"recent_bars: the last one is of {bars[-1].date}, after {end}. Leave it out.")
         dates = np.array([bar.date for bar in bars], dtype="datetime64[D]")
+        session = np.array([sessions.between(dates[0], day) for day in dates])
     else:
         day = np.datetime64(request.as_of) if request.as_of else sessions.last
-        dates = sessions.until(day, spec.size)
-    return last_window(series_from_prices(request.symbol, dates, close, high, low, volume), spec)
+        dates, session = sessions.until(day, spec.size), None
+    return last_window(series_from_prices(request.symbol, dates, close, high, low, volume, session), spec)
 
 
 def singles(batch: BatchRequest) -> list[PredictRequest]:

@@ -51,6 +51,7 @@ def serve(
 
     On a cluster (--address) the head node listens, and HAProxy is as the nodes were started.
     """
+    context.obj = home
     if context.invoked_subcommand:
         return
     root = storage.home(home)
@@ -76,13 +77,14 @@ def serve(
 
 @app.command()
 def status(
+    context: typer.Context,
     url: Annotated[str | None, typer.Option(help="Default: the server of this storage root.")] = None,
     home: Home = None,
     key: Annotated[str | None, typer.Option(envvar="NSECAST_KEY", help="An API key, if it asks.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Whether a server answers, and with what; exit 1 if not."""
-    state = {} if url else _state(storage.home(home))
+    state = {} if url else _state(storage.home(home or context.obj))
     where = url or state.get("url") or "http://127.0.0.1:8000"
     headers = {"X-API-Key": key} if key else {}
     try:
@@ -117,13 +119,14 @@ def status(
 
 @app.command("keys")
 def manage_keys(
+    context: typer.Context,
     add: Annotated[str | None, typer.Option(metavar="NAME", help="Make a key; it is shown once.")] = None,
     admin: Annotated[bool, typer.Option(help="May refresh and clear caches too.")] = False,
     revoke: Annotated[str | None, typer.Option(metavar="ID")] = None,
     home: Home = None,
 ) -> None:
     """List, make or revoke API keys; a running server sees the change by itself."""
-    found = KeyFile(storage.home(home) / "serve" / "keys.json")
+    found = KeyFile(storage.home(home or context.obj) / "serve" / "keys.json")
     if add:
         typer.echo(found.create(add, ("read", "admin") if admin else ("read",)))
     if revoke:

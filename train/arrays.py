@@ -20,7 +20,7 @@ from common.model.representation import Representation, representation_from_dict
 from train.feed import VALID_WINDOWS, FitData, evenly
 from train.workbench import RunSpec, Workbench
 
-LAYOUT = 1
+LAYOUT = 2
 COLUMNS = tuple(field.name for field in fields(Series) if field.name != "symbols")
 PARTS = ("train", "valid", "test")
 OF_WINDOWS = ("end", "symbol", "counted")
@@ -84,7 +84,7 @@ class MappedBench(Workbench):
 
 
 def save_arrays(bench: Workbench) -> None:
-    """Write what a `MappedBench` maps, unless it is there: 47 bytes a row of prices, 12 a window."""
+    """Write what a `MappedBench` maps, unless it is there: 51 bytes a row of prices, 12 a window."""
     if has_arrays(bench.run_dir, bench.spec):
         return
     folder, (train, valid, test) = _folder(bench.run_dir), bench.parts

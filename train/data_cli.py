@@ -27,7 +27,7 @@ from common.data.archive import Archive, read_archive
 from common.data.fetch import BASE_URL, fetch_archive
 from common.data.market import MarketConfig, write_market
 from common.data.market_files import SYNTHETIC_FILE
-from common.options import AsJson
+from common.options import AsJson, Home
 
 MIXED = 3
 """Exit code of a check that finds dates or files mixed up."""
@@ -50,10 +50,11 @@ def check(
         typer.Option(
             "--rejects",
             metavar="FILE.csv",
-            help="Where to list every repaired and rejected row; default checks/ledger.csv in NSECAST_HOME.",
+            help="Where to list every repaired and rejected row; default <home>/checks/ledger.csv.",
             show_default=False,
         ),
     ] = None,
+    home: Home = None,
     as_json: AsJson = False,
 ) -> None:
     """Read every row and say what was accepted, repaired and rejected, and why.
@@ -61,7 +62,7 @@ def check(
     Exit codes: 0 done; 3 dates or files look mixed up; 1 it is no archive.
     """
     found = read_archive(archive)
-    ledger = rejects or storage.home() / "checks" / "ledger.csv"
+    ledger = rejects or storage.home(home) / "checks" / "ledger.csv"
     storage.write_with(ledger, lambda path: found.ledger.to_csv(path, index=False))
     if as_json:
         typer.echo(json.dumps(report(found, archive, ledger), indent=1, allow_nan=False))

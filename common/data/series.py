@@ -18,6 +18,9 @@ MARKET = ("market", "breadth", "active")
 UNKNOWN_MARKET = pd.DataFrame(columns=list(MARKET), index=pd.DatetimeIndex([]), dtype=float)
 STEP = 0.1
 """The exchange's daily band: no stock counts for more in the market's breadth."""
+LONGEST_GAP = 5
+"""Sessions in a row that a symbol may lack; the step over a longer gap is no return. Of Nairobi's stocks from
+2013 to 2024 one has a gap: MSC, of 554 sessions."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,11 @@ class Series:
     offsets : int64, shape (S + 1,)
         Symbol ``s`` owns rows ``offsets[s]:offsets[s + 1]``.
     dates : datetime64[D], shape (R,)
+    session : int32, shape (R,)
+        Position of the date among the market's sessions: two rows are as many sessions apart as these differ.
     close : float64, shape (R,), KES
     log_return : float32, shape (R,)
-        Log return into the row; 0 on a symbol's first row and on corporate actions.
+        Log return into the row; 0 on a symbol's first row and where ``action`` is true.
     log_high, log_low : float32, shape (R,)
         log(high / close), log(low / close); NaN where unknown.
     log_volume : float32, shape (R,)
@@ -42,7 +47,8 @@ class Series:
     breadth, active : float32, shape (R,)
         Mean log return of all stocks into the row's date, and the share that moved; NaN where unknown.
     action : bool, shape (R,)
-        The step into the row is a split or bonus, not a return.
+        The step into the row is a split or bonus, or lies across a gap of more than ``LONGEST_GAP`` sessions:
+        it is no return, and no target lies beyond it.
     known : bool, shape (R,)
         The close was known on the evening of its own date: the row may be a cutoff.
     true : bool, shape (R,)
@@ -52,6 +58,7 @@ class Series:
     symbols: tuple[str, ...]
     offsets: np.ndarray
     dates: np.ndarray
+    session: np.ndarray
     close: np.ndarray
     log_return: np.ndarray
     log_high: np.ndarray
@@ -68,6 +75,35 @@ class Series:
         position = self._positions[symbol]
         return slice(int(self.offsets[position]), int(self.offsets[position + 1]))
 
+    def ahead(self, rows: np.ndarray, symbol: np.ndarray, horizon: int) -> np.ndarray:
+        """Each row's symbol's row ``horizon`` market sessions later; -1 where it has none on that session.
+
+        Parameters
+        ----------
+        rows, symbol : int, shape (N,)
+            Rows, and the position of each one's symbol.
+
+        Returns
+        -------
+        int64, shape (N,)
+        """
+        last = self.offsets[1:][symbol] - 1
+        wanted = self.session[rows].astype(np.int64) + horizon
+        found = np.minimum(rows.astype(np.int64) + horizon, last)
+        there: np.ndarray = self.session[found] == wanted
+        gaps = ~there & (self.session[last] > wanted)
+        if gaps.any():
+            key = symbol[gaps].astype(np.int64) * _SESSIONS + wanted[gaps]
+            place = np.searchsorted(self._keys, key)
+            found[gaps], there[gaps] = place, self._keys[place] == key
+        return np.where(there, found, -1)
+
+    @cached_property
+    def _keys(self) -> np.ndarray:
+        """Symbol and session of every row as one ascending number."""
+        owner = np.repeat(np.arange(len(self.symbols), dtype=np.int64), np.diff(self.offsets))
+        return owner * _SESSIONS + self.session
+
     @cached_property
     def _positions(self) -> dict[str, int]:
         return {symbol: position for position, symbol in enumerate(self.symbols)}
@@ -81,7 +117,7 @@ def series_from_panel(panel: Panel, symbols: tuple[str, ...], market: pd.DataFra
     market : ``market_days(panel)`` if it is computed already
     """
     days = market_days(panel) if market is None else market
-    return _lined_up(symbols, map(panel.history, symbols), days)
+    return _lined_up(symbols, map(panel.history, symbols), days, sessions_of(panel))
 
 
 def series_of_counters(panel: Panel, universe: Universe, market: pd.DataFrame | None = None) -> Series:
@@ -89,6 +125,12 @@ def series_of_counters(panel: Panel, universe: Universe, market: pd.DataFrame | 
     present = set(panel.symbols)
     symbols = tuple(symbol for symbol in universe.symbols if symbol in present)
     return series_from_panel(panel, symbols, market)
+
+
+def sessions_of(panel: Panel) -> np.ndarray:
+    """The market's sessions: every date on which any symbol has a row; datetime64[D], ascending."""
+    sessions: np.ndarray = panel.dates.to_numpy().astype("datetime64[D]")
+    return sessions
 
 
 def market_days(panel: Panel) -> pd.DataFrame:
@@ -116,26 +158,34 @@ def market_days(panel: Panel) -> pd.DataFrame:
     return days.reindex(columns=list(MARKET))
 
 
-def series_from_histories(histories: dict[str, pd.DataFrame], market: pd.DataFrame) -> Series:
+def series_from_histories(
+    histories: dict[str, pd.DataFrame], market: pd.DataFrame, sessions: np.ndarray | None = None
+) -> Series:
     """Line up histories (columns as in the panel), each oldest first.
 
     Parameters
     ----------
     market : as `market_days` gives it; ``UNKNOWN_MARKET`` if nothing is known of it
+    sessions : as `sessions_of` gives them; default: the dates of these histories
 
     Raises
     ------
     BadPrices
         If a close is zero, negative or not a number: names the symbol and the date.
     """
-    return _lined_up(tuple(histories), histories.values(), market)
+    if sessions is None:
+        dates = [rows["date"].to_numpy().astype("datetime64[D]") for rows in histories.values()]
+        sessions = np.unique(np.concatenate([*dates, np.empty(0, "datetime64[D]")]))
+    return _lined_up(tuple(histories), histories.values(), market, sessions)
 
 
-def _lined_up(symbols: tuple[str, ...], histories: Iterable[pd.DataFrame], market: pd.DataFrame) -> Series:
+def _lined_up(
+    symbols: tuple[str, ...], histories: Iterable[pd.DataFrame], market: pd.DataFrame, sessions: np.ndarray
+) -> Series:
     """Histories are asked for one by one, so that there is only one of them at a time."""
     parts: dict[str, list[np.ndarray]] = {name: [] for name in _COLUMNS}
     for symbol, history in zip(symbols, histories, strict=True):
-        for name, values in _columns(symbol, history, market).items():
+        for name, values in _columns(symbol, history, market, sessions).items():
             parts[name].append(values)
     lengths = [len(dates) for dates in parts["dates"]]
     return Series(
@@ -152,6 +202,7 @@ def series_from_prices(
     high: np.ndarray,
     low: np.ndarray,
     volume: np.ndarray,
+    session: np.ndarray | None = None,
 ) -> Series:
     """One symbol's prices as someone sends them: each known in time, and nothing known of the market.
 
@@ -162,21 +213,26 @@ def series_from_prices(
     dates : datetime64[D], shape (T,), ascending
     close : float64, shape (T,), KES, positive
     high, low, volume : float64, shape (T,), NaN where unknown
+    session : int, shape (T,)
+        Position of each date among the market's sessions; default: none lies between two dates.
     """
+    session = np.arange(len(close)) if session is None else session
     unknown = np.full(len(close), np.nan, dtype=np.float32)
     return Series(
         symbols=(symbol,),
         offsets=np.array([0, len(close)], dtype=np.int64),
         dates=dates,
-        **_price_columns(close, high, low, volume, np.zeros(len(close), dtype=np.int32)),
+        **_price_columns(close, high, low, volume, np.zeros(len(close), dtype=np.int32), session),
         **dict.fromkeys(MARKET, unknown),
         known=np.ones(len(close), dtype=bool),
         true=np.ones(len(close), dtype=bool),
     )
 
 
+_SESSIONS = 1 << 32
 _COLUMNS = (
     "dates",
+    "session",
     "close",
     "log_return",
     "log_high",
@@ -189,7 +245,9 @@ _COLUMNS = (
 )
 
 
-def _columns(symbol: str, history: pd.DataFrame, market: pd.DataFrame) -> dict[str, np.ndarray]:
+def _columns(
+    symbol: str, history: pd.DataFrame, market: pd.DataFrame, sessions: np.ndarray
+) -> dict[str, np.ndarray]:
     close = history["close"].to_numpy(np.float64)
     bad = ~(np.isfinite(close) & (close > 0))
     if bad.any():
@@ -201,12 +259,14 @@ def _columns(symbol: str, history: pd.DataFrame, market: pd.DataFrame) -> dict[s
             rows=int(bad.sum()),
         )
     that_day = market.reindex(history["date"])
+    dates = history["date"].to_numpy().astype("datetime64[D]")
     return {
-        "dates": history["date"].to_numpy().astype("datetime64[D]"),
+        "dates": dates,
         **_price_columns(
             close,
             *(history[name].to_numpy(np.float64) for name in ("high", "low", "volume")),
             flags=history["flags"].to_numpy(),
+            session=np.searchsorted(sessions, dates),
         ),
         **{name: that_day[name].to_numpy(np.float32) for name in MARKET},
         "known": _known(history),
@@ -215,13 +275,20 @@ def _columns(symbol: str, history: pd.DataFrame, market: pd.DataFrame) -> dict[s
 
 
 def _price_columns(
-    close: np.ndarray, high: np.ndarray, low: np.ndarray, volume: np.ndarray, flags: np.ndarray
+    close: np.ndarray,
+    high: np.ndarray,
+    low: np.ndarray,
+    volume: np.ndarray,
+    flags: np.ndarray,
+    session: np.ndarray,
 ) -> dict[str, np.ndarray]:
     action, log_close = action_steps(close, flags), np.log(close)
+    action |= np.diff(session, prepend=session[:1]) > LONGEST_GAP + 1
     log_return = np.diff(log_close, prepend=log_close[:1])
     log_return[action] = 0.0
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
+            "session": session.astype(np.int32),
             "close": close,
             "log_return": log_return.astype(np.float32),
             "log_high": (np.log(high) - log_close).astype(np.float32),

@@ -50,16 +50,20 @@ class Windows:
 
     @property
     def target(self) -> np.ndarray:
-        """int64, shape (N, H): row of each target, -1 where there is none."""
-        row = self.end[:, None] + np.array(self.spec.horizons)
-        return np.where(row < self.series.offsets[1:][self.symbol, None], row, -1)
+        """int64, shape (N, H): row of each target, -1 where there is none.
+
+        A horizon counts market sessions, not the symbol's own rows: the target is the close on the very
+        session that a served forecast names, and there is none where the symbol has no row on it.
+        """
+        rows = [self.series.ahead(self.end, self.symbol, horizon) for horizon in self.spec.horizons]
+        return np.stack(rows, axis=1)
 
     @property
     def change(self) -> np.ndarray:
         """float64, shape (N, H): log change from the cutoff's close to the target's.
 
-        NaN where the target does not exist, its close was never known, a corporate action lies between,
-        or it belongs to another part.
+        NaN where the target does not exist, its close was never known, a corporate action or a long gap lies
+        between, or it belongs to another part.
         """
         change = np.log(self._later_close) - np.log(self.last_price)[:, None]
         return np.where(self.counted, change, np.nan)
@@ -79,8 +83,7 @@ class Windows:
     @property
     def _later_close(self) -> np.ndarray:
         """Close at the target in KES where it counts, else at the cutoff, shape (N, H)."""
-        end = self.end[:, None]
-        close: np.ndarray = self.series.close[np.where(self.counted, end + np.array(self.spec.horizons), end)]
+        close: np.ndarray = self.series.close[np.where(self.counted, self.target, self.end[:, None])]
         return close
 
     def take(self, chosen: np.ndarray | slice) -> "Windows":
@@ -109,15 +112,17 @@ def make_windows(series: Series, spec: WindowSpec) -> Windows:
     """
     rows = np.int32 if len(series.close) + max(spec.horizons) < 2**31 else np.int64
     ends, counts, counted = [], [], []
-    for first, last in pairwise(series.offsets.tolist()):
+    for number, (first, last) in enumerate(pairwise(series.offsets.tolist())):
         end = np.arange(first + spec.size - 1, last, dtype=rows)
         end = end[series.known[end]]
         actions = np.cumsum(series.action[first:last])
+        owner = np.full(len(end), number)
         usable = np.empty((len(end), len(spec.horizons)), dtype=bool)
         for place, horizon in enumerate(spec.horizons):
-            exists = end + horizon < last
-            row = np.where(exists, end + horizon, end)
-            usable[:, place] = exists & series.true[row] & (actions[row - first] == actions[end - first])
+            target = series.ahead(end, owner, horizon)
+            row = np.where(target >= 0, target, end)
+            usable[:, place] = (target >= 0) & series.true[row]
+            usable[:, place] &= actions[row - first] == actions[end - first]
         ends.append(end)
         counts.append(len(end))
         counted.append(usable)
@@ -170,9 +175,9 @@ class Boundaries:
         """
         cutoff = windows.cutoff
         train, valid, test = (np.zeros_like(windows.counted) for _ in range(3))
-        for place, horizon in enumerate(windows.spec.horizons):
-            row = np.where(windows.counted[:, place], windows.end + horizon, windows.end)
-            target = windows.series.dates[row]
+        rows = np.where(windows.counted, windows.target, windows.end[:, None])
+        for place in range(len(windows.spec.horizons)):
+            target = windows.series.dates[rows[:, place]]
             train[:, place] = target <= self.train_end
             valid[:, place] = (cutoff >= self.train_end) & (target <= self.valid_end)
             test[:, place] = (cutoff >= self.valid_end) & (target <= self.test_end)

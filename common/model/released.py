@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from common.data.panel import Panel
-from common.data.series import market_days, series_from_histories
+from common.data.series import market_days, series_from_histories, sessions_of
 from common.data.universe import Universe
 from common.data.windows import Windows, last_window
 from common.errors import InsufficientHistory
@@ -95,7 +95,7 @@ class ReleasedModels:
         """
         name = self.universe.find(symbol).name
         panel, market = self._known_on(as_of)
-        series = series_from_histories({symbol: panel.history(symbol)}, market)
+        series = series_from_histories({symbol: panel.history(symbol)}, market, sessions_of(panel))
         windows = last_window(series, self.models.window)
         asked = self.calibration.on(windows.cutoff)
         prices = self.models.prices(windows, self.models.outputs(windows), asked)

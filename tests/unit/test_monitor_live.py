@@ -53,7 +53,7 @@ def every_evening(panel):
 
 def by_hand(panel):
     """What can be scored, by a loop over rows: (symbol, cutoff, horizon) -> (target date, actual)."""
-    found = {}
+    found, dates = {}, list(panel.dates)
     for symbol in SYMBOLS:
         rows = panel.history(symbol).to_dict(orient="records")
         for place, row in enumerate(rows):
@@ -61,8 +61,13 @@ def by_hand(panel):
             if place + 1 < SPEC.size or not known:
                 continue
             for horizon in SPEC.horizons:
-                between = rows[place + 1 : place + horizon + 1]
-                if len(between) < horizon or any(each["flags"] & Flag.ACTION for each in between):
+                target = dates.index(row["date"]) + horizon
+                between = [
+                    each for each in rows[place + 1 :] if each["date"] <= dates[min(target, len(dates) - 1)]
+                ]
+                if target >= len(dates) or not between or between[-1]["date"] != dates[target]:
+                    continue
+                if any(each["flags"] & Flag.ACTION for each in between):
                     continue
                 if not between[-1]["flags"] & Flag.STALE:
                     key = (symbol, row["date"], horizon)

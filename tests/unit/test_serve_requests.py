@@ -18,6 +18,7 @@ from common.data.series import (
     market_days,
     series_from_histories,
     series_of_counters,
+    sessions_of,
 )
 from common.data.universe import Universe
 from common.data.windows import last_window, make_windows
@@ -51,7 +52,8 @@ def anew(known: Panel, market: pd.DataFrame, symbol: str):
     """The obvious way, which `ReleasedModels.forecast` takes; None if there are too few closes."""
     if symbol not in known.symbols or len(known.history(symbol)) < SPEC.size:
         return None
-    return last_window(series_from_histories({symbol: known.history(symbol)}, market), SPEC)
+    history = {symbol: known.history(symbol)}
+    return last_window(series_from_histories(history, market, sessions_of(known)), SPEC)
 
 
 def assert_same(found, expected):
@@ -59,6 +61,8 @@ def assert_same(found, expected):
         one, other = (each.cut(getattr(each.series, name)) for each in (found, expected))
         if name in ("log_return", "action"):  # what led into a window is not part of it
             one, other = one[:, 1:], other[:, 1:]
+        if name == "session":  # counted from anywhere
+            one, other = one - one[:, :1], other - other[:, :1]
         assert one.dtype == other.dtype and np.array_equal(one, other, equal_nan=one.dtype.kind == "f"), name
     assert np.array_equal(KIND.inputs(found), KIND.inputs(expected))
     assert found.cutoff == expected.cutoff and found.last_price == expected.last_price
@@ -193,3 +197,21 @@ def test_a_batch_becomes_one_request_a_symbol_in_its_order():
     assert found[0].recent_prices == CLOSES and found[1].recent_prices is None
     assert found[0] == PredictRequest(symbol="KCB", recent_prices=CLOSES, horizon="5d")
     assert singles(BatchRequest(symbols=["A", "B"], recent_prices=CLOSES))[1].recent_prices == CLOSES
+
+
+def test_the_day_that_a_forecast_names_is_the_session_that_it_is_scored_on():
+    """GAPS lacks a fifth of the sessions, and a horizon counts them all the same."""
+    windows, sessions = make_windows(series_of_counters(PANEL, UNIVERSE), SPEC), PAST.sessions
+    checked = 0
+    for cutoff, dates in zip(windows.cutoff, windows.target_date, strict=True):
+        for horizon, date in zip(SPEC.horizons, dates, strict=True):
+            assert np.isnat(date) or sessions.ahead(cutoff, horizon) == date.item()
+            checked += not np.isnat(date)
+    assert checked > 1000
+
+
+def test_bars_with_a_gap_of_weeks_between_their_dates_have_no_return_over_it():
+    days = [*pd.bdate_range("2021-01-11", periods=54), *pd.bdate_range("2021-05-31", periods=6)]
+    bars = [{"close": c, "date": f"{day:%Y-%m-%d}"} for c, day in zip(CLOSES, days, strict=False)]
+    found = brought(recent_bars=bars)
+    assert found.series.action.nonzero()[0].tolist() == [6] and found.series.log_return[6] == 0

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from made_panel import SPEC, SYMBOLS, history, made_panel
 
 from common.data.flags import Flag
+from common.data.panel import Panel
 from common.data.series import (
     MARKET_INDEX,
     UNKNOWN_MARKET,
@@ -117,6 +118,59 @@ def test_no_window_straddles_two_symbols():
     windows = make_windows(series, SMALL)
     assert [series.symbols[position] for position in windows.symbol] == ["A"] * 5 + ["C"] * 3
     assert (windows.cut(series.close) == windows.last_price[:, None]).all()
+
+
+def with_gap(missing: int) -> Panel:
+    """Two stocks over 60 sessions; A lacks so many of them from the 30th on."""
+    sessions = history(np.linspace(10, 20, 60))
+    own = sessions.drop(index=range(30, 30 + missing)).assign(symbol="A")
+    return Panel.from_frame(pd.concat([own, sessions.assign(symbol="B")]), "made")
+
+
+@pytest.mark.parametrize("missing", [0, 1, 3, 5, 6, 20])
+def test_a_target_is_the_close_on_the_market_session_the_horizon_ahead_whatever_the_symbol_lacks(missing):
+    panel = with_gap(missing)
+    windows = make_windows(series_from_panel(panel, ("A", "B")), SMALL)
+    dates, closes = list(panel.dates), panel.frame.set_index(["symbol", "date"])["close"]
+    for row, (cutoff, number) in enumerate(zip(windows.cutoff, windows.symbol, strict=True)):
+        place = dates.index(pd.Timestamp(cutoff))
+        for column, horizon in enumerate(SMALL.horizons):
+            key = ("AB"[number], dates[place + horizon]) if place + horizon < 60 else None
+            across = number == 0 and place < 30 <= place + horizon and missing > 5
+            date = windows.target_date[row, column]
+            if key in closes.index:
+                assert date == key[1] and windows.target[row, column] == list(closes.index).index(key)
+            else:
+                assert np.isnat(date) and windows.target[row, column] == -1
+            expected = closes[key] if key in closes.index and not across else np.nan
+            np.testing.assert_equal(windows.actual[row, column], expected)
+
+
+def test_the_step_over_a_long_gap_is_no_return_and_no_target_lies_beyond_it():
+    for missing, steps in ((5, []), (6, [30])):
+        series = series_from_panel(with_gap(missing), ("A",))
+        assert series.action.nonzero()[0].tolist() == steps
+        assert (series.log_return[30] == 0) == bool(steps)
+    windows = make_windows(series_from_panel(with_gap(20), ("A",)), WindowSpec(size=10, horizons=(25,)))
+    assert (windows.target[11:20, 0] >= 30).any() and not windows.counted[windows.end < 30].any()
+
+
+def test_the_parts_of_a_split_follow_the_dates_of_the_targets_over_a_gap():
+    windows = make_windows(series_from_panel(with_gap(3), ("A",)), SMALL)
+    dates = with_gap(3).dates.to_numpy().astype("datetime64[D]")
+    parts = Boundaries(dates[34], dates[45], dates[-1]).parts(windows)
+    for part, low, high in zip(parts, (dates[0], dates[35], dates[46]), dates[[34, 45, 59]], strict=True):
+        targets = part.target_date[part.counted]
+        assert len(targets) and low <= targets.min() and targets.max() <= high
+
+
+def test_prices_that_someone_sends_with_a_gap_in_their_dates_have_no_return_over_it():
+    rows = history(np.linspace(10, 12, 10))
+    dates = rows["date"].to_numpy().astype("datetime64[D]")
+    unknown = np.full(10, np.nan)
+    session = np.r_[np.arange(5), np.arange(5) + 40]
+    found = series_from_prices("A", dates, rows["close"].to_numpy(), unknown, unknown, unknown, session)
+    assert found.action.nonzero()[0].tolist() == [5] and found.log_return[5] == 0
 
 
 def test_a_window_with_four_horizons_takes_twelve_bytes():
