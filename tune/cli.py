@@ -22,6 +22,7 @@ from common.model.presets import quick, train_config
 from common.options import AcceptMixedDates, AsJson, Home, Quickly, UniverseFile
 from train.inputs import overrides_of, require_known, shown_panel
 from train.snapshot import duration
+from tune import labels
 from tune.console import best_table
 from tune.results import Tuning
 from tune.space import SearchSpace
@@ -46,7 +47,10 @@ def tune(
     space: Annotated[
         Path | None, typer.Option(metavar="FILE.toml", help="Ranges that differ from the usual ones.")
     ] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="Proposals; default 40, quick 8.")] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(min=1, help="Proposals, besides the trials for comparison; default 40, quick 8."),
+    ] = None,
     limit: Annotated[
         str | None, typer.Option("--time", metavar="30m", help="End the trials then; 90s, 30m or 2h.")
     ] = None,
@@ -87,6 +91,7 @@ def tune(
     search that was stopped, and does nothing if all is done; a larger --trials goes on.
     """
     from tune.plan import QUICK, Effort, plan_search
+    from tune.proposals import sweep
     from tune.run import execute
 
     seconds = parse_time(limit) if limit else None
@@ -122,11 +127,17 @@ def tune(
         home=root,
         out=out.absolute() if out else None,
     )
+    compared = len(sweep(planned.spec, seeds=effort.sweep_seeds, sizes=effort.sizes))
     if dry_run:
-        _print_plan(planned, effort, workers, as_json)
+        _print_plan(planned, effort, compared, workers, as_json)
         return
     for stock, reason in planned.left_out.items():
         typer.echo(f"left out: {stock}: {reason}", err=True)
+    typer.echo(
+        f"{effort.trials + compared} trials: {labels.counted(effort.trials, compared)} "
+        "(the default settings, and these with other embedding sizes; see --sweep-seeds)",
+        err=True,
+    )
     tuning, before = execute(
         planned,
         effort,
@@ -153,13 +164,11 @@ def _model(text: str) -> str:
     return kind if not colon else f"{kind}:{name if name == 'all' else name.upper()}"
 
 
-def _print_plan(planned: Any, effort: Any, workers: int | None, as_json: bool) -> None:
+def _print_plan(planned: Any, effort: Any, compared: int, workers: int | None, as_json: bool) -> None:
     from cluster.session import usable_cpus
-    from tune.proposals import sweep
 
     spec = planned.spec
     count = workers or usable_cpus()
-    compared = len(sweep(spec, seeds=effort.sweep_seeds, sizes=effort.sizes))
     total = effort.trials + compared
     work = total * spec.fold_epochs * len(spec.folds) * spec.windows_per_epoch
     estimate = work * SECONDS_PER_WINDOW / count
@@ -194,7 +203,7 @@ def _print_plan(planned: Any, effort: Any, workers: int | None, as_json: bool) -
     for number, fold in enumerate(spec.folds, start=1):
         console.print(f"fold {number}: trained up to {fold.train_end}, judged up to {fold.valid_end}")
     console.print(
-        f"{effort.trials} proposals and {compared} for comparison, {document['epochs_total']} epochs each; "
+        f"{labels.counted(effort.trials, compared)}, {document['epochs_total']} epochs each; "
         f"at most about {duration(estimate)} on {count} CPUs without early stopping; nothing was written.",
         highlight=False,
         soft_wrap=True,
@@ -211,7 +220,11 @@ def _print_outcome(tuning: Tuning, folder: Path, before: bool, as_json: bool) ->
         console.print("All of it was done before: nothing to do (a larger --trials goes on).")
     states = tuning.trials["state"].value_counts()
     counted = ", ".join(f"{count} {state}" for state, count in states.items())
-    console.print(f"{len(tuning.trials)} trials: {counted}; score on validation, naive is 1", highlight=False)
+    compared = int((tuning.trials["origin"] == "sweep").sum())
+    kinds = labels.counted(len(tuning.trials) - compared, compared)
+    console.print(
+        f"{len(tuning.trials)} trials ({kinds}): {counted}; score on validation, naive is 1", highlight=False
+    )
     for found, key in ((info["embedding"], "because"), (info["contest"], "sentence")):
         if found:
             console.print(found[key], highlight=False, soft_wrap=True)

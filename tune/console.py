@@ -5,6 +5,7 @@ The progress comes as a *snapshot*, a plain dict::
     {"search": str, "source": str, "model": str, "state": "starting|searching|refitting|done",
      "started": epoch seconds, "concurrent": int,
      "epochs_total": int, of one trial over all folds, "trials_total": int, "trials_done": int,
+     "trials_compared": int, of the total those for comparison,
      "best": {"trial", "score", "parameters"} or None, "default_score": float or None,
      "eta_s": float or None,
      "trials": [{"trial": int or str, "origin": "sweep|search|refit",
@@ -73,9 +74,10 @@ class SearchView:
         self.snapshot, self.now, self.note = snapshot, now, note
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        rows = max(3, console.size.height - 9) if console.is_terminal else 10_000
+        rows = max(3, console.size.height - 10) if console.is_terminal else 10_000
         yield self._table(rows, wide=options.max_width >= _WIDE)
         yield _best_line(self.snapshot)
+        yield Text(_work_line(self.snapshot), overflow="ellipsis", no_wrap=True)
         yield self._footer(options.max_width)
         if self.note:
             yield Text(self.note, style="yellow")
@@ -196,6 +198,12 @@ def _best_line(search: dict[str, Any]) -> Text:
     )
 
 
+def _work_line(search: dict[str, Any]) -> str:
+    """What the trials are for: ``--trials`` counts the proposals alone."""
+    total, compared = search.get("trials_total") or 0, search.get("trials_compared") or 0
+    return f"{total:,} trials: {labels.counted(total - compared, compared)} with the default settings"
+
+
 def _cells(trial: dict[str, Any], *, wide: bool) -> list[Text]:
     state, values, score = trial.get("state", "waiting"), trial.get("parameters") or {}, trial.get("score")
     told = {"failed": trial.get("reason"), "running": trial.get("eta_s") and duration(trial["eta_s"])}
@@ -225,7 +233,8 @@ def _search_fields(search: dict[str, Any]) -> str:
     label = f" {SYNTHETIC}" if is_synthetic(search.get("source")) else ""
     return (
         f"search={flat(search.get('search'))} state={flat(search.get('state'))}"
-        f" trials={search.get('trials_done', 0)}/{search.get('trials_total', 0)} running={working}"
+        f" trials={search.get('trials_done', 0)}/{search.get('trials_total', 0)}"
+        f" compared={search.get('trials_compared', 0)} running={working}"
         f" best={number(best.get('score'))} best_trial={flat(best.get('trial'))}"
         f" default={number(search.get('default_score'))} done={overall(search):.0%}"
         f" eta={duration(search.get('eta_s'))}{label}"

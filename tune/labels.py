@@ -38,3 +38,8 @@ def sizes(values: dict[str, Any], *, named: bool = True) -> str:
 def rate(values: dict[str, Any]) -> str:
     """The learning rate, ``-`` if it was not searched."""
     return next((said(value) for name, value in values.items() if "rate" in name), "-")
+
+
+def counted(proposals: int, compared: int) -> str:
+    """How many trials there are of each kind, such as ``4 proposals and 3 for comparison``."""
+    return f"{proposals:,} proposal{'' if proposals == 1 else 's'} and {compared:,} for comparison"

@@ -73,7 +73,7 @@ def execute(
             return before, True
         state = _State(planned, book, _seconds(root))
         state.contest = held
-        board = Board(spec, book, planned=effort.trials + len(compared))
+        board = Board(spec, book, planned=effort.trials + len(compared), compared=len(compared))
         session = ray_session(cpus=workers, address=address, shared=root)
         with SearchTable(board.snapshot, mode=mode), session as cpus:
             state.cpus = cpus

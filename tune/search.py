@@ -50,6 +50,8 @@ class Board:
     book: Book
     planned: int
     """Trials there will be."""
+    compared: int = 0
+    """How many of them are for comparison: the default, and it with other embedding sizes."""
     concurrent: int = 1
     state: str = "starting"
     started: float = field(default_factory=time.time)
@@ -82,6 +84,7 @@ class Board:
             "concurrent": self.concurrent,
             "epochs_total": total,
             "trials_total": max(self.planned, len(rows)),
+            "trials_compared": max(self.compared, sum(row["origin"] == "sweep" for row in rows)),
             "trials_done": len(ended),
             "best": best and {name: best[name] for name in ("trial", "score", "parameters")},
             "default_score": default,

@@ -4,12 +4,17 @@ import io
 import re
 
 import pytest
+import typer
 from made_tuning import DEFAULT, made_tuning
 from made_wait import until
 from test_console import Terminal, capable_terminal, render  # noqa: F401
+from typer.testing import CliRunner
 
+import nsecast
+from tune.cli import _print_outcome
 from tune.console import SearchLines, SearchTable, SearchView, best_table, overall, shown_trials
 from tune.findings import default_score, finished
+from tune.report.headline import cards
 
 
 def trial(number, state="waiting", **values):
@@ -27,6 +32,7 @@ def snapshot(*trials, **values):
         "concurrent": 2,
         "epochs_total": 18,
         "trials_total": 40,
+        "trials_compared": 12,
         "trials_done": sum(each["state"] in ("done", "stopped", "failed") for each in trials),
         "best": None,
         "default_score": None,
@@ -63,6 +69,36 @@ def test_the_best_stands_next_to_the_default_and_naive():
     text = render(SearchView(snapshot(RUNNING, best=best, default_score=0.9653), 1010.0))
     assert "best 0.9612, default 0.9653, naive 1   trial 7: emb 10" in text
     assert "best -, default -, naive 1" in render(SearchView(snapshot(RUNNING), 1010.0))
+
+
+def test_the_table_says_which_trials_are_for_comparison():
+    for width in (60, 80, 140):
+        text = render(SearchView(snapshot(RUNNING), 1010.0), width=width)
+        assert "40 trials: 28 proposals and 12 for comparison" in text
+
+
+def test_a_search_says_at_its_start_that_more_trials_run_than_were_asked_for(tmp_path, monkeypatch):
+    def started(planned, effort, **_):
+        said.append(effort.trials)
+        raise typer.Exit(0)
+
+    said: list[int] = []
+    monkeypatch.setattr("tune.run.execute", started)
+    command = ["tune", "--trials", "4", "--quick", "--home", str(tmp_path)]
+    done = CliRunner().invoke(nsecast.app, command)
+    assert done.exit_code == 0 and said == [4], done.output
+    assert "7 trials: 4 proposals and 3 for comparison" in done.stderr
+    plan = CliRunner().invoke(nsecast.app, [*command, "--dry-run"])
+    assert "4 proposals and 3 for comparison" in plan.stdout
+
+
+def test_the_closing_line_and_the_report_count_both_kinds(tmp_path, capsys):
+    tuning = made_tuning()
+    compared = int((tuning.trials["origin"] == "sweep").sum())
+    kinds = f"{len(tuning.trials) - compared} proposals and {compared} for comparison"
+    _print_outcome(tuning, tmp_path, before=False, as_json=False)
+    assert f"{len(tuning.trials)} trials ({kinds})" in capsys.readouterr().out
+    assert kinds in cards(tuning)
 
 
 def test_a_low_terminal_keeps_the_trials_at_work_and_the_bar():
@@ -102,7 +138,7 @@ def test_reasons_keep_their_brackets_and_lose_their_control_characters():
 def test_plain_lines_tell_each_start_and_end_once():
     plain = SearchLines()
     first = plain.lines(snapshot(trial(1)), 1000.0)
-    assert len(first) == 1 and "search=general-1a2b state=searching trials=0/40" in first[0]
+    assert len(first) == 1 and "search=general-1a2b state=searching trials=0/40 compared=12" in first[0]
     [started] = plain.lines(snapshot(trial(1, "running")), 1001.0)
     assert "trial=1 state=running origin=search embedding_dim=10" in started and "score" not in started
     assert plain.lines(snapshot(trial(1, "running", epoch=2)), 1002.0) == []

@@ -26,7 +26,7 @@ def board(tmp_path):
         ("search", {"lstm_1": 24}, [0.9] * 2, None),
     ]:
         pretend(search, book.add(origin, default | changes, 0), totals, state)
-    return Board(search.spec, book, planned=9, concurrent=2)
+    return Board(search.spec, book, planned=9, compared=4, concurrent=2)
 
 
 def report(work: int) -> dict[str, float]:
@@ -42,6 +42,7 @@ def test_the_snapshot_has_every_trial_with_its_state_and_how_far_it_came(board):
     assert [row["done"] for row in found["trials"]] == [6, 6, 6, 3, 0, 4, 2]
     assert found["trials"][5]["fold"] == 2 and found["trials"][4]["score"] is None
     assert (found["trials_done"], found["trials_total"], found["epochs_total"]) == (5, 9, 6)
+    assert found["trials_compared"] == 4
 
 
 def test_the_best_so_far_is_a_proposal_or_the_default_as_the_winner_will_be(board):

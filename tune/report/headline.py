@@ -9,6 +9,7 @@ from common.model.bundle import GENERAL
 from train.report.parts import quick_banner, synthetic_banner
 from train.report.tables import ratio
 from train.snapshot import is_synthetic
+from tune import labels
 from tune.findings import default_score, finished, winner
 from tune.results import Tuning
 
@@ -78,7 +79,9 @@ def _trials_card(tuning: Tuning) -> str:
         if (count := int((states == state).sum())) or (state == "done" and total)
     ]
     kind = " worse" if total and (states == "failed").mean() > 0.5 else ""
-    return _card("Trials", str(total), ", ".join(parts) + "." if parts else "None was started.", kind)
+    compared = int((tuning.trials["origin"] == "sweep").sum())
+    parts.append(labels.counted(total - compared, compared))
+    return _card("Trials", str(total), ", ".join(parts) + "." if total else "None was started.", kind)
 
 
 def _best_card(tuning: Tuning) -> str:

@@ -81,8 +81,8 @@ def score_by_size(tuning: Tuning) -> Figure | None:
             | {"name": "mean, with its 95 % band", "y": numbers(band.mean, 6), "line": {"color": "--c-ours"}},
         ]
     for origin, text, symbol in (
-        ("search", "searched", "circle"),
-        ("sweep", "default, other size", "square-open"),
+        ("search", "proposal", "circle"),
+        ("sweep", "for comparison", "square-open"),
     ):
         rows = done[done["origin"] == origin]
         traces.append(points(tuning, rows, name, text, edge) | {"marker": DOT | {"symbol": symbol}})

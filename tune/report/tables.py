@@ -10,7 +10,7 @@ from tune.findings import Importance, trials_with
 from tune.report.listing import Column, Spread, exact, listing, percent, score, signed, text, whole
 from tune.results import Tuning
 
-ORIGINS = {"sweep": "default, other size", "search": "searched"}
+ORIGINS = {"sweep": "for comparison", "search": "proposal"}
 
 
 def trials_table(tuning: Tuning) -> str:
