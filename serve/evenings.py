@@ -107,7 +107,7 @@ class PastEvenings:
             return self._markets[evening]
 
     def _compute_market(self, evening: Day) -> tuple[pd.DataFrame, np.ndarray]:
-        """The market columns and sessions of the panel up to the oldest close still missing, and those after it anew.
+        """Market columns and sessions: the panel's up to the oldest close still missing, those after it anew.
 
         A day's columns depend on its rows and on each symbol's row before: what was missing changes neither
         before it was missing.

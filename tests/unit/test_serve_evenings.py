@@ -9,7 +9,7 @@ import pytest
 from made_panel import SPEC, SYMBOLS, made_panel
 
 from common.data.panel import Panel
-from common.data.series import market_days
+from common.data.series import market_days, sessions_of
 from common.data.universe import Universe
 from common.model.presets import WindowSpec
 from serve import evenings as module
