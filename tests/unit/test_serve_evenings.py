@@ -72,7 +72,9 @@ def test_the_market_of_every_evening_is_that_of_the_panel_cut_off_there_to_the_l
     past = PastEvenings(PANEL, SPEC, market_days(PANEL))
     for evening in EVENINGS[5:]:
         expected = market_days(PANEL.as_of(evening.item()))
-        market = past._market_of(evening).reindex(expected.index)
+        market, sessions = past._market_of(evening)
+        market = market.reindex(expected.index)
+        np.testing.assert_array_equal(sessions, sessions_of(PANEL.as_of(evening.item())))
         pd.testing.assert_frame_equal(market, expected, check_exact=True, check_freq=False)
 
 
