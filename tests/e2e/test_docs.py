@@ -108,9 +108,8 @@ def asked(words: list[str], url: str) -> httpx.Response:
     assert path.startswith("/"), address
     method = options["-X"][0] if options["-X"] else "POST" if options["-d"] else "GET"
     headers = dict(header.split(": ", 1) for header in options["-H"])
-    return httpx.request(
-        method, url + path, headers=headers, content=options["-d"][0] if options["-d"] else None
-    )
+    content = options["-d"][0] if options["-d"] else None
+    return httpx.request(method, url + path, headers=headers, content=content, timeout=60)
 
 
 def follow(page: str, url: str) -> dict[str, int]:
