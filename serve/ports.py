@@ -11,14 +11,19 @@ REQUEST_S = 10.0
 """How long a client may take to send a request."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 HAPROXY_WRAPPER = "haproxy-mended"
+LISTEN = "NSECAST_LISTEN"
+"""For HAProxy's wrapper: ``HOST:PORT`` of the service, see `routers_host`."""
 _WRAPPER = """#!/bin/sh
-# Five things that Ray has no setting for. HAProxy's statistics and metrics are bound to loopback, not to all
+# Six things that Ray has no setting for. HAProxy's statistics and metrics are bound to loopback, not to all
 # interfaces; what HAProxy itself answers while no router can be reached is 503 with Retry-After, not 500; and
 # so it is before it knows of a router at all, not 404: every path is the application's. And a request that is
 # not there after {within_s} s is ended; until it is (or fills a buffer) it takes none of a router's places.
 # The address of the client is appended to X-Forwarded-For.
-before=
+# Where LISTEN names another address than loopback, HAProxy listens there, and routers stay on loopback.
+before= listen=${{NSECAST_LISTEN-}}
 for argument; do
+  [ "$before" = -f ] && [ "$listen" ] &&
+    sed -i -E "s/^( *)bind 127[.]0[.]0[.]1:${{listen##*:}}$/\\1bind $listen/" "$argument"
   [ "$before" = -f ] && sed -i -E -e 's/^( *)bind \\*?:({ports})$/\\1bind 127.0.0.1:\\2/' \\
     -e 's#^( *)errorfile (50[234]) .*$#\\1errorfile \\2 {answer}#' \\
     -e 's#^( *)http-request return status 404 .*$#\\1http-request return status 503 '\
@@ -107,6 +112,20 @@ def haproxy_wrapper(folder: Path, binary: str, ports: Iterable[int], within_s: f
     path.write_text(_WRAPPER.format(answer=answer, body=body, late=late, binary=shlex.quote(binary), **ends))
     path.chmod(0o755)  # nosec B103 # in a private folder, or in an image
     return path
+
+
+def routers_host(host: str, port: int) -> str:
+    """The address that Ray is given for a service on ``host``; to be called before Ray starts.
+
+    Ray has the routers listen where HAProxy does, but has HAProxy look for them on 127.0.0.1: with another
+    address the service would not come up, and with 0.0.0.0 other machines could go past HAProxy. So behind
+    HAProxy Ray is given loopback, and HAProxy's wrapper is told by ``LISTEN`` where it has to listen.
+    """
+    os.environ.pop(LISTEN, None)
+    if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") != "1" or host in ("127.0.0.1", "localhost"):
+        return host
+    os.environ[LISTEN] = f"{host}:{port}"
+    return "127.0.0.1"
 
 
 def keep_replica_to_its_node() -> None:

@@ -23,7 +23,7 @@ from cluster.processes import born, end, left
 from cluster.session import connect, refuse_shadows, start, usable_cpus
 from common.errors import ConfigError, RayUnavailable
 from serve.app import build_app
-from serve.ports import Listener, beyond_loopback, descendants
+from serve.ports import Listener, beyond_loopback, descendants, routers_host
 from serve.settings import ServeSettings
 
 log = logging.getLogger(__name__)
@@ -85,13 +85,15 @@ def running(
         If the cluster or the graph does not come up, or that cluster serves already.
     """
     refuse_shadows()
+    inside = host
     try:
         if address is None:
             say("starting Ray")
+            inside = routers_host(host, port)
             start(max(usable_cpus(), 2), _node_ip_address=NODE, _temp_dir=str(folder / "ray"))
         else:
             _join(address, settings, say)
-        _start_graph(settings, host, port, say)
+        _start_graph(settings, inside, port, say)
         url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"
         _wait_ready(url)
         head = ray.get_runtime_context().gcs_address if address else None

@@ -99,8 +99,11 @@ def go(page: Any, view: str) -> Any:
 @contextmanager
 def beside(other: ThreadPoolExecutor, manager: Any) -> Iterator[str]:
     """A context of another thread: the browser's events have this one."""
-    yield other.submit(manager.__enter__).result()
-    other.submit(manager.__exit__, None, None, None).result()
+    found = other.submit(manager.__enter__).result()
+    try:
+        yield found
+    finally:
+        other.submit(manager.__exit__, None, None, None).result()
 
 
 def column(page: Any, heading: str) -> list[str]:

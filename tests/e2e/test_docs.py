@@ -67,13 +67,27 @@ def place(tmp_path_factory: pytest.TempPathFactory, small_archive: Path) -> Iter
         yield folder, url
 
 
+@contextlib.contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Be where the reader is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("NSECAST_HOME", str(folder / "nsecast-data"))
+        patch.setattr(webbrowser, "open", lambda url: None)
+        yield
+
+
 @pytest.fixture
-def here(place: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> tuple[Path, str]:
-    folder, _ = place
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("NSECAST_HOME", str(folder / "nsecast-data"))
-    monkeypatch.setattr(webbrowser, "open", lambda url: None)
-    return place
+def here(place: tuple[Path, str]) -> Iterator[tuple[Path, str]]:
+    with reading(place[0]):
+        yield place
+
+
+@pytest.fixture(scope="module")
+def operated(place: tuple[Path, str]) -> dict[str, int]:
+    """How many commands of which kind the operations guide has; all of them have been followed."""
+    with reading(place[0]):
+        return follow("docs/operations.md", place[1])
 
 
 def run_nsecast(words: list[str]) -> None:
@@ -94,9 +108,8 @@ def asked(words: list[str], url: str) -> httpx.Response:
     assert path.startswith("/"), address
     method = options["-X"][0] if options["-X"] else "POST" if options["-d"] else "GET"
     headers = dict(header.split(": ", 1) for header in options["-H"])
-    return httpx.request(
-        method, url + path, headers=headers, content=options["-d"][0] if options["-d"] else None
-    )
+    content = options["-d"][0] if options["-d"] else None
+    return httpx.request(method, url + path, headers=headers, content=content, timeout=60)
 
 
 def follow(page: str, url: str) -> dict[str, int]:
@@ -138,9 +151,8 @@ def test_the_readme_can_be_followed(here):
     assert counts["run"] >= 4 and counts["asked"] >= 1 and counts["outside"] <= 1
 
 
-def test_the_operations_guide_can_be_followed(here):
-    counts = follow("docs/operations.md", here[1])
-    assert counts["run"] >= 5 and counts["parsed"] >= 8 and counts["asked"] >= 3
+def test_the_operations_guide_can_be_followed(operated):
+    assert operated["run"] >= 5 and operated["parsed"] >= 8 and operated["asked"] >= 3
 
 
 def test_every_example_of_the_api_is_answered(here):
@@ -157,8 +169,7 @@ def test_the_python_of_a_page_runs(here, page):
     assert ("SCOM" in printed.getvalue()) == (page == "README.md")
 
 
-def test_the_backup_of_the_operations_guide_holds_the_release(here):
-    """It was made by the page's own commands, which ran before."""
+def test_the_backup_of_the_operations_guide_holds_the_release(operated, here):
     listing = subprocess.run(["tar", "-tzf", "backup.tgz"], capture_output=True, text=True, check=True).stdout
     assert "releases/exchange/manifest.json" in listing and "releases/aliases/production.json" in listing
 

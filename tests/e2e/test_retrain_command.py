@@ -7,12 +7,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 from made_night import LATER_END, after_the_first_night, asked, trained_ahead, write_archive
+from made_process import running
 
 from cluster.nightly_record import STEPS
 from common.model.registry import Registry
@@ -47,21 +50,20 @@ EABL = "East African Breweries Ltd"
 FIRST, LATER = date(2022, 6, 30), date(2022, 11, 30)
 
 
-def start(home: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+def started(home: Path, *arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    return running(
         [sys.executable, "-m", "nsecast", *arguments],
         cwd=home.parent,
         env=os.environ | {"NSECAST_HOME": str(home)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        start_new_session=True,
     )
 
 
 def call(home: Path, *arguments: str, expect: int = 0) -> tuple[str, str]:
-    process = start(home, *arguments)
-    out, err = process.communicate(timeout=300)
+    with started(home, *arguments) as process:
+        out, err = process.communicate(timeout=300)
     assert process.returncode == expect, out + err
     assert "Traceback" not in out + err
     return out, err
@@ -95,14 +97,14 @@ def test_killed_inside_every_step_the_same_command_ends_with_one_whole_release_i
     command = ("retrain", "--archive", str(archive))
     done: dict[str, Any] = {}
     for step in STEPS[:-1]:
-        process = start(home, *command)
+        with started(home, *command) as process:
 
-        def inside(step: str = step, pid: int = process.pid) -> bool:
-            record = newest(home) or {}
-            return record.get("pid") == pid and record["steps"][step]["state"] == "running"
+            def inside(step: str = step, pid: int = process.pid) -> bool:
+                record = newest(home) or {}
+                return record.get("pid") == pid and record["steps"][step]["state"] == "running"
 
-        wait_until(process, inside)
-        kill(process)
+            wait_until(process, inside)
+            kill(process)
         steps = newest(home)["steps"]
         assert done.items() <= steps.items(), "a finished step was repeated"
         done = {name: entry for name, entry in steps.items() if entry["state"] == "done"}
@@ -144,34 +146,72 @@ def epochs(home: Path, pid: int) -> int:
     )
 
 
-def test_killed_and_stopped_in_training_it_continues_and_a_night_with_nothing_new_does_nothing(place):
-    home, command = place["home"], place["command"]
-    process = start(home, *command)
-    wait_until(process, lambda: epochs(home, process.pid) >= 1)
-    kill(process)
-    assert newest(home)["steps"]["train"]["state"] == "running"
-    again = start(home, *command)
-    wait_until(again, lambda: epochs(home, again.pid) >= 1)
-    _, err = call(home, *command, expect=1)
-    assert f"process {again.pid} on {os.uname().nodename} since" in err and "--wait" in err
-    os.kill(again.pid, signal.SIGTERM)
-    _, err = again.communicate(timeout=60)
-    assert again.returncode == 130 and "the same command continues" in err and "Traceback" not in err
-    assert newest(home)["state"] == "interrupted"
+@dataclass(frozen=True)
+class Night:
+    """A first night that was killed and stopped in training, continued, and asked for once more."""
 
+    states: tuple[str, str]
+    """Of the step that was killed, and of the record once it was stopped."""
+    refused: tuple[int, str]
+    """The process at work while another was started, and what that one said."""
+    stopped: tuple[int, str]
+    """Exit code of the one that was stopped, and what it said."""
+    record: dict[str, Any]
+    histories: list[list[dict[str, Any]]]
+    """Of every general network that was trained."""
+    again: str
+    """What the last command printed."""
+    releases: tuple[list[Any], list[Any]]
+    """Before and after it."""
+
+
+@pytest.fixture(scope="module")
+def first_night(place: dict[str, Any]) -> Night:
+    home, command = place["home"], place["command"]
+    with started(home, *command) as process:
+        wait_until(process, lambda: epochs(home, process.pid) >= 1)
+        kill(process)
+    killed = newest(home)["steps"]["train"]["state"]
+    with started(home, *command) as again:
+        wait_until(again, lambda: epochs(home, again.pid) >= 1)
+        _, refused = call(home, *command, expect=1)
+        os.kill(again.pid, signal.SIGTERM)
+        _, err = again.communicate(timeout=90)
+    stopped = newest(home)["state"]
     record = json.loads(call(home, *command, "--json")[0])
-    assert record["state"] == "promoted" and record["steps"]["train"]["attempts"] == 3
-    assert record["steps"]["ingest"]["attempts"] == 1
-    (history,) = [
+    histories = [
         json.loads(path.read_text())["history"]
         for path in home.glob("runs/*/tasks/general/seed-0/result.json")
     ]
-    assert [epoch["epoch"] for epoch in history] == list(range(1, len(history) + 1)) and len(history) == 80
-    releases = Registry(home).releases()
+    before = Registry(home).releases()
     out, _ = call(home, *command)
-    assert out.startswith("nothing to do: ") and Registry(home).releases() == releases
+    return Night(
+        (killed, stopped),
+        (again.pid, refused),
+        (again.returncode, err),
+        record,
+        histories,
+        out,
+        (before, Registry(home).releases()),
+    )
 
 
+def test_killed_and_stopped_in_training_it_continues_and_a_night_with_nothing_new_does_nothing(first_night):
+    night = first_night
+    assert night.states == ("running", "interrupted")
+    pid, err = night.refused
+    assert f"process {pid} on {os.uname().nodename} since" in err and "--wait" in err
+    code, err = night.stopped
+    assert code == 130 and "the same command continues" in err and "Traceback" not in err
+    steps = night.record["steps"]
+    assert night.record["state"] == "promoted" and steps["train"]["attempts"] == 3
+    assert steps["ingest"]["attempts"] == 1
+    (history,) = night.histories
+    assert [epoch["epoch"] for epoch in history] == list(range(1, len(history) + 1)) and len(history) == 80
+    assert night.again.startswith("nothing to do: ") and night.releases[0] == night.releases[1]
+
+
+@pytest.mark.usefixtures("first_night")
 def test_new_sessions_are_trained_on_and_forecasts_come_from_the_new_release(place):
     home, command = place["home"], place["command"]
     before = Registry(home).production()
@@ -186,12 +226,15 @@ def test_new_sessions_are_trained_on_and_forecasts_come_from_the_new_release(pla
     assert all(each["last_date"] == f"{LATER}" for each in answer["predictions"])
 
 
+@pytest.mark.usefixtures("first_night")
 def test_a_broken_archive_leaves_production_as_it_was(place):
     home, command = place["home"], place["command"]
     production, history = Registry(home).production(), Registry(home).history()
     path = place["archive"] / "NSE_data_all_stocks_2021.csv"
-    path.write_bytes(path.read_bytes()[:20_000])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:20_000])
     _, err = call(home, *command, expect=1)
+    path.write_bytes(whole)
     assert "sessions that production" in err and f"still {production}" in err
     assert newest(home)["state"] == "failed"
     assert Registry(home).history() == history

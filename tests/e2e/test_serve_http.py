@@ -1,7 +1,6 @@
 """`nsecast serve` as a user starts it: a real server, real HTTP, releases that come and go."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from made_process import running
 from made_release import doctored, made_exchange, made_release
 from made_slow import descriptors, slow_clients
 from typer.testing import CliRunner
@@ -56,11 +56,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     settings, log, port = home / "settings.json", home / "log", free_port()
     settings.write_text(json.dumps(SETTINGS))
     command = [sys.executable, "-m", "nsecast", "serve", "--port", str(port), "--settings", str(settings)]
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            [*command, "--home", str(home)], cwd=ROOT, stdout=out, stderr=out, start_new_session=True
-        )
-    try:
+    with (
+        log.open("w") as out,
+        running([*command, "--home", str(home)], cwd=ROOT, stdout=out, stderr=out) as process,
+    ):
         wait_for(lambda: "Ctrl-C stops" in log.read_text() or process.poll() is not None, START_S)
         assert process.poll() is None, log.read_text()
         yield Server(home, f"http://127.0.0.1:{port}", process.pid, log)
@@ -69,11 +68,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         assert process.wait(STOP_S) == 0
         assert "stopped." in log.read_text()
         wait_for(lambda: not [pid for pid in ours if Path(f"/proc/{pid}").exists()], 10)
-    finally:
-        if process.poll() is None:
-            for pid in descendants(process.pid):
-                os.kill(pid, signal.SIGKILL)
-            process.wait()
 
 
 def cut_the_general_network_short(folder: Path) -> None:
@@ -241,6 +235,8 @@ def test_promoting_swaps_releases_under_load_without_a_failed_or_mixed_answer(se
         stop.set()
         for thread in threads:
             thread.join()
+        Registry(server.home).promote("one")
+    wait_for(lambda: server.get("/api/v4/health").json()["release"] == "one", FOLLOW_S)
     assert {answer.status_code for answer in answers} == {200}
     bodies = [answer.json() for answer in answers]
     assert {body["release"] for body in bodies} == {"one", "two"}

@@ -1,13 +1,12 @@
 """`nsecast serve` where nothing was ever published: it says that it trains first, and can be stopped."""
 
-import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from made_process import running
 
 from serve.ports import descendants, free_port
 
@@ -28,9 +27,7 @@ def test_the_training_before_serving_is_announced_and_stops_with_the_command(tmp
         "--home",
         tmp_path / "home",
     ]
-    with log.open("w") as out:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, start_new_session=True)
-    try:
+    with log.open("w") as out, running(command, cwd=ROOT, stdout=out, stderr=out) as process:
         deadline = time.monotonic() + 120
         while (
             "state=training" not in log.read_text() and time.monotonic() < deadline and process.poll() is None
@@ -47,8 +44,3 @@ def test_the_training_before_serving_is_announced_and_stops_with_the_command(tmp
         assert (
             log.read_text().count("the same command continues") == 2
         )  # the training's word and the server's
-    finally:
-        if process.poll() is None:
-            for pid in descendants(process.pid):
-                os.kill(pid, signal.SIGKILL)
-            process.wait()

@@ -6,11 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from made_process import running
+from made_wait import until
 
 pytestmark = pytest.mark.e2e
 SETTINGS = """
@@ -45,41 +49,42 @@ ARM = "ARM Cement Plc"
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, small_archive: Path) -> dict[str, Any]:
+    """Where the command runs; nothing is trained yet."""
     folder = tmp_path_factory.mktemp("user")
     (folder / "settings.toml").write_text(SETTINGS)
     (folder / "universe.toml").write_text(UNIVERSE)
     command = ["train", "--archive", str(small_archive), "--workers", "2"]
     command += ["--config", "settings.toml", "--universe", "universe.toml"]
-    return {"folder": folder, "home": folder / "home", "train": command}
+    return {"folder": folder, "home": folder / "home", "train": command, "backtests": {}}
 
 
-def start(place: dict[str, Any], *arguments: str) -> subprocess.Popen[str]:
-    environment = os.environ | {"NSECAST_HOME": str(place["home"])}
-    return subprocess.Popen(
+def running_in(place: dict[str, Any], *arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    return running(
         [sys.executable, "-m", "nsecast", *arguments],
         cwd=place["folder"],
-        env=environment,
+        env=os.environ | {"NSECAST_HOME": str(place["home"])},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        start_new_session=True,
     )
 
 
 def call(place: dict[str, Any], *arguments: str, expect: int = 0) -> tuple[str, str]:
-    process = start(place, *arguments)
-    out, err = process.communicate(timeout=300)
+    with running_in(place, *arguments) as process:
+        out, err = process.communicate(timeout=300)
     assert process.returncode == expect, err
     return out, err
 
 
-def running_job(place: dict[str, Any], epoch: int) -> dict[str, Any]:
+def running_job(place: dict[str, Any], pid: int, epoch: int) -> dict[str, Any]:
+    """The general network's job of the run that this process trains, with the run, once it is so far."""
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
-        for record in place["home"].glob("runs/*/run.json"):
-            for job in json.loads(record.read_text())["jobs"]:
+        for path in place["home"].glob("runs/*/run.json"):
+            record = json.loads(path.read_text())
+            for job in record["jobs"] if record["pid"] == pid else ():
                 if job["job"] == "general" and job["epoch"] >= epoch and job["state"] == "running":
-                    return job
+                    return job | {"run": path.parent.name}
         time.sleep(0.1)
     raise TimeoutError("the general model never got going")
 
@@ -91,52 +96,63 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def test_ctrl_c_stops_cleanly_the_same_command_continues_and_a_third_time_does_nothing(place):
-    process = start(place, *place["train"])
-    job = running_job(place, epoch=1)
-    os.kill(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "the same command continues" in err
-    assert "Traceback" not in out + err
-    deadline = time.monotonic() + 20
-    while is_alive(job["pid"]) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert not is_alive(job["pid"]), "a worker outlived the command"
-    (run,) = json.loads(call(place, "runs", "--json")[0])
-    assert run["state"] == "interrupted"
+@dataclass(frozen=True)
+class Trained:
+    """A run that was stopped by Ctrl-C, continued by the same command, and asked for a third time."""
 
+    stopped: tuple[int, str, str]
+    """Exit code, what was printed, what was said."""
+    state: str
+    """Of the run, then."""
+    document: dict[str, Any]
+    """What the second command printed."""
+    again: str
+    """What the third command printed."""
+
+
+@pytest.fixture(scope="module")
+def trained(place: dict[str, Any]) -> Trained:
+    with running_in(place, *place["train"]) as process:
+        job = running_job(place, process.pid, epoch=1)
+        os.kill(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=90)
+        until(lambda: not is_alive(job["pid"]), patience_s=20)  # else a worker outlives the command
+    run = json.loads((place["home"] / "runs" / job["run"] / "run.json").read_text())
     document = json.loads(call(place, *place["train"], "--json")[0])
+    return Trained((process.returncode, out, err), run["state"], document, call(place, *place["train"])[0])
+
+
+def test_ctrl_c_stops_cleanly_the_same_command_continues_and_a_third_time_does_nothing(place, trained):
+    code, out, err = trained.stopped
+    assert code == 130 and "the same command continues" in err and "Traceback" not in out + err
+    assert trained.state == "interrupted"
+    document = trained.document
     assert not document["published_before"] and document["production"] == document["release"]
     states = {row["job"]: row.get("state") for row in document["jobs"]}
     assert states == {"general": "done", "ABSA": "done", "ARM": "skipped", "pooled": None}
     assert "synthetic" in document["source"]
     (history,) = [
         json.loads(path.read_text())["history"]
-        for path in place["home"].glob("runs/*/tasks/general/seed-0/result.json")
+        for path in place["home"].glob(f"runs/{document['run']}/tasks/general/seed-0/result.json")
     ]
     assert [epoch["epoch"] for epoch in history] == list(range(1, 41))
-
-    out, _ = call(place, *place["train"])
-    assert "nothing to do" in out and "SYNTHETIC" in out
+    assert "nothing to do" in trained.again and "SYNTHETIC" in trained.again
 
 
 def test_sigterm_ends_like_ctrl_c_and_a_second_start_of_the_same_run_is_refused(place):
     other = [*place["train"], "--seed", "9"]
-    process = start(place, *other)
-    job = running_job(place, epoch=1)
-    _, err = call(place, *other, expect=1)
-    assert str(process.pid) in err and "at work already" in err
-    os.kill(process.pid, signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and "the same command continues" in err
-    assert "Traceback" not in err and "SIGTERM" not in err
-    deadline = time.monotonic() + 20
-    while is_alive(job["pid"]) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert not is_alive(job["pid"]), "a worker outlived the command"
+    with running_in(place, *other) as process:
+        job = running_job(place, process.pid, epoch=1)
+        _, err = call(place, *other, expect=1)
+        assert str(process.pid) in err and "at work already" in err
+        os.kill(process.pid, signal.SIGTERM)
+        _, err = process.communicate(timeout=90)
+        assert process.returncode == 130 and "the same command continues" in err
+        assert "Traceback" not in err and "SIGTERM" not in err
+        until(lambda: not is_alive(job["pid"]), patience_s=20)  # else a worker outlives the command
 
 
+@pytest.mark.usefixtures("trained")
 def test_a_failing_job_costs_only_itself_and_the_same_command_mends_it(place):
     command = [*place["train"], "--seed", "11"]
     run = json.loads(call(place, *command, "--dry-run", "--json")[0])["run"]
@@ -165,6 +181,7 @@ def production(place: dict[str, Any]) -> dict[str, Any]:
     return release
 
 
+@pytest.mark.usefixtures("trained")
 def test_the_release_has_every_file_and_every_counter(place):
     release = production(place)
     folder = place["home"] / "releases" / release["id"]
@@ -201,6 +218,7 @@ def test_wrong_use_says_what_is_wrong(place):
     assert "XYZ" in err
 
 
+@pytest.mark.usefixtures("trained")
 def test_the_release_forecasts_every_counter_and_knows_which_model_answers(place):
     answers = {
         (answer["symbol"], horizon): answer
@@ -220,10 +238,18 @@ def test_the_release_forecasts_every_counter_and_knows_which_model_answers(place
     assert "ABSA" in err and "Traceback" not in err
 
 
-def test_the_backtest_agrees_with_what_is_forecast_and_says_what_the_rivals_reach(place):
-    document = json.loads(
-        call(place, "backtest", "--baselines", "quick", "--out", "all.parquet", "--json")[0]
-    )
+@pytest.fixture
+def backtested(place: dict[str, Any], trained: Trained) -> dict[str, Any]:
+    """What the backtest of the release in production printed; the table is in ``all.parquet``."""
+    kept, release = place["backtests"], production(place)["id"]
+    if release not in kept:
+        words = ("backtest", "--baselines", "quick", "--out", "all.parquet", "--json")
+        kept[release] = json.loads(call(place, *words)[0])
+    return kept[release]
+
+
+def test_the_backtest_agrees_with_what_is_forecast_and_says_what_the_rivals_reach(place, backtested):
+    document = backtested
     assert document["weights"] == "fixed" and document["source"].startswith("synthetic")
     assert {row["model"] for row in document["figures"]} == {"nsecast", "naive", "drift"}
     rows = pd.read_parquet(place["folder"] / "all.parquet").set_index(["symbol", "horizon", "cutoff"])
@@ -240,6 +266,7 @@ def test_the_backtest_agrees_with_what_is_forecast_and_says_what_the_rivals_reac
     assert "--refit-every" in err and "Traceback" not in err
 
 
+@pytest.mark.usefixtures("backtested")
 def test_the_report_is_one_page_and_answers_the_five_questions(place):
     out, _ = call(place, "report", "--out", "report.html")
     assert out.count("?") >= 5 and "What is the test MAPE?" in out
@@ -247,12 +274,14 @@ def test_the_report_is_one_page_and_answers_the_five_questions(place):
     assert "ABSA" in page and "drift" in page and "https://" not in page.split("<body", 1)[1][:2000]
 
 
+@pytest.mark.usefixtures("trained")
 def test_the_checklist_prints_a_figure_for_every_point(place):
     document = json.loads(call(place, "validate", "--json")[0])
     assert document["passed"] and len(document["checks"]) >= 8
     assert all(check["found"] for check in document["checks"])
 
 
+@pytest.mark.usefixtures("trained")
 def test_a_changed_byte_is_refused_by_name(place):
     release = production(place)
     network = place["home"] / "releases" / release["id"] / "general_residual" / "model.onnx"

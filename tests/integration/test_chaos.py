@@ -1,9 +1,18 @@
-"""Faults of a real server under load, in their short form: nothing fails twice, no answer mixes releases."""
+"""Faults of a real server under load, in their short form: nothing fails twice, no answer mixes releases.
 
+What the bench finds is held against a client that knows nothing of the bench, and against the disk.
+"""
+
+import hashlib
+import json
 import random
+import threading
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import pytest
 from made_release import made_exchange
 
@@ -13,10 +22,13 @@ from cluster.chaos.home import prepared
 from cluster.chaos.result import Row
 from cluster.chaos.server import served
 from cluster.chaos.traffic import Traffic
-from common.model.release import Release
+from common.model.registry import Registry
+from common.model.release import MANIFEST, Release
+from common.model.released import ReleasedModels
 
 pytestmark = pytest.mark.integration
 A_SECOND = 25.0
+SYMBOL = "SCOM"
 
 
 @pytest.fixture(scope="module")
@@ -32,21 +44,101 @@ def bench(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield Bench(server, Traffic(home, releases), home, releases, A_SECOND, rng=random.Random(3))
 
 
+@dataclass
+class Witness:
+    """Asks one question over and over while a scenario runs, a second time after half a second if need be."""
+
+    bench: Bench
+    tries: list[list[int]] = field(default_factory=list)
+    """Statuses of each question; 0: no answer."""
+    answers: list[tuple[str, float]] = field(default_factory=list)
+    """Release and price of each answer."""
+
+    def __enter__(self) -> "Witness":
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(60)
+
+    def _ask(self) -> None:
+        with httpx.Client(base_url=self.bench.server.url, timeout=30) as client:
+            while not self._over.wait(0.05):
+                statuses: list[int] = []
+                while len(statuses) < 2 and statuses != [200]:
+                    time.sleep(0.5 if statuses else 0)
+                    statuses.append(self._once(client))
+                self.tries.append(statuses)
+
+    def _once(self, client: httpx.Client) -> int:
+        try:
+            answer = client.post("/api/v4/predict", json={"symbol": SYMBOL})
+        except httpx.TransportError:
+            return 0
+        if answer.status_code == 200:
+            body = answer.json()
+            self.answers.append((body["release"], body["prediction"]))
+        return answer.status_code
+
+    @property
+    def truth(self) -> dict[str, float]:
+        """What each release says."""
+        registry = Registry(self.bench.home)
+        return {
+            name: ReleasedModels(registry.open(name)).forecast(SYMBOL)[0].published
+            for name in self.bench.releases
+        }
+
+    def saw(self, *releases: str, failed: bool = False) -> bool:
+        """Whether all answers were right, and of exactly these releases; ``failed``: a first try may fail."""
+        allowed = ([200], [0, 200], [503, 200]) if failed else ([200],)
+        assert [each for each in self.tries if each not in allowed] == []
+        truth = self.truth
+        assert len(set(truth.values())) == len(truth), "or nobody could tell them apart"
+        assert [each for each in self.answers if each[1] != truth[each[0]]] == []
+        return {name for name, _ in self.answers} == set(releases) and len(self.answers) >= 10
+
+
 def test_steady_mixed_requests_all_get_the_releases_own_forecasts(bench: Bench):
-    row = steady(bench, 5)
+    with Witness(bench) as witness:
+        row = steady(bench, 5)
     assert row.passed and row.statuses == {"200": row.requests} and row.requests > 2 * A_SECOND, row
+    assert witness.saw(bench.releases[0])
 
 
 def test_replicas_and_a_router_that_are_killed_cost_no_request_more_than_a_second_try(bench: Bench):
-    row = killed(bench, ("SpecificModel", "GeneralModel", "Router"), 3, name="replicas")
+    kinds = ("SpecificModel", "GeneralModel", "Router")
+    before = bench.server.processes()
+    with Witness(bench) as witness:
+        row = killed(bench, kinds, len(kinds), name="replicas")
     assert row.passed and row.failed_twice == row.wrong == 0 and row.requests > A_SECOND, row
+    assert witness.saw(bench.releases[0], failed=True)
+    gone = {kind: [pid for pid in before[kind] if not Path(f"/proc/{pid}").exists()] for kind in kinds}
+    assert {kind: len(pids) for kind, pids in gone.items()} == dict.fromkeys(kinds, 1)
 
 
 def test_releases_promoted_in_turn_cost_no_request_and_each_answer_is_of_one(bench: Bench):
-    row = reloaded(bench, 4)
+    with Witness(bench) as witness:
+        row = reloaded(bench, 4)
     assert row.passed and row.failed == row.wrong == 0 and row.requests > A_SECOND, row
+    assert witness.saw(*bench.releases)
 
 
 def test_publishing_that_is_killed_anywhere_leaves_only_what_loads(release: Release, tmp_path: Path):
     row: Row = publish_killed(release, tmp_path, 5)
     assert row.passed, row.note
+    folders = [path for path in (tmp_path / "releases").iterdir() if path.name != "aliases" and path.is_dir()]
+    assert {"first", "last"} <= {path.name for path in folders}
+    for folder in folders:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        found = {
+            path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in folder.rglob("*")
+            if path.is_file() and path.name != MANIFEST
+        }
+        assert found == {name: entry["sha256"] for name, entry in manifest["files"].items()}, folder
+    production = json.loads((tmp_path / "releases" / "aliases" / "production.json").read_bytes())
+    assert json.dumps(production).count('"last"') >= 1 and Registry(tmp_path).production() == "last"

@@ -4,14 +4,15 @@ import json
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 from made_cluster import command, environment, nsecast
+from made_process import running
 from made_runs import epochs_written, prepared, results, small_run
+from made_wait import until
 from ray.util.placement_group import placement_group_table
 
 from cluster.local import LocalCluster, down, end_node, read
@@ -33,18 +34,42 @@ LONG = 60
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cluster")
-
-
-@pytest.fixture(scope="module")
-def cluster(home: Path) -> Iterator[LocalCluster]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A storage root; the cluster that tests leave up for the next one ends with the last."""
+    folder = tmp_path_factory.mktemp("cluster")
     try:
+        yield folder
+    finally:
+        down(folder)
+
+
+def nodes_up(home: Path) -> list[str]:
+    found = read(home)
+    return [node.name for node in found.nodes if node.runs] if found else []
+
+
+@pytest.fixture
+def cluster(home: Path) -> LocalCluster:
+    """A cluster of two nodes, whatever the tests before have made of it."""
+    if nodes_up(home) != ["node-0", "node-1"]:
+        down(home)
         done = nsecast("cluster", "up", "--nodes", "2", home=home)
         assert done.returncode == 0, done.stderr
-        yield read(home)
-    finally:
-        down(home)
+    return read(home)
+
+
+@pytest.fixture
+def one_lost(home: Path, request: pytest.FixtureRequest) -> LocalCluster:
+    """A cluster of two nodes of which the second is lost."""
+    if nodes_up(home) != ["node-0"]:
+        end_node(request.getfixturevalue("cluster"), "node-1")
+    return read(home)
+
+
+@pytest.fixture
+def any_cluster(home: Path, request: pytest.FixtureRequest) -> LocalCluster:
+    """A cluster, of however many nodes."""
+    return read(home) if nodes_up(home) else request.getfixturevalue("cluster")
 
 
 def test_both_nodes_are_alive_and_starting_them_again_does_nothing(cluster: LocalCluster, home: Path):
@@ -82,7 +107,12 @@ def test_a_command_with_the_job_servers_address_runs_there(cluster: LocalCluster
 
 
 def test_ctrl_c_stops_the_job(cluster: LocalCluster, home: Path):
-    with subprocess.Popen(
+
+    def begun() -> set[Path]:
+        return set((home / "runs").glob("*/run.json"))
+
+    before = begun()
+    with running(
         command("cluster", "submit", "--", "train", "--quick"),
         env=environment(home),
         stdout=subprocess.PIPE,
@@ -90,12 +120,10 @@ def test_ctrl_c_stops_the_job(cluster: LocalCluster, home: Path):
         text=True,
     ) as process:
         assert process.stderr.readline().startswith("job raysubmit_")
-        deadline = time.monotonic() + 120
-        while not list((home / "runs").glob("*/run.json")) and time.monotonic() < deadline:
-            time.sleep(0.2)
+        until(lambda: begun() != before, patience_s=120)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=90) == 130
-    [record] = [json.loads(path.read_bytes()) for path in (home / "runs").glob("*/run.json")]
+    [record] = [json.loads(path.read_bytes()) for path in begun() - before]
     assert record["state"] == "interrupted"
 
 
@@ -165,9 +193,9 @@ def test_a_node_that_is_lost_repeats_nothing_finished_and_changes_no_figure(
 
 
 def test_the_same_command_starts_a_lost_node_again_and_a_larger_number_adds_one(
-    cluster: LocalCluster, home: Path
+    one_lost: LocalCluster, home: Path
 ):
-    assert not [node for node in read(home).nodes if node.name == "node-1" and node.runs]
+    assert nodes_up(home) == ["node-0"]
     grown = nsecast("cluster", "up", "--nodes", "3", home=home)
     assert grown.returncode == 0 and "2 started now" in grown.stdout, grown.stderr
     status = json.loads(nsecast("cluster", "status", "--json", home=home).stdout)
@@ -176,16 +204,15 @@ def test_the_same_command_starts_a_lost_node_again_and_a_larger_number_adds_one(
         ("127.0.0.3", "ALIVE"),
         ("127.0.0.4", "ALIVE"),
     ]
-    assert status["address"] == cluster.address and read(home).nodes[0] == cluster.nodes[0]
+    assert status["address"] == one_lost.address and read(home).nodes[0] == one_lost.nodes[0]
 
 
-def test_down_leaves_no_process_and_touches_no_other(cluster: LocalCluster, home: Path):
-    with subprocess.Popen(["sleep", "60"]) as bystander:
+def test_down_leaves_no_process_and_touches_no_other(any_cluster: LocalCluster, home: Path):
+    with running(["sleep", "600"]) as bystander:
         done = nsecast("cluster", "down", home=home)
         assert done.returncode == 0 and done.stdout.startswith("ended ")
-        assert marked(cluster.id) == {} and not Path(cluster.folder).exists()
+        assert marked(any_cluster.id) == {} and not Path(any_cluster.folder).exists()
         assert bystander.poll() is None
-        bystander.kill()
     status = nsecast("cluster", "status", home=home)
     assert status.returncode == 1 and "cluster up" in status.stderr
     assert nsecast("cluster", "down", home=home).stdout == "no cluster was up\n"

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import httpx
 import numpy as np
 import pytest
+from made_process import running
 from made_release import REAL, made_release, made_run
 from made_runs import small_plan
 from made_store import Wire, environment, free_port, make_bucket, moto, objects, rclone
@@ -24,6 +25,7 @@ from common.data.panel import Panel
 from common.errors import ConfigError, GateClosed
 from common.model.registry import Registry
 from common.model.release import MANIFEST
+from common.model.released import ReleasedModels
 from nsecast import app
 from train.jobs import run_task, weights_of
 from train.plan import Progress, finished
@@ -196,7 +198,7 @@ def bench_of(folder: Path) -> Workbench:
 def test_a_fleet_trains_apart_from_its_driver_and_a_machine_with_nothing_answers_from_the_store(
     place, small_panel, monkeypatch
 ):
-    """Workers and driver have folders of their own, as on different machines."""
+    """Workers and driver have folders of their own, as on different machines; another process reads."""
     run = planned(small_panel, place.machine("driver"))
     monkeypatch.setenv("NSECAST_CACHE", str(place.folder / "workers"))
     outcome, before = execute(run, workers=2, mode="silent")
@@ -212,14 +214,35 @@ def test_a_fleet_trains_apart_from_its_driver_and_a_machine_with_nothing_answers
     assert before and again.release.files == outcome.release.files
     assert (again.rows == outcome.rows) or json.dumps(again.rows) == json.dumps(outcome.rows)
 
-    place.machine("reader")
-    answered = CliRunner().invoke(app, ["predict", "ABSA", "COOP", "--home", place.url, "--json"])
-    assert answered.exit_code == 0, answered.output
+    answered = elsewhere(place, "reader", "predict", "ABSA", "COOP", "--home", place.url, "--json")
     found = {each["symbol"]: each for each in json.loads(answered.stdout)["predictions"]}
+    assert {each["release"] for each in found.values()} == {run.release_id}
+    mine = ReleasedModels(outcome.release)
+    assert {symbol: each["prediction"] for symbol, each in found.items()} == {
+        symbol: mine.forecast(symbol)[0].published for symbol in found
+    }
+    assert (place.folder / "reader" / "cache").is_dir()
     last = small_panel.history("ABSA")["close"].iloc[-1]
     assert found.keys() == {"ABSA", "COOP"} and found["ABSA"]["last_price"] == pytest.approx(last)
     listed = CliRunner().invoke(app, ["runs", "--home", place.url, "--json"])
     assert [(each["id"], each["state"]) for each in json.loads(listed.stdout)] == [(run.id, "done")]
+
+
+def elsewhere(place: SimpleNamespace, name: str, *words: str) -> SimpleNamespace:
+    """The command in a process of its own that shares nothing with this one but the store."""
+    folder = place.folder / name
+    folder.mkdir()
+    there = {"HOME": str(folder), "NSECAST_CACHE": str(folder / "cache"), "TMPDIR": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-m", "nsecast", *words],
+        cwd=folder,
+        env=os.environ | there,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    return SimpleNamespace(stdout=done.stdout)
 
 
 def test_a_server_serves_from_the_store_and_follows_it(place):
@@ -231,16 +254,12 @@ def test_a_server_serves_from_the_store_and_follows_it(place):
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "nsecast", "serve", "--port", str(port), "--no-haproxy"]
-    with (place.folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [*command, "--home", place.url],
-            cwd=ROOT,
-            env=os.environ | {"NSECAST_CACHE": str(place.folder / "server")},
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
+    command += ["--home", place.url]
+    cached = os.environ | {"NSECAST_CACHE": str(place.folder / "server")}
+    with (
+        (place.folder / "log").open("w") as log,
+        running(command, cwd=ROOT, env=cached, stdout=log, stderr=log) as process,
+    ):
         wait_for(lambda: get(f"{url}/readyz") == 200 or process.poll() is not None, 120)
         assert process.poll() is None, (place.folder / "log").read_text()
         body = {"symbol": "MOVES", "horizon": "1d"}
@@ -248,9 +267,8 @@ def test_a_server_serves_from_the_store_and_follows_it(place):
         Registry(here).promote("two")
         wait_for(lambda: httpx.get(f"{url}/api/v4/health", timeout=30).json()["release"] == "two", 30)
         assert httpx.post(f"{url}/api/v4/predict", json=body, timeout=30).status_code == 200
-    finally:
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        assert process.wait(90) == 0
     assert [key for key in objects(here) if key.startswith("served/") and key.endswith(".parquet")]
 
 

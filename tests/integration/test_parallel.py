@@ -32,10 +32,10 @@ MARK = "NSECAST_TEST_MARK"
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    os.environ[MARK] = f"{os.getpid()}"
-    with ray_session(cpus=2):
-        yield
-    del os.environ[MARK]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(MARK, f"{os.getpid()}")
+        with ray_session(cpus=2):
+            yield
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """A service on two nodes, one of which dies under steady requests."""
 
 import json
-import signal
 import subprocess
 import threading
 import time
@@ -15,15 +14,16 @@ from tempfile import TemporaryDirectory
 import httpx
 import pytest
 from made_cluster import command, environment
+from made_process import running
 from made_release import made_release
+from made_wait import until
 
 from cluster.local import LocalCluster, down, end_node, up
 from cluster.processes import marked
-from common.errors import RayUnavailable
 from common.model.registry import Registry
 from serve.ports import free_port
 from serve.proxy_environment import environment as haproxy
-from serve.server import Running
+from serve.server import GONE_S
 
 pytestmark = pytest.mark.integration
 SETTINGS = {
@@ -91,24 +91,28 @@ def cluster(home: Path) -> Iterator[LocalCluster]:
             down(home)
 
 
+@dataclass(frozen=True)
+class Server:
+    """``nsecast serve`` on the cluster."""
+
+    url: str
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+
 @pytest.fixture(scope="module")
-def url(home: Path, cluster: LocalCluster) -> Iterator[str]:
+def server(home: Path, cluster: LocalCluster) -> Iterator[Server]:
     port, log = free_port(), home / "log"
     words = ("serve", "--address", "auto", "--port", str(port), "--settings", str(home / "settings.json"))
-    with log.open("w") as out:
-        process = subprocess.Popen(command(*words), env=environment(home), stdout=out, stderr=out)
-    try:
+    with (
+        log.open("w") as out,
+        running(command(*words), env=environment(home), stdout=out, stderr=out) as process,
+    ):
         deadline = time.monotonic() + 180
         while "Ctrl-C stops" not in log.read_text():
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-        process.send_signal(signal.SIGINT)
-        assert process.wait(90) == 0, log.read_text()
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+        yield Server(f"http://127.0.0.1:{port}", process, log)
 
 
 def replicas(cluster: LocalCluster, node: str) -> Counter[str]:
@@ -123,12 +127,22 @@ def replicas(cluster: LocalCluster, node: str) -> Counter[str]:
     return found
 
 
-def test_when_a_node_dies_under_replicas_only_requests_under_way_may_fail_and_none_twice(
-    cluster: LocalCluster, url: str
-):
-    one_each = Counter(dict.fromkeys(PARTS, 1))
-    assert replicas(cluster, "node-0") == replicas(cluster, "node-1") == one_each
-    requests, over = Requests(url), threading.Event()
+@dataclass(frozen=True)
+class Loss:
+    """The second node's end under steady requests."""
+
+    before: tuple[Counter[str], Counter[str]]
+    """What ran on each node."""
+    sent: list[tuple[float, float, list[int]]]
+    killed: float
+    ended: int
+    """How many processes."""
+
+
+@pytest.fixture(scope="module")
+def loss(cluster: LocalCluster, server: Server) -> Loss:
+    before = replicas(cluster, "node-0"), replicas(cluster, "node-1")
+    requests, over = Requests(server.url), threading.Event()
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=50)
     with httpx.Client(timeout=30, limits=limits) as client, ThreadPoolExecutor(100) as pool:
         side = threading.Thread(target=requests.steady, args=(pool, client, over))
@@ -136,21 +150,33 @@ def test_when_a_node_dies_under_replicas_only_requests_under_way_may_fail_and_no
         time.sleep(BEFORE_S)
         requests.burst(pool, client)
         killed = time.monotonic()
-        assert end_node(cluster, "node-1") >= 4
+        ended = end_node(cluster, "node-1")
         time.sleep(AFTER_S)
         over.set()
         side.join()
-    assert len(requests.sent) >= A_SECOND * (BEFORE_S + AFTER_S) * 0.9
-    failed = [each for each in requests.sent if each[2] != [200]]
-    assert [each for each in failed if not each[0] < killed < each[1]] == [], "beyond those under way"
-    assert {each[2][-1] for each in requests.sent} == {200}, "a second try failed"
-    assert [begun for begun, _, _ in requests.sent if begun > killed + AFTER_S / 2], "nothing was asked later"
-    deadline = time.monotonic() + 60
-    while replicas(cluster, "node-0") != one_each + one_each:
-        assert time.monotonic() < deadline, "what the node had was not started elsewhere"
-        time.sleep(0.2)
+    until(lambda: replicas(cluster, "node-0").total() == before[0].total() + before[1].total())
+    return Loss(before, requests.sent, killed, ended)
 
 
-def test_a_service_whose_clusters_head_is_gone_ends_and_says_what_to_do():
-    with pytest.raises(RayUnavailable, match="the same command serves again"):
-        Running("http://127.0.0.1:1", [], head=f"127.0.0.1:{free_port()}").stay(gone_s=0.2)
+def test_when_a_node_dies_under_replicas_only_requests_under_way_may_fail_and_none_twice(loss: Loss):
+    one_each = Counter(dict.fromkeys(PARTS, 1))
+    assert loss.before == (one_each, one_each) and loss.ended >= 4
+    assert len(loss.sent) >= A_SECOND * (BEFORE_S + AFTER_S) * 0.9
+    failed = [each for each in loss.sent if each[2] != [200]]
+    assert [each for each in failed if not each[0] < loss.killed < each[1]] == [], "beyond those under way"
+    assert {each[2][-1] for each in loss.sent} == {200}, "a second try failed"
+    assert [begun for begun, _, _ in loss.sent if begun > loss.killed + AFTER_S / 2], "nothing asked later"
+
+
+@pytest.mark.usefixtures("loss")
+def test_a_service_whose_clusters_head_is_gone_ends_and_says_what_to_do(
+    cluster: LocalCluster, server: Server
+):
+    assert httpx.get(f"{server.url}/readyz", timeout=30).status_code == 200
+    assert end_node(cluster, "node-0") >= 4
+    assert server.process.wait(GONE_S + 120) == 1
+    said = server.log.read_text()
+    assert f"the cluster's head at {cluster.address} is gone" in said
+    assert "the same command serves again" in said and "Traceback" not in said
+    with pytest.raises(httpx.TransportError):
+        httpx.get(f"{server.url}/readyz", timeout=30)

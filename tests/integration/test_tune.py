@@ -7,12 +7,15 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from made_process import running
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from common.data.panel import Panel
@@ -34,25 +37,27 @@ ARM = "ARM Cement Plc"
 
 
 @pytest.fixture(scope="module")
-def user(tmp_path_factory: pytest.TempPathFactory, small_archive: Path) -> Callable[..., Any]:
-    """Starts the command in a user's folder."""
+def user(tmp_path_factory: pytest.TempPathFactory, small_archive: Path) -> Iterator[Callable[..., Any]]:
+    """Starts the command in a user's folder; what still runs at the end is ended."""
     folder = tmp_path_factory.mktemp("user")
     (folder / "universe.toml").write_text(UNIVERSE)
     data = ["--archive", str(small_archive), "--universe", "universe.toml", "--workers", "2"]
 
     def start(verb: str, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "nsecast", verb, *data, *arguments],
-            cwd=folder,
-            env=os.environ | {"NSECAST_HOME": str(folder / "home")},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
+        return started.enter_context(
+            running(
+                [sys.executable, "-m", "nsecast", verb, *data, *arguments],
+                cwd=folder,
+                env=os.environ | {"NSECAST_HOME": str(folder / "home")},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
         )
 
     start.folder = folder
-    return start
+    with ExitStack() as started:
+        yield start
 
 
 def finish(process: subprocess.Popen[str], *, expect: int = 0) -> tuple[str, str]:
@@ -119,7 +124,15 @@ def test_a_quick_search_leaves_tables_a_report_and_settings_that_training_takes(
     winner = trials.set_index("trial").loc[first["winner_trial"]]
     assert winner["score"] == done[(done["origin"] == "search") | (done["trial"] == 1)]["score"].min()
     assert first["embedding"]["because"].startswith("Embedding size 10 is ")
-    assert "better than the default" in first["contest"]["sentence"]
+    held = first["contest"]
+    default, best = (np.mean([seed["total"] for seed in held[name]]) for name in ("default", "winner"))
+    tested = held["diebold_mariano"]
+    better = default - best > held["noise"] and tested["p_value"] < 0.05 and tested["mean"] < 0
+    assert held["better"] is bool(better)
+    wanted = (
+        "The winner is better than the default: " if better else "The winner is not better than the default: "
+    )
+    assert held["sentence"].startswith(wanted) and f"{default - best:+.4f} in score" in held["sentence"]
     assert (root / "report.html").stat().st_size > 10_000
     assert not (root / "ray").exists()
 

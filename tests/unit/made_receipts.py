@@ -46,7 +46,7 @@ def asked(home: Path) -> dict[str, Any]:
     Registry(home).promote("made")
     answers = {}
     settings = LedgerSettings(flush_every_s=3600)
-    with serving(home, served=settings) as url, httpx.Client(base_url=f"{url}/api/v4") as client:
+    with serving(home, served=settings) as url, httpx.Client(base_url=f"{url}/api/v4", timeout=60) as client:
 
         def ask(name: str, method: str, path: str, **more: Any) -> None:
             answer = client.request(method, path, headers={"X-Request-ID": name}, **more)

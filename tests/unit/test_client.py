@@ -363,4 +363,4 @@ def test_a_client_may_be_used_by_many_threads(server):
     with Client(server) as client, ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: client.predict("THIN").prediction, range(40)))
     assert len(set(found)) == 1
-    assert httpx.get(f"{server}/healthz").status_code == 200
+    assert httpx.get(f"{server}/healthz", timeout=60).status_code == 200

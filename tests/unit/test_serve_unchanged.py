@@ -35,7 +35,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def api(home: Path) -> Iterator[httpx.Client]:
-    with serving(home, requests_under_way=8) as url, httpx.Client(base_url=f"{url}/api/v4/") as client:
+    with (
+        serving(home, requests_under_way=8) as url,
+        httpx.Client(base_url=f"{url}/api/v4/", timeout=60) as client,
+    ):
         yield client
 
 
@@ -99,7 +102,7 @@ def test_large_answers_are_compressed_and_the_same(api):
 
 def test_another_release_has_other_tags_and_one_whose_model_failed_has_none(tmp_path):
     home = two_releases(tmp_path)
-    with serving(home) as url, httpx.Client(base_url=f"{url}/api/v4/") as api:
+    with serving(home) as url, httpx.Client(base_url=f"{url}/api/v4/", timeout=60) as api:
         before = {path: api.get(path).headers["etag"] for path in KEPT}
         Registry(home).promote("two")
         assert api.post("refresh").json()["release"] == "two"
@@ -119,7 +122,7 @@ def test_another_release_has_other_tags_and_one_whose_model_failed_has_none(tmp_
 def test_a_tag_opens_nothing_to_who_has_no_key_and_the_page_needs_none(home, tmp_path):
     keys = KeyFile(tmp_path / "keys.json")
     key = {"X-API-Key": keys.create("reader", ("read",))}
-    with serving(home, keys=str(keys.path)) as url, httpx.Client(base_url=url) as client:
+    with serving(home, keys=str(keys.path)) as url, httpx.Client(base_url=url, timeout=60) as client:
         tag = client.get("/api/v4/matrix", headers=key).headers["etag"]
         assert client.get("/api/v4/matrix", headers={"If-None-Match": tag}).status_code == 401
         assert client.get("/api/v4/matrix", headers=key | {"If-None-Match": tag}).status_code == 304

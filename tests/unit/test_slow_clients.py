@@ -134,7 +134,10 @@ def test_bodies_come_through_whole(tmp_path, front, size, chunked):
 
 def test_a_connection_that_is_used_stays(tmp_path):
     patience_s = 3 * PATIENCE_S
-    with in_uvicorn(Place(), tmp_path, patience_s=patience_s) as url, httpx.Client(base_url=url) as client:
+    with (
+        in_uvicorn(Place(), tmp_path, patience_s=patience_s) as url,
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
         ports = set()
         for _ in range(5):
             answer = client.get("/")
