@@ -122,8 +122,13 @@ def growth(document: Document) -> str:
         driver = (f"{row[name]:.1f}" for name in ("read_s", "plan_s", "arrays_s", "epoch_s"))
         counts = f"{row['symbols']:,}", row["workers"], f"{row['windows']:,}"
         rows.append((*counts, *driver, f"{row['private_mb']:.0f}"))
+    command = [("symbols, through `nsecast train`", "seconds", "private MB", "uss MB", "pss MB", "mapped MB")]
+    for row in document["commands"]:
+        memory = (f"{row[name]:.0f}" for name in ("all_s", "private_mb", "uss_mb", "pss_mb", "mapped_mb"))
+        command.append((f"{row['symbols']:,}", *memory))
     two = ", ".join(f"{speed:.2f} x at {symbols}" for symbols, speed in document["speed_of_two"].items())
-    return f"{markdown(rows)}\n{_exponents(document, 'symbols')} Two workers: {two}. {_verdicts(document)}\n"
+    tables = f"{markdown(command)}\n{markdown(rows)}"
+    return f"{tables}\n{_exponents(document, 'symbols')} Two workers: {two}. {_verdicts(document)}\n"
 
 
 def history(document: Document) -> str:

@@ -119,14 +119,16 @@ class Workbench:
 
     def parts_of(self, job: str, *, training: bool) -> tuple[Windows, Windows, Windows]:
         """(train, valid, test) windows of a job; ``training`` leaves out what it is not trained on."""
+        symbols = self.series.symbols
         if job != GENERAL:
-            chosen = {job}
+            place = symbols.index(job) if job in symbols else len(symbols)
+            train, valid, test = (_of_symbol(part, place) for part in self.parts)
         elif training and self.config.general_sees == "general":
             chosen = set(self.stock_ids(GENERAL))
+            wanted = np.array([symbol in chosen for symbol in symbols])
+            train, valid, test = (part.take(wanted[part.symbol]) for part in self.parts)
         else:
             return self.parts
-        wanted = np.array([symbol in chosen for symbol in self.series.symbols])
-        train, valid, test = (part.take(wanted[part.symbol]) for part in self.parts)
         return train, valid, test
 
     def fit_data(self, job: str) -> FitData:
@@ -155,6 +157,12 @@ class Workbench:
     def log_dir(self, task_id: str) -> Path:
         """Of TensorBoard's files."""
         return self.run_dir / "tensorboard" / task_id
+
+
+def _of_symbol(windows: Windows, place: int) -> Windows:
+    """One symbol's windows, which lie together: found without a look at the others'."""
+    first, last = np.searchsorted(windows.symbol, [place, place + 1])
+    return windows.take(slice(first, last))
 
 
 def bundles_dir(run_dir: Path) -> Path:

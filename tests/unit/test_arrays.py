@@ -62,6 +62,16 @@ def test_a_mapped_workbench_is_like_the_one_it_was_written_by(tmp_path, preset):
                 assert np.array_equal(*inputs)
 
 
+def test_the_windows_of_one_stock_are_those_that_a_look_at_every_window_finds(tmp_path):
+    made = bench(tmp_path)
+    save_arrays(made)
+    for given in (made, MappedBench(tmp_path, made.spec)):
+        for symbol in (*SYMBOLS, "NOT THERE"):
+            for mine, part in zip(given.parts_of(symbol, training=False), given.parts, strict=True):
+                names = np.array(part.series.symbols)[part.symbol]
+                assert_same(mine, part.take(names == symbol))
+
+
 @pytest.mark.parametrize("preset", ["residual", "v4_log"])
 def test_the_general_fit_is_given_the_same_by_a_mapped_workbench(tmp_path, preset):
     made = bench(tmp_path, preset)

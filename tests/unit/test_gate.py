@@ -396,6 +396,13 @@ def test_the_best_release_is_still_known_after_a_rollback_and_after_a_forced_mov
     assert (verdict.best["against"], verdict.best["comparable"], verdict.anchor) == ("best", True, "best")
 
 
+def test_what_was_in_production_before_best_releases_were_noted_is_one_after_a_forced_move_too(registry):
+    in_production(registry, "old")
+    made(registry, "absurd", shift=ABSURD)
+    promote_through_gate(registry, "absurd", force=True)
+    assert anchor_of(registry.history()) == "old"
+
+
 def test_a_better_release_becomes_the_best_and_an_equal_one_takes_its_place(registry):
     for name, shift, anchor in (("fair", SLIGHTLY, "fair"), ("good", 0.0, "good"), ("equal", 0.0, "equal")):
         made(registry, name, shift=shift)

@@ -67,7 +67,7 @@ def judge(registry: Registry, reference: str, *, progress: Report = lambda *_: N
         f"{check.name}: got {check.found}; need {check.needed}" for check in checks if not check.passed
     ]
     found, best = Contest({}), Contest({})
-    history, anchor = registry.history(), _anchor(registry)
+    anchor = _anchor(registry)
     rival = _sound(registry, registry.production(), release)
     if rival is not None and checks[0].passed:
         found = contest(release, rival, progress=progress)
@@ -82,7 +82,7 @@ def judge(registry: Registry, reference: str, *, progress: Report = lambda *_: N
         found.figures or None,
         tuple(reasons),
         best.figures or None,
-        _next_anchor(release, anchor, against) if passed else anchor_of(history),
+        _next_anchor(release, anchor, against) if passed else anchor,
     )
 
 

@@ -134,7 +134,8 @@ def of_price(table: pd.DataFrame, *, quick: bool = False) -> tuple[list[str], st
     near = [losses for losses in every if losses.horizon <= FLOOR_DAYS] or every[:1]
     if not near:
         return ["no forecast of a price that moved to judge it by"], ""
-    problems, figures = [], []
+    problems: list[str] = []
+    figures = []
     for losses in near:
         for name in ("rel_mae", "rel_rmse"):
             figures.append(f"{RATIOS[name].split()[0]} {losses.ratio(name):.4f} at {_days(losses.horizon)}")
