@@ -8,7 +8,7 @@ needed: no page can send a key that it does not have.
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -77,7 +77,7 @@ def is_local_name(name: str) -> bool:
     return (mapped or address).is_loopback
 
 
-def refuse_cross_site(headers: Headers, method: str, origins: Iterable[str], *, admin: bool) -> None:
+def refuse_cross_site(headers: Headers, method: str, origins: Collection[str], *, admin: bool) -> None:
     """Refuse a request that a page of another site sent.
 
     Browsers say where a request comes from, in ``Origin`` and ``Sec-Fetch-Site``, and pages cannot change

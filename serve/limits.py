@@ -107,15 +107,14 @@ class RateLimit:
                 wait = await self._count(self._shared, client, cost)
         except (StorageError, TimeoutError) as error:
             if not self._lost:
+                reason = getattr(error, "storage_error", None) or "no answer in time"
                 log.warning(
-                    "rates are counted in each router for itself, %s is lost: %s",
-                    self._storage,
-                    getattr(error, "storage_error", None) or "no answer in time",
+                    "rate storage lost, each router counts for itself storage=%s: %s", self._storage, reason
                 )
             self._lost = True
             return None
         if self._lost:
-            log.warning("rates are counted together again, in %s", self._storage)
+            log.warning("rate storage found again storage=%s", self._storage)
         self._lost = False
         return wait
 
@@ -150,7 +149,7 @@ class BodyCap:
                 return
             more = message["type"] == "http.request" and message.get("more_body", False)
         gone = message["type"] == "http.disconnect"
-        waiting = [{"type": "http.request", "body": bytes(body), "more_body": gone}]
+        waiting: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": gone}]
         if gone:
             waiting.insert(0, message)
 

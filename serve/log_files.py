@@ -31,17 +31,18 @@ class Background(QueueHandler):
     """
 
     def __init__(self, target: logging.Handler, formatter: logging.Formatter) -> None:
-        super().__init__(queue.SimpleQueue())
+        self._waiting: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+        super().__init__(self._waiting)
         self.setFormatter(formatter)
         self._target, self._dropped = target, 0
-        self._listener: QueueListener | None = QueueListener(self.queue, target)
+        self._listener: QueueListener | None = QueueListener(self._waiting, target)
         self._listener.start()
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        if self.queue.qsize() >= MOST_WAITING:
+        if self._waiting.qsize() >= MOST_WAITING:
             self._dropped += 1
             return
-        self.queue.put_nowait(record)
+        self._waiting.put_nowait(record)
         if dropped := self._dropped:
             self._dropped = 0
             log.warning("%d log lines were dropped: the disk does not keep up", dropped)

@@ -4,6 +4,7 @@ Redis needs its client, which is an extra of this package: ``pip install 'nsecas
 """
 
 import re
+from typing import Any
 from urllib.parse import urlsplit
 
 import limits.aio.storage
@@ -57,7 +58,6 @@ def check_rate_storage(url: str) -> None:
     times = {"socket_timeout": CONNECT_S, "socket_connect_timeout": CONNECT_S}
     try:
         storage = limits.storage.storage_from_string(url, wrap_exceptions=True, key_prefix=_PREFIX, **times)
-        assert isinstance(storage, limits.storage.Storage)
         limiter = limits.strategies.FixedWindowRateLimiter(storage)
         limiter.hit(limits.RateLimitItemPerMinute(1), "start")
     except ConfigurationError as error:
@@ -86,7 +86,11 @@ def shared_limiter(url: str) -> limits.aio.strategies.RateLimiter | None:
         from redis.backoff import NoBackoff
     except ImportError as error:
         raise _no_client(url) from error
-    options = {"socket_timeout": ANSWER_S, "socket_connect_timeout": ANSWER_S, "retry": Retry(NoBackoff(), 1)}
+    options: dict[str, Any] = {
+        "socket_timeout": ANSWER_S,
+        "socket_connect_timeout": ANSWER_S,
+        "retry": Retry(NoBackoff(), 1),
+    }
     storage = limits.storage.storage_from_string(
         f"async+{url}", implementation="redispy", wrap_exceptions=True, key_prefix=_PREFIX, **options
     )
