@@ -30,7 +30,7 @@ def node_killed(release: Release, folder: Path, *, per_s: float, seconds: float 
     """Two nodes with a replica of everything on each; one node dies under load."""
     from cluster.local import down, end_node, up
     from cluster.processes import marked
-    from serve.serve_cli import environment
+    from serve.proxy_environment import environment
 
     home = folder / "node"
     releases = prepared(release, home)

@@ -22,7 +22,7 @@ from cluster.processes import marked
 from common.errors import RayUnavailable
 from common.model.registry import Registry
 from serve.ports import free_port
-from serve.serve_cli import environment as haproxy
+from serve.proxy_environment import environment as haproxy
 from serve.server import Running
 
 pytestmark = pytest.mark.integration

@@ -22,7 +22,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from serve.patience import WholeBody, end_idle_connections
 from serve.ports import free_port, haproxy_wrapper
-from serve.serve_cli import environment
+from serve.proxy_environment import environment
 
 PATIENCE_S = 1.0
 MANY = 20
