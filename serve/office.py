@@ -43,14 +43,14 @@ class Office:
 
     def __init__(self, general: Any, specific: Any, settings: ServeSettings) -> None:
         self.settings, self.observer = settings, Observer(settings.access_log)
+        self.config_problem: str | None = None
+        """Why the limits that were given last were not taken."""
         self.watcher = Watcher(
             Path(settings.home), self.observer, self._rehearse, every_s=settings.reload_every_s
         )
         self._tiers = {GENERAL: general, SPECIFIC: specific}
         self._bad: dict[str, float] = {}
         self._remembered = Remembered(settings.forecasts_remembered)
-        self.config_problem: str | None = None
-        """Why the limits that were given last were not taken."""
         self.ledger = Ledger(Path(settings.home), settings.served)
 
     @property
