@@ -15,7 +15,8 @@ import asyncio
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ CHECK_S = 20.0
 """How long a health check may take, less than the 30 s after which Ray itself counts it as failed."""
 CHECKED = 3
 """Loaded models that a health check tries."""
+REQUEST_ID: ContextVar[str] = ContextVar("nsecast_request_id", default="")
+"""Id of the request for which questions are made; set by `Office`."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,8 @@ class Question:
     windows: Windows
     asked: np.ndarray
     """Levels to ask the intervals for, shape (1, H, 3)."""
-    request_id: str = ""
-    """Id of the HTTP request that the question belongs to; it is in the replica's log lines."""
+    request_id: str = field(default_factory=lambda: REQUEST_ID.get())
+    """The HTTP request that the question belongs to, for the replica's log lines."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from serve.catalogue import Outlook
 from serve.desk import Desk, Prepared
 from serve.front import Overloaded
 from serve.ledger import Ledger
-from serve.models import Question, Said
+from serve.models import REQUEST_ID, Question, Said
 from serve.observe import Facts, Observer
 from serve.reload import Watcher
 from serve.remembered import Remembered
@@ -43,14 +43,14 @@ class Office:
 
     def __init__(self, general: Any, specific: Any, settings: ServeSettings) -> None:
         self.settings, self.observer = settings, Observer(settings.access_log)
+        self.config_problem: str | None = None
+        """Why the limits that were given last were not taken."""
         self.watcher = Watcher(
             Path(settings.home), self.observer, self._rehearse, every_s=settings.reload_every_s
         )
         self._tiers = {GENERAL: general, SPECIFIC: specific}
         self._bad: dict[str, float] = {}
         self._remembered = Remembered(settings.forecasts_remembered)
-        self.config_problem: str | None = None
-        """Why the limits that were given last were not taken."""
         self.ledger = Ledger(Path(settings.home), settings.served)
 
     @property
@@ -154,20 +154,16 @@ class Office:
 
     async def _ask_all(self, desk: Desk, ready: list[Prepared], facts: Facts) -> list[tuple[Prepared, Said]]:
         """What the models say, in order; a specific model that fails is replaced by the general one."""
-        said = await self._say_or_remember(ready, facts.request_id)
+        REQUEST_ID.set(facts.request_id)
+        said = await self._say_or_remember(ready)
         for place, each in enumerate(said):
             if each.error is not None and ready[place].route.model_type == SPECIFIC:
                 self._bad[ready[place].key] = time.monotonic() + REMEMBER_BAD_S
-                log.warning(
-                    "falls back to general request_id=%s model=%s: %s",
-                    facts.request_id,
-                    ready[place].key,
-                    each.error.message,
-                )
+                log.warning("falls back to general model=%s: %s", ready[place].key, each.error.message)
         again = [place for place, each in enumerate(said) if each.error and ready[place].key in self._bad]
         if again:
             ready = [desk.general(each) if place in again else each for place, each in enumerate(ready)]
-            second = await self._say_or_remember([ready[place] for place in again], facts.request_id)
+            second = await self._say_or_remember([ready[place] for place in again])
             for place, each in zip(again, second, strict=True):
                 said[place] = each
         for prepared, each in zip(ready, said, strict=True):
@@ -176,19 +172,18 @@ class Office:
                 self.ledger.saw(desk, prepared, each.prices, facts.request_id, facts.client)
         return list(zip(ready, said, strict=True))
 
-    async def _say_or_remember(self, ready: list[Prepared], request_id: str) -> list[Said]:
+    async def _say_or_remember(self, ready: list[Prepared]) -> list[Said]:
         """What the models say, in order; those that were asked the same before are not asked again."""
         known = {place: self._remembered.find(each) for place, each in enumerate(ready)}
         said = {place: Said(prices, cached=True) for place, prices in known.items() if prices is not None}
         new = [place for place in known if place not in said]
-        asked = await self._say([ready[place] for place in new], request_id)
-        for place, each in zip(new, asked, strict=True):
+        for place, each in zip(new, await self._say([ready[place] for place in new]), strict=True):
             said[place] = each
             if each.prices is not None:
                 self._remembered.keep(ready[place], each.prices)
         return [said[place] for place in range(len(ready))]
 
-    async def _say(self, ready: list[Prepared], request_id: str = "") -> list[Said]:
+    async def _say(self, ready: list[Prepared]) -> list[Said]:
         """Send each tier its questions, a few together, all at once."""
         parts: list[list[int]] = []
         for tier in self._tiers:
@@ -197,10 +192,7 @@ class Office:
         calls = [
             self._call(
                 ready[part[0]].route.model_type,
-                [
-                    Question(ready[place].key, ready[place].windows, ready[place].asked, request_id)
-                    for place in part
-                ],
+                [Question(ready[place].key, ready[place].windows, ready[place].asked) for place in part],
             )
             for part in parts
         ]

@@ -110,7 +110,7 @@ def haproxy_wrapper(folder: Path, binary: str, ports: Iterable[int], within_s: f
     body.write_bytes(answer.read_bytes().partition(b"\r\n\r\n")[2])
     ends = {"ports": "|".join(map(str, ports)), "within_s": f"{within_s:g}"}
     path.write_text(_WRAPPER.format(answer=answer, body=body, late=late, binary=shlex.quote(binary), **ends))
-    path.chmod(0o755)  # nosec B103 # in a private folder, or in an image
+    path.chmod(0o755)
     return path
 
 

@@ -8,7 +8,7 @@ import ray.serve
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from common.errors import ConfigError
+from common.errors import NsecastError
 from serve.api import make_api
 from serve.cross_site import LocalHosts
 from serve.front import Front
@@ -31,14 +31,14 @@ class Router:
     async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
         self, general: DeploymentHandle[Any], specific: DeploymentHandle[Any], settings: dict[str, Any]
     ) -> None:
-        self._settings = ServeSettings.model_validate(settings)
+        found = ServeSettings.model_validate(settings)
         keep_replica_to_its_node()
         make_ids_in_replica()
-        self.office = Office(general, specific, self._settings)
-        self._service = http_service(self.office, say_id=False)
-        self._health = RouterHealth(self._settings.unloadable_s)
+        self.office = Office(general, specific, found)
         await self.office.watcher.look()
         self._watching = asyncio.get_running_loop().create_task(self.office.watcher.watch())
+        self._args, self._health = found, RouterHealth(found.unloadable_s)
+        self._service = http_service(self.office, say_id=False)
 
     def __del__(self) -> None:
         """Ray calls this when a replica ends in good order."""
@@ -60,14 +60,17 @@ class Router:
         ``user_config`` that is not allowed changes nothing and is reported by ``/api/v4/health``: if it were
         raised, Ray would end this router, and the next one would not start.
         """
+        before = self.office.settings
         try:
-            settings = self._settings.changed(user_config)
-        except ConfigError as error:
-            log.error("the limits stay as they are: %s", error.message)
-            self.office.config_problem = error.message
+            self.office.settings = self._args.changed(user_config)
+            self._service = await asyncio.to_thread(http_service, self.office, say_id=False)
+        except Exception as error:
+            reason = error.message if isinstance(error, NsecastError) else f"{type(error).__name__}: {error}"
+            log.error("the limits stay as they are: %s", reason)
+            self.office.settings = before
+            self.office.config_problem = f"the limits were not changed: {reason}"
             return
-        self.office.settings, self.office.config_problem = settings, None
-        self._service = await asyncio.to_thread(http_service, self.office, say_id=False)
+        self.office.config_problem = None
         log.warning("limits changed: %s", user_config)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:

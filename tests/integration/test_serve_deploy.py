@@ -79,9 +79,10 @@ class Service:
         done = subprocess.run(
             [f"{sys.exec_prefix}/bin/serve", "deploy", "--address", self.cluster.dashboard, str(path)],
             cwd=ROOT,
+            env=os.environ | {"RAY_AUTH_MODE": "token"},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -127,7 +128,6 @@ def service(home: Path) -> Iterator[Service]:
         for name, text in (THROUGHPUT | hardened).items():
             patch.setenv(name, text)
         patch.setenv("PYTHONPATH", str(ROOT))
-        patch.setenv("RAY_AUTH_MODE", "token")
         try:
             cluster, _ = up(home, 1, 2)
             found = Service(home, Path(cluster.folder), cluster, free_port())

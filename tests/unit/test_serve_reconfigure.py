@@ -105,6 +105,16 @@ def test_limits_that_are_not_allowed_change_nothing_and_health_says_so(with_rout
     assert seen == [200, 200, 429] and later["status"] == "ok"
 
 
+def test_a_limit_that_fails_only_when_it_is_used_changes_nothing_either(with_router):
+    async def scenario(router, client):
+        await router.reconfigure({"limits": {"rate_storage": "no-such-storage://"}})
+        health = (await client.get("/api/v4/health")).json()
+        return health["problems"], await statuses(client, 1), router.office.settings.limits.rate_storage
+
+    (problem,), seen, storage = with_router(scenario)
+    assert "not changed" in problem and seen == [200] and storage == "memory://"
+
+
 def test_a_request_that_began_before_keeps_its_limits(with_router):
     async def scenario(router, client):
         slow = asyncio.Event()
