@@ -47,6 +47,10 @@ class RateLimit:
         storage = limits.storage.storage_from_string(settings.rate_storage)
         self._limiter = limits.strategies.FixedWindowRateLimiter(storage)
 
+    def at_most(self, cost: int) -> int:
+        """The cost of a request for every stock: a minute's worth if there are more stocks than that."""
+        return min(cost, self._item.amount)
+
     def hit(self, client: str, cost: int = 1) -> None:
         """Count ``cost`` forecasts of a client.
 
