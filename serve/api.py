@@ -118,9 +118,9 @@ def _forecasts(api: FastAPI, office: Office, reader: Any, asked_of: Any) -> None
     rate, limits = RateLimit(office.settings.limits), office.settings.limits
 
     async def many(
-        request: Request, requests: list[PredictRequest], desk: Desk, client: Client
+        request: Request, requests: list[PredictRequest], desk: Desk, client: Client, cost: int | None = None
     ) -> BatchResponse:
-        await rate.hit(client.id, len(requests))
+        await rate.hit(client.id, len(requests) if cost is None else cost)
         return await office.many(desk, requests, request.state.facts)
 
     def kept(asked: Asked, statuses: Iterable[int] = ()) -> Mapping[str, str]:
@@ -163,7 +163,8 @@ def _forecasts(api: FastAPI, office: Office, reader: Any, asked_of: Any) -> None
         batch = BatchRequest.model_construct(
             symbols=list(asked.desk.universe.symbols), horizon=horizon, as_of=as_of
         )
-        answer = await many(request, singles(batch), asked.desk, client)
+        cost = rate.at_most(len(batch.symbols))
+        answer = await many(request, singles(batch), asked.desk, client, cost)
         return await rendered(answer, headers=kept(asked, (each.status for each in answer.summary.errors)))
 
     @api.get(f"{V4}/outlook/{{symbol}}", response_model=Outlook, responses=responses(404, 422) | NOT_MODIFIED)

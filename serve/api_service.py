@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from serve.office import Office
 
 V4 = "/api/v4"
+TIERS = (GENERAL, SPECIFIC)
+REPLY_S = 3.0
+"""How long Ray's controller may take to report the deployments."""
 
 
 class RefreshResponse(Model):
@@ -54,6 +57,16 @@ class ReplicaStats(Model):
     """Resident memory."""
 
 
+class SilentReplica(Model):
+    """One process that did not report in time: its counts are missing."""
+
+    tier: str
+    actor: str
+    """Id of its Ray actor, as in `ray list actors`; ``every``: no replica of the tier could be called."""
+    pid: int | None
+    """Null if it never reported to this router."""
+
+
 class Slice(Model):
     """Requests of a few seconds that one router answered."""
 
@@ -75,12 +88,16 @@ class ServiceStats(Stats):
     router: int
     """Process of the router that answers."""
     replicas: tuple[ReplicaStats, ...]
+    silent: tuple[SilentReplica, ...]
+    """Replicas that did not report in time."""
     deployments: tuple[Deployment, ...]
     """As Ray Serve sees them; empty outside of a cluster."""
     traffic: tuple[Slice, ...]
     """Of the last ten minutes, oldest first."""
     reloads_taken: int
     reloads_refused: int
+    rehearsals_incomplete: int
+    """Times that a tier had replicas that did not load a release before it served."""
 
 
 class Alive(Model):
@@ -100,25 +117,35 @@ async def rendered(body: Model, *, headers: Mapping[str, str] | None = None) -> 
 
 def add_service_routes(api: FastAPI, office: Office, reader: Any, admin: Any) -> None:
     deployments = Deployments()
+    pids: dict[str, int] = {}  # of the replicas that reported, by actor
 
     @api.get(f"{V4}/stats", response_model=ServiceStats, responses=responses(), dependencies=[reader])
     async def stats() -> Response:
         """Counts of the router that answers, and of every replica's models."""
         seen, release = office.observer.snapshot(), office.desk.release.id
-        replicas = []
-        for tier in (GENERAL, SPECIFIC):
-            found = [ReplicaStats(tier=tier, **each) for each in await office.broadcast(tier, "stats")]
+        replies, states = await asyncio.gather(
+            asyncio.gather(*(office.broadcast(tier, "stats") for tier in TIERS)),
+            deployments.look_within(REPLY_S),
+        )
+        replicas, silent = [], []
+        for tier, reply in zip(TIERS, replies, strict=True):
+            pids.update({actor: each["pid"] for actor, each in reply.returned.items()})
+            found = [ReplicaStats(tier=tier, **each) for each in reply.returned.values()]
+            silent += [SilentReplica(tier=tier, actor=each, pid=pids.get(each)) for each in reply.silent]
             replicas += found
             counts = seen["tiers"].setdefault(tier, {})
             for name in ("loaded", "bad"):
                 counts[name] = tuple(sorted({key for each in found for key in getattr(each, name)}))
+        for actor in pids.keys() - {actor for each in replies for actor in (*each.returned, *each.silent)}:
+            del pids[actor]
         tiers = {tier: TierStats(**counts) for tier, counts in seen.pop("tiers").items()}
         answer = ServiceStats(
             release=release,
             tiers=tiers,
             router=os.getpid(),
             replicas=tuple(replicas),
-            deployments=await asyncio.to_thread(deployments.look),
+            silent=tuple(silent),
+            deployments=states,
             traffic=tuple(Slice(**each) for each in office.observer.traffic.slices()),
             **seen,
         )
@@ -161,7 +188,10 @@ def add_service_routes(api: FastAPI, office: Office, reader: Any, admin: Any) ->
 
     @api.post(f"{V4}/refresh", response_model=RefreshResponse, responses=responses(409), dependencies=[admin])
     async def refresh() -> RefreshResponse:
-        """Look at production now; other routers follow by themselves within seconds."""
+        """Look at production now; other routers follow by themselves within seconds.
+
+        If it takes longer than a request may, the answer is 503 and it goes on: `health` shows the result.
+        """
         found = await office.watcher.look(force=True)
         if found.outcome == "refused":
             raise GateClosed(f"{found.detail} {found.release or 'Nothing'} goes on serving.")
@@ -171,5 +201,5 @@ def add_service_routes(api: FastAPI, office: Office, reader: Any, admin: Any) ->
     async def cache_clear() -> ClearResponse:
         """Drop every loaded model, in every replica, and what this router remembers: all is done anew."""
         office.forget()
-        cleared = [await office.broadcast(tier, "clear") for tier in (GENERAL, SPECIFIC)]
-        return ClearResponse(cleared=sum(map(sum, cleared)))
+        replies = await asyncio.gather(*(office.broadcast(tier, "clear") for tier in TIERS))
+        return ClearResponse(cleared=sum(sum(each.returned.values()) for each in replies))

@@ -138,5 +138,7 @@ def _size(windows: Windows | None) -> int:
     """Bytes of a window that has a series of its own."""
     if windows is None:
         return OVERHEAD // 10
-    arrays = sum(getattr(windows.series, name).nbytes for name in _ARRAYS)
-    return OVERHEAD + arrays + windows.end.nbytes + windows.symbol.nbytes + windows.counted.nbytes
+    series = (getattr(windows.series, name) for name in _ARRAYS)
+    return OVERHEAD + sum(
+        int(array.nbytes) for array in (*series, windows.end, windows.symbol, windows.counted)
+    )

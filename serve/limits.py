@@ -63,6 +63,10 @@ class RateLimit:
         self._storage = shown(settings.rate_storage)
         self._clock, self._lost, self._try_at = clock, False, clock()
 
+    def at_most(self, cost: int) -> int:
+        """The cost of a request for every stock: a minute's worth if there are more stocks than that."""
+        return min(cost, self._item.amount)
+
     async def hit(self, client: str, cost: int = 1) -> None:
         """Count ``cost`` forecasts of a client.
 

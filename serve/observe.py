@@ -60,6 +60,11 @@ class Observer:
         self._reloads = ray.util.metrics.Counter(
             "nsecast_reloads", "Releases taken or refused.", ("release", "outcome")
         )
+        self._incomplete = ray.util.metrics.Counter(
+            "nsecast_rehearsal_silent_replicas",
+            "Replicas that did not load a release before it served.",
+            ("release", "tier"),
+        )
         self._started = time.monotonic()
         self._counts: dict[str, int] = defaultdict(int)
         self._recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=LATENCIES_KEPT))
@@ -125,6 +130,11 @@ class Observer:
         self._reloads.inc(tags={"release": release, "outcome": "refused"})
         self._counts["reloads refused"] += 1
 
+    def not_rehearsed(self, release: str, tier: str, replicas: int) -> None:
+        """A release is to serve though this many replicas of a tier did not load it in time."""
+        self._incomplete.inc(replicas, tags={"release": release, "tier": tier})
+        self._counts["reloads incomplete"] += 1
+
     def snapshot(self) -> dict[str, Any]:
         """Counts since the start: uptime, totals, and by tier."""
         tiers = {name.partition(" ")[2] for name in self._counts if not name.startswith("reloads")}
@@ -134,6 +144,7 @@ class Observer:
             "errors": self._total("errors"),
             "reloads_taken": self._counts.get("reloads taken", 0),
             "reloads_refused": self._counts.get("reloads refused", 0),
+            "rehearsals_incomplete": self._counts.get("reloads incomplete", 0),
             "tiers": {tier: self._of_tier(tier) for tier in sorted(tiers)},
         }
 

@@ -1,9 +1,10 @@
 """Who asks the models: one release's desk here, its models in the replicas behind two handles."""
 
 import asyncio
+import functools
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +12,35 @@ from ray.serve.exceptions import BackPressureError
 
 from common.errors import BundleError, NsecastError
 from common.model.bundle import GENERAL
+from common.model.prices import Prices
 from common.model.served import SPECIFIC
 from serve.answers import batch_answer
-from serve.cache import REMEMBER_BAD_S, model_key
+from serve.broadcast import Replies, call_every
+from serve.cache import REMEMBER_BAD_S
 from serve.catalogue import Outlook
 from serve.desk import Desk, Prepared
+from serve.fan_out import fan_out
 from serve.front import Overloaded
 from serve.ledger import Ledger
 from serve.models import REQUEST_ID, Question, Said
 from serve.observe import Facts, Observer
+from serve.rehearsal import rehearse
 from serve.reload import Watcher
 from serve.remembered import Remembered
 from serve.schemas import BatchResponse, PredictRequest, PredictResponse
 from serve.settings import ServeSettings
 
 log = logging.getLogger(__name__)
-TOGETHER = 8
-"""Questions of a batch that one replica is sent at once."""
-START_S = 120.0
-BROADCAST_S = 10.0
-REHEARSAL_S = 60.0
+TOGETHER, MOST_TOGETHER = 8, 64
+"""Questions of a batch that one replica is sent at once: more of them the larger the batch is."""
+CALLS_AT_ONCE = 16
+"""Calls of a tier that one request has under way."""
+REHEARSAL_S, START_S = 60.0, 120.0
+"""How long a rehearsal may take; longer while nothing serves, since replicas may be starting."""
+NOTED_TOGETHER = 64
+"""Forecasts that are counted and logged before other requests have a turn."""
+REPLY_S = 3.0
+"""How long a replica may take to report or to drop its models: well within the limit of a request."""
 
 
 class Office:
@@ -51,6 +61,9 @@ class Office:
         self._tiers = {GENERAL: general, SPECIFIC: specific}
         self._bad: dict[str, float] = {}
         self._remembered = Remembered(settings.forecasts_remembered)
+        calls = max(1, settings.questions_queued // 2)
+        self._turns = {tier: asyncio.Semaphore(calls) for tier in self._tiers}
+        """So that batches leave room in the queue for single questions."""
         self.ledger = Ledger(Path(settings.home), settings.served)
 
     @property
@@ -108,15 +121,11 @@ class Office:
             raise failures[symbol]
         return Outlook(symbol=symbol, release=desk.release.id, predictions=answers)
 
-    async def broadcast(self, tier: str, method: str, *arguments: Any) -> list[Any]:
-        """Call a method on every replica of a tier; replicas that do not answer are left out."""
-        try:
-            response = self._tiers[tier].broadcast(method, *arguments)
-            found = await response.results_async(timeout_s=BROADCAST_S, return_exceptions=True)
-        except Exception as error:
-            log.warning("no answer from all replicas tier=%s: %s: %s", tier, type(error).__name__, error)
-            return []
-        return [each for each in found if not isinstance(each, BaseException)]
+    async def broadcast(
+        self, tier: str, method: str, *arguments: Any, within_s: float | None = None
+    ) -> Replies:
+        """Call a method of every replica of a tier at once, by default within ``REPLY_S``."""
+        return await call_every(self._tiers[tier], method, *arguments, within_s=within_s or REPLY_S)
 
     def _prepare_all(
         self, desk: Desk, requests: Sequence[PredictRequest]
@@ -160,48 +169,57 @@ class Office:
             if each.error is not None and ready[place].route.model_type == SPECIFIC:
                 self._bad[ready[place].key] = time.monotonic() + REMEMBER_BAD_S
                 log.warning("falls back to general model=%s: %s", ready[place].key, each.error.message)
-        again = [place for place, each in enumerate(said) if each.error and ready[place].key in self._bad]
+        again = {place for place, each in enumerate(said) if each.error and ready[place].key in self._bad}
         if again:
             ready = [desk.general(each) if place in again else each for place, each in enumerate(ready)]
-            second = await self._say_or_remember([ready[place] for place in again])
-            for place, each in zip(again, second, strict=True):
+            second = await self._say_or_remember([ready[place] for place in sorted(again)])
+            for place, each in zip(sorted(again), second, strict=True):
                 said[place] = each
-        for prepared, each in zip(ready, said, strict=True):
+        for place, (prepared, each) in enumerate(zip(ready, said, strict=True)):
             if each.prices is not None:
                 self.observer.forecast(prepared.route.model_type, desk.release.id, each.cached)
                 self.ledger.saw(desk, prepared, each.prices, facts.request_id, facts.client)
+            if (place + 1) % NOTED_TOGETHER == 0:
+                await asyncio.sleep(0)
         return list(zip(ready, said, strict=True))
 
     async def _say_or_remember(self, ready: list[Prepared]) -> list[Said]:
-        """What the models say, in order; those that were asked the same before are not asked again."""
+        """What the models say, in order; those that were asked the same before are not asked again.
+
+        Every forecast is kept as soon as it is there, even if the request fails or is cancelled later on.
+        """
         known = {place: self._remembered.find(each) for place, each in enumerate(ready)}
         said = {place: Said(prices, cached=True) for place, prices in known.items() if prices is not None}
         new = [place for place in known if place not in said]
-        for place, each in zip(new, await self._say([ready[place] for place in new]), strict=True):
-            said[place] = each
-            if each.prices is not None:
-                self._remembered.keep(ready[place], each.prices)
+        asked = await self._say([ready[place] for place in new], self._remembered.keep)
+        said.update(zip(new, asked, strict=True))
         return [said[place] for place in range(len(ready))]
 
-    async def _say(self, ready: list[Prepared]) -> list[Said]:
-        """Send each tier its questions, a few together, all at once."""
-        parts: list[list[int]] = []
-        for tier in self._tiers:
+    async def _say(
+        self, ready: list[Prepared], keep: Callable[[Prepared, Prices], None] | None = None
+    ) -> list[Said]:
+        """Send each tier its questions, some together, as `fan_out` does; ``keep`` gets each forecast."""
+        said: dict[int, Said] = {}
+
+        async def ask(tier: str, part: Sequence[int]) -> None:
+            answered = await self._call(tier, [_question(ready[place]) for place in part])
+            said.update(zip(part, answered, strict=True))
+            for place, each in zip(part, answered, strict=True):
+                if keep and each.prices is not None:
+                    keep(ready[place], each.prices)
+
+        async def ask_in_turn(tier: str, part: Sequence[int]) -> None:
+            async with self._turns[tier]:
+                await ask(tier, part)
+
+        async def ask_tier(tier: str) -> None:
             places = [place for place, each in enumerate(ready) if each.route.model_type == tier]
-            parts += [places[start : start + TOGETHER] for start in range(0, len(places), TOGETHER)]
-        calls = [
-            self._call(
-                ready[part[0]].route.model_type,
-                [Question(ready[place].key, ready[place].windows, ready[place].asked) for place in part],
-            )
-            for part in parts
-        ]
-        answered = [await calls[0]] if len(calls) == 1 else await asyncio.gather(*calls)
-        said = {
-            place: each
-            for part, got in zip(parts, answered, strict=True)
-            for place, each in zip(part, got, strict=True)
-        }
+            size = min(max(TOGETHER, len(places) // (2 * CALLS_AT_ONCE)), MOST_TOGETHER)
+            parts = [places[start : start + size] for start in range(0, len(places), size)]
+            call = ask if len(parts) == 1 else ask_in_turn
+            await fan_out(parts, functools.partial(call, tier), CALLS_AT_ONCE)
+
+        await asyncio.gather(*map(ask_tier, self._tiers))
         return [said[place] for place in range(len(ready))]
 
     async def _call(self, tier: str, questions: list[Question]) -> list[Said]:
@@ -222,24 +240,14 @@ class Office:
         raise Overloaded(f"the {tier} models cannot be reached. Come again in 5 s.", retry_after_s=5)
 
     async def _rehearse(self, desk: Desk) -> None:
-        """Have a new release's models loaded everywhere and forecast once, before it serves."""
+        """Have a new release's models loaded everywhere, and make room for a forecast of every stock."""
         async with asyncio.timeout(REHEARSAL_S if self.watcher.serves else START_S):
-            trial = await asyncio.to_thread(_first_question, desk)
-            (said,) = await self._say([desk.general(trial)])
-            if said.error is not None:
-                raise said.error
-            keys = [model_key(job, desk.release.id) for job in (GENERAL, *sorted(desk.own))]
-            await self.broadcast(GENERAL, "load", keys[:1])
-            for problems in await self.broadcast(SPECIFIC, "load", keys[1:]):
-                for key, reason in problems.items():
-                    log.error("the general model stands in for model=%s: %s", key, reason)
+            silent = await rehearse(desk, self.broadcast, self._say)
+        for tier, actors in silent.items():
+            if actors:
+                self.observer.not_rehearsed(desk.release.id, tier, len(actors))
+        self._remembered.hold(len(desk.universe.symbols))
 
 
-def _first_question(desk: Desk) -> Prepared:
-    """Of the first stock that has prices enough; raises BundleError if there is none."""
-    for symbol in desk.universe.symbols:
-        try:
-            return desk.prepare(PredictRequest(symbol=symbol, horizon=next(iter(desk.places))))
-        except NsecastError:
-            continue
-    raise BundleError(f"release {desk.release.id}: no stock has prices enough for a forecast.")
+def _question(prepared: Prepared) -> Question:
+    return Question(prepared.key, prepared.windows, prepared.asked)

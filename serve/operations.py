@@ -1,6 +1,9 @@
 """What whoever runs the service wants to see: releases, the moves of production, and deployments."""
 
+import asyncio
 import datetime as dt
+import logging
+import threading
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +14,7 @@ import ray.serve
 from common.model.registry import Registry, ReleaseInfo
 from serve.schemas import Model
 
+log = logging.getLogger(__name__)
 SHOWN = 50
 KEPT_S = 2.0
 """How long the state of the deployments is good for: however many pages are open, Ray is asked this often."""
@@ -89,12 +93,28 @@ class Deployments:
     def __init__(self) -> None:
         self._until = 0.0
         self._found: tuple[Deployment, ...] = ()
+        self._asking = threading.Lock()
 
     def look(self) -> tuple[Deployment, ...]:
-        """Asks Ray's controller, at most every ``KEPT_S``: call it in a thread."""
-        if time.monotonic() >= self._until:
-            self._found, self._until = self._ask(), time.monotonic() + KEPT_S
+        """Asks Ray's controller, at most every ``KEPT_S``: call it in a thread.
+
+        While one thread waits for the controller, the others get the state before.
+        """
+        if time.monotonic() >= self._until and self._asking.acquire(blocking=False):
+            try:
+                self._found, self._until = self._ask(), time.monotonic() + KEPT_S
+            finally:
+                self._asking.release()
         return self._found
+
+    async def look_within(self, seconds: float) -> tuple[Deployment, ...]:
+        """As `look`, from an event loop; the state before if the controller takes longer."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await asyncio.to_thread(self.look)
+        except TimeoutError:
+            log.warning("no state of the deployments: Ray's controller did not answer in %g s", seconds)
+            return self._found
 
     def _ask(self) -> tuple[Deployment, ...]:
         if not ray.is_initialized():

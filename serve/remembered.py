@@ -22,6 +22,10 @@ class Remembered:
         self._most = most
         self._prices: OrderedDict[Key, Prices] = OrderedDict()
 
+    def hold(self, forecasts: int) -> None:
+        """Keep at least so many, such as one of every stock; still none if the bound is 0."""
+        self._most = max(self._most, forecasts) if self._most else 0
+
     def find(self, prepared: "Prepared") -> Prices | None:
         """All horizons of that stock, if its model was asked before."""
         key = _key(prepared)

@@ -65,7 +65,8 @@ class ServeSettings(Config):
     questions_queued: PositiveInt = 256
     """Calls that a router queues for a tier; beyond, 503 with Retry-After."""
     forecasts_remembered: NonNegativeInt = 4_096
-    """Forecasts from the release's own prices that each router keeps, so that none is made twice; 0: none."""
+    """Forecasts from the release's own prices that each router keeps, so that none is made twice; never fewer
+    than the release has stocks; 0: none."""
     models_loaded: Annotated[int, Ge(2)] = 40
     """Models that a specific replica keeps loaded: two releases of all of them, during a reload."""
     cpus_each: NonNegativeFloat = 0.1

@@ -336,6 +336,53 @@ def test_a_client_beyond_its_rate_gets_429_with_retry_after(graph, home):
     assert 1 <= int(answers[-1].headers["retry-after"]) <= 61
 
 
+def test_every_stock_can_be_asked_for_though_there_are_more_than_a_client_may_have_a_minute(graph, home):
+    async def scenario(office, client):
+        return [(await client.get("/api/v4/predict/all")).status_code for _ in range(2)]
+
+    assert asked(graph, home, scenario, limits={"forecasts_per_minute": 3}) == [200, 429]
+
+
+def test_a_replica_that_does_not_report_is_named_in_the_stats_and_left_out(graph, home):
+    class Gone:
+        _actor_id = b"\x0a\x0b"
+
+        async def get_async(self):
+            raise ConnectionError("gone")
+
+    class Half:
+        """A handle of two replicas, one of which is gone."""
+
+        def __init__(self, handle):
+            self.handle = handle
+
+        def __getattr__(self, name):
+            return getattr(self.handle, name)
+
+        def broadcast(self, *call):
+            self.call = call
+            return self
+
+        async def _fetch_replica_results_async(self):
+            return [*await self.handle.broadcast(*self.call)._fetch_replica_results_async(), Gone()]
+
+    async def scenario(office, client):
+        office._tiers = {tier: Half(handle) for tier, handle in office._tiers.items()}
+        Registry(home).promote("two")
+        taken = (await client.post("/api/v4/refresh")).json()
+        cleared = (await client.post("/api/v4/cache/clear")).json()
+        return taken, cleared, (await client.get("/api/v4/stats")).json()
+
+    taken, cleared, stats = asked(graph, home, scenario)
+    assert taken == {"outcome": "taken", "release": "two"} and cleared["cleared"] >= 2
+    assert [each["tier"] for each in stats["replicas"]] == ["general", "stock_specific"]
+    assert [(each["tier"], each["actor"], each["pid"]) for each in stats["silent"]] == [
+        ("general", "0a0b", None),
+        ("stock_specific", "0a0b", None),
+    ]
+    assert stats["rehearsals_incomplete"] == 2
+
+
 def test_with_a_key_file_reading_needs_a_key_and_refresh_an_admin_key(graph, home, tmp_path):
     keys = KeyFile(tmp_path / "keys.json")
     read, admin = keys.create("reader"), keys.create("operator", ("admin",))
