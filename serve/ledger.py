@@ -62,10 +62,10 @@ class LedgerSettings(Config):
     """The same for answers, for which there are receipts so long; 0: none are written, nor are prices that
     requests brought."""
     answers_megabytes_kept: PositiveInt = 256
-    """The same for answers; 20 bytes each, a few hundred with prices of the request's own."""
+    """The same for answers; 20 bytes each, 200 and more with prices of the request's own."""
     answers_client_megabytes: PositiveFloat = 4.0
     """What one client (API key; address, without keys) may fill of it in a day, in each router: 200,000
-    answers, or 10,000 with prices. Beyond half of it prices are noted by their digest alone."""
+    answers, or some 8,000 with closes. Beyond half of it prices are noted by their digest alone."""
     flush_every_s: PositiveFloat = 30.0
     """What a killed router can lose."""
     rows_buffered: PositiveInt = 20_000
