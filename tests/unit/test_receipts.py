@@ -281,7 +281,7 @@ def test_an_id_that_was_used_in_two_files_of_an_old_log_is_of_two_requests(copy)
 
 def test_prices_of_a_client_beyond_its_budget_have_a_digest_and_replay_with_the_request_alone(copy, tmp_path):
     desk = Desk(Registry(copy).resolve("made"))
-    ledger = Ledger(copy, LedgerSettings(answers_client_megabytes=0.0005))
+    ledger = Ledger(copy, LedgerSettings(answers_megabytes_kept=1, answers_client_share=0.015))
     prepared = desk.prepare(PredictRequest.model_validate(BODIES["bars"]))
     prices = bundle(desk, "MOVES").forecaster.forecast(prepared.windows, prepared.asked)
     ledger.saw(desk, prepared, prices, "poor", "client")

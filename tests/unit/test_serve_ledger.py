@@ -16,6 +16,7 @@ from serve.ledger_files import SCHEMA
 from serve.schemas import PredictRequest
 
 NOON = dt.datetime(2022, 4, 1, 9, tzinfo=dt.UTC)
+ONE_DAY = {"answers_days_kept": 1, "answers_megabytes_kept": 1}
 CLOSES = [100.0 + day % 3 for day in range(60)]
 
 
@@ -178,7 +179,7 @@ def flood(ledger, desk, many, *, first=0):
 
 
 def test_one_clients_flood_costs_only_its_own_receipts_and_first_only_the_prices_in_them(desk, tmp_path):
-    ledger = ledger_of(tmp_path, answers_client_megabytes=0.1)
+    ledger = ledger_of(tmp_path, answers_client_share=0.1, **ONE_DAY)
     flood(ledger, desk, 700)
     prepared = question(desk, symbol="THIN")
     ledger.saw(desk, prepared, prices(desk, prepared), "modest-1", "modest")
@@ -196,9 +197,27 @@ def test_one_clients_flood_costs_only_its_own_receipts_and_first_only_the_prices
     assert ledger.counts["over_budget"] == 800 - len(greedy) and ledger.counts["lost"] == 0
 
 
+def test_a_client_cannot_push_out_the_days_of_others_however_long_its_flood_goes_on(desk, tmp_path):
+    now = [NOON.timestamp()]
+    settings = LedgerSettings(answers_days_kept=4, answers_megabytes_kept=1)
+    ledger = Ledger(tmp_path, settings, clock=lambda: now[0])
+    for day in range(6):
+        prepared = question(desk, symbol="THIN")
+        ledger.saw(desk, prepared, prices(desk, prepared), f"modest-{day}", "modest")
+        for part in range(2):
+            flood(ledger, desk, 700, first=10_000 * day + 1_000 * part)
+            ledger.flush()
+        now[0] += 86_400
+    ledger.close()
+    assert ledger.counts["over_budget"] > 1_000
+    assert {name for name in answers_of(tmp_path) if "modest" in name} == {
+        f"modest-{day}" for day in (2, 3, 4, 5)
+    }
+
+
 def test_a_clients_budget_is_of_one_day(desk, tmp_path):
     now = [NOON.timestamp()]
-    ledger = Ledger(tmp_path, LedgerSettings(answers_client_megabytes=0.01), clock=lambda: now[0])
+    ledger = Ledger(tmp_path, LedgerSettings(answers_client_share=0.01, **ONE_DAY), clock=lambda: now[0])
     flood(ledger, desk, 100)
     before = dict(ledger.counts)
     now[0] += 86_400
@@ -211,7 +230,7 @@ def test_a_clients_budget_is_of_one_day(desk, tmp_path):
 @pytest.mark.parametrize(("with_prices", "many"), [(True, 800), (False, 8_000)])
 def test_a_client_fills_its_budget_of_the_disk_and_no_more(desk, tmp_path, with_prices, many):
     """With one file for all of it; every further file costs some kB, until the day is over."""
-    rng, ledger = np.random.default_rng(5), ledger_of(tmp_path, answers_client_megabytes=0.125)
+    rng, ledger = np.random.default_rng(5), ledger_of(tmp_path, answers_client_share=0.125, **ONE_DAY)
     prepared = question(desk, symbol="MOVES")
     said = prices(desk, prepared)
     for _ in range(many):
