@@ -175,11 +175,10 @@ class Ledger:
         key: tuple[Hashable, ...] = (prepared.key, request.symbol, prepared.place, request.as_of)
         if request.brings_prices:
             own = brought(request, desk.spec.size)
-            key = (*key, digest(own), prepared.windows.cutoff[0].item())
+            key, kept = (*key, digest(own), prepared.windows.cutoff[0].item()), {"prices": own}
         if self._answers.holds(key):
             paid = self._budget.spend(client, ID_BYTES)
         elif request.brings_prices:
-            kept = {"prices": own}
             cost = ID_BYTES + ROW_BYTES
             paid = self._budget.spend(client, cost + bytes_in_file(own), share=PRICES_SHARE)
             if not paid:

@@ -254,6 +254,17 @@ def test_the_same_prices_asked_again_are_one_row_with_all_ids(desk, tmp_path):
     assert found["id-0"]["request_ids"] == ["id-0", "id-1"] and found["id-2"]["request_ids"] == ["id-2"]
 
 
+def test_a_row_that_is_written_just_before_its_next_request_is_noted_leaves_that_one_its_prices(
+    desk, tmp_path, monkeypatch
+):
+    ledger = ledger_of(tmp_path)
+    monkeypatch.setattr(ledger._answers, "holds", lambda key: True)  # as it was a moment ago
+    prepared = question(desk, symbol="MOVES", recent_prices=CLOSES)
+    ledger.saw(desk, prepared, prices(desk, prepared), "late", "one")
+    ledger.close()
+    assert answers_of(tmp_path)["late"]["prices"]
+
+
 def test_the_oldest_days_go_first_and_strangers_stay(desk, tmp_path, caplog):
     for day in ("2022-03-29", "2022-03-30", "2022-03-31"):
         (tmp_path / "served" / day).mkdir(parents=True)
