@@ -22,8 +22,9 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from annotated_types import Gt, Le
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from common import storage
@@ -62,16 +63,23 @@ class LedgerSettings(Config):
     """The same for answers, for which there are receipts so long; 0: none are written, nor are prices that
     requests brought."""
     answers_megabytes_kept: PositiveInt = 256
-    """The same for answers; 20 bytes each, a few hundred with prices of the request's own."""
-    answers_client_megabytes: PositiveFloat = 4.0
-    """What one client (API key; address, without keys) may fill of it in a day, in each router: 200,000
-    answers, or 10,000 with prices. Beyond half of it prices are noted by their digest alone."""
+    """The same for answers; 20 bytes each, 200 and more with prices of the request's own."""
+    answers_client_share: Annotated[float, Gt(0), Le(1)] = 0.5
+    """Part of it that one client (API key; address, without keys) can fill in all days kept, in each router.
+    The default is 4 MB a day: 200,000 answers, or some 8,000 with closes. Beyond half of a day's budget,
+    prices are noted by their digest alone."""
     flush_every_s: PositiveFloat = 30.0
     """What a killed router can lose."""
     rows_buffered: PositiveInt = 20_000
     """Rows of each log kept in memory until they are written; further ones are lost, and counted."""
     megabytes_buffered: PositiveInt = 32
     """The same for the request ids and prices of these rows."""
+
+    @property
+    def answers_client_bytes(self) -> float:
+        """A client's budget for a day."""
+        whole = self.answers_megabytes_kept * 2**20
+        return self.answers_client_share * whole / max(self.answers_days_kept, 1)
 
 
 class Ledger:
@@ -107,7 +115,7 @@ class Ledger:
             megabytes_kept=settings.answers_megabytes_kept,
             **shared,
         )
-        self._budget = DayBudget(settings.answers_client_megabytes * 2**20, clock)
+        self._budget = DayBudget(settings.answers_client_bytes, clock)
         self._seen: set[tuple[str, str, int]] = set()
         self._thread: threading.Thread | None = None
         self._stop, self._wake = threading.Event(), threading.Event()
@@ -168,11 +176,10 @@ class Ledger:
         key: tuple[Hashable, ...] = (prepared.key, request.symbol, prepared.place, request.as_of)
         if request.brings_prices:
             own = brought(request, desk.spec.size)
-            key = (*key, digest(own), prepared.windows.cutoff[0].item())
+            key, kept = (*key, digest(own), prepared.windows.cutoff[0].item()), {"prices": own}
         if self._answers.holds(key):
             paid = self._budget.spend(client, ID_BYTES)
         elif request.brings_prices:
-            kept = {"prices": own}
             cost = ID_BYTES + ROW_BYTES
             paid = self._budget.spend(client, cost + bytes_in_file(own), share=PRICES_SHARE)
             if not paid:

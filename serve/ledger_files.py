@@ -52,8 +52,16 @@ FORM = 2
 """Of rows whose request ids the server made."""
 ADDED = 8
 """Last columns of ``SCHEMA`` that older files lack."""
-LEVEL = 9
-"""Of zstd: files a sixth smaller than with its default, for a tenth of a millisecond a row."""
+_FLOATS = [each.name for each in SCHEMA if pa.types.is_float64(each.type)]
+_UNLIKE = {*_FLOATS, "request_ids", "prices", "prices_digest"}
+WRITING: dict[str, Any] = {
+    "compression": "zstd",
+    "use_dictionary": [name for name in SCHEMA.names if name not in _UNLIKE],
+    "column_encoding": dict.fromkeys(_FLOATS, "BYTE_STREAM_SPLIT")
+    | {"request_ids.list.element": "DELTA_LENGTH_BYTE_ARRAY"},
+}
+"""How parts are written: values that are rarely the same without a dictionary. Measured: a tenth smaller; a
+higher level of zstd gains 1 to 4 % more for several times the processor time."""
 LINKS, HASHED = b"nsecast.links", 16
 SAME = ("release", "symbol", "horizon", "cutoff", "model_type")
 """Rows that agree in these are one forecast."""
@@ -95,7 +103,7 @@ def write_part(day: Path, name: str, table: pa.Table, links: list[Link]) -> Path
     """Write a table of ``SCHEMA``, whole or not at all; ``links`` cover its rows in their order."""
     noted = {LINKS: json.dumps([asdict(link) for link in links])} if links else {}
     sink = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata(noted), sink, compression="zstd", compression_level=LEVEL)
+    pq.write_table(table.replace_schema_metadata(noted), sink, **WRITING)
     content = sink.getvalue().to_pybytes()
     target = day / f"{name}-{hashlib.sha256(content).hexdigest()[:HASHED]}.parquet"
     storage.write_bytes(target, content)

@@ -21,7 +21,10 @@ Brought = dict[str, Any]
 
 
 def brought(request: PredictRequest, size: int) -> str:
-    """The prices of a request that enter a window of ``size`` sessions, as JSON of `Brought`."""
+    """The prices of a request that enter a window of ``size`` sessions, as JSON of `Brought`.
+
+    Without spaces, and with the fields in the order of the API's schema.
+    """
     most = max(size, MIN_PRICES)
     prices = {
         name: (getattr(request, name) or [])[-most:] or None for name in ("recent_prices", "recent_bars")

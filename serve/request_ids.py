@@ -5,6 +5,7 @@ Receipts are found by request id, so a client must not be able to choose it. Ray
 """
 
 import re
+from typing import Any
 from uuid import uuid4
 
 from starlette.middleware import Middleware
@@ -56,16 +57,17 @@ def make_ids_in_replica() -> None:
     Ray 2.60 has no setting for middleware around its own in a replica. To be called in a replica's
     constructor, before that server starts; does nothing where Ray looks different.
     """
-    import ray.serve._private.replica as replica
+    import ray.serve._private.replica
 
+    replica: Any = ray.serve._private.replica  # no part of Ray's API
     configure = getattr(replica, "configure_http_middlewares", None)
     if configure is None or hasattr(configure, "makes_ids"):
         return
 
-    def with_ids(options: object) -> object:
+    def with_ids(options: Any) -> Any:
         configured = configure(options)
         configured.middlewares.append(Middleware(RequestIds))
         return configured
 
     with_ids.makes_ids = True  # type: ignore[attr-defined]  # so that it is not done twice
-    replica.configure_http_middlewares = with_ids  # type: ignore[assignment]  # no part of Ray's API
+    replica.configure_http_middlewares = with_ids

@@ -80,13 +80,13 @@ BEFORE = pa.schema(
 
 
 def rewrite_as_before(log: Path, ids: dict[str, str]) -> None:
-    """Write a log of one writer as it was written then: prices as JSON, ids as the clients chose them.
+    """Write a log as it was written then: prices as JSON, ids as the clients chose them.
 
     Parameters
     ----------
     ids : the client's id by request id
     """
-    before = None
+    before: dict[str, dict[str, str]] = {}
     for path in sorted(log.rglob("*.parquet")):
         table, (link,) = read_part(path)
         rows = table.to_pylist()
@@ -95,7 +95,13 @@ def rewrite_as_before(log: Path, ids: dict[str, str]) -> None:
             each["brought"] = prices and json.dumps(prices, separators=(",", ":"))
             each["request_ids"] = [ids.get(one, one) for one in each["request_ids"]]
         table = pa.Table.from_pylist([{name: each[name] for name in BEFORE.names} for each in rows], BEFORE)
-        stated = {"writer": link.writer, "part": link.part, "day": link.day, "before": before, "seen": {}}
+        stated = {
+            "writer": link.writer,
+            "part": link.part,
+            "day": link.day,
+            "before": before.get(link.writer),
+            "seen": {},
+        }
         values = [
             {key: value for key, value in each.items() if value is not None} for each in table.to_pylist()
         ]
@@ -110,4 +116,4 @@ def rewrite_as_before(log: Path, ids: dict[str, str]) -> None:
         name = f"{link.writer}-{link.part:06d}-{hashlib.sha256(content).hexdigest()[:16]}.parquet"
         path.unlink()
         (path.parent / name).write_bytes(content)
-        before = {"day": link.day, "digest": digest}
+        before[link.writer] = {"day": link.day, "digest": digest}

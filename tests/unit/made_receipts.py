@@ -44,21 +44,21 @@ def asked(home: Path) -> dict[str, Any]:
     """Serve a release from ``home`` and ask for all ``BODIES``, a batch and an outlook; answers by name."""
     made_release(home, **SETTINGS)
     Registry(home).promote("made")
-    answers = {}
+    answers, ids = {}, {}
     settings = LedgerSettings(flush_every_s=3600)
     with serving(home, served=settings) as url, httpx.Client(base_url=f"{url}/api/v4", timeout=60) as client:
 
         def ask(name: str, method: str, path: str, **more: Any) -> None:
             answer = client.request(method, path, headers={"X-Request-ID": name}, **more)
             assert answer.status_code == 200, answer.text
-            answers[name] = answer.json()
+            answers[name], ids[name] = answer.json(), answer.headers["X-Request-ID"]
             assert answer.headers["X-Correlation-ID"] == name
 
         for name, body in BODIES.items():
             ask(name, "POST", "/predict", json=body)
         ask("batch", "POST", "/predict/batch", json=BATCH)
         ask("outlook", "GET", "/outlook/GAPS")
-    (home / IDS).write_text(json.dumps({name: each["request_id"] for name, each in answers.items()}))
+    (home / IDS).write_text(json.dumps(ids))
     return answers
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from made_log import day_log, made_log, parts, write
+from made_log import BEFORE, day_log, made_log, parts, rewrite_as_before, write
 from made_store import machine
 from obstore.store import MemoryStore
 
@@ -93,6 +93,23 @@ def test_files_of_before_there_was_a_chain_are_read_and_named_and_stay_as_they_a
     assert sorted(path.name for path in day.iterdir()) == before
     chain = check(copy)
     assert chain.verdict == "intact" and len(chain.unchained) == 2 and chain.parts == 9
+
+
+def test_files_with_fewer_columns_are_read_folded_and_followed_by_those_of_now(tmp_path):
+    log = day_log(tmp_path)
+    write(log, 0, "KCB")
+    write(log, 0, "SCOM")
+    rewrite_as_before(tmp_path / "served", {"KCB-0": "chosen"})
+    assert pq.read_schema(parts(tmp_path / "served", 0)["KCB"]).names == BEFORE.names
+    assert check(tmp_path / "served").verdict == "intact"
+    write(day_log(tmp_path), 1, "BAT")
+    ((_, path),) = parts(tmp_path / "served", 0).items()
+    assert path.name.startswith("all-")
+    chain = check(tmp_path / "served")
+    assert (chain.verdict, chain.parts) == ("intact", 3)
+    rows = read_part(path)[0].to_pylist()
+    assert [row["request_ids"] for row in rows] == [["chosen"], ["SCOM-0"]]
+    assert all(row["form"] is None and row["prices"] is None for row in rows)
 
 
 def test_links_taken_off_a_file_do_not_make_it_one_of_before(copy):

@@ -5,14 +5,20 @@ import json
 import shutil
 
 import pytest
+from made_desk import bundle
+from made_log import rewrite_as_before
 from made_receipts import BODIES, CLOSES, asked, id_of, receipt_of, run
 from made_release import doctored
 
 from common.errors import ReceiptError, ReleaseNotFound
 from common.model.registry import Registry
 from common.model.release import MANIFEST
+from serve.desk import Desk
+from serve.ledger import Ledger, LedgerSettings
+from serve.ledger_chain import check
 from serve.ledger_files import read_day
 from serve.receipts import make_receipt
+from serve.schemas import PredictRequest
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +201,109 @@ def test_when_answers_are_dropped_the_first_request_of_a_forecast_still_has_its_
     assert run(copy, "replay", str(path)).exit_code == 0
 
 
+@pytest.fixture
+def before(copy):
+    """The same log as it was written before the server made the ids: prices as JSON, ids of the clients."""
+
+    def written(**ids):
+        names = {id_of(copy, name): chosen for name, chosen in ids.items()}
+        rewrite_as_before(copy / "answers", names)
+        shutil.rmtree(copy / "served")
+        return copy
+
+    return written
+
+
+def test_a_log_written_before_the_server_made_the_ids_is_intact_and_its_receipts_replay(
+    served, before, tmp_path
+):
+    _, answers = served
+    home = before(**{name: name for name in answers})
+    assert check(home / "answers").verdict == "intact"
+    path = tmp_path / "old.json"
+    for name in answers:
+        done = run(home, "receipt", name, "--out", str(path))
+        assert done.exit_code == 0, done.output
+        receipt = json.loads(path.read_bytes())
+        found = {each["symbol"] + each["horizon"]: each for each in receipt["forecasts"]}
+        wanted = answers[name].get("predictions", [answers[name]])
+        assert len(found) == len(wanted) and receipt["id_made_by"] == "client"
+        for answer in wanted:
+            same(found[answer["symbol"] + answer["horizon"]], answer)
+        done = run(home, "replay", str(path))
+        assert done.exit_code == 0, done.output
+
+
+def test_an_id_of_several_requests_in_an_old_log_is_said_to_be_so_and_each_has_its_receipt(
+    served, before, tmp_path
+):
+    _, answers = served
+    home = before(own="job", general="job", prices="job", past="job")
+    done = run(home, "receipt", "job")
+    assert done.exit_code == 1 and isinstance(done.exception, ReceiptError)
+    assert "4 requests have this id" in str(done.exception) and "--number" in str(done.exception)
+    found = []
+    for number in ("1", "2", "3", "4"):
+        path = tmp_path / f"{number}.json"
+        assert run(home, "receipt", "job", "--number", number, "--out", str(path)).exit_code == 0
+        (forecast,) = json.loads(path.read_bytes())["forecasts"]
+        found.append(forecast["prediction"])
+        assert run(home, "replay", str(path)).exit_code == 0
+    assert sorted(found) == sorted(
+        answers[name]["prediction"] for name in ("own", "general", "prices", "past")
+    )
+    one = json.loads(run(home, "receipt", "job", "--symbol", "THIN").stdout)
+    assert [each["symbol"] for each in one["forecasts"]] == ["THIN"] and one["requests"] == 1
+    done = run(home, "receipt", "job", "--number", "5")
+    assert done.exit_code == 1 and "none is number 5" in str(done.exception)
+
+
+def test_an_id_that_was_used_again_for_the_same_answer_in_an_old_log_is_said_to_be_so(before):
+    home = before(**{"own": "job", "own-again": "job"})
+    done = run(home, "receipt", "job")
+    assert done.exit_code == 0 and "2 requests with this id got the same answer" in done.stderr
+    assert json.loads(done.stdout)["requests"] == 2
+
+
+def test_an_id_that_was_used_in_two_files_of_an_old_log_is_of_two_requests(copy):
+    desk = Desk(Registry(copy).resolve("made"))
+    ledger = Ledger(copy, LedgerSettings())
+    prepared = desk.prepare(PredictRequest(symbol="MOVES", horizon="5d"))
+    prices = bundle(desk, "MOVES").forecaster.forecast(prepared.windows, prepared.asked)
+    ledger.saw(desk, prepared, prices, "second")
+    ledger.close()
+    shutil.rmtree(copy / "served")
+    rewrite_as_before(copy / "answers", {id_of(copy, "own"): "job", "second": "job"})
+    with pytest.raises(ReceiptError, match="2 requests have this id"):
+        make_receipt(copy, "job")
+    assert make_receipt(copy, "job", number=2)["forecasts"][0]["symbol"] == "MOVES"
+
+
+def test_prices_of_a_client_beyond_its_budget_have_a_digest_and_replay_with_the_request_alone(copy, tmp_path):
+    desk = Desk(Registry(copy).resolve("made"))
+    ledger = Ledger(copy, LedgerSettings(answers_megabytes_kept=1, answers_client_share=0.015))
+    prepared = desk.prepare(PredictRequest.model_validate(BODIES["bars"]))
+    prices = bundle(desk, "MOVES").forecaster.forecast(prepared.windows, prepared.asked)
+    ledger.saw(desk, prepared, prices, "poor", "client")
+    ledger.close()
+    path, receipt = receipt_of(copy, "poor", tmp_path)
+    (forecast,) = receipt["forecasts"]
+    whole = receipt_of(copy, "bars", tmp_path)[1]["forecasts"][0]
+    assert forecast["brought"] is None and forecast["brought_digest"] == whole["brought_digest"]
+    done = run(copy, "replay", str(path))
+    assert done.exit_code == 1 and "only the digest" in str(done.exception)
+    sent = tmp_path / "body.json"
+    for body, said in (
+        (BODIES["bars"], None),
+        (BODIES["prices"], "another"),
+        ({"symbol": 1}, "not the body"),
+    ):
+        sent.write_text(json.dumps(body))
+        done = run(copy, "replay", str(path), "--request", str(sent))
+        assert done.exit_code == (0 if said is None else 1), done.output
+        assert said is None or said in str(done.exception)
+
+
 def test_a_question_that_was_asked_before_costs_no_row(served):
     home, _ = served
     days = [day for day in (home / "answers").iterdir() if day.is_dir()]
@@ -214,7 +323,8 @@ def test_prices_and_their_digest_are_in_the_receipt_and_the_digest_is_that_of_th
     home, _ = served
     for name in ("prices", "bars", "bars-dated", "stranger"):
         (forecast,) = receipt_of(home, name, tmp_path)[1]["forecasts"]
-        text = json.dumps(forecast["brought"], separators=(",", ":"))
+        request = PredictRequest.model_validate({"symbol": "MOVES"} | forecast["brought"])
+        text = request.model_dump_json(exclude={"symbol", "horizon", "as_of"}, exclude_none=True)
         assert forecast["brought_digest"] == hashlib.sha256(text.encode()).hexdigest()
     (own,) = receipt_of(home, "own", tmp_path)[1]["forecasts"]
     assert own["brought_digest"] is None

@@ -18,6 +18,7 @@ from serve.ledger_files import SCHEMA
 from serve.schemas import PredictRequest
 
 NOON = dt.datetime(2022, 4, 1, 9, tzinfo=dt.UTC)
+ONE_DAY = {"answers_days_kept": 1, "answers_megabytes_kept": 1}
 CLOSES = [100.0 + day % 3 for day in range(60)]
 
 
@@ -143,6 +144,129 @@ def test_rows_beyond_the_buffer_are_lost_and_counted(desk, tmp_path, caplog):
     assert sorted(read_ledger(tmp_path / "gone").frame["symbol"]) == ["MOVES", "THIN"]
 
 
+def test_a_forecast_that_found_no_room_is_written_when_it_is_asked_for_again(desk, tmp_path):
+    ledger = ledger_of(tmp_path, rows_buffered=1)
+    for _ in range(2):
+        see(ledger, desk, symbol="MOVES")
+        see(ledger, desk, symbol="THIN")
+        ledger.flush()
+    ledger.close()
+    assert sorted(read_ledger(tmp_path).frame["symbol"]) == ["MOVES", "THIN"] and ledger.counts["lost"] == 1
+
+
+def test_a_forecast_whose_row_could_not_be_made_is_written_when_it_is_asked_for_again(desk, tmp_path):
+    ledger, prepared = ledger_of(tmp_path), question(desk, symbol="MOVES")
+    ledger.saw(desk, prepared, None)
+    see(ledger, desk, symbol="MOVES")
+    ledger.close()
+    assert read_ledger(tmp_path).frame["symbol"].tolist() == ["MOVES"]
+
+
+def answers_of(home):
+    rows = {}
+    for day in sorted((home / "answers").iterdir()):
+        for table, _ in ledger_files.read_day(day)[0].values() if day.is_dir() else ():
+            for row in table.to_pylist():
+                rows |= dict.fromkeys(row["request_ids"], row)
+    return rows
+
+
+def flood(ledger, desk, many, *, first=0):
+    """Requests of one client, each with prices of its own and an id as long as the server's."""
+    said = prices(desk, question(desk, symbol="MOVES", recent_prices=CLOSES))
+    for number in range(first, first + many):
+        closes = [100.0 + number / 100, *CLOSES[1:]]
+        prepared = question(desk, symbol="MOVES", recent_prices=closes)
+        ledger.saw(desk, prepared, said, f"{number:032x}", "greedy")
+
+
+def test_one_clients_flood_costs_only_its_own_receipts_and_first_only_the_prices_in_them(desk, tmp_path):
+    ledger = ledger_of(tmp_path, answers_client_share=0.1, **ONE_DAY)
+    flood(ledger, desk, 700)
+    prepared = question(desk, symbol="THIN")
+    ledger.saw(desk, prepared, prices(desk, prepared), "modest-1", "modest")
+    flood(ledger, desk, 100, first=700)
+    prepared = question(desk, symbol="THIN", recent_prices=CLOSES)
+    ledger.saw(desk, prepared, prices(desk, prepared), "modest-2", "modest")
+    ledger.close()
+    found = answers_of(tmp_path)
+    assert found["modest-1"]["symbol"] == "THIN" and found["modest-2"]["prices"]
+    greedy = [row for name, row in found.items() if not name.startswith("modest")]
+    whole = [row for row in greedy if row["prices"]]
+    assert 100 < len(whole) < len(greedy) < 700
+    assert all(bool(row["prices"]) != bool(row["prices_digest"]) for row in greedy)
+    assert ledger.counts["digest_only"] == len(greedy) - len(whole)
+    assert ledger.counts["over_budget"] == 800 - len(greedy) and ledger.counts["lost"] == 0
+
+
+def test_a_client_cannot_push_out_the_days_of_others_however_long_its_flood_goes_on(desk, tmp_path):
+    now = [NOON.timestamp()]
+    settings = LedgerSettings(answers_days_kept=4, answers_megabytes_kept=1)
+    ledger = Ledger(tmp_path, settings, clock=lambda: now[0])
+    for day in range(6):
+        prepared = question(desk, symbol="THIN")
+        ledger.saw(desk, prepared, prices(desk, prepared), f"modest-{day}", "modest")
+        for part in range(2):
+            flood(ledger, desk, 700, first=10_000 * day + 1_000 * part)
+            ledger.flush()
+        now[0] += 86_400
+    ledger.close()
+    assert ledger.counts["over_budget"] > 1_000
+    assert {name for name in answers_of(tmp_path) if "modest" in name} == {
+        f"modest-{day}" for day in (2, 3, 4, 5)
+    }
+
+
+def test_a_clients_budget_is_of_one_day(desk, tmp_path):
+    now = [NOON.timestamp()]
+    ledger = Ledger(tmp_path, LedgerSettings(answers_client_share=0.01, **ONE_DAY), clock=lambda: now[0])
+    flood(ledger, desk, 100)
+    before = dict(ledger.counts)
+    now[0] += 86_400
+    flood(ledger, desk, 10, first=100)
+    ledger.close()
+    assert before["over_budget"] > 0 and ledger.counts["over_budget"] == before["over_budget"]
+    assert all(answers_of(tmp_path)[f"{number:032x}"]["prices"] for number in range(100, 110))
+
+
+@pytest.mark.parametrize(("with_prices", "many"), [(True, 800), (False, 8_000)])
+def test_a_client_fills_its_budget_of_the_disk_and_no_more(desk, tmp_path, with_prices, many):
+    """With one file for all of it; every further file costs some kB, until the day is over."""
+    rng, ledger = np.random.default_rng(5), ledger_of(tmp_path, answers_client_share=0.125, **ONE_DAY)
+    prepared = question(desk, symbol="MOVES")
+    said = prices(desk, prepared)
+    for _ in range(many):
+        if with_prices:
+            closes = (100 + rng.normal(size=60)).tolist()
+            prepared = question(desk, symbol="MOVES", recent_prices=closes)
+            said = prices(desk, prepared)
+        ledger.saw(desk, prepared, said, rng.bytes(16).hex(), "one")
+    ledger.close()
+    size = sum(path.stat().st_size for path in (tmp_path / "answers").rglob("*.parquet"))
+    assert ledger.counts["over_budget"] > 0 and 0.6 < size / (0.125 * 2**20) < 1.1
+
+
+def test_the_same_prices_asked_again_are_one_row_with_all_ids(desk, tmp_path):
+    ledger = ledger_of(tmp_path)
+    for number, closes in enumerate((CLOSES, CLOSES, CLOSES[1:] + CLOSES[:1])):
+        prepared = question(desk, symbol="MOVES", recent_prices=closes)
+        ledger.saw(desk, prepared, prices(desk, prepared), f"id-{number}", "one")
+    ledger.close()
+    found = answers_of(tmp_path)
+    assert found["id-0"]["request_ids"] == ["id-0", "id-1"] and found["id-2"]["request_ids"] == ["id-2"]
+
+
+def test_a_row_that_is_written_just_before_its_next_request_is_noted_leaves_that_one_its_prices(
+    desk, tmp_path, monkeypatch
+):
+    ledger = ledger_of(tmp_path)
+    monkeypatch.setattr(ledger._answers, "holds", lambda key: True)  # as it was a moment ago
+    prepared = question(desk, symbol="MOVES", recent_prices=CLOSES)
+    ledger.saw(desk, prepared, prices(desk, prepared), "late", "one")
+    ledger.close()
+    assert answers_of(tmp_path)["late"]["prices"]
+
+
 def test_the_oldest_days_go_first_and_strangers_stay(desk, tmp_path, caplog):
     for day in ("2022-03-29", "2022-03-30", "2022-03-31"):
         (tmp_path / "served" / day).mkdir(parents=True)
@@ -155,7 +279,7 @@ def test_the_oldest_days_go_first_and_strangers_stay(desk, tmp_path, caplog):
     assert ledger.counts["days_dropped"] == 1 and "day=2022-03-29" in caplog.text
 
 
-def test_beyond_the_bound_in_bytes_older_days_go_and_today_is_refused_rather_than_lost(desk, tmp_path):
+def test_beyond_the_bound_in_bytes_older_days_go_and_today_is_written(desk, tmp_path):
     for day, size in (("2022-03-30", 700_000), ("2022-03-31", 400_000)):
         (tmp_path / "served" / day).mkdir(parents=True)
         (tmp_path / "served" / day / "a.parquet").write_bytes(b"x" * size)
@@ -166,9 +290,9 @@ def test_beyond_the_bound_in_bytes_older_days_go_and_today_is_refused_rather_tha
     assert (tmp_path / "served" / "2022-03-31").exists()
     (tmp_path / "served" / "2022-04-01" / "full.parquet").write_bytes(b"x" * 1_100_000)
     see(ledger, desk, symbol="THIN")
-    assert not ledger.flush()
-    assert (tmp_path / "served" / "2022-04-01" / "full.parquet").exists()
     ledger.close()
+    assert (tmp_path / "served" / "2022-04-01" / "full.parquet").exists()
+    assert sorted(read_ledger(tmp_path).frame["symbol"]) == ["MOVES", "THIN"]
 
 
 def test_no_day_kept_means_no_log(desk, tmp_path):

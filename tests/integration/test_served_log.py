@@ -1,0 +1,259 @@
+"""What a real server on Ray wrote, read by the commands: receipts, replays, monitor and track record."""
+
+import datetime as dt
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pandas as pd
+import pytest
+from made_desk import SETTINGS
+from made_receipts import BARS, CLOSES
+from made_release import doctored, made_release
+from typer.testing import CliRunner
+
+import nsecast
+from common.data.panel import Panel
+from common.model.registry import Registry
+from common.model.released import ReleasedModels
+from serve.ledger_files import day_folders, read_day
+from serve.ports import descendants, free_port
+
+pytestmark = pytest.mark.integration
+ROOT = Path(__file__).resolve().parents[2]
+START_S, STOP_S = 240, 120
+SERVER = {
+    "specific_max": 1,
+    "served": {"flush_every_s": 3600.0},  # so that all is written by the end in good order
+}
+OWN = [(symbol, horizon) for symbol in ("MOVES", "THIN", "GAPS", "FROZEN") for horizon in ("1d", "5d")]
+CHOSEN = "nightly-job"
+"""The id that the client gives to every request."""
+SESSIONS = 6
+
+
+@dataclass
+class Asked:
+    """Answers of a server that has ended, by the request ids of their headers."""
+
+    home: Path
+    answers: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Forecasts of each."""
+    bodies: dict[str, Any] = field(default_factory=dict)
+    refused: list[httpx.Response] = field(default_factory=list)
+
+    def ask(self, client: httpx.Client, method: str, path: str, body: Any = None) -> list[dict[str, Any]]:
+        answer = client.request(method, f"/api/v4/{path}", json=body, headers={"X-Request-ID": CHOSEN})
+        assert answer.headers["x-correlation-id"] == CHOSEN
+        (request_id,) = answer.headers.get_list("x-request-id")
+        if answer.status_code != 200:
+            self.refused.append(answer)
+            assert answer.json()["request_id"] == request_id
+            return []
+        forecasts = answer.json().get("predictions", [answer.json()])
+        assert {each["request_id"] for each in forecasts} == {request_id} and request_id not in self.answers
+        self.answers[request_id], self.bodies[request_id] = forecasts, body
+        return forecasts
+
+
+class _Server:
+    """`nsecast serve` in a process of its own, for a block."""
+
+    def __init__(self, home: Path) -> None:
+        self._home, self._log = home, home / "server.log"
+
+    def __enter__(self) -> httpx.Client:
+        settings, port = self._home / "settings.json", free_port()
+        settings.write_text(json.dumps(SERVER))
+        words = ["serve", "--port", str(port), "--settings", str(settings), "--home", str(self._home)]
+        with self._log.open("w") as out:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "nsecast", *words],
+                cwd=ROOT,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_S
+        while "Ctrl-C stops" not in self._log.read_text():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self._end()
+                pytest.fail(self._log.read_text())
+            time.sleep(0.2)
+        self._client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
+        return self._client
+
+    def __exit__(self, *failure: object) -> None:
+        self._client.close()
+        try:
+            self._process.send_signal(signal.SIGINT)
+            assert self._process.wait(STOP_S) == 0, self._log.read_text()
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        if self._process.poll() is None:
+            for pid in descendants(self._process.pid):
+                os.kill(pid, signal.SIGKILL)
+            self._process.wait()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Asked:
+    """A real server is started, asked, and ended by Ctrl-C."""
+    home = tmp_path_factory.mktemp("home")
+    made_release(home, **SETTINGS)
+    Registry(home).promote("made")
+    found = Asked(home)
+    with _Server(home) as client:
+        for symbol, horizon in [*OWN, *OWN[:3]]:
+            found.ask(client, "POST", "predict", {"symbol": symbol, "horizon": horizon})
+        found.ask(client, "POST", "predict", {"symbol": "MOVES", "as_of": "2022-02-01"})
+        for more in ({"recent_prices": CLOSES}, {"recent_bars": BARS}):
+            found.ask(client, "POST", "predict", {"symbol": "THIN", "horizon": "10d"} | more)
+        batch = {"symbols": ["MOVES", "THIN", "SHORT"], "recent_prices": {"THIN": CLOSES[:60]}}
+        found.ask(client, "POST", "predict/batch", batch)
+        found.ask(client, "GET", "outlook/GAPS")
+        found.ask(client, "POST", "predict", {"symbol": "NOPE"})
+    return found
+
+
+def run(served: Asked, *words: str) -> Any:
+    return CliRunner().invoke(nsecast.app, [*words, "--home", str(served.home)])
+
+
+def test_every_request_has_a_receipt_with_its_own_answer_which_replays_to_the_last_digit(
+    served: Asked, tmp_path: Path
+) -> None:
+    assert len(served.answers) == 16
+    path = tmp_path / "receipt.json"
+    for request_id, forecasts in served.answers.items():
+        done = run(served, "receipt", request_id, "--out", str(path))
+        assert done.exit_code == 0, done.output
+        receipt = json.loads(path.read_bytes())
+        assert receipt["chain"]["verdict"] == "intact" and receipt["id_made_by"] == "server"
+        kept = {(each["symbol"], each["horizon"]): each for each in receipt["forecasts"]}
+        assert len(kept) == len(receipt["forecasts"]) == len(forecasts)
+        for answer in forecasts:
+            row = kept[answer["symbol"], answer["horizon"]]
+            assert (row["prediction"], row["mean_prediction"]) == (
+                answer["prediction"],
+                answer["mean_prediction"],
+            )
+            assert row["cutoff"] == answer["last_date"] and row["model_type"] == answer["model_type"]
+        done = run(served, "replay", str(path), "--json")
+        assert done.exit_code == 0, done.output
+        again = {(each["symbol"], each["horizon"]): each["again"] for each in json.loads(done.stdout)}
+        for answer in forecasts:
+            assert again[answer["symbol"], answer["horizon"]]["prediction"] == answer["prediction"]
+
+
+def test_receipts_of_prices_that_were_sent_have_those_prices(served: Asked) -> None:
+    sent = {"recent_prices": CLOSES[-60:], "recent_bars": BARS[-60:]}
+    for name, prices in sent.items():
+        (request_id,) = [
+            key for key, body in served.bodies.items() if body and name in body and "symbol" in body
+        ]
+        (forecast,) = json.loads(run(served, "receipt", request_id).stdout)["forecasts"]
+        assert forecast["brought"][name] == prices
+
+
+def test_the_id_that_the_client_chose_has_no_receipt_and_is_in_the_access_log_beside_the_servers(
+    served: Asked,
+) -> None:
+    assert "no such answer" in str(run(served, "receipt", CHOSEN).exception)
+    lines = [
+        json.loads(line)
+        for path in (served.home / "serve" / "logs").glob("access-*.jsonl")
+        for line in path.read_text().splitlines()
+    ]
+    asked = [line for line in lines if line["correlation_id"] == CHOSEN]
+    refused = [answer.headers["x-request-id"] for answer in served.refused]
+    assert sorted(line["request_id"] for line in asked) == sorted([*served.answers, *refused])
+
+
+def test_forecasts_of_the_releases_newest_evening_are_on_the_log_once_as_the_backtests_code_makes_them(
+    served: Asked,
+) -> None:
+    (day,) = day_folders(served.home / "served")
+    rows = [row for table, _ in read_day(day)[0].values() for row in table.to_pylist()]
+    found = {(row["symbol"], row["horizon"]): row for row in rows}
+    wanted = {*((symbol, int(horizon[:-1])) for symbol, horizon in OWN), ("GAPS", 10), ("GAPS", 30)}
+    assert len(rows) == len(found) and set(found) == wanted
+    models = ReleasedModels(Registry(served.home).open("made"))
+    truth = {(each.symbol, each.horizon): each for symbol, _ in OWN for each in models.forecast(symbol)}
+    for key, row in found.items():
+        assert (row["published"], row["raw"]) == (truth[key].published, truth[key].raw)
+
+
+@pytest.fixture(scope="module")
+def later(served: Asked) -> Iterator[Panel]:
+    """Prices that go on after the day of the answers, in a newer release: all rise by one percent a day."""
+    old = ReleasedModels(Registry(served.home).open("made")).panel
+    last = old.frame.groupby("symbol").tail(1)
+    tomorrow = pd.Timestamp(dt.datetime.now(dt.UTC).date()) + pd.Timedelta(days=2)
+    parts = [old.frame]
+    for step, day in enumerate(pd.bdate_range(tomorrow, periods=SESSIONS), start=1):
+        rows = last.assign(date=day, known=day, flags=0, close=(last["close"] * 1.01**step).round(2))
+        parts.append(rows.assign(low=rows["close"], high=rows["close"]))
+    panel = Panel.from_frame(pd.concat(parts), old.source)
+    release = made_release(served.home, "newer", **SETTINGS)
+    doctored(release, lambda folder: panel.save(folder / "panel.parquet"))
+    yield panel
+
+
+def errors_by_hand(served: Asked, panel: Panel) -> pd.DataFrame:
+    """Of what was answered from the newest evening and has come to pass, each forecast once."""
+    rows = {}
+    for forecasts in served.answers.values():
+        for answer in forecasts:
+            closes = panel.history(answer["symbol"]).set_index("date")["close"]
+            cutoff, days = pd.Timestamp(answer["last_date"]), int(answer["horizon"][:-1])
+            later = closes[closes.index > cutoff]
+            if closes.get(cutoff) == answer["last_price"] and len(later) == SESSIONS and days <= SESSIONS:
+                actual = later.iloc[days - 1]
+                error, naive = abs(answer["prediction"] - actual), abs(answer["last_price"] - actual)
+                rows[answer["symbol"], days] = {"error": error, "naive": naive}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def test_the_monitor_scores_what_was_answered_against_the_closes(served: Asked, later: Panel) -> None:
+    mine = errors_by_hand(served, later)
+    assert len(mine) == len(OWN)
+    done = run(served, "monitor", "--as-of", f"{later.dates[-1]:%Y-%m-%d}", "--json")
+    found = json.loads(done.stdout)
+    assert found["release"] == "made" and found["served"] == len(OWN) + 2 and found["damaged"] == []
+    assert found["scored"] == len(OWN) and found["waiting"] == 2 and set(found["left_out"].values()) == {0}
+    stocks = {(row["group"], row["horizon"]): row for row in found["errors"] if row["level"] == "stock"}
+    assert {name for name, _ in stocks} == {"MOVES", "THIN", "GAPS"}
+    for key, row in stocks.items():
+        assert row["mae"] == pytest.approx(mine.loc[[key], "error"].item())
+    for horizon in (1, 5):
+        (row,) = [each for each in found["errors"] if each["level"] == "all" and each["horizon"] == horizon]
+        moving = [mine.loc[[key], "error"].item() for key in stocks if key[1] == horizon]
+        assert row["mae"] == pytest.approx(sum(moving) / 3) and row["n_frozen"] == 1
+
+
+def test_the_track_record_counts_what_was_answered_and_its_chain_is_intact(
+    served: Asked, later: Panel
+) -> None:
+    mine = errors_by_hand(served, later)
+    done = run(served, "track-record", "GAPS", "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert (found["served"], found["scored"], found["waiting"]) == (4, 2, 2)
+    assert found["chain"]["verdict"] == "intact" and len(found["chain"]["heads"]) == 1
+    assert [row["horizon"] for row in found["figures"]] == [1, 5]
+    for row in found["figures"]:
+        key = ("GAPS", row["horizon"])
+        assert row["mae"] == pytest.approx(mine.loc[[key], "error"].item())
+        assert row["naive_mae"] == pytest.approx(mine.loc[[key], "naive"].item())
+    assert run(served, "track-record", "GAPS", "--kept", found["chain"]["head"]).exit_code == 0
