@@ -16,6 +16,7 @@ from cluster.nightly_lock import held
 from cluster.nightly_record import ENDED, Record, lock_of, records
 from cluster.nightly_steps import CLOSED, NEW, PANEL, Request, Steps
 from common import storage
+from common.data.action_table import SHIPPED
 from common.errors import NsecastError, TrainingError
 from common.model.registry import Registry
 from train.gate.subject import told
@@ -128,10 +129,11 @@ def _work(steps: Steps, watch: Watch, fetched: dict[str, Any] | None, problem: N
 
 
 def _key(request: Request) -> str:
-    """A digest of what decides a retraining's result, besides production: files, settings, universe."""
+    """A digest of what decides a result, besides production: files, settings, universe, corporate actions."""
     files = sorted(request.archive.glob("[!.]*")) if request.archive else []
     decides = [
         TRAINING_VERSION,
+        storage.sha256(SHIPPED),
         [[path.name, storage.sha256(path)] for path in files if path.is_file()],
         request.overrides,
         request.universe.as_dict() if request.universe else None,

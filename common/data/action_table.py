@@ -32,7 +32,7 @@ class CorporateAction(Config):
     kind: Kind
     """``none``: the step into that row is a real return, whatever its size; an entry for the same symbol and
     date in the shipped table no longer holds."""
-    ratio: str | None = None
+    ratio: Annotated[str, Field(pattern=r"^[0-9./]{1,20}$")] | None = None
     """Price after the action over the price before it by its terms, such as ``"10/11"``; not for ``none``."""
     evidence: Annotated[str, Field(min_length=1)]
     """Why it is in the table, in plain words."""

@@ -16,6 +16,8 @@ from common.errors import BadPrices
 
 MARKET = ("market", "breadth", "active")
 UNKNOWN_MARKET = pd.DataFrame(columns=list(MARKET), index=pd.DatetimeIndex([]), dtype=float)
+SESSIONS = 1 << 32
+"""More than there can be."""
 STEP = 0.1
 """The exchange's daily band: no stock counts for more in the market's breadth."""
 LONGEST_GAP = 5
@@ -75,34 +77,11 @@ class Series:
         position = self._positions[symbol]
         return slice(int(self.offsets[position]), int(self.offsets[position + 1]))
 
-    def ahead(self, rows: np.ndarray, symbol: np.ndarray, horizon: int) -> np.ndarray:
-        """Each row's symbol's row ``horizon`` market sessions later; -1 where it has none on that session.
-
-        Parameters
-        ----------
-        rows, symbol : int, shape (N,)
-            Rows, and the position of each one's symbol.
-
-        Returns
-        -------
-        int64, shape (N,)
-        """
-        last = self.offsets[1:][symbol] - 1
-        wanted = self.session[rows].astype(np.int64) + horizon
-        found = np.minimum(rows.astype(np.int64) + horizon, last)
-        there: np.ndarray = self.session[found] == wanted
-        gaps = ~there & (self.session[last] > wanted)
-        if gaps.any():
-            key = symbol[gaps].astype(np.int64) * _SESSIONS + wanted[gaps]
-            place = np.searchsorted(self._keys, key)
-            found[gaps], there[gaps] = place, self._keys[place] == key
-        return np.where(there, found, -1)
-
     @cached_property
-    def _keys(self) -> np.ndarray:
-        """Symbol and session of every row as one ascending number."""
+    def keys(self) -> np.ndarray:
+        """Of every row, ``SESSIONS`` times its symbol's position plus its session; int64, ascending."""
         owner = np.repeat(np.arange(len(self.symbols), dtype=np.int64), np.diff(self.offsets))
-        return owner * _SESSIONS + self.session
+        return owner * SESSIONS + self.session
 
     @cached_property
     def _positions(self) -> dict[str, int]:
@@ -229,7 +208,6 @@ def series_from_prices(
     )
 
 
-_SESSIONS = 1 << 32
 _COLUMNS = (
     "dates",
     "session",

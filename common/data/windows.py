@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from common.data.series import Series
+from common.data.series import SESSIONS, Series
 from common.errors import ConfigError, InsufficientHistory
 from common.model.presets import SplitSpec, WindowSpec
 
@@ -55,7 +55,7 @@ class Windows:
         A horizon counts market sessions, not the symbol's own rows: the target is the close on the very
         session that a served forecast names, and there is none where the symbol has no row on it.
         """
-        rows = [self.series.ahead(self.end, self.symbol, horizon) for horizon in self.spec.horizons]
+        rows = [_ahead(self.series, self.end, self.symbol, horizon) for horizon in self.spec.horizons]
         return np.stack(rows, axis=1)
 
     @property
@@ -119,7 +119,7 @@ def make_windows(series: Series, spec: WindowSpec) -> Windows:
         owner = np.full(len(end), number)
         usable = np.empty((len(end), len(spec.horizons)), dtype=bool)
         for place, horizon in enumerate(spec.horizons):
-            target = series.ahead(end, owner, horizon)
+            target = _ahead(series, end, owner, horizon)
             row = np.where(target >= 0, target, end)
             usable[:, place] = (target >= 0) & series.true[row]
             usable[:, place] &= actions[row - first] == actions[end - first]
@@ -128,6 +128,20 @@ def make_windows(series: Series, spec: WindowSpec) -> Windows:
         counted.append(usable)
     owner = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
     return Windows(series, spec, np.concatenate(ends), owner, np.concatenate(counted))
+
+
+def _ahead(series: Series, rows: np.ndarray, symbol: np.ndarray, horizon: int) -> np.ndarray:
+    """The same symbol's row ``horizon`` market sessions after each row, int64; -1 where it has none then."""
+    last = series.offsets[1:][symbol] - 1
+    wanted = series.session[rows].astype(np.int64) + horizon
+    found = np.minimum(rows.astype(np.int64) + horizon, last)
+    there = series.session[found] == wanted
+    gaps = ~there & (series.session[last] > wanted)
+    if gaps.any():
+        key = symbol[gaps].astype(np.int64) * SESSIONS + wanted[gaps]
+        place = np.searchsorted(series.keys, key)
+        found[gaps], there[gaps] = place, series.keys[place] == key
+    return np.where(there, found, -1)
 
 
 def id_column(windows: Windows, stock_ids: dict[str, int]) -> np.ndarray:

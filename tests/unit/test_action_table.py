@@ -179,6 +179,8 @@ def test_an_archive_s_own_entry_replaces_the_shipped_one_or_all_of_them(tmp_path
         (entry(ratio="0"), r"action 1 \(AAA 2023-04-03\).*need a positive fraction but 1.*got '0'"),
         (entry(ratio="1"), r"action 1 \(AAA 2023-04-03\).*got '1'"),
         (entry(ratio="ten"), r"got 'ten'"),
+        (entry(ratio="1e999999999"), r"got '1e999999999'"),
+        (entry(ratio="1/0"), r"got '1/0'"),
         (entry(ratio=""), 'need a ratio such as "10/11"'),
         (entry(kind="none"), 'none for kind "none"'),
         (entry(kind="gift"), r"kind: Input should be 'split', .* \(got 'gift'\)"),

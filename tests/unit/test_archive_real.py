@@ -11,7 +11,10 @@ import pytest
 from common.data.archive import read_archive
 from common.data.flags import Flag
 from common.data.panel import Panel
+from common.data.series import series_from_panel
 from common.data.universe import load_universe
+from common.data.windows import make_windows
+from common.model.presets import WindowSpec
 
 FOLDER = Path(os.environ.get("NSECAST_ARCHIVE") or Path(__file__).parents[3] / "shared" / "nse")
 pytestmark = pytest.mark.skipif(
@@ -90,6 +93,14 @@ def test_case_4_a_row_without_a_price_is_rejected(archive, panel):
     found = entry(archive, 2019, 14587)
     assert (found["symbol"], found["outcome"], found["reason"]) == ("MSC", "rejected", "no price")
     assert pd.Timestamp("2019-10-16") not in set(panel.history("MSC")["date"])
+
+
+def test_case_4_no_target_lies_beyond_the_two_years_that_msc_is_missing(panel):
+    windows = make_windows(series_from_panel(panel, ("MSC",)), WindowSpec())
+    last, back = (np.datetime64(day) for day in ("2019-10-15", "2022-01-01"))
+    assert windows.target_date[windows.cutoff == last].astype("datetime64[s]").tolist() == [[None] * 4]
+    reached = windows.target_date[windows.cutoff <= last]
+    assert not (reached > back).any() and np.isnat(reached).sum() == 1 + 5 + 10 + 30
 
 
 def test_case_5_rows_without_a_range_are_accepted_and_flagged(panel):
