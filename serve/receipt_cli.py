@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from common import storage
-from common.errors import ConfigError
+from common.config import read_file
+from common.errors import ConfigError, ReceiptError
 from common.options import AsJson, Home
 from serve.schemas import Horizon
 
@@ -58,10 +59,13 @@ def replay(
     from serve.receipts import replay as again
 
     try:
-        content = json.loads(receipt.read_bytes())
+        content = json.loads(read_file(receipt))
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{receipt}: not JSON: {error}. Make one with `nsecast receipt`.") from None
-    found = again(content, storage.home(home))
+    try:
+        found = again(content, storage.home(home))
+    except ReceiptError as error:
+        raise ReceiptError(f"{receipt}: {error.message}", **error.context) from None
     if as_json:
         typer.echo(json.dumps(found, indent=1, allow_nan=False))
     else:
