@@ -19,7 +19,7 @@ from cluster.nightly_record import STEPS, Record, listed, work_seconds
 from cluster.nightly_table import SAID, figures_table, records_table
 from common import storage
 from common.data.universe import load_universe
-from common.errors import ConfigError, TrainingError
+from common.errors import ConfigError, NsecastError, TrainingError
 from common.options import AcceptMixedDates, AsJson, Home
 from train.console import Mode
 from train.inputs import overrides_of
@@ -75,9 +75,12 @@ def retrain(
     from cluster.nightly import retrain as work
 
     mode: Mode | None = "plain" if as_json else None
+    overrides = overrides_of(config, None, None, None, None)
+    if config:
+        _refuse_wrong(overrides, root, str(config))
     request = Request(
         archive=archive,
-        overrides=overrides_of(config, None, None, None, None),
+        overrides=overrides,
         universe=load_universe(universe) if universe else None,
         if_stale=if_stale,
         accept_mixed_dates=accept_mixed_dates,
@@ -105,6 +108,18 @@ def retrain(
     _print(record, as_json)
     if record.values["state"] == "closed":
         raise typer.Exit(REFUSED)
+
+
+def _refuse_wrong(overrides: dict[str, Any], root: Path, where: str) -> None:
+    """Raise ConfigError for a settings file now, rather than once the archive was read."""
+    from cluster.nightly_split import next_settings
+    from common.model.registry import Registry
+
+    try:
+        production = Registry(root).resolve("production")
+    except NsecastError:  # there is none, or it is for the run to judge
+        production = None
+    next_settings(production, overrides, where=where)
 
 
 def _seconds(text: str | None) -> float:

@@ -14,19 +14,21 @@ MINIMUM_TEST = 60
 twice the longest horizon, so that every horizon is judged."""
 
 
-def next_settings(production: Release | None, overrides: dict[str, Any]) -> TrainConfig:
+def next_settings(
+    production: Release | None, overrides: dict[str, Any], *, where: str = "settings"
+) -> TrainConfig:
     """Production's settings with ``overrides``; without one, or with another preset, that preset's.
 
     A split among the overrides replaces production's whole split.
     """
     if production is None:
-        return train_config("residual", overrides)
+        return train_config("residual", overrides, where=where)
     stored = json.loads(production.file("config.json").read_bytes())
     if overrides.get("preset", stored["preset"]) != stored["preset"]:
-        return train_config(overrides["preset"], overrides)
+        return train_config(overrides["preset"], overrides, where=where)
     if "split" in overrides:
         stored.pop("split")
-    return train_config(stored["preset"], merged(stored, overrides))
+    return train_config(stored["preset"], merged(stored, overrides), where=where)
 
 
 def rolled(split: SplitSpec, borders: dict[str, Any], sessions: np.ndarray) -> SplitSpec:

@@ -1,6 +1,7 @@
 """``nsecast track-record``: how good were the forecasts that a counter was served, and are they all there?"""
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from common import storage
+from common.config import read_file
 from common.errors import ConfigError
 from common.options import AcceptMixedDates, AsJson, Home
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from cluster.track_record import Record
 
 BROKEN = 3
+DIGEST = r"[0-9a-f]{64}"
 
 
 def track_record(
@@ -50,9 +53,9 @@ def track_record(
     from common.model.released import ReleasedModels
 
     root = storage.home(home)
+    digests = [digest for each in kept or [] for digest in _digests(each)]
     models = ReleasedModels(Registry(root).open(release))
     panel = known_prices(root, models, archive, accept_mixed_dates=accept_mixed_dates)
-    digests = [digest for each in kept or [] for digest in _digests(each)]
     found = record(symbol.strip().upper(), models, panel, root, kept=digests)
     if as_json:
         typer.echo(json.dumps(found.as_dict(), indent=1, allow_nan=False))
@@ -63,11 +66,17 @@ def track_record(
 
 
 def _digests(kept: str) -> list[str]:
-    """Those in the file of an earlier ``--json``, else the argument itself."""
-    if not Path(kept).exists():
+    """The argument itself if it is a digest, else those in the file of an earlier ``--json``."""
+    if re.fullmatch(DIGEST, kept.strip().lower()):
         return [kept.strip().lower()]
+    if not Path(kept).exists():
+        raise ConfigError(f"--kept: {kept}: neither a digest (64 hex digits) nor a file. Check it.")
+    content = read_file(Path(kept))
     try:
-        return list(json.loads(Path(kept).read_bytes())["chain"]["heads"].values())
+        heads = list(json.loads(content)["chain"]["heads"].values())
+        if not all(isinstance(each, str) for each in heads):
+            raise TypeError
+        return heads
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ConfigError(f"{kept}: need the output of `nsecast track-record SYMBOL --json`.") from None
 

@@ -9,6 +9,9 @@ import pydantic
 
 from common.errors import ConfigError
 
+LONGEST_LINE = 100
+"""Characters of a malformed line that its error shows."""
+
 
 class Config(pydantic.BaseModel):
     """A frozen group of settings; an unknown name is an error, units are in the names."""
@@ -42,21 +45,32 @@ class Config(pydantic.BaseModel):
         return list(table.model_fields)
 
 
+def read_file(path: Path) -> bytes:
+    """The content of a file that someone named; raises ConfigError naming it if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file. Check the path.", path=str(path)) from None
+    except OSError as error:
+        message = f"{path}: cannot be read: {error.strerror}. Check the path and its permissions."
+        raise ConfigError(message, path=str(path)) from None
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """Parse a TOML file; raises ConfigError naming the file if it is missing or malformed."""
+    content = read_file(path)
     try:
-        with path.open("rb") as stream:
-            return tomllib.load(stream)
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file.", path=str(path)) from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}.", path=str(path)) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}{_line(path, error)}.", path=str(path)) from None
+        return tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        message = f"{path}: not valid TOML: {error}{_line(content, error)}. Correct it there."
+        raise ConfigError(message, path=str(path)) from None
 
 
-def _line(path: Path, error: ValueError) -> str:
+def _line(content: bytes, error: Exception) -> str:
     """The line that a TOML error speaks of, to be shown with it."""
     number = re.search(r"at line (\d+)", str(error))
-    lines = path.read_text(errors="replace").splitlines()
-    return f": {lines[int(number[1]) - 1].strip()}" if number and int(number[1]) <= len(lines) else ""
+    lines = content.decode(errors="replace").splitlines()
+    if not number or int(number[1]) > len(lines):
+        return ""
+    shown = "".join(each if each.isprintable() else "?" for each in lines[int(number[1]) - 1].strip())
+    return f": {shown[:LONGEST_LINE]}"

@@ -169,7 +169,7 @@ class KeyFile:
             return {entry["id"]: entry for entry in entries}
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ConfigError(
                 f"{self.path}: not a file of API keys ({type(error).__name__}). Restore it, or move it away."
             ) from None

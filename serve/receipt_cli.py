@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from common import storage
-from common.errors import ConfigError
+from common.config import read_file
+from common.errors import ConfigError, ReceiptError
 from common.options import AsJson, Home
 from serve.schemas import Horizon
 
@@ -70,7 +71,10 @@ def replay(
 
     content = _json(receipt, "Make one with `nsecast receipt`.")
     body = None if request is None else _json(request, "Give the body that was sent.")
-    found = again(content, storage.home(home), body)
+    try:
+        found = again(content, storage.home(home), body)
+    except ReceiptError as error:
+        raise ReceiptError(f"{receipt}: {error.message}", **error.context) from None
     if as_json:
         typer.echo(json.dumps(found, indent=1, allow_nan=False))
     else:
@@ -81,7 +85,7 @@ def replay(
 
 def _json(path: Path, advice: str) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(read_file(path))
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not JSON: {error}. {advice}") from None
 

@@ -21,7 +21,7 @@ from serve.keys import KeyFile
 from serve.ports import Listener, beyond_loopback, is_free, is_loopback
 from serve.proxy_environment import environment, hardened
 from serve.rate_storage import check_rate_storage
-from serve.settings import ServeSettings
+from serve.settings import ServeSettings, read_settings
 
 app = typer.Typer(help="Serve the production release over HTTP.", invoke_without_command=True)
 
@@ -42,7 +42,8 @@ def serve(
     specific_max: Annotated[int, typer.Option(min=1, help="Most replicas of the specific models.")] = 4,
     cors: Annotated[list[str] | None, typer.Option(metavar="ORIGIN", help="Web pages that may ask.")] = None,
     settings: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="More settings, see serve/settings.py.")
+        Path | None,
+        typer.Option(metavar="FILE.toml", help="More settings, see serve/settings.py; JSON is read too."),
     ] = None,
     train: Annotated[bool, typer.Option(help="Train a quick synthetic release if there is none.")] = True,
     address: Address = None,
@@ -57,7 +58,7 @@ def serve(
     root = storage.home(home)
     where = placed(address, root)
     keys = _keys(root, host, keys)
-    more = json.loads(settings.read_text()) if settings else {}
+    more = read_settings(settings) if settings else {}
     given = {
         "home": str(root),
         "keys": str(keys) if keys else None,
@@ -194,8 +195,9 @@ def _keys(root: Path, host: str, given: Path | None) -> Path | None:
         return None
     path = given or root / "serve" / "keys.json"
     if not KeyFile(path).clients():
+        why = "--keys asks for them" if given else f"{host} needs one"
         raise ConfigError(
-            f"{path}: no API key in it, and {host} needs one. Make one with `nsecast serve keys --add NAME`."
+            f"{path}: no API key in it, and {why}. Make one with `nsecast serve keys --add NAME`."
         )
     return path
 

@@ -1,6 +1,8 @@
 """Settings of one server: arguments of ``serve.app:build_app``, in YAML or as ``name=value``."""
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Self
 
 import pydantic
@@ -8,7 +10,7 @@ from annotated_types import Ge
 from pydantic import IPvAnyNetwork, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from common import storage
-from common.config import Config
+from common.config import Config, read_file, read_toml
 from common.errors import ConfigError
 from serve.ledger import LedgerSettings
 from serve.limits import Limits
@@ -116,3 +118,21 @@ class ServeSettings(Config):
         home = storage.address_of(storage.home(self.home or None))
         keys = self.keys and storage.address_of(storage.locate(self.keys))
         return self.model_copy(update={"home": home, "keys": keys})
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Settings from a TOML file, or from a JSON object; not validated yet.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or malformed.
+    """
+    content = read_file(path)
+    if not content.lstrip().startswith(b"{"):  # no TOML file begins so
+        return read_toml(path)
+    try:
+        values: dict[str, Any] = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid JSON: {error}. Correct it, or write TOML.") from None
+    return values

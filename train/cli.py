@@ -73,8 +73,8 @@ def train(
     settings = train_config(preset or named, overrides, where=str(config or "settings"))
     if quickly:
         settings = quick(settings)
-    panel = shown_panel(archive, root, show=not as_json, accept_mixed_dates=accept_mixed_dates)
     counters = load_universe(universe)
+    panel = shown_panel(archive, root, show=not as_json, accept_mixed_dates=accept_mixed_dates)
     chosen = tuple(dict.fromkeys(name.strip().upper() for name in only.split(","))) if only else ()
     require_known(counters, panel, chosen, strict=universe is not None)
     run = plan_run(settings, counters, panel, root, only=chosen)

@@ -111,8 +111,8 @@ def tune(
     effort = dataclasses.replace(
         QUICK if quickly else Effort(), **{name: value for name, value in given.items() if value is not None}
     )
-    panel = shown_panel(archive, root, show=not as_json, accept_mixed_dates=accept_mixed_dates)
     counters = load_universe(universe)
+    panel = shown_panel(archive, root, show=not as_json, accept_mixed_dates=accept_mixed_dates)
     require_known(counters, panel, (), strict=universe is not None)
     planned = plan_search(
         quick(full) if quickly else full,

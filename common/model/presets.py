@@ -154,8 +154,8 @@ def train_config(
     """A preset with nested overrides; raises ConfigError on an unknown name or a value out of bounds."""
     overrides = dict(overrides or {})
     preset = overrides.pop("preset", preset)
-    if preset not in PRESETS:
-        raise ConfigError(f"preset: unknown {preset!r}. Known: {', '.join(PRESETS)}.", preset=preset)
+    if preset not in list(PRESETS):
+        raise ConfigError(f"{where}: preset: unknown {preset!r}. Known: {', '.join(PRESETS)}.", preset=preset)
     values = merged(PRESETS[preset].model_dump(), overrides)
     if isinstance(values.get("scratch_network"), dict) and isinstance(values["network"], dict):
         values["scratch_network"] = merged(values["network"], values["scratch_network"])
