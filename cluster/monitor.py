@@ -155,8 +155,8 @@ def known_prices(
     except NsecastError as error:
         log.warning("the newest release's prices are not used: %s", error.message)
         return models.panel
-    newer = panel.synthetic == models.panel.synthetic and panel.dates[-1] > models.panel.dates[-1]
-    return panel if newer else models.panel
+    is_newer = panel.synthetic == models.panel.synthetic and panel.dates[-1] > models.panel.dates[-1]
+    return panel if is_newer else models.panel
 
 
 def _breaches(

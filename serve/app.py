@@ -48,7 +48,9 @@ def build_app(args: ServeSettings) -> Application:
     every = (GeneralModel, SpecificModel, Router)
     general_model, specific_models, router = map(_deployment, every)
     general = general_model.options(
-        num_replicas=args.general_replicas, max_replicas_per_node=args.general_per_node, **common
+        num_replicas=args.general_replicas,
+        max_replicas_per_node=args.general_per_node,  # type: ignore[arg-type]  # None is Ray's default
+        **common,
     ).bind(args.home, GENERAL_LOADED, tier=GENERAL, log_to=args.access_log)
     specific = specific_models.options(
         autoscaling_config=AutoscalingConfig(
@@ -63,7 +65,7 @@ def build_app(args: ServeSettings) -> Application:
     ).bind(args.home, args.models_loaded, tier=SPECIFIC, log_to=args.access_log)
     return router.options(
         num_replicas=args.routers,
-        max_replicas_per_node=args.routers_per_node,
+        max_replicas_per_node=args.routers_per_node,  # type: ignore[arg-type]  # None is Ray's default
         max_ongoing_requests=args.requests_under_way + 64,
         max_queued_requests=args.requests_under_way,
         backpressure_config=refuse,

@@ -34,8 +34,8 @@ from common.model.released import ReleasedModels
 from common.model.served import SPECIFIC
 from serve.cache import ModelCache, model_key, split_key
 from serve.health import Unhealthy
+from serve.log_files import configure_log
 from serve.memory import give_back, resident_mb
-from serve.observe import configure_log
 from serve.ports import keep_replica_to_its_node
 
 log = logging.getLogger(__name__)

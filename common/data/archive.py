@@ -23,7 +23,7 @@ from common.data.flags import Flag
 from common.data.market_files import SYNTHETIC_FILE
 from common.data.mixed_dates import holiday_notes, mixed_dates
 from common.data.text_files import LONGEST_LINE, TextFile, is_cut, no_prices, split, text_files
-from common.data.universe import NAIROBI as COUNTRY
+from common.data.universe import KENYA
 
 NUMBERS = ("low", "high", "close", "previous", "volume")
 PANEL_COLUMNS = ("symbol", "date", "close", "low", "high", "volume", "flags", "known")
@@ -97,7 +97,7 @@ def read_archive(folder: Path) -> Archive:
     rows, placed = mark_listed(rows, listed)
     rows = mark_actions(rows)
     day_notes += [_no_step(action) for action in not_placed(listed, placed)]
-    day_notes += holiday_notes(rows["date"], COUNTRY) if nairobi else []
+    day_notes += holiday_notes(rows["date"], KENYA) if nairobi else []
     read = rows[rows["order"] >= 0].set_index("order")
     table.loc[read.index, "reason"] = read["repair"].str.removesuffix("; ")
     table.loc[read.index[read["repair"] != ""], "outcome"] = "repaired"
