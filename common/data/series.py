@@ -238,14 +238,12 @@ def _columns(
             rows=int(bad.sum()),
         )
     that_day = market.reindex(history["date"])
+    high, low, volume = (history[name].to_numpy(np.float64) for name in ("high", "low", "volume"))
     dates = history["date"].to_numpy().astype("datetime64[D]")
     return {
         "dates": dates,
         **_price_columns(
-            close,
-            *(history[name].to_numpy(np.float64) for name in ("high", "low", "volume")),
-            history["flags"].to_numpy(),
-            np.searchsorted(sessions, dates),
+            close, high, low, volume, history["flags"].to_numpy(), np.searchsorted(sessions, dates)
         ),
         **{name: that_day[name].to_numpy(np.float32) for name in MARKET},
         "known": _known(history),
