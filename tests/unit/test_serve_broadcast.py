@@ -1,6 +1,7 @@
 """Calls to every replica: one that hangs, fails or is gone costs neither the others nor their answers."""
 
 import asyncio
+import inspect
 import logging
 import threading
 from types import SimpleNamespace
@@ -171,3 +172,13 @@ def test_the_time_limits_of_replicas_leave_room_within_a_request_and_a_rehearsal
 
     assert max(REPLY_S, controller_s) < Limits().timeout_s / 2
     assert 2 * rehearsal.LOAD_S < REHEARSAL_S
+
+
+def test_the_private_parts_of_ray_serve_that_are_used_are_there():
+    from ray.serve._private.replica_result import ActorReplicaResult, gRPCReplicaResult
+    from ray.serve.handle import DeploymentBroadcastResponse
+
+    assert inspect.iscoroutinefunction(DeploymentBroadcastResponse._fetch_replica_results_async)
+    for kind, name in ((ActorReplicaResult, "_obj_ref"), (gRPCReplicaResult, "_actor_id")):
+        assert inspect.iscoroutinefunction(kind.get_async)
+        assert f"self.{name}" in inspect.getsource(kind.__init__)
