@@ -59,7 +59,7 @@ def canary(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def release(tmp_path: Path) -> Release:
-    return made_release(tmp_path / "home", **SETTINGS)
+    return made_release(tmp_path / "home", **SETTINGS | {"shift": 0.0})
 
 
 def call(home: Path, *arguments: str) -> tuple[int, str]:
