@@ -83,7 +83,10 @@ class Windows:
     @property
     def _later_close(self) -> np.ndarray:
         """Close at the target in KES where it counts, else at the cutoff, shape (N, H)."""
-        close: np.ndarray = self.series.close[np.where(self.counted, self.target, self.end[:, None])]
+        rows = self.end[:, None]
+        if self.counted.any():  # a served forecast has no target to look up
+            rows = np.where(self.counted, self.target, rows)
+        close: np.ndarray = self.series.close[np.broadcast_to(rows, self.counted.shape)]
         return close
 
     def take(self, chosen: np.ndarray | slice) -> "Windows":

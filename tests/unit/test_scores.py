@@ -110,7 +110,7 @@ def obvious(windows: Windows, prices: Prices, column: int, chosen: list[int]) ->
     chosen = [row for row in chosen if not math.isnan(windows.change[row, column])]
     absolute, squares = [], []
     for row in chosen:
-        actual = windows.series.close[windows.end[row] + SPEC.horizons[column]]
+        actual = windows.series.close[windows.target[row, column]]
         absolute.append(abs(prices.published[row, column] - actual))
         squares.append((prices.raw[row, column] - actual) ** 2)
     return len(chosen), sum(absolute) / len(chosen), math.sqrt(sum(squares) / len(chosen))
