@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 from made_release import made_exchange
+from made_wait import until
 
 from cluster.chaos.disk import publish_killed
 from cluster.chaos.faults import Bench, killed, reloaded, steady
@@ -55,6 +56,7 @@ class Witness:
     """Release and price of each answer."""
 
     def __enter__(self) -> "Witness":
+        until(lambda: self._serves() == Registry(self.bench.home).production())
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._ask, daemon=True)
         self._thread.start()
@@ -63,6 +65,9 @@ class Witness:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join(60)
+
+    def _serves(self) -> str:
+        return httpx.get(f"{self.bench.server.url}/api/v4/health", timeout=30).json()["release"]
 
     def _ask(self) -> None:
         with httpx.Client(base_url=self.bench.server.url, timeout=30) as client:
