@@ -48,9 +48,7 @@ def build_app(args: ServeSettings) -> Application:
     every = (GeneralModel, SpecificModel, Router)
     general_model, specific_models, router = map(_deployment, every)
     general = general_model.options(
-        num_replicas=args.general_replicas,
-        max_replicas_per_node=args.general_per_node,  # type: ignore[arg-type]  # None is Ray's default
-        **common,
+        num_replicas=args.general_replicas, **_at_most(args.general_per_node), **common
     ).bind(args.home, GENERAL_LOADED, tier=GENERAL, log_to=args.access_log)
     specific = specific_models.options(
         autoscaling_config=AutoscalingConfig(
@@ -65,7 +63,6 @@ def build_app(args: ServeSettings) -> Application:
     ).bind(args.home, args.models_loaded, tier=SPECIFIC, log_to=args.access_log)
     return router.options(
         num_replicas=args.routers,
-        max_replicas_per_node=args.routers_per_node,  # type: ignore[arg-type]  # None is Ray's default
         max_ongoing_requests=args.requests_under_way + 64,
         max_queued_requests=args.requests_under_way,
         backpressure_config=refuse,
@@ -73,7 +70,13 @@ def build_app(args: ServeSettings) -> Application:
         health_check_period_s=10,
         graceful_shutdown_timeout_s=15,
         max_constructor_retry_count=args.constructor_attempts,
+        **_at_most(args.routers_per_node),
     ).bind(general, specific, args.model_dump(mode="json"))
+
+
+def _at_most(per_node: int | None) -> dict[str, Any]:
+    """Options that bound the replicas on one Ray node; none without a bound."""
+    return {} if per_node is None else {"max_replicas_per_node": per_node}
 
 
 def _deployment(decorated: object) -> Deployment:
