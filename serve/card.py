@@ -26,8 +26,12 @@ class Reliability(Model):
     """The same of the last price taken as the forecast."""
     cover90: float | None
     """Share of actual prices inside the 90 % range."""
+    rel_mae: float | None
+    """Error in percent of the last price over that of the last price taken as the forecast."""
     verdict: Verdict
-    """Against the last price, by the two errors as they are printed."""
+    """Against the last price, by ``rel_mae`` as it is printed (three decimals)."""
+    by_mape: Verdict
+    """The same by the two MAPEs as they are printed; the other way where prices changed much meanwhile."""
 
 
 class CardLine(Model):
@@ -111,13 +115,16 @@ def _outlook(desk: Desk, answer: PredictResponse) -> CardLine:
     bounds, measured = answer.confidence_interval, desk.measured(answer.symbol, answer.horizon)
     past = None
     if measured and measured.n and measured.mape is not None and measured.naive_mape is not None:
-        ours, naive = round(measured.mape, 2), round(measured.naive_mape, 2)
+        by_mape = _verdict(round(measured.mape, 2), round(measured.naive_mape, 2))
+        ratio = measured.rel_mae
         past = Reliability(
             n=measured.n,
             mape=measured.mape,
             naive_mape=measured.naive_mape,
             cover90=measured.cover90,
-            verdict="better" if ours < naive else "same" if ours == naive else "worse",
+            rel_mae=ratio,
+            verdict=by_mape if ratio is None else _verdict(round(ratio, 3), 1),
+            by_mape=by_mape,
         )
     return CardLine(
         lower=bounds.lower if bounds else None,
@@ -127,6 +134,10 @@ def _outlook(desk: Desk, answer: PredictResponse) -> CardLine:
             name: getattr(answer, name) for name in CardLine.model_fields if name in type(answer).model_fields
         },
     )
+
+
+def _verdict(ours: float, naive: float) -> Verdict:
+    return "better" if ours < naive else "same" if ours == naive else "worse"
 
 
 def _cautions(

@@ -70,6 +70,7 @@ def _past(each: CardLine, words: dict[str, Any]) -> str:
         "mape": f"{found.mape:.2f}",
         "naive": f"{found.naive_mape:.2f}",
         "verdict": sentences[found.verdict],
+        "judged": sentences["judged"] if found.by_mape not in ("same", found.verdict) else "",
     }
     if found.cover90 is None:
         return sentences["plain"].format(**values)

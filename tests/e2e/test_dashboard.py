@@ -265,6 +265,38 @@ def test_times_are_those_of_the_exchanges_clocks(open_page, server):
     ]
 
 
+def test_a_verdict_that_another_measure_contradicts_is_explained(open_page, home, artifacts):
+    """10 days: KES .800 against .798, and yet better in percent of the last price."""
+    odd = {"mae": 0.8, "naive_mae": 0.798, "mape": 1.2, "naive_mape": 1.19, "rel_mae": 0.999}
+
+    def of_the_stock(route: Any) -> None:
+        answer = route.fetch()
+        body = answer.json()
+        body["performance"]["horizons"]["10d"] |= odd
+        route.fulfill(response=answer, json=body)
+
+    def of_the_release(route: Any) -> None:
+        answer = route.fetch()
+        body = answer.json()
+        body["pooled"] = [each | odd if each["horizon"] == "10d" else each for each in body["pooled"]]
+        route.fulfill(response=answer, json=body)
+
+    with ThreadPoolExecutor(1) as other, beside(other, serving(home)) as url:
+        page = ready(open_page("market", url=url), "market")
+        page.route("**/api/v4/models/SCOM", of_the_stock)
+        page.route("**/api/v4/insights", of_the_release)
+        text = go(page, "stock/SCOM/10d").locator(".view.stock").inner_text()
+        assert "0.1\u00a0% better" in text and "The verdict is relMAE" in text
+        assert "10 days ahead: In KES the last price was closer, 0.800 against 0.798" in text
+        page.screenshot(path=artifacts / "verdict-stock.png", full_page=True)
+        page.evaluate("location.hash = 'performance/10d'")
+        card = ready(page, "performance").locator(".cards li").nth(2).inner_text()
+        assert "0.1\u00a0% better than the last price" in card
+        assert "(MAPE) the last price was closer, 1.20\u00a0% against 1.19\u00a0%" in card
+        page.screenshot(path=artifacts / "verdict-performance.png", full_page=True)
+        page.close()
+
+
 def test_a_key_is_asked_for_and_kept_in_this_tab_alone(open_page, home, tmp_path):
     keys = KeyFile(tmp_path / "keys.json")
     key = keys.create("reader", ("read",))

@@ -188,3 +188,32 @@ def test_the_command_prints_both_languages_or_one_and_json_holds_numbers_and_tex
     assert Card.model_validate(found).last_date == dt.date(2022, 1, 10)
     assert isinstance(run("NEWCO").exception, UnknownSymbol)
     assert run("MOVES", "--lang", "fr").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("figures", "verdict", "said"),
+    [
+        (
+            (1.20, 1.19, 0.999),
+            "better",
+            "1.20 % on average, the last price alone 1.19 %: yet in percent of the last "
+            "price, by which they are judged, the forecast was better",
+        ),
+        ((1.19, 1.20, 1.002), "worse", "by which they are judged, the last price was better"),
+        ((1.19, 1.20, 1.0001), "same", "by which they are judged, no difference"),
+        ((1.19, 1.20, 0.99), "better", "the last price alone 1.20 %: the forecast was better"),
+        ((1.20, 1.20, 0.99), "better", "the last price alone 1.20 %: the forecast was better"),
+        ((1.20, 1.19, None), "worse", "the last price alone 1.19 %: the last price was better"),
+    ],
+)
+def test_the_verdict_is_relmae_and_a_pair_that_points_elsewhere_is_explained(
+    forecaster, monkeypatch, figures, verdict, said
+):
+    measured = forecaster.desk.measured("MOVES", "1d")
+    changed = measured.model_copy(update=dict(zip(("mape", "naive_mape", "rel_mae"), figures, strict=True)))
+    monkeypatch.setattr(forecaster.desk, "measured", lambda *_: changed)
+    card = make_card(forecaster, "MOVES", ["1d"], today=TODAY)
+    assert card.outlook[0].past.verdict == verdict
+    assert said in card_text(card, "en")
+    judged = "ambayo ndiyo kipimo"
+    assert (judged in card_text(card, "sw")) == ("judged" in said)

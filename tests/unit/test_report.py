@@ -15,6 +15,7 @@ from made_evidence import HOSTILE, SYMBOLS, TESTED, bundle, closes, forecasts, m
 
 from train.evaluation.questions import answers
 from train.report.charts import figures
+from train.report.headline import _card
 from train.report.model_charts import best_epoch, model_figures, principal_axes, stock_series
 from train.report.page import write_report
 from train.report.tables import shown_as, verdict_of
@@ -248,3 +249,22 @@ def test_better_and_worse_are_told_by_sign_and_word_not_by_colour_alone():
     assert "✓ " in better and "0.900*" in better and "better, significantly" in better
     assert "✗ " in worse and "1.100*" in worse
     assert "*" not in shown_as("rel_mae", 0.9, p=0.2) and "*" not in shown_as("rel_mae", 0.9, p=float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("figures", "said"),
+    [
+        (
+            (0.8, 0.798, 0.999),
+            "0.1 % smaller than naive’s; could be chance. Off by 0.800 KES on average, naive by "
+            "0.798: worse in KES, where errors at high prices count more; the verdict is relMAE.",
+        ),
+        ((0.798, 0.8, 1.001), "naive by 0.800: better in KES, where"),
+        ((0.798, 0.8, 0.999), "naive by 0.800."),
+        ((0.8, 0.8, 0.999), "naive by 0.800."),
+    ],
+)
+def test_a_card_explains_an_error_in_kes_that_points_elsewhere_than_its_verdict(figures, said):
+    mae, naive_mae, rel_mae = figures
+    row = {"horizon": 10, "n": 900, "mae": mae, "naive_mae": naive_mae, "rel_mae": rel_mae, "dm_abs_p": 0.4}
+    assert said in _card(row | {"cover90": None})

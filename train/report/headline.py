@@ -17,7 +17,7 @@ HEADLINE = {
     "n": "Forecasts scored (moving stocks)",
     "mae": "MAE of the published price, KES",
     "naive_mae": "MAE of naive, KES",
-    "rel_mae": "relMAE (published)",
+    "rel_mae": "relMAE (published), by errors in % of the last price",
     "rel_rmse": "relRMSE (raw)",
     "dm_abs_p": "Diebold-Mariano p, absolute errors",
     "dm_sq_p": "Diebold-Mariano p, squared errors",
@@ -71,15 +71,29 @@ def _card(row: dict[str, Any]) -> str:
         return f'<li class="card">{title}<p>No forecast to compare.</p></li>'
     word = verdict_of(row["rel_mae"])[0]
     change = 100 * (row["rel_mae"] - 1)
-    text = "Errors as large as naive’s."
+    text = "Errors in percent of the last price as large as naive’s."
     if word != "equal":
         chance = "significant" if row["dm_abs_p"] < SIGNIFICANT else "could be chance"
-        text = f"Errors {abs(change):,.1f} % {'smaller' if change < 0 else 'larger'} than naive’s; {chance}."
-    text += f" Off by {row['mae']:,.3f} KES on average, naive by {row['naive_mae']:,.3f}."
+        text = (
+            f"Errors in percent of the last price {abs(change):,.1f} % "
+            f"{'smaller' if change < 0 else 'larger'} than naive’s; {chance}."
+        )
+    text += (
+        f" Off by {row['mae']:,.3f} KES on average, naive by {row['naive_mae']:,.3f}{_other_way(row, word)}."
+    )
     if pd.notna(row["cover90"]):
         text += f" The 90 % interval held {100 * row['cover90']:.1f} % of the actual prices."
     figure = f'<p class="big">{ratio(row["rel_mae"], row["dm_abs_p"])} <small>relMAE</small></p>'
     return f'<li class="card {word}">{title}{figure}<p>{text}</p></li>'
+
+
+def _other_way(row: dict[str, Any], word: str) -> str:
+    """Why the pair in KES, as printed, points another way than relMAE."""
+    ours, naive = round(row["mae"], 3), round(row["naive_mae"], 3)
+    in_kes = "better" if ours < naive else "worse" if ours > naive else word
+    if in_kes == word:
+        return ""
+    return f": {in_kes} in KES, where errors at high prices count more; the verdict is relMAE"
 
 
 def headline_table(evidence: Evidence) -> str:

@@ -1,6 +1,7 @@
 /* Small signs that say one thing, always in words as well. */
 import { h, s } from "./dom.js";
 import { arrow, change, direction, NONE } from "./format.js";
+import { better } from "./measures.js";
 
 const LEVELS = { low: 1, medium: 2, high: 3 };
 
@@ -33,10 +34,10 @@ export function spark(closes, width = 84, height = 22) {
     s("polyline", { points: points.join(" ") }));
 }
 
-/* A ratio to naive: below 1 is better. */
+/* A ratio to naive, relMAE: below 1 is better. */
 export function verdict(value) {
   if (typeof value !== "number") return h("span", {}, NONE);
   const off = Math.abs(100 * (1 - value));
-  if (off < 0.05) return h("span", {}, "no better, no worse");
+  if (better(value) === 0) return h("span", {}, "no better, no worse");
   return h("span", { class: value < 1 ? "better" : "worse" }, `${off.toFixed(1)}\u00a0% ${value < 1 ? "better" : "worse"}`);
 }

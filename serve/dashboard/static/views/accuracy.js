@@ -2,6 +2,7 @@
 import { facts, h, prose } from "../dom.js";
 import { ago, capital, count, day, days, instant, number, plural, ratio, share } from "../format.js";
 import { stockLink } from "../marks.js";
+import { RULE } from "../measures.js";
 import { empty } from "../states.js";
 import { folded, plainTable } from "../table.js";
 
@@ -38,7 +39,7 @@ export function accuracy({ found, age_s: age, note }) {
 
 function errors(rows) {
   const column = (label, key, show) => ({ label, number: true, value: (row) => row[key], show: (row) => show(row[key]) });
-  return plainTable("Served forecasts beside the backtest", [
+  return h("div", {}, h("p", { class: "note" }, RULE), plainTable("Served forecasts beside the backtest", [
     { label: "Which", value: (row) => row.group, show: (row) => (row.level === "tier" ? `${row.group} tier` : row.level === "all" ? "all" : stockLink(row.group)) },
     { label: "Ahead", value: (row) => days(`${row.horizon}d`), kind: "whole" },
     column("Forecasts", "n", count),
@@ -49,7 +50,7 @@ function errors(rows) {
     column("backtest", "backtest_rel_mae", ratio),
     column("Inside 90 %", "cover90", (value) => share(value)),
     { label: "Verdict", value: (row) => row.verdict, kind: "whole", show: (row) => word(row.verdict, FINE.includes(row.verdict)) },
-  ], rows, { quiet: true });
+  ], rows, { quiet: true }));
 }
 
 function drift(rows) {

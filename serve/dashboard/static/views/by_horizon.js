@@ -3,6 +3,7 @@ import { chart, draw } from "../charts.js";
 import { h } from "../dom.js";
 import { capital, count, days, number, percent, ratio } from "../format.js";
 import { verdict } from "../marks.js";
+import { better, explained, RULE } from "../measures.js";
 import { folded, plainTable } from "../table.js";
 
 export const cards = ({ pooled }) =>
@@ -10,9 +11,10 @@ export const cards = ({ pooled }) =>
     h("li", { class: `card ${tone(row.rel_mae)}` },
       h("h3", {}, capital(`${days(row.horizon)} ahead`)),
       h("p", { class: "big" }, ratio(row.rel_mae), h("small", {}, " of naive’s error")),
-      h("p", {}, verdict(row.rel_mae), ` than the last price: ${percent(row.mape)} against ${percent(row.naive_mape)}`))));
+      h("p", {}, verdict(row.rel_mae), ` than the last price; MAPE ${percent(row.mape)} against ${percent(row.naive_mape)}`),
+      explained(row, ["mape"]).map((text) => h("p", { class: "note" }, text)))));
 
-const tone = (value) => (value === null || Math.abs(1 - value) < 0.0005 ? "" : value < 1 ? "better" : "worse");
+const tone = (value) => (value === null ? "" : { 1: "better", "-1": "worse" }[better(value)] ?? "");
 
 export function byHorizon({ pooled }) {
   const ratios = chart();
@@ -45,5 +47,6 @@ export function byHorizon({ pooled }) {
     column("Stocks", "symbols", count),
     column("Forecasts", "n", count),
   ], pooled, { quiet: true });
-  return h("div", {}, h("figure", {}, ratios), folded("The figures as a table", table));
+  const notes = pooled.flatMap((row) => explained(row, ["mae"]).map((text) => h("p", { class: "note" }, `${capital(days(row.horizon))} ahead: ${text}`)));
+  return h("div", {}, h("figure", {}, ratios), folded("The figures as a table", h("div", {}, table, h("p", { class: "note" }, RULE), notes)));
 }

@@ -2,6 +2,7 @@
 import { facts, h } from "../dom.js";
 import { capital, days, kes, price, weekday } from "../format.js";
 import { confidence, moved } from "../marks.js";
+import { explained } from "../measures.js";
 
 const WHO = { stock_specific: "its own model", general: "the general model, which knows all stocks" };
 
@@ -44,5 +45,5 @@ function measured(found, card, horizon) {
   if (!figures || found.mape === null) return "not measured: it did not move in the test part, or had no prices";
   const naive = found.naive_mape;
   return h("span", {}, h("b", {}, `${price(found.mape)}\u00a0%`), ` on average, where the last price was off by `, h("b", {}, `${price(naive)}\u00a0%`),
-    ` (${figures.n.toLocaleString("en-GB")} past forecasts)`);
+    ` (${figures.n.toLocaleString("en-GB")} past forecasts). `, ...explained(figures, ["mape"]));
 }

@@ -3,6 +3,7 @@ import { field, list } from "../controls.js";
 import { h } from "../dom.js";
 import { count, number, percent, plural, ratio, share } from "../format.js";
 import { confidence, flags, stockLink } from "../marks.js";
+import { better, RULE } from "../measures.js";
 import { sortedTable } from "../table.js";
 
 const state = { by: "relMAE", down: false };
@@ -14,7 +15,7 @@ function columns(horizon) {
   const measured = (label, key, show, { downFirst = false, wide = true } = {}) => ({
     label, number: true, downFirst, wide, value: (row) => row.horizons[horizon]?.[key] ?? null, show: (row) => show(row.horizons[horizon][key]),
   });
-  const toned = (value) => h("span", { class: value < 0.9995 ? "better" : value > 1.0005 ? "worse" : null }, ratio(value));
+  const toned = (value) => h("span", { class: { 1: "better", "-1": "worse" }[better(value)] ?? null }, ratio(value));
   return [
     { label: "Stock", value: (row) => row.symbol, show: (row) => stockLink(row.symbol, horizon) },
     { label: "Name", wide: true, value: (row) => row.name, kind: "name" },
@@ -62,7 +63,7 @@ export function matrix({ rows }) {
     list("State", pairs(among), among.includes(chosen.flag) ? chosen.flag : "", set("flag")));
 
   return {
-    element: h("div", {}, filters, shown, box),
+    element: h("div", {}, h("p", { class: "note" }, RULE), filters, shown, box),
     show(horizon) {
       table = sortedTable("The performance matrix", columns(horizon), state);
       box.replaceChildren(table.element);

@@ -2,6 +2,7 @@
 import { facts, h } from "../dom.js";
 import { capital, count, day, instant, percent, ratio } from "../format.js";
 import { verdict } from "../marks.js";
+import { explained } from "../measures.js";
 import { folded, plainTable } from "../table.js";
 
 const made = (release) => h("span", {}, h("code", {}, release.id), release.synthetic ? h("span", { class: "flag warn" }, "synthetic data") : null,
@@ -23,7 +24,7 @@ export function registry({ production, serving, releases, moves }) {
         ["Data", now ? `${now.source}, to ${day(now.data_end)}` : null],
         ["Preset", now?.preset],
         ["Models", now ? count(now.models) : null],
-        ["Test, shortest horizon", now && now.rel_mae !== null ? h("span", {}, `relMAE ${ratio(now.rel_mae)}: `, verdict(now.rel_mae), ` than naive (${percent(now.mape)} against ${percent(now.naive_mape)})`) : null],
+        ["Test, shortest horizon", now && now.rel_mae !== null ? h("span", {}, `relMAE ${ratio(now.rel_mae)}: `, verdict(now.rel_mae), ` than naive; MAPE ${percent(now.mape)} against ${percent(now.naive_mape)}. `, explained(now, ["mape"]).join(" ")) : null],
         ["Failed models", now?.failed.join(", ")],
       ])),
     h("h3", {}, "History of production"),

@@ -1,7 +1,8 @@
 /* The figures of one stock: every horizon, the measured error beside naive's, past forecasts. */
 import { h } from "../dom.js";
-import { count, day, days, number, percent, price, range, ratio, share, weekday } from "../format.js";
+import { capital, count, day, days, number, percent, price, range, ratio, share, weekday } from "../format.js";
 import { moved, verdict } from "../marks.js";
+import { explained, RULE } from "../measures.js";
 import { folded, plainTable } from "../table.js";
 
 const OLDER = 30;
@@ -29,7 +30,7 @@ export function outlookTable({ predictions }, horizon) {
 
 export function errorTable({ performance }, horizon) {
   const rows = Object.entries(performance?.horizons ?? {}).map(([ahead, figures]) => ({ ahead, ...figures })).filter((row) => row.n > 0);
-  const note = "On the test part, which no model saw: mean absolute error of the published price next to that of the last price (naive).";
+  const note = `On the test part, which no model saw: mean absolute error of the published price next to that of the last price (naive). ${RULE}`;
   if (!rows.length) {
     return section("Measured error", note, h("p", { class: "state" }, "Not measured: the stock did not move in the test part, or has too few prices."));
   }
@@ -40,14 +41,15 @@ export function errorTable({ performance }, horizon) {
   const columns = [
     { label: "Ahead", value: (row) => days(row.ahead) },
     ...pair("KES", "mae", "naive_mae", (value) => number(value, 3)),
-    ...pair("%", "mape", "naive_mape", (value) => percent(value)),
-    { label: "Ratio", number: true, value: (row) => row.rel_mae, show: (row) => ratio(row.rel_mae) },
+    ...pair("MAPE", "mape", "naive_mape", (value) => percent(value)),
+    { label: "relMAE", number: true, value: (row) => row.rel_mae, show: (row) => ratio(row.rel_mae) },
     { label: "Against naive", value: (row) => row.rel_mae, show: (row) => verdict(row.rel_mae), kind: "whole" },
     { label: "Inside 90 %", number: true, value: (row) => row.cover90, show: (row) => share(row.cover90) },
     { label: "Forecasts", number: true, value: (row) => row.n, show: (row) => count(row.n) },
   ];
-  return section("Measured error beside naive", note,
-    plainTable("Measured error by horizon", columns, rows, { quiet: true, mark: (row) => row.ahead === horizon }));
+  const table = plainTable("Measured error by horizon", columns, rows, { quiet: true, mark: (row) => row.ahead === horizon });
+  const notes = rows.flatMap((row) => explained(row).map((text) => h("p", { class: "note" }, `${capital(days(row.ahead))} ahead: ${text}`)));
+  return section("Measured error beside naive", note, h("div", {}, table, notes));
 }
 
 export function pastTable({ forecasts, horizon }) {
