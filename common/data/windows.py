@@ -1,6 +1,7 @@
 """Supervised windows cut from series, and the chronological split by target date."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 
 import numpy as np
@@ -32,6 +33,26 @@ class Windows:
     end: np.ndarray
     symbol: np.ndarray
     counted: np.ndarray
+
+    @classmethod
+    def joined(cls, parts: Sequence["Windows"]) -> "Windows":
+        """One after the other, over their series one after the other; all of one spec."""
+        columns = [each.name for each in fields(Series) if each.name not in ("symbols", "offsets")]
+        lengths = [np.diff(part.series.offsets) for part in parts]
+        series = Series(
+            symbols=tuple(symbol for part in parts for symbol in part.series.symbols),
+            offsets=np.concatenate([[0], np.cumsum(np.concatenate(lengths))]),
+            **{name: np.concatenate([getattr(part.series, name) for part in parts]) for name in columns},
+        )
+        rows = np.cumsum([0, *(len(part.series.close) for part in parts[:-1])])
+        symbols = np.cumsum([0, *(len(part.series.symbols) for part in parts[:-1])])
+        return cls(
+            series,
+            parts[0].spec,
+            np.concatenate([part.end + start for part, start in zip(parts, rows, strict=True)]),
+            np.concatenate([part.symbol + start for part, start in zip(parts, symbols, strict=True)]),
+            np.concatenate([part.counted for part in parts]),
+        )
 
     def __len__(self) -> int:
         return len(self.end)

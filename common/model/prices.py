@@ -38,3 +38,8 @@ class Prices:
     def joined(cls, parts: list["Prices"]) -> "Prices":
         """One after the other."""
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+    def singles(self) -> list["Prices"]:
+        """Each window's prices by themselves."""
+        columns = [getattr(self, field.name) for field in fields(self)]
+        return [Prices(*(column[place : place + 1] for column in columns)) for place in range(len(self.last))]
