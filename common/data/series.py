@@ -81,7 +81,8 @@ class Series:
     def keys(self) -> np.ndarray:
         """Of every row, ``SESSIONS`` times its symbol's position plus its session; int64, ascending."""
         owner = np.repeat(np.arange(len(self.symbols), dtype=np.int64), np.diff(self.offsets))
-        return owner * SESSIONS + self.session
+        keys: np.ndarray = owner * SESSIONS + self.session
+        return keys
 
     @cached_property
     def _positions(self) -> dict[str, int]:
@@ -235,9 +236,11 @@ def _columns(
         "dates": dates,
         **_price_columns(
             close,
-            *(history[name].to_numpy(np.float64) for name in ("high", "low", "volume")),
-            flags=history["flags"].to_numpy(),
-            session=np.searchsorted(sessions, dates),
+            history["high"].to_numpy(np.float64),
+            history["low"].to_numpy(np.float64),
+            history["volume"].to_numpy(np.float64),
+            history["flags"].to_numpy(),
+            np.searchsorted(sessions, dates),
         ),
         **{name: that_day[name].to_numpy(np.float32) for name in MARKET},
         "known": _known(history),
