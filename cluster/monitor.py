@@ -148,8 +148,8 @@ def known_prices(
     is newer.
     """
     if archive is not None:
-        newer = load_panel(archive, Path(), accept_mixed_dates=accept_mixed_dates)
-        return plan_study(models, newer, home).panel
+        prices = load_panel(archive, Path(), accept_mixed_dates=accept_mixed_dates)
+        return plan_study(models, prices, home).panel
     try:
         panel = ReleasedModels(Registry(home).open("latest")).panel
     except NsecastError as error:
