@@ -46,7 +46,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]
     document = json.loads(result.stdout)
     folder = Path(document["folder"])
     tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in RIVALS}
-    yield SimpleNamespace(document=document, tables=tables, home=folder / V4)
+    yield SimpleNamespace(document=document, tables=tables, main=home, home=folder / V4)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_the_original_design_is_trained_with_its_own_window_on_the_split_of_the_
     info = original.release.info
     assert info["preset"] == V4 and set(info["jobs"]) == {"general", "MOVES"} and not info["failed"]
     assert original.models.window.size == 60 and original.models.window.horizons == (1,)
-    theirs = Registry(found.home.parents[2]).resolve("production").info
+    theirs = Registry(found.main).resolve("production").info
     assert [info[name] for name in ("train_end", "valid_end")] == [
         theirs[name] for name in ("train_end", "valid_end")
     ]
