@@ -146,13 +146,8 @@ def write_manifest(folder: Path, release_id: str, info: dict[str, Any]) -> Relea
         storage.sync_file(folder / name)
     for parent in {parent for name in files for parent in PurePosixPath(name).parents}:
         storage.sync_folder(folder / parent)
-    manifest: dict[str, Any] = {
-        "format": FORMAT,
-        "release": release_id,
-        "created": created.isoformat(),
-        "info": info,
-        "files": files,
-    }
+    described = {"release": release_id, "created": created.isoformat(), "info": info, "files": files}
+    manifest: dict[str, Any] = {"format": FORMAT, **described}
     storage.write_json(folder / MANIFEST, manifest | {"digest": _digest(manifest)})
     return Release(release_id, folder, info, created, files)
 
