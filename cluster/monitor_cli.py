@@ -15,6 +15,7 @@ from rich.table import Table
 
 from common import storage
 from common.config import read_toml
+from common.metrics import REL_MAE
 from common.options import AcceptMixedDates, AsJson, Home
 
 if TYPE_CHECKING:
@@ -108,7 +109,12 @@ def _errors(errors: pd.DataFrame, stocks: bool) -> Table:
     usual = errors["verdict"].isin(["as expected", "too few", "no backtest"])
     shown = errors[(errors["level"] != "stock") | ~usual | stocks]
     table = Table(
-        title="served against backtest", title_justify="left", box=rich.box.SIMPLE_HEAD, show_edge=False
+        title="served against backtest",
+        title_justify="left",
+        caption=REL_MAE,
+        caption_justify="left",
+        box=rich.box.SIMPLE_HEAD,
+        show_edge=False,
     )
     for heading in (
         *("", "days", "evenings", "n", "MAE KES", "backtest", "naive", "relMAE", "backtest"),

@@ -15,6 +15,7 @@ from rich.table import Table
 from common import storage
 from common.config import read_file
 from common.errors import ConfigError
+from common.metrics import REL_MAE
 from common.options import AcceptMixedDates, AsJson, Home
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def _print(found: "Record") -> None:
 
 
 def _table(found: "Record") -> Table:
-    table = Table(box=rich.box.SIMPLE_HEAD, show_edge=False)
+    table = Table(box=rich.box.SIMPLE_HEAD, show_edge=False, caption=REL_MAE, caption_justify="left")
     for heading in (
         "days",
         "n",

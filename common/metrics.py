@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+REL_MAE = "relMAE: errors in percent of the last price; in KES, errors at high prices count more"
+"""Below a table that has both, which can point different ways."""
+
 
 @dataclass(frozen=True)
 class Errors:

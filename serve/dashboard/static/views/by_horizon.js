@@ -47,6 +47,6 @@ export function byHorizon({ pooled }) {
     column("Stocks", "symbols", count),
     column("Forecasts", "n", count),
   ], pooled, { quiet: true });
-  const notes = pooled.flatMap((row) => explained(row, ["mae"]).map((text) => h("p", { class: "note" }, `${capital(days(row.horizon))} ahead: ${text}`)));
+  const notes = pooled.flatMap((row) => explained(row, ["mae"]).map((text) => h("p", { class: "note" }, `${capital(days(row.horizon))} ahead. ${text}`)));
   return h("div", {}, h("figure", {}, ratios), folded("The figures as a table", h("div", {}, table, h("p", { class: "note" }, RULE), notes)));
 }

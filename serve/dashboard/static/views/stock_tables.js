@@ -48,7 +48,7 @@ export function errorTable({ performance }, horizon) {
     { label: "Forecasts", number: true, value: (row) => row.n, show: (row) => count(row.n) },
   ];
   const table = plainTable("Measured error by horizon", columns, rows, { quiet: true, mark: (row) => row.ahead === horizon });
-  const notes = rows.flatMap((row) => explained(row).map((text) => h("p", { class: "note" }, `${capital(days(row.ahead))} ahead: ${text}`)));
+  const notes = rows.flatMap((row) => explained(row).map((text) => h("p", { class: "note" }, `${capital(days(row.ahead))} ahead. ${text}`)));
   return section("Measured error beside naive", note, h("div", {}, table, notes));
 }
 
