@@ -195,9 +195,9 @@ def _keys(root: Path, host: str, given: Path | None) -> Path | None:
         return None
     path = given or root / "serve" / "keys.json"
     if not KeyFile(path).clients():
-        why = "--keys asks for them" if given else f"{host} needs one"
+        asks = "--keys" if given else host
         raise ConfigError(
-            f"{path}: no API key in it, and {why}. Make one with `nsecast serve keys --add NAME`."
+            f"{path}: no API key in it, and {asks} needs one. Make one with `nsecast serve keys --add NAME`."
         )
     return path
 
