@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ from made_runs import small_plan
 from made_store import Wire, environment, free_port, make_bucket, moto, objects, rclone
 from typer.testing import CliRunner
 
+from cluster.local import down, up
 from common import storage
 from common.data.panel import Panel
 from common.errors import ConfigError, GateClosed
@@ -198,14 +200,16 @@ def bench_of(folder: Path) -> Workbench:
 def test_a_fleet_trains_apart_from_its_driver_and_a_machine_with_nothing_answers_from_the_store(
     place, small_panel, monkeypatch
 ):
-    """Workers and driver have folders of their own, as on different machines; another process reads."""
+    """Two nodes and the driver have folders of their own, as on different machines; another process reads."""
     run = planned(small_panel, place.machine("driver"))
-    monkeypatch.setenv("NSECAST_CACHE", str(place.folder / "workers"))
-    outcome, before = execute(run, workers=2, mode="silent")
+    with two_nodes(place.folder, monkeypatch) as address:
+        outcome, before = execute(run, workers=2, mode="silent", address=address)
     assert not before and not outcome.failed
-    (mirror,) = (place.folder / "workers").iterdir()
-    own = {path.name for path in (mirror / "runs" / run.id / "tasks/general/seed-0").iterdir()}
-    assert own == {"result.json", "weights.npz"}
+    finished_on = {
+        path.parent.relative_to(path.parents[3]): path.relative_to(place.folder).parts[0]
+        for path in place.folder.glob(f"node-*/*/runs/{run.id}/tasks/**/result.json")
+    }
+    assert set(finished_on.values()) == {"node-0", "node-1"}, finished_on
     assert list((run.folder / "tensorboard").rglob("events.*")), "what workers logged is with the driver"
 
     there = place.machine("there")
@@ -226,6 +230,20 @@ def test_a_fleet_trains_apart_from_its_driver_and_a_machine_with_nothing_answers
     assert found.keys() == {"ABSA", "COOP"} and found["ABSA"]["last_price"] == pytest.approx(last)
     listed = CliRunner().invoke(app, ["runs", "--home", place.url, "--json"])
     assert [(each["id"], each["state"]) for each in json.loads(listed.stdout)] == [(run.id, "done")]
+
+
+@contextmanager
+def two_nodes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a Ray cluster whose two nodes keep their files in folders of their own."""
+    home = folder / "cluster"
+    home.mkdir()
+    try:
+        for number in range(2):
+            monkeypatch.setenv("NSECAST_CACHE", str(folder / f"node-{number}"))
+            cluster, _ = up(home, number + 1, 1)
+        yield cluster.address
+    finally:
+        down(home)
 
 
 def elsewhere(place: SimpleNamespace, name: str, *words: str) -> SimpleNamespace:
