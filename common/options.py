@@ -12,7 +12,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
 ReleaseName = Annotated[str, typer.Option("--release", help="production, latest or a release id.")]
 Quickly = Annotated[bool, typer.Option("--quick", help="A fraction of the work: to try, not to quote.")]
 AcceptMixedDates = Annotated[
-    bool, typer.Option("--accept-mixed-dates", help="Take an archive whose dates look mixed up.")
+    bool, typer.Option("--accept-mixed-dates", help="Accept an archive whose dates look mixed up.")
 ]
 UniverseFile = Annotated[
     Path | None, typer.Option("--universe", metavar="FILE.toml", help="Counters, sectors and tiers.")

@@ -21,13 +21,13 @@ the same at `/docs`, and as JSON at `/openapi.json`. From Python, `serve.client`
 
 Bodies are JSON in both directions, prices are in KES, days are `YYYY-MM-DD`, times are UTC. A server that
 others can reach asks for a key, sent as `X-API-Key: KEY` or `Authorization: Bearer KEY`; `refresh` and
-`cache/clear` need an admin's. Answers that depend on the release alone have an `ETag`: asked again with
-`If-None-Match`, they cost a 304.
+`cache/clear` need an admin's. Responses that depend only on the release have an `ETag`: a request
+with `If-None-Match` gets a 304 while nothing has changed.
 
 The server gives every request an id of its own: header `X-Request-ID` of the response, `request_id` in its
-body, and the id by which `nsecast receipt` finds the answer. To recognise a request by an id of yours, send
+body, and the argument of `nsecast receipt`. To find a request by an id of your own, send
 it as `X-Correlation-ID` (or `X-Request-ID`; 1 to 128 printable ASCII characters): the response returns it as
-`X-Correlation-ID`, and the access log has it beside the server's. It may be sent twice and is in no receipt.
+`X-Correlation-ID`, and the access log has both ids. It need not be unique, and receipts do not contain it.
 
 """
 ERRORS_HEAD = """## Errors

@@ -97,7 +97,7 @@ class ServiceStats(Stats):
     reloads_taken: int
     reloads_refused: int
     rehearsals_incomplete: int
-    """Times that a tier had replicas that did not load a release before it served."""
+    """How often a release began to serve although replicas of a tier had not loaded it."""
 
 
 class Alive(Model):
@@ -190,7 +190,7 @@ def add_service_routes(api: FastAPI, office: Office, reader: Any, admin: Any) ->
     async def refresh() -> RefreshResponse:
         """Look at production now; other routers follow by themselves within seconds.
 
-        If it takes longer than a request may, the answer is 503 and it goes on: `health` shows the result.
+        If loading exceeds the request time limit, the answer is 503 and loading continues: see `health`.
         """
         found = await office.watcher.look(force=True)
         if found.outcome == "refused":

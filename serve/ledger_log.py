@@ -102,7 +102,7 @@ class DayLog:
                 self._held, self._fresh = held, _plus(self._fresh, more)
         if not room:
             self._count("lost", 1)
-            self._say_once("lost", f"served forecasts lost: {self._held[0]} wait already")
+            self._say_once("lost", f"served forecasts lost: the buffer is full, rows={self._held[0]}")
         return room
 
     def flush(self) -> bool:
@@ -150,9 +150,7 @@ class DayLog:
             log.warning("served forecasts dropped folder=%s day=%s bytes=%d", self.folder, name, size)
             self._count("days_dropped", 1)
         if left >= self._most_bytes:
-            self._say_once(
-                "full", f"today alone is larger than megabytes_kept, and written all the same: {left} bytes"
-            )
+            self._say_once("full", f"today alone exceeds megabytes_kept and is written anyway: {left} bytes")
         packed = [row | {"prices": pack(row["prices"])} if row["prices"] else row for row in rows]
         table = pa.Table.from_pylist(packed, schema=SCHEMA)
         new = day != self._day or self._before is None

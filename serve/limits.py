@@ -118,7 +118,7 @@ class RateLimit:
             self._lost = True
             return None
         if self._lost:
-            log.warning("rate storage found again storage=%s", self._storage)
+            log.warning("rate storage reachable again storage=%s", self._storage)
         self._lost = False
         return wait
 

@@ -20,9 +20,7 @@ BROKEN = 3
 
 
 def receipt(
-    request_id: Annotated[
-        str, typer.Argument(help="The server's: request_id of the answer, or header X-Request-ID.")
-    ],
+    request_id: Annotated[str, typer.Argument(help="The answer's request_id, also its header X-Request-ID.")],
     symbol: Annotated[str | None, typer.Option(help="One stock of an answer about many.")] = None,
     horizon: Annotated[Horizon | None, typer.Option(help="One horizon of several.")] = None,
     number: Annotated[

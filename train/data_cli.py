@@ -59,7 +59,7 @@ def check(
 ) -> None:
     """Read every row and say what was accepted, repaired and rejected, and why.
 
-    Exit codes: 0 done; 3 dates or files look mixed up; 1 it is no archive.
+    Exit codes: 0 done; 3 dates or files look mixed up; 1 not an archive.
     """
     found = read_archive(archive)
     ledger = rejects or storage.home(home) / "checks" / "ledger.csv"

@@ -67,7 +67,7 @@ def refuse_mixed(folder: object, mixed: pd.DataFrame) -> None:
     raise ArchiveError(
         f"{folder}: dates or files look mixed up: {'; '.join(parts)}. Check that day and month are not "
         "swapped, and `date_format` and `weekdays` in a columns.toml (`nsecast data check` lists the days). "
-        "If they are right as they are, --accept-mixed-dates takes them.",
+        "If the data is correct, accept it with --accept-mixed-dates.",
         folder=str(folder),
         days=len(mixed),
     )

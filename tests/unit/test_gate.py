@@ -102,7 +102,7 @@ def test_a_worse_release_is_refused_with_both_figures_and_production_stays(regis
     assert f"{worse['rel_mae']:.4f}" in message and f"{worse['rel_rmse']:.4f}" in message
     assert "in production (old) it is 1.0000" in message and "need at most 0.005 more" in message
     assert "1 day ahead" in message and "3 days ahead" in message and "7 days ahead" in message
-    assert "use --force to promote all the same; that is recorded" in message
+    assert "use --force to promote it anyway; that is recorded" in message
     assert closed.value.context["comparison"]["production"]["rel_mae"] == pytest.approx(1)
     assert registry.production() == "old" and len(registry.history()) == 1
 
@@ -335,7 +335,7 @@ def test_a_first_release_without_skill_is_refused_with_figure_bound_and_horizon(
     for name, label in (("rel_mae", "relMAE of the published"), ("rel_rmse", "relRMSE of the raw")):
         expected = f"{label} price is {found[name]:.4f} 1 day ahead, need at most 1.0500"
         assert expected in closed.value.message
-    assert "or use --force to promote all the same" in closed.value.message
+    assert "or use --force to promote it anyway" in closed.value.message
     assert registry.production() is None
 
 

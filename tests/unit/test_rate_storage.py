@@ -118,7 +118,7 @@ def test_a_lost_redis_is_logged_once_counted_without_and_taken_up_again(tmp_path
                 now[0] += TRY_AGAIN_S
                 hits = [await refused(rate, "a") for rate in (one, two, one, two)]
                 assert hits == [False] * 3 + [True], "shared again"
-            again = [record for record in caplog.records if "found again" in record.message]
+            again = [record for record in caplog.records if "reachable again" in record.message]
             assert len(again) == 2 and len(caplog.records) == 4
 
         asyncio.run(outage())

@@ -142,7 +142,7 @@ def _worse(own: Losses, rival: Losses, whose: str) -> Iterator[str]:
     ahead = f"{own.horizon} day{'s' * (own.horizon > 1)} ahead"
     for name, label in RATIOS.items():
         if name in rival.own and name not in own.own:
-            yield f"there are no intervals {ahead}, {whose} there are"
+            yield f"there are no intervals {ahead}, but there are {whose}"
         if not (math.isfinite(own.ratio(name)) and math.isfinite(rival.ratio(name))):
             continue
         allowed = MARGIN

@@ -109,8 +109,8 @@ def promote_through_gate(
     if not verdict.passed and not force:
         raise GateClosed(
             f"release {release.id} does not go to production: {'; '.join(verdict.reasons)}. In production is "
-            f"still {registry.production() or 'nothing'}. Train a better one, or use --force to promote all "
-            "the same; that is recorded.",
+            f"still {registry.production() or 'nothing'}. Train a better one, or use --force to promote it "
+            "anyway; that is recorded.",
             release=release.id,
             reasons=list(verdict.reasons),
             comparison=verdict.comparison,

@@ -71,7 +71,7 @@ def _card(row: dict[str, Any]) -> str:
         return f'<li class="card">{title}<p>No forecast to compare.</p></li>'
     word = verdict_of(row["rel_mae"])[0]
     change = 100 * (row["rel_mae"] - 1)
-    text = "Errors in percent of the last price as large as naive’s."
+    text = "Errors in percent of the last price are as large as naive’s."
     if word != "equal":
         chance = "significant" if row["dm_abs_p"] < SIGNIFICANT else "could be chance"
         text = (

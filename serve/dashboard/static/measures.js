@@ -2,11 +2,11 @@
 import { number, percent } from "./format.js";
 
 export const RULE = "The verdict is relMAE: errors in percent of the last price, ours over naive’s. Errors in KES count more where prices are high, " +
-  "MAPE is in percent of the price that came about; either can point the other way.";
+  "MAPE is in percent of the actual price; either can point the other way.";
 
 const PAIRS = [
   { ours: "mae", naive: "naive_mae", digits: 3, shown: (value) => number(value, 3), where: "In KES", why: ": errors at high prices count more there" },
-  { ours: "mape", naive: "naive_mape", digits: 2, shown: percent, where: "In percent of the price that came about (MAPE)", why: "" },
+  { ours: "mape", naive: "naive_mape", digits: 2, shown: percent, where: "In percent of the actual price (MAPE)", why: "" },
 ];
 
 /* 1 better, -1 worse, 0 equal: a ratio that reads 1.000 is equal. */
