@@ -30,7 +30,7 @@ def brought(request: PredictRequest, size: int) -> str:
         name: (getattr(request, name) or [])[-most:] or None for name in ("recent_prices", "recent_bars")
     }
     short = request.model_copy(update=prices)
-    return short.model_dump_json(include={*prices, "allow_unknown"}, exclude_none=True)
+    return json_of(short.model_dump(mode="json", include={*prices, "allow_unknown"}, exclude_none=True))
 
 
 def digest(text: str) -> str:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from common import storage
 from common.config import read_file
-from common.errors import ConfigError, ReceiptError
+from common.errors import BadRequest, ConfigError, ReceiptError
 from common.options import AsJson, Home
 from serve.schemas import Horizon
 
@@ -71,6 +71,8 @@ def replay(
     body = None if request is None else _json(request, "Give the body that was sent.")
     try:
         found = again(content, storage.home(home), body)
+    except BadRequest as error:
+        raise BadRequest(f"{request}: {error.message}") from None
     except ReceiptError as error:
         raise ReceiptError(f"{receipt}: {error.message}", **error.context) from None
     if as_json:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from common.errors import BundleError, ReceiptError
+from common.errors import BadRequest, BundleError, ReceiptError
 from common.model.bundle import load_bundle
 from common.model.conformal import LEVELS
 from common.model.registry import Registry
@@ -101,11 +101,14 @@ def replay(receipt: Receipt, home: Path, body: Any = None) -> list[dict[str, Any
 
     Raises
     ------
+    BadRequest
+        If ``body`` is not the body of a request.
     ReceiptError
         If the receipt was edited, or is none, or lacks prices that ``body`` does not have either.
     ReleaseNotFound, BundleError
         If the release is gone, altered, or another one of that id.
     """
+    requests = _requests_of(body)
     try:
         if receipt["receipt"] != FORM or receipt["digest"] != _digest(receipt):
             raise ReceiptError(
@@ -119,7 +122,7 @@ def replay(receipt: Receipt, home: Path, body: Any = None) -> list[dict[str, Any
                 f"least, by {_described(release)}. Ask for it again: `nsecast receipt REQUEST_ID`."
             )
         desk = Desk(release)
-        sent = [brought(each, desk.spec.size) for each in _requests_of(body)]
+        sent = [brought(each, desk.spec.size) for each in requests]
         found = []
         for served in receipt["forecasts"]:
             again = _again(desk, served, sent)
@@ -196,8 +199,9 @@ def _requests_of(body: Any) -> list[PredictRequest]:
             return singles(BatchRequest.model_validate(body))
         return [PredictRequest.model_validate(body)]
     except (ValueError, TypeError) as error:
-        raise ReceiptError(
-            f"not the body of a request: {error}. Give the JSON that was sent to /predict."
+        reason = " ".join(str(error).split())[:200]
+        raise BadRequest(
+            f"not the body of a request: {reason}. Give the JSON that was sent to /predict."
         ) from None
 
 

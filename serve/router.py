@@ -47,7 +47,10 @@ class Router:
         close_logs()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
-        return self._answer
+        async def service(scope: Scope, receive: Receive, send: Send) -> None:
+            await self._service(scope, receive, send)
+
+        return service  # a plain function: uvicorn takes a bound method for an application of ASGI 2
 
     async def check_health(self) -> None:
         """Raise Unhealthy if this router cannot follow production, see `RouterHealth`."""
@@ -71,10 +74,7 @@ class Router:
             self.office.config_problem = f"the limits were not changed: {reason}"
             return
         self.office.config_problem = None
-        log.warning("limits changed: %s", user_config)
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._service(scope, receive, send)
+        log.warning("limits changed: %s", ", ".join(sorted(user_config)) or "as in args")
 
 
 def http_service(office: Office, *, say_id: bool = True) -> ASGIApp:

@@ -28,6 +28,7 @@ READ = {
     ("monitor", "config"): [],
     ("track-record", "kept"): ["SCOM"],
     ("replay", "receipt"): [],
+    ("replay", "request"): ["receipt.json"],
     ("serve", "keys"): ["--no-train"],
     ("serve", "settings"): ["--no-train"],
 }
@@ -106,6 +107,7 @@ def test_a_file_that_is_no_good_is_named_in_one_line(verb, name, state, tmp_path
         path.write_bytes(CONTENTS[state])
     file = [str(path)] if (verb, name) == ("replay", "receipt") else [f"--{name}", str(path)]
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "receipt.json").write_text("{}")
     status, said = run(
         [*verb.split(), *READ[verb, name], *file, "--home", str(tmp_path / "home")], monkeypatch, capsys
     )

@@ -260,7 +260,7 @@ def test_the_serve_image_hardens_haproxy_as_the_command_does(tmp_path):
     folder = re.search(r"^RUN .*&& nsecast serve haproxy --folder (\S+)$", text, re.M)[1]
     stage = text.partition("FROM base AS serve\n")[2].partition("\nFROM ")[0]
     assert "COPY --from=build-serve /opt/nsecast /opt/nsecast" in stage
-    given = dict(re.findall(r"(RAY_SERVE_\w+)=(\S+)", stage))
+    given = dict(re.findall(r"(RAY_SERVE_\w+|FORWARDED_ALLOW_IPS)=(\S*)", stage.replace('""', "")))
     needed = {name: value.replace(str(tmp_path), folder) for name, value in hardened(tmp_path).items()}
     assert given == needed and folder.startswith("/opt/nsecast/")
     mode = (tmp_path / "haproxy-mended").stat().st_mode

@@ -1,7 +1,6 @@
 """The queue hands out what the plain rule would, and its work does not grow with the square of the tasks."""
 
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -95,31 +94,30 @@ STEPS = st.tuples(
 @given(plans(), st.lists(STEPS, max_size=60))
 def test_every_lease_is_the_one_of_the_plain_rule(plan, steps):
     ids, plain = [task.id for task in plan.tasks], PlainQueue(plan)
-    with patch("train.queue.time.monotonic", lambda: plain.now):
-        queue = TaskQueue(plan, NOWHERE, silence_s=SILENCE_S)
-        for rank in range(WORLD):
+    queue = TaskQueue(plan, NOWHERE, silence_s=SILENCE_S, clock=lambda: plain.now)
+    for rank in range(WORLD):
+        queue.hello(rank, WORLD, rank)
+        plain.hello(rank)
+    leases = [("lease", rank, 0) for rank in range(WORLD)]
+    for step, rank, number in [*steps, *leases * len(ids)]:
+        task = ids[number % len(ids)]
+        plain.now += 40.0 if step == "silence" else 0.5
+        if step == "lease":
+            assert queue.lease(rank) == plain.lease(rank)
+        elif step == "progress":
+            told = Progress(1, 4, 1.0, 1.0, 1.0, 1.0, 1, 1.0)
+            assert queue.progress(task, rank, told) == plain.progress(task, rank)
+        elif step == "hello":
             queue.hello(rank, WORLD, rank)
             plain.hello(rank)
-        leases = [("lease", rank, 0) for rank in range(WORLD)]
-        for step, rank, number in [*steps, *leases * len(ids)]:
-            task = ids[number % len(ids)]
-            plain.now += 40.0 if step == "silence" else 0.5
-            if step == "lease":
-                assert queue.lease(rank) == plain.lease(rank)
-            elif step == "progress":
-                told = Progress(1, 4, 1.0, 1.0, 1.0, 1.0, 1, 1.0)
-                assert queue.progress(task, rank, told) == plain.progress(task, rank)
-            elif step == "hello":
-                queue.hello(rank, WORLD, rank)
-                plain.hello(rank)
-            elif step == "done":
-                queue.done(task)
-                plain.done(task)
-            elif step == "failed":
-                queue.failed(task, "broken")
-                plain.failed(task)
-            states = {task: entry.state for task, entry in queue._entries.items()}
-            assert states == plain.state
+        elif step == "done":
+            queue.done(task)
+            plain.done(task)
+        elif step == "failed":
+            queue.failed(task, "broken")
+            plain.failed(task)
+        states = {task: entry.state for task, entry in queue._entries.items()}
+        assert states == plain.state
 
 
 def specific_models(count: int) -> Plan:

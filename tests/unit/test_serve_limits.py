@@ -59,9 +59,9 @@ def test_a_batch_counts_its_symbols_and_one_that_can_never_pass_says_so():
 def test_a_request_for_every_stock_costs_a_minutes_worth_at_most():
     rate = RateLimit(Limits(forecasts_per_minute=10))
     assert rate.at_most(3) == 3
-    rate.hit("a", rate.at_most(10_000))
+    asyncio.run(rate.hit("a", rate.at_most(10_000)))
     with pytest.raises(TooManyRequests):
-        rate.hit("a")
+        asyncio.run(rate.hit("a"))
 
 
 def test_a_minute_later_it_may_again(monkeypatch):

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 import ray.serve
+import uvicorn
 from made_release import made_release
 
 from common.errors import ConfigError
@@ -66,7 +67,7 @@ def with_router(home: Path) -> Iterator[Any]:
             await type(router).__init__(router, *tiers, args.model_dump(mode="json"))
             transport = httpx.ASGITransport(router.__serve_build_asgi_app__())
             try:
-                async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+                async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                     return await scenario(router, client)
             finally:
                 router._watching.cancel()
@@ -91,6 +92,24 @@ def test_the_same_application_follows_its_new_limits(with_router):
     assert with_router(scenario) == ([200] * 3, [200, 200, 429], [200] * 3, 1)
 
 
+def test_the_server_of_a_replica_takes_it_for_an_application_of_asgi_3(with_router):
+    async def scenario(router, client):
+        config = uvicorn.Config(router.__serve_build_asgi_app__(), lifespan="on")
+        config.load()
+        return config.interface
+
+    assert with_router(scenario) == "asgi3"
+
+
+def test_the_log_of_a_change_does_not_show_the_password_of_a_redis_server(with_router, caplog, monkeypatch):
+    async def scenario(router, client):
+        monkeypatch.setattr("serve.limits.shared_limiter", lambda url: None)
+        await router.reconfigure({"limits": {"rate_storage": "redis://:hunter2@localhost:1/0"}})
+
+    with_router(scenario)
+    assert "limits changed: limits" in caplog.text and "hunter2" not in caplog.text
+
+
 def test_limits_that_are_not_allowed_change_nothing_and_health_says_so(with_router):
     async def scenario(router, client):
         await router.reconfigure({"limits": {"forecasts_per_minute": 2}})
@@ -105,9 +124,13 @@ def test_limits_that_are_not_allowed_change_nothing_and_health_says_so(with_rout
     assert seen == [200, 200, 429] and later["status"] == "ok"
 
 
-def test_a_limit_that_fails_only_when_it_is_used_changes_nothing_either(with_router):
+def test_a_limit_that_fails_only_when_it_is_used_changes_nothing_either(with_router, monkeypatch):
+    def not_installed(url: str) -> None:
+        raise ConfigError(f"rate_storage {url}: the client is not installed.")
+
     async def scenario(router, client):
-        await router.reconfigure({"limits": {"rate_storage": "no-such-storage://"}})
+        monkeypatch.setattr("serve.limits.shared_limiter", not_installed)
+        await router.reconfigure({"limits": {"rate_storage": "redis://localhost:1/0"}})
         health = (await client.get("/api/v4/health")).json()
         return health["problems"], await statuses(client, 1), router.office.settings.limits.rate_storage
 
