@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, FastAPI, Query, Request, Response
@@ -72,11 +71,10 @@ def make_api(office: Office) -> FastAPI:
             allow_headers=["*"],
             expose_headers=["ETag", "Retry-After", "X-Request-ID", "X-Correlation-ID"],
         )
-    keys = KeyFile(FilePath(office.settings.keys)) if office.settings.keys else None
-    if keys:
-        keys.follow()
-    reader = Depends(_client(office.settings, keys, "read"))
-    admin = Depends(_client(office.settings, keys, "admin"))
+    if office.keys:
+        office.keys.follow()
+    reader = Depends(_client(office.settings, office.keys, "read"))
+    admin = Depends(_client(office.settings, office.keys, "admin"))
     asked_of = Depends(asker(lambda: office.desk, office.bad, digest()))
     _forecasts(api, office, reader, asked_of)
     _pages(api, reader, asked_of)

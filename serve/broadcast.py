@@ -36,6 +36,9 @@ async def call_every(handle: Any, method: str, *arguments: Any, within_s: float)
     except Exception as error:
         log.warning("no replica called method=%s: %s: %s", method, type(error).__name__, error)
         return Replies({}, (EVERY,))
+    if not results:
+        log.warning("no replica called method=%s: none is there", method)
+        return Replies({}, (EVERY,))
     calls = {_actor(result): asyncio.ensure_future(result.get_async()) for result in results}
     try:
         await asyncio.wait(calls.values(), timeout=within_s)

@@ -77,7 +77,7 @@ class LedgerSettings(Config):
 
     @property
     def answers_client_bytes(self) -> float:
-        """A client's budget for a day."""
+        """A client's budget for a day, over all routers."""
         whole = self.answers_megabytes_kept * 2**20
         return self.answers_client_share * whole / max(self.answers_days_kept, 1)
 
@@ -88,11 +88,17 @@ class Ledger:
     Parameters
     ----------
     home : the storage root, which must be there
+    routers : how many share the log, and each client's budget
     clock : seconds since the epoch
     """
 
     def __init__(
-        self, home: Path, settings: LedgerSettings, *, clock: Callable[[], float] = time.time
+        self,
+        home: Path,
+        settings: LedgerSettings,
+        *,
+        routers: int = 1,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         import ray.util.metrics  # readers of the ledger do without
 
@@ -115,7 +121,7 @@ class Ledger:
             megabytes_kept=settings.answers_megabytes_kept,
             **shared,
         )
-        self._budget = DayBudget(settings.answers_client_bytes, clock)
+        self._budget = DayBudget(settings.answers_client_bytes / routers, clock)
         self._seen: set[tuple[str, str, int]] = set()
         self._thread: threading.Thread | None = None
         self._stop, self._wake = threading.Event(), threading.Event()

@@ -21,6 +21,7 @@ from serve.catalogue import Outlook
 from serve.desk import Desk, Prepared
 from serve.fan_out import fan_out
 from serve.front import Overloaded
+from serve.keys import KeyFile
 from serve.ledger import Ledger
 from serve.models import REQUEST_ID, Question, Said
 from serve.observe import Facts, Observer
@@ -64,7 +65,8 @@ class Office:
         calls = max(1, settings.questions_queued // 2)
         self._turns = {tier: asyncio.Semaphore(calls) for tier in self._tiers}
         """So that batches leave room in the queue for single questions."""
-        self.ledger = Ledger(Path(settings.home), settings.served)
+        self.ledger = Ledger(Path(settings.home), settings.served, routers=settings.routers)
+        self.keys = KeyFile(Path(settings.keys)) if settings.keys else None
 
     @property
     def desk(self) -> Desk:

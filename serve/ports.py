@@ -76,6 +76,11 @@ def is_loopback(host: str) -> bool:
     return host in LOOPBACK or host.startswith("127.")
 
 
+def in_url(host: str) -> str:
+    """A host as URLs and HAProxy write it: IPv6 addresses in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
 def free_port() -> int:
     """A port that nobody listens on just now."""
     with socket.socket() as probe:
@@ -109,9 +114,10 @@ def haproxy_wrapper(folder: Path, binary: str, ports: Iterable[int], within_s: f
     body = folder / "no-router.json"
     body.write_bytes(answer.read_bytes().partition(b"\r\n\r\n")[2])
     ends = {"ports": "|".join(map(str, ports)), "within_s": f"{within_s:g}"}
-    path.write_text(_WRAPPER.format(answer=answer, body=body, late=late, binary=shlex.quote(binary), **ends))
-    path.chmod(0o755)
-    return path
+    new = path.with_suffix(f".{os.getpid()}")
+    new.write_text(_WRAPPER.format(answer=answer, body=body, late=late, binary=shlex.quote(binary), **ends))
+    new.chmod(0o755)
+    return new.replace(path)
 
 
 def routers_host(host: str, port: int) -> str:
@@ -124,7 +130,7 @@ def routers_host(host: str, port: int) -> str:
     os.environ.pop(LISTEN, None)
     if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") != "1" or host in ("127.0.0.1", "localhost"):
         return host
-    os.environ[LISTEN] = f"{host}:{port}"
+    os.environ[LISTEN] = f"{in_url(host)}:{port}"
     return "127.0.0.1"
 
 

@@ -22,6 +22,8 @@ THROUGHPUT = {
     "RAY_worker_niceness": "0",  # Ray's 15 lets everything else on the machine go before a forecast
 }
 """HAProxy ingress and Ray Serve's throughput mode."""
+CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
+"""Names the function that returns the middleware of Ray's HTTP servers."""
 UNTRUSTED = {"FORWARDED_ALLOW_IPS": ""}
 """uvicorn would believe what any client on this machine says of its address; see `serve.forwarded`."""
 
@@ -29,13 +31,15 @@ UNTRUSTED = {"FORWARDED_ALLOW_IPS": ""}
 def hardened(folder: Path, ports: Iterable[int] = (STATS_PORT, METRICS_PORT)) -> dict[str, str]:
     """Write the HAProxy wrapper into ``folder`` and return the variables that make Ray Serve use it.
 
-    Slow clients are then disconnected, HAProxy's own answers are 503 with ``Retry-After``, its statistics and
-    metrics (``ports``) listen on loopback only, and a dead HAProxy is replaced within seconds.
+    Slow clients are then disconnected, request ids are made by the server, HAProxy's own answers are 503 with
+    ``Retry-After``, its statistics and metrics (``ports``) listen on loopback only, and a dead HAProxy is
+    replaced within seconds.
     """
     return {
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(haproxy_wrapper(folder, _binary(), ports)),
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(CLIENT_S),
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": str(HEALTH_CHECK_S),
+        CALLBACK: "serve.request_ids.in_rays_servers",
         **UNTRUSTED,
     }
 
@@ -63,7 +67,7 @@ def environment(folder: Path, *, haproxy: bool) -> dict[str, str]:
         **UNTRUSTED,
     }
     if not haproxy:
-        return variables | {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.patience.in_rays_proxy"}
+        return variables | {CALLBACK: "serve.patience.in_rays_proxy"}
     stats, metrics = free_port(), free_port()
     inside = folder / "haproxy"
     return (

@@ -5,7 +5,6 @@ Receipts are found by request id, so a client must not be able to choose it. Ray
 """
 
 import re
-from typing import Any
 from uuid import uuid4
 
 from starlette.middleware import Middleware
@@ -51,23 +50,9 @@ def ids_of(scope: Scope) -> tuple[str, str]:
     return made or uuid4().hex, given.decode() if _PLAIN.fullmatch(given) else ""
 
 
-def make_ids_in_replica() -> None:
-    """Let the HTTP server of this replica, which HAProxy calls, use `RequestIds`.
+def in_rays_servers() -> list[Middleware]:
+    """What Ray calls for the HTTP servers of its replicas and of the proxy that HAProxy falls back on.
 
-    Ray 2.60 has no setting for middleware around its own in a replica. To be called in a replica's
-    constructor, before that server starts; does nothing where Ray looks different.
+    See ``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH`` in `serve.proxy_environment`.
     """
-    import ray.serve._private.replica
-
-    replica: Any = ray.serve._private.replica  # no part of Ray's API
-    configure = getattr(replica, "configure_http_middlewares", None)
-    if configure is None or hasattr(configure, "makes_ids"):
-        return
-
-    def with_ids(options: Any) -> Any:
-        configured = configure(options)
-        configured.middlewares.append(Middleware(RequestIds))
-        return configured
-
-    with_ids.makes_ids = True  # type: ignore[attr-defined]  # so that it is not done twice
-    replica.configure_http_middlewares = with_ids
+    return [Middleware(RequestIds)]

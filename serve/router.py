@@ -17,7 +17,6 @@ from serve.limits import BodyCap
 from serve.log_files import close_logs
 from serve.office import Office
 from serve.ports import keep_replica_to_its_node
-from serve.request_ids import make_ids_in_replica
 from serve.settings import ServeSettings
 
 log = logging.getLogger(__name__)
@@ -33,7 +32,6 @@ class Router:
     ) -> None:
         found = ServeSettings.model_validate(settings)
         keep_replica_to_its_node()
-        make_ids_in_replica()
         self.office = Office(general, specific, found)
         await self.office.watcher.look()
         self._watching = asyncio.get_running_loop().create_task(self.office.watcher.watch())

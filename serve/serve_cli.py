@@ -141,12 +141,11 @@ def manage_keys(
 def haproxy(
     folder: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where the wrapper is kept; default <home>/serve/haproxy."),
+        typer.Option(metavar="DIR", help="Where the wrapper is kept, on this node alone."),
     ] = None,
-    home: Home = None,
 ) -> None:
     """Harden HAProxy on a Ray node of your own: eval "$(nsecast serve haproxy)", then `ray start`."""
-    place = folder or storage.home(home) / "serve" / "haproxy"
+    place = folder or Path.home() / ".nsecast" / "haproxy"
     for name, value in hardened(place.absolute()).items():
         typer.echo(f"export {name}={shlex.quote(value)}")
 

@@ -23,7 +23,7 @@ from cluster.processes import born, end, left
 from cluster.session import connect, refuse_shadows, start, usable_cpus
 from common.errors import ConfigError, RayUnavailable
 from serve.app import build_app
-from serve.ports import Listener, beyond_loopback, descendants, routers_host
+from serve.ports import Listener, beyond_loopback, descendants, in_url, routers_host
 from serve.settings import ServeSettings
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ def running(
         else:
             _join(address, settings, say)
         _start_graph(settings, inside, port, say)
-        url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"
+        url = f"http://{in_url('127.0.0.1' if host in ('0.0.0.0', '::') else host)}:{port}"
         _wait_ready(url)
         head = ray.get_runtime_context().gcs_address if address else None
         yield Running(url, beyond_loopback(os.getpid()), head)

@@ -72,7 +72,7 @@ def test_the_command_prints_what_a_shell_has_to_export(tmp_path: Path):
     shell = subprocess.run(["sh", "-c", script], capture_output=True, text=True, env={}, check=True)
     exported = dict(line.split("=", 1) for line in shell.stdout.splitlines())
     wanted = hardened(tmp_path / "made")
-    assert wanted.items() <= exported.items() and len(wanted) == 4
+    assert wanted.items() <= exported.items() and len(wanted) == 5
     assert all(
         line.startswith("export ") and len(shlex.split(line)) == 2 for line in done.stdout.splitlines()
     )

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 import nsecast
 from train.data_cli import app
 
-WITHOUT_STORAGE_ROOT = {"data fetch", "data market"}
-"""Verbs that neither read nor write the storage root: they write into the folder of --to alone."""
+WITHOUT_STORAGE_ROOT = {"data fetch", "data market", "serve haproxy"}
+"""Verbs that neither read nor write the storage root, only a folder that is named by an option."""
 GROUPS = {"data", "cluster"}
 """Groups that do nothing without a verb."""
 

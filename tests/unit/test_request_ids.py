@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+import tempfile
+from pathlib import Path
 
 import httpx
 import pytest
@@ -10,7 +12,8 @@ from ray.serve.config import HTTPOptions
 from starlette.responses import JSONResponse
 
 from serve.patience import in_rays_proxy
-from serve.request_ids import MADE_HERE, RequestIds, ids_of, make_ids_in_replica
+from serve.proxy_environment import CALLBACK, hardened
+from serve.request_ids import MADE_HERE, RequestIds, ids_of
 
 MADE = re.compile(r"[0-9a-f]{32}")
 
@@ -32,9 +35,8 @@ def asked(app, *headers):
 
 def as_replica_behind_haproxy(monkeypatch):
     """The application inside the middleware that Ray puts around it in a replica's own HTTP server."""
-    monkeypatch.setattr(replica, "configure_http_middlewares", replica.configure_http_middlewares)
-    make_ids_in_replica()
-    make_ids_in_replica()
+    callback = hardened(Path(tempfile.mkdtemp()))[CALLBACK]
+    monkeypatch.setattr(http_util, CALLBACK, callback)
     options = replica.configure_http_middlewares(HTTPOptions())
     assert [each.cls for each in options.middlewares] == [RequestIds]
     return http_util._apply_middlewares(shows_ids, options.middlewares)
