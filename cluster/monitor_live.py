@@ -7,7 +7,7 @@ import pandas as pd
 
 from common.data.exchange_clock import ExchangeClock
 from common.data.panel import Panel
-from common.data.series import series_of_counters
+from common.data.series import series_of_counters, sessions_of
 from common.data.universe import Universe
 from common.data.windows import Windows, make_windows
 from common.model.presets import WindowSpec
@@ -51,9 +51,10 @@ def join_actuals(
 ) -> Live:
     """Score served forecasts with the closes of a panel, as `make_windows` counts sessions.
 
-    The target of a forecast is the stock's own row ``horizon`` rows after the cutoff, its close a true one,
-    and no split between. A forecast counts only if it was served before that close was known: before the
-    exchange closed (`Universe.clock`) on the day whose evening made it known. Of several answers for one
+    The target of a forecast is the stock's close ``horizon`` market sessions after the cutoff: a true one,
+    with no split between. A forecast waits until that session is there; if the stock has no close then, it is
+    left out. A forecast counts only if it was served before that close was known: before the exchange closed
+    (`Universe.clock`) on the day whose evening made it known. Of several answers for one
     symbol, cutoff and horizon (two routers, a new release that evening) the first counts.
 
     Parameters
@@ -100,11 +101,13 @@ def _outcomes(panel: Panel, universe: Universe, spec: WindowSpec, first: np.date
     windows = windows.take(windows.cutoff >= first)
     known = [panel.history(symbol)["known"].to_numpy() for symbol in series.symbols]
     evenings = np.concatenate([*known, np.empty(0, "datetime64[us]")])
-    return _as_rows(windows, evenings)
+    return _as_rows(windows, evenings, sessions_of(panel))
 
 
-def _as_rows(windows: Windows, evenings: np.ndarray) -> pd.DataFrame:
+def _as_rows(windows: Windows, evenings: np.ndarray, sessions: np.ndarray) -> pd.DataFrame:
     horizons = windows.spec.horizons
+    later = windows.series.session[windows.end].astype(np.int64)[:, None] + np.array(horizons)
+    dates = np.append(sessions, np.datetime64("NaT", "D"))[np.minimum(later, len(sessions))]
     names = np.array(windows.series.symbols, dtype=object)
     known = np.where(
         windows.target >= 0, evenings[np.maximum(windows.target, 0)], np.datetime64("NaT")
@@ -115,7 +118,7 @@ def _as_rows(windows: Windows, evenings: np.ndarray) -> pd.DataFrame:
             "cutoff": np.repeat(windows.cutoff.astype("datetime64[s]"), len(horizons)),
             "horizon": np.tile(np.array(horizons, dtype=np.int64), len(windows)),
             "close": np.repeat(windows.last_price, len(horizons)),
-            "target_date": windows.target_date.astype("datetime64[s]").ravel(),
+            "target_date": dates.astype("datetime64[s]").ravel(),
             "actual": windows.actual.ravel(),
             "known": known.ravel(),
         }

@@ -116,8 +116,9 @@ def _refuse_wrong(overrides: dict[str, Any], root: Path, where: str) -> None:
     from common.model.registry import Registry
 
     try:
-        production = Registry(root).resolve("production")
-    except NsecastError:  # there is none, or it is for the run to judge
+        registry = Registry(root)
+        production = registry.open(registry.resolve("production").id)
+    except NsecastError:  # there is none, or it is damaged, which the run reports
         production = None
     next_settings(production, overrides, where=where)
 

@@ -16,6 +16,12 @@ parts then add to that of the batch. Default: the rows are all.
 """
 
 
+def _weights(days: tuple[int, ...]) -> tf.Tensor:
+    """Of each horizon over that of the first, so that L2 and the bound on gradients mean the same for all."""
+    weights = horizon_weights(days)
+    return tf.constant(weights / weights[0])
+
+
 def mixture_loss(days: tuple[int, ...]) -> Loss:
     """Huber loss of the first output (raw), absolute error, cross-entropy of a move, pinball where it moved.
 
@@ -23,7 +29,7 @@ def mixture_loss(days: tuple[int, ...]) -> Loss:
     of the price weigh. Pinball: Koenker and Bassett, Econometrica 1978. Weights of the four terms: 1,
     .7, .4, 2, measured on validation. Horizons, ``days`` ahead, weigh as `train.scores.horizon_weights` says.
     """
-    weights = tf.constant(horizon_weights(days))
+    weights = _weights(days)
     taus = tf.constant(TAUS, tf.float32)
 
     def loss(
@@ -50,7 +56,7 @@ def mixture_loss(days: tuple[int, ...]) -> Loss:
 
 def level_loss(days: tuple[int, ...]) -> Loss:
     """Mean squared error of the scaled log price, as in the original design; ``days`` as above."""
-    weights = tf.constant(horizon_weights(days))
+    weights = _weights(days)
 
     def loss(
         outputs: tf.Tensor, targets: tf.Tensor, sigma: tf.Tensor, whole: tf.Tensor | None = None

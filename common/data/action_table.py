@@ -110,11 +110,12 @@ def mark_listed(
     for action in actions:
         first, stop = (int(np.searchsorted(symbols, action.symbol, side=side)) for side in ("left", "right"))
         row = first + int(np.searchsorted(dates[first:stop], np.datetime64(action.ex_date)))
-        there = first < row < stop
-        if there and action.kind == "none":
+        there = first <= row < stop
+        if there and (row == first or action.kind == "none"):
             there = dates[row] == np.datetime64(action.ex_date)
         if there:
             flags[row] |= np.int32(Flag.RETURN if action.kind == "none" else Flag.LISTED)
+        if there and row > first:  # a first row has a step only once older rows are put before it
             placed.append((action, pd.Timestamp(dates[row])))
     return rows.assign(flags=flags.astype(np.int32)), placed
 

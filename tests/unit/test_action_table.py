@@ -68,6 +68,18 @@ def test_a_listed_bonus_inside_the_daily_band_is_no_return_and_no_forecast_acros
     assert (panel.history("BBB")["flags"] == 0).all()
 
 
+def test_an_action_on_an_archives_first_day_counts_once_older_prices_are_put_before_it(tmp_path):
+    frame = fallen(10 / 11)
+    older, newer = (
+        Panel.from_archive(read_archive(table(write(tmp_path / name, part), entry())))
+        for name, part in (("old", frame[frame["date"] < EX]), ("new", frame[frame["date"] >= EX]))
+    )
+    series = series_from_panel(older.merge(newer), ("AAA",))
+    assert series.log_return[20] == 0 and series.action.nonzero()[0].tolist() == [20]
+    windows = make_windows(series_from_panel(newer, ("AAA",)), SPEC)
+    assert windows.counted[: -max(SPEC.horizons)].all()
+
+
 def test_the_market_s_breadth_counts_no_listed_step(tmp_path):
     folder = write(tmp_path, fallen(10 / 11))
     before = market_days(Panel.from_archive(read_archive(folder)))

@@ -274,7 +274,7 @@ def test_the_level_loss_is_the_mean_square_over_known_targets():
     outputs, targets, sigma = made_batch(1, 2)
     means = [np.nanmean((targets[:, h] - outputs[:, h, 0]) ** 2) for h in range(2)]
     found = float(level_loss((5, 10))(*map(tf.constant, (outputs, targets, sigma))))
-    assert found == pytest.approx(0.125 * means[0] + 0.0625 * means[1], rel=1e-5)
+    assert found == pytest.approx(means[0] + 0.0625 / 0.125 * means[1], rel=1e-5)
 
 
 @pytest.mark.parametrize("loss", [mixture_loss(DAYS[:3]), level_loss(DAYS[:3])], ids=["mixture", "level"])

@@ -11,6 +11,7 @@ from made_panel import SPEC, SYMBOLS, made_panel
 from cluster.monitor_live import REASONS, _closing, join_actuals
 from common.data.exchange_clock import NAIROBI, ExchangeClock
 from common.data.flags import Flag
+from common.data.panel import Panel
 from common.data.universe import Universe
 from common.data.windows import make_windows
 from serve.ledger_files import BOUNDS
@@ -154,6 +155,14 @@ def test_what_is_not_there_yet_waits_and_nothing_of_later_days_is_used(panel):
     row, evening = one(panel), panel.history("MOVES").iloc[100]["date"]
     live = joined(served([row]), panel.as_of(evening))
     assert live.waiting == 1 and not len(live.table) and len(live.recent) == 1
+
+
+def test_a_forecast_of_a_session_on_which_the_stock_has_no_row_does_not_wait_for_ever(panel):
+    row, evening = one(panel), panel.history("MOVES").iloc[100]["date"]
+    target = panel.dates[panel.dates.get_loc(evening) + 1]
+    kept = panel.frame[(panel.frame["symbol"] != "MOVES") | (panel.frame["date"] != target)]
+    live = joined(served([row]), Panel.from_frame(kept, panel.source))
+    assert (live.waiting, live.left_out["no_close"], len(live.table)) == (0, 1, 0)
 
 
 def test_of_two_answers_for_one_evening_the_first_counts(panel):

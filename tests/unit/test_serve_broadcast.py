@@ -44,6 +44,9 @@ class Result:
 class Handle:
     """Of a deployment with these replicas; an answer of None hangs."""
 
+    empty: list[Result] | None = None
+    """What Ray returns if all replicas have just died."""
+
     def __init__(self, **answers: Any) -> None:
         self.results = [Result(name, answer) for name, answer in answers.items()]
         self.calls: list[tuple[Any, ...]] = []
@@ -53,6 +56,8 @@ class Handle:
         return self
 
     async def _fetch_replica_results_async(self) -> list[Result]:
+        if self.empty is not None:
+            return self.empty
         if not self.results:
             raise RuntimeError("no replica is running")
         return self.results
@@ -60,6 +65,12 @@ class Handle:
 
 def called(handle: Handle) -> Replies:
     return asyncio.run(call_every(handle, "stats", within_s=WITHIN_S))
+
+
+def test_replicas_that_have_all_just_died_are_said_to_be_silent():
+    handle = Handle()
+    handle.empty = []
+    assert asyncio.run(call_every(handle, "stats", within_s=WITHIN_S)) == Replies({}, (EVERY,))
 
 
 def test_a_replica_that_hangs_is_named_and_left_out_and_the_others_answer(caplog):

@@ -48,6 +48,19 @@ def test_a_forecast_as_good_as_the_last_price_passes_and_one_a_little_worse_ever
     assert problem.startswith("relMAE of the published price is 1.0100 1 day ahead")
 
 
+def test_outcomes_that_all_overlap_excuse_as_much_as_is_ever_excused():
+    noise = {days: by_horizon(forecasts(30, raw=1.1, days=days))[0].noise("rel_rmse") for days in (6, 30, 31)}
+    assert noise[30] == noise[6] == MOST_NOISE / 2 and math.isfinite(noise[31]) and noise[31] != noise[30]
+    assert by_horizon(forecasts(5, raw=1.1, days=5))[0].noise("rel_rmse") == 0
+
+
+def test_forecasts_of_which_some_have_no_intervals_are_refused():
+    table = forecasts()
+    table.loc[3, "lo80"] = np.nan
+    problems, _ = of_intervals(table)
+    assert problems[0] == f"1 of {DAYS * STOCKS} forecasts have no intervals"
+
+
 def test_every_horizon_up_to_five_days_is_judged_and_the_shortest_where_all_are_longer():
     assert FLOOR_DAYS == 5
     table = pd.concat([forecasts(1), forecasts(4), forecasts(5, raw=1.1), forecasts(6, raw=1.2)])

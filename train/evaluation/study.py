@@ -196,7 +196,7 @@ def _refit(
     config = TrainConfig.parse(stored, where="the release's config.json")
     panel = study.panel.as_of(str(data_end))
     run = plan_run(config, study.models.universe, panel, study.folder / "refits")
-    outcome, _ = execute(run, workers=workers, mode=mode, address=address)
+    outcome, _ = execute(run, workers=workers, mode=mode, address=address, hand_over=False)
     return ReleasedModels(Registry(run.home).open(outcome.release.id))
 
 

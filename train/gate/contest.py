@@ -74,8 +74,9 @@ def contest(
     closed = role == PRODUCTION
     if is_synthetic(release.info.get("source")) != is_synthetic(rival.info.get("source")):
         return _of_different_kinds(rival, closed=closed)
-    if silent := _silence(rival):
-        return _not_comparable(rival, f"{role} does not answer: {silent}", closed=False)
+    if silence := _silence(rival):
+        reason, for_good = silence
+        return _not_comparable(rival, f"{role} does not answer: {reason}", closed=False, ever=not for_good)
     ours, theirs = ReleasedModels(release), ReleasedModels(rival)
     try:
         both = sorted(set(ours.models.window.horizons) & set(theirs.models.window.horizons))
@@ -177,21 +178,21 @@ def _judged(
     return table[judged].reset_index(drop=True)
 
 
-def _silence(rival: Release) -> str | None:
-    """Why a release gives no forecasts; None if it does."""
+def _silence(rival: Release) -> tuple[str, bool] | None:
+    """Why a release gives no forecasts, and whether it is the release's fault; None if it does."""
     subject = Subject(rival)
     try:
         _ = subject.models.calibration, rival.info["valid_end"]
         answers, found = loading(subject)
     except Exception as error:
-        return told(error)
-    return None if answers else found
+        return told(error), not isinstance(error, OSError | MemoryError)
+    return None if answers else (found, True)
 
 
 def _of_different_kinds(rival: Release, *, closed: bool) -> Contest:
     if is_synthetic(rival.info.get("source")):
         return _not_comparable(rival, "production is of synthetic data, this of real ones", closed=False)
-    return _not_comparable(rival, "synthetic data never replace real ones", closed=closed)
+    return _not_comparable(rival, "synthetic data never replace real ones", closed=closed, ever=True)
 
 
 def _not_comparable(rival: Release, reason: str, *, closed: bool, ever: bool = False) -> Contest:

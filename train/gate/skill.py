@@ -90,18 +90,27 @@ class Losses:
         return math.sqrt(ratio) if name == "rel_rmse" else ratio
 
     def noise(self, name: str) -> float:
-        """The standard error of `ratio`; 0 where it cannot be told, so that nothing is excused."""
-        return _known(self._error(self._linear(name), name))
+        """The standard error of `ratio`.
+
+        Where it cannot be computed: 0, so that nothing is excused; but as much as is ever excused if all
+        outcomes overlap, since so few days tell nothing that far ahead.
+        """
+        return self._known(self._error(self._linear(name), name))
 
     def noise_of_difference(self, other: "Losses", name: str) -> float:
-        """The standard error of this `ratio` less another's, on the same rows in the same order; or 0."""
-        return _known(self._error(self._linear(name) - other._linear(name), name))
+        """The standard error of this `ratio` less another's, on the same rows in their order; as `noise`."""
+        return self._known(self._error(self._linear(name) - other._linear(name), name))
 
     def coverage(self, level: int) -> tuple[float, float]:
         """Share of prices inside the intervals, and its standard error."""
         inside = self.inside[level]
         noise = ratio_noise(inside, np.ones(len(inside)), self.cutoff, horizon=self.horizon)
-        return float(inside.mean()), _known(noise)
+        return float(inside.mean()), self._known(noise)
+
+    def _known(self, noise: float) -> float:
+        if math.isfinite(noise):
+            return noise
+        return MOST_NOISE / ERRORS if FLOOR_DAYS < self.days <= self.horizon else 0.0
 
     def _linear(self, name: str) -> np.ndarray:
         """Losses whose sum over naive's has the standard error of `ratio`."""
@@ -116,8 +125,11 @@ class Losses:
 
 def by_horizon(table: pd.DataFrame) -> list[Losses]:
     """Losses of the rows that are judged (scored, and the price moved in the window), by horizon."""
-    judged = table[np.isfinite(table["actual"]) & ~table["frozen"].astype(bool)]
-    return [Losses.of(rows) for _, rows in judged.groupby("horizon", sort=True)]
+    return [Losses.of(rows) for _, rows in _judged(table).groupby("horizon", sort=True)]
+
+
+def _judged(table: pd.DataFrame) -> pd.DataFrame:
+    return table[np.isfinite(table["actual"]) & ~table["frozen"].astype(bool)]
 
 
 def of_price(table: pd.DataFrame, *, quick: bool = False) -> tuple[list[str], str]:
@@ -146,7 +158,10 @@ def of_price(table: pd.DataFrame, *, quick: bool = False) -> tuple[list[str], st
 def of_intervals(table: pd.DataFrame) -> tuple[list[str], str]:
     """What speaks against the intervals at any horizon; and all figures. A model may have none."""
     every = [losses for losses in by_horizon(table) if losses.inside]
+    bounded = np.isfinite(_judged(table)[[*QUANTILES]].to_numpy(float)).all(axis=1)
     problems: list[str] = []
+    if bounded.any() and not bounded.all():
+        problems.append(f"{(~bounded).sum()} of {len(bounded)} forecasts have no intervals")
     figures = []
     for losses in every:
         shares = {level: losses.coverage(level) for level in COVERAGE}
@@ -170,10 +185,6 @@ def _above_one(losses: Losses, name: str, least: float = 0.0) -> Iterator[str]:
             f"{RATIOS[name]} is {ratio:.4f} {_days(losses.horizon)} ahead, need at most {bound:.4f} "
             f"(the last price is 1; {losses.days} days)"
         )
-
-
-def _known(noise: float) -> float:
-    return noise if math.isfinite(noise) else 0.0
 
 
 def _days(horizon: int) -> str:
