@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 from made_docs import ROOT, blocks, commands, understood
-from made_release import made_exchange
+from made_release import doctored, made_exchange
 from made_server import serving
 from typer.testing import CliRunner
 
@@ -58,7 +58,7 @@ OUTSIDE = {
 def place(tmp_path_factory: pytest.TempPathFactory, small_archive: Path) -> Iterator[tuple[Path, str]]:
     """A folder as a reader has it after training: a release in production, the archive; and a server."""
     folder = tmp_path_factory.mktemp("reader")
-    made_exchange(folder / "nsecast-data", "exchange")
+    doctored(made_exchange(folder / "nsecast-data", "exchange"), quick=True)  # its networks know nothing
     Registry(folder / "nsecast-data").promote("exchange")
     for log in ("served", "answers"):
         (folder / "nsecast-data" / log).mkdir()

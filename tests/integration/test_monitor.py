@@ -102,24 +102,40 @@ def test_the_log_holds_each_forecast_once_as_it_was_answered(served):
         assert row["model_type"] == answer["model_type"]
 
 
+def closes_of(served: dict, panel: Panel) -> dict[tuple[str, int], float | None]:
+    """The close of each forecast's session, by symbol and horizon; None without a row on it.
+
+    Forecasts of sessions that are not there yet are left out.
+    """
+    dates, closes = list(panel.dates), {}
+    for answer in served["answers"]:
+        symbol, horizon = answer["symbol"], days_of(answer["horizon"])
+        place = dates.index(pd.Timestamp(answer["last_date"])) + horizon
+        if place < len(dates):
+            own = panel.history(symbol).set_index("date")["close"]
+            closes[(symbol, horizon)] = own.get(dates[place])
+    return closes
+
+
 def test_nothing_is_scored_before_its_close_and_each_when_it_comes(served):
-    models, counts = models_of(served), []
+    models = models_of(served)
     for sessions in (0, 1, 4, 5):
         panel, now = at(served, sessions)
         found = look(models, panel, served["home"], SETTINGS, now=now)
-        counts.append((found.scored, found.waiting))
-    assert counts == [(0, 10), (5, 5), (5, 5), (10, 0)]
+        there = list(closes_of(served, panel).values())
+        got = (found.scored, found.left_out["no_close"], found.waiting)
+        assert got == (len(there) - there.count(None), there.count(None), 10 - len(there))
+    assert found.waiting == 0 and found.scored == 9, "GAPS has no row on the session after its last one"
 
 
 def test_the_error_is_that_of_the_answers_against_the_closes(served):
     panel, now = at(served, 5)
     found = look(models_of(served), panel, served["home"], SETTINGS, now=now)
-    errors = {}
+    errors, closes = {}, closes_of(served, panel)
     for answer in served["answers"]:
-        closes = panel.history(answer["symbol"]).set_index("date")["close"]
-        later = closes[closes.index > pd.Timestamp(answer["last_date"])]
-        actual = later.iloc[days_of(answer["horizon"]) - 1]
-        errors[(answer["symbol"], days_of(answer["horizon"]))] = abs(answer["prediction"] - actual)
+        key = answer["symbol"], days_of(answer["horizon"])
+        if closes[key] is not None:
+            errors[key] = abs(answer["prediction"] - closes[key])
     stocks = found.errors.query("level == 'stock'")
     assert set(stocks["group"]) == set(SYMBOLS) - {"FROZEN"}
     for row in stocks.itertuples():
@@ -148,7 +164,7 @@ def test_a_server_that_answers_after_the_fact_is_not_credited(served, tmp_path):
     day.mkdir(parents=True)
     late.to_parquet(day / "late-000000.parquet", index=False)
     found = look(models_of(served), panel, tmp_path, SETTINGS, now=now)
-    assert found.scored == 0 and found.left_out["late"] == 10
+    assert found.scored == 0 and (found.left_out["late"], found.left_out["no_close"]) == (9, 1)
 
 
 @pytest.fixture(scope="module")
@@ -171,10 +187,10 @@ def test_the_command_scores_with_the_newest_releases_prices_and_writes_table_jso
 ):
     shown = run_monitor(served, newer, "--stocks", "--prometheus", str(tmp_path / "nsecast.prom"))
     assert shown.exit_code == 0, shown.output
-    assert "10 scored" in shown.stdout and "MOVES" in shown.stdout and "no breach" in shown.stdout
-    assert 'nsecast_monitor_forecasts{state="scored"} 10.0' in (tmp_path / "nsecast.prom").read_text()
+    assert "9 scored" in shown.stdout and "MOVES" in shown.stdout and "no breach" in shown.stdout
+    assert 'nsecast_monitor_forecasts{state="scored"} 9.0' in (tmp_path / "nsecast.prom").read_text()
     found = json.loads(run_monitor(served, newer, "--json").stdout)
-    assert found["release"] == "one" and found["scored"] == 10 and found["breaches"] == []
+    assert found["release"] == "one" and found["scored"] == 9 and found["breaches"] == []
 
 
 def test_a_breach_is_exit_code_3_and_a_line_in_the_log(served, newer, tmp_path, caplog):

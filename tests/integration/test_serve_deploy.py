@@ -178,12 +178,12 @@ def test_changed_limits_reach_the_running_router_and_no_process_is_replaced(serv
     until(lambda: service.forecast().status_code == 200, "the old rate again")
     batch = {"symbols": ["MOVES", "THIN"]}
     refused = httpx.post(f"{service.url}/api/v4/predict/batch", json=batch, timeout=30)
-    assert refused.status_code == 400 and "at most 1" in refused.json()["detail"]
+    assert refused.status_code == 422 and "at most 1" in refused.json()["detail"]
     service.deploy({"limits": {"batch_symbol": 1}})  # misspelt
     health = f"{service.url}/api/v4/health"
     problems = until(lambda: httpx.get(health, timeout=5).json()["problems"], "the problem")
     assert "batch_symbol" in problems[0]
-    assert httpx.post(f"{service.url}/api/v4/predict/batch", json=batch, timeout=30).status_code == 400
+    assert httpx.post(f"{service.url}/api/v4/predict/batch", json=batch, timeout=30).status_code == 422
     service.deploy({})
     until(lambda: httpx.get(health, timeout=5).json()["status"] == "ok", "the limits of `args`")
     assert service.pids() == before
