@@ -23,6 +23,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from serve.patience import WholeBody, end_idle_connections
 from serve.ports import free_port, haproxy_wrapper
 from serve.proxy_environment import environment
+from serve.request_ids import RequestIds
 
 PATIENCE_S = 1.0
 MANY = 20
@@ -151,9 +152,10 @@ def test_without_haproxy_rays_own_proxy_is_told_to_have_no_patience_either(tmp_p
     from ray.serve._private.utils import call_function_from_import_path
 
     before, name = AutoHTTPProtocol.connection_made, "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
-    assert name not in environment(tmp_path, haproxy=True)  # or routers would hang up on HAProxy
-    path = environment(tmp_path, haproxy=False)[name]
+    behind_haproxy, path = (environment(tmp_path, haproxy=on)[name] for on in (True, False))
     try:
+        assert [each.cls for each in call_function_from_import_path(behind_haproxy)] == [RequestIds]
+        assert AutoHTTPProtocol.connection_made is before, "routers would hang up on HAProxy"
         middlewares = validate_http_proxy_callback_return(call_function_from_import_path(path))
         assert middlewares[0].cls is WholeBody and AutoHTTPProtocol.connection_made is not before
     finally:
