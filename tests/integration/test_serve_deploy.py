@@ -166,6 +166,7 @@ def test_slow_clients_are_disconnected(service: Service):
             answer, took_s = each.result()
             assert answer.startswith(b"HTTP/1.1 408 "), answer
             assert took_s >= REQUEST_S
+        assert b"urn:nsecast:too-slow" in answer, "of a slow body; HAProxy answers slow headers by itself"
     assert service.forecast().status_code == 200
 
 
