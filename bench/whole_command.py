@@ -2,7 +2,6 @@
 
 import datetime as dt
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -25,7 +24,7 @@ def trained_by_command(
 ) -> dict[str, Any]:
     """Memory of the workers of ``nsecast train``, from its start until two general networks are trained.
 
-    It is ended by Ctrl-C then, before it publishes.
+    It is stopped then, before it publishes.
     """
     first, last = days
     write_market(home / "market", MarketConfig(symbols=symbols, first_day=first, last_day=last))
@@ -45,8 +44,8 @@ def trained_by_command(
                 raise SystemExit(f"nsecast train took longer than {limit} s; raise --limit")
             time.sleep(0.5)
     all_s = clock.lap()
-    process.send_signal(signal.SIGINT)
-    process.wait(60)
+    process.terminate()  # SIGINT may be ignored here, as in a background job
+    process.wait(300)
     if not done:
         raise SystemExit(f"nsecast train ended early: {(home / 'log').read_text()[-2000:]}")
     run_dir = next((home / "home" / "runs").glob("*/spec.json")).parent
