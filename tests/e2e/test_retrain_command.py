@@ -176,7 +176,7 @@ def first_night(place: dict[str, Any]) -> Night:
         wait_until(again, lambda: epochs(home, again.pid) >= 1)
         _, refused = call(home, *command, expect=1)
         os.kill(again.pid, signal.SIGTERM)
-        _, err = again.communicate(timeout=90)
+        _, err = again.communicate(timeout=60)
     stopped = newest(home)["state"]
     record = json.loads(call(home, *command, "--json")[0])
     histories = [

@@ -115,7 +115,7 @@ def trained(place: dict[str, Any]) -> Trained:
     with running_in(place, *place["train"]) as process:
         job = running_job(place, process.pid, epoch=1)
         os.kill(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=90)
+        out, err = process.communicate(timeout=60)
         until(lambda: not is_alive(job["pid"]), patience_s=20)  # else a worker outlives the command
     run = json.loads((place["home"] / "runs" / job["run"] / "run.json").read_text())
     document = json.loads(call(place, *place["train"], "--json")[0])
@@ -146,7 +146,7 @@ def test_sigterm_ends_like_ctrl_c_and_a_second_start_of_the_same_run_is_refused(
         _, err = call(place, *other, expect=1)
         assert str(process.pid) in err and "at work already" in err
         os.kill(process.pid, signal.SIGTERM)
-        _, err = process.communicate(timeout=90)
+        _, err = process.communicate(timeout=60)
         assert process.returncode == 130 and "the same command continues" in err
         assert "Traceback" not in err and "SIGTERM" not in err
         until(lambda: not is_alive(job["pid"]), patience_s=20)  # else a worker outlives the command

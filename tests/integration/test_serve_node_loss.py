@@ -1,12 +1,14 @@
 """A service on two nodes, one of which dies under steady requests."""
 
 import json
+import signal
 import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -100,8 +102,8 @@ class Server:
     log: Path
 
 
-@pytest.fixture(scope="module")
-def server(home: Path, cluster: LocalCluster) -> Iterator[Server]:
+@contextmanager
+def serving(home: Path) -> Iterator[Server]:
     port, log = free_port(), home / "log"
     words = ("serve", "--address", "auto", "--port", str(port), "--settings", str(home / "settings.json"))
     with (
@@ -113,6 +115,12 @@ def server(home: Path, cluster: LocalCluster) -> Iterator[Server]:
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)
         yield Server(f"http://127.0.0.1:{port}", process, log)
+
+
+@pytest.fixture(scope="module")
+def server(home: Path, cluster: LocalCluster) -> Iterator[Server]:
+    with serving(home) as started:
+        yield started
 
 
 def replicas(cluster: LocalCluster, node: str) -> Counter[str]:
@@ -154,7 +162,7 @@ def loss(cluster: LocalCluster, server: Server) -> Loss:
         time.sleep(AFTER_S)
         over.set()
         side.join()
-    until(lambda: replicas(cluster, "node-0").total() == before[0].total() + before[1].total())
+    until(lambda: replicas(cluster, "node-0") == before[0] + before[1])
     return Loss(before, requests.sent, killed, ended)
 
 
@@ -168,15 +176,25 @@ def test_when_a_node_dies_under_replicas_only_requests_under_way_may_fail_and_no
     assert [begun for begun, _, _ in loss.sent if begun > loss.killed + AFTER_S / 2], "nothing asked later"
 
 
-@pytest.mark.usefixtures("loss")
-def test_a_service_whose_clusters_head_is_gone_ends_and_says_what_to_do(
-    cluster: LocalCluster, server: Server
-):
-    assert httpx.get(f"{server.url}/readyz", timeout=30).status_code == 200
-    assert end_node(cluster, "node-0") >= 4
-    assert server.process.wait(GONE_S + 120) == 1
-    said = server.log.read_text()
-    assert f"the cluster's head at {cluster.address} is gone" in said
-    assert "the same command serves again" in said and "Traceback" not in said
-    with pytest.raises(httpx.TransportError):
-        httpx.get(f"{server.url}/readyz", timeout=30)
+@pytest.fixture(scope="module")
+def stopped(loss: Loss, server: Server) -> int:
+    """The exit status of the server after Ctrl-C."""
+    server.process.send_signal(signal.SIGINT)
+    return server.process.wait(90)
+
+
+def test_ctrl_c_ends_a_service_of_a_cluster_in_good_order(server: Server, stopped: int):
+    assert stopped == 0, server.log.read_text()
+
+
+@pytest.mark.usefixtures("stopped")
+def test_a_service_whose_clusters_head_is_gone_ends_and_says_what_to_do(home: Path, cluster: LocalCluster):
+    with serving(home) as server:
+        assert httpx.get(f"{server.url}/readyz", timeout=30).status_code == 200
+        assert end_node(cluster, "node-0") >= 4
+        assert server.process.wait(GONE_S + 120) == 1
+        said = server.log.read_text()
+        assert f"the cluster's head at {cluster.address} is gone" in said
+        assert "the same command serves again" in said and "Traceback" not in said
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"{server.url}/readyz", timeout=30)

@@ -281,6 +281,22 @@ def test_the_deadline_holds_for_all_tries_together(script, kind):
     assert len(script.asked) > 1
 
 
+def test_no_try_begins_after_the_deadline_by_the_clients_own_clock():
+    now, waits = [0.0], []
+    patience = Patience(deadline_s=0.8, tries=1_000, base_s=0.1, longest_s=0.1)
+    tries = Tries(patience, clock=lambda: now[0], drawn=lambda low, high: high)
+    with pytest.raises(Unavailable):
+        while True:
+            waits.append(tries.wait_s(Unavailable("gone")))
+            now[0] += waits[-1] + 0.01
+    assert len(waits) == 7 and now[0] < 0.8
+
+
+def test_what_retry_after_asks_for_is_waited_and_no_more_than_the_drawn_wait_on_top():
+    tries = Tries(Patience(deadline_s=60, base_s=0.25), clock=lambda: 0.0, drawn=lambda low, high: high)
+    assert tries.wait_s(Unavailable("busy", retry_after_s=1.0)) == 1.25
+
+
 def test_waits_are_drawn_from_a_bound_that_doubles_up_to_a_limit():
     bounds, error = [], Unavailable("gone")
 
