@@ -2,12 +2,11 @@
 
 import datetime as dt
 import json
-import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import httpx
 import pandas as pd
 import pytest
 from made_desk import SETTINGS
+from made_process import running
 from made_receipts import BARS, CLOSES
 from made_release import doctored, made_release
 from typer.testing import CliRunner
@@ -25,7 +25,7 @@ from common.data.panel import Panel
 from common.model.registry import Registry
 from common.model.released import ReleasedModels
 from serve.ledger_files import day_folders, read_day
-from serve.ports import descendants, free_port
+from serve.ports import free_port
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,46 +64,24 @@ class Asked:
         return forecasts
 
 
-class _Server:
-    """`nsecast serve` in a process of its own, for a block."""
-
-    def __init__(self, home: Path) -> None:
-        self._home, self._log = home, home / "server.log"
-
-    def __enter__(self) -> httpx.Client:
-        settings, port = self._home / "settings.json", free_port()
-        settings.write_text(json.dumps(SERVER))
-        words = ["serve", "--port", str(port), "--settings", str(settings), "--home", str(self._home)]
-        with self._log.open("w") as out:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "nsecast", *words],
-                cwd=ROOT,
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
-            )
+@contextmanager
+def server(home: Path) -> Iterator[httpx.Client]:
+    """`nsecast serve` in a process of its own, for a block, ended by Ctrl-C."""
+    settings, log, port = home / "settings.json", home / "server.log", free_port()
+    settings.write_text(json.dumps(SERVER))
+    words = ["serve", "--port", str(port), "--settings", str(settings), "--home", str(home)]
+    with (
+        log.open("w") as out,
+        running([sys.executable, "-m", "nsecast", *words], cwd=ROOT, stdout=out, stderr=out) as process,
+    ):
         deadline = time.monotonic() + START_S
-        while "Ctrl-C stops" not in self._log.read_text():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self._end()
-                pytest.fail(self._log.read_text())
+        while "Ctrl-C stops" not in log.read_text():
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)
-        self._client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
-        return self._client
-
-    def __exit__(self, *failure: object) -> None:
-        self._client.close()
-        try:
-            self._process.send_signal(signal.SIGINT)
-            assert self._process.wait(STOP_S) == 0, self._log.read_text()
-        finally:
-            self._end()
-
-    def _end(self) -> None:
-        if self._process.poll() is None:
-            for pid in descendants(self._process.pid):
-                os.kill(pid, signal.SIGKILL)
-            self._process.wait()
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            yield client
+        process.send_signal(signal.SIGINT)
+        assert process.wait(STOP_S) == 0, log.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +91,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     made_release(home, **SETTINGS)
     Registry(home).promote("made")
     found = Asked(home)
-    with _Server(home) as client:
+    with server(home) as client:
         for symbol, horizon in [*OWN, *OWN[:3]]:
             found.ask(client, "POST", "predict", {"symbol": symbol, "horizon": horizon})
         found.ask(client, "POST", "predict", {"symbol": "MOVES", "as_of": "2022-02-01"})
