@@ -14,7 +14,6 @@ from typing import Any
 import pandas as pd
 import pytest
 from made_process import running
-from made_wait import until
 
 pytestmark = pytest.mark.e2e
 SETTINGS = """
@@ -116,7 +115,7 @@ def trained(place: dict[str, Any]) -> Trained:
         job = running_job(place, process.pid, epoch=1)
         os.kill(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=60)
-        until(lambda: not is_alive(job["pid"]), patience_s=20)  # else a worker outlives the command
+        assert not is_alive(job["pid"]), "a worker outlived the command"
     run = json.loads((place["home"] / "runs" / job["run"] / "run.json").read_text())
     document = json.loads(call(place, *place["train"], "--json")[0])
     return Trained((process.returncode, out, err), run["state"], document, call(place, *place["train"])[0])
@@ -149,7 +148,7 @@ def test_sigterm_ends_like_ctrl_c_and_a_second_start_of_the_same_run_is_refused(
         _, err = process.communicate(timeout=60)
         assert process.returncode == 130 and "the same command continues" in err
         assert "Traceback" not in err and "SIGTERM" not in err
-        until(lambda: not is_alive(job["pid"]), patience_s=20)  # else a worker outlives the command
+        assert not is_alive(job["pid"]), "a worker outlived the command"
 
 
 @pytest.mark.usefixtures("trained")

@@ -205,11 +205,16 @@ def test_a_fleet_trains_apart_from_its_driver_and_a_machine_with_nothing_answers
     with two_nodes(place.folder, monkeypatch) as address:
         outcome, before = execute(run, workers=2, mode="silent", address=address)
     assert not before and not outcome.failed
-    finished_on = {
-        path.parent.relative_to(path.parents[3]): path.relative_to(place.folder).parts[0]
-        for path in place.folder.glob(f"node-*/*/runs/{run.id}/tasks/**/result.json")
-    }
-    assert set(finished_on.values()) == {"node-0", "node-1"}, finished_on
+    first, second = (
+        {
+            path.parent.parts[-2:]: path.parent
+            for path in (place.folder / node).glob("*/runs/*/tasks/*/*/result.json")
+        }
+        for node in ("node-0", "node-1")
+    )
+    assert first.keys() - second.keys() and second.keys() - first.keys(), "each node has tasks of its own"
+    for seed in filter(None, (found.get(("general", "seed-0")) for found in (first, second))):
+        assert {path.name for path in seed.iterdir()} == {"result.json", "weights.npz"}
     assert list((run.folder / "tensorboard").rglob("events.*")), "what workers logged is with the driver"
 
     there = place.machine("there")
@@ -286,7 +291,7 @@ def test_a_server_serves_from_the_store_and_follows_it(place):
         wait_for(lambda: httpx.get(f"{url}/api/v4/health", timeout=30).json()["release"] == "two", 30)
         assert httpx.post(f"{url}/api/v4/predict", json=body, timeout=30).status_code == 200
         process.send_signal(signal.SIGINT)
-        assert process.wait(90) == 0
+        assert process.wait(60) == 0
     assert [key for key in objects(here) if key.startswith("served/") and key.endswith(".parquet")]
 
 
