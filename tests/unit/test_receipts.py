@@ -279,6 +279,19 @@ def test_an_id_that_was_used_in_two_files_of_an_old_log_is_of_two_requests(copy)
     assert make_receipt(copy, "job", number=2)["forecasts"][0]["symbol"] == "MOVES"
 
 
+def test_a_stock_whose_own_model_could_not_be_loaded_is_replayed_by_the_general_one(copy, tmp_path):
+    desk = Desk(Registry(copy).resolve("made"))
+    ledger = Ledger(copy, LedgerSettings())
+    prepared = desk.general(desk.prepare(PredictRequest(symbol="MOVES")))
+    prices = bundle(desk, "general").forecaster.forecast(prepared.windows, prepared.asked)
+    ledger.saw(desk, prepared, prices, "fallback")
+    ledger.close()
+    path, receipt = receipt_of(copy, "fallback", tmp_path)
+    (forecast,) = receipt["forecasts"]
+    assert (forecast["symbol"], forecast["model_type"]) == ("MOVES", "general")
+    assert run(copy, "replay", str(path)).exit_code == 0
+
+
 def test_prices_of_a_client_beyond_its_budget_have_a_digest_and_replay_with_the_request_alone(copy, tmp_path):
     desk = Desk(Registry(copy).resolve("made"))
     ledger = Ledger(copy, LedgerSettings(answers_megabytes_kept=1, answers_client_share=0.015))
