@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from common import storage
+
 REQUEST_S = 10.0
 """How long a client may take to send a request."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -105,19 +107,18 @@ def haproxy_wrapper(folder: Path, binary: str, ports: Iterable[int], within_s: f
     ``ports`` are those to bind to loopback; ``within_s`` is how long a client may take to send a request.
     Makes ``folder``; other users may read and run what is in it, since an image is built by another user.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    answer = folder / "no-router.http"
-    answer.write_bytes(_NO_ROUTER.encode())
-    late = folder / "late.http"
-    late.write_bytes(_LATE.format(within_s=f"{within_s:g}").encode())
+    answer, late, body = (folder / name for name in ("no-router.http", "late.http", "no-router.json"))
+    storage.write_bytes(answer, _NO_ROUTER.encode())
+    storage.write_bytes(late, _LATE.format(within_s=f"{within_s:g}").encode())
+    storage.write_bytes(body, _NO_ROUTER.encode().partition(b"\r\n\r\n")[2])
     path = folder / HAPROXY_WRAPPER
-    body = folder / "no-router.json"
-    body.write_bytes(answer.read_bytes().partition(b"\r\n\r\n")[2])
     ends = {"ports": "|".join(map(str, ports)), "within_s": f"{within_s:g}"}
-    new = path.with_suffix(f".{os.getpid()}")
-    new.write_text(_WRAPPER.format(answer=answer, body=body, late=late, binary=shlex.quote(binary), **ends))
-    new.chmod(0o755)
-    return new.replace(path)
+    with storage.atomic_path(path) as wrapper:
+        wrapper.write_text(
+            _WRAPPER.format(answer=answer, body=body, late=late, binary=shlex.quote(binary), **ends)
+        )
+        wrapper.chmod(0o755)
+    return path
 
 
 def routers_host(host: str, port: int) -> str:
