@@ -12,8 +12,8 @@ from ray.serve.exceptions import BackPressureError
 
 from common.errors import BundleError, NsecastError
 from common.model.bundle import GENERAL
+from common.model.presets import SPECIFIC
 from common.model.prices import Prices
-from common.model.served import SPECIFIC
 from serve.answers import batch_answer
 from serve.broadcast import Replies, call_every
 from serve.cache import REMEMBER_BAD_S
