@@ -17,12 +17,12 @@ import pytest
 from made_release import made_exchange
 from made_wait import until
 
-from cluster.chaos.disk import publish_killed
-from cluster.chaos.faults import Bench, killed, reloaded, steady
-from cluster.chaos.home import prepared
-from cluster.chaos.result import Row
-from cluster.chaos.server import served
-from cluster.chaos.traffic import Traffic
+from bench.chaos.disk import publish_killed
+from bench.chaos.faults import Bench, killed, reloaded, steady
+from bench.chaos.home import prepared
+from bench.chaos.result import Row
+from bench.chaos.server import served
+from bench.chaos.traffic import Traffic
 from common.model.registry import Registry
 from common.model.release import MANIFEST, Release
 from common.model.released import ReleasedModels

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cluster.chaos.child import killed_child, run_child
-from cluster.chaos.home import FIRST, copied
-from cluster.chaos.result import Row
+from bench.chaos.child import killed_child, run_child
+from bench.chaos.home import FIRST, copied
+from bench.chaos.result import Row
 from common.errors import NsecastError
 from common.model.bundle import load_bundle
 from common.model.registry import Registry

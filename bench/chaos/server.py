@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from cluster.chaos.home import ROOT
+from bench.chaos.home import ROOT
 from cluster.processes import born, end, left
 from common.errors import RayUnavailable
 from common.model.bundle import GENERAL

@@ -1,7 +1,7 @@
 """What is killed: publishing and training, as a program of its own.
 
-    python -m cluster.chaos.work publish HOME RELEASE NAME    copies a release, publishes and promotes it
-    python -m cluster.chaos.work train HOME                   a tiny run, continued, published, promoted
+    python -m bench.chaos.work publish HOME RELEASE NAME    copies a release, publishes and promotes it
+    python -m bench.chaos.work train HOME                   a tiny run, continued, published, promoted
 
 It says ``ready`` when its imports are done and ``done SECONDS`` at the end.
 """
@@ -32,7 +32,7 @@ def main(words: list[str]) -> None:
 
 
 def _publish(home: Path, release: str, name: str) -> None:
-    from cluster.chaos.home import copied
+    from bench.chaos.home import copied
 
     original = read_manifest(Path(release))
     started = _ready()

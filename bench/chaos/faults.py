@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cluster.chaos.load import STREAK, Load, Tally, capacity
-from cluster.chaos.result import Row, row_of
-from cluster.chaos.server import REPLICAS, Server
-from cluster.chaos.traffic import Traffic
+from bench.chaos.load import STREAK, Load, Tally, capacity
+from bench.chaos.result import Row, row_of
+from bench.chaos.server import REPLICAS, Server
+from bench.chaos.traffic import Traffic
 from common.model.registry import Registry
 
 RECOVERS_S, FOLLOWS_S = 60.0, 60.0

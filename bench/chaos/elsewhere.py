@@ -6,13 +6,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from cluster.chaos.child import run_child
-from cluster.chaos.disk import unsound
-from cluster.chaos.faults import Bench, recovered
-from cluster.chaos.home import prepared
-from cluster.chaos.result import Row, row_of
-from cluster.chaos.server import served
-from cluster.chaos.traffic import Traffic
+from bench.chaos.child import run_child
+from bench.chaos.disk import unsound
+from bench.chaos.faults import Bench, recovered
+from bench.chaos.home import prepared
+from bench.chaos.result import Row, row_of
+from bench.chaos.server import served
+from bench.chaos.traffic import Traffic
 from common.model.registry import Registry
 from common.model.release import Release
 

@@ -1,11 +1,14 @@
-"""Kills on one side, requests on the other: `nsecast chaos`."""
+"""Kills on one side, requests on the other."""
 
 import itertools
 import random
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import rich.box
 from rich.columns import Columns
@@ -14,10 +17,13 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 
-from cluster.chaos.faults import Bench, promoted, recovered
-from cluster.chaos.load import Tally
-from cluster.chaos.result import Row, row_of
-from cluster.chaos.server import REPLICAS
+from bench.chaos.faults import Bench, promoted, recovered
+from bench.chaos.home import prepared
+from bench.chaos.load import Tally
+from bench.chaos.result import Row, row_of
+from bench.chaos.server import REPLICAS, served
+from bench.chaos.traffic import Traffic
+from common.model.release import Release
 
 PAUSE_S = 3.0
 SHOWN = 14
@@ -102,6 +108,32 @@ class Show:
             f"{self.bench.server.url}  {self.seconds:.0f} of {60 * self.minutes:.0f} s  {alive}",
             Columns([Panel(left, title="kills"), Panel(right, title="requests")]),
         )
+
+
+def show_kills(
+    release: Release, console: Console, *, minutes: float, per_s: float, live: bool
+) -> tuple[Row, bool]:
+    """Kill and promote in turn, on the screen or as lines on stderr; the row, and whether Ctrl-C ended it."""
+    stopped = False
+    with tempfile.TemporaryDirectory(prefix="nse-chaos-", ignore_cleanup_errors=True) as name:
+        place = Path(name)
+        releases = prepared(release, place)
+        _note(f"starting a server with {release.id} on loopback")
+        with served(place) as server:
+            bench = Bench(server, Traffic(place, releases), place, releases, per_s)
+            with bench.load() as load:
+                show = Show(bench, minutes, load.tally)
+                try:
+                    with shown(show, console, live=live):
+                        show.run(_note if not live else lambda text: None)
+                except KeyboardInterrupt:
+                    _note("stopping")
+                    stopped = True
+            return show.row(), stopped
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def shown(show: Show, console: Console, *, live: bool) -> AbstractContextManager[object]:

@@ -8,7 +8,7 @@ import rich.box
 from rich.markup import escape
 from rich.table import Table
 
-from cluster.chaos.load import Tally
+from bench.chaos.load import Tally
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import httpx
 import numpy as np
 
-from cluster.chaos.traffic import Ask, Traffic
+from bench.chaos.traffic import Ask, Traffic
 
 TIMEOUT_S = 20.0
 AGAIN_S, AGAIN_MOST_S = 0.5, 5.0

@@ -1,4 +1,4 @@
-"""`cluster.chaos.work` as a process of its own, run to its end or ended at once."""
+"""`bench.chaos.work` as a process of its own, run to its end or ended at once."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.chaos.home import ROOT
+from bench.chaos.home import ROOT
 from common.errors import TrainingError
 
 CHILD_S = 400.0
@@ -68,7 +68,7 @@ def killed_child(after_s: float, *words: str) -> bool:
 def _child(words: tuple[str, ...], variables: Mapping[str, str] | None = None) -> Iterator[_Child]:
     with tempfile.NamedTemporaryFile(prefix="nse-chaos-") as output:
         process = subprocess.Popen(  # nosec B603 # our own command, no shell
-            [sys.executable, "-m", "cluster.chaos.work", *words],
+            [sys.executable, "-m", "bench.chaos.work", *words],
             cwd=ROOT,
             env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"} | dict(variables or {}),
             stdin=subprocess.DEVNULL,
