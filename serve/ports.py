@@ -4,8 +4,11 @@ import os
 import shlex
 import socket
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from common import storage
 
@@ -159,29 +162,15 @@ def keep_replica_to_its_node() -> None:
 
 
 def listeners(pids: Iterable[int]) -> list[Listener]:
-    """Every TCP port that these processes listen on (Linux; empty elsewhere)."""
-    owners: dict[str, int] = {}
+    """Every TCP port that these processes listen on."""
+    found: dict[tuple[str, int], Listener] = {}
     for pid in pids:
-        try:
-            for entry in os.scandir(f"/proc/{pid}/fd"):
-                target = os.readlink(entry.path)
-                if target.startswith("socket:["):
-                    owners.setdefault(target[8:-1], pid)
-        except OSError:
-            continue
-    found = {}
-    for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
-        try:
-            lines = Path(f"/proc/net/{table}").read_text().splitlines()[1:]
-        except OSError:
-            continue
-        for line in lines:
-            columns = line.split()
-            if columns[3] == "0A" and columns[9] in owners:
-                address, port = columns[1].split(":")
-                pid = owners[columns[9]]
-                host = _host(address, family)
-                found[host, int(port, 16)] = Listener(host, int(port, 16), pid, _name(pid))
+        with suppress(psutil.Error, OSError):
+            process = psutil.Process(pid)
+            for each in process.net_connections("tcp"):
+                if each.status == psutil.CONN_LISTEN:
+                    address, port = each.laddr
+                    found.setdefault((address, port), Listener(address, port, pid, _name(process)))
     return sorted(found.values(), key=lambda each: (each.on_loopback, each.port))
 
 
@@ -192,30 +181,12 @@ def beyond_loopback(root: int) -> list[Listener]:
 
 def descendants(root: int) -> list[int]:
     """A process and all that it started."""
-    children: dict[int, list[int]] = {}
-    for entry in os.scandir("/proc") if os.path.isdir("/proc") else ():
-        if entry.name.isdigit():
-            try:
-                stat = Path(entry.path, "stat").read_text()
-            except OSError:
-                continue
-            children.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(entry.name))
-    found, todo = [], [root]
-    while todo:
-        found.append(todo.pop())
-        todo += children.get(found[-1], [])
-    return found
+    with suppress(psutil.Error):
+        return [root, *(child.pid for child in psutil.Process(root).children(recursive=True))]
+    return [root]
 
 
-def _host(hexadecimal: str, family: int) -> str:
-    raw = bytes.fromhex(hexadecimal)
-    words = b"".join(raw[start : start + 4][::-1] for start in range(0, len(raw), 4))
-    return socket.inet_ntop(family, words)
-
-
-def _name(pid: int) -> str:
-    try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
-    except OSError:
-        return "?"
-    return command.rpartition("/")[2] or "?"
+def _name(process: psutil.Process) -> str:
+    with suppress(psutil.Error):
+        return Path(next(iter(process.cmdline()), "")).name or "?"
+    return "?"

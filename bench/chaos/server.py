@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from bench.chaos.home import ROOT
 from cluster.processes import born, end, left
@@ -181,17 +182,17 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
 
 def _kind(pid: int) -> str | None:
     try:
-        title = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        if Path(f"/proc/{pid}/comm").read_text().strip() == "haproxy":
+        process = psutil.Process(pid)
+        if process.name() == "haproxy":
             return "haproxy"
-    except OSError:
+        title = " ".join(process.cmdline())
+    except psutil.Error:
         return None
     return next((kind for start, kind in TITLES.items() if title.startswith(start)), None)
 
 
 def _resident_mb(pid: int) -> float:
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except OSError:
+        return float(psutil.Process(pid).memory_info().rss) / 1e6
+    except psutil.Error:
         return 0.0
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
