@@ -1,7 +1,6 @@
 """A command of ours as a Ray job: sent with its code, its log streamed, its exit code returned."""
 
 import asyncio
-import logging
 import os
 import shlex
 import sys
@@ -13,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from cluster.address import DISTRIBUTED
+from cluster.connect.ray_private import quiet_job_client, use_token
 from cluster.source import stage
-from cluster.token import use_token
 from common import storage
 from common.errors import ConfigError, RayUnavailable
 
@@ -174,12 +173,7 @@ def _exit_code(client: Any, job: str) -> int:
 def _client(address: str) -> Any:
     from ray.job_submission import JobSubmissionClient
 
-    for name in (
-        "dashboard.modules.dashboard_sdk",
-        "dashboard.modules.job.sdk",
-        "_private.runtime_env.packaging",
-    ):
-        logging.getLogger(f"ray.{name}").setLevel(logging.WARNING)
+    quiet_job_client()
     with _without("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):  # Ray lets these overrule the address given
         return JobSubmissionClient(address)
 

@@ -15,9 +15,9 @@ from uuid import uuid4
 
 import psutil
 
+from cluster.connect.ray_private import use_token
 from cluster.processes import end, left, marked, name_of
 from cluster.start import START_S, ray_start
-from cluster.token import use_token
 from common import storage
 from common.errors import ConfigError, RayUnavailable
 from serve.ports import free_port, is_free
