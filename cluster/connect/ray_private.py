@@ -85,19 +85,6 @@ def use_token(*, make: bool = False) -> bool:
     return True
 
 
-def quiet_job_client() -> None:
-    """Let Ray's job client report only warnings; call after it is imported.
-
-    Its modules set their own levels, so that a level of the logger ``ray`` does nothing (no issue is known).
-    """
-    for name in (
-        "dashboard.modules.dashboard_sdk",
-        "dashboard.modules.job.sdk",
-        "_private.runtime_env.packaging",
-    ):
-        logging.getLogger(f"ray.{name}").setLevel(logging.WARNING)
-
-
 def at_most(workers: Callable[[], int]) -> Any:
     """Return a callback of Ray Train's ``RunConfig`` that keeps a run to at most ``workers()`` workers.
 

@@ -63,10 +63,18 @@ Content-Type: application/problem+json\r
 
 
 def haproxy_wrapper(folder: Path, binary: str, ports: Iterable[int], within_s: float = REQUEST_S) -> Path:
-    """Write a program that mends HAProxy's settings (arguments ``... -f FILE ...``) and starts it.
+    """Write a program that edits Ray's configuration of HAProxy and then starts HAProxy.
 
-    ``ports`` are those to bind to loopback; ``within_s`` is how long a client may take to send a request.
-    Makes ``folder``; other users may read and run what is in it, since an image is built by another user.
+    Ray 2.60 has no setting for any of the edits, which the program lists (Ray's pull request 63622 made 503 a
+    500 on purpose; no issue about the others is known). Ray runs it instead of HAProxy, with ``... -f FILE``.
+
+    Parameters
+    ----------
+    folder : for the program and the bodies of HAProxy's own answers; created, and readable by other users,
+        since an image is built by another user
+    binary : HAProxy
+    ports : to bind to loopback
+    within_s : how long a client may take to send a request
     """
     answer, late, body = (folder / name for name in ("no-router.http", "late.http", "no-router.json"))
     storage.write_bytes(answer, _NO_ROUTER.encode())
@@ -100,8 +108,9 @@ def keep_replica_to_its_node() -> None:
     """Let this replica's own gRPC server listen on the address of its Ray node only.
 
     That server unpickles what it is sent and asks nobody for a token. Ray 2.60 binds it to all interfaces
-    and has no setting for it, while everyone who calls it dials the node's address. To be called in a
-    replica's constructor, before the server starts; does nothing where Ray looks different, or is not there.
+    and has no setting for it (Ray's issue 64544), while everyone who calls it dials the node's address. To be
+    called in a replica's constructor, before the server starts; does nothing where Ray looks different, or is
+    not there.
     """
     import ray
     import ray.serve._private.replica as replica
@@ -120,10 +129,15 @@ def keep_replica_to_its_node() -> None:
 
 
 async def called_replicas(handle: Any, method: str, *arguments: Any) -> dict[str, Any]:
-    """Call a method of every replica of a deployment; returns the results, to be awaited, by actor id.
+    """Call a method of every replica of a deployment.
 
-    Ray's own ``results_async`` fails for all replicas if one hangs, and does not say which one it was (Ray's
-    pull request 61472 brought it so).
+    Ray's own ``results_async`` fails for all replicas if one hangs, and does not name that one (Ray's issue
+    55654 and pull request 61472).
+
+    Returns
+    -------
+    dict
+        What each replica's actor will return, by actor id: objects with a coroutine ``get_async()``.
     """
     results = await handle.broadcast(method, *arguments)._fetch_replica_results_async()
     return {_actor(result): result for result in results}
@@ -140,7 +154,8 @@ def _actor(result: Any) -> str:
 def end_idle_connections(after_s: float = REQUEST_S) -> None:
     """Let uvicorn close a connection on which no request has come whole for one to two ``after_s``.
 
-    For all servers of this process that are still to start; uvicorn has no setting for it.
+    For all servers of this process that are still to start. uvicorn's only time limit begins after a
+    connection's first request (no issue is known).
     """
     from uvicorn.protocols.http.auto import AutoHTTPProtocol
 

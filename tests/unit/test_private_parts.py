@@ -80,16 +80,6 @@ def test_a_token_is_used_where_it_is_and_made_for_its_user_alone(tmp_path: Path)
     assert done.stdout.splitlines() == ["False False None", "True 0o600 token", "True True"]
 
 
-def test_the_job_clients_modules_set_their_own_level_and_are_quiet_afterwards():
-    importlib.import_module("ray.job_submission")
-    names = ["dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk"]
-    assert all(logging.getLogger(f"ray.{name}").level for name in names)
-    assert importlib.util.find_spec("ray._private.runtime_env.packaging")
-    ray_private.quiet_job_client()
-    for name in [*names, "_private.runtime_env.packaging"]:
-        assert logging.getLogger(f"ray.{name}").getEffectiveLevel() == logging.WARNING
-
-
 @pytest.mark.parametrize(("asked", "room", "granted"), [(4, 2, 2), (1, 2, 1), (3, 0, 1)])
 def test_a_run_gets_no_more_workers_than_allowed_also_after_the_callback_has_travelled(asked, room, granted):
     from ray.train.v2._internal.execution.callback import ControllerCallback
