@@ -2,11 +2,9 @@
 
 import itertools
 import random
-import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,9 +18,8 @@ from rich.table import Table
 from bench.chaos.faults import Bench, promoted, recovered
 from bench.chaos.home import prepared
 from bench.chaos.load import Tally
-from bench.chaos.result import Row, row_of
+from bench.chaos.result import Row, note, row_of
 from bench.chaos.server import REPLICAS, served
-from bench.chaos.traffic import Traffic
 from common.model.release import Release
 
 PAUSE_S = 3.0
@@ -56,7 +53,7 @@ class Show:
     def seconds(self) -> float:
         return time.monotonic() - self.started
 
-    def run(self, say: Callable[[str], None]) -> None:
+    def run(self, *, quiet: bool) -> None:
         """Kill and promote in turn until the time is up, each once the one before is made good."""
         for number, kind in enumerate(itertools.cycle(ROUND)):
             if self.seconds > 60 * self.minutes:
@@ -72,7 +69,8 @@ class Show:
                 recovered(self.tally, at)
                 self.bench.server.wait_for(kind, there)
             event.recovery_s = recovered(self.tally, at)
-            say(f"{event.at_s:5.0f} s  {event.what}: {_well(event)}; {self.tally.failed_twice} failed")
+            if not quiet:
+                note(f"{event.at_s:5.0f} s  {event.what}: {_well(event)}; {self.tally.failed_twice} failed")
             time.sleep(PAUSE_S)
 
     def _add(self, what: str) -> Event:
@@ -118,29 +116,21 @@ def show_kills(
     with tempfile.TemporaryDirectory(prefix="nse-chaos-", ignore_cleanup_errors=True) as name:
         place = Path(name)
         releases = prepared(release, place)
-        _note(f"starting a server with {release.id} on loopback")
+        note(f"starting a server with {release.id} on loopback")
         with served(place) as server:
-            bench = Bench(server, Traffic(place, releases), place, releases, per_s)
+            bench = Bench(server, place, releases, per_s)
             with bench.load() as load:
                 show = Show(bench, minutes, load.tally)
                 try:
-                    with shown(show, console, live=live):
-                        show.run(_note if not live else lambda text: None)
+                    screen = Live(
+                        console=console, get_renderable=show.__rich__, refresh_per_second=2, transient=True
+                    )
+                    with screen if live else nullcontext():
+                        show.run(quiet=live)
                 except KeyboardInterrupt:
-                    _note("stopping")
+                    note("stopping")
                     stopped = True
             return show.row(), stopped
-
-
-def _note(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def shown(show: Show, console: Console, *, live: bool) -> AbstractContextManager[object]:
-    """The screen, for a ``with`` block; nothing where there is none."""
-    if not live:
-        return nullcontext()
-    return Live(console=console, get_renderable=show.__rich__, refresh_per_second=2, transient=True)
 
 
 def _well(event: Event) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,9 +12,8 @@ from typing import Any
 
 from bench.chaos import disk, elsewhere, faults
 from bench.chaos.home import prepared
-from bench.chaos.result import Row
+from bench.chaos.result import Row, note
 from bench.chaos.server import served
-from bench.chaos.traffic import Traffic
 from common.errors import NsecastError
 from common.model.release import Release
 
@@ -40,13 +38,8 @@ SHORT = Size(30, 8, 6, 2, 1, 1, 3, 0, 8, 2)
 FULL = Size(50, 600, 30, 20, 5, 5, 50, 1_800, 80, 20)
 APART = ("node",)
 """Scenarios of ``--full`` alone: a cluster takes long to start."""
-ON_DISK = ("disk full", "publish", "train")
 BUSY = {"requests_under_way": 24, "questions_at_once": 8, "questions_queued": 16}
 """Settings of a server that is soon overloaded."""
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 @dataclass
@@ -75,10 +68,8 @@ class Scenarios:
         }
         alone: dict[str, Callable[[], Row]] = {
             "disk full": lambda: disk.disk_full(self.release),
-            "publish": lambda: disk.publish_killed(
-                self.release, self.folder / "publish", size.publish_kills, say=say
-            ),
-            "train": lambda: disk.train_killed(size.train_kills, self.folder / "train", say=say),
+            "publish": lambda: disk.publish_killed(self.release, self.folder / "publish", size.publish_kills),
+            "train": lambda: disk.train_killed(size.train_kills, self.folder / "train"),
             "node": lambda: elsewhere.node_killed(self.release, self.folder, per_s=size.per_s),
             "clock": lambda: elsewhere.clock_jumped(self.release, self.folder),
         }
@@ -108,8 +99,7 @@ class Scenarios:
             except NsecastError as error:
                 yield Row(next(iter(scenarios)), "starting the server", False, error.message)
                 return
-            traffic = Traffic(home, releases)
-            bench = faults.Bench(server, traffic, home, releases, self.size.per_s, say)
+            bench = faults.Bench(server, home, releases, self.size.per_s)
             for name, work in scenarios.items():
                 yield timed(name, partial(work, bench))
         shutil.rmtree(home)
@@ -123,5 +113,5 @@ def timed(name: str, work: Callable[[], Row]) -> Row:
     except (NsecastError, OSError) as error:
         row = Row(name, "-", False, f"could not be carried out: {type(error).__name__}: {error}")
     row = replace(row, seconds=round(time.monotonic() - started, 1))
-    say(json.dumps(row.as_dict()))
+    note(json.dumps(row.as_dict()))
     return row

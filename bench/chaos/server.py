@@ -19,7 +19,7 @@ import httpx
 import psutil
 
 from bench.chaos.home import ROOT
-from cluster.processes import born, end, left
+from cluster.processes import born, end
 from common.errors import RayUnavailable
 from common.model.bundle import GENERAL
 from common.model.served import SPECIFIC
@@ -164,19 +164,15 @@ def _wait_ready(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """SIGTERM (Ctrl-C a background job's children ignore), then whatever it takes; nothing of it is left."""
+    """SIGTERM (a background job's children ignore Ctrl-C), then SIGKILL for whatever is left of it."""
     ours = {pid: born(pid) for pid in descendants(process.pid)}
-    if process.poll() is None:
-        process.terminate()
+    process.terminate()
     try:
         process.wait(STOP_S)
     except subprocess.TimeoutExpired:
         ours |= {pid: born(pid) for pid in descendants(process.pid)}
     finally:
-        if left(ours):
-            end(ours, patience_s=1.0)
-        if process.poll() is None:
-            process.kill()
+        end(ours, patience_s=1.0)
         process.wait()
 
 

@@ -1,19 +1,28 @@
-"""What is killed: publishing and training, as a program of its own.
+"""Publishing and training in a process of its own, run to its end or killed at any point.
 
     python -m bench.chaos.work publish HOME RELEASE NAME    copies a release, publishes and promotes it
     python -m bench.chaos.work train HOME                   a tiny run, continued, published, promoted
 
-It says ``ready`` when its imports are done and ``done SECONDS`` at the end.
+The process prints ``ready`` when its imports are done and ``done SECONDS`` at the end.
 """
 
 import datetime as dt
+import os
+import signal
+import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+from bench.chaos.home import ROOT, copied
+from common.errors import TrainingError
 from common.model.registry import Registry
 from common.model.release import read_manifest
 
+CHILD_S = 400.0
 SETTINGS = {
     "seeds": 1,
     "window": {"size": 20, "horizons": [1, 5]},
@@ -25,6 +34,66 @@ SETTINGS = {
 }
 
 
+def run(*words: str, variables: Mapping[str, str] | None = None) -> float:
+    """Run it to its end; returns the seconds it took once it was ready. TrainingError if it fails."""
+    with _started(words, variables) as process:
+        output = process.communicate(timeout=CHILD_S)[0].decode(errors="replace")
+        if process.returncode:
+            raise _failed(words, process, output)
+        return float(output.rpartition("done ")[2].split()[0])
+
+
+def killed(after_s: float, *words: str) -> bool:
+    """Run it and kill it (SIGKILL) so long after it is ready; False if it had finished."""
+    with _started(words) as process:
+        try:
+            output = process.communicate(timeout=after_s)[0]
+        except subprocess.TimeoutExpired:
+            return True
+        if process.returncode:
+            raise _failed(words, process, output.decode(errors="replace"))
+        return False
+
+
+def _failed(words: tuple[str, ...], process: "subprocess.Popen[bytes]", output: str) -> TrainingError:
+    return TrainingError(f"chaos: {' '.join(words)}: exit {process.poll()}: {output[-2000:]}")
+
+
+@contextmanager
+def _started(
+    words: tuple[str, ...], variables: Mapping[str, str] | None = None
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a block once the process is ready; afterwards neither it nor what it started is there."""
+    process = subprocess.Popen(  # nosec B603 # our own command, no shell
+        [sys.executable, "-m", "bench.chaos.work", *words],
+        cwd=ROOT,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"} | dict(variables or {}),
+        bufsize=0,  # what follows ``ready`` is left to ``communicate``
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    assert process.stdout
+    late = threading.Timer(CHILD_S, process.kill)
+    late.start()
+    try:
+        lines: list[bytes] = []
+        while (line := process.stdout.readline()) != b"ready\n":
+            if not line:
+                process.wait()
+                raise _failed(words, process, b"".join(lines).decode(errors="replace"))
+            lines.append(line)
+        late.cancel()
+        yield process
+    finally:
+        late.cancel()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+
+
 def main(words: list[str]) -> None:
     verb, home, *more = words
     begin = _publish if verb == "publish" else _train
@@ -32,8 +101,6 @@ def main(words: list[str]) -> None:
 
 
 def _publish(home: Path, release: str, name: str) -> None:
-    from bench.chaos.home import copied
-
     original = read_manifest(Path(release))
     started = _ready()
     copied(original, home, name)

@@ -22,7 +22,6 @@ from bench.chaos.faults import Bench, killed, reloaded, steady
 from bench.chaos.home import prepared
 from bench.chaos.result import Row
 from bench.chaos.server import served
-from bench.chaos.traffic import Traffic
 from common.model.registry import Registry
 from common.model.release import MANIFEST, Release
 from common.model.released import ReleasedModels
@@ -42,7 +41,7 @@ def bench(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     home = tmp_path_factory.mktemp("home")
     releases = prepared(release, home)
     with served(home) as server:
-        yield Bench(server, Traffic(home, releases), home, releases, A_SECOND, rng=random.Random(3))
+        yield Bench(server, home, releases, A_SECOND, rng=random.Random(3))
 
 
 @dataclass
