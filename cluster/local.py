@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psutil
+
+from cluster.connect.ray_private import use_token
 from cluster.processes import end, left, marked, name_of
 from cluster.start import START_S, ray_start
-from cluster.token import use_token
 from common import storage
 from common.errors import ConfigError, RayUnavailable
 from serve.ports import free_port, is_free
@@ -104,7 +106,7 @@ def up(
     RayUnavailable
         If it does not come up; nothing of what was started is left then.
     """
-    if not Path("/proc/self/environ").exists():
+    if not psutil.LINUX:
         raise ConfigError("cluster up: needs Linux. Elsewhere use Ray on this machine, without --address.")
     with storage.claim(home / "cluster" / "cluster.lock", "nsecast cluster"):
         found = running(home)

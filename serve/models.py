@@ -34,9 +34,9 @@ from common.model.release import Release, damaged, fingerprint
 from common.model.released import ReleasedModels
 from serve.cache import ModelCache, model_key, split_key
 from serve.health import Unhealthy
+from serve.launch.private import keep_replica_to_its_node
 from serve.log_files import configure_log
 from serve.memory import give_back, resident_mb
-from serve.ports import keep_replica_to_its_node
 
 log = logging.getLogger(__name__)
 CHECK_S = 20.0

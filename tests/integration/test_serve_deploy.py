@@ -22,7 +22,8 @@ from made_release import made_release
 
 from cluster.local import LocalCluster, down, up
 from common.model.registry import Registry
-from serve.ports import REQUEST_S, free_port
+from serve.launch.private import REQUEST_S
+from serve.ports import free_port
 from serve.proxy_environment import THROUGHPUT
 
 pytestmark = pytest.mark.integration

@@ -17,9 +17,10 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from serve.forwarded import client_address
+from serve.launch.private import haproxy_wrapper
 from serve.limits import Limits
 from serve.office import Office
-from serve.ports import free_port, haproxy_wrapper
+from serve.ports import free_port
 from serve.proxy_environment import environment
 from serve.router import http_service
 from serve.settings import ServeSettings

