@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from common import errors
-from serve.front import Overloaded
-from serve.reload import NothingServes
+from common.errors import NothingServes, Overloaded
 from serve.settings import ServeSettings
 
 BASE = "http://localhost:8000"
