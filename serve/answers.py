@@ -36,7 +36,14 @@ if TYPE_CHECKING:
 def answer(
     desk: Desk, prepared: Prepared, prices: Prices, *, cached: bool, started: float, request_id: str
 ) -> PredictResponse:
-    """The response to a prepared question, see `Desk.answer`."""
+    """The response to a prepared question.
+
+    Parameters
+    ----------
+    prices : of ``prepared.windows``, from the model ``prepared.key``
+    cached : the model was loaded already
+    started : `time.perf_counter` when the request came in
+    """
     chosen, place, horizon = prepared.route, prepared.place, prepared.request.horizon
     stock, last_date = chosen.stock, prepared.windows.cutoff[0]
     last, published = float(prices.last[0]), float(prices.published[0, place])

@@ -15,7 +15,7 @@ from ray.serve.exceptions import BackPressureError
 from common.errors import BundleError, NsecastError
 from common.model.bundle import GENERAL
 from common.model.served import SPECIFIC
-from serve.answers import batch_answer
+from serve.answers import answer, batch_answer
 from serve.broadcast import Replies, call_every
 from serve.cache import REMEMBER_BAD_S
 from serve.catalogue import Outlook
@@ -237,8 +237,8 @@ def _response(desk: Desk, item: Item, facts: Facts) -> PredictResponse:
     prepared, said = item.prepared, item.said
     if said.prices is None:
         raise said.error or BundleError(f"model {prepared.key}: gave no prices.")
-    return desk.answer(
-        prepared, said.prices, cached=said.cached, started=facts.started, request_id=facts.request_id
+    return answer(
+        desk, prepared, said.prices, cached=said.cached, started=facts.started, request_id=facts.request_id
     )
 
 
