@@ -13,7 +13,6 @@ import jinja2
 
 from common import errors
 from serve.front import Overloaded
-from serve.problems import words_of
 from serve.reload import NothingServes
 from serve.settings import ServeSettings
 
@@ -78,8 +77,8 @@ def reference(description: dict[str, Any]) -> str:
         "schema": _schema,
         "type": _type,
     }
-    problems = [(kind.http_status, "-".join(words_of(kind)), str(kind.__doc__)) for kind in RAISED]
-    problems += [(status, name, meaning) for name, (status, meaning) in PLAIN.items()]
+    problems = [(kind.http_status, kind.urn(), str(kind.__doc__)) for kind in RAISED]
+    problems += [(status, f"urn:nsecast:{name}", meaning) for name, (status, meaning) in PLAIN.items()]
     operations = [
         (method.upper(), path, operation)
         for path, methods in description["paths"].items()

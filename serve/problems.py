@@ -130,18 +130,12 @@ def _describe_as_problems(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI documents it
 
 
-def words_of(kind: type[NsecastError]) -> list[str]:
-    """The name of an error as words: ``too many requests``."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind.__name__).lower().split()
-
-
 def _expected(error: NsecastError, about: Mapping[str, Any]) -> Problem:
-    words = words_of(type(error))
     context = error.context
     after = context.get("retry_after_s", 5 if error.http_status == 503 else None)
     return Problem(
-        type=f"urn:nsecast:{'-'.join(words)}",
-        title=" ".join(words).capitalize(),
+        type=error.urn(),
+        title=" ".join(error.words()).capitalize(),
         status=error.http_status,
         detail=error.message,
         near=context.get("near") or None,
