@@ -157,3 +157,15 @@ class TooManyRequests(NsecastError):
     """More requests than the key may send; ``retry_after_s`` says when the next one is welcome."""
 
     http_status = 429
+
+
+class Overloaded(NsecastError):
+    """More under way than the service can do in time; ``retry_after_s`` says when to come again."""
+
+    http_status = 503
+
+
+class NothingServes(NsecastError):
+    """No release is in production, or none that is good."""
+
+    http_status = 503

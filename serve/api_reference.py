@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import jinja2
 
 from common import errors
-from serve.front import Overloaded
-from serve.reload import NothingServes
+from common.errors import NothingServes, Overloaded
 from serve.settings import ServeSettings
 
 if TYPE_CHECKING:

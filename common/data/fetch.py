@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 
 from common import storage
+from common.data.columns import SYNTHETIC_FILE
 from common.data.download import download
-from common.data.market_files import SYNTHETIC_FILE
 from common.data.sources import Source, load_sources
 from common.data.unpack import unpack
 from common.errors import FetchError

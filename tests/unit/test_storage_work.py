@@ -26,11 +26,12 @@ from serve import keys as keys_module
 from serve.cache import model_key
 from serve.desk import Desk
 from serve.keys import KeyFile
-from serve.ledger import Ledger, LedgerSettings
+from serve.ledger import Ledger
 from serve.models import BundleLoader
 from serve.observe import Observer
 from serve.reload import Watcher
 from serve.schemas import PredictRequest
+from serve.settings import LedgerSettings
 from train.plan import finished
 from train.queue import TaskQueue
 from train.runs import list_runs, read_run, write_progress

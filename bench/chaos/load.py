@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import httpx
 import numpy as np
 
-from cluster.chaos.traffic import Ask, Traffic
+from bench.chaos.traffic import Ask, Traffic
 
 TIMEOUT_S = 20.0
 AGAIN_S, AGAIN_MOST_S = 0.5, 5.0
@@ -188,26 +188,3 @@ class Load(AbstractContextManager["Load"]):
 
 def _begun(asked: Asked) -> float:
     return asked.begun
-
-
-def capacity(url: str, asks: Iterator[Ask], *, clients: int, seconds: float) -> float:
-    """Good answers a second to so many clients who each ask as soon as they are answered."""
-    done: list[float] = []
-
-    async def client_of(client: httpx.AsyncClient, until: float) -> None:
-        while time.monotonic() < until:
-            ask = next(asks)
-            try:
-                answer = await client.post(ask.path, json=ask.body)
-            except httpx.HTTPError:
-                continue
-            if answer.status_code == 200:
-                done.append(time.monotonic())
-
-    async def run() -> None:
-        until = time.monotonic() + seconds
-        async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S) as client:
-            await asyncio.gather(*(client_of(client, until) for _ in range(clients)))
-
-    asyncio.run(run())
-    return (len(done) - 1) / (done[-1] - done[0]) if len(done) > 1 else 0.0

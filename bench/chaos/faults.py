@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cluster.chaos.load import STREAK, Load, Tally, capacity
-from cluster.chaos.result import Row, row_of
-from cluster.chaos.server import REPLICAS, Server
-from cluster.chaos.traffic import Traffic
+from bench.chaos.load import STREAK, Load, Tally
+from bench.chaos.result import Row, note, row_of
+from bench.chaos.server import REPLICAS, Server
+from bench.chaos.traffic import Traffic
 from common.model.registry import Registry
 
 RECOVERS_S, FOLLOWS_S = 60.0, 60.0
@@ -22,7 +22,8 @@ SAMPLE_S = 2.0
 REACHED = 0.8
 """Of an overload that was meant, at least so much has to be asked for a verdict."""
 CLIENTS = 12
-Say = Callable[[str], None]
+ALWAYS_PER_S = 500.0
+"""So many that another request is sent as soon as one is answered."""
 
 
 @dataclass
@@ -30,12 +31,13 @@ class Bench:
     """A server, what to ask it, and how fast."""
 
     server: Server
-    traffic: Traffic
     home: Path
     releases: tuple[str, str]
     per_s: float = 50.0
-    say: Say = lambda text: None
     rng: random.Random = field(default_factory=lambda: random.Random(11))  # nosec B311 # no secret
+
+    def __post_init__(self) -> None:
+        self.traffic = Traffic(self.home, self.releases)
 
     def load(self) -> Load:
         return Load(self.server.url, self.traffic, self.per_s)
@@ -49,7 +51,7 @@ def steady(bench: Bench, seconds: float, *, name: str = "steady", soak: bool = F
         while time.monotonic() < until:
             time.sleep(min(SAMPLE_S, max(0.0, until - time.monotonic())))
             samples.append(bench.server.memory_mb())
-            bench.say(f"{name}: {len(load.tally.asked):,} asked, {load.tally.failed} failed")
+            note(f"{name}: {len(load.tally.asked):,} asked, {load.tally.failed} failed")
     tally, grown = load.tally, growth(samples)
     said = ", ".join(f"{kind} {100 * share:+.1f} %" for kind, share in grown.items())
     times = f"p50 {tally.quantile_ms(0.5)} ms, p99 {tally.quantile_ms(0.99)} ms"
@@ -89,7 +91,7 @@ def killed(bench: Bench, kinds: Sequence[str], times: int, *, name: str, retried
             there = max(1, len(bench.server.ready(kind)))
             at = time.monotonic()
             pid = bench.server.kill(kind, bench.rng)
-            bench.say(f"{name}: {number + 1} of {times}, {kind} {pid} ended")
+            note(f"{name}: {number + 1} of {times}, {kind} {pid} ended")
             recovery = recovered(load.tally, at)
             back = back and recovery is not None and bench.server.wait_for(kind, there)
             slowest = max(slowest, RECOVERS_S if recovery is None else recovery)
@@ -107,11 +109,11 @@ def reloaded(bench: Bench, times: int) -> Row:
             wanted = bench.releases[(number + 1) % 2]
             took = promoted(bench, load.tally, wanted)
             taken, slowest = taken and took is not None, max(slowest, took or 0.0)
-            bench.say(f"reload: {number + 1} of {times}, {wanted} serves")
+            note(f"reload: {number + 1} of {times}, {wanted} serves")
     Registry(bench.home).promote(bench.releases[0])
-    note = f"all answers of the new release within {slowest} s of promoting" if taken else "not taken up"
+    text = f"all answers of the new release within {slowest} s of promoting" if taken else "not taken up"
     return row_of(
-        load.tally, "reload", f"promoted x {times} under load", taken and load.tally.failed == 0, note=note
+        load.tally, "reload", f"promoted x {times} under load", taken and load.tally.failed == 0, note=text
     )
 
 
@@ -125,9 +127,9 @@ def promoted(bench: Bench, tally: Tally, release: str) -> float | None:
 
 def overloaded(bench: Bench, seconds: float, *, times: float = 5.0, most: float = 400.0) -> Row:
     """Several times what it can do: only 200, 429 and 503 with Retry-After, and soon well again."""
-    able = capacity(bench.server.url, bench.traffic.heavy(), clients=CLIENTS, seconds=min(10.0, seconds))
+    able = capacity(bench, min(10.0, seconds))
     rate = min(times * able, most)
-    bench.say(f"overload: {able:.0f} batches/s are what it can do; {rate:.0f}/s are asked")
+    note(f"overload: {able:.0f} batches/s are what it can do; {rate:.0f}/s are asked")
     heavy = Load(bench.server.url, bench.traffic, rate, asks=bench.traffic.heavy(), again=False, most=2_000)
     with heavy:
         begun = time.monotonic()
@@ -141,16 +143,26 @@ def overloaded(bench: Bench, seconds: float, *, times: float = 5.0, most: float 
     only = set(tally.statuses) <= {"200", "429", "503"} and tally.bare == 0 and recovery is not None
     sent = (len(tally.asked) + tally.unsent) / sent_s
     did = f"{able:.0f} batches of 20 a second can be done, {sent:.0f} a second asked for {seconds:g} s"
-    note = (
+    text = (
         f"{sent / able if able else 0:.1f} times what it can do; {tally.bare} without Retry-After; "
         f"p99 of good answers {tally.quantile_ms(0.99)} ms"
     )
-    row = row_of(tally, "overload", did, only, note=note, recovery_s=recovery)
+    row = row_of(tally, "overload", did, only, note=text, recovery_s=recovery)
     others = sum(count for status, count in row.statuses.items() if status not in ("200", "429", "503"))
     row = replace(row, failed=others + tally.bare, failed_twice=None)
     if row.passed and sent < REACHED * times * able:  # the load has no CPU to spare: that proves nothing
         return replace(row, passed=None, note=f"not {times:g} times, which needs more CPUs: {row.note}")
     return row
+
+
+def capacity(bench: Bench, seconds: float) -> float:
+    """Good answers a second to ``CLIENTS`` requests that are always under way."""
+    heavy = bench.traffic.heavy()
+    with Load(bench.server.url, bench.traffic, ALWAYS_PER_S, asks=heavy, again=False, most=CLIENTS) as load:
+        time.sleep(seconds)
+        load.stop()
+    ends = sorted(each.begun + each.took_s for each in load.tally.asked if each.status == 200)
+    return (len(ends) - 1) / (ends[-1] - ends[0]) if len(ends) > 1 else 0.0
 
 
 def _only(tally: Tally, release: str, count: int = STREAK) -> bool:

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
-from cluster.chaos.home import ROOT
-from cluster.processes import born, end, left
+from bench.chaos.home import ROOT
+from cluster.processes import born, end
 from common.errors import RayUnavailable
 from common.model.bundle import GENERAL
-from common.model.served import SPECIFIC
+from common.model.presets import SPECIFIC
 from serve.ports import descendants, free_port, listeners
 
 START_S, STOP_S, BACK_S = 300.0, 90.0, 120.0
@@ -163,35 +164,31 @@ def _wait_ready(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """SIGTERM (Ctrl-C a background job's children ignore), then whatever it takes; nothing of it is left."""
+    """SIGTERM (a background job's children ignore Ctrl-C), then SIGKILL for whatever is left of it."""
     ours = {pid: born(pid) for pid in descendants(process.pid)}
-    if process.poll() is None:
-        process.terminate()
+    process.terminate()
     try:
         process.wait(STOP_S)
     except subprocess.TimeoutExpired:
         ours |= {pid: born(pid) for pid in descendants(process.pid)}
     finally:
-        if left(ours):
-            end(ours, patience_s=1.0)
-        if process.poll() is None:
-            process.kill()
+        end(ours, patience_s=1.0)
         process.wait()
 
 
 def _kind(pid: int) -> str | None:
     try:
-        title = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        if Path(f"/proc/{pid}/comm").read_text().strip() == "haproxy":
+        process = psutil.Process(pid)
+        if process.name() == "haproxy":
             return "haproxy"
-    except OSError:
+        title = " ".join(process.cmdline())
+    except psutil.Error:
         return None
     return next((kind for start, kind in TITLES.items() if title.startswith(start)), None)
 
 
 def _resident_mb(pid: int) -> float:
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except OSError:
+        return float(psutil.Process(pid).memory_info().rss) / 1e6
+    except psutil.Error:
         return 0.0
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6

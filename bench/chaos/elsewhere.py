@@ -6,13 +6,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from cluster.chaos.child import run_child
-from cluster.chaos.disk import unsound
-from cluster.chaos.faults import Bench, recovered
-from cluster.chaos.home import prepared
-from cluster.chaos.result import Row, row_of
-from cluster.chaos.server import served
-from cluster.chaos.traffic import Traffic
+from bench.chaos import work
+from bench.chaos.disk import unsound
+from bench.chaos.faults import Bench, recovered
+from bench.chaos.home import prepared
+from bench.chaos.result import Row, row_of
+from bench.chaos.server import served
 from common.model.registry import Registry
 from common.model.release import Release
 
@@ -40,7 +39,7 @@ def node_killed(release: Release, folder: Path, *, per_s: float, seconds: float 
         try:
             cluster = up(home, 2, 1)[0]
             with served(home, address="auto", more_pids=lambda: list(marked(cluster.id))) as server:
-                bench = Bench(server, Traffic(home, releases), home, releases, per_s)
+                bench = Bench(server, home, releases, per_s)
                 with bench.load() as load:
                     time.sleep(SETTLE_S)
                     at = time.monotonic()
@@ -70,7 +69,7 @@ def clock_jumped(release: Release, folder: Path) -> Row:
     for number, jump in enumerate(JUMPS):
         name = f"clock-{number}"
         variables = {"LD_PRELOAD": str(library), "FAKETIME": jump, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-        run_child("publish", str(home), str(release.path), name, variables=variables)
+        work.run("publish", str(home), str(release.path), name, variables=variables)
         created = registry.resolve(name).created
         ahead = round((created - dt.datetime.now(dt.UTC)).total_seconds() / 86_400)
         problems += [] if ahead == JUMPS[jump] else [f"at {jump} it says it is {ahead} days ahead"]

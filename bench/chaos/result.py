@@ -1,5 +1,6 @@
 """What each scenario came to: one row of the table."""
 
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -8,7 +9,7 @@ import rich.box
 from rich.markup import escape
 from rich.table import Table
 
-from cluster.chaos.load import Tally
+from bench.chaos.load import Tally
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class Row:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {"verdict": self.verdict}
+
+
+def note(text: str) -> None:
+    """Progress, on stderr."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def row_of(

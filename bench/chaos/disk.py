@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cluster.chaos.child import killed_child, run_child
-from cluster.chaos.home import FIRST, copied
-from cluster.chaos.result import Row
+from bench.chaos import work
+from bench.chaos.home import FIRST, copied
+from bench.chaos.result import Row, note
 from common.errors import NsecastError
 from common.model.bundle import load_bundle
 from common.model.registry import Registry
@@ -26,63 +26,62 @@ LATER = 1.3
 """Some are ended after their last word."""
 KEPT = 3
 SPARE_BYTES = 1_000_000
-Say = Callable[[str], None]
 
 
-def publish_killed(release: Release, home: Path, times: int, *, say: Say = lambda text: None) -> Row:
+def publish_killed(release: Release, home: Path, times: int) -> Row:
     """SIGKILL while a release is published and promoted, ``times`` over; what is on disk has to load."""
     rng, problems, done = random.Random(13), [], 0  # nosec B311 # no secret
     registry = Registry(home)
     copied(release, home, FIRST)
     registry.promote(FIRST)
     words = ("publish", str(home), str(release.path))
-    whole_s = run_child(*words, "whole")
+    whole_s = work.run(*words, "whole")
     for number in range(times):
         name, before = f"killed-{number}", registry.production()
-        killed = killed_child(rng.uniform(0, LATER * whole_s), *words, name)
+        killed = work.killed(rng.uniform(0, LATER * whole_s), *words, name)
         done += not killed
         reason = unsound(home) or ("" if registry.production() in (before, name) else "another in production")
         problems += [f"after {number}: {reason}"] if reason else []
         _drop_old(registry)
-        say(f"publish: {number + 1} of {times} ended, {len(problems)} problems")
+        note(f"publish: {number + 1} of {times} ended, {len(problems)} problems")
     left_behind = len(registry.clean(older_than_s=0))
-    run_child(*words, "last")
+    work.run(*words, "last")
     problems += [f"at the end: {unsound(home)}"] if unsound(home) or registry.production() != "last" else []
-    note = (
+    text = (
         f"{done} had finished; {left_behind} staging folders left and removed; the last one published whole"
     )
     return Row(
-        "publish", f"SIGKILL x {times} within {whole_s:.2f} s", not problems, "; ".join([note, *problems[:3]])
+        "publish", f"SIGKILL x {times} within {whole_s:.2f} s", not problems, "; ".join([text, *problems[:3]])
     )
 
 
-def train_killed(times: int, folder: Path, *, say: Say = lambda text: None) -> Row:
+def train_killed(times: int, folder: Path) -> Row:
     """SIGKILL at random points of a small training and its publishing, continued each time.
 
     What is on disk has to load after each, and the release in the end has the errors of a run that nobody
     ended.
     """
     rng, problems = random.Random(17), []  # nosec B311 # no secret
-    whole_s = run_child("train", str(folder / "whole"))
+    whole_s = work.run("train", str(folder / "whole"))
     expected = _errors(folder / "whole")
     kills, rounds = 0, 0
     while kills < times:
         home = folder / f"round-{rounds}"
         rounds += 1
-        while kills < times and killed_child(rng.uniform(0, 0.6 * whole_s), "train", str(home)):
+        while kills < times and work.killed(rng.uniform(0, 0.6 * whole_s), "train", str(home)):
             kills += 1
             reason = unsound(home, need_production=False) or unreadable(home)
             problems += [f"after {kills}: {reason}"] if reason else []
-            say(f"train: {kills} of {times} ended, {len(problems)} problems")
-        run_child("train", str(home))
+            note(f"train: {kills} of {times} ended, {len(problems)} problems")
+        work.run("train", str(home))
         got = _errors(home)
         other = "" if got == expected else f"errors {got}, need {expected}"
         if reason := unsound(home, need_production=False) or other:
             problems.append(f"round {rounds}: {reason}")
         shutil.rmtree(home, ignore_errors=True)
-    note = f"{rounds} runs continued to the end, with the test errors of a run that was left alone"
+    text = f"{rounds} runs continued to the end, with the test errors of a run that was left alone"
     return Row(
-        "train", f"SIGKILL x {times} within {whole_s:.0f} s", not problems, "; ".join([note, *problems[:3]])
+        "train", f"SIGKILL x {times} within {whole_s:.0f} s", not problems, "; ".join([text, *problems[:3]])
     )
 
 

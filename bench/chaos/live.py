@@ -1,11 +1,12 @@
-"""Kills on one side, requests on the other: `nsecast chaos`."""
+"""Kills on one side, requests on the other."""
 
 import itertools
 import random
+import tempfile
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import rich.box
 from rich.columns import Columns
@@ -14,10 +15,12 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 
-from cluster.chaos.faults import Bench, promoted, recovered
-from cluster.chaos.load import Tally
-from cluster.chaos.result import Row, row_of
-from cluster.chaos.server import REPLICAS
+from bench.chaos.faults import Bench, promoted, recovered
+from bench.chaos.home import prepared
+from bench.chaos.load import Tally
+from bench.chaos.result import Row, note, row_of
+from bench.chaos.server import REPLICAS, served
+from common.model.release import Release
 
 PAUSE_S = 3.0
 SHOWN = 14
@@ -50,7 +53,7 @@ class Show:
     def seconds(self) -> float:
         return time.monotonic() - self.started
 
-    def run(self, say: Callable[[str], None]) -> None:
+    def run(self, *, quiet: bool) -> None:
         """Kill and promote in turn until the time is up, each once the one before is made good."""
         for number, kind in enumerate(itertools.cycle(ROUND)):
             if self.seconds > 60 * self.minutes:
@@ -66,7 +69,8 @@ class Show:
                 recovered(self.tally, at)
                 self.bench.server.wait_for(kind, there)
             event.recovery_s = recovered(self.tally, at)
-            say(f"{event.at_s:5.0f} s  {event.what}: {_well(event)}; {self.tally.failed_twice} failed")
+            if not quiet:
+                note(f"{event.at_s:5.0f} s  {event.what}: {_well(event)}; {self.tally.failed_twice} failed")
             time.sleep(PAUSE_S)
 
     def _add(self, what: str) -> Event:
@@ -104,11 +108,29 @@ class Show:
         )
 
 
-def shown(show: Show, console: Console, *, live: bool) -> AbstractContextManager[object]:
-    """The screen, for a ``with`` block; nothing where there is none."""
-    if not live:
-        return nullcontext()
-    return Live(console=console, get_renderable=show.__rich__, refresh_per_second=2, transient=True)
+def show_kills(
+    release: Release, console: Console, *, minutes: float, per_s: float, live: bool
+) -> tuple[Row, bool]:
+    """Kill and promote in turn, on the screen or as lines on stderr; the row, and whether Ctrl-C ended it."""
+    stopped = False
+    with tempfile.TemporaryDirectory(prefix="nse-chaos-", ignore_cleanup_errors=True) as name:
+        place = Path(name)
+        releases = prepared(release, place)
+        note(f"starting a server with {release.id} on loopback")
+        with served(place) as server:
+            bench = Bench(server, place, releases, per_s)
+            with bench.load() as load:
+                show = Show(bench, minutes, load.tally)
+                try:
+                    screen = Live(
+                        console=console, get_renderable=show.__rich__, refresh_per_second=2, transient=True
+                    )
+                    with screen if live else nullcontext():
+                        show.run(quiet=live)
+                except KeyboardInterrupt:
+                    note("stopping")
+                    stopped = True
+            return show.row(), stopped
 
 
 def _well(event: Event) -> str:
