@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from common.pages.render import days
 from train.evaluation.evidence import Evidence
 from train.evaluation.summary import LEVELS
 
@@ -34,10 +35,6 @@ def figures(evidence: Evidence) -> dict[str, Any]:
     found["moves"] = {str(horizon): move_reliability(evidence, horizon) for horizon in evidence.horizons}
     found["coverage"] = interval_coverage(evidence)
     return found
-
-
-def days(horizon: float) -> str:
-    return "1 day" if horizon == 1 else f"{horizon:.0f} days"
 
 
 def with_ours(evidence: Evidence) -> pd.DataFrame:

@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 
 from train.evaluation.evidence import Evidence
+from train.evaluation.questions import turnover
 from train.report.charts import SERIES, SHAPES, Figure, numbers
 
-BAND = ("lo90", "hi90")
 MAP_SIZE = (1050, 430)
 """Usual width and height of the map, pixels; labels are placed for it."""
+MAPPED, LABELLED = 2_000, 150
+"""At most so many stocks, those traded most, are drawn on the map; so many have their symbol beside them."""
 FEW = 3
 """An embedding of fewer stocks has no map."""
 
@@ -44,38 +46,6 @@ def stock_frame() -> Figure:
     return {"data": [line | each for each in (low, high, published, actual)], "layout": layout}
 
 
-def stock_series(evidence: Evidence) -> dict[str, Any]:
-    """The numbers of every stock's chart, compactly.
-
-    Returns
-    -------
-    dict
-        ``dates``: the sessions of the test part; ``close``: by symbol, KES on each of them (None: no
-        price); ``forecast``: by symbol and horizon, ``t`` (places of the target days in ``dates``), ``p``
-        (published) and, where there are intervals, ``l`` and ``h``. Forecasts of days that have not come
-        yet are left out.
-    """
-    table = evidence.table[evidence.table["target_date"].notna()]
-    if not len(table):
-        return {"dates": [], "close": {}, "forecast": {}}
-    first, last = table["cutoff"].min(), table["target_date"].max()
-    prices = evidence.panel.frame
-    prices = prices[(prices["date"] >= first) & (prices["date"] <= last)]
-    dates = pd.DatetimeIndex(np.union1d(prices["date"], table["target_date"]).astype("datetime64[s]"))
-    close: dict[str, list[float | None]] = {}
-    for symbol, rows in prices[prices["symbol"].isin(evidence.universe.symbols)].groupby("symbol"):
-        on_day = pd.Series(rows["close"].to_numpy(float), index=dates.get_indexer(rows["date"]))
-        close[str(symbol)] = _prices(on_day.reindex(range(len(dates))))
-    forecast: dict[str, dict[str, dict[str, list[Any]]]] = {}
-    for (symbol, horizon), rows in table.groupby(["symbol", "horizon"]):
-        rows = rows.sort_values("target_date")
-        found = {"t": dates.get_indexer(rows["target_date"]).tolist(), "p": _prices(rows["published"])}
-        if rows[list(BAND)].notna().to_numpy().any():
-            found |= {key: _prices(rows[name]) for key, name in zip("lh", BAND, strict=True)}
-        forecast.setdefault(str(symbol), {})[str(horizon)] = found
-    return {"dates": [f"{date:%Y-%m-%d}" for date in dates], "close": close, "forecast": forecast}
-
-
 def principal_axes(vectors: dict[str, list[float]]) -> tuple[np.ndarray, np.ndarray]:
     """Places on the first two principal axes, shape (N, 2), and the share of variance of each."""
     matrix = np.array(list(vectors.values()), dtype=float)
@@ -96,17 +66,21 @@ def embedding_map(evidence: Evidence) -> Figure | None:
     stocks = {stock.symbol: (stock.name, stock.sector) for stock in evidence.universe.stocks}
     known = [stocks.get(symbol, (symbol, "Unknown")) for symbol in evidence.embedding]
     table = pd.DataFrame(known, columns=["name", "sector"])
-    table = table.assign(symbol=list(evidence.embedding), x=places[:, 0], y=places[:, 1], side=_sides(places))
+    table = table.assign(symbol=list(evidence.embedding), x=places[:, 0], y=places[:, 1])
+    if len(table) > MAPPED:
+        rank = {symbol: number for number, symbol in enumerate(turnover(evidence.panel).index)}
+        table = table.loc[table["symbol"].map(rank).sort_values(kind="stable").index[:MAPPED]]
+    labelled = len(table) <= LABELLED
+    table["side"] = _sides(places) if labelled else ""
     traces = [
         {
             "type": "scatter",
-            "mode": "markers+text",
+            "mode": "markers+text" if labelled else "markers",
             "name": escape(str(sector)),
             "x": numbers(rows["x"]),
             "y": numbers(rows["y"]),
             "text": [escape(str(symbol)) for symbol in rows["symbol"]],
-            "textposition": rows["side"].tolist(),
-            "textfont": {"size": 10},
+            **({"textposition": rows["side"].tolist(), "textfont": {"size": 10}} if labelled else {}),
             "customdata": [escape(str(name)) for name in rows["name"]],
             "hovertemplate": "<b>%{text}</b> %{customdata}<extra>" + escape(str(sector)) + "</extra>",
             "marker": {
@@ -190,10 +164,3 @@ def training_curve(epochs: list[dict[str, float]]) -> Figure | None:
 def _loss(epoch: dict[str, float], name: str) -> float:
     value = epoch.get(name)
     return float("nan") if value is None else float(value)
-
-
-def _prices(values: pd.Series) -> list[float | None]:
-    """KES, rounded to less than a tick."""
-    return [
-        None if not np.isfinite(value) else round(float(value), 2 if value >= 10 else 3) for value in values
-    ]
