@@ -16,6 +16,7 @@ from train.evaluation.questions import Answer, turnover
 from train.report import tables
 from train.report.charts import figures
 from train.report.data_files import DataFiles, counters, series
+from train.report.figures import COLOURS
 from train.report.model_charts import MAPPED, best_epoch, model_figures, principal_axes
 
 FILTERS = {"tier": "Tier", "sector": "Sector", "confidence": "Confidence", "flags": "Flags"}
@@ -60,8 +61,8 @@ def page(evidence: Evidence, answers: Sequence[Answer], files: DataFiles) -> str
     matrix = tables.matrix_table(evidence)
     stocks, forecast = series(evidence, files)
     listed, symbols = counters(matrix, forecast, files)
-    data = {"release": evidence.release, "folder": files.folder.name, "figures": storage.finite(made)}
-    data |= {"stocks": stocks, "counters": symbols}
+    data = {"release": evidence.release, "folder": files.folder.name, "figures": made}
+    data |= {"stocks": stocks, "counters": symbols, "colours": COLOURS}
     return render(
         "train.report",
         "report.html",

@@ -8,6 +8,7 @@ from plotly.offline import get_plotlyjs
 
 from common import storage
 from common.pages.render import render, script
+from train.report.figures import COLOURS
 from train.snapshot import is_synthetic
 from tune import labels
 from tune.findings import FEWEST_BEST, cleaned, default_score, finished, importance, winner
@@ -66,7 +67,7 @@ def page(tuning: Tuning) -> str:
         curves=tables.curves_table(tuning) if len(tuning.curves) else None,
         trials=tables.trials_table(tuning),
         folds=tables.folds_table(tuning),
-        data=storage.finite({"figures": drawn}),
+        data=storage.finite({"figures": drawn}) | {"colours": COLOURS},
         plotly=script(get_plotlyjs()),
         **card_values(tuning),
     )
