@@ -49,7 +49,8 @@ def ratios_by_horizon(evidence: Evidence, name: str) -> Figure | None:
     """One ratio over the horizons, ours and each rival's, with a line at naive."""
     table = with_ours(evidence)
     table = table[table["horizon"].isin(evidence.horizons) & (table["model"] != NAIVE)]
-    figure, shown = go.Figure(), []
+    figure = go.Figure()
+    shown: list[float] = []
     for number, (model, rows) in enumerate(table.groupby("model", sort=False)):
         ours = model == OURS
         values = rows.set_index("horizon")[name].reindex(evidence.horizons)

@@ -61,7 +61,7 @@ def page(evidence: Evidence, answers: Sequence[Answer], files: DataFiles) -> str
     matrix = tables.matrix_table(evidence)
     stocks, forecast = series(evidence, files)
     listed, symbols = counters(matrix, forecast, files)
-    data = {"release": evidence.release, "folder": files.folder.name, "figures": made}
+    data: dict[str, Any] = {"release": evidence.release, "folder": files.folder.name, "figures": made}
     data |= {"stocks": stocks, "counters": symbols, "colours": COLOURS}
     return render(
         "train.report",

@@ -105,7 +105,7 @@ def parallel_coordinates(tuning: Tuning) -> Figure | None:
             figure.add_annotation(
                 **{"x": place, "y": -row, "text": escape(text), "showarrow": False, "bgcolor": PAGE},
                 **{"yanchor": "top", "yshift": -3, "font": {"size": 11, "color": TEXT}, "borderpad": 0},
-                xanchor={0: "left", 1: "right"}.get(place, "center"),
+                xanchor="left" if place == 0 else "right" if place == 1 else "center",
             )
     names = [_in_lines(labels.label(axis.name)) for axis in axes]
     figure.update_layout(
