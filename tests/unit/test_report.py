@@ -13,12 +13,14 @@ import plotly.graph_objects as go
 import pytest
 from made_evidence import HOSTILE, SYMBOLS, TESTED, bundle, closes, forecasts, made_evidence
 
+from common.pages.render import render
+from common.pages.tables import verdict_of
 from train.evaluation.questions import answers
 from train.report.charts import figures
-from train.report.headline import _card
-from train.report.model_charts import best_epoch, model_figures, principal_axes, stock_series
+from train.report.data_files import stock_series
+from train.report.model_charts import best_epoch, model_figures, principal_axes
 from train.report.page import write_report
-from train.report.tables import shown_as, verdict_of
+from train.report.tables import shown_as
 
 LOADING = {"src", "srcset", "href", "action", "data", "poster", "formaction", "background"}
 PAIRED = {
@@ -267,4 +269,5 @@ def test_better_and_worse_are_told_by_sign_and_word_not_by_colour_alone():
 def test_a_card_explains_an_error_in_kes_that_points_elsewhere_than_its_verdict(figures, said):
     mae, naive_mae, rel_mae = figures
     row = {"horizon": 10, "n": 900, "mae": mae, "naive_mae": naive_mae, "rel_mae": rel_mae, "dm_abs_p": 0.4}
-    assert said in _card(row | {"cover90": None})
+    card = render("train.report", "cards.html", pooled=[row | {"cover90": None}])
+    assert said in " ".join(card.split())
