@@ -1,4 +1,4 @@
-"""The winner against the default: both refitted at full work, scored on the test part once."""
+"""The winner against the default on the test part: both refitted at full work and scored there once."""
 
 import functools
 import json
@@ -18,17 +18,17 @@ from common.model.bundle import GENERAL
 from common.model.presets import TrainConfig, merged, train_config
 from train.plan import Task
 from train.workbench import RunSpec, Workbench
-from tune.book import Trial
 from tune.folds import FoldBench, Sizes
 from tune.space import apply
 from tune.spec import SearchSpec
+from tune.trial import Trial
 from tune.verdict import Forecasts, verdict
 
 SEEDS = 3
 QUICK_SEEDS = 2
 
 
-class ContestBench(FoldBench):
+class TestPartBench(FoldBench):
     """A bench with the run's real split, whose test part is the rows that both sides can forecast."""
 
     limits = Workbench.limits
@@ -55,20 +55,20 @@ class Side:
         return self.root / "contest" / (self.name if self.trial is None else f"trial-{self.trial.number:03}")
 
 
-def hold(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[str, Any]:
-    """Refit both and compare them; what is in ``contest.json`` is never computed again.
+def evaluate(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[str, Any]:
+    """Refit both and compare them; a comparison in ``contest.json`` is never made again.
 
     Needs Ray to be running. What is refitted already is not done again. Where the default is the best, the
-    test part is not touched and nothing is written: more trials may still find a rival.
+    test part is not touched and nothing is written: more trials may still find a better one.
 
     Raises
     ------
     TrainingError
         If a refit failed.
     """
-    held = read(root)
-    if held is not None:
-        return held
+    before = stored(root)
+    if before is not None:
+        return before
     if winner.parameters == spec.default:
         return {
             "seeds": [],
@@ -80,16 +80,16 @@ def hold(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[str,
             "sentence": "The default is itself the best on validation; there was nothing to compare it with.",
             "trial": winner.number,
         }
-    found: dict[str, Any] = storage.finite(_compare(spec, panel, root, winner) | {"trial": winner.number})
-    storage.write_json(root / "contest.json", found)
-    return found
+    result: dict[str, Any] = storage.finite(_compare(spec, panel, root, winner) | {"trial": winner.number})
+    storage.write_json(root / "contest.json", result)
+    return result
 
 
-def read(root: Path) -> dict[str, Any] | None:
-    """The contest that was held, None before."""
+def stored(root: Path) -> dict[str, Any] | None:
+    """The comparison, None before it was made."""
     try:
-        found: dict[str, Any] = json.loads(storage.current(root / "contest.json").read_bytes())
-        return found
+        result: dict[str, Any] = json.loads(storage.current(root / "contest.json").read_bytes())
+        return result
     except FileNotFoundError:
         return None
 
@@ -129,9 +129,9 @@ def _compare(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[
 
 
 @functools.lru_cache(maxsize=2)
-def bench_for(folder: Path, sizes: Sizes) -> ContestBench:
+def bench_for(folder: Path, sizes: Sizes) -> TestPartBench:
     panel = Panel.load(storage.current(folder.parent / "panel.parquet"))
-    return ContestBench(folder, RunSpec.load(folder), panel, sizes)
+    return TestPartBench(folder, RunSpec.load(folder), panel, sizes)
 
 
 def _refit(address: str, sizes: Sizes, task: Task) -> Forecasts:
