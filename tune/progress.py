@@ -43,13 +43,10 @@ class Progress:
         trials = self.study.trials()
         rows = [self._row(trial, total) for trial in trials]
         done = [row for row in rows if row["state"] == "done"]
-        default = [row for row, trial in zip(rows, trials, strict=True) if is_default(spec, trial)]
-        own = [row for row in default if row["state"] == "done"][:1]
-        best = min(
-            own + [row for row in done if row["origin"] == "search"],
-            key=lambda row: row["score"],
-            default=None,
-        )
+        defaults = [trial.number for trial in trials if is_default(spec, trial)]
+        own = [row for row in done if row["trial"] in defaults][:1]
+        rivals = [row for row in done if row["origin"] == "search"]
+        best = min(own + rivals, key=lambda row: row["score"], default=None)
         return {
             "search": spec.id,
             "source": spec.source,

@@ -204,7 +204,7 @@ def draw(trial: Any, space: SearchSpace, model: str) -> Parameters:
     point = trial.user_attrs.get("parameters")
     drawn: Parameters = {}
     for name, distribution in distributions(space, model).items():
-        if point is not None and not _holds(distribution, point[name]):
+        if point is not None and not space.dimensions(model)[name].holds(point[name]):
             continue
         if isinstance(distribution, IntDistribution):
             drawn[name] = trial.suggest_int(name, distribution.low, distribution.high, log=distribution.log)
@@ -220,12 +220,6 @@ def rounded(value: Any, distribution: BaseDistribution) -> Any:
     if not isinstance(distribution, FloatDistribution):
         return value
     return min(max(float(f"{value:.{DIGITS}g}"), distribution.low), distribution.high)
-
-
-def _holds(distribution: Distribution, value: float) -> bool:
-    if isinstance(distribution, CategoricalDistribution):
-        return value in distribution.choices
-    return distribution.low <= value <= distribution.high
 
 
 def _compares(trial: FrozenTrial) -> bool:

@@ -16,7 +16,7 @@ import ray.tune
 
 from common import storage
 from common.errors import NsecastError
-from train.plan import Progress, finished, history
+from train.plan import Progress, history
 from train.workbench import RunSpec
 from tune.folds import FoldBench, bench_of
 from tune.space import Parameters
@@ -67,15 +67,6 @@ class Trial:
                 [history(self.fold_dir(fold), task.id) for task in spec.tasks]
                 for fold in range(1, len(spec.folds) + 1)
             ]
-
-    def is_fitted(self, spec: SearchSpec) -> bool:
-        """Whether every fit of every fold has ended."""
-        with storage.looked(self.folder):
-            return all(
-                finished(self.fold_dir(fold), task.id) is not None
-                for fold in range(1, len(spec.folds) + 1)
-                for task in spec.tasks
-            )
 
 
 def is_default(spec: SearchSpec, trial: Trial) -> bool:

@@ -12,6 +12,7 @@ from common import storage
 from common.data.panel import Panel
 from common.data.universe import Universe
 from common.model.presets import train_config
+from train.plan import finished
 from tune.plan import Effort, Search, plan_search
 from tune.space import Parameters, SearchSpace
 from tune.study import Study, distributions
@@ -74,6 +75,17 @@ def pretend(search: Search, trial: Trial, totals: Sequence[float]) -> None:
             ]
             path = trial.fold_dir(fold + 1) / "tasks/general/seed-0/result.json"
             storage.write_json(path, {"history": history})
+
+
+def is_inside(search: Search, point: Parameters) -> bool:
+    dimensions = search.spec.space.dimensions(search.spec.scope)
+    return all(dimension.holds(point[name]) for name, dimension in dimensions.items())
+
+
+def is_fitted(search: Search, trial: Trial) -> bool:
+    """Whether every fit of every fold has ended."""
+    folds = range(1, len(search.spec.folds) + 1)
+    return all(finished(trial.fold_dir(fold), task.id) for fold in folds for task in search.spec.tasks)
 
 
 def record(

@@ -11,7 +11,7 @@ from made_desk import SETTINGS as DESK
 from made_desk import TODAY, bundle
 from made_night import LATER_END, _first_night, asked, trained_ahead, write_archive
 from made_release import made_release, made_run
-from made_search import EFFORT, a_trial, planned
+from made_search import EFFORT, a_trial, is_fitted, planned
 from made_store import machine, objects
 from made_wait import until
 from obstore.store import MemoryStore
@@ -102,7 +102,8 @@ def test_a_trial_cut_off_after_any_epoch_goes_on_on_the_next_machine(fresh, tmp_
     undisturbed = a_trial(whole)
     carry_out(whole.spec, undisturbed, lambda standing, weights: None)
 
-    spec = planned(first := fresh()).spec
+    search = planned(first := fresh())
+    spec = search.spec
     point, seen = [(spec.default, 0)], []
     total = EFFORT.epochs * EFFORT.folds
 
@@ -125,7 +126,7 @@ def test_a_trial_cut_off_after_any_epoch_goes_on_on_the_next_machine(fresh, tmp_
     searcher, last = continued()
     carry_out(spec, last, lambda standing, weights: pytest.fail("an epoch was repeated"))
     assert seen == list(range(1, total + 1))
-    assert last.histories(spec) == undisturbed.histories(whole.spec) and last.is_fitted(spec)
+    assert last.histories(spec) == undisturbed.histories(whole.spec) and is_fitted(search, last)
     searcher.on_trial_complete("t", {"work": total, "score": 0.9, "weights": 123})
     (elsewhere,) = Study(spec, fresh() / "search").trials()
     assert (elsewhere.state, elsewhere.score, elsewhere.weights) == ("done", 0.9, 123)
@@ -135,7 +136,8 @@ def test_a_trial_cut_off_after_any_epoch_goes_on_on_the_next_machine(fresh, tmp_
 
 def test_an_epoch_that_cannot_be_stored_does_not_end_a_fit(fresh, caplog):
     home = fresh()
-    spec = planned(home).spec
+    search = planned(home)
+    spec = search.spec
     trial = Trial(0, spec.default, 0, home / "search")
     seen = []
     store = store_of(home)
@@ -149,7 +151,7 @@ def test_an_epoch_that_cannot_be_stored_does_not_end_a_fit(fresh, caplog):
 
     store.put = put
     carry_out(spec, trial, lambda standing, weights: seen.append(standing.work))
-    assert "lost" in seen and "not stored" in caplog.text and trial.is_fitted(spec)
+    assert "lost" in seen and "not stored" in caplog.text and is_fitted(search, trial)
 
 
 def test_a_night_stopped_on_one_machine_is_finished_on_another_without_repeating_a_step(fresh, tmp_path):
