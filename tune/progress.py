@@ -29,7 +29,7 @@ class Progress:
     _first: dict[int, tuple[float, int]] = field(default_factory=dict)
     """When a trial first reported a new epoch in this session, and its work then."""
 
-    def heard(self, number: int, result: dict[str, Any]) -> None:
+    def update(self, number: int, result: dict[str, Any]) -> None:
         """Take a trial's report; epochs reported again say nothing of its pace."""
         if result.get("again"):
             self._first[number] = time.time(), result["work"]

@@ -20,7 +20,10 @@ from tune.results import Tuning
 from tune.search import search
 from tune.spec import SearchSpec
 from tune.study import FILE, Study, sweep
-from tune.summary import best_toml, tuning_of, universe_sha256, versions, winner_of
+from tune.summary import best_toml, tuning_of, winner_of
+
+PROVENANCE = ("made", "model", "source", "data_sha256", "universe_sha256", "seed", "versions")
+"""Of `Tuning.info`, what ``best.toml`` says of its origin."""
 
 
 def execute(
@@ -102,23 +105,17 @@ def execute(
 
 def _write_best(planned: Search, study: Study, tuning: Tuning) -> None:
     """Write ``best.toml``, the last file: with it the search is complete."""
-    spec, info = planned.spec, tuning.info
+    info = tuning.info
     winner = study.trials()[info["winner_trial"]]
     provenance: dict[str, Any] = {
-        "search": spec.id,
-        "made": info["made"],
-        "model": spec.model,
-        "source": spec.source,
-        "data_sha256": spec.data_sha256,
-        "universe_sha256": universe_sha256(spec),
-        "seed": spec.config.seed,
+        "search": info["id"],
+        **{name: info[name] for name in PROVENANCE},
         "trials": len(tuning.trials),
         "trial": winner.number,
         "score": winner.score,
         "space": info["parameters"],
-        "versions": versions(),
     }
-    text = best_toml(spec, planned.full, winner, info["contest"], provenance)
+    text = best_toml(planned.spec, planned.full, winner, info["contest"], provenance)
     storage.write_bytes(planned.folder / "best.toml", text.encode())
 
 

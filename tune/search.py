@@ -54,7 +54,7 @@ class StudySearch(OptunaSearch):
         trials: int,
         compared: Sequence[Point],
         deadline: float = math.inf,
-        heard: Callable[[int, dict[str, Any]], None] = lambda number, result: None,
+        on_report: Callable[[int, dict[str, Any]], None] = lambda number, result: None,
     ) -> None:
         spec = study.spec
         super().__init__(
@@ -66,10 +66,10 @@ class StudySearch(OptunaSearch):
             storage=study.storage,
         )
         self._record, self._wanted, self._compared = study, trials, compared
-        self._deadline, self._heard = deadline, heard
+        self._deadline, self._on_report = deadline, on_report
         self._total = spec.fold_epochs * len(spec.folds)
-        self._asked: dict[str, Any] = {}
-        """Optuna's trials, by Ray Tune's names."""
+        self._trials: dict[str, Any] = {}
+        """Optuna's trials, by Ray Tune's identifiers."""
         self._elapsed: dict[str, float] = {}
         """Seconds that a trial's present process has worked."""
         self.closed = False
@@ -88,7 +88,7 @@ class StudySearch(OptunaSearch):
             elif study.proposed() >= self._wanted:
                 return Searcher.FINISHED
         config = super().suggest(trial_id)
-        self._asked[trial_id] = self._last
+        self._trials[trial_id] = self._last
         storage.push(study.path)
         return config
 
@@ -104,9 +104,9 @@ class StudySearch(OptunaSearch):
         }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        trial = self._asked[trial_id]
-        self._heard(trial.number, result)
-        if "weights" in result:
+        trial = self._trials[trial_id]
+        self._on_report(trial.number, result)
+        if result.get("weights") != trial.user_attrs.get("weights") and "weights" in result:
             trial.set_user_attr("weights", result["weights"])
         elapsed, before = result.get("elapsed", 0.0), self._elapsed.get(trial_id, 0.0)
         spent = elapsed - before if elapsed >= before else elapsed  # less where its process died
@@ -119,11 +119,11 @@ class StudySearch(OptunaSearch):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        if self.closed:
+        if self.closed or (result is None and not error):  # it never started
             return
-        result = result or {"work": 0}
-        if not error:
+        if result is not None:
             self.on_trial_result(trial_id, result)
+        result = result or {"work": 0}
         complete = result.get("complete") or result["work"] >= self._total
         if error:
             self._end(trial_id, "its process died again and again", failed=True)
@@ -138,7 +138,7 @@ class StudySearch(OptunaSearch):
         storage.push(self._record.path)
 
     def _end(self, trial_id: str, reason: str, *, failed: bool) -> None:
-        self._asked[trial_id].set_user_attr("reason", reason)
+        self._trials[trial_id].set_user_attr("reason", reason)
         super().on_trial_complete(trial_id, None, error=failed)
 
     def save(self, checkpoint_path: str) -> None:
@@ -201,7 +201,9 @@ def search(
     os.environ.update(QUIET)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     progress.concurrent = cpus
-    searcher = StudySearch(study, trials=trials, compared=compared, deadline=deadline, heard=progress.heard)
+    searcher = StudySearch(
+        study, trials=trials, compared=compared, deadline=deadline, on_report=progress.update
+    )
     folder = study.root / "ray"
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(run_trial, {"CPU": 1}),
@@ -226,5 +228,4 @@ def search(
         in_thread(tuner.fit)
     finally:
         searcher.closed = True
-        storage.push(study.path)
         shutil.rmtree(folder, ignore_errors=True)

@@ -36,6 +36,7 @@ def tuning_of(
     winner = winner_of(spec, trials)
     if contest is not None:
         winner = next(trial for trial in trials if trial.number == contest["trial"])
+    universe = json.dumps(spec.universe.as_dict(), sort_keys=True).encode()
     info = {
         "id": spec.id,
         "made": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
@@ -43,7 +44,7 @@ def tuning_of(
         "preset": spec.config.preset,
         "source": spec.source,
         "data_sha256": spec.data_sha256,
-        "universe_sha256": universe_sha256(spec),
+        "universe_sha256": hashlib.sha256(universe).hexdigest(),
         "quick": spec.config.quick,
         "seed": spec.config.seed,
         "epochs": spec.epochs,
@@ -53,7 +54,7 @@ def tuning_of(
         "default": spec.default,
         "winner": winner.parameters if winner else None,
         "winner_trial": winner.number if winner else None,
-        "versions": versions(),
+        "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
         "cpus": cpus,
         "seconds": round(seconds, 1),
         "contest": contest,
@@ -121,14 +122,6 @@ def best_toml(
     changed = {"preset": full.preset} | _changed(preset, settings)
     table = tomli_w.dumps(changed | {"provenance": provenance})
     return f"# {which}\n# nsecast train --config best.toml\n\n{table}"
-
-
-def versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in VERSIONS}
-
-
-def universe_sha256(spec: SearchSpec) -> str:
-    return hashlib.sha256(json.dumps(spec.universe.as_dict(), sort_keys=True).encode()).hexdigest()
 
 
 def _row(trial: Trial, histories: Histories) -> dict[str, Any]:

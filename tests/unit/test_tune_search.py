@@ -38,7 +38,7 @@ def report(work: int) -> dict[str, float]:
 
 
 def test_the_snapshot_has_every_trial_with_its_state_and_how_far_it_came(progress):
-    progress.heard(5, report(4))
+    progress.update(5, report(4))
     found = progress.snapshot()
     assert [row["state"] for row in found["trials"]] == [
         "done", "done", "done", "stopped", "failed", "running", "waiting"
@@ -59,9 +59,9 @@ def test_the_time_left_follows_from_the_pace_of_this_session(progress, monkeypat
     assert progress.snapshot()["eta_s"] is None
     now = 1000.0
     monkeypatch.setattr("tune.progress.time.time", lambda: now)
-    progress.heard(5, report(4))
+    progress.update(5, report(4))
     now = 1010.0
-    progress.heard(5, report(5))
+    progress.update(5, report(5))
     found = progress.snapshot()
     assert found["trials"][5]["eta_s"] == pytest.approx(10.0)
     usual = (6 + 6 + 6 + 3) / 4
@@ -73,15 +73,15 @@ def test_epochs_reported_again_say_nothing_of_the_pace(progress, monkeypatch):
     now = 1000.0
     monkeypatch.setattr("tune.progress.time.time", lambda: now)
     for work in (1, 2, 3, 4):
-        progress.heard(5, report(work) | {"again": True})
+        progress.update(5, report(work) | {"again": True})
     assert progress.snapshot()["eta_s"] is None
     now = 1020.0
-    progress.heard(5, report(5))
+    progress.update(5, report(5))
     assert progress.snapshot()["trials"][5]["eta_s"] == pytest.approx(20.0)
 
 
 def test_a_snapshot_after_the_end_of_the_trials_is_as_good_as_one_before(progress):
-    progress.heard(5, report(4))
+    progress.update(5, report(4))
     progress.state = "refitting"
     assert progress.snapshot()["trials"][5]["state"] == "waiting"
 

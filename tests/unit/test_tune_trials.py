@@ -281,10 +281,11 @@ def test_the_seconds_of_all_processes_that_worked_on_a_trial_are_added_up(tmp_pa
     assert trial.seconds == 12.0 and trial.state == "interrupted"
 
 
-def test_what_ray_says_of_its_processes_after_the_end_changes_no_trial(tmp_path):
+def test_a_trial_that_never_started_or_whose_process_ends_with_the_search_stays_unfinished(tmp_path):
     search = planned(tmp_path)
     searcher = StudySearch(study_of(search), trials=1, compared=[])
     searcher.suggest("t")
+    searcher.on_trial_complete("t")
     searcher.closed = True
     searcher.on_trial_complete("t", error=True)
     assert study_of(search).trials()[0].state == "interrupted"
