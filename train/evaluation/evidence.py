@@ -38,6 +38,8 @@ class Evidence:
     """See `train.evaluation.matrix.performance_matrix`."""
     rivals: pd.DataFrame | None = None
     """Figures by ``model`` and ``horizon`` of the simple rivals on the same windows, where they were run."""
+    figures: pd.DataFrame | None = None
+    """The table summed up by horizon and symbol, if it is already."""
     tuning: dict[str, Any] | None = None
     """What a search found of the embedding, see `train.evaluation.searched.find_search`."""
 
@@ -56,7 +58,7 @@ class Evidence:
 
     @cached_property
     def by_symbol(self) -> pd.DataFrame:
-        return summarise(self.table, ["horizon", "symbol"])
+        return summarise(self.table, ["horizon", "symbol"]) if self.figures is None else self.figures
 
     @cached_property
     def by_tier(self) -> pd.DataFrame:
