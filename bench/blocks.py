@@ -5,9 +5,9 @@
 For each number of symbols a market of a year and a half is written, and a general model of random weights is
 put where a trained one would be. Then the archive is read, a run planned and a release published: in one
 process (``--workers 0``) and by tasks on so many CPUs of a local cluster of Ray, always in a fresh driver.
-*Seconds* are by the clock, without Ray's start; *CPU* are the driver's own seconds and, of the tasks, those of
-all processes together; *peak* is the driver's largest memory so far. *Bound* is how many times as fast two
-workers can be if they have a CPU each: (driver + tasks) / (driver + tasks / 2), in CPU seconds.
+*Seconds* are by the clock, without Ray's start; *CPU* are the driver's own seconds, and those of its tasks
+together; *peak* is the driver's largest memory so far. *Bound* is how many times as fast as one two workers
+with a CPU each can be: (driver + tasks) / (driver + tasks / 2), in CPU seconds.
 Panels and figures must be the same to the last digit, whatever the number of workers.
 """
 

@@ -203,9 +203,9 @@ def result_rows(
     The general model's row pools the stocks it answers for.
     """
     near = table[(table["horizon"] == table["horizon"].min()) & ~table["frozen"].astype(bool)]
-    rows = []
+    own, none, rows = near.groupby("symbol").indices, np.empty(0, np.intp), []
     for job in plan.jobs:
-        mine = near[near["model_type"] == GENERAL] if job == GENERAL else near[near["symbol"] == job]
+        mine = near[near["model_type"] == GENERAL] if job == GENERAL else near.iloc[own.get(job, none)]
         reason = plan.skipped.get(job) or failed.get(job)
         state = "skipped" if job in plan.skipped else "failed" if job in failed else "done"
         model = choices.get(job, GENERAL) if state == "done" else "skipped" if state == "skipped" else None

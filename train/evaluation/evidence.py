@@ -132,7 +132,9 @@ def described(table: pd.DataFrame, universe: Universe) -> pd.DataFrame:
         [(stock.symbol, stock.name, stock.sector, stock.tier) for stock in universe.stocks],
         columns=["symbol", "name", "sector", "tier"],
     )
-    return table.merge(stocks, on="symbol", how="left", validate="many_to_one")
+    codes, symbols = pd.factorize(table["symbol"])
+    known = stocks.set_index("symbol").reindex(symbols)
+    return table.assign(**{name: known[name].array.take(codes) for name in known})
 
 
 def reliability(rows: pd.DataFrame) -> pd.DataFrame:
