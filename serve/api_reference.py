@@ -1,22 +1,14 @@
-"""The HTTP API as a page of Markdown, from its own OpenAPI description: ``python -m serve.api_reference``.
-
-The page is kept in ``docs/http-api.md``; a test holds the two together.
-"""
+"""The HTTP API as a page of Markdown, from its own OpenAPI description."""
 
 import json
 import re
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import jinja2
 
 from common import errors
 from common.errors import NothingServes, Overloaded
-from serve.settings import ServeSettings
-
-if TYPE_CHECKING:
-    from serve.office import Office
 
 BASE = "http://localhost:8000"
 TEMPLATE = Path(__file__).with_name("http-api.md.j2")
@@ -87,13 +79,6 @@ def reference(description: dict[str, Any]) -> str:
     return template.render(
         operations=operations, shapes=shapes, problems=sorted(problems), curl=_curl, first=first
     )
-
-
-def description() -> dict[str, Any]:
-    """The OpenAPI description of the service; no route is called, so settings are all that it takes."""
-    from serve.api import make_api  # which serves this page itself
-
-    return make_api(cast("Office", SimpleNamespace(settings=ServeSettings(home="/"), keys=None))).openapi()
 
 
 def _curl(method: str, path: str, operation: dict[str, Any], body: Any) -> str:
@@ -169,7 +154,3 @@ def _plain(text: str) -> str:
 def anchor(title: str) -> str:
     """The anchor that a heading of that title gets."""
     return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
-
-
-if __name__ == "__main__":
-    print(reference(description()), end="")

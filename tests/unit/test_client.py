@@ -35,7 +35,7 @@ from common.errors import (
 )
 from common.model.registry import Registry
 from serve import pages
-from serve.api_reference import description
+from serve.api_document import description
 from serve.client import AsyncClient, BadAnswer, Client, Patience, Unavailable, calls
 from serve.client.tries import Tries
 from serve.keys import KeyFile
