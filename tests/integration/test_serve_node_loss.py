@@ -20,7 +20,8 @@ from made_process import running
 from made_release import made_release
 from made_wait import until
 
-from cluster.local import LocalCluster, down, end_node, up
+from bench.chaos.elsewhere import end_node
+from cluster.local import LocalCluster, down, up
 from cluster.processes import marked
 from common.model.registry import Registry
 from serve.ports import free_port
