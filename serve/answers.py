@@ -12,8 +12,8 @@ import numpy as np
 from common.data.windows import Windows
 from common.model.confidence import STALE_SESSIONS, confidence
 from common.model.conformal import LEVELS
+from common.model.presets import SPECIFIC
 from common.model.prices import Prices
-from common.model.served import SPECIFIC
 from serve.problems import problem_of
 from serve.routing import Route
 from serve.schemas import (

@@ -27,11 +27,11 @@ from common import storage
 from common.data.windows import Windows
 from common.errors import BundleError, NsecastError
 from common.model.bundle import GENERAL, Bundle, BundleFiles, load_bundle
+from common.model.presets import SPECIFIC
 from common.model.prices import Prices
 from common.model.registry import Registry
 from common.model.release import Release, damaged, fingerprint
 from common.model.released import ReleasedModels
-from common.model.served import SPECIFIC
 from serve.cache import ModelCache, model_key, split_key
 from serve.health import Unhealthy
 from serve.launch.private import keep_replica_to_its_node

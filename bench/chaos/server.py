@@ -22,7 +22,7 @@ from bench.chaos.home import ROOT
 from cluster.processes import born, end
 from common.errors import RayUnavailable
 from common.model.bundle import GENERAL
-from common.model.served import SPECIFIC
+from common.model.presets import SPECIFIC
 from serve.ports import descendants, free_port, listeners
 
 START_S, STOP_S, BACK_S = 300.0, 90.0, 120.0

@@ -18,9 +18,8 @@ from common.data.action_table import (
     with_terms,
 )
 from common.data.actions import list_actions, list_suspects, mark_actions
-from common.data.columns import NAIROBI, WEEK, Layout, read_columns
+from common.data.columns import NAIROBI, SYNTHETIC_FILE, WEEK, Layout, read_columns
 from common.data.flags import Flag
-from common.data.market_files import SYNTHETIC_FILE
 from common.data.mixed_dates import holiday_notes, mixed_dates
 from common.data.text_files import LONGEST_LINE, TextFile, is_cut, no_prices, split, text_files
 from common.data.universe import KENYA

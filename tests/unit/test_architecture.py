@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from made_errors import every_error
 
 import nsecast
-from common import errors
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {"keras", "tensorflow"}
@@ -233,10 +233,6 @@ def test_importing_writes_nothing_and_changes_no_environment(tmp_path):
         timeout=120,
     )
     assert done.stdout.splitlines()[-1] == "True []"
-
-
-def every_error(kind: type = errors.NsecastError) -> list[type]:
-    return [kind, *(found for below in kind.__subclasses__() for found in every_error(below))]
 
 
 @pytest.mark.parametrize("kind", every_error(), ids=lambda kind: kind.__name__)

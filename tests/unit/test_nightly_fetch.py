@@ -12,7 +12,7 @@ import nsecast
 from cluster import nightly_cli
 from cluster.nightly import retrain
 from common.data import fetch
-from common.data.market_files import SYNTHETIC_FILE
+from common.data.columns import SYNTHETIC_FILE
 from common.data.sources import Source
 from common.model.registry import Registry
 

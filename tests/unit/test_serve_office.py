@@ -102,8 +102,8 @@ def office_of(tmp_path: Path) -> Any:
 
 
 async def answered(office: Office, desk: ManyStocks) -> list[tuple[str, Any]]:
-    asked = await office._ask_all(desk, desk.ready(), Facts("made"))
-    return [(prepared.request.symbol, said.prices) for prepared, said in asked]
+    items = await office._forecast_all(desk, desk.ready(), Facts("made"))
+    return [(item.prepared.request.symbol, item.said.prices) for item in items]
 
 
 def expected(symbols: list[str]) -> list[tuple[str, str]]:

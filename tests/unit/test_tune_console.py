@@ -5,9 +5,9 @@ import re
 
 import pytest
 import typer
+from made_terminal import Terminal, capable_terminal, render  # noqa: F401
 from made_tuning import DEFAULT, made_tuning
 from made_wait import until
-from test_console import Terminal, capable_terminal, render  # noqa: F401
 from typer.testing import CliRunner
 
 import nsecast

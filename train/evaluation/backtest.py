@@ -12,8 +12,9 @@ from common.data.windows import Windows, make_windows
 from common.errors import BacktestError
 from common.model.bundle import GENERAL
 from common.model.conformal import LEVELS, Calibration, Outcomes
+from common.model.presets import SPECIFIC
 from common.model.prices import Prices
-from common.model.served import SPECIFIC, ServedModels
+from common.model.served import ServedModels
 
 BOUNDS = [f"{side}{100 * level:.0f}" for level in LEVELS for side in ("lo", "hi")]
 COLUMNS = [
