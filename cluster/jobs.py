@@ -12,12 +12,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from cluster.address import DISTRIBUTED
 from cluster.connect.ray_private import use_token
 from cluster.source import stage
 from common import storage
 from common.errors import ConfigError, RayUnavailable
 
+DISTRIBUTED = ("train", "tune", "backtest", "retrain", "serve")
+"""Commands that take ``--address``."""
 STOPPED = 130
 PATHS = ("--home", "--archive", "--config", "--universe", "--space", "--settings", "--keys", "--out")
 """Options of our commands that name a file or folder."""

@@ -12,19 +12,18 @@ from typing import Any
 
 from ray.serve.exceptions import BackPressureError
 
-from common.errors import BundleError, NsecastError
+from common.errors import BundleError, NsecastError, Overloaded
 from common.model.bundle import GENERAL
 from common.model.presets import SPECIFIC
-from serve.answers import batch_answer
+from serve.answers import answer, batch_answer
 from serve.broadcast import Replies, call_every
 from serve.cache import REMEMBER_BAD_S
 from serve.catalogue import Outlook
 from serve.desk import Desk, Prepared
 from serve.fan_out import fan_out
-from serve.front import Overloaded
 from serve.keys import KeyFile
 from serve.ledger import Ledger
-from serve.models import REQUEST_ID, Question, Said
+from serve.messages import REQUEST_ID, Question, Said
 from serve.observe import Facts, Observer
 from serve.rehearsal import rehearse
 from serve.reload import Watcher
@@ -237,8 +236,8 @@ def _response(desk: Desk, item: Item, facts: Facts) -> PredictResponse:
     prepared, said = item.prepared, item.said
     if said.prices is None:
         raise said.error or BundleError(f"model {prepared.key}: gave no prices.")
-    return desk.answer(
-        prepared, said.prices, cached=said.cached, started=facts.started, request_id=facts.request_id
+    return answer(
+        desk, prepared, said.prices, cached=said.cached, started=facts.started, request_id=facts.request_id
     )
 
 

@@ -10,7 +10,7 @@ from common.model.presets import SPECIFIC
 from serve.broadcast import Replies
 from serve.cache import model_key
 from serve.desk import Desk, Prepared
-from serve.models import Question, Said
+from serve.messages import Question, Said
 from serve.schemas import PredictRequest
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,8 @@ from bench.chaos.faults import Bench, recovered
 from bench.chaos.home import prepared
 from bench.chaos.result import Row, row_of
 from bench.chaos.server import served
-from cluster.local import LocalCluster, down, up
+from cluster.connect.local_cluster import LocalCluster
+from cluster.local import down, up
 from cluster.processes import end, marked
 from common.model.registry import Registry
 from common.model.release import Release

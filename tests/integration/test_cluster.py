@@ -16,7 +16,8 @@ from made_wait import until
 from ray.util.placement_group import placement_group_table
 
 from bench.chaos.elsewhere import end_node
-from cluster.local import LocalCluster, down, read
+from cluster.connect.local_cluster import LocalCluster, read
+from cluster.local import down
 from cluster.processes import marked
 from cluster.session import ray_session
 from common.data.panel import Panel

@@ -20,7 +20,8 @@ import yaml
 from made_cluster import nsecast
 from made_release import made_release
 
-from cluster.local import LocalCluster, down, up
+from cluster.connect.local_cluster import LocalCluster
+from cluster.local import down, up
 from common.model.registry import Registry
 from serve.launch.private import REQUEST_S
 from serve.ports import free_port

@@ -151,10 +151,12 @@ def test_a_use_of_private_parts_is_caught(code):
     assert len(private_uses(code, set())) == 1
 
 
-def test_rays_private_parts_are_within_reach_of_training_and_serving():
-    """The module that has them imports nothing of ours but ``common``."""
-    tree = ast.parse((ROOT / "cluster" / "connect" / "ray_private.py").read_text())
-    assert {name.split(".")[0] for name, _ in imported(tree)} & {*PACKAGES} == {"common"}
+def test_what_connects_to_ray_imports_nothing_of_ours_but_common():
+    for path in sources("cluster/connect"):
+        names = {name for name, _ in imported(ast.parse(path.read_text()))}
+        ours = ("cluster.connect", "cluster.processes")
+        packages = {name.split(".")[0] for name in names if not name.startswith(ours)}
+        assert not packages & {*PACKAGES} - {"common"}, path
 
 
 def test_below_training_keras_is_imported_in_one_module_only():

@@ -18,12 +18,11 @@ from starlette.types import Receive, Scope, Send
 
 from serve.forwarded import client_address
 from serve.launch.private import haproxy_wrapper
-from serve.limits import Limits
 from serve.office import Office
 from serve.ports import free_port
 from serve.proxy_environment import environment
 from serve.router import http_service
-from serve.settings import ServeSettings
+from serve.settings import Limits, ServeSettings
 
 LOCAL = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("10.0.0.0/24"))
 

@@ -11,13 +11,12 @@ import pytest
 from ray.serve.exceptions import BackPressureError
 
 from common.data.universe import Universe
-from common.errors import BundleError
+from common.errors import BundleError, Overloaded
 from common.model.bundle import GENERAL
 from serve.cache import model_key
 from serve.desk import Prepared
 from serve.fan_out import fan_out
-from serve.front import Overloaded
-from serve.models import Question, Said
+from serve.messages import Question, Said
 from serve.observe import Facts
 from serve.office import CALLS_AT_ONCE, Office
 from serve.routing import Route, route
