@@ -72,11 +72,6 @@ def down(home: Path) -> int:
         return _clear(home)
 
 
-def end_node(cluster: LocalCluster, name: str) -> int:
-    """End one node at once, as a failing machine would; returns how many processes ended."""
-    return end(marked(f"{cluster.id}/{name}"), patience_s=0)
-
-
 def alive(cluster: LocalCluster) -> list[dict[str, Any]]:
     """The nodes as Ray sees them: ``ip``, ``state``, ``head``, ``cpus``; raises RayUnavailable.
 

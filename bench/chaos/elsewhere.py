@@ -12,8 +12,12 @@ from bench.chaos.faults import Bench, recovered
 from bench.chaos.home import prepared
 from bench.chaos.result import Row, row_of
 from bench.chaos.server import served
+from cluster.connect.local_cluster import LocalCluster
+from cluster.local import down, up
+from cluster.processes import end, marked
 from common.model.registry import Registry
 from common.model.release import Release
+from serve.proxy_environment import environment
 
 FAKETIME = (
     Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"),
@@ -25,12 +29,13 @@ JUMPS = {"+2d": 2, "-400d": -400, "+400d": 400, "-2d": -2}
 SETTLE_S = 3.0
 
 
+def end_node(cluster: LocalCluster, name: str) -> int:
+    """End one node at once, as a failing machine would; returns how many processes ended."""
+    return end(marked(f"{cluster.id}/{name}"), patience_s=0)
+
+
 def node_killed(release: Release, folder: Path, *, per_s: float, seconds: float = 10.0) -> Row:
     """Two nodes with a replica of everything on each; one node dies under load."""
-    from cluster.local import down, end_node, up
-    from cluster.processes import marked
-    from serve.proxy_environment import environment
-
     home = folder / "node"
     releases = prepared(release, home)
     before = dict(os.environ)
