@@ -13,9 +13,9 @@ from common.model.bundle import GENERAL, BundleFiles
 from common.model.presets import WindowSpec
 from common.model.release import Release, damaged, read_json
 from common.model.released import ReleasedModels
-from serve.answers import cautions, sessions_behind
 from serve.cache import model_key, split_key
 from serve.catalogue import Measured, read_matrix
+from serve.caveats import cautions, sessions_behind
 from serve.requests import Past, brought_window
 from serve.routing import Route, route
 from serve.schemas import Caveat, Horizon, PredictRequest, days_of
@@ -43,8 +43,8 @@ class Prepared:
 class Desk:
     """Everything a router needs of one release; it loads no network, and nothing in it changes.
 
-    `serve.answers.answer` takes the prices ``bundle.forecaster.forecast(prepared.windows, prepared.asked)``
-    of the bundle ``prepared.key``.
+    The prices that `serve.answers.answer` takes are those of the bundle ``prepared.key``:
+    ``bundle.forecaster.forecast(prepared.windows, prepared.asked)``.
 
     Raises
     ------

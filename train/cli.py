@@ -1,6 +1,7 @@
 """``nsecast train``: the main job from the command line."""
 
 import datetime as dt
+import functools
 import json
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from common.data.universe import load_universe
 from common.model.presets import quick, train_config
 from common.model.registry import Registry
 from common.options import AcceptMixedDates, AsJson, Home, Quickly, UniverseFile
+from train.blocks import read_on
 from train.console import Mode, result_table
 from train.inputs import overrides_of, require_known, shown_panel
 from train.publish import Outcome
@@ -71,7 +73,13 @@ def train(
     if quickly:
         settings = quick(settings)
     counters = load_universe(universe)
-    panel = shown_panel(archive, root, show=not as_json, accept_mixed_dates=accept_mixed_dates)
+    panel = shown_panel(
+        archive,
+        root,
+        show=not as_json,
+        accept_mixed_dates=accept_mixed_dates,
+        reader=functools.partial(read_on, cpus=workers, address=where),
+    )
     chosen = tuple(dict.fromkeys(name.strip().upper() for name in only.split(","))) if only else ()
     require_known(counters, panel, chosen, strict=universe is not None)
     run = plan_run(settings, counters, panel, root, only=chosen)

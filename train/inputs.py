@@ -1,6 +1,7 @@
 """What the commands that train are given: settings, prices and counters."""
 
 import datetime as dt
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from common.config import read_toml
+from common.data.archive import Archive, read_archive
 from common.data.panel import Panel
 from common.data.universe import Universe
 from common.errors import ConfigError, UniverseError
@@ -32,7 +34,14 @@ def overrides_of(
     return overrides | {k: v for k, v in (("seeds", seeds), ("seed", seed)) if v is not None}
 
 
-def shown_panel(archive: Path | None, root: Path, *, show: bool, accept_mixed_dates: bool = False) -> Panel:
+def shown_panel(
+    archive: Path | None,
+    root: Path,
+    *,
+    show: bool,
+    accept_mixed_dates: bool = False,
+    reader: Callable[[Path], Archive] = read_archive,
+) -> Panel:
     """The archive's prices or the synthetic market's, with a bar on stderr while it takes."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not show) as bar:
@@ -42,6 +51,7 @@ def shown_panel(archive: Path | None, root: Path, *, show: bool, accept_mixed_da
             root,
             accept_mixed_dates=accept_mixed_dates,
             progress=lambda done, of: bar.update(work, completed=done, total=of),
+            reader=reader,
         )
 
 

@@ -133,8 +133,7 @@ def _candidates(bench: Workbench, task: Task) -> dict[str, _Candidate]:
 
 def forecast(bench: Workbench, job: str, members: Members, windows: Windows, *, phase: str) -> Prices:
     """What networks of that phase, averaged, say of these windows."""
-    alike = bench.network_config(phase) == bench.network_config("scratch")
-    loop = loop_for(bench, "scratch" if alike else phase)
+    loop = _loop_with_network_of(bench, phase)
 
     def network(x: np.ndarray, stock_id: np.ndarray) -> np.ndarray:
         outputs = []
@@ -145,6 +144,16 @@ def forecast(bench: Workbench, job: str, members: Members, windows: Windows, *, 
         return mean
 
     return Forecaster(network, bench.representation, bench.stock_ids(job)).forecast(windows)
+
+
+def _loop_with_network_of(bench: Workbench, phase: str) -> EpochLoop:
+    """A compiled loop whose network has that phase's widths; how it would train does not matter here.
+
+    A loop of phase ``scratch`` will do for any network as wide: a stock's bundle comes after its fit from
+    scratch, so that this process has one compiled.
+    """
+    alike = bench.network_config(phase) == bench.network_config("scratch")
+    return loop_for(bench, "scratch" if alike else phase)
 
 
 def _lead(scores: dict[str, dict[str, Score]], choice: str) -> float | None:

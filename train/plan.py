@@ -106,7 +106,7 @@ def make_plan(
             f"{windows.spec.size} days in which a price moved. Use a longer archive or a smaller window."
         )
     for place, horizon in enumerate(windows.spec.horizons):
-        targets = [int(np.isfinite(part.change[:, place]).sum()) for part in (train, valid)]
+        targets = [int(part.counted[:, place].sum()) for part in (train, valid)]
         if not all(targets):
             raise TrainingError(
                 f"horizon {horizon}: got {targets[0]} training and {targets[1]} validation targets, need "

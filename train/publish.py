@@ -1,5 +1,6 @@
 """From a finished run to a release: forecasts of the test part, matrix and panel around the bundles."""
 
+import functools
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import pandas as pd
 
 from common import storage
 from common.data.panel import Panel
+from common.engine import IN_PROCESS, Engine
 from common.metrics import errors
 from common.model.bundle import GENERAL, BundleFiles
 from common.model.conformal import Calibration
@@ -23,7 +25,7 @@ from train.evaluation.insights import insights
 from train.evaluation.matrix import performance_matrix, write_matrix
 from train.evaluation.questions import answers
 from train.evaluation.searched import find_search
-from train.evaluation.summary import summarise
+from train.evaluation.summary import summarise, summarise_by_symbol
 from train.plan import Plan, finished
 from train.report.page import write_report
 from train.versions import trained_with
@@ -55,38 +57,22 @@ def publish_run(
     failed: dict[str, str],
     registry: Registry,
     release_id: str,
+    engine: Engine = IN_PROCESS,
 ) -> Outcome:
     """Publish what a run trained; the caller has made sure that the general model is among it.
 
     A specific model that failed or was skipped is simply not there: the general one covers its stock.
+    Forecasts are made and summed up in blocks of symbols on ``engine``.
     """
     jobs = [job for job in plan.jobs if job not in plan.skipped and job not in failed]
-    own = frozenset(jobs) - {GENERAL}
     results = {job: finished(run_dir, f"{job}/bundle") or {} for job in jobs}
     choices = {job: result["choice"] for job, result in results.items()}
     staging = registry.stage(release_id)
     try:
-        for job in jobs:
-            folder = BundleFiles.of(spec.config.preset, job).folder
-            storage.found(bundles_dir(run_dir) / folder, "*")
-            shutil.copytree(bundles_dir(run_dir) / folder, staging / folder, ignore=HIDDEN)
-        models = ServedModels(staging, spec.config.preset, spec.universe, own)
-        borders = {
-            key: models.bundle(GENERAL).metadata[key] for key in ("train_end", "valid_end", "test_end")
-        }
-        found = _since_training(models, panel, borders, own=False)
-        table = test_part(found.table, borders)
-        matrix = performance_matrix(table, spec.universe, panel, choices)
-        rows = result_rows(plan, table, choices, failed)
-        shutil.copyfile(storage.current(run_dir / "panel.parquet"), staging / "panel.parquet")
-        storage.write_json(staging / "universe.json", spec.universe.as_dict())
-        storage.write_json(staging / "config.json", spec.config.model_dump(mode="json"))
-        storage.write_json(staging / "calibration.json", found.calibration.as_dict())
-        table.to_parquet(staging / "test_forecasts.parquet", index=False)
-        shared = None
-        if own:
-            shared = test_part(_since_training(models, panel, borders, own=True).table, borders)
-            shared.to_parquet(staging / "general_test_forecasts.parquet", index=False)
+        _copy_bundles(run_dir, spec, jobs, staging)
+        tested = _tested(run_dir, spec, panel, frozenset(jobs) - {GENERAL}, engine)
+        matrix = performance_matrix(tested.table, spec.universe, panel, choices, tested.by_symbol)
+        _write_data(run_dir, spec, tested, staging)
         write_matrix(staging, matrix)
         info = {
             "run": run_dir.name,
@@ -99,8 +85,8 @@ def publish_run(
             "jobs": jobs,
             "skipped": plan.skipped,
             "failed": failed,
-            **test_info(table),
-            **borders,
+            **test_info(tested.table),
+            **tested.borders,
         }
         evidence = Evidence(
             release=release_id,
@@ -108,18 +94,77 @@ def publish_run(
             folder=staging,
             universe=spec.universe,
             panel=panel,
-            table=described(table, spec.universe),
-            shared=None if shared is None else described(shared, spec.universe),
+            table=described(tested.table, spec.universe),
+            shared=None if tested.shared is None else described(tested.shared, spec.universe),
             matrix=matrix,
+            figures=tested.by_symbol,
             tuning=find_search(registry.folder.parent, info, spec.config.network.embedding_dim),
         )
         answered = answers(evidence)
         write_report(staging / "report.html", evidence, answered)
         storage.write_json(staging / INSIGHTS, insights(evidence, answered))
+        rows = result_rows(plan, tested.table, choices, failed)
         release = registry.publish(staging, release_id, info=info)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return Outcome(release, rows, matrix, failed)
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """A run's models on the test part."""
+
+    borders: dict[str, str]
+    """Ends of the parts."""
+    table: pd.DataFrame
+    shared: pd.DataFrame | None
+    """The general model's forecasts of the stocks that have a model of their own, where there are any."""
+    by_symbol: pd.DataFrame
+    """``table`` summed up by horizon and symbol."""
+    calibration: Calibration
+
+
+def _copy_bundles(run_dir: Path, spec: RunSpec, jobs: list[str], staging: Path) -> None:
+    for job in jobs:
+        folder = BundleFiles.of(spec.config.preset, job).folder
+        storage.found(bundles_dir(run_dir) / folder, "*")
+        shutil.copytree(bundles_dir(run_dir) / folder, staging / folder, ignore=HIDDEN)
+
+
+def _tested(run_dir: Path, spec: RunSpec, panel: Panel, own: frozenset[str], engine: Engine) -> _Tested:
+    """Forecast the test part, intervals learning on from the end of training."""
+    models = ServedModels(bundles_dir(run_dir), spec.config.preset, spec.universe, own)
+    metadata = models.bundle(GENERAL).metadata
+    borders = {key: metadata[key] for key in ("train_end", "valid_end", "test_end")}
+
+    def since_training(symbols: frozenset[str] | None) -> Backtest:
+        return backtest(
+            models,
+            panel,
+            Calibration.nominal(models.window.horizons),
+            start=np.datetime64(borders["train_end"]),
+            end=np.datetime64(borders["test_end"]),
+            symbols=symbols,
+            general_only=symbols is not None,
+            engine=engine,
+            kept=functools.partial(test_part, borders=borders),
+        )
+
+    found = since_training(None)
+    shared = since_training(own).table if own else None
+    by_symbol = summarise_by_symbol(found.table, engine)
+    return _Tested(borders, found.table, shared, by_symbol, found.calibration)
+
+
+def _write_data(run_dir: Path, spec: RunSpec, tested: _Tested, staging: Path) -> None:
+    """What a release keeps so that its figures and its forecasts can be made again."""
+    shutil.copyfile(storage.current(run_dir / "panel.parquet"), staging / "panel.parquet")
+    storage.write_json(staging / "universe.json", spec.universe.as_dict())
+    storage.write_json(staging / "config.json", spec.config.model_dump(mode="json"))
+    storage.write_json(staging / "calibration.json", tested.calibration.as_dict())
+    tested.table.to_parquet(staging / "test_forecasts.parquet", index=False)
+    if tested.shared is not None:
+        tested.shared.to_parquet(staging / "general_test_forecasts.parquet", index=False)
 
 
 def published_outcome(plan: Plan, release: Release) -> Outcome:
@@ -158,27 +203,14 @@ def result_rows(
     The general model's row pools the stocks it answers for.
     """
     near = table[(table["horizon"] == table["horizon"].min()) & ~table["frozen"].astype(bool)]
-    rows = []
+    own, none, rows = near.groupby("symbol").indices, np.empty(0, np.intp), []
     for job in plan.jobs:
-        mine = near[near["model_type"] == GENERAL] if job == GENERAL else near[near["symbol"] == job]
+        mine = near[near["model_type"] == GENERAL] if job == GENERAL else near.iloc[own.get(job, none)]
         reason = plan.skipped.get(job) or failed.get(job)
         state = "skipped" if job in plan.skipped else "failed" if job in failed else "done"
         model = choices.get(job, GENERAL) if state == "done" else "skipped" if state == "skipped" else None
         rows.append({"job": job, "model": model, "state": state, "reason": reason, **_cells(mine)})
     return [*rows, {"job": "pooled", **_cells(near)}]
-
-
-def _since_training(models: ServedModels, panel: Panel, borders: dict[str, str], *, own: bool) -> Backtest:
-    """Validation and test part; ``own``: the general model on the stocks that have their own."""
-    return backtest(
-        models,
-        panel,
-        Calibration.nominal(models.window.horizons),
-        start=np.datetime64(borders["train_end"]),
-        end=np.datetime64(borders["test_end"]),
-        symbols=models.own if own else None,
-        general_only=own,
-    )
 
 
 def _cells(table: pd.DataFrame) -> dict[str, Any]:

@@ -11,10 +11,12 @@ from cluster.session import ray_session
 from common import storage
 from common.data.panel import Panel
 from common.data.universe import Universe
+from common.engine import Engine
 from common.errors import GateClosed, TrainingError
 from common.model.bundle import GENERAL
 from common.model.presets import TrainConfig
 from common.model.registry import Registry, ReleaseInfo
+from train.blocks import engine_for
 from train.console import LiveTable, Mode
 from train.gate.promotion import gives_way, is_sound, promote_through_gate
 from train.plan import Plan, finished, make_plan
@@ -24,6 +26,8 @@ from train.scores import unusual_weights
 from train.versions import begin
 from train.workbench import RunSpec, Workbench
 
+PUBLISHED_ON_RAY = 1_000
+"""Symbols from which on a release is worth another start of Ray, about 10 s."""
 TRAINING_VERSION = 4
 """Raised when the same settings and data no longer give the same networks: older runs are not continued."""
 
@@ -124,7 +128,8 @@ def execute(
                     failed=failed,
                 )
             record.state = "publishing"
-            outcome = _publish(registry, run, failed, fresh=fresh)
+            with engine_for(len(run.panel.symbols), PUBLISHED_ON_RAY, workers, address, run.home) as engine:
+                outcome = _publish(registry, run, failed, engine, fresh=fresh)
             record.state = "evaluating"
             if hand_over:
                 outcome = _hand_over(registry, outcome)
@@ -154,7 +159,7 @@ def _train(run: Run, record: Record, workers: int | None, address: str | None) -
     return {job["job"]: job["reason"] for job in jobs if job["state"] == "failed"}
 
 
-def _publish(registry: Registry, run: Run, failed: dict[str, str], *, fresh: bool) -> Outcome:
+def _publish(registry: Registry, run: Run, failed: dict[str, str], engine: Engine, *, fresh: bool) -> Outcome:
     again = None if fresh else _published(registry, run, failed)
     if again:
         return published_outcome(run.plan, registry.open(again.id))
@@ -162,7 +167,7 @@ def _publish(registry: Registry, run: Run, failed: dict[str, str], *, fresh: boo
     taken = {release.id for release in registry.releases()}
     numbered = (f"{name}-{number}" for number in itertools.count(2))
     release_id = next(each for each in itertools.chain([name], numbered) if each not in taken)
-    return publish_run(run.folder, run.spec, run.panel, run.plan, failed, registry, release_id)
+    return publish_run(run.folder, run.spec, run.panel, run.plan, failed, registry, release_id, engine)
 
 
 def _hand_over(registry: Registry, outcome: Outcome) -> Outcome:

@@ -20,11 +20,13 @@ def load_panel(
     *,
     accept_mixed_dates: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    reader: Callable[[Path], Archive] = read_archive,
 ) -> Panel:
-    """The prices of an archive folder, or of the synthetic market; raises as `load_archive`."""
-    return Panel.from_archive(
-        *load_archive(archive, home, accept_mixed_dates=accept_mixed_dates, progress=progress)
+    """The prices of an archive folder, or of the synthetic market; arguments and errors as `load_archive`."""
+    found, source = load_archive(
+        archive, home, accept_mixed_dates=accept_mixed_dates, progress=progress, reader=reader
     )
+    return Panel.from_archive(found, source)
 
 
 def load_archive(
@@ -33,6 +35,7 @@ def load_archive(
     *,
     accept_mixed_dates: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    reader: Callable[[Path], Archive] = read_archive,
 ) -> tuple[Archive, str]:
     """Read an archive folder; without one, write the synthetic market below ``home`` and read that.
 
@@ -49,7 +52,7 @@ def load_archive(
         made = _made(archive)
         if made and not made.get("complete"):
             raise ArchiveError(f"{archive}: a synthetic market that was never finished. Write it again.")
-        found = read_archive(archive)
+        found = reader(archive)
         if not accept_mixed_dates:
             refuse_mixed(archive, found.mixed)
         return found, "synthetic archive" if made else "archive"

@@ -16,7 +16,7 @@ from train.scores import unusual_weights
 from tune.folds import Fold, Sizes
 from tune.space import Parameters, SearchSpace, apply, defaults
 
-TUNING_VERSION = 2
+TUNING_VERSION = 3
 """Raised when the same search no longer gives the same trials: older ones are not continued."""
 
 Sampler = Literal["tpe", "random"]

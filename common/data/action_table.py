@@ -12,6 +12,7 @@ import pydantic
 from pydantic import Field
 
 from common.config import Config, read_toml
+from common.data.actions import symbol_spans
 from common.data.flags import Flag
 from common.errors import ConfigError
 
@@ -105,10 +106,10 @@ def mark_listed(
         The flagged rows, and each action that a row was found for, with that row's date.
     """
     flags = rows["flags"].to_numpy() & ~np.int32(Flag.LISTED | Flag.RETURN)
-    symbols, dates = rows["symbol"].to_numpy(dtype=object), rows["date"].to_numpy()
+    spans, dates = symbol_spans(rows["symbol"]), rows["date"].to_numpy()
     placed = []
     for action in actions:
-        first, stop = (int(np.searchsorted(symbols, action.symbol, side=side)) for side in ("left", "right"))
+        first, stop = spans.get(action.symbol, (0, 0))
         row = first + int(np.searchsorted(dates[first:stop], np.datetime64(action.ex_date)))
         there = first <= row < stop
         if there and (row == first or action.kind == "none"):

@@ -1,7 +1,6 @@
 """Steps in a price that are changes of the share itself, not returns."""
 
 import math
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -85,14 +84,20 @@ def describe_action(ratio: float) -> str:
     return f"split or bonus near {small}:{large}" if ratio < 1 else f"consolidation near {large}:{small}"
 
 
+def symbol_spans(symbols: pd.Series) -> dict[str, tuple[int, int]]:
+    """First row and the row after the last of each symbol, in their order; its rows must lie together."""
+    codes, names = pd.factorize(symbols)
+    starts = np.flatnonzero(np.diff(codes, prepend=-1))
+    ends = np.append(starts[1:], len(codes))[: len(starts)]
+    return dict(zip(names, zip(starts.tolist(), ends.tolist(), strict=True), strict=True))
+
+
 def mark_actions(rows: pd.DataFrame) -> pd.DataFrame:
     """Set ``Flag.ACTION`` afresh on rows sorted by symbol and date; indices (``^...``) have none."""
     marked = np.zeros(len(rows), dtype=bool)
-    symbols = rows["symbol"].to_numpy(dtype=object)
     close, known = rows["close"].to_numpy(), rows["flags"].to_numpy()
-    edges = [0, *(np.flatnonzero(symbols[1:] != symbols[:-1]) + 1), len(rows)]
-    for start, stop in pairwise(edges):
-        if start < stop and not symbols[start].startswith("^"):
+    for symbol, (start, stop) in symbol_spans(rows["symbol"]).items():
+        if not symbol.startswith("^"):
             marked[start:stop] = action_steps(close[start:stop], known[start:stop])
     flags = rows["flags"].to_numpy() & ~np.int32(Flag.ACTION)
     return rows.assign(flags=np.where(marked, flags | Flag.ACTION, flags).astype(np.int32))

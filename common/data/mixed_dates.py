@@ -26,15 +26,21 @@ files from 2013 there is none; in those before, 3 days."""
 COLUMNS = ("kind", "date", "rows", "detail")
 
 
-def mixed_dates(rows: pd.DataFrame, read: pd.DataFrame, weekdays: tuple[str, ...]) -> pd.DataFrame:
+def mixed_dates(
+    steps: pd.DataFrame, read: pd.Series, stocks: pd.Series, rejected: pd.DataFrame, weekdays: tuple[str, ...]
+) -> pd.DataFrame:
     """The days that make dates or files look mixed up; empty if none do.
 
     Parameters
     ----------
-    rows : DataFrame
-        Panel form, sorted by symbol and date. Steps that the table of corporate actions lists do not count.
-    read : DataFrame
-        ``date, symbol, reason`` of every row read, rejected ones too; the date is NaT where there is none.
+    steps : DataFrame
+        `count_steps` of all stocks. Steps that the table of corporate actions lists do not count.
+    read : Series
+        Rows read by date, rejected ones too.
+    stocks : Series
+        Rows of stocks in the panel by date.
+    rejected : DataFrame
+        ``date, symbol, reason`` of the rows rejected for an earlier one of the same symbol and date.
     weekdays : tuple of str
         On which the exchange trades.
 
@@ -45,7 +51,7 @@ def mixed_dates(rows: pd.DataFrame, read: pd.DataFrame, weekdays: tuple[str, ...
         step), "closed day" (``rows``: those dated so) or "day twice" (``rows``: those with another close).
     """
     found = pd.concat(
-        [_many_steps(rows), _closed_days(read["date"], weekdays), _days_twice(rows, read)], ignore_index=True
+        [_many_steps(steps), _closed_days(read, weekdays), _days_twice(stocks, rejected)], ignore_index=True
     )
     return found.astype({"kind": "str", "date": "datetime64[us]", "rows": "int64", "detail": "str"})
 
@@ -73,14 +79,15 @@ def refuse_mixed(folder: object, mixed: pd.DataFrame) -> None:
     )
 
 
-def holiday_notes(dates: pd.Series, country: str) -> list[tuple[str, pd.Timestamp, int, str]]:
-    """A note for each public holiday with rows: a hint only, since some are held although they are announced.
+def holiday_notes(counts: pd.Series, country: str) -> list[tuple[str, pd.Timestamp, int, str]]:
+    """A note for each public holiday with rows (``counts`` by date, sorted).
+
+    It is a hint only, since sessions are held on some although they are announced.
 
     Nairobi's files have two such days from 2013 to 2024.
     """
     import holidays  # a tenth of a second that commands without an archive do without
 
-    counts = dates.value_counts().sort_index()
     closed = holidays.country_holidays(country, years=sorted(set(counts.index.year)))
     return [
         ("rows on a public holiday", day, int(count), closed[day.date()])
@@ -89,14 +96,17 @@ def holiday_notes(dates: pd.Series, country: str) -> list[tuple[str, pd.Timestam
     ]
 
 
-def _many_steps(rows: pd.DataFrame) -> pd.DataFrame:
-    stocks = rows[~rows["symbol"].str.startswith("^")]
+def count_steps(stocks: pd.DataFrame) -> pd.DataFrame:
+    """By date: ``steps``, and ``compared`` with the row before; stocks' rows sorted by symbol and date."""
     before = stocks.groupby("symbol")[["date", "close"]].shift()
     ratio = stocks["close"] / before["close"]
     compared = ratio.notna() & (stocks["date"] - before["date"] <= LONGEST_GAP)
     compared &= (stocks["flags"] & int(Flag.LISTED | Flag.RETURN)) == 0
     steps = compared & ((ratio < FALL) | (ratio > RISE))
-    days = pd.DataFrame({"steps": steps, "compared": compared}).groupby(stocks["date"]).sum()
+    return pd.DataFrame({"steps": steps, "compared": compared}).groupby(stocks["date"]).sum()
+
+
+def _many_steps(days: pd.DataFrame) -> pd.DataFrame:
     days = days[(days["steps"] >= FEWEST_STOCKS) & (days["steps"] > STEPPING_SHARE * days["compared"])]
     details = [
         f"{steps} of {compared} stocks close below {FALL} or above {RISE} times the close before"
@@ -105,19 +115,19 @@ def _many_steps(rows: pd.DataFrame) -> pd.DataFrame:
     return _frame("many steps", days.index, days["steps"].to_numpy(), details)
 
 
-def _closed_days(dates: pd.Series, weekdays: tuple[str, ...]) -> pd.DataFrame:
-    closed = dates[dates.notna() & ~dates.dt.day_of_week.isin([WEEK.index(day) for day in weekdays])]
-    counts = closed.value_counts().sort_index()
+def _closed_days(read: pd.Series, weekdays: tuple[str, ...]) -> pd.DataFrame:
+    counts = read[~read.index.day_of_week.isin([WEEK.index(day) for day in weekdays])]
     years = counts.index.year
     counts = counts[np.isin(years, [year for year in set(years) if (years == year).sum() >= CLOSED_DAYS])]
     return _frame("closed day", counts.index, counts.to_numpy(), [f"a {day:%A}" for day in counts.index])
 
 
-def _days_twice(rows: pd.DataFrame, read: pd.DataFrame) -> pd.DataFrame:
-    other = read["reason"].str.startswith("conflicts") & read["reason"].str.contains(": close ", regex=False)
-    stocks = other & ~read["symbol"].str.startswith("^")
-    counts = read.loc[stocks, "date"].value_counts().sort_index()
-    listed = rows.loc[~rows["symbol"].str.startswith("^"), "date"].value_counts().reindex(counts.index)
+def _days_twice(stocks: pd.Series, rejected: pd.DataFrame) -> pd.DataFrame:
+    reason = rejected["reason"]
+    other = reason.str.startswith("conflicts") & reason.str.contains(": close ", regex=False)
+    of_stocks = other & ~rejected["symbol"].str.startswith("^")
+    counts = rejected.loc[of_stocks, "date"].value_counts().sort_index()
+    listed = stocks.reindex(counts.index)
     counts = counts[(counts >= FEWEST_STOCKS) & (counts > TWICE_SHARE * listed)]
     details = [
         f"{count} of {listed[day]} stocks have another row with another close"

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from common import storage
-from common.data.actions import mark_actions
+from common.data.actions import mark_actions, symbol_spans
 from common.data.archive import PANEL_COLUMNS, Archive
 from common.data.flags import Flag
 from common.errors import ArchiveError, UnknownSymbol
@@ -64,10 +64,11 @@ class Panel:
             frame = frame[list(PANEL_COLUMNS)].astype(DTYPES)
         except (TypeError, ValueError) as error:
             raise ArchiveError(f"{source}: a column is not of its kind: {error}.") from None
-        frame = frame.sort_values(["symbol", "date"], ignore_index=True)
-        doubled = frame.loc[frame.duplicated(["symbol", "date"]), ["symbol", "date"]].head(1)
-        for symbol, day in doubled.itertuples(index=False):
-            raise ArchiveError(f"{source}: {symbol} has two rows on {day:%Y-%m-%d}; keep one.")
+        if not _in_order(frame):
+            frame = frame.sort_values(["symbol", "date"], ignore_index=True)
+            doubled = frame.loc[frame.duplicated(["symbol", "date"]), ["symbol", "date"]].head(1)
+            for symbol, day in doubled.itertuples(index=False):
+                raise ArchiveError(f"{source}: {symbol} has two rows on {day:%Y-%m-%d}; keep one.")
         bad = frame[~(frame["close"] > 0) | np.isinf(frame["close"]) | frame["date"].isna()].head(1)
         for row in bad.itertuples():
             raise ArchiveError(f"{source}: {row.symbol} {row.date}: close {row.close} is not a price.")
@@ -111,7 +112,7 @@ class Panel:
     @cached_property
     def symbols(self) -> tuple[str, ...]:
         """Sorted."""
-        return tuple(self.frame["symbol"].unique())
+        return tuple(self.spans)
 
     @cached_property
     def dates(self) -> pd.DatetimeIndex:
@@ -126,14 +127,14 @@ class Panel:
         UnknownSymbol
             If it has none; the nearest names are suggested.
         """
-        if symbol not in self._spans:
+        if symbol not in self.spans:
             near = difflib.get_close_matches(symbol.upper(), self.symbols, n=3) or list(self.symbols[:3])
             raise UnknownSymbol(
                 f"{symbol}: not among the {len(self.symbols)} symbols of the panel. Near: {', '.join(near)}.",
                 symbol=symbol,
                 near=near,
             )
-        start, stop = self._spans[symbol]
+        start, stop = self.spans[symbol]
         return self.frame.iloc[start:stop].reset_index(drop=True)
 
     def as_of(self, cutoff: date | str) -> Self:
@@ -172,7 +173,10 @@ class Panel:
 
     def fingerprint(self) -> str:
         """SHA-256 of the rows, hex; the same before and after `save` and `load`."""
-        digest = hashlib.sha256("\n".join(self.frame["symbol"]).encode())
+        digest = hashlib.sha256()
+        for place, (symbol, (start, stop)) in enumerate(self.spans.items()):
+            joint = "\n" if place else ""
+            digest.update((joint + "\n".join([symbol] * (stop - start))).encode())
         for name, kind in DTYPES.items():
             if name != "symbol":
                 values = self.frame[name].to_numpy()
@@ -182,7 +186,14 @@ class Panel:
         return digest.hexdigest()
 
     @cached_property
-    def _spans(self) -> dict[str, tuple[int, int]]:
-        starts = np.flatnonzero(~self.frame["symbol"].duplicated())
-        ends = [*starts, len(self.frame)][1:]
-        return dict(zip(self.symbols, zip(starts, ends, strict=True), strict=True))
+    def spans(self) -> dict[str, tuple[int, int]]:
+        """First row of each symbol in ``frame`` and the row after its last."""
+        return symbol_spans(self.frame["symbol"])
+
+
+def _in_order(frame: pd.DataFrame) -> bool:
+    """Whether rows are sorted by symbol and date, each there once."""
+    codes, names = pd.factorize(frame["symbol"])
+    step, dates = np.diff(codes), frame["date"].to_numpy()
+    sorted_symbols = bool((codes >= 0).all() and (step >= 0).all()) and names.is_monotonic_increasing
+    return sorted_symbols and bool(((step > 0) | (dates[1:] > dates[:-1])).all())

@@ -1,6 +1,5 @@
 """Many symbols' histories side by side, as the flat arrays that windows are cut from."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,6 +17,10 @@ MARKET = ("market", "breadth", "active")
 UNKNOWN_MARKET = pd.DataFrame(columns=list(MARKET), index=pd.DatetimeIndex([]), dtype=float)
 SESSIONS = 1 << 32
 """More than there can be."""
+_NEEDED = ["date", "close", "low", "high", "volume", "flags", "known"]
+_NO_ROWS = pd.DataFrame(columns=_NEEDED, dtype="float64").astype(
+    {"date": "datetime64[us]", "flags": "int32", "known": "datetime64[us]"}
+)
 STEP = 0.1
 """The exchange's daily band: no stock counts for more in the market's breadth."""
 LONGEST_GAP = 5
@@ -97,7 +100,13 @@ def series_from_panel(panel: Panel, symbols: tuple[str, ...], market: pd.DataFra
     market : ``market_days(panel)`` if it is computed already
     """
     days = market_days(panel) if market is None else market
-    return _lined_up(symbols, map(panel.history, symbols), days, sessions_of(panel))
+    for symbol in symbols:
+        if symbol not in panel.spans:
+            panel.history(symbol)  # raises, with the symbols that are near
+    spans = np.array([panel.spans[symbol] for symbol in symbols], dtype=np.int64).reshape(-1, 2)
+    offsets = np.concatenate([[0], np.cumsum(spans[:, 1] - spans[:, 0])])
+    rows = np.arange(offsets[-1]) + np.repeat(spans[:, 0] - offsets[:-1], np.diff(offsets))
+    return _lined_up(symbols, offsets, panel.frame[_NEEDED].iloc[rows], days, sessions_of(panel))
 
 
 def series_of_counters(panel: Panel, universe: Universe, market: pd.DataFrame | None = None) -> Series:
@@ -120,10 +129,13 @@ def market_days(panel: Panel) -> pd.DataFrame:
     after it: some stocks were quoted that day, and their windows must not see what came later. Breadth
     and activity count the stocks whose close was known that evening; steps of more than ``STEP`` as that.
     """
-    stocks = panel.frame[~panel.frame["symbol"].str.startswith("^")]
-    step = np.log(stocks["close"]).groupby(stocks["symbol"]).diff()
-    counted = _known(stocks) & step.notna() & ((stocks["flags"] & int(Flag.ACTION)) == 0)
-    step, date = step[counted], stocks["date"][counted]
+    rows = panel.frame
+    log_close = np.log(rows["close"].to_numpy())
+    steps = np.diff(log_close, prepend=np.nan)
+    counted = _known(rows) & ((rows["flags"].to_numpy() & int(Flag.ACTION)) == 0)
+    for symbol, (start, stop) in panel.spans.items():
+        counted[start : stop if symbol.startswith("^") else start + 1] = False
+    step, date = pd.Series(steps[counted]), rows["date"].array[counted]
     days = pd.DataFrame(
         {
             "breadth": step.clip(-STEP, STEP).groupby(date).mean(),
@@ -156,22 +168,35 @@ def series_from_histories(
     if sessions is None:
         dates = [rows["date"].to_numpy().astype("datetime64[D]") for rows in histories.values()]
         sessions = np.unique(np.concatenate([*dates, np.empty(0, "datetime64[D]")]))
-    return _lined_up(tuple(histories), histories.values(), market, sessions)
+    offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in histories.values()])]).astype(np.int64)
+    parts = [rows[_NEEDED] for rows in histories.values()]
+    rows = pd.concat(parts, ignore_index=True) if parts else _NO_ROWS
+    return _lined_up(tuple(histories), offsets, rows, market, sessions)
 
 
 def _lined_up(
-    symbols: tuple[str, ...], histories: Iterable[pd.DataFrame], market: pd.DataFrame, sessions: np.ndarray
+    symbols: tuple[str, ...],
+    offsets: np.ndarray,
+    rows: pd.DataFrame,
+    market: pd.DataFrame,
+    sessions: np.ndarray,
 ) -> Series:
-    """Histories are asked for one by one, so that there is only one of them at a time."""
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in _COLUMNS}
-    for symbol, history in zip(symbols, histories, strict=True):
-        for name, values in _columns(symbol, history, market, sessions).items():
-            parts[name].append(values)
-    lengths = [len(dates) for dates in parts["dates"]]
+    """The series of panel rows that stand one symbol after the other."""
+    close = rows["close"].to_numpy(np.float64)
+    _refuse_bad(symbols, offsets, close, rows["date"])
+    day, days = pd.factorize(rows["date"])
+    that_day = market.reindex(days)
+    dates = rows["date"].to_numpy().astype("datetime64[D]")
+    high, low, volume = (rows[name].to_numpy(np.float64) for name in ("high", "low", "volume"))
+    session = np.searchsorted(sessions, dates)
     return Series(
         symbols=symbols,
-        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        **{name: np.concatenate(parts.pop(name) or [np.empty(0)]) for name in _COLUMNS},
+        offsets=offsets,
+        dates=dates,
+        **_price_columns(close, high, low, volume, rows["flags"].to_numpy(), session, offsets),
+        **{name: that_day[name].to_numpy(np.float32)[day] for name in MARKET},
+        known=_known(rows),
+        true=_real(rows),
     )
 
 
@@ -197,58 +222,32 @@ def series_from_prices(
         Position of each date among the market's sessions; default: none lies between two dates.
     """
     session = np.arange(len(close)) if session is None else session
+    offsets = np.array([0, len(close)], dtype=np.int64)
     unknown = np.full(len(close), np.nan, dtype=np.float32)
     return Series(
         symbols=(symbol,),
-        offsets=np.array([0, len(close)], dtype=np.int64),
+        offsets=offsets,
         dates=dates,
-        **_price_columns(close, high, low, volume, np.zeros(len(close), dtype=np.int32), session),
+        **_price_columns(close, high, low, volume, np.zeros(len(close), dtype=np.int32), session, offsets),
         **dict.fromkeys(MARKET, unknown),
         known=np.ones(len(close), dtype=bool),
         true=np.ones(len(close), dtype=bool),
     )
 
 
-_COLUMNS = (
-    "dates",
-    "session",
-    "close",
-    "log_return",
-    "log_high",
-    "log_low",
-    "log_volume",
-    *MARKET,
-    "action",
-    "known",
-    "true",
-)
-
-
-def _columns(
-    symbol: str, history: pd.DataFrame, market: pd.DataFrame, sessions: np.ndarray
-) -> dict[str, np.ndarray]:
-    close = history["close"].to_numpy(np.float64)
+def _refuse_bad(symbols: tuple[str, ...], offsets: np.ndarray, close: np.ndarray, dates: pd.Series) -> None:
     bad = ~(np.isfinite(close) & (close > 0))
-    if bad.any():
-        row = int(bad.argmax())
-        raise BadPrices(
-            f"{symbol}: close on {history['date'].iloc[row]:%Y-%m-%d} is {close[row]}; every close must be "
-            f"a positive number of KES ({int(bad.sum())} of {len(close)} are not).",
-            symbol=symbol,
-            rows=int(bad.sum()),
-        )
-    that_day = market.reindex(history["date"])
-    high, low, volume = (history[name].to_numpy(np.float64) for name in ("high", "low", "volume"))
-    dates = history["date"].to_numpy().astype("datetime64[D]")
-    return {
-        "dates": dates,
-        **_price_columns(
-            close, high, low, volume, history["flags"].to_numpy(), np.searchsorted(sessions, dates)
-        ),
-        **{name: that_day[name].to_numpy(np.float32) for name in MARKET},
-        "known": _known(history),
-        "true": _real(history),
-    }
+    if not bad.any():
+        return
+    row = int(bad.argmax())
+    place = int(np.searchsorted(offsets, row, side="right")) - 1
+    of_symbol = bad[offsets[place] : offsets[place + 1]]
+    raise BadPrices(
+        f"{symbols[place]}: close on {dates.iloc[row]:%Y-%m-%d} is {close[row]}; every close must be a "
+        f"positive number of KES ({int(of_symbol.sum())} of {len(of_symbol)} are not).",
+        symbol=symbols[place],
+        rows=int(of_symbol.sum()),
+    )
 
 
 def _price_columns(
@@ -258,11 +257,16 @@ def _price_columns(
     volume: np.ndarray,
     flags: np.ndarray,
     session: np.ndarray,
+    offsets: np.ndarray,
 ) -> dict[str, np.ndarray]:
+    """Into a symbol's first row there is no step, whatever symbol stands before it."""
+    first = offsets[:-1][np.diff(offsets) > 0]
     action, log_close = action_steps(close, flags), np.log(close)
     action |= np.diff(session, prepend=session[:1]) > LONGEST_GAP + 1
+    action[first] = (flags[first] & int(Flag.LISTED)) != 0
     log_return = np.diff(log_close, prepend=log_close[:1])
     log_return[action] = 0.0
+    log_return[first] = 0.0
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
             "session": session.astype(np.int32),

@@ -1,6 +1,7 @@
 """The files of an archive as lines of text, each with the layout that its header calls for."""
 
 import csv
+import itertools
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,8 +26,9 @@ class TextFile:
     """One file below its header."""
 
     name: str
-    lines: list[str]
-    """A line of more than ``LONGEST_LINE`` characters is there with one more than that, see `is_cut`."""
+    lines: Iterator[str]
+    """To be taken once; a line of more than ``LONGEST_LINE`` characters is there with one more than that, see
+    `is_cut`."""
     first: int
     """Number of the first of the lines in the file."""
     layout: Layout | None
@@ -45,7 +47,8 @@ def text_files(folder: Path, columns: Columns | None) -> Iterator[TextFile]:
     """
     start = columns.header_line if columns else 1
     for path in _paths(folder, columns):
-        header, *lines = _lines(path, columns)[start - 1 :] or [""]
+        lines = _lines(path, columns)
+        header = next(itertools.islice(lines, start - 1, None), "")
         name = _sayable(path.name)
         layout, holds = _layout(name, header, columns)
         yield TextFile(name, lines, start + 1, layout, holds)
@@ -93,16 +96,15 @@ def _paths(folder: Path, columns: Columns | None) -> list[Path]:
     return columns.matching(paths) if columns else [path for path in paths if path.suffix.lower() == ".csv"]
 
 
-def _lines(path: Path, columns: Columns | None) -> list[str]:
+def _lines(path: Path, columns: Columns | None) -> Iterator[str]:
     """In memory is never more of a line than ``LONGEST_LINE``, however long it is."""
     encoding = columns.encoding if columns else "utf-8-sig"
-    lines = []
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe would never end, nor a device
             raise OSError(0, "it is a folder, a pipe or a device")
         with path.open(encoding=encoding, errors="replace", newline="\n") as file:
             while line := file.readline(LONGEST_LINE + 1):
-                lines.append(_sayable(line).removesuffix("\n").rstrip("\r"))
+                yield _sayable(line).removesuffix("\n").rstrip("\r")
                 while not line.endswith("\n") and (line := file.readline(_PIECE)):
                     pass
     except (OSError, UnicodeError) as error:
@@ -111,7 +113,6 @@ def _lines(path: Path, columns: Columns | None) -> list[str]:
             f"{path}: cannot be read: {reason}. Check that it is a file you may read, and its encoding.",
             path=str(path),
         ) from None
-    return lines
 
 
 def _sayable(text: str) -> str:

@@ -114,6 +114,21 @@ class Windows:
         """The windows at these positions (or where this mask is true)."""
         return replace(self, end=self.end[chosen], symbol=self.symbol[chosen], counted=self.counted[chosen])
 
+    def of_symbols(self, first: int, last: int) -> "Windows":
+        """The windows of symbols ``first`` to ``last`` (not included), over a series of these alone."""
+        series = self.series
+        rows = slice(int(series.offsets[first]), int(series.offsets[last]))
+        columns = [each.name for each in fields(Series) if each.name not in ("symbols", "offsets")]
+        own = Series(
+            symbols=series.symbols[first:last],
+            offsets=series.offsets[first : last + 1] - rows.start,
+            **{name: getattr(series, name)[rows] for name in columns},
+        )
+        chosen = slice(*np.searchsorted(self.symbol, [first, last]))
+        return Windows(
+            own, self.spec, self.end[chosen] - rows.start, self.symbol[chosen] - first, self.counted[chosen]
+        )
+
     def only(self, allowed: np.ndarray) -> "Windows":
         """Keep the targets where ``allowed`` (N, H) is true, and the windows that have one left."""
         counted = self.counted & allowed
@@ -135,23 +150,18 @@ def make_windows(series: Series, spec: WindowSpec) -> Windows:
     Windows with no target yet are included (their ``change`` is NaN): a forecast needs none.
     """
     rows = np.int32 if len(series.close) + max(spec.horizons) < 2**31 else np.int64
-    ends, counts, counted = [], [], []
-    for number, (first, last) in enumerate(pairwise(series.offsets.tolist())):
-        end = np.arange(first + spec.size - 1, last, dtype=rows)
-        end = end[series.known[end]]
-        actions = np.cumsum(series.action[first:last])
-        owner = np.full(len(end), number)
-        usable = np.empty((len(end), len(spec.horizons)), dtype=bool)
-        for place, horizon in enumerate(spec.horizons):
-            target = _ahead(series, end, owner, horizon)
-            row = np.where(target >= 0, target, end)
-            usable[:, place] = (target >= 0) & series.true[row]
-            usable[:, place] &= actions[row - first] == actions[end - first]
-        ends.append(end)
-        counts.append(len(end))
-        counted.append(usable)
-    owner = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
-    return Windows(series, spec, np.concatenate(ends), owner, np.concatenate(counted))
+    allowed = series.known.copy()
+    for first, last in pairwise(series.offsets.tolist()):
+        allowed[first : min(first + spec.size - 1, last)] = False
+    end = np.flatnonzero(allowed).astype(rows)
+    owner = (np.searchsorted(series.offsets, end, side="right") - 1).astype(np.int32)
+    actions = np.cumsum(series.action)
+    counted = np.empty((len(end), len(spec.horizons)), dtype=bool)
+    for place, horizon in enumerate(spec.horizons):
+        target = _ahead(series, end, owner, horizon)
+        row = np.where(target >= 0, target, end)
+        counted[:, place] = (target >= 0) & series.true[row] & (actions[row] == actions[end])
+    return Windows(series, spec, end, owner, counted)
 
 
 def _ahead(series: Series, rows: np.ndarray, symbol: np.ndarray, horizon: int) -> np.ndarray:
@@ -213,9 +223,9 @@ class Boundaries:
         """
         cutoff = windows.cutoff
         train, valid, test = (np.zeros_like(windows.counted) for _ in range(3))
-        rows = np.where(windows.counted, windows.target, windows.end[:, None])
-        for place in range(len(windows.spec.horizons)):
-            target = windows.series.dates[rows[:, place]]
+        for place, horizon in enumerate(windows.spec.horizons):
+            row = _ahead(windows.series, windows.end, windows.symbol, horizon)
+            target = windows.series.dates[np.where(windows.counted[:, place], row, windows.end)]
             train[:, place] = target <= self.train_end
             valid[:, place] = (cutoff >= self.train_end) & (target <= self.valid_end)
             test[:, place] = (cutoff >= self.valid_end) & (target <= self.test_end)

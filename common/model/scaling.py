@@ -1,11 +1,15 @@
 """Scalers: fitted on the training part only, stored as JSON, read by serving without unpickling."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from common.errors import BadPrices
+
+BLOCK = 1024
+"""Windows that are summed up at a time."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +76,9 @@ class ChannelScaler:
     @classmethod
     def fit(cls, x: np.ndarray, known: np.ndarray) -> "ChannelScaler":
         """Fit on windows ``x`` and their ``known`` mask, both shape (N, size, C)."""
-        x, weight = np.where(known, x, 0), known.astype(np.float64)
-        count = np.maximum(weight.sum(axis=(0, 1)), 1)
-        mean = (x * weight).sum(axis=(0, 1)) / count
-        spread = np.sqrt((((x - mean) ** 2) * weight).sum(axis=(0, 1)) / count)
+        count = np.maximum(known.sum(axis=(0, 1), dtype=np.float64), 1)
+        mean = _summed(x, known, lambda values: values) / count
+        spread = np.sqrt(_summed(x, known, lambda values: (values - mean) ** 2) / count)
         return cls(tuple(mean.tolist()), tuple(np.where(spread > 1e-8, spread, 1.0).tolist()))
 
     def transform(self, x: np.ndarray) -> np.ndarray:
@@ -86,3 +89,14 @@ class ChannelScaler:
 
     def as_dict(self) -> dict[str, Any]:
         return {"mean": list(self.mean), "spread": list(self.spread)}
+
+
+def _summed(x: np.ndarray, known: np.ndarray, of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Sums of a function of the known entries by channel, float64: row after row, as in one piece."""
+    total = np.zeros((1, x.shape[-1]))
+    for start in range(0, len(x), BLOCK):
+        part, there = x[start : start + BLOCK], known[start : start + BLOCK]
+        values = of(np.where(there, part, 0)) * there.astype(np.float64)
+        total = np.concatenate([total, values.reshape(-1, x.shape[-1])]).sum(axis=0, keepdims=True)
+    summed: np.ndarray = total[0]
+    return summed

@@ -1,11 +1,13 @@
 """The general model and the specific ones beside it: which of them answers for a stock, and what it says."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 
+from common import storage
 from common.data.universe import Universe
 from common.data.windows import Windows
 from common.model.bundle import GENERAL, Bundle, load_bundle
@@ -15,7 +17,10 @@ from common.model.prices import Prices
 
 @dataclass(frozen=True)
 class ServedModels:
-    """The models below one folder, each loaded when first needed."""
+    """The models below one folder, each loaded when first needed.
+
+    Pickled it is the folder's address: another process, on any machine that sees it, loads them itself.
+    """
 
     root: Path
     preset: str
@@ -23,6 +28,9 @@ class ServedModels:
     own: frozenset[str]
     """Symbols that have a model of their own."""
     _bundles: dict[str, Bundle] = field(default_factory=dict, repr=False)
+
+    def __reduce__(self) -> tuple[Callable[..., "ServedModels"], tuple[object, ...]]:
+        return _opened, (storage.address_of(self.root), self.preset, self.universe, self.own)
 
     def job_for(self, symbol: str) -> str:
         """The stock's own model if there is one, else ``"general"``; UnknownSymbol if it is no counter."""
@@ -87,3 +95,12 @@ class ServedModels:
         owner = np.array([numbers[job] for job in jobs], dtype=np.int64)[windows.symbol]
         groups = {job: np.flatnonzero(owner == number) for job, number in numbers.items()}
         return {job: rows for job, rows in groups.items() if len(rows)}
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(address: str, preset: str, universe: Universe, own: frozenset[str]) -> ServedModels:
+    """The models at an address, kept for the life of the process."""
+    root = storage.locate(address)
+    if storage.mirror_of(root) is not None:
+        storage.found(root, "**/*")
+    return ServedModels(root, preset, universe, own)

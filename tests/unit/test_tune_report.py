@@ -10,8 +10,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 import statsmodels.api as sm
+from made_page import LOADING, Seen
 from made_tuning import BECAUSE, DEFAULT, PARAMETERS, SWEPT, made_tuning
-from test_report import LOADING, Seen
 
 from tune import labels
 from tune.findings import (

@@ -9,6 +9,7 @@ import pandas as pd
 from common.data.panel import Panel
 from common.data.series import series_of_counters
 from common.data.windows import Windows, make_windows
+from common.engine import IN_PROCESS, Engine, even_blocks
 from common.errors import BacktestError
 from common.model.bundle import GENERAL
 from common.model.conformal import LEVELS, Calibration, Outcomes
@@ -16,6 +17,8 @@ from common.model.presets import SPECIFIC
 from common.model.prices import Prices
 from common.model.served import ServedModels
 
+BLOCK_SYMBOLS = 256
+"""Symbols that are forecast at a time."""
 BOUNDS = [f"{side}{100 * level:.0f}" for level in LEVELS for side in ("lo", "hi")]
 COLUMNS = [
     "symbol",
@@ -56,12 +59,15 @@ def backtest(
     symbols: Collection[str] | None = None,
     general_only: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    engine: Engine = IN_PROCESS,
+    kept: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table,
 ) -> Backtest:
     """Forecast every counter (or ``symbols``) on every cutoff in ``start..end`` that was known in time.
 
     Weights are fixed. Intervals follow the calibration, which learns from each outcome on the evening it
     came in; what ``calibration`` knows already is not learnt again, so that any period gives the same
-    figures for the same cutoff.
+    figures for the same cutoff. On ``engine`` the forecasts are made in blocks of symbols, in any number of
+    which they are the same; of each block's table only the rows that ``kept`` returns are.
 
     Raises
     ------
@@ -83,13 +89,57 @@ def backtest(
             f"{panel.dates[-1]:%Y-%m-%d}, and a window takes {models.window.size} of them. Choose another "
             "period, or give newer files with --archive."
         )
-    outputs = models.outputs(every, general_only=general_only, progress=progress)
-    prices = models.prices(every, outputs, general_only=general_only)
-    calibration = calibration.extended(Outcomes.of(every, prices.needed))
-    windows = every.take(chosen)
+    blocks = even_blocks(len(every.series.symbols), BLOCK_SYMBOLS)
+    shared, needed, outputs = engine.share(models), [], []
+    for block in blocks:
+        part = every.of_symbols(block.start, block.stop)
+        first, second = engine.submit(_forecast, shared, part, general_only, returns=2)
+        needed.append(first)
+        outputs.append(second)
+    levels, done = [], 0
+    for level in engine.values(needed):
+        levels.append(level)
+        progress(done := done + len(level), len(every))
+    calibration = calibration.extended(Outcomes.of(every, np.concatenate(levels)))
+    learned = engine.share(calibration)
+    tables = [
+        engine.submit(
+            _table,
+            shared,
+            every.of_symbols(block.start, block.stop),
+            outputs.pop(0),
+            learned,
+            start,
+            general_only,
+            kept,
+        )
+        for block in blocks
+    ]
+    table = pd.concat(engine.values(tables), ignore_index=True)
+    return Backtest(table, every.take(chosen), calibration)
+
+
+def _forecast(models: ServedModels, windows: Windows, general_only: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The levels that held what happened, shape (N, H), and the networks' outputs."""
+    outputs = models.outputs(windows, general_only=general_only)
+    return models.prices(windows, outputs, general_only=general_only).needed, outputs
+
+
+def _table(
+    models: ServedModels,
+    windows: Windows,
+    outputs: np.ndarray,
+    calibration: Calibration,
+    start: np.datetime64,
+    general_only: bool,
+    kept: Callable[[pd.DataFrame], pd.DataFrame],
+) -> pd.DataFrame:
+    """The forecast table of a block's cutoffs from ``start`` on."""
+    chosen = windows.cutoff >= start
+    windows = windows.take(chosen)
     asked = calibration.on(windows.cutoff)
     prices = models.prices(windows, outputs[chosen], asked, general_only=general_only)
-    return Backtest(forecast_table(windows, prices, models, general_only=general_only), windows, calibration)
+    return kept(forecast_table(windows, prices, models, general_only=general_only))
 
 
 def windows_until(panel: Panel, models: ServedModels, end: np.datetime64) -> Windows:
@@ -117,7 +167,7 @@ def forecast_table(
         return np.repeat(values, len(horizons))
 
     columns = {
-        "symbol": each(symbols[windows.symbol]),
+        "symbol": pd.array(each(symbols[windows.symbol]), dtype="str"),
         "cutoff": each(windows.cutoff.astype("datetime64[s]")),
         "horizon": np.tile(np.array(horizons, dtype=np.int64), count),
         "target_date": windows.target_date.astype("datetime64[s]").ravel(),

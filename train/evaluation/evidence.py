@@ -38,6 +38,8 @@ class Evidence:
     """See `train.evaluation.matrix.performance_matrix`."""
     rivals: pd.DataFrame | None = None
     """Figures by ``model`` and ``horizon`` of the simple rivals on the same windows, where they were run."""
+    figures: pd.DataFrame | None = None
+    """The table summed up by horizon and symbol, if it is already."""
     tuning: dict[str, Any] | None = None
     """What a search found of the embedding, see `train.evaluation.searched.find_search`."""
 
@@ -56,7 +58,7 @@ class Evidence:
 
     @cached_property
     def by_symbol(self) -> pd.DataFrame:
-        return summarise(self.table, ["horizon", "symbol"])
+        return summarise(self.table, ["horizon", "symbol"]) if self.figures is None else self.figures
 
     @cached_property
     def by_tier(self) -> pd.DataFrame:
@@ -130,7 +132,9 @@ def described(table: pd.DataFrame, universe: Universe) -> pd.DataFrame:
         [(stock.symbol, stock.name, stock.sector, stock.tier) for stock in universe.stocks],
         columns=["symbol", "name", "sector", "tier"],
     )
-    return table.merge(stocks, on="symbol", how="left", validate="many_to_one")
+    codes, symbols = pd.factorize(table["symbol"])
+    known = stocks.set_index("symbol").reindex(symbols)
+    return table.assign(**{name: known[name].array.take(codes) for name in known})
 
 
 def reliability(rows: pd.DataFrame) -> pd.DataFrame:

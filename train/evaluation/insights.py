@@ -44,9 +44,6 @@ def _embedding(vectors: dict[str, list[float]]) -> dict[str, Any] | None:
         return None
     symbols, points = list(vectors), np.array(list(vectors.values()), dtype=float)
     places, shares = principal_axes(vectors)
-    distances = np.linalg.norm(points[:, None] - points[None], axis=2)
-    np.fill_diagonal(distances, np.inf)
-    order = np.argsort(distances, axis=1, kind="stable")[:, : min(NEAREST, len(symbols) - 1)]
     return {
         "shares": shares.tolist(),
         "places": [
@@ -55,13 +52,21 @@ def _embedding(vectors: dict[str, list[float]]) -> dict[str, Any] | None:
                 "x": float(places[row, 0]),
                 "y": float(places[row, 1]),
                 "neighbours": [
-                    {"symbol": symbols[other], "distance": float(distances[row, other])}
-                    for other in order[row]
+                    {"symbol": symbols[other], "distance": distance}
+                    for other, distance in _nearest(points, row)
                 ],
             }
             for row, symbol in enumerate(symbols)
         ],
     }
+
+
+def _nearest(points: np.ndarray, row: int) -> list[tuple[int, float]]:
+    """The points nearest to one of them and how far they are, nearest first."""
+    distances = np.linalg.norm(points[row] - points, axis=1)
+    distances[row] = np.inf
+    order = np.argsort(distances, kind="stable")[: min(NEAREST, len(points) - 1)]
+    return [(int(other), float(distances[other])) for other in order]
 
 
 def _answer(answer: Answer) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import pandas as pd
 
 from common import storage
 from common.data.panel import Panel
-from common.data.series import Series, series_of_counters
 from common.data.universe import Universe
 from common.model.bundle import GENERAL
 from common.model.confidence import STALE_SESSIONS, confidence
@@ -28,7 +27,11 @@ RANKED_ROWS = 50
 
 
 def performance_matrix(
-    table: pd.DataFrame, universe: Universe, panel: Panel, choices: dict[str, str]
+    table: pd.DataFrame,
+    universe: Universe,
+    panel: Panel,
+    choices: dict[str, str],
+    by_symbol: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """One row per counter, in the universe's order.
 
@@ -36,6 +39,7 @@ def performance_matrix(
     ----------
     table : forecasts of the test part, see `train.evaluation.backtest.forecast_table`
     choices : what a stock's own model is (such as ``average``), by symbol; any other is ``general``
+    by_symbol : the table summed up by horizon and symbol, if it is already
 
     Returns
     -------
@@ -46,11 +50,10 @@ def performance_matrix(
         ``confidence`` and its ``reasons``, and ``flags``.
     """
     horizons = sorted(table["horizon"].unique())
-    figures = summarise(table, ["horizon", "symbol"]).set_index(["symbol", "horizon"])
-    newest = (
-        table.sort_values("cutoff").groupby(["symbol", "horizon"]).tail(1).set_index(["symbol", "horizon"])
-    )
-    series = series_of_counters(panel, universe)
+    summed = summarise(table, ["horizon", "symbol"]) if by_symbol is None else by_symbol
+    figures = _by_key(summed[["symbol", "horizon", *FIGURES]])
+    ends = table[["symbol", "horizon", "cutoff", "source", "model_type", "frozen"]].sort_values("cutoff")
+    newest = _by_key(ends.drop_duplicates(["symbol", "horizon"], keep="last"))
     sessions = panel.dates.to_numpy().astype("datetime64[D]")
     rows = []
     for stock in universe.stocks:
@@ -62,13 +65,13 @@ def performance_matrix(
             "model": choices.get(stock.symbol, GENERAL),
         }
         for horizon in horizons:
-            found = figures.loc[(stock.symbol, horizon)] if (stock.symbol, horizon) in figures.index else None
+            found = figures.get((stock.symbol, horizon))
             row |= {f"{name}_{horizon}d": None if found is None else found[name] for name in FIGURES}
-            last = newest.loc[(stock.symbol, horizon)] if (stock.symbol, horizon) in newest.index else None
+            last = newest.get((stock.symbol, horizon))
             row[f"source_{horizon}d"] = None if last is None else last["source"]
         near = horizons[0]
-        last = newest.loc[(stock.symbol, near)] if (stock.symbol, near) in newest.index else None
-        state = _state(stock.symbol, series, sessions)
+        last = newest.get((stock.symbol, near))
+        state = _state(stock.symbol, panel, sessions)
         row |= _judgement(row, near, last, state)
         rows.append(row)
     matrix = pd.DataFrame(rows)
@@ -109,18 +112,24 @@ def _number(value: Any) -> str:
     return "-" if value is None or pd.isna(value) else f"{value:.3f}"
 
 
-def _state(symbol: str, series: Series, sessions: np.ndarray) -> dict[str, Any]:
+def _by_key(table: pd.DataFrame) -> dict[tuple[str, int], dict[str, Any]]:
+    """The rows by symbol and horizon."""
+    rows = table.drop(columns=["symbol", "horizon"]).to_dict(orient="records")
+    return dict(zip(zip(table["symbol"], table["horizon"], strict=True), rows, strict=True))
+
+
+def _state(symbol: str, panel: Panel, sessions: np.ndarray) -> dict[str, Any]:
     """What the prices themselves say of a stock at the end of the data."""
-    if symbol not in series.symbols:
-        return {"rows": 0, "behind": len(sessions), "actions": 0}
-    rows = series.rows(symbol)
-    last = series.dates[rows][-1] if rows.stop > rows.start else sessions[0]
+    first, stop = panel.spans.get(symbol, (0, 0))
+    if first == stop:
+        return {"rows": 0, "behind": len(sessions)}
+    last = panel.frame["date"].iloc[stop - 1].to_datetime64()
     behind = int(len(sessions) - np.searchsorted(sessions, last, side="right"))
-    return {"rows": rows.stop - rows.start, "behind": behind}
+    return {"rows": stop - first, "behind": behind}
 
 
 def _judgement(
-    row: dict[str, Any], near: int, last: pd.Series | None, state: dict[str, Any]
+    row: dict[str, Any], near: int, last: dict[str, Any] | None, state: dict[str, Any]
 ) -> dict[str, Any]:
     """Confidence, its reasons, and flags of one stock at the shortest horizon."""
     frozen = last is None or bool(last["frozen"])

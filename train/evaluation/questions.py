@@ -72,12 +72,13 @@ def best_and_worst(evidence: Evidence) -> Answer:
 def exclusions(evidence: Evidence) -> Answer:
     """Stocks with too little movement, or too few prices, to be judged."""
     near = evidence.horizons[0]
-    rows = evidence.by_symbol[evidence.by_symbol["horizon"] == near].set_index("symbol")
+    nearest = evidence.by_symbol[evidence.by_symbol["horizon"] == near].set_index("symbol")
+    rows = nearest[["n", "n_frozen", "moved_share"]].to_dict(orient="index")
     matrix = evidence.matrix
     found = []
     for row in matrix[["symbol", "name", "flags"]].itertuples(index=False):
         flags = set(str(row.flags).split(", ")) & {"no data", "too short", "frozen"}
-        own = rows.loc[row.symbol] if row.symbol in rows.index else None
+        own = rows.get(row.symbol)
         never = own is not None and own["n"] == 0 and own["n_frozen"] > 0
         reason = ", ".join(sorted(flags)) or ("frozen all through the test part" if never else "")
         if reason:
@@ -97,7 +98,9 @@ def specific_list(evidence: Evidence) -> Answer:
     question = "Should the list of specific stocks change?"
     trading = turnover(evidence.panel)
     listed = [stock.symbol for stock in evidence.universe.specific]
-    most = [symbol for symbol in trading.index if symbol in evidence.universe.symbols][: len(listed)]
+    counters = set(evidence.universe.symbols)
+    most = [symbol for symbol in trading.index if symbol in counters][: len(listed)]
+    ranks = {symbol: rank for rank, symbol in enumerate(trading.index, start=1)}
     table = pd.DataFrame({"symbol": listed})
     if evidence.shared is not None and len(evidence.shared):
         near = evidence.horizons[0]
@@ -108,9 +111,7 @@ def specific_list(evidence: Evidence) -> Answer:
     else:
         table = table.assign(n=0, rel_mae=np.nan, rel_rmse=np.nan, dm_abs_p=np.nan, dm_sq_p=np.nan)
     table["verdict"] = [_verdict(row) for row in table.itertuples(index=False)]
-    table["turnover_rank"] = [
-        list(trading.index).index(s) + 1 if s in trading.index else None for s in listed
-    ]
+    table["turnover_rank"] = [ranks.get(symbol) for symbol in listed]
     counts = table["verdict"].value_counts()
     drop, add = sorted(set(listed) - set(most)), [symbol for symbol in most if symbol not in listed]
     return Answer(
@@ -154,8 +155,9 @@ def turnover(panel: Panel) -> pd.Series:
     A session without a row or a known volume counts as none traded.
     """
     sessions = panel.dates[-YEAR:]
-    recent = panel.frame[panel.frame["date"].isin(sessions) & ~panel.frame["symbol"].str.startswith("^")]
-    traded = recent.assign(value=recent["close"] * recent["volume"])
+    chosen = panel.frame["date"].isin(sessions) & ~panel.frame["symbol"].str.startswith("^")
+    recent = panel.frame.loc[chosen, ["date", "symbol", "close", "volume"]]
+    traded = recent[["date", "symbol"]].assign(value=recent["close"] * recent["volume"])
     days = traded.pivot(index="date", columns="symbol", values="value").reindex(sessions).fillna(0)
     found = pd.DataFrame({"median": days.median(), "mean": days.mean()})
     return found.sort_values(["median", "mean"], ascending=False)["median"]

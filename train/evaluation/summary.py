@@ -11,10 +11,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
+from common.engine import IN_PROCESS, Engine, even_blocks
 from common.errors import BadPrices
 from common.metrics import coverage, direction, errors, pinball, width, winkler
 from common.significance import by_date, diebold_mariano
 
+BLOCK_SYMBOLS = 256
 Figures = dict[str, float | int | None]
 Losses = tuple[np.ndarray, np.ndarray]
 ROW = ("symbol", "cutoff", "horizon")
@@ -89,6 +91,17 @@ def summarise(forecasts: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
         return counts | _figures({name: values[used] for name, values in data.items()}, horizon)
 
     return _by_group(forecasts, keys, FIGURES, figures)
+
+
+def summarise_by_symbol(forecasts: pd.DataFrame, engine: Engine = IN_PROCESS) -> pd.DataFrame:
+    """`summarise` by horizon and symbol, in blocks of symbols on ``engine``; rows sorted by symbol."""
+    codes, symbols = pd.factorize(forecasts["symbol"])
+    blocks = even_blocks(len(symbols), BLOCK_SYMBOLS)
+    edges = [np.searchsorted(codes, [block.start, block.stop]) for block in blocks]
+    needed = forecasts[[*ROW, "frozen", *PRICES, *BOUNDS]]
+    parts = [engine.submit(summarise, needed.iloc[first:last], ("symbol",)) for first, last in edges]
+    found = pd.concat(engine.values(parts))
+    return found.sort_values(["horizon", "symbol"], ignore_index=True)
 
 
 def compare(forecasts_a: pd.DataFrame, forecasts_b: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:

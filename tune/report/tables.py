@@ -1,150 +1,205 @@
 """The tables of the search's report."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from common.pages.tables import Column, Table, fixed, ratio
 from tune import labels
-from tune.findings import Importance, trials_with
-from tune.report.listing import Column, Spread, exact, listing, percent, score, signed, text, whole
+from tune.findings import Importance, finished, pareto_front, trials_with
 from tune.results import Tuning
 
 ORIGINS = {"sweep": "for comparison", "search": "proposal"}
+RATIOS = {"rel_mae": "relMAE", "rel_rmse": "relRMSE"}
+exact, signed, whole, percent = fixed(".4f"), fixed("+.4f"), fixed(",.0f"), fixed(".0f", 100)
 
 
-def trials_table(tuning: Tuning) -> str:
+class Spread(float):
+    """A spread of scores, which is not itself better or worse than naive."""
+
+
+def score(value: float) -> str:
+    """A score next to naive, whose differences are of the fourth digit."""
+    return exact(value) if isinstance(value, Spread) else ratio(value, digits=4)
+
+
+def number(name: str, heading: str, show: Callable[..., str] = labels.said) -> Column:
+    return Column(name, heading, show)
+
+
+def text(name: str, heading: str) -> Column:
+    return Column(name, heading, number=False)
+
+
+def trials_table(tuning: Tuning) -> Table:
     """Every trial, best first; the scores of those that did not finish stand in a column of their own."""
-    default, winner = set(trials_with(tuning, tuning.info["default"])["trial"]), tuning.info["winner_trial"]
-    rows = []
-    order = tuning.trials.assign(
-        late=(tuning.trials["state"] != "done").astype(int),
+    trials, winner = tuning.trials, tuning.info["winner_trial"]
+    default = trials["trial"].isin(trials_with(tuning, tuning.info["default"])["trial"])
+    done = trials["state"] == "done"
+    notes = (
+        (trials["trial"] == winner)
+        .map({True: "winner", False: ""})
+        .str.cat(default.map({True: "default", False: ""}), sep=", ")
+    )
+    shown = trials.assign(
+        late=~done,
+        partial=trials["score"].where(~done),
+        notes=notes.str.strip(", "),
+        origin=trials["origin"].replace(ORIGINS),
     ).sort_values(["late", "score"], na_position="last")
-    for row in order.to_dict(orient="records"):
-        done = row["state"] == "done"
-        notes = ["winner"] * (row["trial"] == winner) + ["default"] * (row["trial"] in default)
-        rows.append(
-            row
-            | {"score": row["score"] if done else None, "partial": None if done else row["score"]}
-            | {"origin": ORIGINS.get(row["origin"], row["origin"]), "notes": ", ".join(notes)}
-        )
+    shown["score"] = shown["score"].where(done)
+    folds = [n for n in range(1, len(tuning.info["folds"]) + 1) if f"fold_{n}" in trials]
     columns = [
-        Column("trial", "trial"),
-        Column("score", "score", score),
+        number("trial", "trial"),
+        number("score", "score", score),
         text("state", "state"),
         text("notes", "which"),
-        *(Column(name, labels.label(name)) for name in tuning.parameters),
+        *(number(name, labels.label(name)) for name in tuning.parameters),
         text("origin", "from"),
-        Column("seed", "seed"),
-        Column("weights", "weights", whole),
-        Column("seconds", "seconds", whole),
-        Column("epochs", "epochs"),
-        Column("folds", "folds"),
-        *(Column(f"fold_{number}", f"fold {number}", exact) for number in _folds(tuning)),
-        Column("partial", "score when it ended", exact),
+        number("seed", "seed"),
+        number("weights", "weights", whole),
+        number("seconds", "seconds", whole),
+        number("epochs", "epochs"),
+        number("folds", "folds"),
+        *(number(f"fold_{n}", f"fold {n}", exact) for n in folds),
+        number("partial", "score when it ended", exact),
         text("reason", "reason"),
     ]
-    caption = f"All {len(rows)} trials, best first (score: naive = 1)"
-    return listing(
-        rows, columns, caption, marked=lambda row: "winner" in row["notes"], name="trials", sorted_by="score"
+    return Table(
+        shown.to_dict(orient="records"),
+        columns,
+        f"All {len(trials)} trials, best first (score: naive = 1)",
+        name="trials",
+        marked=lambda row: "winner" in row["notes"],
+        sorted_by="score",
     )
 
 
-def configurations_table(tuning: Tuning) -> str:
+def configurations_table(tuning: Tuning) -> Table:
     """The default and the winner, parameter by parameter."""
     default, winner = tuning.info["default"], tuning.info["winner"] or {}
     rows = [
-        {
-            "name": labels.label(name),
-            "default": default.get(name),
-            "winner": winner.get(name),
-            "range": _range(kind),
-        }
+        {"name": labels.label(name), "default": default.get(name), "winner": winner.get(name)}
+        | {"range": _range(kind)}
         for name, kind in tuning.info["parameters"].items()
     ]
-    columns = [text("name", "parameter"), Column("default", "default"), Column("winner", "winner")]
-    columns.append(text("range", "searched"))
-    return listing(rows, columns, "The default and the winner, parameter by parameter")
+    columns = [text("name", "parameter"), number("default", "default"), number("winner", "winner")]
+    return Table(
+        rows, [*columns, text("range", "searched")], "The default and the winner, parameter by parameter"
+    )
 
 
-def contest_table(held: dict[str, Any], horizons: Sequence[str]) -> str:
-    """Each refit on the test part, with mean and spread over the seeds."""
-    ratios = {"rel_mae": "relMAE", "rel_rmse": "relRMSE"}
+def contest_table(tuning: Tuning) -> Table | None:
+    """Each refit on the test part, with mean and spread over the seeds; None without a contest."""
+    held = tuning.info["contest"]
+    if not held or not held["default"] or not held["winner"]:
+        return None
     names = {
-        f"{key}_{place}": f"{title}, {horizon}"
-        for key, title in ratios.items()
-        for place, horizon in enumerate(horizons)
+        f"{key}_{place}": f"{title}, {horizon}\N{NO-BREAK SPACE}d"
+        for key, title in RATIOS.items()
+        for place, horizon in enumerate(tuning.info["horizons"])
     }
     rows: list[dict[str, Any]] = []
     for side in ("default", "winner"):
-        own = [{"seed": str(row["seed"]), "total": row["total"], **_by_horizon(row)} for row in held[side]]
-        frame = pd.DataFrame(own).drop(columns="seed")
-        own.append({"seed": "mean", **frame.mean().to_dict()})
-        if len(held[side]) > 1:
-            own.append({"seed": "spread", **{key: Spread(value) for key, value in frame.std().items()}})
+        frame = pd.DataFrame([{"total": row["total"], **_by_horizon(row)} for row in held[side]])
+        own: list[dict[str, Any]] = [
+            {"seed": str(row["seed"])} | values
+            for row, values in zip(held[side], frame.to_dict(orient="records"), strict=True)
+        ]
+        own.append({"seed": "mean"} | frame.mean().to_dict())
+        if len(frame) > 1:
+            own.append({"seed": "spread"} | {key: Spread(value) for key, value in frame.std().items()})
         rows += [{"side": side, **row} for row in own]
-    columns = [text("side", "configuration"), text("seed", "seed"), Column("total", "total", score)]
-    columns += [Column(key, heading, score) for key, heading in names.items()]
-    caption = "The contest on the test part (naive = 1; spread: standard deviation over the seeds)"
-    return listing(rows, columns, caption, marked=lambda row: row["seed"] == "mean", name="contest-table")
+    return Table(
+        rows,
+        [
+            text("side", "configuration"),
+            text("seed", "seed"),
+            number("total", "total", score),
+            *(number(key, heading, score) for key, heading in names.items()),
+        ],
+        "The contest on the test part (naive = 1; spread: standard deviation over the seeds)",
+        name="contest-table",
+        marked=lambda row: row["seed"] == "mean",
+    )
 
 
-def sizes_table(embedding: dict[str, Any]) -> str:
-    rows = sorted(embedding["sizes"], key=lambda row: row["size"])
+def sizes_table(tuning: Tuning) -> Table | None:
+    """Each embedding size beside the default's; None if sizes were not compared."""
+    embedding = tuning.info["embedding"]
+    if not embedding or not embedding["sizes"]:
+        return None
     default = embedding["default"]
     columns = [
-        Column("size", "embedding size"),
-        Column("score", "score", score),
-        Column("difference", f"less size {default}’s", signed),
-        Column("low", "95 % from", signed),
-        Column("high", "to", signed),
-        Column("fits", "fits"),
+        number("size", "embedding size"),
+        number("score", "score", score),
+        number("difference", f"less size {default}’s", signed),
+        number("low", "95 % from", signed),
+        number("high", "to", signed),
+        number("fits", "fits"),
     ]
-    caption = f"Embedding sizes beside size {default}, paired by fold and seed"
-    return listing(rows, columns, caption, marked=lambda row: row["size"] == default)
+    return Table(
+        sorted(embedding["sizes"], key=lambda row: row["size"]),
+        columns,
+        f"Embedding sizes beside size {default}, paired by fold and seed",
+        marked=lambda row: row["size"] == default,
+    )
 
 
-def importance_table(found: Importance) -> str:
-    rows = [
-        {"name": labels.label(name), "share": share, "chance": found.chance[name]}
-        | {"verdict": "more than chance" if share > found.chance[name] else "may be chance"}
-        for name, share in found.share.items()
+def importance_table(found: Importance) -> Table:
+    frame = pd.DataFrame({"share": found.share, "chance": found.chance.reindex(found.share.index)})
+    beyond = frame["share"] > frame["chance"]
+    frame = frame.assign(
+        name=frame.index.map(labels.label),
+        verdict=beyond.map({True: "more than chance", False: "may be chance"}),
+    )
+    columns = [
+        text("name", "parameter"),
+        number("share", "importance, %", percent),
+        number("chance", "chance alone reaches, %", percent),
+        text("verdict", "verdict"),
     ]
-    columns = [text("name", "parameter"), Column("share", "importance, %", percent)]
-    columns += [Column("chance", "chance alone reaches, %", percent), text("verdict", "verdict")]
-    return listing(rows, columns, "Importance of each parameter")
+    return Table(frame.to_dict(orient="records"), columns, "Importance of each parameter")
 
 
-def curves_table(tuning: Tuning) -> str:
+def curves_table(tuning: Tuning) -> Table:
     """The learning curves' figures: a row per trial, a column per epoch."""
     curves = tuning.curves[tuning.curves["fold"] == 1]
-    wide = curves.pivot_table(index="trial", columns="epoch", values="score").reset_index()
-    epochs = [name for name in wide.columns if name != "trial"]
-    rows = [{str(key): value for key, value in row.items()} for row in wide.to_dict(orient="records")]
-    columns = [Column("trial", "trial"), *(Column(str(each), f"epoch {each}", exact) for each in epochs)]
-    return listing(rows, columns, "Validation score of the first fold by epoch")
+    wide = curves.pivot_table(index="trial", columns="epoch", values="score").rename(columns=str)
+    columns = [number(name, f"epoch {name}", exact) for name in wide]
+    return Table(
+        wide.reset_index().to_dict(orient="records"),
+        [number("trial", "trial"), *columns],
+        "Validation score of the first fold by epoch",
+    )
 
 
-def front_table(tuning: Tuning, front: pd.DataFrame, cost: str) -> str:
-    rows = front.to_dict(orient="records")
-    columns = [Column(cost, cost, whole), Column("score", "score", score), Column("trial", "trial")]
-    columns += [Column(name, labels.label(name)) for name in tuning.parameters]
-    return listing(rows, columns, f"The best for the price: {cost}")
+def front_table(tuning: Tuning, cost: str) -> Table | None:
+    """The trials that no cheaper one matches; None where too few trials finished."""
+    done = finished(tuning)
+    done = done[np.isfinite(done[cost])]
+    if len(done) < 2:
+        return None
+    front = done.iloc[pareto_front(done[cost].to_numpy(float), done["score"].to_numpy(float))]
+    columns = [number(cost, cost, whole), number("score", "score", score), number("trial", "trial")]
+    columns += [number(name, labels.label(name)) for name in tuning.parameters]
+    return Table(front.to_dict(orient="records"), columns, f"The best for the price: {cost}")
 
 
-def folds_table(tuning: Tuning) -> str:
-    rows = [{"fold": number, **fold} for number, fold in enumerate(tuning.info["folds"], start=1)]
-    columns = [
-        Column("fold", "fold"),
+def folds_table(tuning: Tuning) -> Table:
+    rows = [{"fold": place, **fold} for place, fold in enumerate(tuning.info["folds"], start=1)]
+    until = (
         text("train_end", "trained on targets up to"),
         text("valid_end", "judged by those after it, up to"),
-    ]
-    return listing(rows, columns, "The folds")
+    )
+    return Table(rows, [number("fold", "fold"), *until], "The folds")
 
 
 def _by_horizon(row: dict[str, Any]) -> dict[str, float]:
     found: dict[str, float] = {}
-    for key in ("rel_mae", "rel_rmse"):
+    for key in RATIOS:
         values = row[key].values() if isinstance(row[key], dict) else row[key]
         found |= {f"{key}_{place}": value for place, value in enumerate(values)}
     return found
@@ -156,8 +211,3 @@ def _range(kind: dict[str, Any]) -> str:
     return f"{labels.said(kind['low'])} to {labels.said(kind['high'])}" + (
         ", log scale" if kind.get("log") else ""
     )
-
-
-def _folds(tuning: Tuning) -> list[int]:
-    count = len(tuning.info["folds"])
-    return [number for number in range(1, count + 1) if f"fold_{number}" in tuning.trials]

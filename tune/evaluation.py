@@ -1,8 +1,7 @@
-"""The winner against the default: both refitted at full work, scored on the test part once."""
+"""The winner against the default on the test part: both refitted at full work and scored there once."""
 
 import functools
 import json
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,20 +14,20 @@ from common.data.panel import Panel
 from common.data.windows import Windows
 from common.errors import TrainingError
 from common.model.bundle import GENERAL
-from common.model.presets import TrainConfig, merged, train_config
+from common.model.presets import merged, train_config
 from train.plan import Task
 from train.workbench import RunSpec, Workbench
-from tune.book import Trial
 from tune.folds import FoldBench, Sizes
 from tune.space import apply
 from tune.spec import SearchSpec
+from tune.trial import Trial
 from tune.verdict import Forecasts, verdict
 
 SEEDS = 3
 QUICK_SEEDS = 2
 
 
-class ContestBench(FoldBench):
+class TestPartBench(FoldBench):
     """A bench with the run's real split, whose test part is the rows that both sides can forecast."""
 
     limits = Workbench.limits
@@ -39,36 +38,20 @@ class ContestBench(FoldBench):
         return train, valid, test.take(np.isin(test.end, self._judged))
 
 
-@dataclass(frozen=True)
-class Side:
-    """One of the two, as a run folder of its own."""
-
-    name: str
-    config: TrainConfig
-    root: Path
-    trial: Trial | None = None
-    """None for the default."""
-
-    @property
-    def folder(self) -> Path:
-        """Of its own for each trial: another that wins later must not find this one's networks."""
-        return self.root / "contest" / (self.name if self.trial is None else f"trial-{self.trial.number:03}")
-
-
-def hold(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[str, Any]:
-    """Refit both and compare them; what is in ``contest.json`` is never computed again.
+def evaluate(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[str, Any]:
+    """Refit both and compare them; a comparison in ``contest.json`` is never made again.
 
     Needs Ray to be running. What is refitted already is not done again. Where the default is the best, the
-    test part is not touched and nothing is written: more trials may still find a rival.
+    test part is not touched and nothing is written: more trials may still find a better one.
 
     Raises
     ------
     TrainingError
         If a refit failed.
     """
-    held = read(root)
-    if held is not None:
-        return held
+    before = stored(root)
+    if before is not None:
+        return before
     if winner.parameters == spec.default:
         return {
             "seeds": [],
@@ -80,58 +63,57 @@ def hold(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[str,
             "sentence": "The default is itself the best on validation; there was nothing to compare it with.",
             "trial": winner.number,
         }
-    found: dict[str, Any] = storage.finite(_compare(spec, panel, root, winner) | {"trial": winner.number})
-    storage.write_json(root / "contest.json", found)
-    return found
+    result: dict[str, Any] = storage.finite(_compare(spec, panel, root, winner) | {"trial": winner.number})
+    storage.write_json(root / "contest.json", result)
+    return result
 
 
-def read(root: Path) -> dict[str, Any] | None:
-    """The contest that was held, None before."""
+def stored(root: Path) -> dict[str, Any] | None:
+    """The comparison, None before it was made."""
     try:
-        found: dict[str, Any] = json.loads(storage.current(root / "contest.json").read_bytes())
-        return found
+        result: dict[str, Any] = json.loads(storage.current(root / "contest.json").read_bytes())
+        return result
     except FileNotFoundError:
         return None
 
 
 def _compare(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[str, Any]:
     seeds = QUICK_SEEDS if spec.config.quick else SEEDS
-
-    def side(name: str, config: TrainConfig, trial: Trial | None = None) -> Side:
-        values = merged(config.model_dump(), {"seeds": seeds})
-        return Side(name, train_config(config.preset, values), root, trial)
-
     chosen = apply(winner.parameters, spec.config, spec.scope)
-    sides = [side("default", spec.config), side("winner", chosen, winner)]
-    sizes = Sizes(*sorted(side.config.window.size for side in sides))
+    sizes = Sizes(*sorted([spec.config.window.size, chosen.window.size]))
+    folders = {
+        "default": root / "contest" / "default",
+        # One for each trial: another that wins later must not find this one's networks.
+        "winner": root / "contest" / f"trial-{winner.number:03}",
+    }
     panel.save(root / "contest" / "panel.parquet")
-    for each in sides:
-        RunSpec(each.config, spec.universe, spec.source, spec.data_sha256).save(each.folder)
+    for config, folder in zip((spec.config, chosen), folders.values(), strict=True):
+        config = train_config(config.preset, merged(config.model_dump(), {"seeds": seeds}))
+        RunSpec(config, spec.universe, spec.source, spec.data_sha256).save(folder)
     fit = ray.remote(num_cpus=1, max_retries=3)(_refit)
     waiting = {
-        (side.name, seed): [
-            fit.remote(storage.address_of(side.folder), sizes, task) for task in _tasks(spec, seed)
-        ]
+        (side, seed): [fit.remote(storage.address_of(folder), sizes, task) for task in _tasks(spec, seed)]
         for seed in range(seeds)
-        for side in sides
+        for side, folder in folders.items()
     }
     try:
-        forecasts = {key: _pooled([ray.get(each) for each in fits]) for key, fits in waiting.items()}
+        forecasts = {key: _pooled(ray.get(fits)) for key, fits in waiting.items()}
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", error)
         reason = (str(cause).strip().splitlines() or [type(cause).__name__])[-1]
         raise TrainingError(f"contest: a refit failed: {reason} The same command tries again.") from error
-    bench = bench_for(sides[0].folder, sizes)
+    bench = bench_for(folders["default"], sizes)
     test = bench.parts[2]
-    truth = test.take(np.isin(test.symbol, [bench.series.symbols.index(job) for job in _stocks(spec, bench)]))
-    assert all(np.array_equal(found.rows, truth.end) for found in forecasts.values())
+    stocks = bench.series.symbols if spec.scope == GENERAL else spec.jobs
+    truth = test.take(np.isin(test.symbol, [bench.series.symbols.index(stock) for stock in stocks]))
+    assert all(np.array_equal(each.rows, truth.end) for each in forecasts.values())
     return verdict(truth, forecasts, seeds, spec.config.seed)
 
 
 @functools.lru_cache(maxsize=2)
-def bench_for(folder: Path, sizes: Sizes) -> ContestBench:
+def bench_for(folder: Path, sizes: Sizes) -> TestPartBench:
     panel = Panel.load(storage.current(folder.parent / "panel.parquet"))
-    return ContestBench(folder, RunSpec.load(folder), panel, sizes)
+    return TestPartBench(folder, RunSpec.load(folder), panel, sizes)
 
 
 def _refit(address: str, sizes: Sizes, task: Task) -> Forecasts:
@@ -150,10 +132,6 @@ def _refit(address: str, sizes: Sizes, task: Task) -> Forecasts:
 def _tasks(spec: SearchSpec, seed: int) -> list[Task]:
     phase = "seed" if spec.scope == GENERAL else "scratch"
     return [Task(f"{job}/{phase}-{seed}", job, phase, seed, (), 0.0, 0) for job in spec.jobs]
-
-
-def _stocks(spec: SearchSpec, bench: Workbench) -> tuple[str, ...]:
-    return bench.series.symbols if spec.scope == GENERAL else spec.jobs
 
 
 def _pooled(parts: list[Forecasts]) -> Forecasts:

@@ -6,7 +6,10 @@ function plots(figure) {
   const charts = every(".chart");
 
   function painted(value, colours) {
-    if (typeof value === "string") return value.startsWith("--c-") ? colours.getPropertyValue(value).trim() : value;
+    if (typeof value === "string") {
+      const name = report.colours[value] ?? value;
+      return name.startsWith("--c-") ? colours.getPropertyValue(name).trim() : value;
+    }
     if (Array.isArray(value)) return value.map((each) => painted(each, colours));
     if (value === null || typeof value !== "object") return value;
     return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, painted(each, colours)]));

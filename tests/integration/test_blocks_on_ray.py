@@ -1,0 +1,112 @@
+"""Blocks of symbols as tasks on a real local Ray: the same results, lost workers, errors, Ctrl-C."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_release import made_run
+
+from common.data import archive
+from common.data.archive import Archive, read_archive
+from common.data.market import MarketConfig, write_market
+from common.errors import ArchiveError
+from common.model.registry import Registry
+from train import run as running
+from train.blocks import RayTasks, engine_for
+from train.evaluation import backtest, summary
+from train.publish import publish_run
+
+pytestmark = pytest.mark.integration
+FIGURES = ("test_forecasts.parquet", "calibration.json", "performance_matrix.csv", "insights.json")
+
+
+@pytest.fixture(scope="module")
+def tasks() -> Iterator[RayTasks]:
+    with engine_for(1, 1, 2) as engine:
+        assert isinstance(engine, RayTasks) and engine.slots == 2
+        yield engine
+
+
+def test_an_archive_read_by_tasks_is_the_archive_read_here(tasks, tmp_path, monkeypatch):
+    write_market(tmp_path, MarketConfig(symbols=12, first_day="2022-01-03", last_day="2023-12-29"))
+    here = read_archive(tmp_path)
+    monkeypatch.setattr(archive, "PART_LINES", 700)
+    monkeypatch.setattr(archive, "BLOCK_ROWS", 1_500)
+    there = read_archive(tmp_path, tasks)
+    for each in fields(Archive):
+        pd.testing.assert_frame_equal(
+            getattr(there, each.name), getattr(here, each.name), check_exact=True, obj=each.name
+        )
+
+
+def test_a_release_published_by_tasks_has_the_figures_of_one_published_here(tasks, tmp_path, monkeypatch):
+    run, registry = made_run(tmp_path), Registry(tmp_path)
+
+    def published(name, *engine):
+        return publish_run(run.folder, run.spec, run.panel, run.plan, {}, registry, name, *engine).release
+
+    here = published("here")
+    monkeypatch.setattr(backtest, "BLOCK_SYMBOLS", 1)
+    monkeypatch.setattr(summary, "BLOCK_SYMBOLS", 1)
+    there = published("there", tasks)
+    for name in FIGURES:
+        assert there.file(name).read_bytes() == here.file(name).read_bytes(), name
+
+
+def test_a_task_whose_worker_is_lost_is_done_again(tasks, tmp_path):
+    results = [tasks.submit(_lost_once, tmp_path / str(number), returns=2) for number in range(4)]
+    assert [list(tasks.values(pair)) for pair in results] == [[1, 2]] * 4
+
+
+def test_what_a_task_raises_is_raised_by_the_call_that_wants_its_result(tasks):
+    with pytest.raises(ArchiveError, match="no such archive"):
+        list(tasks.values([tasks.submit(_fails)]))
+
+
+def test_tasks_end_when_the_driver_is_interrupted(tmp_path):
+    tasks = RayTasks()
+    for number in range(3):
+        tasks.submit(_waits, tmp_path / str(number))
+    while len(list(tmp_path.iterdir())) < 2:
+        time.sleep(0.1)
+    tasks.cancel()
+    pids = [int(path.read_text()) for path in tmp_path.iterdir()]
+    until = time.monotonic() + 30
+    while any(_is_running(pid) for pid in pids) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not any(_is_running(pid) for pid in pids)
+
+
+def test_a_small_universe_is_published_without_ray():
+    assert running.PUBLISHED_ON_RAY > 500
+    with engine_for(66, running.PUBLISHED_ON_RAY) as engine:
+        assert not isinstance(engine, RayTasks)
+
+
+def _lost_once(mark: Path) -> tuple[int, int]:
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 1, 2
+
+
+def _fails() -> np.ndarray:
+    raise ArchiveError("no such archive", folder="somewhere")
+
+
+def _waits(mark: Path) -> None:
+    mark.write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
