@@ -52,7 +52,7 @@ class Item:
     """A prepared question on its way through the models, and what a model returned for it."""
 
     prepared: Prepared
-    said: Said = NOT_CALLED
+    result: Said = NOT_CALLED
 
     @property
     def tier(self) -> str:
@@ -107,7 +107,7 @@ class Office:
         slow = request.brings_prices or desk.is_slow(request)
         prepared = await asyncio.to_thread(desk.prepare, request, bad) if slow else desk.prepare(request, bad)
         (item,) = await self._forecast_all(desk, [prepared], facts)
-        facts.tier, facts.cached, facts.forecasts = item.tier, item.said.cached, 1
+        facts.tier, facts.cached, facts.forecasts = item.tier, item.result.cached, 1
         return _response(desk, item, facts)
 
     async def many(self, desk: Desk, requests: Sequence[PredictRequest], facts: Facts) -> BatchResponse:
@@ -127,7 +127,7 @@ class Office:
         bad = self.bad()
         ready = [desk.prepare(PredictRequest(symbol=symbol, horizon=each), bad) for each in desk.places]
         items = await self._forecast_all(desk, ready, facts)
-        facts.tier, facts.forecasts = items[0].tier, sum(item.said.prices is not None for item in items)
+        facts.tier, facts.forecasts = items[0].tier, sum(item.result.prices is not None for item in items)
         predictions = [_response(desk, item, facts) for item in items]
         return Outlook(symbol=symbol, release=desk.release.id, predictions=predictions)
 
@@ -155,17 +155,19 @@ class Office:
         await self._fill(items)
         failed = []
         for item in items:
-            if item.said.error is not None and item.tier == SPECIFIC:
+            if item.result.error is not None and item.tier == SPECIFIC:
                 self._bad[item.prepared.key] = time.monotonic() + REMEMBER_BAD_S
-                log.warning("falls back to general model=%s: %s", item.prepared.key, item.said.error.message)
+                log.warning(
+                    "falls back to general model=%s: %s", item.prepared.key, item.result.error.message
+                )
                 item.prepared = desk.general(item.prepared)
                 failed.append(item)
         if failed:
             await self._fill(failed)
         for number, item in enumerate(items, start=1):
-            if item.said.prices is not None:
-                self.observer.forecast(item.tier, desk.release.id, item.said.cached)
-                self.ledger.saw(desk, item.prepared, item.said.prices, facts.request_id, facts.client)
+            if item.result.prices is not None:
+                self.observer.forecast(item.tier, desk.release.id, item.result.cached)
+                self.ledger.saw(desk, item.prepared, item.result.prices, facts.request_id, facts.client)
             if number % NOTED_TOGETHER == 0:
                 await asyncio.sleep(0)
         return items
@@ -179,7 +181,7 @@ class Office:
         for item in items:
             prices = self._remembered.find(item.prepared)
             if prices is not None:
-                item.said = Said(prices, cached=True)
+                item.result = Said(prices, cached=True)
             else:
                 new.setdefault(item.tier, []).append(item)
         await asyncio.gather(*(self._call_tier(tier, part) for tier, part in new.items()))
@@ -188,15 +190,15 @@ class Office:
         """Send a tier its items, some together, as `fan_out` does."""
         size = min(max(TOGETHER, len(items) // (2 * CALLS_AT_ONCE)), MOST_TOGETHER)
         parts = [items[start : start + size] for start in range(0, len(items), size)]
-        turn = self._turns[tier] if len(parts) > 1 else contextlib.nullcontext()
+        limit = self._turns[tier] if len(parts) > 1 else contextlib.nullcontext()
 
         async def call(part: Sequence[Item]) -> None:
-            async with turn:
+            async with limit:
                 results = await self._call(tier, [_question(item.prepared) for item in part])
-            for item, said in zip(part, results, strict=True):
-                item.said = said
-                if said.prices is not None:
-                    self._remembered.keep(item.prepared, said.prices)
+            for item, result in zip(part, results, strict=True):
+                item.result = result
+                if result.prices is not None:
+                    self._remembered.keep(item.prepared, result.prices)
 
         await fan_out(parts, call, CALLS_AT_ONCE)
 
@@ -204,8 +206,8 @@ class Office:
         """One call of a replica; a replica that dies under it costs a second try, never an answer."""
         for attempt in (1, 2):
             try:
-                said: list[Said] = await self._tiers[tier].forecast.remote(questions)
-                return said
+                results: list[Said] = await self._tiers[tier].forecast.remote(questions)
+                return results
             except BackPressureError:
                 raise Overloaded(
                     f"the {tier} models have all the questions they can queue. Come again in 1 s.",
@@ -233,11 +235,16 @@ def _question(prepared: Prepared) -> Question:
 
 def _response(desk: Desk, item: Item, facts: Facts) -> PredictResponse:
     """Raises what the model's failure was."""
-    prepared, said = item.prepared, item.said
-    if said.prices is None:
-        raise said.error or BundleError(f"model {prepared.key}: gave no prices.")
+    prepared, result = item.prepared, item.result
+    if result.prices is None:
+        raise result.error or BundleError(f"model {prepared.key}: gave no prices.")
     return answer(
-        desk, prepared, said.prices, cached=said.cached, started=facts.started, request_id=facts.request_id
+        desk,
+        prepared,
+        result.prices,
+        cached=result.cached,
+        started=facts.started,
+        request_id=facts.request_id,
     )
 
 

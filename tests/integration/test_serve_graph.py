@@ -439,7 +439,7 @@ def test_a_model_that_fails_while_computing_is_said_and_never_raised(graph, home
         object.__setattr__(prepared.windows, "end", prepared.windows.end + 10_000)
         item = Item(prepared)
         await office._fill([item])
-        return item.said
+        return item.result
 
     said = asked(graph, home, scenario)
     assert isinstance(said.error, BundleError) and not isinstance(said.prices, Prices)

@@ -102,7 +102,7 @@ def office_of(tmp_path: Path) -> Any:
 
 async def answered(office: Office, desk: ManyStocks) -> list[tuple[str, Any]]:
     items = await office._forecast_all(desk, desk.ready(), Facts("made"))
-    return [(item.prepared.request.symbol, item.said.prices) for item in items]
+    return [(item.prepared.request.symbol, item.result.prices) for item in items]
 
 
 def expected(symbols: list[str]) -> list[tuple[str, str]]:

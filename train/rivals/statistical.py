@@ -127,7 +127,7 @@ def _forecast_symbol(
         rows = fit - start + refit_every + farthest
         parts.append(np.pad(known - known[0], (0, rows - len(known)), mode="edge"))
     series = [pd.DataFrame({"unique_id": n, "ds": range(len(y)), "y": y}) for n, y in enumerate(parts)]
-    engine = StatsForecast([_Model(name, history) for name in models], freq=1)
+    engine = StatsForecast([_Model(name, history, spec.size) for name in models], freq=1)
     with threadpool_limits(1), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         table = engine.cross_validation(farthest, pd.concat(series), n_windows=refit_every, refit=False)
@@ -139,8 +139,8 @@ def _forecast_symbol(
 class _Model:
     """A model for statsforecast's cross-validation, which a failing one of its own would end."""
 
-    def __init__(self, name: str, history: int) -> None:
-        self._name, self._history = name, history
+    def __init__(self, name: str, history: int, size: int) -> None:
+        self._name, self._history, self._size = name, history, size
 
     def __repr__(self) -> str:
         return self._name
@@ -157,10 +157,10 @@ class _Model:
         return self
 
     def forward(self, h: int, y: np.ndarray, **_: Any) -> dict[str, np.ndarray]:
-        """Forecasts from the end of ``y``, shape (h,); NaN where the model fails or the price never moved."""
+        """Forecasts from the end of ``y``, shape (h,); NaN in a frozen window and where the model fails."""
         try:
-            recent = y[-self._history :]
-            if self._failed is None and (self._fitted is not None or (recent != recent[0]).any()):
+            recent, window = y[-self._history :], y[-self._size :]
+            if self._failed is None and (window != y[-1]).any() and (self._fitted or (recent != y[-1]).any()):
                 model = self._fitted or _model(self._name).fit(recent)
                 return {"mean": model.forward(y=y, h=h)["mean"]}
         except Exception:  # nosec B110 # the caller counts what is missing
