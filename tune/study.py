@@ -49,7 +49,6 @@ class Study:
     def __init__(self, spec: SearchSpec, root: Path) -> None:
         self.spec, self.root, self.path = spec, root, root / FILE
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        root.mkdir(parents=True, exist_ok=True)
         if storage.exists(self.path):
             _repair(self.path)
         self.storage = JournalStorage(JournalFileBackend(str(self.path)))

@@ -14,8 +14,8 @@ import nsecast
 from common.pages.render import render as render_page
 from tune.cli import _print_outcome
 from tune.console import SearchLines, SearchTable, SearchView, best_table, overall, shown_trials
-from tune.findings import default_score, finished
 from tune.report.page import card_values
+from tune.results import default_score, finished
 
 
 def trial(number, state="waiting", **values):

@@ -10,17 +10,9 @@ import plotly.graph_objects as go
 from train.report import figures as style
 from train.report.figures import LINE, NOTE, Figure, around, epoch_ticks, plain
 from tune import labels
-from tune.findings import (
-    Importance,
-    embedding_name,
-    finished,
-    pareto_front,
-    size_band,
-    trials_with,
-    winner,
-)
 from tune.report.parallel import parallel_coordinates
-from tune.results import Tuning
+from tune.report.statistics import Importance, embedding_name, pareto_front, size_band
+from tune.results import Tuning, finished, trials_with, winner
 
 COSTS = {"weights": "weights of the network", "seconds": "seconds of training, all folds"}
 SPREAD = 3

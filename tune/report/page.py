@@ -11,10 +11,10 @@ from common.pages.render import render, script
 from train.report.figures import COLOURS
 from train.snapshot import is_synthetic
 from tune import labels
-from tune.findings import FEWEST_BEST, cleaned, default_score, finished, importance, winner
 from tune.report import tables
 from tune.report.charts import COSTS, figures
-from tune.results import Tuning
+from tune.report.statistics import FEWEST_BEST, importance
+from tune.results import Tuning, cleaned, default_score, finished, winner
 
 SECTIONS = (
     *(("answer", "Answer"), ("contest", "Contest"), ("embedding", "Embedding"), ("importance", "Importance")),

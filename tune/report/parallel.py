@@ -14,8 +14,7 @@ import plotly.graph_objects as go
 
 from train.report.figures import GOOD, MUTED, OTHER, OURS, PAGE, TEXT, Figure, plain
 from tune import labels
-from tune.findings import finished, trials_with, winner
-from tune.results import Tuning
+from tune.results import Tuning, finished, trials_with, winner
 
 ROW_HEIGHT = 58
 BEST_SHARE = 0.25

@@ -8,8 +8,8 @@ import pandas as pd
 
 from common.pages.tables import Column, Table, fixed, ratio
 from tune import labels
-from tune.findings import Importance, finished, pareto_front, trials_with
-from tune.results import Tuning
+from tune.report.statistics import Importance, pareto_front
+from tune.results import Tuning, finished, trials_with
 
 ORIGINS = {"sweep": "for comparison", "search": "proposal"}
 RATIOS = {"rel_mae": "relMAE", "rel_rmse": "relRMSE"}

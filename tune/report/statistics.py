@@ -1,16 +1,16 @@
-"""What can be read from a search's trials: the best, the default's own, sizes, importance, cost."""
+"""Statistics over the trials of a search: importance of parameters, score by size, cost against score."""
 
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from tune.results import Tuning
+from tune.results import Tuning, same_value
 
 BAND_LEVEL = 0.95
 FEWEST_SIZES = 4
@@ -43,46 +43,6 @@ class Importance:
     trials: int
     best: int
     """How many of the trials count as the best."""
-
-
-def finished(tuning: Tuning) -> pd.DataFrame:
-    """The trials whose scores can be compared, best first."""
-    trials = tuning.trials
-    return trials[(trials["state"] == "done") & np.isfinite(trials["score"])].sort_values("score")
-
-
-def cleaned(tuning: Tuning) -> Tuning:
-    """The same whether it comes from its files or not: plain numbers, NaN for what is not finite, and the
-    parameters in the order of the table's columns."""
-    kinds = tuning.info["parameters"]
-    info = tuning.info | {"parameters": {name: kinds[name] for name in tuning.trials if name in kinds}}
-    names = ["score", "weights", "seconds", *(name for name in tuning.trials if name.startswith("fold_"))]
-    numbers = {name: pd.to_numeric(tuning.trials[name]).replace([np.inf, -np.inf], np.nan) for name in names}
-    curves = tuning.curves.assign(score=pd.to_numeric(tuning.curves["score"]))
-    return replace(tuning, info=info, trials=tuning.trials.assign(**numbers), curves=curves)
-
-
-def winner(tuning: Tuning) -> pd.DataFrame:
-    """The winner's row, else that of the best finished trial; empty if none finished."""
-    done = finished(tuning)
-    own = done[done["trial"] == tuning.info["winner_trial"]]
-    return own if len(own) else done.head(1)
-
-
-def trials_with(tuning: Tuning, values: dict[str, Any]) -> pd.DataFrame:
-    """The trials with just these parameters, whatever became of them."""
-    trials = tuning.trials
-    same = np.full(len(trials), bool(values))
-    for name in tuning.parameters:
-        same &= np.array([_equal(value, values.get(name)) for value in trials[name]], dtype=bool)
-    return trials[same]
-
-
-def default_score(tuning: Tuning) -> float | None:
-    """Mean validation score of the finished trials of the default configuration, None without one."""
-    found = trials_with(tuning, tuning.info["default"])
-    scores = found.loc[(found["state"] == "done") & np.isfinite(found["score"]), "score"]
-    return float(scores.mean()) if len(scores) else None
 
 
 def embedding_name(tuning: Tuning) -> str | None:
@@ -218,11 +178,5 @@ def _distribution(kind: dict[str, Any], whole: bool) -> Any:
 
 def _as_asked(value: Any, kind: dict[str, Any], whole: bool) -> Any:
     if "choices" in kind:
-        return next(str(choice) for choice in kind["choices"] if _equal(value, choice))
+        return next(str(choice) for choice in kind["choices"] if same_value(value, choice))
     return int(value) if whole else float(value)
-
-
-def _equal(value: Any, wanted: Any) -> bool:
-    if isinstance(value, int | float) and isinstance(wanted, int | float):
-        return bool(np.isclose(value, wanted, rtol=1e-6, atol=0))
-    return str(value) == str(wanted)
