@@ -55,7 +55,6 @@ def page(tuning: Tuning) -> str:
         synthetic=is_synthetic(tuning.info["source"]),
         quick=tuning.info["quick"],
         info=tuning.info,
-        facts=facts(tuning),
         figures=made,
         costs=[(cost, COSTS[cost], tables.front_table(tuning, cost)) for cost in COSTS],
         configurations=tables.configurations_table(tuning),
@@ -92,23 +91,6 @@ def card_values(tuning: Tuning) -> dict[str, Any]:
         "spent": _long(float(np.nansum(tuning.trials["seconds"]))),
         "took": _long(info["seconds"]),
         "cpus": info["cpus"],
-    }
-
-
-def facts(tuning: Tuning) -> dict[str, Any]:
-    """What was searched, on which data, by which means."""
-    info = tuning.info
-    return {
-        "Made": str(info["made"])[:16].replace("T", " "),
-        "Model": info["model"],
-        "Preset": info["preset"],
-        "Data": info["source"],
-        "Hash of the data": str(info["data_sha256"])[:16],
-        "Hash of the universe": str(info["universe_sha256"])[:16],
-        "Seed": info["seed"],
-        "Epochs of a fold": info["epochs"],
-        "CPUs": info["cpus"],
-        "Versions": ", ".join(f"{name} {version}" for name, version in sorted(info["versions"].items())),
     }
 
 
