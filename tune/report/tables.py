@@ -114,7 +114,7 @@ def sizes_table(tuning: Tuning) -> Table | None:
     if not embedding or not embedding["sizes"]:
         return None
     default = embedding["default"]
-    named = {
+    named: dict[str, Any] = {
         **{"size": "embedding size", "score": ("score", score)},
         **{"difference": (f"less size {default}’s", signed), "low": ("95 % from", signed)},
         **{"high": ("to", signed), "fits": "fits"},
