@@ -23,11 +23,6 @@ FILTERS = {"tier": "Tier", "sector": "Sector", "confidence": "Confidence", "flag
 LISTED = 100
 LONG_LIST = re.compile(rf"((?:[^\s,]+, ){{{LISTED - 1}}}[^\s,]+)((?:, [^\s,]*[^\s,.])+)")
 """Of a longer list of symbols in a sentence, the first part and the rest."""
-SECTIONS = (
-    *(("headline", "Headline"), ("questions", "Questions"), ("matrix", "All counters")),
-    *(("stock", "One stock"), ("errors", "Errors"), ("calibration", "Calibration")),
-    *(("embedding", "Embedding"), ("training", "Training")),
-)
 
 
 def write_report(path: Path, evidence: Evidence, answers: Sequence[Answer]) -> None:
@@ -66,9 +61,7 @@ def page(evidence: Evidence, answers: Sequence[Answer], files: DataFiles) -> str
     return render(
         "train.report",
         "report.html",
-        kind="release",
         id=evidence.release,
-        sections=SECTIONS,
         synthetic=evidence.synthetic,
         quick=evidence.info.get("quick"),
         evidence=evidence,

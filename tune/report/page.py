@@ -16,11 +16,6 @@ from tune.report import tables
 from tune.report.charts import COSTS, figures
 from tune.results import Tuning
 
-SECTIONS = (
-    *(("answer", "Answer"), ("contest", "Contest"), ("embedding", "Embedding"), ("importance", "Importance")),
-    *(("parallel", "Parameters"), ("curves", "Learning"), ("cost", "Cost"), ("all", "All trials")),
-    ("source", "Source"),
-)
 STATES = {"done": "finished", "stopped": "stopped early", "failed": "failed", "interrupted": "interrupted"}
 
 
@@ -49,9 +44,7 @@ def page(tuning: Tuning) -> str:
     return render(
         "tune.report",
         "search.html",
-        kind="search",
         id=str(tuning.info["id"]),
-        sections=SECTIONS,
         synthetic=is_synthetic(tuning.info["source"]),
         quick=tuning.info["quick"],
         info=tuning.info,
@@ -66,7 +59,7 @@ def page(tuning: Tuning) -> str:
         curves=tables.curves_table(tuning) if len(tuning.curves) else None,
         trials=tables.trials_table(tuning),
         folds=tables.folds_table(tuning),
-        data=storage.finite({"figures": drawn}) | {"colours": COLOURS},
+        data={"figures": drawn, "colours": COLOURS},
         plotly=script(get_plotlyjs()),
         **card_values(tuning),
     )
