@@ -66,12 +66,12 @@ def ratios_by_horizon(evidence: Evidence, name: str) -> Figure | None:
     if not shown:
         return None
     figure.add_hline(1, **LINE, annotation_text="naive", annotation_position="top left", annotation_font=NOTE)
-    figure.update_layout(
+    return plain(
+        figure,
         xaxis=_horizons(evidence.horizons),
         yaxis={"title_text": f"{RATIOS[name]} (naive = 1)", "range": _around_one(shown)},
         showlegend=len(figure.data) > 1,
     )
-    return plain(figure)
 
 
 def ratios_by_group(evidence: Evidence, horizon: int) -> Figure | None:
@@ -95,7 +95,8 @@ def ratios_by_group(evidence: Evidence, horizon: int) -> Figure | None:
             marker={"color": SERIES[place], "symbol": SHAPES[place], "size": 11},
         )
     figure.add_vline(1, **LINE, annotation_text="naive", annotation_position="top", annotation_font=NOTE)
-    figure.update_layout(
+    return plain(
+        figure,
         height=40 * len(names) + 110,
         xaxis={
             "title_text": "error / naive error",
@@ -103,7 +104,6 @@ def ratios_by_group(evidence: Evidence, horizon: int) -> Figure | None:
         },
         yaxis={"type": "category", "autorange": "reversed", "automargin": True},
     )
-    return plain(figure)
 
 
 def move_reliability(evidence: Evidence, horizon: int) -> Figure | None:
@@ -132,12 +132,12 @@ def move_reliability(evidence: Evidence, horizon: int) -> Figure | None:
         text=[f"{count:,}" for count in table["n"]],
         **{"textposition": "outside", "textangle": 0, "cliponaxis": False, "marker_color": style.MUTED},
     )
-    figure.update_layout(
+    return plain(
+        figure,
         xaxis={"title_text": "chance of a move, forecast %", "range": [0, 100], "anchor": "y2"},
         yaxis={"title_text": "moved, %", "range": [0, 103], "domain": [0.36, 1]},
         yaxis2={"title_text": "forecasts", "domain": [0, 0.22], "rangemode": "tozero", "nticks": 3},
     )
-    return plain(figure)
 
 
 def interval_coverage(evidence: Evidence) -> Figure | None:
@@ -158,11 +158,11 @@ def interval_coverage(evidence: Evidence) -> Figure | None:
         )
         figure.add_hline(level, line_color=SERIES[place], line_dash="dash", layer="below")
     lowest = min(75, seen.min(axis=None))
-    figure.update_layout(
+    return plain(
+        figure,
         xaxis=_horizons(table["horizon"]),
         yaxis={"title_text": "inside the interval, %", "range": [lowest - 2, 100.5], "showgrid": False},
     )
-    return plain(figure)
 
 
 def _horizons(horizons: Sequence[int]) -> dict[str, Any]:

@@ -23,11 +23,12 @@ NOTE = {"size": 12, "color": MUTED}
 """Font of a note in a chart."""
 
 
-def plain(figure: go.Figure) -> Figure:
-    """``data`` and ``layout`` as JSON values: six digits, None for NaN and infinity, no empty traces."""
+def plain(figure: go.Figure, **layout: Any) -> Figure:
+    """A figure with this layout as JSON values: six digits, None for NaN and infinity, no empty traces."""
     traces = [trace.to_plotly_json() for trace in figure.data if len(trace.x)]
-    layout = {name: value for name, value in figure.layout.to_plotly_json().items() if name != "template"}
-    values: Figure = _plain({"data": traces, "layout": layout})
+    made = figure.update_layout(layout).layout.to_plotly_json()
+    made.pop("template", None)
+    values: Figure = _plain({"data": traces, "layout": made})
     return values
 
 

@@ -49,12 +49,12 @@ def stock_frame() -> Figure:
     dotted = {"color": OURS, "width": 2, "dash": "dot"}
     figure.add_scatter(**line, name="forecast for that day", line=dotted)
     figure.add_scatter(**line, name="actual close", line={"color": TEXT, "width": 1.75})
-    figure.update_layout(
+    return plain(
+        figure,
         **{"hovermode": "x unified", "dragmode": "zoom"},
         xaxis={"type": "date", "hoverformat": "%a %d %b %Y"},
         yaxis={"title_text": "KES", "fixedrange": True},
     )
-    return plain(figure)
 
 
 def principal_axes(vectors: dict[str, list[float]]) -> tuple[np.ndarray, np.ndarray]:
@@ -96,8 +96,7 @@ def embedding_map(evidence: Evidence) -> Figure | None:
             **({"textposition": rows["side"], "textfont_size": 10} if labelled else {}),
         )
     first, second = (f"axis {axis} ({100 * share:.0f} % of variance)" for axis, share in enumerate(shares, 1))
-    figure.update_layout(xaxis_title_text=first, yaxis_title_text=second)
-    return plain(figure)
+    return plain(figure, xaxis_title_text=first, yaxis_title_text=second)
 
 
 def _sides(places: np.ndarray) -> list[str]:
@@ -152,8 +151,7 @@ def training_curve(epochs: list[dict[str, float]]) -> Figure | None:
         marker={"color": GOOD, "symbol": "star", "size": 15},
     )
     axis = {"title_text": "epoch", **epoch_ticks(len(epochs))}
-    figure.update_layout(xaxis=axis, yaxis_title_text="loss")
-    return plain(figure)
+    return plain(figure, xaxis=axis, yaxis_title_text="loss")
 
 
 def _losses(epochs: list[dict[str, float]]) -> pd.DataFrame:

@@ -23,11 +23,6 @@ FILTERS = {"tier": "Tier", "sector": "Sector", "confidence": "Confidence", "flag
 LISTED = 100
 LONG_LIST = re.compile(rf"((?:[^\s,]+, ){{{LISTED - 1}}}[^\s,]+)((?:, [^\s,]*[^\s,.])+)")
 """Of a longer list of symbols in a sentence, the first part and the rest."""
-SECTIONS = (
-    *(("headline", "Headline"), ("questions", "Questions"), ("matrix", "All counters")),
-    *(("stock", "One stock"), ("errors", "Errors"), ("calibration", "Calibration")),
-    *(("embedding", "Embedding"), ("training", "Training")),
-)
 
 
 def write_report(path: Path, evidence: Evidence, answers: Sequence[Answer]) -> None:
@@ -66,14 +61,12 @@ def page(evidence: Evidence, answers: Sequence[Answer], files: DataFiles) -> str
     return render(
         "train.report",
         "report.html",
-        kind="release",
         id=evidence.release,
-        sections=SECTIONS,
         synthetic=evidence.synthetic,
         quick=evidence.info.get("quick"),
-        failed=list(evidence.info.get("failed") or ()),
-        counters=len(evidence.universe.stocks),
-        facts=facts(evidence),
+        evidence=evidence,
+        info={"preset": "unknown", "source": "unknown"} | {k: v for k, v in evidence.info.items() if v},
+        cutoff=evidence.table["cutoff"].max(),
         horizons=evidence.horizons,
         pooled=evidence.pooled.to_dict(orient="records"),
         headline=tables.headline_columns(),
@@ -89,30 +82,13 @@ def page(evidence: Evidence, answers: Sequence[Answer], files: DataFiles) -> str
         groups=tables.groups_table(evidence),
         moves=tables.moves_table(evidence),
         coverage=tables.coverage_table(evidence),
-        embedded=len(evidence.embedding),
-        mapped=min(len(evidence.embedding), MAPPED),
+        mapped=MAPPED,
         shares=principal_axes(evidence.embedding)[1].tolist() if made["embedding"] else [],
-        networks=list(evidence.training),
         training=_training(evidence),
         beside=bool(files.contents),
         data=data,
         plotly=script(get_plotlyjs()),
     )
-
-
-def facts(evidence: Evidence) -> dict[str, Any]:
-    """What was trained, on which data and dates."""
-    info, sessions, cutoffs = evidence.info, evidence.panel.dates, evidence.table["cutoff"]
-    train, valid, test = (str(info.get(f"{part}_end") or "unknown") for part in ("train", "valid", "test"))
-    made = f"; forecasts made up to {cutoffs.max():%Y-%m-%d}" if len(cutoffs) else ""
-    return {
-        "Preset": info.get("preset", "unknown"),
-        "Data": f"{info.get('source', 'unknown')}, {len(evidence.universe.stocks)} counters, "
-        f"{sessions[0]:%Y-%m-%d} to {sessions[-1]:%Y-%m-%d}",
-        "Training": f"up to {train}",
-        "Validation": f"{train} to {valid}",
-        "Test": f"{valid} to {test}, unseen in training{made}",
-    }
 
 
 def _shortened(text: str) -> str:

@@ -61,13 +61,13 @@ def size_differences(tuning: Tuning) -> Figure | None:
         corner = {"x": 1, "y": y, "xref": "paper", "yref": "paper", "xanchor": "right", "yanchor": anchor}
         figure.add_annotation(text=text, showarrow=False, font=NOTE, **corner)
     room = 1.15 * max(0.0005, values.abs().max(axis=None))
-    figure.update_layout(
+    return plain(
+        figure,
         xaxis=_size_axis(rows["size"]),
         yaxis={"title_text": f"score less that of size {embedding['default']}", "tickformat": "+.4f"},
         yaxis_range=[-room, room],
         showlegend=False,
     )
-    return plain(figure)
 
 
 def score_by_size(tuning: Tuning) -> Figure | None:
@@ -91,11 +91,11 @@ def score_by_size(tuning: Tuning) -> Figure | None:
         _add_trials(figure, tuning, rows, name, edge, name=text, marker=DOT | {"symbol": symbol})
     _add_marked(figure, tuning, name, edge, with_winner=False)
     sizes = tuning.info["parameters"][name].get("choices") or done[name]
-    figure.update_layout(
+    return plain(
+        figure,
         xaxis=_size_axis(sizes),
         yaxis={"title_text": SCORE, "range": around((done["score"].min(), edge), 0.08, 0.001)},
     )
-    return plain(figure)
 
 
 def importance_bars(found: Importance) -> Figure:
@@ -111,12 +111,12 @@ def importance_bars(found: Importance) -> Figure:
         hovertemplate="chance alone stays below %{x:.0f} % 19 times in 20<extra></extra>",
         marker={"color": style.OTHER, "symbol": "line-ns-open", "size": 18, "line_width": 3},
     )
-    figure.update_layout(
+    return plain(
+        figure,
         height=36 * len(names) + 110,
         xaxis={"title_text": "share of the importance, %", "rangemode": "tozero"},
         yaxis={"autorange": "reversed", "automargin": True, "showgrid": False},
     )
-    return plain(figure)
 
 
 def learning_curves(tuning: Tuning) -> Figure | None:
@@ -141,11 +141,11 @@ def learning_curves(tuning: Tuning) -> Figure | None:
     low, high = curves["score"].min(), max(curves["score"].quantile(0.9), last.quantile(0.75))
     if low < 1 < high:
         figure.add_hline(1, **LINE)
-    figure.update_layout(
+    return plain(
+        figure,
         xaxis={"title_text": "epoch", **epoch_ticks(int(curves["epoch"].max()))},
         yaxis={"title_text": "validation score, first fold", "range": around((low, high), 0.06, 0.001)},
     )
-    return plain(figure)
 
 
 def cost_against_quality(tuning: Tuning, cost: str) -> Figure | None:
@@ -165,11 +165,11 @@ def cost_against_quality(tuning: Tuning, cost: str) -> Figure | None:
     _add_trials(figure, tuning, done, cost, edge, name="finished trials", marker=DOT)
     _add_marked(figure, tuning, cost, edge, with_winner=True)
     axis = {"title_text": COSTS[cost], "type": "log", "nticks": 6, "minor_showgrid": False}
-    figure.update_layout(
+    return plain(
+        figure,
         xaxis=axis | _log_ticks(done[cost]),
         yaxis={"title_text": SCORE, "range": around((done["score"].min(), edge), 0.08, 0.001)},
     )
-    return plain(figure)
 
 
 def contest(tuning: Tuning) -> Figure | None:
@@ -192,12 +192,12 @@ def contest(tuning: Tuning) -> Figure | None:
             hovertemplate=f"{side}, seed %{{customdata}}: %{{y:.4f}}<extra></extra>",
             marker=mark | {"size": 13},
         )
-    figure.update_layout(
+    return plain(
+        figure,
         xaxis={"type": "category", "range": [-0.5, 1.5]},
         yaxis_title_text="score on the test part (naive = 1)",
         showlegend=False,
     )
-    return plain(figure)
 
 
 def _add_trials(

@@ -16,11 +16,6 @@ from tune.report.charts import COSTS, figures
 from tune.report.statistics import FEWEST_BEST, importance
 from tune.results import Tuning, cleaned, default_score, finished, winner
 
-SECTIONS = (
-    *(("answer", "Answer"), ("contest", "Contest"), ("embedding", "Embedding"), ("importance", "Importance")),
-    *(("parallel", "Parameters"), ("curves", "Learning"), ("cost", "Cost"), ("all", "All trials")),
-    ("source", "Source"),
-)
 STATES = {"done": "finished", "stopped": "stopped early", "failed": "failed", "interrupted": "interrupted"}
 
 
@@ -49,13 +44,10 @@ def page(tuning: Tuning) -> str:
     return render(
         "tune.report",
         "search.html",
-        kind="search",
         id=str(tuning.info["id"]),
-        sections=SECTIONS,
         synthetic=is_synthetic(tuning.info["source"]),
         quick=tuning.info["quick"],
         info=tuning.info,
-        facts=facts(tuning),
         figures=made,
         costs=[(cost, COSTS[cost], tables.front_table(tuning, cost)) for cost in COSTS],
         configurations=tables.configurations_table(tuning),
@@ -67,7 +59,7 @@ def page(tuning: Tuning) -> str:
         curves=tables.curves_table(tuning) if len(tuning.curves) else None,
         trials=tables.trials_table(tuning),
         folds=tables.folds_table(tuning),
-        data=storage.finite({"figures": drawn}) | {"colours": COLOURS},
+        data={"figures": drawn, "colours": COLOURS},
         plotly=script(get_plotlyjs()),
         **card_values(tuning),
     )
@@ -92,23 +84,6 @@ def card_values(tuning: Tuning) -> dict[str, Any]:
         "spent": _long(float(np.nansum(tuning.trials["seconds"]))),
         "took": _long(info["seconds"]),
         "cpus": info["cpus"],
-    }
-
-
-def facts(tuning: Tuning) -> dict[str, Any]:
-    """What was searched, on which data, by which means."""
-    info = tuning.info
-    return {
-        "Made": str(info["made"])[:16].replace("T", " "),
-        "Model": info["model"],
-        "Preset": info["preset"],
-        "Data": info["source"],
-        "Hash of the data": str(info["data_sha256"])[:16],
-        "Hash of the universe": str(info["universe_sha256"])[:16],
-        "Seed": info["seed"],
-        "Epochs of a fold": info["epochs"],
-        "CPUs": info["cpus"],
-        "Versions": ", ".join(f"{name} {version}" for name, version in sorted(info["versions"].items())),
     }
 
 

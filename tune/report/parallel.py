@@ -107,13 +107,13 @@ def parallel_coordinates(tuning: Tuning) -> Figure | None:
                 xanchor="left" if place == 0 else "right" if place == 1 else "center",
             )
     names = [_in_lines(labels.label(axis.name)) for axis in axes]
-    figure.update_layout(
+    return plain(
+        figure,
         **{"height": ROW_HEIGHT * count + 110, "margin": {"r": 28, "b": 16}},
         xaxis={"visible": False, "range": [-0.03, 1.03]},
         yaxis={"range": [0.5 - count, 0.4], "showgrid": False, "ticktext": names},
         yaxis_tickvals=[-row for row in range(count)],
     )
-    return plain(figure)
 
 
 def _lines(rows: pd.DataFrame, axes: list[Axis]) -> dict[str, Any]:

@@ -25,51 +25,43 @@ def score(value: float) -> str:
     return exact(value) if isinstance(value, Spread) else ratio(value, digits=4)
 
 
-def number(name: str, heading: str, show: Callable[..., str] = labels.said) -> Column:
-    return Column(name, heading, show)
+def columns(named: dict[str, str | tuple[str, Callable[..., str]]]) -> list[Column]:
+    """Columns by name: the heading alone, or with how values are shown; ``str`` makes a column of words."""
+    specs = {name: spec if isinstance(spec, tuple) else (spec, labels.said) for name, spec in named.items()}
+    return [Column(name, heading, show, number=show is not str) for name, (heading, show) in specs.items()]
 
 
-def text(name: str, heading: str) -> Column:
-    return Column(name, heading, number=False)
+def parameters(tuning: Tuning) -> dict[str, Any]:
+    return {name: labels.label(name) for name in tuning.parameters}
 
 
 def trials_table(tuning: Tuning) -> Table:
     """Every trial, best first; the scores of those that did not finish stand in a column of their own."""
-    trials, winner = tuning.trials, tuning.info["winner_trial"]
-    default = trials["trial"].isin(trials_with(tuning, tuning.info["default"])["trial"])
-    done = trials["state"] == "done"
-    notes = (
-        (trials["trial"] == winner)
-        .map({True: "winner", False: ""})
-        .str.cat(default.map({True: "default", False: ""}), sep=", ")
-    )
+    trials, done = tuning.trials, tuning.trials["state"] == "done"
+    default = set(trials_with(tuning, tuning.info["default"])["trial"])
+    notes = [
+        ", ".join(["winner"] * (trial == tuning.info["winner_trial"]) + ["default"] * (trial in default))
+        for trial in trials["trial"]
+    ]
     shown = trials.assign(
         late=~done,
         partial=trials["score"].where(~done),
-        notes=notes.str.strip(", "),
+        notes=notes,
         origin=trials["origin"].replace(ORIGINS),
-    ).sort_values(["late", "score"], na_position="last")
-    shown["score"] = shown["score"].where(done)
+    )
+    shown = shown.sort_values(["late", "score"], na_position="last").assign(score=trials["score"].where(done))
     folds = [n for n in range(1, len(tuning.info["folds"]) + 1) if f"fold_{n}" in trials]
-    columns = [
-        number("trial", "trial"),
-        number("score", "score", score),
-        text("state", "state"),
-        text("notes", "which"),
-        *(number(name, labels.label(name)) for name in tuning.parameters),
-        text("origin", "from"),
-        number("seed", "seed"),
-        number("weights", "weights", whole),
-        number("seconds", "seconds", whole),
-        number("epochs", "epochs"),
-        number("folds", "folds"),
-        *(number(f"fold_{n}", f"fold {n}", exact) for n in folds),
-        number("partial", "score when it ended", exact),
-        text("reason", "reason"),
-    ]
+    named = {
+        **{"trial": "trial", "score": ("score", score), "state": ("state", str), "notes": ("which", str)},
+        **parameters(tuning),
+        **{"origin": ("from", str), "seed": "seed", "weights": ("weights", whole)},
+        **{"seconds": ("seconds", whole), "epochs": "epochs", "folds": "folds"},
+        **{f"fold_{n}": (f"fold {n}", exact) for n in folds},
+        **{"partial": ("score when it ended", exact), "reason": ("reason", str)},
+    }
     return Table(
         shown.to_dict(orient="records"),
-        columns,
+        columns(named),
         f"All {len(trials)} trials, best first (score: naive = 1)",
         name="trials",
         marked=lambda row: "winner" in row["notes"],
@@ -85,10 +77,9 @@ def configurations_table(tuning: Tuning) -> Table:
         | {"range": _range(kind)}
         for name, kind in tuning.info["parameters"].items()
     ]
-    columns = [text("name", "parameter"), number("default", "default"), number("winner", "winner")]
-    return Table(
-        rows, [*columns, text("range", "searched")], "The default and the winner, parameter by parameter"
-    )
+    named = columns({"name": ("parameter", str), "default": "default", "winner": "winner"})
+    named += columns({"range": ("searched", str)})
+    return Table(rows, named, "The default and the winner, parameter by parameter")
 
 
 def contest_table(tuning: Tuning) -> Table | None:
@@ -96,30 +87,21 @@ def contest_table(tuning: Tuning) -> Table | None:
     held = tuning.info["contest"]
     if not held or not held["default"] or not held["winner"]:
         return None
-    names = {
-        f"{key}_{place}": f"{title}, {horizon}\N{NO-BREAK SPACE}d"
-        for key, title in RATIOS.items()
-        for place, horizon in enumerate(tuning.info["horizons"])
-    }
     rows: list[dict[str, Any]] = []
     for side in ("default", "winner"):
         frame = pd.DataFrame([{"total": row["total"], **_by_horizon(row)} for row in held[side]])
-        own: list[dict[str, Any]] = [
-            {"seed": str(row["seed"])} | values
-            for row, values in zip(held[side], frame.to_dict(orient="records"), strict=True)
-        ]
-        own.append({"seed": "mean"} | frame.mean().to_dict())
+        frame.index = pd.Index([str(row["seed"]) for row in held[side]])
+        own = {**frame.to_dict(orient="index"), "mean": frame.mean().to_dict()}
         if len(frame) > 1:
-            own.append({"seed": "spread"} | {key: Spread(value) for key, value in frame.std().items()})
-        rows += [{"side": side, **row} for row in own]
+            own["spread"] = {key: Spread(value) for key, value in frame.std().items()}
+        rows += [{"side": side, "seed": seed, **values} for seed, values in own.items()]
+    named: dict[str, Any] = {"side": ("configuration", str), "seed": ("seed", str), "total": ("total", score)}
+    for key, title in RATIOS.items():
+        for place, horizon in enumerate(tuning.info["horizons"]):
+            named[f"{key}_{place}"] = (f"{title}, {horizon}\N{NO-BREAK SPACE}d", score)
     return Table(
         rows,
-        [
-            text("side", "configuration"),
-            text("seed", "seed"),
-            number("total", "total", score),
-            *(number(key, heading, score) for key, heading in names.items()),
-        ],
+        columns(named),
         "The contest on the test part (naive = 1; spread: standard deviation over the seeds)",
         name="contest-table",
         marked=lambda row: row["seed"] == "mean",
@@ -132,17 +114,14 @@ def sizes_table(tuning: Tuning) -> Table | None:
     if not embedding or not embedding["sizes"]:
         return None
     default = embedding["default"]
-    columns = [
-        number("size", "embedding size"),
-        number("score", "score", score),
-        number("difference", f"less size {default}’s", signed),
-        number("low", "95 % from", signed),
-        number("high", "to", signed),
-        number("fits", "fits"),
-    ]
+    named: dict[str, Any] = {
+        **{"size": "embedding size", "score": ("score", score)},
+        **{"difference": (f"less size {default}’s", signed), "low": ("95 % from", signed)},
+        **{"high": ("to", signed), "fits": "fits"},
+    }
     return Table(
         sorted(embedding["sizes"], key=lambda row: row["size"]),
-        columns,
+        columns(named),
         f"Embedding sizes beside size {default}, paired by fold and seed",
         marked=lambda row: row["size"] == default,
     )
@@ -150,30 +129,20 @@ def sizes_table(tuning: Tuning) -> Table | None:
 
 def importance_table(found: Importance) -> Table:
     frame = pd.DataFrame({"share": found.share, "chance": found.chance.reindex(found.share.index)})
-    beyond = frame["share"] > frame["chance"]
-    frame = frame.assign(
-        name=frame.index.map(labels.label),
-        verdict=beyond.map({True: "more than chance", False: "may be chance"}),
-    )
-    columns = [
-        text("name", "parameter"),
-        number("share", "importance, %", percent),
-        number("chance", "chance alone reaches, %", percent),
-        text("verdict", "verdict"),
-    ]
-    return Table(frame.to_dict(orient="records"), columns, "Importance of each parameter")
+    verdicts = np.where(frame["share"] > frame["chance"], "more than chance", "may be chance")
+    frame = frame.assign(name=frame.index.map(labels.label), verdict=verdicts)
+    named = columns({"name": ("parameter", str), "share": ("importance, %", percent)})
+    named += columns({"chance": ("chance alone reaches, %", percent), "verdict": ("verdict", str)})
+    return Table(frame.to_dict(orient="records"), named, "Importance of each parameter")
 
 
 def curves_table(tuning: Tuning) -> Table:
     """The learning curves' figures: a row per trial, a column per epoch."""
     curves = tuning.curves[tuning.curves["fold"] == 1]
     wide = curves.pivot_table(index="trial", columns="epoch", values="score").rename(columns=str)
-    columns = [number(name, f"epoch {name}", exact) for name in wide]
-    return Table(
-        wide.reset_index().to_dict(orient="records"),
-        [number("trial", "trial"), *columns],
-        "Validation score of the first fold by epoch",
-    )
+    named = columns({"trial": "trial", **{name: (f"epoch {name}", exact) for name in wide}})
+    rows = wide.reset_index().to_dict(orient="records")
+    return Table(rows, named, "Validation score of the first fold by epoch")
 
 
 def front_table(tuning: Tuning, cost: str) -> Table | None:
@@ -183,18 +152,15 @@ def front_table(tuning: Tuning, cost: str) -> Table | None:
     if len(done) < 2:
         return None
     front = done.iloc[pareto_front(done[cost].to_numpy(float), done["score"].to_numpy(float))]
-    columns = [number(cost, cost, whole), number("score", "score", score), number("trial", "trial")]
-    columns += [number(name, labels.label(name)) for name in tuning.parameters]
-    return Table(front.to_dict(orient="records"), columns, f"The best for the price: {cost}")
+    named = {cost: (cost, whole), "score": ("score", score), "trial": "trial", **parameters(tuning)}
+    return Table(front.to_dict(orient="records"), columns(named), f"The best for the price: {cost}")
 
 
 def folds_table(tuning: Tuning) -> Table:
     rows = [{"fold": place, **fold} for place, fold in enumerate(tuning.info["folds"], start=1)]
-    until = (
-        text("train_end", "trained on targets up to"),
-        text("valid_end", "judged by those after it, up to"),
-    )
-    return Table(rows, [number("fold", "fold"), *until], "The folds")
+    trained, judged = "trained on targets up to", "judged by those after it, up to"
+    named = columns({"fold": "fold", "train_end": (trained, str), "valid_end": (judged, str)})
+    return Table(rows, named, "The folds")
 
 
 def _by_horizon(row: dict[str, Any]) -> dict[str, float]:
@@ -208,6 +174,5 @@ def _by_horizon(row: dict[str, Any]) -> dict[str, float]:
 def _range(kind: dict[str, Any]) -> str:
     if "choices" in kind:
         return ", ".join(map(labels.said, kind["choices"]))
-    return f"{labels.said(kind['low'])} to {labels.said(kind['high'])}" + (
-        ", log scale" if kind.get("log") else ""
-    )
+    scale = ", log scale" if kind.get("log") else ""
+    return f"{labels.said(kind['low'])} to {labels.said(kind['high'])}{scale}"
