@@ -98,4 +98,5 @@ def _summed(x: np.ndarray, known: np.ndarray, of: Callable[[np.ndarray], np.ndar
         part, there = x[start : start + BLOCK], known[start : start + BLOCK]
         values = of(np.where(there, part, 0)) * there.astype(np.float64)
         total = np.concatenate([total, values.reshape(-1, x.shape[-1])]).sum(axis=0, keepdims=True)
-    return total[0]
+    summed: np.ndarray = total[0]
+    return summed

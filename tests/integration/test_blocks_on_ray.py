@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from made_release import made_run
 
-from common.data import archive
+from common.data import archive_files
 from common.data.archive import Archive, read_archive
 from common.data.market import MarketConfig, write_market
 from common.errors import ArchiveError
@@ -36,8 +36,8 @@ def tasks() -> Iterator[RayTasks]:
 def test_an_archive_read_by_tasks_is_the_archive_read_here(tasks, tmp_path, monkeypatch):
     write_market(tmp_path, MarketConfig(symbols=12, first_day="2022-01-03", last_day="2023-12-29"))
     here = read_archive(tmp_path)
-    monkeypatch.setattr(archive, "PART_LINES", 700)
-    monkeypatch.setattr(archive, "BLOCK_ROWS", 1_500)
+    monkeypatch.setattr(archive_files, "PART_LINES", 700)
+    monkeypatch.setattr(archive_files, "BLOCK_ROWS", 1_500)
     there = read_archive(tmp_path, tasks)
     for each in fields(Archive):
         pd.testing.assert_frame_equal(
