@@ -1,8 +1,6 @@
 """Reading the exchange's daily price files: every row accepted, repaired or rejected by name."""
 
-import itertools
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,30 +11,15 @@ import pandas as pd
 from common.data import archive_blocks, market_repairs
 from common.data.action_table import CorporateAction, load_actions, not_placed, with_terms
 from common.data.archive_blocks import PANEL_COLUMNS, Block
+from common.data.archive_files import ArchiveFiles
 from common.data.columns import NAIROBI, SYNTHETIC_FILE, read_columns
 from common.data.mixed_dates import holiday_notes, mixed_dates
-from common.data.price_lines import (
-    LEDGER_COLUMNS,
-    LONG_LINE,
-    SYMBOL,
-    Part,
-    PartSummary,
-    Sorted,
-    parse,
-    redatings,
-    sort_out,
-)
-from common.data.repairs import Redating, file_year
-from common.data.text_files import TextFile, is_cut, no_prices, split, text_files
+from common.data.price_lines import LONG_LINE
+from common.data.text_files import no_prices, text_files
 from common.data.universe import KENYA
 from common.engine import IN_PROCESS, Engine
 
 __all__ = ["LONG_LINE", "PANEL_COLUMNS", "Archive", "read_archive"]
-
-PART_LINES = 50_000
-"""Lines that are parsed at a time."""
-BLOCK_ROWS = 250_000
-"""Rows of a block of symbols, about."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,15 +72,13 @@ def read_archive(folder: Path, engine: Engine = IN_PROCESS) -> Archive:
     nairobi = not columns and not (Path(folder) / SYNTHETIC_FILE).exists()
     listed = load_actions(folder, shipped=nairobi)
     weekdays = columns.weekdays if columns else NAIROBI.weekdays
-    files = _Files(engine)
+    files = ArchiveFiles(engine)
     for file in text_files(folder, columns):
         files.read(file)
     if not files.any_prices:
         raise no_prices(folder, columns, [note[-1] for note in files.notes])
     parts, tables = files.sorted_out()
-    gathered = [engine.submit(archive_blocks.gather, files.names, *rows, returns=2) for rows in tables]
-    del tables
-    firsts, rows = (list(handles) for handles in zip(*gathered, strict=True))
+    firsts, rows = _passed_on(engine, archive_blocks.gather, (files.names,), tables, returns=2)
     doubled = list(engine.values(firsts))
     sessions = pd.DatetimeIndex(np.unique(np.concatenate([each.dates for each in doubled])))
     blocks, rows, day_notes = _repaired(engine, rows, sessions, listed, weekdays)
@@ -121,90 +102,8 @@ def read_archive(folder: Path, engine: Engine = IN_PROCESS) -> Archive:
             "date", kind="stable", ignore_index=True
         ),
         mixed=mixed_dates(steps, _added([part.dates for part in parts]), stocks, _stacked(again), weekdays),
-        sectors=_listed(files.sectors),
+        sectors=files.listed,
     )
-
-
-class _Files:
-    """The files of a folder: their lines are passed on for parsing, what is known of them is kept."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.names: list[str] = []
-        self.notes: list[tuple[str, pd.Timestamp, int, str]] = []
-        self.any_prices = False
-        self._engine = engine
-        self._lines: list[int] = []
-        self._parts: list[tuple[Part, Any, Any]] = []
-        self._sectors: list[pd.DataFrame] = []
-
-    def read(self, file: TextFile) -> None:
-        """Read all lines of the next file."""
-        if file.layout is None and file.holds != "sectors":
-            self.notes.append(("file ignored", pd.NaT, sum(1 for _ in file.lines), file.holds))
-            return
-        number, lines = len(self.names), 0
-        self.names.append(file.name)
-        if file.layout is None:
-            self._sectors.append(_sector_table(number, list(file.lines)))
-            lines = len(self._sectors[-1])
-        while file.layout and ((text := list(itertools.islice(file.lines, PART_LINES))) or not lines):
-            part = Part(number, file.first + lines, file.layout)
-            self._parts.append((part, *self._engine.submit(parse, part, text, returns=2)))
-            self.any_prices, lines = True, lines + len(text)
-            if not text:
-                break
-        self._lines.append(lines)
-
-    def sorted_out(self) -> tuple[list[Sorted], list[list[Any]]]:
-        """What is known of each part, and for each block of symbols the parts' rows of it."""
-        summaries: list[PartSummary] = list(self._engine.values(summary for _, summary, _ in self._parts))
-        redatings = self._redatings(summaries)
-        blocks = max(1, -(-sum(summary.accepted for summary in summaries) // BLOCK_ROWS))
-        found = []
-        for redating in redatings:
-            part, _, table = self._parts.pop(0)
-            found.append(self._engine.submit(sort_out, part, table, redating, blocks, returns=blocks + 1))
-        firsts, *rows = (list(handles) for handles in zip(*found, strict=True))
-        return list(self._engine.values(firsts)), rows
-
-    def _redatings(self, summaries: list[PartSummary]) -> list[Redating | None]:
-        """How dates of another year are put right in each part."""
-        found: list[Redating | None] = []
-        numbered = zip([part.file for part, _, _ in self._parts], summaries, strict=True)
-        for number, group in itertools.groupby(numbered, lambda pair: pair[0]):
-            years = [summary.years for _, summary in group]
-            rows: Counter[int] = Counter()
-            for each in years:
-                rows.update({year: dates.rows for year, dates in each.items()})
-            year = file_year(self.names[number], rows)
-            found += [None] * len(years) if year is None else redatings(year, years)
-        return found
-
-    @property
-    def sectors(self) -> pd.DataFrame:
-        """All rows of the sector files."""
-        return pd.concat(self._sectors, ignore_index=True) if self._sectors else _sector_table(0, [])
-
-    @property
-    def unusual_sectors(self) -> pd.DataFrame:
-        """The rejected rows of the sector files."""
-        return self.sectors[self.sectors["outcome"] != "accepted"][list(LEDGER_COLUMNS)]
-
-    def named(self, table: pd.DataFrame) -> pd.DataFrame:
-        """A table with files' names for their numbers."""
-        names = [self.names[number] for number in table["file"]]
-        return table.assign(file=pd.Series(names, index=table.index, dtype="str")).reset_index(drop=True)
-
-    def counts(self, ledger: pd.DataFrame, dates: list[pd.DataFrame]) -> pd.DataFrame:
-        """Rows read and what became of them, by file."""
-        numbers = range(len(self.names))
-        counts = pd.crosstab(ledger["file"], ledger["outcome"])
-        counts = counts.reindex(index=numbers, columns=["accepted", "repaired", "rejected"], fill_value=0)
-        counts.insert(0, "read", self._lines)
-        counts["accepted"] = counts["read"] - counts["repaired"] - counts["rejected"]
-        ends = pd.concat(dates).groupby(level=0).agg({"first": "min", "last": "max"})
-        counts = counts.join(ends).rename_axis(index="file", columns=None).reset_index()
-        return self.named(counts)
 
 
 def _repaired(
@@ -217,21 +116,31 @@ def _repaired(
     """Mend the blocks' rows; what is a matter of all symbols is decided on counts in between."""
     counts = engine.values([engine.submit(archive_blocks.count, sessions, each) for each in rows])
     stale, fake = market_repairs.copied_sessions(sum(counts))
-    mended = [
-        engine.submit(archive_blocks.mend, sessions, stale, fake, rows.pop(0), returns=2)
-        for _ in range(len(rows))
-    ]
-    counted, rows = (list(handles) for handles in zip(*mended, strict=True))
-    del mended
+    tables = [(each,) for each in rows]
+    rows.clear()
+    counted, rows = _passed_on(engine, archive_blocks.mend, (sessions, stale, fake), tables, returns=2)
     copies, gaps = (sum(counts) for counts in zip(*engine.values(counted), strict=True))
     rebuilt, notes = market_repairs.missing_sessions(sessions, gaps, weekdays)
-    done = [
-        engine.submit(archive_blocks.finish, sessions, rebuilt, listed, rows.pop(0), returns=2)
-        for _ in range(len(rows))
-    ]
-    blocks, rows = (list(handles) for handles in zip(*done, strict=True))
+    tables = [(each,) for each in rows]
+    rows.clear()
+    blocks, rows = _passed_on(engine, archive_blocks.finish, (sessions, rebuilt, listed), tables, returns=2)
     notes = market_repairs.copy_notes(sessions, stale, fake, copies) + notes
     return list(engine.values(blocks)), rows, notes
+
+
+def _passed_on(
+    engine: Engine,
+    function: Callable[..., Any],
+    shared: tuple[Any, ...],
+    tables: list[Any],
+    *,
+    returns: int,
+) -> Iterator[list[Any]]:
+    """Call a function with the tables of each block, which are let go of; a list of each of its results."""
+    calls = []
+    while tables:
+        calls.append(engine.submit(function, *shared, *tables.pop(0), returns=returns))
+    return map(list, zip(*calls, strict=True))
 
 
 def _added(parts: Sequence[Any]) -> Any:
@@ -250,36 +159,3 @@ def _by_date(parts: list[pd.DataFrame]) -> pd.DataFrame:
 def _no_step(action: CorporateAction) -> market_repairs.Note:
     detail = f"{action.symbol}: no step into {action.ex_date} or a later row"
     return "corporate action without a step", pd.Timestamp(action.ex_date), 0, detail
-
-
-def _sector_table(file: int, lines: list[str]) -> pd.DataFrame:
-    """One row per data line of the sector file; a title holds until the listed sector changes."""
-    entries, title, under = [], "", ""
-    for number, line in enumerate(lines, start=2):
-        fields = [field.strip() for field in split(line)]
-        sector, symbol, company = fields if len(fields) == 3 else ("", "", "")
-        reason = ""
-        if is_cut(line):
-            reason = LONG_LINE
-        elif not line.strip(", \t"):
-            reason = "empty row"
-        elif len(fields) != 3:
-            reason = f"{len(fields)} fields, need 3"
-        elif not SYMBOL.fullmatch(symbol) and not company:
-            reason, title, under = f"section title: {symbol!r}", symbol, sector
-        elif not SYMBOL.fullmatch(symbol):
-            reason = f"not a symbol: {symbol!r}"
-        outcome = "rejected" if reason else "accepted"
-        entries.append(
-            (file, number, line, outcome, reason, symbol, company, title if sector == under else sector)
-        )
-    columns = ["file", "line", "raw", "outcome", "reason", "symbol", "name", "sector"]
-    table = pd.DataFrame(entries, columns=columns).astype(
-        dict.fromkeys(columns, "str") | {"file": "int64", "line": "int64"}
-    )
-    return table.assign(date=pd.Series(pd.NaT, index=table.index, dtype="datetime64[us]"))
-
-
-def _listed(sectors: pd.DataFrame) -> pd.DataFrame:
-    listed = sectors.loc[sectors["outcome"] == "accepted", ["symbol", "name", "sector"]]
-    return listed.drop_duplicates("symbol").reset_index(drop=True)

@@ -92,7 +92,8 @@ class Panel:
             ) from None
         source = (table.schema.metadata or {}).get(SOURCE_KEY, b"unknown").decode()
         try:
-            return cls(cls.from_frame(table.to_pandas(), str(path)).frame, source)
+            frame = table.to_pandas(split_blocks=True, self_destruct=True)
+            return cls(cls.from_frame(frame, str(path)).frame, source)
         except pa.ArrowException as error:
             raise ArchiveError(f"{path}: not a readable panel: {error}.", path=str(path)) from None
 

@@ -1,18 +1,16 @@
 """Blocks of symbols as tasks on a real local Ray: the same results, lost workers, errors, Ctrl-C."""
 
-import os
-import signal
 import time
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from made_release import made_run
+from made_tasks import fails, lost_once, waits
 
-from common.data import archive
+from common.data import archive_files
 from common.data.archive import Archive, read_archive
 from common.data.market import MarketConfig, write_market
 from common.errors import ArchiveError
@@ -36,8 +34,8 @@ def tasks() -> Iterator[RayTasks]:
 def test_an_archive_read_by_tasks_is_the_archive_read_here(tasks, tmp_path, monkeypatch):
     write_market(tmp_path, MarketConfig(symbols=12, first_day="2022-01-03", last_day="2023-12-29"))
     here = read_archive(tmp_path)
-    monkeypatch.setattr(archive, "PART_LINES", 700)
-    monkeypatch.setattr(archive, "BLOCK_ROWS", 1_500)
+    monkeypatch.setattr(archive_files, "PART_LINES", 700)
+    monkeypatch.setattr(archive_files, "BLOCK_ROWS", 1_500)
     there = read_archive(tmp_path, tasks)
     for each in fields(Archive):
         pd.testing.assert_frame_equal(
@@ -60,24 +58,25 @@ def test_a_release_published_by_tasks_has_the_figures_of_one_published_here(task
 
 
 def test_a_task_whose_worker_is_lost_is_done_again(tasks, tmp_path):
-    results = [tasks.submit(_lost_once, tmp_path / str(number), returns=2) for number in range(4)]
+    results = [tasks.submit(lost_once, tmp_path / str(number), returns=2) for number in range(4)]
     assert [list(tasks.values(pair)) for pair in results] == [[1, 2]] * 4
 
 
 def test_what_a_task_raises_is_raised_by_the_call_that_wants_its_result(tasks):
     with pytest.raises(ArchiveError, match="no such archive"):
-        list(tasks.values([tasks.submit(_fails)]))
+        list(tasks.values([tasks.submit(fails)]))
 
 
 def test_tasks_end_when_the_driver_is_interrupted(tmp_path):
     tasks = RayTasks()
-    for number in range(3):
-        tasks.submit(_waits, tmp_path / str(number))
-    while len(list(tmp_path.iterdir())) < 2:
+    for _ in range(3):
+        tasks.submit(waits, tmp_path)
+    until = time.monotonic() + 60
+    while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < until:
         time.sleep(0.1)
+    pids = [int(path.name) for path in tmp_path.iterdir()]
+    assert len(pids) == 2
     tasks.cancel()
-    pids = [int(path.read_text()) for path in tmp_path.iterdir()]
-    until = time.monotonic() + 30
     while any(_is_running(pid) for pid in pids) and time.monotonic() < until:
         time.sleep(0.1)
     assert not any(_is_running(pid) for pid in pids)
@@ -87,22 +86,6 @@ def test_a_small_universe_is_published_without_ray():
     assert running.PUBLISHED_ON_RAY > 500
     with engine_for(66, running.PUBLISHED_ON_RAY) as engine:
         assert not isinstance(engine, RayTasks)
-
-
-def _lost_once(mark: Path) -> tuple[int, int]:
-    if not mark.exists():
-        mark.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return 1, 2
-
-
-def _fails() -> np.ndarray:
-    raise ArchiveError("no such archive", folder="somewhere")
-
-
-def _waits(mark: Path) -> None:
-    mark.write_text(str(os.getpid()))
-    time.sleep(600)
 
 
 def _is_running(pid: int) -> bool:

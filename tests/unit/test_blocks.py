@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from made_backtest import END, MODELS, NOMINAL, PANEL, START, UNIVERSE
 
-from common.data import archive
+from common.data import archive_files
 from common.data.archive import Archive, read_archive
 from common.data.market import MarketConfig, write_market
 from common.data.panel import Panel
@@ -32,8 +32,8 @@ def market(tmp_path_factory):
 @pytest.mark.parametrize(("lines", "rows"), [(97, 10**9), (50_000, 500), (131, 700)])
 def test_an_archive_in_parts_and_blocks_is_the_archive_in_one_piece(market, monkeypatch, lines, rows):
     whole = read_archive(market)
-    monkeypatch.setattr(archive, "PART_LINES", lines)
-    monkeypatch.setattr(archive, "BLOCK_ROWS", rows)
+    monkeypatch.setattr(archive_files, "PART_LINES", lines)
+    monkeypatch.setattr(archive_files, "BLOCK_ROWS", rows)
     parts = read_archive(market)
     assert len(whole.notes) > 2 and (whole.ledger["outcome"] == "repaired").any()
     for each in fields(Archive):
