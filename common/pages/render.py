@@ -5,11 +5,11 @@ from functools import cache
 from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from common.pages.tables import SIGNIFICANT, missing, ratio, verdict_of
 
-DATE, UNBROKEN = re.compile(r"\d{4}-\d{2}-\d{2}"), r'<span class="whole">\g<0></span>'
+DATE, UNBROKEN = re.compile(r"(\d{4}-\d{2}-\d{2})"), Markup('<span class="whole">{}</span>')
 
 
 def render(package: str, template: str, **values: Any) -> str:
@@ -44,13 +44,13 @@ def _environment(package: str) -> Environment:
         "verdict_of": verdict_of,
         "significant": SIGNIFICANT,
     }
-    environment.globals["source"] = lambda name: Markup(loader.get_source(environment, name)[0])
+    environment.globals["source"] = lambda name: loader.get_source(environment, name)[0]
     return environment
 
 
-def script(code: str) -> Markup:
+def script(code: str) -> str:
     """JavaScript that cannot end the element it stands in."""
-    return Markup(code.replace("</script", "<\\/script"))
+    return code.replace("</script", "<\\/script")
 
 
 def days(horizon: float) -> str:
@@ -64,4 +64,5 @@ def percent_signs(text: str) -> str:
 
 def unbroken_dates(text: Any) -> Markup:
     """Keep a date on one line."""
-    return Markup(DATE.sub(UNBROKEN, str(escape(text))))
+    parts = enumerate(DATE.split(str(text)))
+    return Markup("").join(UNBROKEN.format(part) if place % 2 else part for place, part in parts)
