@@ -19,8 +19,8 @@ test: $(VENV)/.installed-dev lint
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --num-workers 2 common train tune serve cluster nsecast.py
-	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive common train tune serve cluster nsecast.py
+	$(BIN)/mypy --num-workers 2 common train tune serve cluster nsecast.py bench/chaos
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive common train tune serve cluster nsecast.py bench/chaos
 
 # Less than forty minutes on two quiet cores; `make bench ARCHIVE=DIR ONLY=training,serving QUICK=1`, each as you like.
 bench: $(VENV)/.installed $(PEERS)/.installed

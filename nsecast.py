@@ -27,7 +27,6 @@ COMMANDS = {
     "track-record": "cluster.track_record_cli:track_record",
     "receipt": "serve.receipt_cli:receipt",
     "replay": "serve.receipt_cli:replay",
-    "chaos": "cluster.chaos.cli:chaos",
     "data": "train.data_cli:app",
     "models": "train.models_cli:app",
     "serve": "serve.serve_cli:app",
@@ -85,8 +84,7 @@ def main() -> None:
         app()
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
-            anew = sys.argv[1:2] == ["chaos"]
-            print("stopped." if anew else "stopped; the same command continues.", file=sys.stderr)
+            print("stopped; the same command continues.", file=sys.stderr)
         raise
     except NsecastError as error:
         print(f"error: {error.message}", file=sys.stderr)

@@ -31,8 +31,8 @@ sys.path.insert(0, str(machine.ROOT / "tests" / "unit"))
 from made_archive import NEW_HEADER, market, price_line, weekdays
 from made_slow import KINDS, descriptors, slow_clients
 
-from cluster.chaos.home import copied
-from cluster.chaos.server import Server, served
+from bench.chaos.home import copied
+from bench.chaos.server import Server, served
 from common.data.archive import LONG_LINE, read_archive
 from common.model.registry import Registry
 

@@ -28,7 +28,7 @@ from typing import Any
 import machine
 
 TREE = machine.ROOT / "build" / "mutants" / "tree"
-COPIED = ("common", "train", "serve", "tune", "cluster", "tests", "nsecast.py", "pyproject.toml")
+COPIED = ("common", "train", "serve", "tune", "cluster", "bench", "tests", "nsecast.py", "pyproject.toml")
 SEED, MOST = 7, 250
 """Of a module with more mutants than ``MOST``, a sample that this seed draws."""
 NEVER_WARM = ("ray", "tensorflow", "keras", "obstore", "moto")

@@ -9,6 +9,7 @@ trial's start until a proposal had ended whose score is within .001 of the best 
 """
 
 import argparse
+import datetime as dt
 import json
 import subprocess
 import sys
@@ -16,8 +17,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import optuna
 import rich.box
 from machine import ROOT, facts, header
+from optuna.storages.journal import JournalFileBackend
 from rich.console import Console
 from rich.table import Table
 
@@ -30,6 +33,7 @@ RUNS = {
     "random, early stopping, 2 workers": (2, ["--random"]),
 }
 NEAR = 0.001
+STATES = {"COMPLETE": "done", "PRUNED": "stopped", "FAIL": "failed"}
 START_S = 300
 
 
@@ -71,8 +75,10 @@ def measure(asked: argparse.Namespace, workers: int, extra: list[str]) -> dict[s
         command += [str(part) for pair in WORK.items() for part in pair]
         command += ["--archive", str(asked.archive.absolute())] if asked.archive else []
         subprocess.run(command, cwd=ROOT, check=True, timeout=asked.seconds + START_S, capture_output=True)
-        started = min(path.stat().st_mtime for path in out.glob("trials/*/trial.json"))
-        rows = [_trial(path.parent, started) for path in out.glob("trials/*/end.json")]
+        backend = JournalFileBackend(str(out / "study.journal"))
+        study = optuna.load_study(study_name=None, storage=optuna.storages.JournalStorage(backend))
+        started = min(trial.datetime_start for trial in study.trials if trial.datetime_start)
+        rows = [_trial(trial, started) for trial in study.trials if trial.state.is_finished()]
     ended = sorted(row for row in rows if row[2] in ("done", "stopped"))
     wall = ended[-1][0]
     return {
@@ -88,19 +94,11 @@ def measure(asked: argparse.Namespace, workers: int, extra: list[str]) -> dict[s
     }
 
 
-def _trial(folder: Path, started: float) -> tuple[float, float, str, str]:
+def _trial(trial: optuna.trial.FrozenTrial, started: dt.datetime) -> tuple[float, float, str, str]:
     """When it ended, its score over the folds it reached, how it ended, and who proposed it."""
-    end = folder / "end.json"
-    scores = []
-    for path in sorted(folder.glob("fold-*/tasks/*/*/result.json")):
-        epochs = json.loads(path.read_bytes())["history"]
-        scores.append(min(epochs, key=lambda epoch: epoch["val_loss"])["total"])
-    score = sum(scores) / len(scores) if scores else float("inf")
-    state, origin = (
-        json.loads((folder / name).read_bytes())[key]
-        for name, key in (("end.json", "state"), ("trial.json", "origin"))
-    )
-    return end.stat().st_mtime - started, score, state, origin
+    after = (trial.datetime_complete - started).total_seconds()
+    score = trial.value if trial.values else float("inf")
+    return after, score, STATES[trial.state.name], trial.user_attrs.get("origin", "search")
 
 
 def show(document: dict[str, Any]) -> None:

@@ -10,9 +10,6 @@ import typer
 
 from common.errors import ConfigError
 
-DISTRIBUTED = ("train", "tune", "backtest", "retrain", "serve")
-"""Commands that take ``--address``."""
-
 Address = Annotated[
     str | None,
     typer.Option(
@@ -89,7 +86,7 @@ def in_job() -> bool:
 
 
 def _own(home: Path) -> str | None:
-    from cluster.local import running
+    from cluster.connect.local_cluster import running
 
     found = running(home)
     return found.address if found else None

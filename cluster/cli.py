@@ -47,7 +47,8 @@ def start(
 @app.command()
 def status(home: Home = None, as_json: AsJson = False) -> None:
     """The nodes of this storage root's cluster; exit 1 if none is up or one is dead."""
-    from cluster.local import alive, running
+    from cluster.connect.local_cluster import running
+    from cluster.local import alive
 
     found = running(storage.home(home))
     if found is None:
@@ -101,8 +102,8 @@ def submit(
     Ctrl-C stops the job. Paths are sent in full: the nodes have to see them.
     """
     from cluster.address import is_job_server
+    from cluster.connect.local_cluster import running
     from cluster.jobs import submit as run
-    from cluster.local import running
 
     root = storage.home(home)
     if address is None:

@@ -12,12 +12,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from cluster.address import DISTRIBUTED
+from cluster.connect.ray_private import use_token
 from cluster.source import stage
-from cluster.token import use_token
 from common import storage
 from common.errors import ConfigError, RayUnavailable
 
+DISTRIBUTED = ("train", "tune", "backtest", "retrain", "serve")
+"""Commands that take ``--address``."""
 STOPPED = 130
 PATHS = ("--home", "--archive", "--config", "--universe", "--space", "--settings", "--keys", "--out")
 """Options of our commands that name a file or folder."""
@@ -54,7 +55,7 @@ def submit(address: str, command: Sequence[str], *, home: Path | None = None) ->
     use_token()
     with tempfile.TemporaryDirectory(prefix="nse-code-") as folder:
         stage(Path(folder))
-        with _speaking(address):
+        with _speaking(address), _quiet():
             client = _client(address)
             job = client.submit_job(
                 entrypoint="exec " + shlex.join(["python", "-m", "nsecast", *words]),
@@ -174,12 +175,6 @@ def _exit_code(client: Any, job: str) -> int:
 def _client(address: str) -> Any:
     from ray.job_submission import JobSubmissionClient
 
-    for name in (
-        "dashboard.modules.dashboard_sdk",
-        "dashboard.modules.job.sdk",
-        "_private.runtime_env.packaging",
-    ):
-        logging.getLogger(f"ray.{name}").setLevel(logging.WARNING)
     with _without("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):  # Ray lets these overrule the address given
         return JobSubmissionClient(address)
 
@@ -194,6 +189,17 @@ def _speaking(address: str) -> Iterator[None]:
             f"{address}: {reason[:400]}. Check that the cluster is up, that the address is its dashboard's, "
             "and that ~/.ray/auth_token (or RAY_AUTH_TOKEN) is the cluster's token."
         ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Ray's reports of what it uploads: its loggers have levels of their own."""
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 @contextmanager

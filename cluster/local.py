@@ -3,19 +3,21 @@
 Every node has an address of its own on loopback. What runs is kept in ``<home>/cluster/cluster.json``.
 """
 
-import json
 import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from cluster.processes import end, left, marked, name_of
+import psutil
+
+from cluster.connect.local_cluster import HEAD, LocalCluster, LocalNode, path_of, read, running
+from cluster.connect.ray_private import use_token
+from cluster.processes import end, marked
 from cluster.start import START_S, ray_start
-from cluster.token import use_token
 from common import storage
 from common.errors import ConfigError, RayUnavailable
 from serve.ports import free_port, is_free
@@ -23,65 +25,6 @@ from serve.ports import free_port, is_free
 DASHBOARD_PORT = 8265
 FIRST_ADDRESS = 2
 """The head is 127.0.0.2: 127.0.0.1 itself Ray replaces by the machine's outer address."""
-HEAD = "node-0"
-
-
-@dataclass(frozen=True)
-class LocalNode:
-    """One node: ``processes`` is numbers to births, as they were when the cluster was up."""
-
-    name: str
-    ip: str
-    cpus: int
-    processes: dict[str, str]
-
-    @property
-    def born(self) -> dict[int, str]:
-        return {int(pid): when for pid, when in self.processes.items()}
-
-    @property
-    def runs(self) -> bool:
-        """Whether Ray's own process of the node lives, on the head also the control plane's."""
-        names = {name_of(pid) for pid in left(self.born)}
-        return {"raylet", "gcs_server"} <= names if self.name == HEAD else "raylet" in names
-
-
-@dataclass(frozen=True)
-class LocalCluster:
-    """What `up` started."""
-
-    id: str
-    address: str
-    """For drivers on this machine."""
-    dashboard: str
-    """For jobs: on loopback."""
-    folder: str
-    """Of Ray's sockets and logs; goes with the cluster."""
-    nodes: tuple[LocalNode, ...]
-
-    @property
-    def processes(self) -> dict[int, str]:
-        """Everything that runs for it: what was there at first, and what came since."""
-        return {pid: when for node in self.nodes for pid, when in node.born.items()} | marked(self.id)
-
-
-def read(home: Path) -> LocalCluster | None:
-    """What is written down of this storage root's cluster, running or not."""
-    try:
-        found = json.loads(_path(home).read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{_path(home)}: cannot be read: {error}. `nsecast cluster down` removes it."
-        ) from None
-    return LocalCluster(**found | {"nodes": tuple(LocalNode(**node) for node in found["nodes"])})
-
-
-def running(home: Path) -> LocalCluster | None:
-    """This storage root's cluster, if its head runs."""
-    found = read(home)
-    return found if found and found.nodes[0].runs else None
 
 
 def up(
@@ -104,7 +47,7 @@ def up(
     RayUnavailable
         If it does not come up; nothing of what was started is left then.
     """
-    if not Path("/proc/self/environ").exists():
+    if not psutil.LINUX:
         raise ConfigError("cluster up: needs Linux. Elsewhere use Ray on this machine, without --address.")
     with storage.claim(home / "cluster" / "cluster.lock", "nsecast cluster"):
         found = running(home)
@@ -127,11 +70,6 @@ def down(home: Path) -> int:
     """End this storage root's cluster and no other process; returns how many processes ended."""
     with storage.claim(home / "cluster" / "cluster.lock", "nsecast cluster"):
         return _clear(home)
-
-
-def end_node(cluster: LocalCluster, name: str) -> int:
-    """End one node at once, as a failing machine would; returns how many processes ended."""
-    return end(marked(f"{cluster.id}/{name}"), patience_s=0)
 
 
 def alive(cluster: LocalCluster) -> list[dict[str, Any]]:
@@ -200,7 +138,7 @@ def _start(
         births = {str(pid): when for pid, when in marked(f"{cluster.id}/{name}").items()}
         kept[name] = replace(kept[name], processes=births)
     found = replace(cluster, nodes=tuple(sorted(kept.values(), key=lambda node: int(node.name[5:]))))
-    storage.write_json(_path(home), asdict(found))
+    storage.write_json(path_of(home), asdict(found))
     return found
 
 
@@ -241,9 +179,5 @@ def _clear(home: Path) -> int:
         ended = end(found.processes)
         ended += end(found.processes)  # what was just being started
         shutil.rmtree(found.folder, ignore_errors=True)
-    _path(home).unlink(missing_ok=True)
+    path_of(home).unlink(missing_ok=True)
     return ended
-
-
-def _path(home: Path) -> Path:
-    return home / "cluster" / "cluster.json"

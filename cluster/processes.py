@@ -4,27 +4,35 @@ import os
 import signal
 import time
 from collections.abc import Mapping
-from pathlib import Path
+from contextlib import suppress
+
+import psutil
 
 MARK = "NSECAST_CLUSTER_NODE"
 """In the environment of every process of a local cluster's node, whoever its parent has become."""
+TICKS = 100
+"""Births are counted in hundredths of a second since the machine started."""
 
 
 def born(pid: int) -> str:
-    """When a process began, so that a number used again is not taken for it; empty if it is gone."""
-    try:
-        columns = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if columns[0] == "Z" else columns[19]
+    """When a process began, so that a number used again is not taken for it; empty if it is gone.
+
+    Counted from the machine's start, so that a clock that is set does not change it.
+    """
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return f"{TICKS * (process.create_time() - psutil.boot_time()):.0f}"
+    return ""
 
 
 def name_of(pid: int) -> str:
-    """The program a process runs, as the kernel has it (15 characters); empty if it is gone."""
+    """The program a process runs; empty if it is gone."""
     try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
+        name: str = psutil.Process(pid).name()
+    except psutil.Error:
         return ""
+    return name
 
 
 def left(processes: Mapping[int, str]) -> list[int]:
@@ -34,27 +42,25 @@ def left(processes: Mapping[int, str]) -> list[int]:
 
 def marked(mark: str) -> dict[int, str]:
     """Every process of this user whose `MARK` begins with ``mark``, with its birth."""
-    wanted, found = f"{MARK}={mark}".encode(), {}
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            try:
-                variables = Path(entry.path, "environ").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if any(each.startswith(wanted) for each in variables):
-                found[int(entry.name)] = born(int(entry.name))
+    found = {}
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            variables = process.environ()
+            if MARK in variables and variables[MARK].startswith(mark):
+                found[process.pid] = born(process.pid)
     return found
 
 
 def end(processes: Mapping[int, str], *, patience_s: float = 5.0) -> int:
-    """End exactly these processes, politely at first; returns how many ran."""
+    """End exactly these processes, politely at first; returns how many ran.
+
+    ``psutil.wait_procs`` would take the exit status of a child from whoever started it.
+    """
     running = left(processes)
     for number in (signal.SIGTERM, signal.SIGKILL):
         for pid in left(processes):
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(pid, number)
-            except ProcessLookupError:
-                continue
         deadline = time.monotonic() + patience_s
         while left(processes) and time.monotonic() < deadline:
             time.sleep(0.1)

@@ -7,7 +7,7 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ from typing import Any
 import ray
 
 from cluster.address import in_job
+from cluster.connect import ray_private
 from cluster.source import PACKAGES, ROOT, stage
-from cluster.token import use_token
 from common.errors import RayUnavailable
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ def ray_session(
 
 
 def start(cpus: int, **options: Any) -> None:
-    """Start a cluster of this process's own; ``options`` of ``ray.init``. End it with ``ray.shutdown()``.
+    """Start a cluster of this process's own, with options of `ray_private.init`; ``ray.shutdown()`` ends it.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def connect(address: str) -> None:
     RayUnavailable
         If nothing answers at ``address``, it wants another token, or another Ray runs there.
     """
-    use_token()
+    ray_private.use_token()
     host, _, port = address.rpartition(":")
     try:
         if port.isdigit():
@@ -98,7 +98,7 @@ def connect(address: str) -> None:
             if not in_job():
                 stage(Path(folder))
                 code = {"working_dir": folder}
-            _init(address=address, runtime_env=code or None, _node_ip_address=_this_node(address))
+            _init(address=address, runtime_env=code or None, node_ip=_this_node(address))
     except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
         ray.shutdown()
         reason = " ".join(str(error).split())
@@ -116,26 +116,22 @@ def _this_node(address: str) -> str | None:
 
 
 def _init(**options: Any) -> None:
-    """``ray.init``, quiet, and without taking what is this command's: its stdout, and its end on SIGTERM.
+    """Run ``ray.init`` without letting it take this command's end on SIGTERM.
 
-    Ray prints of its nodes' ends on stdout, among a command's results; that is logged. It exits with 15 on
-    SIGTERM from the first step of ``ray.init`` on, so that a command in the middle of starting would seem to
-    have failed; and its own handler in C prints a stack before it calls ours.
+    Ray sets a handler of its own at the first step of ``ray.init``, which exits with 15, as if a command that
+    is stopped while it starts had failed: the handler from before is called instead, and set again. Ray's
+    handler in C would print a stack before it calls that one.
     """
-    import ray._private.utils as utils
-    import ray._private.worker as worker
-
-    def to_log(data: dict[str, Any], ignore_prefix: bool = False) -> None:
-        log.info("ray: %s", " ".join(data["lines"])[:300])
-
-    def leave(handler: Callable[[int, Any], None]) -> None:
-        log.debug("ray: left SIGTERM as it was, not %s", handler)
-
-    worker.print_to_stdstream = to_log
-    utils.set_sigterm_handler = leave
-    ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        ray_private.init(**options)
+    except SystemExit as stop:
+        if stop.code == signal.SIGTERM and callable(before):
+            before(signal.SIGTERM, None)
+        raise
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def usable_cpus() -> int:

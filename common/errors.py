@@ -4,6 +4,7 @@ Each takes one positional message (so that it unpickles on the other side of Ray
 as keywords; ``http_status`` is what a server answers with.
 """
 
+import re
 from typing import Any
 
 
@@ -19,6 +20,16 @@ class NsecastError(Exception):
     @property
     def message(self) -> str:
         return str(self.args[0]) if self.args else type(self).__name__
+
+    @classmethod
+    def words(cls) -> list[str]:
+        """The name of the class as words: ``too many requests``."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", cls.__name__).lower().split()
+
+    @classmethod
+    def urn(cls) -> str:
+        """``type`` of the problem that a server answers with."""
+        return f"urn:nsecast:{'-'.join(cls.words())}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.message, self.context)
@@ -146,3 +157,15 @@ class TooManyRequests(NsecastError):
     """More requests than the key may send; ``retry_after_s`` says when the next one is welcome."""
 
     http_status = 429
+
+
+class Overloaded(NsecastError):
+    """More under way than the service can do in time; ``retry_after_s`` says when to come again."""
+
+    http_status = 503
+
+
+class NothingServes(NsecastError):
+    """No release is in production, or none that is good."""
+
+    http_status = 503

@@ -75,7 +75,7 @@ def make_api(office: Office) -> FastAPI:
         office.keys.follow()
     reader = Depends(_client(office.settings, office.keys, "read"))
     admin = Depends(_client(office.settings, office.keys, "admin"))
-    asked_of = Depends(asker(lambda: office.desk, office.bad, digest()))
+    asked_of = Depends(asker(lambda: office.desk, lambda: office.bad(), digest()))
     _forecasts(api, office, reader, asked_of)
     _pages(api, reader, asked_of)
     add_overview_routes(api, office, reader, asked_of)

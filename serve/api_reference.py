@@ -1,49 +1,17 @@
-"""The HTTP API as a page of Markdown, from its own OpenAPI description: ``python -m serve.api_reference``.
-
-The page is kept in ``docs/http-api.md``; a test holds the two together.
-"""
+"""The HTTP API as a page of Markdown, from its own OpenAPI description."""
 
 import json
 import re
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import jinja2
+
 from common import errors
-from serve.front import Overloaded
-from serve.reload import NothingServes
-from serve.settings import ServeSettings
+from common.errors import NothingServes, Overloaded
 
 BASE = "http://localhost:8000"
-HEAD = """# HTTP API
-
-Made from the service's own OpenAPI description by `python -m serve.api_reference`; a running server shows
-the same at `/docs`, and as JSON at `/openapi.json`. From Python, `serve.client` gives typed answers.
-
-Bodies are JSON in both directions, prices are in KES, days are `YYYY-MM-DD`, times are UTC. A server that
-others can reach asks for a key, sent as `X-API-Key: KEY` or `Authorization: Bearer KEY`; `refresh` and
-`cache/clear` need an admin's. Responses that depend only on the release have an `ETag`: a request
-with `If-None-Match` gets a 304 while nothing has changed.
-
-The server gives every request an id of its own: header `X-Request-ID` of the response, `request_id` in its
-body, and the argument of `nsecast receipt`. To find a request by an id of your own, send
-it as `X-Correlation-ID` (or `X-Request-ID`; 1 to 128 printable ASCII characters): the response returns it as
-`X-Correlation-ID`, and the access log has both ids. It need not be unique, and receipts do not contain it.
-
-"""
-ERRORS_HEAD = """## Errors
-
-Every failure is `application/problem+json` (RFC 9457): a [Problem](#problem), whose `detail` says what was
-wrong, where, what was got and needed, and what to do. 429 and 503 come with `Retry-After`: wait so many
-seconds, plus a random time of your own, and send the same again.
-
-| `type` | status | meaning |
-|---|---|---|
-"""
-SHAPES_HEAD = """## Shapes
-
-A field marked * is always there, or has to be sent.
-
-"""
+TEMPLATE = Path(__file__).with_name("http-api.md.j2")
 RAISED = (
     *(errors.NotAuthenticated, errors.Forbidden, errors.UnknownSymbol, errors.GateClosed, errors.TooLarge),
     *(errors.BadRequest, errors.InsufficientHistory, errors.TooManyRequests, errors.BundleError, Overloaded),
@@ -63,62 +31,54 @@ SHOWN = 4
 def reference(description: dict[str, Any]) -> str:
     """The page for an OpenAPI description."""
     shapes = description["components"]["schemas"]
+    shown: set[str] = set()
+
+    def example(schema: dict[str, Any]) -> Any:
+        """The first example of a shape, its fields in the shape's order; None if it has none."""
+        shape = shapes.get(_name(schema), {})
+        if not shape.get("examples"):
+            return None
+        given, fields = shape["examples"][0], shape["properties"]
+        return {name: part(given[name], fields[name]) for name in fields if name in given}
+
+    def part(value: Any, schema: dict[str, Any]) -> Any:
+        """A field of an example; of a shape with an example of its own the first fields only."""
+        if isinstance(value, list):
+            return [part(each, schema.get("items", {})) for each in value]
+        shape = shapes.get(_name(schema), {})
+        if not (isinstance(value, dict) and shape.get("examples")):
+            return value
+        names = [name for name in shape["properties"] if name in value][:SHOWN]
+        return {name: value[name] for name in names} | {"...": "..."}
+
+    def first(schema: dict[str, Any]) -> bool:
+        """Whether no example of that shape was shown before."""
+        new = _name(schema) not in shown
+        shown.add(_name(schema))
+        return new
+
+    page = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True)  # nosec B701 # no HTML
+    page.filters |= {
+        "anchor": anchor,
+        "default_value": _default,
+        "example": example,
+        "json": lambda value, indent: json.dumps(value, indent=indent),
+        "meaning": _meaning,
+        "plain": _plain,
+        "schema": _schema,
+        "type": _type,
+    }
+    problems = [(kind.http_status, kind.urn(), str(kind.__doc__)) for kind in RAISED]
+    problems += [(status, f"urn:nsecast:{name}", meaning) for name, (status, meaning) in PLAIN.items()]
     operations = [
         (method.upper(), path, operation)
         for path, methods in description["paths"].items()
         for method, operation in methods.items()
     ]
-    lines = [HEAD + "| request | answer |\n|---|---|"]
-    for method, path, operation in operations:
-        title, (text, *_) = f"{method} {path}", operation["description"].splitlines()
-        lines.append(f"| [`{title}`](#{anchor(title)}) | {text} |")
-    seen: set[str] = set()
-    for method, path, operation in operations:
-        lines += ["", *_operation(method, path, operation, shapes, seen)]
-    lines += ["", ERRORS_HEAD + "\n".join(_problems()), "", SHAPES_HEAD.rstrip()]
-    for name in sorted(shapes):
-        lines += ["", f"### {name}", "", *_shape(shapes[name])]
-    return "\n".join(lines) + "\n"
-
-
-def description() -> dict[str, Any]:
-    """The OpenAPI description of the service, for which nothing is started."""
-    from serve.api import make_api  # which serves this page itself
-    from serve.office import Office
-
-    return make_api(Office(None, None, ServeSettings(home="/", access_log="off"))).openapi()
-
-
-def _operation(
-    method: str, path: str, operation: dict[str, Any], shapes: dict[str, Any], seen: set[str]
-) -> Iterator[str]:
-    """One section; of the shapes ``seen`` before no example is shown again."""
-    yield from (f"## {method} {path}", "", _plain(operation["description"]), "")
-    if parameters := operation.get("parameters"):
-        yield from ("| parameter | in | type | default | meaning |", "|---|---|---|---|---|")
-        for each in parameters:
-            star = "*" if each["required"] else ""
-            text = _plain(each.get("description", ""))
-            cells = (
-                f"`{each['name']}`{star}",
-                each["in"],
-                _type(each["schema"]),
-                _default(each["schema"]),
-                text,
-            )
-            yield f"| {' | '.join(cells)} |"
-        yield ""
-    body = _content(operation.get("requestBody", {}))
-    answer = _content(operation["responses"]["200"])
-    if body:
-        yield from (f"Body: {_type(body)}.", "")
-    yield from ("```sh", _curl(method, path, operation, _example(body, shapes)), "```", "")
-    yield f"Answer: {_type(answer)}." if answer else "Answer: no body."
-    if _name(answer) not in seen and (example := _example(answer, shapes)) is not None:
-        seen.add(_name(answer))
-        yield from ("", "```json", json.dumps(example, indent=1), "```")
-    if statuses := sorted(operation["responses"].keys() - {"200"}):
-        yield from ("", f"Other statuses: {', '.join(statuses)}; see [errors](#errors).")
+    template = page.from_string(TEMPLATE.read_text("utf-8"))
+    return template.render(
+        operations=operations, shapes=shapes, problems=sorted(problems), curl=_curl, first=first
+    )
 
 
 def _curl(method: str, path: str, operation: dict[str, Any], body: Any) -> str:
@@ -135,53 +95,17 @@ def _curl(method: str, path: str, operation: dict[str, Any], body: Any) -> str:
     return " ".join(words)
 
 
-def _shape(shape: dict[str, Any]) -> Iterator[str]:
-    if text := _plain(shape.get("description", "")):
-        yield from (text, "")
-    if "properties" not in shape:
-        yield f"{_type(shape)}."
-        return
-    yield from ("| field | type | meaning |", "|---|---|---|")
-    for name, field in shape["properties"].items():
-        star = "*" if name in shape.get("required", ()) else ""
-        default = f" Default {_default(field)}." if field.get("default") is not None else ""
-        text = _plain(field.get("description", "") + default)
-        yield f"| `{name}`{star} | {_type(field)} | {text} |"
+def _meaning(field: dict[str, Any]) -> str:
+    default = f" Default {_default(field)}." if field.get("default") is not None else ""
+    return _plain(field.get("description", "") + default)
 
 
-def _problems() -> Iterator[str]:
-    ours = [
-        (re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind.__name__).lower(), kind.http_status, str(kind.__doc__))
-        for kind in RAISED
-    ]
-    plain = [(name, status, meaning) for name, (status, meaning) in PLAIN.items()]
-    for name, status, meaning in sorted([*ours, *plain], key=lambda each: (each[1], each[0])):
-        yield f"| `urn:nsecast:{name}` | {status} | {_plain(meaning)} |"
-
-
-def _content(described: dict[str, Any]) -> dict[str, Any]:
-    schema: dict[str, Any] = described.get("content", {}).get("application/json", {}).get("schema", {})
+def _schema(described: dict[str, Any]) -> dict[str, Any]:
+    """Of a body in JSON; empty if there is none."""
+    schema: dict[str, Any] = (
+        (described or {}).get("content", {}).get("application/json", {}).get("schema", {})
+    )
     return schema
-
-
-def _example(schema: dict[str, Any], shapes: dict[str, Any]) -> Any:
-    """The first example of a shape, its fields in the shape's order; None if it has none."""
-    shape = shapes.get(_name(schema), {})
-    if not shape.get("examples"):
-        return None
-    given, fields = shape["examples"][0], shape["properties"]
-    return {name: _part(given[name], fields[name], shapes) for name in fields if name in given}
-
-
-def _part(value: Any, schema: dict[str, Any], shapes: dict[str, Any]) -> Any:
-    """A field of an example; of a shape with an example of its own the first fields only."""
-    if isinstance(value, list):
-        return [_part(each, schema.get("items", {}), shapes) for each in value]
-    shape = shapes.get(_name(schema), {})
-    if not (isinstance(value, dict) and shape.get("examples")):
-        return value
-    shown = [name for name in shape["properties"] if name in value][:SHOWN]
-    return {name: value[name] for name in shown} | {"...": "..."}
 
 
 def _name(schema: dict[str, Any]) -> str:
@@ -224,13 +148,9 @@ def _default(schema: dict[str, Any]) -> str:
 
 def _plain(text: str) -> str:
     """A docstring for a table or a paragraph: one line, single backquotes, no bar that would end a cell."""
-    return " ".join(text.split()).replace("``", "`").replace("|", "\\|")
+    return " ".join(str(text).split()).replace("``", "`").replace("|", "\\|")
 
 
 def anchor(title: str) -> str:
     """The anchor that a heading of that title gets."""
     return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
-
-
-if __name__ == "__main__":
-    print(reference(description()), end="")

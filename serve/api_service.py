@@ -12,7 +12,7 @@ from fastapi import FastAPI, Response
 
 from common.errors import GateClosed
 from common.model.bundle import GENERAL
-from common.model.served import SPECIFIC
+from common.model.presets import SPECIFIC
 from serve.catalogue import Health, Stats, TierStats
 from serve.operations import Deployment, Deployments
 from serve.problems import responses

@@ -12,7 +12,7 @@ from ray.serve import Application, Deployment
 from ray.serve.config import AutoscalingConfig, BackpressureConfig
 
 from common.model.bundle import GENERAL
-from common.model.served import SPECIFIC
+from common.model.presets import SPECIFIC
 from serve.models import GeneralModel, SpecificModel
 from serve.rate_storage import check_rate_storage
 from serve.router import Router

@@ -5,6 +5,8 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+from serve.launch.private import called_replicas
+
 log = logging.getLogger(__name__)
 EVERY = "every"
 """Stands for the replicas of a deployment if none of them could be called."""
@@ -23,8 +25,6 @@ class Replies:
 async def call_every(handle: Any, method: str, *arguments: Any, within_s: float) -> Replies:
     """Call a method of every replica at once, and return what came back in time.
 
-    Ray's own ``results_async`` raises TimeoutError for all if one replica hangs, hence its parts are used.
-
     Parameters
     ----------
     handle : of the deployment
@@ -32,14 +32,14 @@ async def call_every(handle: Any, method: str, *arguments: Any, within_s: float)
     """
     try:
         async with asyncio.timeout(within_s):
-            results = await handle.broadcast(method, *arguments)._fetch_replica_results_async()
+            results = await called_replicas(handle, method, *arguments)
     except Exception as error:
         log.warning("no replica called method=%s: %s: %s", method, type(error).__name__, error)
         return Replies({}, (EVERY,))
     if not results:
         log.warning("no replica called method=%s: none is there", method)
         return Replies({}, (EVERY,))
-    calls = {_actor(result): asyncio.ensure_future(result.get_async()) for result in results}
+    calls = {actor: asyncio.ensure_future(result.get_async()) for actor, result in results.items()}
     try:
         await asyncio.wait(calls.values(), timeout=within_s)
     finally:
@@ -56,11 +56,3 @@ async def call_every(handle: Any, method: str, *arguments: Any, within_s: float)
         silent.append(actor)
         log.warning("replica left out method=%s actor=%s: %s", method, actor, failure)
     return Replies(returned, tuple(silent))
-
-
-def _actor(result: Any) -> str:
-    """The id of the actor that was called, from a result of either of Ray Serve's transports."""
-    if actor := getattr(result, "_actor_id", None):
-        return str(actor.hex())
-    reference = getattr(result, "_obj_ref", None)
-    return str(reference.task_id().actor_id().hex()) if reference is not None else f"local-{id(result)}"

@@ -11,15 +11,14 @@ from common.data.windows import Windows
 from common.errors import BadRequest, BundleError
 from common.model.bundle import GENERAL, BundleFiles
 from common.model.presets import WindowSpec
-from common.model.prices import Prices
 from common.model.release import Release, damaged, read_json
 from common.model.released import ReleasedModels
-from serve.answers import answer, cautions, sessions_behind
 from serve.cache import model_key, split_key
 from serve.catalogue import Measured, read_matrix
+from serve.caveats import cautions, sessions_behind
 from serve.requests import Past, brought_window
 from serve.routing import Route, route
-from serve.schemas import Caveat, Horizon, PredictRequest, PredictResponse, days_of
+from serve.schemas import Caveat, Horizon, PredictRequest, days_of
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,8 @@ class Prepared:
 class Desk:
     """Everything a router needs of one release; it loads no network, and nothing in it changes.
 
-    The prices that `answer` takes are ``bundle.forecaster.forecast(prepared.windows, prepared.asked)`` of
-    the bundle ``prepared.key``.
+    The prices that `serve.answers.answer` takes are those of the bundle ``prepared.key``:
+    ``bundle.forecaster.forecast(prepared.windows, prepared.asked)``.
 
     Raises
     ------
@@ -153,19 +152,6 @@ class Desk:
             caveats=(*prepared.caveats, why),
             key=model_key(GENERAL, self.release.id),
         )
-
-    def answer(
-        self, prepared: Prepared, prices: Prices, *, cached: bool, started: float, request_id: str
-    ) -> PredictResponse:
-        """The response.
-
-        Parameters
-        ----------
-        prices : of ``prepared.windows``, from the model ``prepared.key``
-        cached : the model was loaded already
-        started : `time.perf_counter` when the request came in
-        """
-        return answer(self, prepared, prices, cached=cached, started=started, request_id=request_id)
 
     def measured(self, symbol: str, horizon: Horizon) -> Measured | None:
         """How good the forecasts of that stock and horizon were on the test part."""

@@ -20,7 +20,7 @@ from common.model.bundle import GENERAL, load_bundle
 from common.model.registry import Registry
 from common.model.release import Release
 from serve import pages
-from serve.answers import batch_answer
+from serve.answers import answer, batch_answer
 from serve.cache import ModelCache, split_key
 from serve.catalogue import HistoryDay
 from serve.desk import Desk
@@ -200,7 +200,7 @@ class Forecaster:
             prepared = self.desk.general(prepared)
             bundle, cached = self._models.get(prepared.key)
         prices = bundle.forecaster.forecast(prepared.windows, prepared.asked)
-        return self.desk.answer(prepared, prices, cached=cached, started=started, request_id=request_id)
+        return answer(self.desk, prepared, prices, cached=cached, started=started, request_id=request_id)
 
 
 def _several(given: str | Iterable[str] | None, default: Iterable[str]) -> list[str]:

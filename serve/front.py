@@ -5,7 +5,7 @@ import logging
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from common.errors import NsecastError
+from common.errors import NsecastError, Overloaded
 from serve.observe import Facts, Observer
 from serve.problems import problem_of
 from serve.request_ids import CORRELATION_ID, REQUEST_ID, ids_of
@@ -13,12 +13,6 @@ from serve.request_ids import CORRELATION_ID, REQUEST_ID, ids_of
 log = logging.getLogger(__name__)
 PROBES = ("/healthz", "/readyz")
 """Answered however busy the service is, so that nobody restarts it for being busy."""
-
-
-class Overloaded(NsecastError):
-    """More under way than the service can do in time; ``retry_after_s`` says when to come again."""
-
-    http_status = 503
 
 
 class Front:

@@ -1,11 +1,13 @@
 """How good a release is beyond its matrix: errors by horizon, calibration, embedding, the five questions."""
 
 import datetime as dt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.errors import BundleError
-from serve.desk import Desk
 from serve.schemas import Horizon, Model
+
+if TYPE_CHECKING:
+    from serve.desk import Desk
 
 FILE = "insights.json"
 """Written when a release is published, see `train.evaluation.insights`; earlier releases have none."""
@@ -116,7 +118,7 @@ class InsightsPage(Model):
     """What is missing, and what to do about it."""
 
 
-def insights_page(desk: Desk) -> InsightsPage:
+def insights_page(desk: "Desk") -> InsightsPage:
     """Reads a file of the release: call it in a thread; BundleError if it cannot be understood."""
     info, kept = desk.release.info, _kept(desk)
     return InsightsPage(
@@ -141,7 +143,7 @@ def _pooled(horizon: Horizon, test: dict[str, Any]) -> Pooled:
     return Pooled(horizon=horizon, **counts, **{name: figures.get(name) for name in names})
 
 
-def _kept(desk: Desk) -> Kept | None:
+def _kept(desk: "Desk") -> Kept | None:
     if FILE not in desk.release.files:
         return None
     path = desk.release.file(FILE)

@@ -22,23 +22,19 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from annotated_types import Gt, Le
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from typing import TYPE_CHECKING, Any
 
 from common import storage
-from common.config import Config
 from common.model.prices import Prices
 from serve.ledger_budget import DayBudget
 from serve.ledger_log import DayLog, Row
 from serve.ledger_prices import brought, bytes_in_file, digest
 from serve.ledger_rows import row_of, software
+from serve.settings import LedgerSettings
 
 if TYPE_CHECKING:
     from serve.desk import Desk, Prepared
 
-__all__ = ["ANSWERS", "SERVED", "Ledger", "LedgerSettings"]
 log = logging.getLogger(__name__)
 SERVED, ANSWERS = "served", "answers"
 KEYS_KEPT = 100_000
@@ -50,36 +46,6 @@ PRICES_SHARE = 0.5
 OUTCOMES = ("written", "lost", "failures", "days_dropped", "digest_only", "over_budget")
 """Rows written and lost, writes that failed, days dropped from disk; and of clients beyond their budget:
 answers whose prices are noted by their digest alone, and answers that are not noted."""
-
-
-class LedgerSettings(Config):
-    """How served forecasts are kept."""
-
-    days_kept: NonNegativeInt = 400
-    """Days of served forecasts on disk; older ones are dropped. 0: none are written."""
-    megabytes_kept: PositiveInt = 256
-    """Bound on all of them; the oldest days go first."""
-    answers_days_kept: NonNegativeInt = 30
-    """The same for answers, for which there are receipts so long; 0: none are written, nor are prices that
-    requests brought."""
-    answers_megabytes_kept: PositiveInt = 256
-    """The same for answers; 20 bytes each, 200 and more with prices of the request's own."""
-    answers_client_share: Annotated[float, Gt(0), Le(1)] = 0.5
-    """Part of it that one client (API key; address, without keys) can fill in all days kept, in each router.
-    The default is 4 MB a day: 200,000 answers, or some 8,000 with closes. Beyond half of a day's budget,
-    prices are noted by their digest alone."""
-    flush_every_s: PositiveFloat = 30.0
-    """What a killed router can lose."""
-    rows_buffered: PositiveInt = 20_000
-    """Rows of each log kept in memory until they are written; further ones are lost, and counted."""
-    megabytes_buffered: PositiveInt = 32
-    """The same for the request ids and prices of these rows."""
-
-    @property
-    def answers_client_bytes(self) -> float:
-        """A client's budget for a day, over all routers."""
-        whole = self.answers_megabytes_kept * 2**20
-        return self.answers_client_share * whole / max(self.answers_days_kept, 1)
 
 
 class Ledger:

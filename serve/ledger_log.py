@@ -49,11 +49,14 @@ class DayLog:
         count: Callable[[str, int], None],
         clock: Callable[[], float],
     ) -> None:
-        self.folder, self._days_kept, self._most_bytes = folder, days_kept, megabytes_kept * 2**20
-        self._most = (rows_buffered, megabytes_buffered * 2**20)
+        self.folder, self._days_kept, self._bytes_kept = folder, days_kept, megabytes_kept * 2**20
+        self._rows_buffered, self._bytes_buffered = rows_buffered, megabytes_buffered * 2**20
         self._count, self._clock = count, clock
         self._rows: dict[Hashable, Row] = {}
-        self._held, self._fresh = (0, 0), (0, 0)
+        self._bytes = self._rows_in_write = 0
+        """Bytes in memory, and rows that are being written."""
+        self._new_rows = self._new_bytes = 0
+        """Noted since the last write."""
         self.exchange = NAIROBI
         """Whose days they are."""
         self._lock, self._writing = threading.Lock(), threading.Lock()
@@ -65,7 +68,9 @@ class DayLog:
     @property
     def hurries(self) -> bool:
         """Whether so much was noted since the last write that it should not wait for the next one."""
-        return any(HURRY * got >= most for got, most in zip(self._fresh, self._most, strict=True))
+        return (
+            HURRY * self._new_rows >= self._rows_buffered or HURRY * self._new_bytes >= self._bytes_buffered
+        )
 
     def holds(self, key: Hashable) -> bool:
         """Whether a row of that key waits to be written."""
@@ -91,26 +96,29 @@ class DayLog:
         """
         with self._lock:
             row = self._rows.get(key)
-            more = (int(row is None), (size if row is None else 0) + (ID_BYTES if request_id else 0))
-            held = _plus(self._held, more)
-            room = all(got <= most for got, most in zip(held, self._most, strict=True))
+            rows = len(self._rows) + self._rows_in_write + (row is None)
+            more = (size if row is None else 0) + (ID_BYTES if request_id else 0)
+            room = rows <= self._rows_buffered and self._bytes + more <= self._bytes_buffered
             if room:
                 if row is None:
                     row = self._rows[key] = make()
+                    self._new_rows += 1
                 if request_id:
                     row["request_ids"].append(request_id)
-                self._held, self._fresh = held, _plus(self._fresh, more)
+                self._bytes += more
+                self._new_bytes += more
         if not room:
             self._count("lost", 1)
-            self._say_once("lost", f"served forecasts lost: the buffer is full, rows={self._held[0]}")
+            self._say_once("lost", f"served forecasts lost: the buffer is full, rows={rows}")
         return room
 
     def flush(self) -> bool:
         """Write what waits; False if that failed, and the rows wait for the next try."""
         with self._writing:
             with self._lock:
-                rows, self._rows, self._fresh = self._rows, {}, (0, 0)
-                written = self._held
+                rows, self._rows = self._rows, {}
+                self._rows_in_write, written_bytes = len(rows), self._bytes
+                self._new_rows = self._new_bytes = 0
             try:
                 if rows:
                     now = dt.datetime.fromtimestamp(self._clock(), dt.UTC)
@@ -122,7 +130,8 @@ class DayLog:
                 self._say_once("write", "served forecasts not written, tried again", error)
                 return False
             with self._lock:
-                self._held = _plus(self._held, written, -1)
+                self._bytes -= written_bytes
+                self._rows_in_write = 0
             if rows:
                 self._count("written", len(rows))
                 self._troubles -= {"write", "lost"}
@@ -134,22 +143,21 @@ class DayLog:
             for key, row in self._rows.items():
                 if key in rows:
                     rows[key]["request_ids"] += row["request_ids"]
-                    self._held = _plus(self._held, (1, 0), -1)
                 else:
                     rows[key] = row
-            self._rows = rows
+            self._rows, self._rows_in_write = rows, 0
 
     def _write(self, day: str, rows: list[Row]) -> None:
         if not self.folder.parent.is_dir() and storage.mirror_of(self.folder) is None:
             raise FileNotFoundError(f"no storage root {self.folder.parent}")
         oldest = dt.date.fromisoformat(day) - dt.timedelta(days=self._days_kept - 1)
         dropped, left = drop_days(
-            self.folder, before=oldest.isoformat(), today=day, most_bytes=self._most_bytes
+            self.folder, before=oldest.isoformat(), today=day, most_bytes=self._bytes_kept
         )
         for name, size in dropped.items():
             log.warning("served forecasts dropped folder=%s day=%s bytes=%d", self.folder, name, size)
             self._count("days_dropped", 1)
-        if left >= self._most_bytes:
+        if left >= self._bytes_kept:
             self._say_once("full", f"today alone exceeds megabytes_kept and is written anyway: {left} bytes")
         packed = [row | {"prices": pack(row["prices"])} if row["prices"] else row for row in rows]
         table = pa.Table.from_pylist(packed, schema=SCHEMA)
@@ -181,8 +189,3 @@ class DayLog:
             self._troubles.add(trouble)
             detail = f": {type(error).__name__}: {error}" if error else ""
             log.error("%s folder=%s%s", message, self.folder, detail)
-
-
-def _plus(held: tuple[int, int], more: tuple[int, int], times: int = 1) -> tuple[int, int]:
-    """Rows and bytes."""
-    return held[0] + times * more[0], held[1] + times * more[1]

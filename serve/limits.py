@@ -4,48 +4,21 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Annotated
 
 import limits
-from annotated_types import Le
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import FixedWindowRateLimiter, RateLimiter
 from limits.errors import StorageError
-from pydantic import AfterValidator, NonNegativeInt, PositiveFloat, PositiveInt
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from common.config import Config
 from common.errors import BadRequest, TooLarge, TooManyRequests
 from serve.problems import problem_of
-from serve.rate_storage import ANSWER_S, MEMORY, checked_url, shared_limiter, shown
-from serve.schemas import MAX_BATCH
+from serve.rate_storage import ANSWER_S, shared_limiter
+from serve.settings import Limits, shown
 
 log = logging.getLogger(__name__)
 TRY_AGAIN_S = 5.0
 """How often a lost Redis server is tried again."""
-
-
-class Limits(Config):
-    """Caps of one server."""
-
-    body_bytes: PositiveInt = 1_048_576
-    """Largest request body; 5,000 bars are half of it."""
-    batch_symbols: Annotated[PositiveInt, Le(MAX_BATCH)] = MAX_BATCH
-    """Most symbols in one batch."""
-    forecasts_per_minute: NonNegativeInt = 6_000
-    """For each API key (address, without keys); a batch counts its symbols; 0: no limit."""
-    rate_storage: Annotated[str, AfterValidator(checked_url)] = MEMORY
-    """Where they are counted: ``memory://``, in each router for itself; or ``redis://HOST:PORT/DB``, for all
-    routers together (also ``rediss://``, ``redis+unix:///PATH``; needs the extra ``nsecast[redis]``)."""
-    timeout_s: PositiveFloat = 10.0
-    """Longest time to answer one request."""
-
-    def check_batch(self, symbols: int) -> None:
-        """Raises BadRequest for a batch beyond the cap."""
-        if symbols > self.batch_symbols:
-            raise BadRequest(
-                f"batch: got {symbols} symbols, at most {self.batch_symbols} are allowed. Send several."
-            )
 
 
 class RateLimit:

@@ -1,12 +1,15 @@
 """The newest session of every stock."""
 
 import datetime as dt
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from common.data.universe import Stock
-from serve.desk import Desk
 from serve.schemas import Model
+
+if TYPE_CHECKING:
+    from serve.desk import Desk
 
 SHOWN = 30
 """Closes of the small chart."""
@@ -37,7 +40,7 @@ class MarketPage(Model):
     quotes: list[Quote]
 
 
-def market_page(desk: Desk) -> MarketPage:
+def market_page(desk: "Desk") -> MarketPage:
     """The newest closes of every counter."""
     return MarketPage(
         release=desk.release.id,
@@ -47,7 +50,7 @@ def market_page(desk: Desk) -> MarketPage:
     )
 
 
-def _quote(desk: Desk, stock: Stock) -> Quote:
+def _quote(desk: "Desk", stock: Stock) -> Quote:
     series, row = desk.past.series, desk.matrix.get(stock.symbol)
     rows = series.rows(stock.symbol) if stock.symbol in series.symbols else slice(0, 0)
     newest = slice(max(rows.start, rows.stop - SHOWN), rows.stop)

@@ -2,11 +2,10 @@
 
 import ctypes
 import gc
-import os
 import sys
 from contextlib import suppress
-from pathlib import Path
 
+import psutil
 import pyarrow
 
 
@@ -19,10 +18,6 @@ def give_back() -> None:
             ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
-def resident_mb() -> float | None:
-    """Resident memory of this process; None where the system does not tell."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except (OSError, ValueError, IndexError):
-        return None
-    return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)
+def resident_mb() -> float:
+    """Resident memory of this process."""
+    return round(float(psutil.Process().memory_info().rss) / 2**20, 1)

@@ -15,8 +15,6 @@ import asyncio
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,46 +25,22 @@ from common import storage
 from common.data.windows import Windows
 from common.errors import BundleError, NsecastError
 from common.model.bundle import GENERAL, Bundle, BundleFiles, load_bundle
-from common.model.prices import Prices
+from common.model.presets import SPECIFIC
 from common.model.registry import Registry
 from common.model.release import Release, damaged, fingerprint
 from common.model.released import ReleasedModels
-from common.model.served import SPECIFIC
 from serve.cache import ModelCache, model_key, split_key
 from serve.health import Unhealthy
+from serve.launch.private import keep_replica_to_its_node
 from serve.log_files import configure_log
 from serve.memory import give_back, resident_mb
-from serve.ports import keep_replica_to_its_node
+from serve.messages import Question, Said
 
 log = logging.getLogger(__name__)
 CHECK_S = 20.0
 """How long a health check may take, less than the 30 s after which Ray itself counts it as failed."""
 CHECKED = 3
 """Loaded models that a health check tries."""
-REQUEST_ID: ContextVar[str] = ContextVar("nsecast_request_id", default="")
-"""Id of the request for which questions are made; set by `Office`."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """One prepared window for one model."""
-
-    key: str
-    windows: Windows
-    asked: np.ndarray
-    """Levels to ask the intervals for, shape (1, H, 3)."""
-    request_id: str = field(default_factory=lambda: REQUEST_ID.get())
-    """The HTTP request that the question belongs to, for the replica's log lines."""
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a replica made of a question: prices, or why there are none."""
-
-    prices: Prices | None
-    cached: bool = False
-    """The model was loaded already."""
-    error: NsecastError | None = None
 
 
 class BundleLoader:

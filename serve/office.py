@@ -1,29 +1,29 @@
 """Who asks the models: one release's desk here, its models in the replicas behind two handles."""
 
 import asyncio
+import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ray.serve.exceptions import BackPressureError
 
-from common.errors import BundleError, NsecastError
+from common.errors import BundleError, NsecastError, Overloaded
 from common.model.bundle import GENERAL
-from common.model.prices import Prices
-from common.model.served import SPECIFIC
-from serve.answers import batch_answer
+from common.model.presets import SPECIFIC
+from serve.answers import answer, batch_answer
 from serve.broadcast import Replies, call_every
 from serve.cache import REMEMBER_BAD_S
 from serve.catalogue import Outlook
 from serve.desk import Desk, Prepared
 from serve.fan_out import fan_out
-from serve.front import Overloaded
 from serve.keys import KeyFile
 from serve.ledger import Ledger
-from serve.models import REQUEST_ID, Question, Said
+from serve.messages import REQUEST_ID, Question, Said
 from serve.observe import Facts, Observer
 from serve.rehearsal import rehearse
 from serve.reload import Watcher
@@ -42,6 +42,21 @@ NOTED_TOGETHER = 64
 """Forecasts that are counted and logged before other requests have a turn."""
 REPLY_S = 3.0
 """How long a replica may take to report or to drop its models: well within the limit of a request."""
+
+
+NOT_CALLED = Said(None)
+
+
+@dataclass(slots=True)
+class Item:
+    """A prepared question on its way through the models, and what a model returned for it."""
+
+    prepared: Prepared
+    result: Said = NOT_CALLED
+
+    @property
+    def tier(self) -> str:
+        return self.prepared.route.model_type
 
 
 class Office:
@@ -91,20 +106,16 @@ class Office:
         facts.symbol, facts.release = request.symbol, desk.release.id
         slow = request.brings_prices or desk.is_slow(request)
         prepared = await asyncio.to_thread(desk.prepare, request, bad) if slow else desk.prepare(request, bad)
-        ((prepared, said),) = await self._ask_all(desk, [prepared], facts)
-        facts.tier, facts.cached, facts.forecasts = prepared.route.model_type, said.cached, 1
-        if said.prices is None:
-            raise said.error or BundleError(f"model {prepared.key}: gave no prices.")
-        return desk.answer(
-            prepared, said.prices, cached=said.cached, started=facts.started, request_id=facts.request_id
-        )
+        (item,) = await self._forecast_all(desk, [prepared], facts)
+        facts.tier, facts.cached, facts.forecasts = item.tier, item.result.cached, 1
+        return _response(desk, item, facts)
 
     async def many(self, desk: Desk, requests: Sequence[PredictRequest], facts: Facts) -> BatchResponse:
         """Answer many questions by one release; what fails is listed, unless everything is our fault."""
         facts.release, facts.tier = desk.release.id, "mixed"
         ready, failures = await asyncio.to_thread(self._prepare_all, desk, requests)
-        asked = await self._ask_all(desk, ready, facts)
-        answers = await asyncio.to_thread(self._answer_all, desk, asked, failures, facts)
+        items = await self._forecast_all(desk, ready, facts)
+        answers = await asyncio.to_thread(_responses, desk, items, failures, facts)
         facts.forecasts = len(answers)
         if not answers and failures and all(error.http_status >= 500 for error in failures.values()):
             raise next(iter(failures.values()))
@@ -115,13 +126,10 @@ class Office:
         facts.symbol, facts.release = symbol, desk.release.id
         bad = self.bad()
         ready = [desk.prepare(PredictRequest(symbol=symbol, horizon=each), bad) for each in desk.places]
-        failures: dict[str, NsecastError] = {}
-        asked = await self._ask_all(desk, ready, facts)
-        answers = self._answer_all(desk, asked, failures, facts)
-        facts.tier, facts.forecasts = asked[0][0].route.model_type, len(answers)
-        if failures:
-            raise failures[symbol]
-        return Outlook(symbol=symbol, release=desk.release.id, predictions=answers)
+        items = await self._forecast_all(desk, ready, facts)
+        facts.tier, facts.forecasts = items[0].tier, sum(item.result.prices is not None for item in items)
+        predictions = [_response(desk, item, facts) for item in items]
+        return Outlook(symbol=symbol, release=desk.release.id, predictions=predictions)
 
     async def broadcast(
         self, tier: str, method: str, *arguments: Any, within_s: float | None = None
@@ -140,96 +148,66 @@ class Office:
                 failures[request.symbol] = error
         return ready, failures
 
-    def _answer_all(
-        self,
-        desk: Desk,
-        asked: list[tuple[Prepared, Said]],
-        failures: dict[str, NsecastError],
-        facts: Facts,
-    ) -> list[PredictResponse]:
-        answers = []
-        for prepared, said in asked:
-            if said.prices is None:
-                failures[prepared.request.symbol] = said.error or BundleError(f"model {prepared.key}.")
-                continue
-            answers.append(
-                desk.answer(
-                    prepared,
-                    said.prices,
-                    cached=said.cached,
-                    started=facts.started,
-                    request_id=facts.request_id,
-                )
-            )
-        return answers
-
-    async def _ask_all(self, desk: Desk, ready: list[Prepared], facts: Facts) -> list[tuple[Prepared, Said]]:
-        """What the models say, in order; a specific model that fails is replaced by the general one."""
+    async def _forecast_all(self, desk: Desk, ready: Sequence[Prepared], facts: Facts) -> list[Item]:
+        """Forecast, in order; a specific model that fails is replaced by the general one."""
         REQUEST_ID.set(facts.request_id)
-        said = await self._say_or_remember(ready)
-        for place, each in enumerate(said):
-            if each.error is not None and ready[place].route.model_type == SPECIFIC:
-                self._bad[ready[place].key] = time.monotonic() + REMEMBER_BAD_S
-                log.warning("falls back to general model=%s: %s", ready[place].key, each.error.message)
-        again = {place for place, each in enumerate(said) if each.error and ready[place].key in self._bad}
-        if again:
-            ready = [desk.general(each) if place in again else each for place, each in enumerate(ready)]
-            second = await self._say_or_remember([ready[place] for place in sorted(again)])
-            for place, each in zip(sorted(again), second, strict=True):
-                said[place] = each
-        for place, (prepared, each) in enumerate(zip(ready, said, strict=True)):
-            if each.prices is not None:
-                self.observer.forecast(prepared.route.model_type, desk.release.id, each.cached)
-                self.ledger.saw(desk, prepared, each.prices, facts.request_id, facts.client)
-            if (place + 1) % NOTED_TOGETHER == 0:
+        items = [Item(prepared) for prepared in ready]
+        await self._fill(items)
+        failed = []
+        for item in items:
+            if item.result.error is not None and item.tier == SPECIFIC:
+                self._bad[item.prepared.key] = time.monotonic() + REMEMBER_BAD_S
+                log.warning(
+                    "falls back to general model=%s: %s", item.prepared.key, item.result.error.message
+                )
+                item.prepared = desk.general(item.prepared)
+                failed.append(item)
+        if failed:
+            await self._fill(failed)
+        for number, item in enumerate(items, start=1):
+            if item.result.prices is not None:
+                self.observer.forecast(item.tier, desk.release.id, item.result.cached)
+                self.ledger.saw(desk, item.prepared, item.result.prices, facts.request_id, facts.client)
+            if number % NOTED_TOGETHER == 0:
                 await asyncio.sleep(0)
-        return list(zip(ready, said, strict=True))
+        return items
 
-    async def _say_or_remember(self, ready: list[Prepared]) -> list[Said]:
-        """What the models say, in order; those that were asked the same before are not asked again.
+    async def _fill(self, items: Sequence[Item]) -> None:
+        """Set what was forecast before or else what the models return, both tiers at once.
 
         Every forecast is kept as soon as it is there, even if the request fails or is cancelled later on.
         """
-        known = {place: self._remembered.find(each) for place, each in enumerate(ready)}
-        said = {place: Said(prices, cached=True) for place, prices in known.items() if prices is not None}
-        new = [place for place in known if place not in said]
-        asked = await self._say([ready[place] for place in new], self._remembered.keep)
-        said.update(zip(new, asked, strict=True))
-        return [said[place] for place in range(len(ready))]
+        new: dict[str, list[Item]] = {}
+        for item in items:
+            prices = self._remembered.find(item.prepared)
+            if prices is not None:
+                item.result = Said(prices, cached=True)
+            else:
+                new.setdefault(item.tier, []).append(item)
+        await asyncio.gather(*(self._call_tier(tier, part) for tier, part in new.items()))
 
-    async def _say(
-        self, ready: list[Prepared], keep: Callable[[Prepared, Prices], None] | None = None
-    ) -> list[Said]:
-        """Send each tier its questions, some together, as `fan_out` does; ``keep`` gets each forecast."""
-        said: dict[int, Said] = {}
+    async def _call_tier(self, tier: str, items: Sequence[Item]) -> None:
+        """Send a tier its items, some together, as `fan_out` does."""
+        size = min(max(TOGETHER, len(items) // (2 * CALLS_AT_ONCE)), MOST_TOGETHER)
+        parts = [items[start : start + size] for start in range(0, len(items), size)]
+        limit = self._turns[tier] if len(parts) > 1 else contextlib.nullcontext()
 
-        async def ask(tier: str, part: Sequence[int]) -> None:
-            answered = await self._call(tier, [_question(ready[place]) for place in part])
-            said.update(zip(part, answered, strict=True))
-            for place, each in zip(part, answered, strict=True):
-                if keep and each.prices is not None:
-                    keep(ready[place], each.prices)
+        async def call(part: Sequence[Item]) -> None:
+            async with limit:
+                results = await self._call(tier, [_question(item.prepared) for item in part])
+            for item, result in zip(part, results, strict=True):
+                item.result = result
+                if result.prices is not None:
+                    self._remembered.keep(item.prepared, result.prices)
 
-        async def ask_in_turn(tier: str, part: Sequence[int]) -> None:
-            async with self._turns[tier]:
-                await ask(tier, part)
-
-        async def ask_tier(tier: str) -> None:
-            places = [place for place, each in enumerate(ready) if each.route.model_type == tier]
-            size = min(max(TOGETHER, len(places) // (2 * CALLS_AT_ONCE)), MOST_TOGETHER)
-            parts = [places[start : start + size] for start in range(0, len(places), size)]
-            call = ask if len(parts) == 1 else ask_in_turn
-            await fan_out(parts, functools.partial(call, tier), CALLS_AT_ONCE)
-
-        await asyncio.gather(*map(ask_tier, self._tiers))
-        return [said[place] for place in range(len(ready))]
+        await fan_out(parts, call, CALLS_AT_ONCE)
 
     async def _call(self, tier: str, questions: list[Question]) -> list[Said]:
         """One call of a replica; a replica that dies under it costs a second try, never an answer."""
         for attempt in (1, 2):
             try:
-                said: list[Said] = await self._tiers[tier].forecast.remote(questions)
-                return said
+                results: list[Said] = await self._tiers[tier].forecast.remote(questions)
+                return results
             except BackPressureError:
                 raise Overloaded(
                     f"the {tier} models have all the questions they can queue. Come again in 1 s.",
@@ -244,7 +222,7 @@ class Office:
     async def _rehearse(self, desk: Desk) -> None:
         """Have a new release's models loaded everywhere, and make room for a forecast of every stock."""
         async with asyncio.timeout(REHEARSAL_S if self.watcher.serves else START_S):
-            silent = await rehearse(desk, self.broadcast, self._say)
+            silent = await rehearse(desk, self.broadcast, functools.partial(self._call, GENERAL))
         for tier, actors in silent.items():
             if actors:
                 self.observer.not_rehearsed(desk.release.id, tier, len(actors))
@@ -253,3 +231,31 @@ class Office:
 
 def _question(prepared: Prepared) -> Question:
     return Question(prepared.key, prepared.windows, prepared.asked)
+
+
+def _response(desk: Desk, item: Item, facts: Facts) -> PredictResponse:
+    """Raises what the model's failure was."""
+    prepared, result = item.prepared, item.result
+    if result.prices is None:
+        raise result.error or BundleError(f"model {prepared.key}: gave no prices.")
+    return answer(
+        desk,
+        prepared,
+        result.prices,
+        cached=result.cached,
+        started=facts.started,
+        request_id=facts.request_id,
+    )
+
+
+def _responses(
+    desk: Desk, items: Sequence[Item], failures: dict[str, NsecastError], facts: Facts
+) -> list[PredictResponse]:
+    """Of all that did not fail; adds to ``failures``, by symbol, what did."""
+    responses = []
+    for item in items:
+        try:
+            responses.append(_response(desk, item, facts))
+        except NsecastError as error:
+            failures[item.prepared.request.symbol] = error
+    return responses

@@ -8,9 +8,6 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-import ray
-import ray.serve
-
 from common.model.registry import Registry, ReleaseInfo
 from serve.schemas import Model
 
@@ -117,6 +114,8 @@ class Deployments:
             return self._found
 
     def _ask(self) -> tuple[Deployment, ...]:
+        import ray.serve  # clients use the classes above without Ray
+
         if not ray.is_initialized():
             return ()
         return tuple(

@@ -4,13 +4,12 @@ uvicorn waits for ever for the first request of a connection, and for the rest o
 """
 
 import asyncio
-from typing import Any
 
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.errors import TooSlow
-from serve.ports import REQUEST_S
+from serve.launch.private import REQUEST_S, end_idle_connections
 from serve.problems import problem_of
 from serve.request_ids import RequestIds
 
@@ -54,28 +53,3 @@ class WholeBody:
             return held.pop() if held else await receive()
 
         await self.app(scope, replay, send)
-
-
-def end_idle_connections(after_s: float = REQUEST_S) -> None:
-    """Let uvicorn close a connection on which no request has come whole for one to two ``after_s``.
-
-    For all servers of this process that are still to start; uvicorn has no setting for it.
-    """
-    from uvicorn.protocols.http.auto import AutoHTTPProtocol
-
-    protocol: Any = AutoHTTPProtocol
-    made = getattr(protocol, "without_patience", protocol.connection_made)
-
-    def connection_made(self: Any, transport: asyncio.Transport) -> None:
-        made(self, transport)
-        self.loop.call_later(after_s, look, self, None)
-
-    def look(self: Any, before: Any) -> None:
-        if self.transport.is_closing() or self.transport.get_protocol() is not self:
-            return  # over, or a web socket now
-        if self.cycle is before and (before is None or self.cycle.response_complete):
-            self.transport.close()
-        else:
-            self.loop.call_later(after_s, look, self, self.cycle)
-
-    protocol.without_patience, protocol.connection_made = made, connection_made

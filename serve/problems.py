@@ -131,12 +131,11 @@ def _describe_as_problems(app: FastAPI) -> None:
 
 
 def _expected(error: NsecastError, about: Mapping[str, Any]) -> Problem:
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower().split()
     context = error.context
     after = context.get("retry_after_s", 5 if error.http_status == 503 else None)
     return Problem(
-        type=f"urn:nsecast:{'-'.join(words)}",
-        title=" ".join(words).capitalize(),
+        type=error.urn(),
+        title=" ".join(error.words()).capitalize(),
         status=error.http_status,
         detail=error.message,
         near=context.get("near") or None,

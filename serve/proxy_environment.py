@@ -8,7 +8,8 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-from serve.ports import HAPROXY_WRAPPER, free_port, haproxy_wrapper
+from serve.launch.private import HAPROXY_WRAPPER, haproxy_wrapper
+from serve.ports import free_port
 
 STATS_PORT, METRICS_PORT = 8404, 9101
 """Ray's defaults for HAProxy's statistics and metrics."""

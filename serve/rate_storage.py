@@ -3,9 +3,7 @@
 Redis needs its client, which is an extra of this package: ``pip install 'nsecast[redis]'``.
 """
 
-import re
 from typing import Any
-from urllib.parse import urlsplit
 
 import limits.aio.storage
 import limits.aio.strategies
@@ -14,35 +12,13 @@ import limits.strategies
 from limits.errors import ConfigurationError, StorageError
 
 from common.errors import ConfigError
+from serve.settings import MEMORY, shown
 
-MEMORY = "memory://"
 CONNECT_S = 3.0
 """How long a start waits for the Redis server."""
 ANSWER_S = 0.5
 """How long a request waits for it to connect, or to answer."""
 _PREFIX = "nsecast"
-
-
-def checked_url(url: str) -> str:
-    """Return the URL of a rate storage unchanged; raises ConfigError if it is none that is supported."""
-    try:
-        parts = urlsplit(url)
-        server = bool(parts.hostname and parts.port) and re.fullmatch(r"(/\d*)?", parts.path)
-    except ValueError:
-        parts, server = urlsplit(""), None
-    found = url == MEMORY or (parts.scheme in ("redis", "rediss") and server)
-    if not found and not (parts.scheme == "redis+unix" and parts.path):
-        raise ConfigError(
-            f"rate_storage: got {shown(url)}, need memory:// (each router counts for itself), or a Redis "
-            "server as redis://HOST:PORT/DB, rediss://HOST:PORT/DB (TLS) or redis+unix:///PATH."
-        )
-    return url
-
-
-def shown(url: str) -> str:
-    """A URL for people: without user, password and options."""
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2].partition('?')[0]}"[:120]
 
 
 def check_rate_storage(url: str) -> None:

@@ -18,6 +18,7 @@ from common.model.bundle import load_bundle
 from common.model.conformal import LEVELS
 from common.model.registry import Registry
 from common.model.release import Release, read_json
+from serve.answers import answer
 from serve.cache import split_key
 from serve.desk import Desk
 from serve.ledger import ANSWERS, SERVED
@@ -232,13 +233,13 @@ def _again(desk: Desk, served: dict[str, Any], sent: list[str]) -> dict[str, Any
         prepared = desk.general(prepared)
     bundle = load_bundle(desk.release.path, desk.preset, split_key(prepared.key)[0])
     prices = bundle.forecaster.forecast(prepared.windows, prepared.asked)
-    answer = desk.answer(prepared, prices, cached=True, started=0.0, request_id="").model_dump(mode="json")
+    response = answer(desk, prepared, prices, cached=True, started=0.0, request_id="").model_dump(mode="json")
     intervals = {
         level: {side: bounds[side] for side in ("lower", "upper")}
-        for level, bounds in answer["intervals"].items()
+        for level, bounds in response["intervals"].items()
     }
-    same = {name: answer[name] for name in (*COMPARED[1:5], "forecast_source", "model_type")}
-    return {"cutoff": answer["last_date"], **same, "intervals": intervals}
+    same = {name: response[name] for name in (*COMPARED[1:5], "forecast_source", "model_type")}
+    return {"cutoff": response["last_date"], **same, "intervals": intervals}
 
 
 def _release(home: Path, release_id: str, digest: str | None, *, verify: bool = False) -> Release:

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 
 from common.errors import BundleError, NsecastError
 from common.model.bundle import GENERAL
-from common.model.served import SPECIFIC
+from common.model.presets import SPECIFIC
 from serve.broadcast import Replies
 from serve.cache import model_key
 from serve.desk import Desk, Prepared
-from serve.models import Question, Said
+from serve.messages import Question, Said
 from serve.schemas import PredictRequest
 
 log = logging.getLogger(__name__)
@@ -21,14 +21,14 @@ LOAD_S = 20.0
 async def rehearse(
     desk: Desk,
     broadcast: Callable[..., Awaitable[Replies]],
-    ask: Callable[[list[Prepared]], Awaitable[list[Said]]],
+    call: Callable[[list[Question]], Awaitable[list[Said]]],
 ) -> dict[str, tuple[str, ...]]:
     """Load a release's models in every replica, and forecast with the general one.
 
     Parameters
     ----------
     broadcast : as `Office.broadcast`
-    ask : calls one replica, and waits for one if none is there yet
+    call : calls one replica of the general model, and waits for one if none is there yet
 
     Returns
     -------
@@ -48,7 +48,7 @@ async def rehearse(
         broadcast(GENERAL, "forecast", [question], within_s=LOAD_S),
         broadcast(SPECIFIC, "load", keys, within_s=LOAD_S),
     )
-    for said in [said for (said,) in forecasts.returned.values()] or await ask([trial]):
+    for said in [said for (said,) in forecasts.returned.values()] or await call([question]):
         if said.error is not None:
             raise said.error
     for problems in loads.returned.values():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common import storage
-from common.errors import BundleError, NsecastError
+from common.errors import BundleError, NothingServes, NsecastError
 from common.model.registry import Registry
 from serve.desk import Desk
 from serve.memory import give_back
@@ -20,12 +20,6 @@ TRY_AGAIN_S, TRY_SOON_S = 60.0, 5.0
 OFFLINE = "offline"
 """A refused release is looked at again after this long, since its files may have been restored; soon, while
 nothing serves or if it was the replicas that did not answer."""
-
-
-class NothingServes(NsecastError):
-    """No release is in production, or none that is good."""
-
-    http_status = 503
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from serve.api import make_api
 from serve.cross_site import LocalHosts
 from serve.front import Front
 from serve.health import RouterHealth
+from serve.launch.private import keep_replica_to_its_node
 from serve.limits import BodyCap
 from serve.log_files import close_logs
 from serve.office import Office
-from serve.ports import keep_replica_to_its_node
 from serve.settings import ServeSettings
 
 log = logging.getLogger(__name__)

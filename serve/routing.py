@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from common.data.universe import Stock, Universe
 from common.errors import UnknownSymbol
 from common.model.bundle import GENERAL
-from common.model.served import SPECIFIC
+from common.model.presets import SPECIFIC
 from serve.schemas import ModelType
 
 

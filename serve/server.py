@@ -23,7 +23,8 @@ from cluster.processes import born, end, left
 from cluster.session import connect, refuse_shadows, start, usable_cpus
 from common.errors import ConfigError, RayUnavailable
 from serve.app import build_app
-from serve.ports import Listener, beyond_loopback, descendants, in_url, routers_host
+from serve.launch.private import routers_host
+from serve.ports import Listener, beyond_loopback, descendants, in_url
 from serve.settings import ServeSettings
 
 log = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ def running(
         if address is None:
             say("starting Ray")
             inside = routers_host(host, port)
-            start(max(usable_cpus(), 2), _node_ip_address=NODE, _temp_dir=str(folder / "ray"))
+            start(max(usable_cpus(), 2), node_ip=NODE, temp_dir=str(folder / "ray"))
         else:
             _join(address, settings, say)
         _start_graph(settings, inside, port, say)

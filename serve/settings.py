@@ -1,22 +1,106 @@
 """Settings of one server: arguments of ``serve.app:build_app``, in YAML or as ``name=value``."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
 import pydantic
-from annotated_types import Ge
-from pydantic import IPvAnyNetwork, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from annotated_types import Ge, Gt, Le
+from pydantic import (
+    AfterValidator,
+    IPvAnyNetwork,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
 
 from common import storage
 from common.config import Config, read_file, read_toml
-from common.errors import ConfigError
-from serve.ledger import LedgerSettings
-from serve.limits import Limits
+from common.errors import BadRequest, ConfigError
+from serve.schemas import MAX_BATCH
 
+MEMORY = "memory://"
 LIVE = ("limits", "requests_under_way", "cors_origins")
 """Settings that a running router takes from its ``user_config``, without a restart."""
+
+
+def checked_url(url: str) -> str:
+    """Return the URL of a rate storage unchanged; raises ConfigError if it is none that is supported."""
+    try:
+        parts = urlsplit(url)
+        server = bool(parts.hostname and parts.port) and re.fullmatch(r"(/\d*)?", parts.path)
+    except ValueError:
+        parts, server = urlsplit(""), None
+    found = url == MEMORY or (parts.scheme in ("redis", "rediss") and server)
+    if not found and not (parts.scheme == "redis+unix" and parts.path):
+        raise ConfigError(
+            f"rate_storage: got {shown(url)}, need memory:// (each router counts for itself), or a Redis "
+            "server as redis://HOST:PORT/DB, rediss://HOST:PORT/DB (TLS) or redis+unix:///PATH."
+        )
+    return url
+
+
+def shown(url: str) -> str:
+    """A URL for people: without user, password and options."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2].partition('?')[0]}"[:120]
+
+
+class Limits(Config):
+    """Caps of one server."""
+
+    body_bytes: PositiveInt = 1_048_576
+    """Largest request body; 5,000 bars are half of it."""
+    batch_symbols: Annotated[PositiveInt, Le(MAX_BATCH)] = MAX_BATCH
+    """Most symbols in one batch."""
+    forecasts_per_minute: NonNegativeInt = 6_000
+    """For each API key (address, without keys); a batch counts its symbols; 0: no limit."""
+    rate_storage: Annotated[str, AfterValidator(checked_url)] = MEMORY
+    """Where they are counted: ``memory://``, in each router for itself; or ``redis://HOST:PORT/DB``, for all
+    routers together (also ``rediss://``, ``redis+unix:///PATH``; needs the extra ``nsecast[redis]``)."""
+    timeout_s: PositiveFloat = 10.0
+    """Longest time to answer one request."""
+
+    def check_batch(self, symbols: int) -> None:
+        """Raises BadRequest for a batch beyond the cap."""
+        if symbols > self.batch_symbols:
+            raise BadRequest(
+                f"batch: got {symbols} symbols, at most {self.batch_symbols} are allowed. Send several."
+            )
+
+
+class LedgerSettings(Config):
+    """How served forecasts are kept."""
+
+    days_kept: NonNegativeInt = 400
+    """Days of served forecasts on disk; older ones are dropped. 0: none are written."""
+    megabytes_kept: PositiveInt = 256
+    """Bound on all of them; the oldest days go first."""
+    answers_days_kept: NonNegativeInt = 30
+    """The same for answers, for which there are receipts so long; 0: none are written, nor are prices that
+    requests brought."""
+    answers_megabytes_kept: PositiveInt = 256
+    """The same for answers; 20 bytes each, 200 and more with prices of the request's own."""
+    answers_client_share: Annotated[float, Gt(0), Le(1)] = 0.5
+    """Part of it that one client (API key; address, without keys) can fill in all days kept, in each router.
+    The default is 4 MB a day: 200,000 answers, or some 8,000 with closes. Beyond half of a day's budget,
+    prices are noted by their digest alone."""
+    flush_every_s: PositiveFloat = 30.0
+    """What a killed router can lose."""
+    rows_buffered: PositiveInt = 20_000
+    """Rows of each log kept in memory until they are written; further ones are lost, and counted."""
+    megabytes_buffered: PositiveInt = 32
+    """The same for the request ids and prices of these rows."""
+
+    @property
+    def answers_client_bytes(self) -> float:
+        """A client's budget for a day, over all routers."""
+        whole = self.answers_megabytes_kept * 2**20
+        return self.answers_client_share * whole / max(self.answers_days_kept, 1)
 
 
 class ServeSettings(Config):

@@ -53,9 +53,6 @@ def train(
     seeds: Annotated[int | None, typer.Option(min=1, help="Networks averaged into each model.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="First seed.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Default: all CPUs.")] = None,
-    general_workers: Annotated[
-        int, typer.Option(min=1, help="So many train each of the general model's networks together.")
-    ] = 1,
     address: Address = None,
     accept_mixed_dates: AcceptMixedDates = False,
     home: Home = None,
@@ -90,9 +87,7 @@ def train(
         _print_plan(run, workers, as_json)
         return
     mode: Mode | None = "plain" if as_json else None
-    outcome, before = execute(
-        run, workers=workers, general_workers=general_workers, mode=mode, fresh=fresh, address=where
-    )
+    outcome, before = execute(run, workers=workers, mode=mode, fresh=fresh, address=where)
     _print_outcome(run, outcome, before, as_json)
     if outcome.failed:
         raise typer.Exit(1)

@@ -24,9 +24,9 @@ from rich.progress import (
 
 from common import storage
 from common.data.archive import Archive, read_archive
+from common.data.columns import SYNTHETIC_FILE
 from common.data.fetch import BASE_URL, fetch_archive
 from common.data.market import MarketConfig, write_market
-from common.data.market_files import SYNTHETIC_FILE
 from common.options import AsJson, Home
 
 MIXED = 3

@@ -10,15 +10,11 @@ from typing import Any
 
 import ray
 import ray.train
-from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import (
-    get_or_create_autoscaling_coordinator,
-)
 from ray.train.backend import BackendConfig
-from ray.train.v2._internal.execution.callback import ControllerCallback
-from ray.train.v2._internal.execution.scaling_policy.scaling_policy import ResizeDecision
 from ray.train.v2.api.config import ScalingConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
+from cluster.connect.ray_private import at_most, give_back_reservation
 from common import storage
 from common.errors import RayUnavailable, TrainingError
 
@@ -28,8 +24,8 @@ ANSWER_S = 3.0
 """A node that takes no connection for so long has no room for a worker."""
 
 
-class RoomNow(ControllerCallback):
-    """Never more workers than the nodes that answer have CPUs.
+def room() -> int:
+    """Count the CPUs of the nodes that answer: a run never gets more workers than that.
 
     What Ray Train decides on is up to 20 s old, and Ray takes a node for alive until its health checks have
     failed for as long. A lost worker would be replaced in the lost node's place meanwhile, and the GCS then
@@ -37,15 +33,11 @@ class RoomNow(ControllerCallback):
     head's are gone for as long (Ray 2.60). With fewer workers asked for the whole group starts anew, and
     each carries on from its last epoch.
     """
-
-    def before_controller_execute_resize_decision(self, resize_decision: ResizeDecision) -> None:
-        nodes = [node for node in ray.nodes() if node["Alive"]]
-        with ThreadPoolExecutor(max_workers=32) as pool:
-            there = list(pool.map(_answers, nodes))
-        cpus = sum(
-            node["Resources"].get("CPU", 0) for node, is_there in zip(nodes, there, strict=True) if is_there
-        )
-        resize_decision.num_workers = max(1, min(resize_decision.num_workers, int(cpus)))
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    with ThreadPoolExecutor(max_workers=32) as pool:
+        there = list(pool.map(_answers, nodes))
+    cpus = (node["Resources"].get("CPU", 0) for node, is_there in zip(nodes, there, strict=True) if is_there)
+    return int(sum(cpus))
 
 
 def _answers(node: dict[str, Any]) -> bool:
@@ -90,15 +82,15 @@ def run(
         run_config=ray.train.RunConfig(
             name=name,
             storage_path=str(log_dir),
-            callbacks=[RoomNow()],  # type: ignore[list-item]  # Ray names its public kind only
+            callbacks=[at_most(room)],
             failure_config=ray.train.FailureConfig(max_failures=max_failures),
         ),
     )
     try:
         if not in_thread(trainer.fit, enough=enough):
-            _give_back(trainer)
+            give_back_reservation(trainer.train_run_context.run_id)
     except KeyboardInterrupt:
-        _give_back(trainer)
+        give_back_reservation(trainer.train_run_context.run_id)
         raise
     except ray.train.TrainingFailedError as error:
         reason = str(error).strip().splitlines()[-1]
@@ -112,12 +104,6 @@ def run(
             f"run {run_dir.name}: Ray was lost: {reason} What is done is kept; once the head runs again, the "
             "same command continues."
         ) from error
-
-
-def _give_back(trainer: DataParallelTrainer) -> None:
-    reservation = f"train-{trainer.train_run_context.run_id}"
-    with suppress(Exception):  # it ends by itself where this cannot be said
-        ray.get(get_or_create_autoscaling_coordinator().cancel_request.remote(reservation), timeout=5)
 
 
 def in_thread(call: Callable[[], Any], *, enough: Callable[[], bool] = lambda: False) -> bool:

@@ -16,7 +16,7 @@ from common.model.channels import sigma
 from common.model.presets import FitConfig
 from common.storage import StorageError, current
 from train.feed import FitData, drawn
-from train.loop import PREDICT_BATCH, Batches, EpochLoop
+from train.loop import Batches, EpochLoop
 from train.plan import Progress, windows_per_epoch
 from train.scores import score
 from train.state import FitState
@@ -43,30 +43,23 @@ def fit(
     The order of the windows, the masks and the dropout of epoch ``n`` depend on (seed, n) alone, so a
     fit that was killed and resumed from ``state_path`` ends exactly like one that was not.
     """
-    data, team = data.made_ready(), loop.team
+    data = data.made_ready()
     steps = _ceil(windows_per_epoch(config, len(data.train)), config.batch_size)
     check = _Check(loop, data)
-    state = _begun(loop, check, config, seed, state_path, weights)
-    first_worker = team.rank == 0
-    logged = log_dir if first_worker else None
-    writer = tf.summary.create_file_writer(str(logged)) if logged else tf.summary.create_noop_writer()
+    state = _resume(loop, state_path) or _fresh(loop, check, config, seed, weights)
+    writer = tf.summary.create_file_writer(str(log_dir)) if log_dir else tf.summary.create_noop_writer()
     started, first = time.monotonic(), state.epoch
     while state.epoch < config.epochs and state.epoch - state.best_epoch < config.patience:
-        loop.agree()
-        batches = _batches(
-            data.train, data, config.batch_size, steps, seed=(seed, state.epoch), part=loop.part
-        )
+        batches = _batches(data.train, data, config.batch_size, steps, seed=(seed, state.epoch))
         loss = loop.epoch(batches, config, total_steps=steps * config.epochs, seed=seed)
         outputs = check.outputs()
-        loss, val_loss = team.share(np.array([loss, check.loss(outputs)])).tolist()
+        val_loss = check.loss(outputs)
         if not (math.isfinite(loss) and math.isfinite(val_loss)):
             _refuse_nothing_good(state, config, loss, val_loss)
             break
         state.epoch += 1
         if val_loss < state.best_loss:
             state.best_epoch, state.best_loss, state.best = state.epoch, val_loss, loop.network.get_weights()
-        if not first_worker:
-            continue
         judged = score(data.valid, data.representation.prices(data.valid, outputs))
         mae, total = judged.rel_mae[0], judged.total
         state.history.append(
@@ -96,44 +89,29 @@ def fit(
 
 
 class _Check:
-    """The validation windows, each worker of a team forecasting a share of them."""
+    """The validation windows as a network takes them, prepared once for all epochs."""
 
     def __init__(self, loop: EpochLoop, data: FitData) -> None:
         self._loop = loop
-        blocks = loop.team.part(_ceil(len(data.valid), PREDICT_BATCH))  # whole ones: as one worker would
-        own = data.valid.take(slice(blocks.start * PREDICT_BATCH, blocks.stop * PREDICT_BATCH))
-        self._own = data.representation.inputs(own), data.ids(own)
+        self._inputs = data.representation.inputs(data.valid), data.ids(data.valid)
         self._truth = data.representation.targets(data.valid), sigma(data.valid).astype(np.float32)
 
     def outputs(self) -> np.ndarray:
-        """(N, H, K); a worker's own share on any but the first one."""
-        return self._loop.team.collect(self._loop.predict(*self._own))
+        """Outputs of the network as it is now, (N, H, K)."""
+        return self._loop.predict(*self._inputs)
 
     def loss(self, outputs: np.ndarray) -> float:
-        """NaN on any worker but the first."""
-        return self._loop.loss(outputs, *self._truth) if self._loop.team.rank == 0 else math.nan
+        """Mean loss of these outputs on the validation windows."""
+        return self._loop.loss(outputs, *self._truth)
 
 
-def _begun(
-    loop: EpochLoop,
-    check: _Check,
-    config: FitConfig,
-    seed: int,
-    state_path: Path,
-    weights: list[np.ndarray] | None,
+def _fresh(
+    loop: EpochLoop, check: _Check, config: FitConfig, seed: int, weights: list[np.ndarray] | None
 ) -> FitState:
-    """The stored state, or a fresh one; a team's workers go by what the first one found."""
-    team = loop.team
-    state = _resume(loop, state_path) if team.rank == 0 else None
-    found = state or FitState(epoch=-1)
-    numbers = team.share(np.array([found.epoch, found.best_epoch, found.best_loss]))
-    if numbers[0] >= 0:
-        return state or FitState(int(numbers[0]), int(numbers[1]), float(numbers[2]))
     loop.start(seed=seed, weights=weights)
     state = FitState(best=loop.network.get_weights())
     if config.step_zero:
-        loss = check.loss(check.outputs())
-        state.best_loss = float(team.share(np.array([loss]))[0])
+        state.best_loss = check.loss(check.outputs())
     return state
 
 
@@ -170,16 +148,10 @@ def _ceil(count: int, size: int) -> int:
 
 
 def _batches(
-    train: Windows,
-    data: FitData,
-    size: int,
-    steps: int,
-    *,
-    seed: tuple[int, int],
-    part: slice = slice(None),
+    train: Windows, data: FitData, size: int, steps: int, *, seed: tuple[int, int]
 ) -> Iterator[Batches]:
-    """An epoch's batches, rows ``part`` of each; as many at a time on every worker, whose parts differ."""
-    order = drawn(len(train), steps * size, seed).reshape(steps, size)[:, part]
+    """An epoch's batches, ``CUT_AT_ONCE`` windows at a time."""
+    order = drawn(len(train), steps * size, seed).reshape(steps, size)
     at_once = max(1, CUT_AT_ONCE // size)
     for start in range(0, steps, at_once):
         rows = order[start : start + at_once]

@@ -12,10 +12,8 @@ import tensorflow as tf
 from common.model.network import build_network
 from common.model.presets import FitConfig, NetworkConfig, NetworkShape
 from common.model.representation import Representation
-from train.dropout import with_part_dropout
 from train.fused import FusedLSTM
-from train.losses import batch_totals, level_loss, mixture_loss
-from train.team import ALONE, Team
+from train.losses import level_loss, mixture_loss
 
 PREDICT_BATCH = 1024
 
@@ -29,8 +27,7 @@ class Masking:
 
 @dataclass(frozen=True)
 class Batches:
-    """S batches of B windows (of a team, a worker's part of each): x (S, B, size, C), stock_id (S, B, 1),
-    y (S, B, H), sigma (S, B)."""
+    """S batches of B windows: x (S, B, size, C), stock_id (S, B, 1), y (S, B, H), sigma (S, B)."""
 
     x: np.ndarray
     stock_id: np.ndarray
@@ -42,10 +39,6 @@ class EpochLoop:
     """A network, its optimiser and the compiled epoch; reused for every job of the same shape.
 
     Compiling costs more than a small fit, so a worker keeps its loops and only swaps the weights.
-
-    Workers of a team hold the same weights and each a part of every batch; gradients and losses are summed
-    before the step. Losses are divided by what the whole batch holds, masks and dropout are drawn for the
-    whole batch, so that a team's result is one worker's up to the rounding of sums.
     """
 
     def __init__(
@@ -57,13 +50,9 @@ class EpochLoop:
         clipnorm: float,
         unknown_id_rate: float,
         masking: Masking,
-        team: Team = ALONE,
     ) -> None:
         self.shape, self.config, self.batch_size = shape, network, batch_size
-        self.team, self.part = team, team.part(batch_size)
         self.network = build_network(shape, network, seed=0, lstm=FusedLSTM)
-        if team.size > 1:
-            self.network = with_part_dropout(self.network, self.part, batch_size)
         self.optimizer = keras.optimizers.Adam(clipnorm=clipnorm)
         self.optimizer.build(self.network.trainable_variables)
         self._unknown_id_rate, self._masking = unknown_id_rate, masking
@@ -98,11 +87,6 @@ class EpochLoop:
         for variable, value in zip([*self.network.variables, *self.optimizer.variables], state, strict=True):
             variable.assign(value)
 
-    def agree(self) -> None:
-        """Take over the state of the team's first worker, to the last bit."""
-        if self.team.size > 1:
-            self.restore([self.team.share(value) for value in self.state()])
-
     def epoch(
         self, parts: Batches | Iterable[Batches], fit: FitConfig, *, total_steps: int, seed: int
     ) -> float:
@@ -110,7 +94,7 @@ class EpochLoop:
         schedule = tf.constant([fit.learning_rate, fit.final_fraction, total_steps], tf.float32)
         total, steps = tf.constant(0.0), 0
         for part in [parts] if isinstance(parts, Batches) else parts:
-            arrays = (part.x, part.stock_id, part.y, part.sigma, self._whole(part))
+            arrays = (part.x, part.stock_id, part.y, part.sigma)
             total = self._epoch(*arrays, schedule, tf.constant(seed, tf.int32), total)
             steps += len(part.x)
         return float(total / tf.cast(steps, tf.float32))
@@ -127,13 +111,12 @@ class EpochLoop:
         return float(self._loss(tf.constant(outputs), tf.constant(y), tf.constant(sigma)))
 
     def _signature(self) -> list[tf.TensorSpec]:
-        batch, shape = self.part.stop - self.part.start, self.shape
+        batch, shape = self.batch_size, self.shape
         return [
             tf.TensorSpec((None, batch, shape.size, shape.channels)),
             tf.TensorSpec((None, batch, 1), tf.int32),
             tf.TensorSpec((None, batch, shape.horizons)),
             tf.TensorSpec((None, batch)),
-            tf.TensorSpec((None, 1 + shape.horizons)),
             tf.TensorSpec((3,)),
             tf.TensorSpec((), tf.int32),
             tf.TensorSpec(()),
@@ -145,13 +128,11 @@ class EpochLoop:
         stock_id: tf.Tensor,
         y: tf.Tensor,
         sigma: tf.Tensor,
-        whole: tf.Tensor,
         schedule: tf.Tensor,
         seed: tf.Tensor,
         total: tf.Tensor,
     ) -> tf.Tensor:
         """Adds the batches' losses to ``total``."""
-        team = self.team.size
 
         def train_on(step: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             number = tf.cast(self.optimizer.iterations, tf.int32)
@@ -159,11 +140,9 @@ class EpochLoop:
             windows, ids = self._mask(x[step], stock_id[step], tf.stack([seed, number]))
             with tf.GradientTape() as tape:
                 outputs = self.network([windows, ids], training=True)
-                loss = self._loss(outputs, y[step], sigma[step], whole[step] if team > 1 else None)
-                objective = tf.add_n([loss, *(penalty / team for penalty in self.network.losses)])
+                loss = self._loss(outputs, y[step], sigma[step])
+                objective = tf.add_n([loss, *self.network.losses])
             gradients = tape.gradient(objective, self.network.trainable_variables)
-            if team > 1:
-                loss, *gradients = self._summed([loss, *gradients])
             self.optimizer.apply(gradients, self.network.trainable_variables)
             return step + 1, total + loss
 
@@ -171,35 +150,8 @@ class EpochLoop:
         _, total = tf.while_loop(lambda step, _: step < steps, train_on, (tf.constant(0), total))
         return total
 
-    def _whole(self, part: Batches) -> np.ndarray:
-        """What the losses of the whole batches divide by, float32 (S, 1 + H)."""
-        totals = batch_totals(part.y, part.sigma)
-        totals, _ = self.team.combine(totals, np.empty((0, 1), np.float32))
-        totals[:, 0] /= self.batch_size
-        return totals
-
-    def _summed(self, values: list[tf.Tensor | tf.IndexedSlices]) -> list[tf.Tensor | tf.IndexedSlices]:
-        """Sums over the team. The embedding's gradient is one row a window: these are lined up instead, as
-        one worker would have them, so that a step's traffic does not grow with the universe."""
-        dense = [value for value in values if isinstance(value, tf.Tensor)]
-        (embedding,) = (value for value in values if isinstance(value, tf.IndexedSlices))
-        width = embedding.values.shape[1]
-        rows = tf.concat([embedding.values, tf.cast(embedding.indices, tf.float32)[:, None]], axis=1)
-        flat = tf.concat([tf.reshape(value, [-1]) for value in dense], axis=0)
-        flat, rows = tf.numpy_function(self.team.combine, [flat, rows], [tf.float32, tf.float32])
-        rows = tf.ensure_shape(rows, [self.batch_size, width + 1])
-        parts = iter(tf.split(flat, [value.shape.num_elements() for value in dense]))
-        lined_up = tf.IndexedSlices(
-            rows[:, :width], tf.cast(rows[:, width], embedding.indices.dtype), embedding.dense_shape
-        )
-        return [
-            tf.reshape(next(parts), value.shape) if isinstance(value, tf.Tensor) else lined_up
-            for value in values
-        ]
-
     def _mask(self, x: tf.Tensor, ids: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         draws = tf.random.stateless_uniform((1 + len(self._masking.groups), self.batch_size), seed)
-        draws = draws[:, self.part]
         ids = tf.where(draws[0][:, None] < self._unknown_id_rate, 0, ids)
         for draw, (positions, rate) in zip(tf.unstack(draws[1:]), self._masking.groups, strict=True):
             kept = np.ones(self.shape.channels, dtype=np.float32)
@@ -223,7 +175,6 @@ def shared_loop(
     clipnorm: float,
     unknown_id_rate: float,
     masking: Masking,
-    team: Team = ALONE,
 ) -> EpochLoop:
     """This process's loop for that shape, compiled once."""
     return EpochLoop(
@@ -233,16 +184,11 @@ def shared_loop(
         clipnorm=clipnorm,
         unknown_id_rate=unknown_id_rate,
         masking=masking,
-        team=team,
     )
 
 
 def loop_of(
-    shape: NetworkShape,
-    network: NetworkConfig,
-    fit: FitConfig,
-    representation: Representation,
-    team: Team = ALONE,
+    shape: NetworkShape, network: NetworkConfig, fit: FitConfig, representation: Representation
 ) -> EpochLoop:
     """This process's compiled loop for fits with these settings."""
     rates = {"closes_only": fit.closes_only_rate, "market": fit.market_hidden_rate}
@@ -250,9 +196,7 @@ def loop_of(
         (tuple(representation.channels.index(channel) for channel in channels), rates[group])
         for group, channels in representation.hidden.items()
     )
-    return shared_loop(
-        shape, network, fit.batch_size, fit.clipnorm, fit.unknown_id_rate, Masking(groups), team
-    )
+    return shared_loop(shape, network, fit.batch_size, fit.clipnorm, fit.unknown_id_rate, Masking(groups))
 
 
 def one_thread() -> None:

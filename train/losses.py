@@ -2,18 +2,13 @@
 
 from collections.abc import Callable
 
-import numpy as np
 import tensorflow as tf
 
 from common.model.mixture import TAUS
 from train.scores import horizon_weights
 
-Loss = Callable[..., tf.Tensor]
-"""(outputs (B, H, K), targets (B, H) with NaN for none, sigma (B,), whole) -> scalar.
-
-``whole``, shape (1 + H,), as `batch_totals` gives it, where the rows are part of a batch: the losses of the
-parts then add to that of the batch. Default: the rows are all.
-"""
+Loss = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+"""(outputs (B, H, K), targets (B, H) with NaN for none, sigma (B,)) -> scalar."""
 
 
 def _weights(days: tuple[int, ...]) -> tf.Tensor:
@@ -32,14 +27,11 @@ def mixture_loss(days: tuple[int, ...]) -> Loss:
     weights = _weights(days)
     taus = tf.constant(TAUS, tf.float32)
 
-    def loss(
-        outputs: tf.Tensor, targets: tf.Tensor, sigma: tf.Tensor, whole: tf.Tensor | None = None
-    ) -> tf.Tensor:
+    def loss(outputs: tf.Tensor, targets: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
         known = tf.cast(tf.math.is_finite(targets), tf.float32)
         target = tf.where(tf.math.is_finite(targets), targets, 0.0)
-        mean_sigma = tf.reduce_mean(sigma) if whole is None else whole[0]
         moved = tf.cast(target != 0, tf.float32) * known
-        weight = (sigma / mean_sigma)[:, None] * known
+        weight = (sigma / tf.reduce_mean(sigma))[:, None] * known
         error = target - outputs[..., 0]
         size = tf.abs(error)
         huber = tf.where(size <= 1, 0.5 * error * error, size - 0.5)
@@ -49,7 +41,7 @@ def mixture_loss(days: tuple[int, ...]) -> Loss:
         gap = target[..., None] - outputs[..., 2:-1]
         pinball = tf.reduce_mean(tf.maximum(taus * gap, (taus - 1) * gap), axis=-1)
         terms = weight * (huber + 0.7 * absolute + 2 * moved * pinball) + 0.4 * known * entropy
-        return _per_horizon(terms, known, weights, whole)
+        return _per_horizon(terms, known, weights)
 
     return loss
 
@@ -58,32 +50,14 @@ def level_loss(days: tuple[int, ...]) -> Loss:
     """Mean squared error of the scaled log price, as in the original design; ``days`` as above."""
     weights = _weights(days)
 
-    def loss(
-        outputs: tf.Tensor, targets: tf.Tensor, sigma: tf.Tensor, whole: tf.Tensor | None = None
-    ) -> tf.Tensor:
+    def loss(outputs: tf.Tensor, targets: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
         known = tf.cast(tf.math.is_finite(targets), tf.float32)
         target = tf.where(tf.math.is_finite(targets), targets, 0.0)
-        return _per_horizon(known * tf.square(target - outputs[..., 0]), known, weights, whole)
+        return _per_horizon(known * tf.square(target - outputs[..., 0]), known, weights)
 
     return loss
 
 
-def batch_totals(targets: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    """What a loss divides by, added up over rows of S batches: sigma and known targets, float32 (S, 1 + H).
-
-    Parameters
-    ----------
-    targets : shape (S, B, H), NaN for none
-    sigma : shape (S, B)
-    """
-    return np.concatenate(
-        [sigma.sum(axis=1)[:, None], np.isfinite(targets).sum(axis=1)], axis=1, dtype=np.float32
-    )
-
-
-def _per_horizon(
-    terms: tf.Tensor, known: tf.Tensor, weights: tf.Tensor, whole: tf.Tensor | None
-) -> tf.Tensor:
-    counts = tf.reduce_sum(known, axis=0) if whole is None else whole[1:]
-    means = tf.reduce_sum(terms, axis=0) / tf.maximum(counts, 1.0)
+def _per_horizon(terms: tf.Tensor, known: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    means = tf.reduce_sum(terms, axis=0) / tf.maximum(tf.reduce_sum(known, axis=0), 1.0)
     return tf.reduce_sum(means * weights)

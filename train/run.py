@@ -79,7 +79,6 @@ def execute(
     run: Run,
     *,
     workers: int | None = None,
-    general_workers: int = 1,
     mode: Mode | None = None,
     fresh: bool = False,
     hand_over: bool = True,
@@ -91,8 +90,6 @@ def execute(
     gives way to it (see `gives_way`). Any other move is left to the user. If the gate stays closed, the
     release is published, production is as it was, and the outcome says why. With ``hand_over`` false,
     production is left alone in any case. ``address`` is a Ray cluster to work on, see `ray_session`.
-    With more than one of ``general_workers`` so many train each of the general model's networks together,
-    before anything else is trained.
 
     Returns
     -------
@@ -123,7 +120,7 @@ def execute(
         run.panel.save(run.folder / "panel.parquet")
         run.spec.save(run.folder)
         with Record(run.id, run.folder, run.spec, run.plan) as record, LiveTable(record.poll, mode=mode):
-            failed = {} if run.is_trained() else _train(run, record, workers, general_workers, address)
+            failed = {} if run.is_trained() else _train(run, record, workers, address)
             if GENERAL in failed:
                 raise TrainingError(
                     f"run {run.id}: the general model failed: {failed[GENERAL]} Nothing is published and "
@@ -140,13 +137,10 @@ def execute(
     return outcome, False
 
 
-def _train(
-    run: Run, record: Record, workers: int | None, general_workers: int, address: str | None
-) -> dict[str, str]:
+def _train(run: Run, record: Record, workers: int | None, address: str | None) -> dict[str, str]:
     """Run the fleet; returns the reason of each job that failed."""
-    from train.arrays import MappedBench, save_arrays
+    from train.arrays import save_arrays
     from train.fleet import Fleet
-    from train.parallel import train_general
 
     with ray_session(cpus=workers, address=address, shared=run.home) as cpus:
         tasks = len(run.plan.tasks)
@@ -156,11 +150,6 @@ def _train(
         record.fleet, record.state = fleet, "training"
         try:
             save_arrays(Workbench(run.folder, run.spec, run.panel))
-            if general_workers > 1:
-                mapped = MappedBench(run.folder, run.spec)
-                train_general(
-                    mapped, run.plan, fleet.queue, workers=general_workers, log_dir=run.folder / "ray"
-                )
             fleet.train()
             record.jobs = jobs = fleet.snapshot()
         finally:

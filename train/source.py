@@ -7,8 +7,8 @@ from typing import Any
 
 from common import storage
 from common.data.archive import Archive, read_archive
+from common.data.columns import SYNTHETIC_FILE
 from common.data.market import MarketConfig, write_market
-from common.data.market_files import SYNTHETIC_FILE
 from common.data.mixed_dates import refuse_mixed
 from common.data.panel import Panel
 from common.errors import ArchiveError

@@ -62,9 +62,6 @@ def tune(
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Default: all CPUs.")] = None,
     address: Address = None,
-    workers_per_trial: Annotated[
-        int, typer.Option(min=1, help="Above 1 a trial's fits run side by side: for big models.")
-    ] = 1,
     train_end: Annotated[
         dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last training day.")
     ] = None,
@@ -91,8 +88,8 @@ def tune(
     search that was stopped, and does nothing if all is done; a larger --trials goes on.
     """
     from tune.plan import QUICK, Effort, plan_search
-    from tune.proposals import sweep
     from tune.run import execute
+    from tune.study import sweep
 
     seconds = parse_time(limit) if limit else None
     root = storage.home(home)
@@ -143,7 +140,6 @@ def tune(
         effort,
         time_s=seconds,
         workers=workers,
-        workers_per_trial=workers_per_trial,
         with_contest=contest,
         mode="plain" if as_json else None,
         address=where,

@@ -30,8 +30,7 @@ from rich.text import Text
 from train.console import LiveTable, Mode
 from train.snapshot import SYNTHETIC, against_naive, duration, flat, is_synthetic, number
 from tune import labels
-from tune.findings import cleaned, default_score, finished
-from tune.results import Tuning
+from tune.results import Tuning, cleaned, default_score, finished
 
 BEST = 5
 """Finished trials that the closing table shows, and the live one at most."""

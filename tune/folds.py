@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from common.data.panel import Panel
+from common.data.series import Series
 from common.data.windows import Boundaries, Windows, make_windows
 from common.errors import ArchiveError, ConfigError
 from common.model.channels import frozen
-from common.model.presets import SplitSpec, TrainConfig, WindowSpec
+from common.model.presets import SplitSpec, WindowSpec
+from common.model.representation import Representation
 from train.workbench import RunSpec, Workbench
-
-SHARED = ("series", "windows", "limits", "parts", "representation", "_moving")
-"""What trials of the same window size have in common in a fold."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +90,27 @@ class FoldBench(Workbench):
     """
 
     sizes: Sizes
+    like: "FoldBench | None" = None
+    """Another bench on the same prices, whose data are used where they are the same, not made again."""
+
+    @property
+    def _same(self) -> "FoldBench | None":
+        """`like`, if its windows and split are this bench's."""
+        like, own = self.like, self.config
+        same = like and (like.config.window, like.config.split) == (own.window, own.split)
+        return like if same else None
+
+    @cached_property
+    def series(self) -> Series:
+        return self.like.series if self.like else super().series
+
+    @cached_property
+    def windows(self) -> Windows:
+        return self._same.windows if self._same else super().windows
+
+    @cached_property
+    def representation(self) -> Representation:
+        return self._same.representation if self._same else super().representation
 
     @cached_property
     def limits(self) -> Boundaries:
@@ -100,12 +120,16 @@ class FoldBench(Workbench):
 
     @cached_property
     def parts(self) -> tuple[Windows, Windows, Windows]:
+        if self._same:
+            return self._same.parts
         train, valid, test = self.limits.parts(self.windows)
         return train, valid.take(np.isin(valid.end, self._judged)), test
 
     @cached_property
     def _moving(self) -> set[str]:
         """By windows of the longest size, so that every window size trains on the same stocks."""
+        if self._same:
+            return self._same._moving
         spec = self.config.window.model_copy(update={"size": self.sizes.longest})
         train = self.limits.parts(make_windows(self.series, spec))[0]
         moving = np.unique(train.symbol[~frozen(train)])
@@ -120,13 +144,6 @@ class FoldBench(Workbench):
 
         short = windows(self.sizes.shortest)
         return np.intersect1d(windows(self.sizes.longest).end, short.end[~frozen(short)])
-
-    def with_settings(self, run_dir: Path, config: TrainConfig) -> "FoldBench":
-        """The bench of a run with other settings on the same windows and split, which are not made again."""
-        spec = RunSpec(config, self.spec.universe, self.spec.source, self.spec.data_sha256)
-        other = FoldBench(run_dir, spec, self.panel, self.sizes)
-        other.__dict__.update({name: getattr(self, name) for name in SHARED})
-        return other
 
 
 def bench_of(run_dir: Path, panel_path: Path, sizes: Sizes) -> FoldBench:
@@ -143,10 +160,9 @@ def bench_of(run_dir: Path, panel_path: Path, sizes: Sizes) -> FoldBench:
         raise ArchiveError(f"{panel_path}: not the data this search was planned with.")
     key = (panel_path, sizes, spec.config.window, spec.config.split)
     if key not in _BENCHES:
-        _BENCHES[key] = FoldBench(run_dir, spec, panel, sizes)
-        like = next((bench for (path, *_), bench in _BENCHES.items() if path == panel_path), _BENCHES[key])
-        _BENCHES[key].__dict__["series"] = like.series
-    return _BENCHES[key].with_settings(run_dir, spec.config)
+        like = next((bench for (path, *_), bench in _BENCHES.items() if path == panel_path), None)
+        _BENCHES[key] = FoldBench(run_dir, spec, panel, sizes, like)
+    return FoldBench(run_dir, spec, panel, sizes, _BENCHES[key])
 
 
 _BENCHES: dict[tuple[Path, Sizes, WindowSpec, SplitSpec], FoldBench] = {}

@@ -14,9 +14,9 @@ from common.model.presets import TrainConfig, merged, train_config
 from train.plan import make_plan
 from train.workbench import RunSpec, Workbench
 from tune.folds import Fold, FoldBench, Sizes, make_folds
-from tune.proposals import QUICK_SIZES, SIZES
 from tune.space import SearchSpace, defaults
 from tune.spec import Sampler, SearchSpec
+from tune.study import QUICK_SIZES, SIZES
 
 
 @dataclass(frozen=True)

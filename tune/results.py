@@ -1,4 +1,4 @@
-"""What a search found, as it lies in its folder; written by the search, read by reports.
+"""The result of a search, as it lies in its folder; written by the search, read by reports.
 
 ==================  ====================================================================================
 ``result.json``     `Tuning.info`
@@ -10,10 +10,11 @@
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from common import storage
@@ -85,3 +86,50 @@ class Tuning:
             pd.read_csv(folder / "trials.csv"),
             pd.read_csv(folder / "curves.csv"),
         )
+
+
+def finished(tuning: Tuning) -> pd.DataFrame:
+    """The trials whose scores can be compared, best first."""
+    trials = tuning.trials
+    return trials[(trials["state"] == "done") & np.isfinite(trials["score"])].sort_values("score")
+
+
+def cleaned(tuning: Tuning) -> Tuning:
+    """The same whether it comes from its files or not: plain numbers, NaN for what is not finite, and the
+    parameters in the order of the table's columns."""
+    kinds = tuning.info["parameters"]
+    info = tuning.info | {"parameters": {name: kinds[name] for name in tuning.trials if name in kinds}}
+    names = ["score", "weights", "seconds", *(name for name in tuning.trials if name.startswith("fold_"))]
+    numbers = {name: pd.to_numeric(tuning.trials[name]).replace([np.inf, -np.inf], np.nan) for name in names}
+    curves = tuning.curves.assign(score=pd.to_numeric(tuning.curves["score"]))
+    return replace(tuning, info=info, trials=tuning.trials.assign(**numbers), curves=curves)
+
+
+def winner(tuning: Tuning) -> pd.DataFrame:
+    """The winner's row, else that of the best finished trial; empty if none finished."""
+    done = finished(tuning)
+    own = done[done["trial"] == tuning.info["winner_trial"]]
+    return own if len(own) else done.head(1)
+
+
+def trials_with(tuning: Tuning, values: dict[str, Any]) -> pd.DataFrame:
+    """The trials with just these parameters, whatever became of them."""
+    trials = tuning.trials
+    same = np.full(len(trials), bool(values))
+    for name in tuning.parameters:
+        same &= np.array([same_value(value, values.get(name)) for value in trials[name]], dtype=bool)
+    return trials[same]
+
+
+def default_score(tuning: Tuning) -> float | None:
+    """Mean validation score of the finished trials of the default configuration, None without one."""
+    found = trials_with(tuning, tuning.info["default"])
+    scores = found.loc[(found["state"] == "done") & np.isfinite(found["score"]), "score"]
+    return float(scores.mean()) if len(scores) else None
+
+
+def same_value(value: Any, wanted: Any) -> bool:
+    """Whether a value of a table is a parameter's, whatever types the two have."""
+    if isinstance(value, int | float) and isinstance(wanted, int | float):
+        return bool(np.isclose(value, wanted, rtol=1e-6, atol=0))
+    return str(value) == str(wanted)

@@ -1,29 +1,29 @@
-"""A search end to end: trials, contest, files. The command line and other callers use this."""
+"""A search end to end: trials, comparison on the test part, files. Called by the command line and others."""
 
 import json
 import math
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster.session import ray_session, usable_cpus
+from cluster.session import ray_session
 from common import storage
 from common.config import read_toml
 from common.errors import ConfigError, TrainingError
 from train.console import Mode
-from tune import contest
-from tune.best import best_toml, versions
-from tune.book import Book, trial_score
+from tune import evaluation
 from tune.console import SearchTable
-from tune.outcome import tuning_of, universe_sha256, winner_of
 from tune.plan import Effort, Search
-from tune.proposals import Proposals, sweep
+from tune.progress import Progress
 from tune.report.page import write_report
 from tune.results import Tuning
-from tune.search import Board, search
-from tune.space import Parameters
+from tune.search import search
 from tune.spec import SearchSpec
+from tune.study import FILE, Study, sweep
+from tune.summary import best_toml, tuning_of, winner_of
+
+PROVENANCE = ("made", "model", "source", "data_sha256", "universe_sha256", "seed", "versions")
+"""Of `Tuning.info`, what ``best.toml`` says of its origin."""
 
 
 def execute(
@@ -32,7 +32,6 @@ def execute(
     *,
     time_s: float | None = None,
     workers: int | None = None,
-    workers_per_trial: int = 1,
     with_contest: bool = True,
     mode: Mode | None = None,
     address: str | None = None,
@@ -51,7 +50,7 @@ def execute(
     Returns
     -------
     (Tuning, bool)
-        What was found, and whether all of it had been done before.
+        The result, and whether all of it had been done before.
 
     Raises
     ------
@@ -63,117 +62,86 @@ def execute(
     spec, root = planned.spec, planned.folder
     with storage.claim(root / "search.lock", f"search {spec.id}"):
         _open(planned)
-        book = Book(root)
+        study = Study(spec, root)
         compared = sweep(spec, seeds=effort.sweep_seeds, sizes=effort.sizes)
-        held = contest.read(root)
+        contest = evaluation.stored(root)
         before = _stored(root)
-        whole = before is not None and len(before.trials) == len(book.trials)
-        left = _left(spec, book, effort.trials, compared)
+        whole = before is not None and len(before.trials) == len(study.trials())
+        left = study.left(effort.trials, compared)
         if not left and before and whole and (before.info["contest"] or not with_contest):
             return before, True
-        state = _State(planned, book, _seconds(root))
-        state.contest = held
-        board = Board(spec, book, planned=effort.trials + len(compared), compared=len(compared))
+        progress = Progress(study, planned=effort.trials + len(compared), compared=len(compared))
         session = ray_session(cpus=workers, address=address, shared=root)
-        with SearchTable(board.snapshot, mode=mode), session as cpus:
-            state.cpus = cpus
-            if cpus < workers_per_trial:
-                raise ConfigError(f"--workers-per-trial: got {workers_per_trial}, there are {cpus} CPUs.")
+        earlier, started = _seconds(root), time.monotonic()
+
+        def save() -> Tuning:
+            seconds = earlier + time.monotonic() - started
+            tuning = tuning_of(spec, study.trials(), contest, cpus=cpus, seconds=seconds)
+            tuning.save(root)
+            return tuning
+
+        with SearchTable(progress.snapshot, mode=mode), session as cpus:
             try:
                 if left:
+                    deadline = time.time() + time_s if time_s else math.inf
                     search(
-                        spec,
-                        root,
-                        board,
-                        cpus=cpus,
-                        trials=effort.trials,
-                        compared=compared,
-                        deadline=time.time() + time_s if time_s else math.inf,
-                        workers_per_trial=workers_per_trial,
+                        study, progress, cpus=cpus, trials=effort.trials, compared=compared, deadline=deadline
                     )
-                winner = winner_of(spec, book)
+                winner = winner_of(spec, study.trials())
                 if winner is None:
-                    raise TrainingError(_nothing(book, root))
-                if with_contest and held is None and not _left(spec, book, effort.trials, compared):
-                    board.state = "refitting"
-                    state.contest = contest.hold(spec, planned.panel, root, winner)
+                    raise TrainingError(_nothing(study))
+                if with_contest and contest is None and not study.left(effort.trials, compared):
+                    progress.state = "refitting"
+                    contest = evaluation.evaluate(spec, planned.panel, root, winner)
             except (KeyboardInterrupt, TrainingError):
-                state.save()
+                save()
                 raise
-            board.state = "done"
-        return state.finish(), False
-
-
-@dataclass
-class _State:
-    """What there is to write at the end, or when it is cut short."""
-
-    planned: Search
-    book: Book
-    seconds: float
-    """Of earlier sessions."""
-    contest: dict[str, Any] | None = None
-    cpus: int = 0
-
-    def __post_init__(self) -> None:
-        self._started = time.monotonic()
-
-    def save(self) -> Tuning:
-        tuning = tuning_of(
-            self.planned.spec,
-            self.book,
-            self.contest,
-            cpus=self.cpus or usable_cpus(),
-            seconds=self.seconds + time.monotonic() - self._started,
-        )
-        tuning.save(self.planned.folder)
-        return tuning
-
-    def finish(self) -> Tuning:
-        """Write everything, the report too and ``best.toml`` last: with it the search is complete."""
-        tuning, spec, root = self.save(), self.planned.spec, self.planned.folder
-        winner = self.book.trials[tuning.info["winner_trial"]]
+            progress.state = "done"
+        tuning = save()
         write_report(root / "report.html", tuning)
-        text = best_toml(spec, self.planned.full, winner, self.contest, self._provenance(tuning))
-        storage.write_bytes(root / "best.toml", text.encode())
-        return tuning
+        _write_best(planned, study, tuning)
+        return tuning, False
 
-    def _provenance(self, tuning: Tuning) -> dict[str, Any]:
-        spec = self.planned.spec
-        winner = self.book.trials[tuning.info["winner_trial"]]
-        return {
-            "search": spec.id,
-            "made": tuning.info["made"],
-            "model": spec.model,
-            "source": spec.source,
-            "data_sha256": spec.data_sha256,
-            "universe_sha256": universe_sha256(spec),
-            "seed": spec.config.seed,
-            "trials": len(tuning.trials),
-            "trial": winner.number,
-            "score": trial_score(winner.histories(spec)),
-            "space": tuning.info["parameters"],
-            "versions": versions(),
-        }
+
+def _write_best(planned: Search, study: Study, tuning: Tuning) -> None:
+    """Write ``best.toml``, the last file: with it the search is complete."""
+    info = tuning.info
+    winner = study.trials()[info["winner_trial"]]
+    provenance: dict[str, Any] = {
+        "search": info["id"],
+        **{name: info[name] for name in PROVENANCE},
+        "trials": len(tuning.trials),
+        "trial": winner.number,
+        "score": winner.score,
+        "space": info["parameters"],
+    }
+    text = best_toml(planned.spec, planned.full, winner, info["contest"], provenance)
+    storage.write_bytes(planned.folder / "best.toml", text.encode())
 
 
 def _open(planned: Search) -> None:
     """Make the search's folder, or make sure that it is this search's."""
     spec, root = planned.spec, planned.folder
-    if storage.exists(root / "search.json"):
-        other = SearchSpec.load(root)
-        if other.id != spec.id:
-            raise ConfigError(
-                f"--out: {root} holds search {other.id}, need {spec.id}: other settings, prices or work. "
-                "Use another folder."
-            )
+    if not storage.exists(root / "search.json"):
+        planned.seen.save(root / "panel.parquet")
+        spec.save(root)
         return
-    planned.seen.save(root / "panel.parquet")
-    spec.save(root)
+    other = SearchSpec.load(root)
+    if other.id != spec.id:
+        raise ConfigError(
+            f"--out: {root} holds search {other.id}, need {spec.id}: other settings, prices or work. "
+            "Use another folder."
+        )
+    if storage.names(root, "trials/*/trial.json") and not storage.exists(root / FILE):
+        raise ConfigError(
+            f"--out: {root} holds a search by an earlier version, whose trials cannot be continued (they are "
+            f"in trials/, not in {FILE}). Its tables, report and best.toml stay as they are. Search again in "
+            "another folder."
+        )
 
 
 def _stored(root: Path) -> Tuning | None:
-    """What a search that ended wrote; None where there is none, or where it was cut off since."""
+    """The result of a search that ended; None where there is none, or where it was cut off since."""
     try:
         for name in ("result.json", "trials.csv", "curves.csv", "best.toml"):
             storage.current(root / name)
@@ -185,11 +153,6 @@ def _stored(root: Path) -> Tuning | None:
     return None if cut_off else stored
 
 
-def _left(spec: SearchSpec, book: Book, trials: int, compared: list[tuple[Parameters, int]]) -> int:
-    """How many trials have not ended."""
-    return Proposals(spec, book, trials=trials, compared=compared).left()
-
-
 def _seconds(root: Path) -> float:
     """How long earlier sessions worked."""
     try:
@@ -199,10 +162,11 @@ def _seconds(root: Path) -> float:
         return 0.0
 
 
-def _nothing(book: Book, root: Path) -> str:
-    reasons = [trial.end["reason"] for trial in book.trials.values() if trial.end and trial.end["reason"]]
+def _nothing(study: Study) -> str:
+    trials = study.trials()
+    reasons = [trial.reason for trial in trials if trial.state == "failed" and trial.reason]
     if reasons:
         return (
-            f"no trial succeeded; the last of {len(book.trials)} said: {reasons[-1]} See {root / 'trials'}."
+            f"no trial succeeded; the last of {len(trials)} said: {reasons[-1]} See {study.root / 'trials'}."
         )
     return "no trial was finished. Give it more --time; the same command continues."

@@ -1,25 +1,27 @@
-"""The search itself: trials on Ray Tune until there are enough, or the time is over."""
+"""The search itself: Ray Tune runs trials that Optuna proposes, until there are enough or time is up."""
 
 import logging
 import math
 import os
 import shutil
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import ray.tune
+from optuna.trial import TrialState
+from ray.air.constants import TRAINING_ITERATION
 from ray.tune.progress_reporter import TrialProgressCallback
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.search.optuna import OptunaSearch
 
+from common import storage
 from train.elastic import in_thread
-from tune.book import Book, Trial, standings
-from tune.halving import Halving
-from tune.nested import run_nested_trial
-from tune.proposals import Proposals
-from tune.space import Parameters
-from tune.spec import SearchSpec
-from tune.trial import run_trial
+from tune.progress import Progress
+from tune.study import NumberedSampler, Point, Study, draw
+from tune.trial import JUDGED, run_trial
 
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -29,10 +31,121 @@ QUIET = {
 }
 """Turns off what Ray Tune prints, the files it writes while it works, and its ending of a whole search over
 one trial that has nothing to report: it failed at once, or had only its end to write."""
-NO_CPU: dict[str, float] = {"memory": 1}
-"""A trial whose workers do the work; Ray wants it to hold something, so one byte."""
 PROCESS_DEATHS = 3
 """How often a trial's process may die before the trial has failed."""
+REDUCTION = 2
+"""Of the trials that come so far, about one in so many goes on."""
+NO_CONTROLLER: Any = None
+"""ASHA is given one and does not look at it."""
+
+
+class StudySearch(OptunaSearch):
+    """Ray Tune's `OptunaSearch` over a search's study, with the study left as a record.
+
+    Beyond Ray's own: trials for comparison take turns with proposals; a trial that was stopped early or
+    failed is told to Optuna as pruned or failed, with the reason; one that the end of the time or of the
+    process cut off stays unfinished, to be continued.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        *,
+        trials: int,
+        compared: Sequence[Point],
+        deadline: float = math.inf,
+        on_report: Callable[[int, dict[str, Any]], None] = lambda number, result: None,
+    ) -> None:
+        spec = study.spec
+        super().__init__(
+            space=self._propose,
+            metric="score",
+            mode="min",
+            sampler=NumberedSampler(spec.sampler, spec.config.seed),
+            study_name=spec.id,
+            storage=study.storage,
+        )
+        self._record, self._wanted, self._compared = study, trials, compared
+        self._deadline, self._on_report = deadline, on_report
+        self._total = spec.fold_epochs * len(spec.folds)
+        self._trials: dict[str, Any] = {}
+        """Optuna's trials, by Ray Tune's identifiers."""
+        self._elapsed: dict[str, float] = {}
+        """Seconds that a trial's present process has worked."""
+        self.closed = False
+        """Set when the search ends: what Ray Tune says of its trials' processes then is not about them."""
+
+    def suggest(  # type: ignore[override]  # Ray's FINISHED is text
+        self, trial_id: str
+    ) -> dict[str, Any] | str | None:
+        study = self._record
+        if time.time() >= self._deadline:
+            return Searcher.FINISHED
+        if not study.frozen(TrialState.WAITING):
+            point = study.next_comparison(self._wanted, self._compared)
+            if point is not None:
+                study.enqueue(point)
+            elif study.proposed() >= self._wanted:
+                return Searcher.FINISHED
+        config = super().suggest(trial_id)
+        self._trials[trial_id] = self._last
+        storage.push(study.path)
+        return config
+
+    def _propose(self, trial: Any) -> dict[str, Any]:
+        """What `run_trial` gets."""
+        spec, attributes, self._last = self._record.spec, trial.user_attrs, trial
+        return {
+            **draw(trial, spec.space, spec.scope),
+            "search": storage.address_of(self._record.root),
+            "number": trial.number,
+            "origin": attributes.get("origin", "search"),
+            "seed": attributes.get("seed", spec.config.seed),
+        }
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        trial = self._trials[trial_id]
+        self._on_report(trial.number, result)
+        if result.get("weights") != trial.user_attrs.get("weights") and "weights" in result:
+            trial.set_user_attr("weights", result["weights"])
+        elapsed, before = result.get("elapsed", 0.0), self._elapsed.get(trial_id, 0.0)
+        spent = elapsed - before if elapsed >= before else elapsed  # less where its process died
+        trial.set_user_attr("seconds", round(trial.user_attrs.get("seconds", 0.0) + spent, 2))
+        self._elapsed[trial_id] = elapsed
+        work, score = result["work"], result.get("score", math.inf)
+        if math.isfinite(score) and work not in self._record.frozen()[trial.number].intermediate_values:
+            super().on_trial_result(trial_id, {"score": score, TRAINING_ITERATION: work})
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        if self.closed or (result is None and not error):  # it never started
+            return
+        if result is not None:
+            self.on_trial_result(trial_id, result)
+        result = result or {"work": 0}
+        complete = result.get("complete") or result["work"] >= self._total
+        if error:
+            self._end(trial_id, "its process died again and again", failed=True)
+        elif "reason" in result:
+            self._end(trial_id, result["reason"], failed=True)
+        elif complete and math.isfinite(result.get("score", math.inf)):
+            super().on_trial_complete(trial_id, result)
+        elif complete:
+            self._end(trial_id, "no finite score on validation", failed=True)
+        elif time.time() < self._deadline:
+            self._end(trial_id, f"in the worse half after {result['work']} epochs", failed=False)
+        storage.push(self._record.path)
+
+    def _end(self, trial_id: str, reason: str, *, failed: bool) -> None:
+        self._trials[trial_id].set_user_attr("reason", reason)
+        super().on_trial_complete(trial_id, None, error=failed)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: what there is to know is in the study."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, likewise."""
 
 
 class _Silent(TrialProgressCallback):
@@ -42,116 +155,44 @@ class _Silent(TrialProgressCallback):
         pass
 
 
-@dataclass
-class Board:
-    """What is going on, for the table."""
+def early_stopping(study: Study) -> TrialScheduler:
+    """ASHA (Li et al., MLSys 2020) with rungs at the end of whole folds: after one, two, four of them.
 
-    spec: SearchSpec
-    book: Book
-    planned: int
-    """Trials there will be."""
-    compared: int = 0
-    """How many of them are for comparison: the default, and it with other embedding sizes."""
-    concurrent: int = 1
-    state: str = "starting"
-    started: float = field(default_factory=time.time)
-    running: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """The last report of each trial that works, by number."""
-    _closed: dict[int, dict[str, Any]] = field(default_factory=dict)
-    _first: dict[int, tuple[float, int]] = field(default_factory=dict)
-    """When a trial was first heard of in this session, and its work then."""
-
-    def heard(self, number: int, result: dict[str, Any]) -> None:
-        self._first.setdefault(number, (time.time(), result["work"]))
-        self.running[number] = result
-
-    def snapshot(self) -> dict[str, Any]:
-        """As `tune.console.SearchTable` takes it."""
-        total = self.spec.fold_epochs * len(self.spec.folds)
-        rows = [self._row(trial, total) for trial in list(self.book.trials.values())]
-        ended = [row for row in rows if row["state"] in ("done", "stopped", "failed")]
-        done = [row for row in ended if row["state"] == "done"]
-        own = [row for row in done if row["parameters"] == self.spec.default]
-        rivals = [row for row in done if row["origin"] == "search"]
-        best = min(own[:1] + rivals, key=lambda row: row["score"], default=None)
-        default = own[0]["score"] if own else None
-        return {
-            "search": self.spec.id,
-            "source": self.spec.source,
-            "model": self.spec.model,
-            "state": self.state,
-            "started": self.started,
-            "concurrent": self.concurrent,
-            "epochs_total": total,
-            "trials_total": max(self.planned, len(rows)),
-            "trials_compared": max(self.compared, sum(row["origin"] == "sweep" for row in rows)),
-            "trials_done": len(ended),
-            "best": best and {name: best[name] for name in ("trial", "score", "parameters")},
-            "default_score": default,
-            "eta_s": self._eta(rows, total),
-            "trials": rows,
-        }
-
-    def _row(self, trial: Trial, total: int) -> dict[str, Any]:
-        if trial.number in self._closed:
-            return self._closed[trial.number]
-        end = trial.end
-        now = self.running.get(trial.number)
-        if now is None or end is not None:
-            stored = list(standings(trial.histories(self.spec), self.spec.epochs))
-            now = stored[-1].as_report() if stored else {}
-        state = end["state"] if end else "running" if trial.number in self.running else "waiting"
-        row = {
-            "trial": trial.number,
-            "origin": trial.origin,
-            "state": state,
-            "parameters": trial.parameters,
-            "fold": now.get("fold"),
-            "epoch": now.get("epoch"),
-            "done": now.get("work", 0),
-            "loss": now.get("loss"),
-            "score": now.get("score"),
-            "eta_s": None,
-            "reason": end["reason"] if end else None,
-        }
-        if end:
-            self._closed[trial.number] = row
-        elif pace := self._pace(trial.number):
-            row["eta_s"] = pace * (total - row["done"])
-        return row
-
-    def _pace(self, number: int) -> float | None:
-        """Seconds an epoch of a running trial takes."""
-        now = self.running.get(number)
-        if now is None:
-            return None
-        since, work = self._first[number]
-        behind = now["work"] - work
-        return (time.time() - since) / behind if behind > 0 else None
-
-    def _eta(self, rows: list[dict[str, Any]], total: int) -> float | None:
-        paces = [pace for number in list(self.running) if (pace := self._pace(number))]
-        ended = [row["done"] for row in rows if row["state"] in ("done", "stopped")]
-        if not paces:
-            return None
-        usual = sum(ended) / len(ended) if ended else total
-        left: float = sum(
-            max(0, usual - row["done"]) for row in rows if row["state"] in ("running", "waiting")
-        )
-        left += usual * max(0, self.planned - len(rows))
-        return left * sum(paces) / len(paces) / max(1, self.concurrent)
+    All trials work through the folds in the same order, so scores at the same number of epochs compare like
+    with like; and at the end of a fold every learning rate has come down, so that a high one is not judged
+    half-way. Trials for comparison do not report ``JUDGED`` and are passed over. The proposals of earlier
+    sessions are recorded before anything else.
+    """
+    spec = study.spec
+    total = spec.fold_epochs * len(spec.folds)
+    if not spec.asha or len(spec.folds) == 1:
+        return FIFOScheduler()
+    asha = ASHAScheduler(
+        time_attr=JUDGED,
+        metric="score",
+        mode="min",
+        max_t=total - 1,  # a trial at its last epoch is done, not stopped
+        grace_period=spec.fold_epochs,
+        reduction_factor=REDUCTION,
+        stop_last_trials=False,
+    )
+    for frozen in study.frozen(TrialState.COMPLETE, TrialState.PRUNED):
+        if "origin" not in frozen.user_attrs:
+            ended: Any = SimpleNamespace(trial_id=f"ended-{frozen.number}")
+            asha.on_trial_add(NO_CONTROLLER, ended)
+            for work, score in sorted(frozen.intermediate_values.items()):
+                asha.on_trial_result(NO_CONTROLLER, ended, {JUDGED: work, "score": score})
+    return asha
 
 
 def search(
-    spec: SearchSpec,
-    root: Path,
-    board: Board,
+    study: Study,
+    progress: Progress,
     *,
     cpus: int,
     trials: int,
-    compared: list[tuple[Parameters, int]],
+    compared: Sequence[Point],
     deadline: float = math.inf,
-    workers_per_trial: int = 1,
 ) -> None:
     """Run trials until ``trials`` proposals and the comparison have ended, or until ``deadline``.
 
@@ -159,32 +200,32 @@ def search(
     """
     os.environ.update(QUIET)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    book = board.book
-    board.concurrent = max(1, cpus // workers_per_trial)
-    nested = workers_per_trial > 1
-    proposals = Proposals(spec, book, trials=trials, compared=compared, deadline=deadline)
-    halving = Halving(spec, book, deadline=deadline, heard=board.heard)
-    trainable = ray.tune.with_parameters(run_nested_trial, workers=workers_per_trial) if nested else run_trial
+    progress.concurrent = cpus
+    searcher = StudySearch(
+        study, trials=trials, compared=compared, deadline=deadline, on_report=progress.update
+    )
+    folder = study.root / "ray"
     tuner = ray.tune.Tuner(
-        ray.tune.with_resources(trainable, NO_CPU if nested else {"CPU": 1}),
+        ray.tune.with_resources(run_trial, {"CPU": 1}),
         tune_config=ray.tune.TuneConfig(
-            search_alg=proposals,
-            scheduler=halving,
+            search_alg=searcher,
+            scheduler=early_stopping(study),
             num_samples=-1,
-            max_concurrent_trials=board.concurrent,
-            reuse_actors=not nested,
+            max_concurrent_trials=cpus,
+            reuse_actors=True,
         ),
         run_config=ray.tune.RunConfig(
             name="tune",
-            storage_path=str(root / "ray"),
+            storage_path=str(folder),
+            stop=lambda trial_id, result: time.time() >= deadline,
             failure_config=ray.tune.FailureConfig(max_failures=PROCESS_DEATHS),
             callbacks=[_Silent()],
             verbose=0,
         ),
     )
-    board.state = "searching"
+    progress.state = "searching"
     try:
         in_thread(tuner.fit)
     finally:
-        board.running.clear()
-        shutil.rmtree(root / "ray", ignore_errors=True)
+        searcher.closed = True
+        shutil.rmtree(folder, ignore_errors=True)

@@ -69,6 +69,11 @@ class Dimension(Config):
         assert self.low is not None and self.high is not None
         return self.low, self.high
 
+    def holds(self, value: float) -> bool:
+        """Whether a value lies there."""
+        low, high = self.ends
+        return value in self.choices if self.choices is not None else low <= value <= high
+
     @property
     def fixed(self) -> bool:
         return self.choices is not None and len(self.choices) == 1
@@ -130,15 +135,6 @@ class SearchSpace(Config):
         }
         values = {**fixed, **searched}
         return {name: values[name] for name in self.dimensions(model)}
-
-    def holds(self, model: str, parameters: Parameters) -> bool:
-        """Whether a point lies inside."""
-        for name, found in self.dimensions(model).items():
-            low, high = found.ends
-            value = parameters[name]
-            if not (value in found.choices if found.choices is not None else low <= value <= high):
-                return False
-        return True
 
 
 def defaults(config: TrainConfig, model: str) -> Parameters:

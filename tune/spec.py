@@ -16,7 +16,7 @@ from train.scores import unusual_weights
 from tune.folds import Fold, Sizes
 from tune.space import Parameters, SearchSpace, apply, defaults
 
-TUNING_VERSION = 2
+TUNING_VERSION = 3
 """Raised when the same search no longer gives the same trials: older ones are not continued."""
 
 Sampler = Literal["tpe", "random"]
@@ -96,20 +96,22 @@ class SearchSpec:
         return f"{self.config.preset}-{self.model.replace(':', '-')}-{digest}"
 
     def as_dict(self) -> dict[str, Any]:
-        return {
+        plain = (
+            "source",
+            "data_sha256",
+            "seen_sha256",
+            "model",
+            "epochs",
+            "windows_per_epoch",
+            "asha",
+            "sampler",
+        )
+        return {name: getattr(self, name) for name in plain} | {
             "config": self.config.model_dump(mode="json"),
             "universe": self.universe.as_dict(),
-            "source": self.source,
-            "data_sha256": self.data_sha256,
-            "seen_sha256": self.seen_sha256,
-            "model": self.model,
             "jobs": list(self.jobs),
             "space": {name: found.as_dict() for name, found in self.space.dimensions(GENERAL).items()},
             "folds": [fold.as_dict() for fold in self.folds],
-            "epochs": self.epochs,
-            "windows_per_epoch": self.windows_per_epoch,
-            "asha": self.asha,
-            "sampler": self.sampler,
         }
 
     def save(self, folder: Path) -> None:
@@ -118,14 +120,11 @@ class SearchSpec:
     @classmethod
     def load(cls, folder: Path) -> "SearchSpec":
         stored = json.loads(storage.current(folder / "search.json").read_bytes())
-        space = {
-            name: found if "choices" in found else dict(found) for name, found in stored.pop("space").items()
-        }
         where = str(folder / "search.json")
         return cls(
             config=TrainConfig.parse(stored.pop("config"), where=where),
             universe=Universe.from_dict(stored.pop("universe")),
-            space=SearchSpace.parse(space, where=where),
+            space=SearchSpace.parse(stored.pop("space"), where=where),
             folds=tuple(Fold.from_dict(fold) for fold in stored.pop("folds")),
             jobs=tuple(stored.pop("jobs")),
             **stored,

@@ -12,8 +12,7 @@ from common.data import archive_blocks, market_repairs
 from common.data.action_table import CorporateAction, load_actions, not_placed, with_terms
 from common.data.archive_blocks import PANEL_COLUMNS, Block
 from common.data.archive_files import ArchiveFiles
-from common.data.columns import NAIROBI, read_columns
-from common.data.market_files import SYNTHETIC_FILE
+from common.data.columns import NAIROBI, SYNTHETIC_FILE, read_columns
 from common.data.mixed_dates import holiday_notes, mixed_dates
 from common.data.price_lines import LONG_LINE
 from common.data.text_files import no_prices, text_files

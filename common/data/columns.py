@@ -18,6 +18,8 @@ from pydantic import Field, PositiveInt
 from common.config import Config, read_toml
 
 FILE_NAME = "columns.toml"
+SYNTHETIC_FILE = "synthetic.json"
+"""Marks a folder whose prices are invented; no such file is in the real archive."""
 IN_NAME = "{symbol}"
 """Where the symbol stands in the names of files that hold one stock each."""
 MARKET_INDEX = "^NASI"

@@ -1,5 +1,6 @@
 """Download the real price archive: resumed where it broke off, checked file by file, put in place whole."""
 
+import functools
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -9,14 +10,16 @@ from pathlib import Path
 import httpx
 
 from common import storage
-from common.data.download import Progress, download
-from common.data.market_files import SYNTHETIC_FILE
+from common.data.columns import SYNTHETIC_FILE
+from common.data.download import download
 from common.data.sources import Source, load_sources
 from common.data.unpack import unpack
 from common.errors import FetchError
 
 BASE_URL = "https://data.mendeley.com/public-api/zip"
 TIMEOUT = httpx.Timeout(60, connect=15)
+Progress = Callable[[str, int, int | None], None]
+"""Called with the data set's id, bytes held so far and bytes in all (None if the server does not say)."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,8 @@ def fetch_archive(
                     continue
                 url = f"{base_url.rstrip('/')}/{source.id}/download/{source.version}"
                 part = folder / f".{source.id}-{source.version}.zip.part"
-                download(client, url, part, source, folder, progress or (lambda *_: None), sleep)
+                report_size = functools.partial(progress or (lambda *_: None), source.id)
+                download(client, url, part, progress=report_size, sleep=sleep, by_hand=source.by_hand(folder))
                 written = unpack(part, folder, source)
                 report["written"] += written
                 report["unpinned"] += [name for name in written if not source.files.get(name)]

@@ -15,6 +15,7 @@ import numpy as np
 
 from common import storage
 from common.data import market_files
+from common.data.columns import SYNTHETIC_FILE
 from common.data.market_sim import INDICES, Day, MarketConfig, Plan, make_plan, on_tick, simulate
 from common.errors import ArchiveError
 
@@ -62,18 +63,18 @@ def write_market(
     """
     plan = make_plan(config)
     older = sorted(folder.glob("NSE_data_*.csv"))
-    if older and not (folder / market_files.SYNTHETIC_FILE).exists():
+    if older and not (folder / SYNTHETIC_FILE).exists():
         raise ArchiveError(
-            f"{folder}: holds {older[0].name} and no {market_files.SYNTHETIC_FILE}, so it may be the "
+            f"{folder}: holds {older[0].name} and no {SYNTHETIC_FILE}, so it may be the "
             "real archive. Choose another folder for the synthetic market.",
             folder=str(folder),
         )
-    storage.write_json(folder / market_files.SYNTHETIC_FILE, {"synthetic": True, "complete": False})
+    storage.write_json(folder / SYNTHETIC_FILE, {"synthetic": True, "complete": False})
     for path in older:
         path.unlink()
     report = _Writer(folder, config, plan, progress or (lambda done, of: None)).write()
     storage.write_json(
-        folder / market_files.SYNTHETIC_FILE,
+        folder / SYNTHETIC_FILE,
         {
             "synthetic": True,
             "complete": True,

@@ -15,8 +15,6 @@ HEADER_FROM_2022 = (
 )
 COMMA_ROW = "," * 12
 SECTORS_FILE = "NSE_data_stock_market_sectors.csv"
-SYNTHETIC_FILE = "synthetic.json"
-"""Marks a folder whose prices are invented; no such file is in the real archive."""
 FUNDS = "Exchange Traded Funds"
 STRAY_TITLES = {
     "Energy and Petroleum": ("Construction and Allied", ("Energy and Petroleum",)),

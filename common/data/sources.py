@@ -24,8 +24,8 @@ class Source(Config):
     def by_hand(self, folder: Path) -> str:
         """What a person can do where a program is refused."""
         return (
-            f'open {PAGE_URL}/{self.id}/{self.version}, use "Download all", unzip the CSV files '
-            f"into {folder}, then run again."
+            f'open {PAGE_URL}/{self.id}/{self.version}, use "Download all", unzip the CSV files of '
+            f"{self.years} into {folder}, then run again."
         )
 
 

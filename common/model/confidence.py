@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from common.model.served import SPECIFIC
+from common.model.presets import SPECIFIC
 
 Word = Literal["high", "medium", "low"]
 STALE_SESSIONS = 5

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import pydantic
 from annotated_types import Ge, Gt, Le, Lt
@@ -12,6 +12,8 @@ from common.config import Config
 from common.errors import ConfigError
 
 Share = Annotated[float, Ge(0), Lt(1)]
+SPECIFIC: Final = "stock_specific"
+"""Model type of a stock's own model; the other one is ``general``."""
 
 
 class WindowSpec(Config):

@@ -14,9 +14,10 @@ from common.data.windows import Windows, last_window
 from common.errors import InsufficientHistory
 from common.model.bundle import GENERAL, Bundle, BundleFiles
 from common.model.conformal import LEVELS, Calibration
+from common.model.presets import SPECIFIC
 from common.model.prices import Prices
 from common.model.release import Release, read_json
-from common.model.served import SPECIFIC, ServedModels
+from common.model.served import ServedModels
 
 
 @dataclass(frozen=True)

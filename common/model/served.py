@@ -4,7 +4,6 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
@@ -14,9 +13,6 @@ from common.data.windows import Windows
 from common.model.bundle import GENERAL, Bundle, load_bundle
 from common.model.presets import WindowSpec
 from common.model.prices import Prices
-
-SPECIFIC: Final = "stock_specific"
-"""Model type of a stock's own model; the other one is ``general``."""
 
 
 @dataclass(frozen=True)

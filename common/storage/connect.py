@@ -4,6 +4,8 @@ import os
 from datetime import timedelta
 from typing import Any
 
+import obstore.store
+
 from common.errors import ConfigError
 
 PATIENCE_S = 30.0
@@ -14,8 +16,6 @@ ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 def connect(url: str) -> Any:
     """The store that ``url`` and the environment name; nothing is asked of it yet."""
-    import obstore.store
-
     patience = timedelta(seconds=_patience_s())
     plain = any(os.environ.get(name, "").startswith("http://") for name in ENDPOINTS)
     try:

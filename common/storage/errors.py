@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import obstore.exceptions as raised
+
 from common.errors import NsecastError
 
 KEYS = {
@@ -35,8 +37,6 @@ def speaking(url: str, key: str = "") -> Iterator[None]:
 
     Conditions that do not hold are for the caller: they pass.
     """
-    import obstore.exceptions as raised
-
     place = f"{url}/{key}" if key else url
     try:
         yield

@@ -13,6 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import obstore
+import obstore.exceptions as raised
+
 from common.storage.connect import connect
 from common.storage.errors import Changed, StorageError, speaking
 
@@ -72,8 +75,6 @@ class ObjectStore:
 
     def head(self, key: str) -> Entry | None:
         """What there is under ``key``, or None."""
-        import obstore
-
         try:
             with speaking(self.url, key):
                 return _entry(obstore.head(self._store, key))
@@ -82,17 +83,12 @@ class ObjectStore:
 
     def read(self, key: str) -> tuple[bytes, Entry]:
         """A small object; FileNotFoundError if there is none."""
-        import obstore
-
         with speaking(self.url, key):
             got = obstore.get(self._store, key)
             return bytes(got.bytes()), _entry(got.meta)
 
     def download(self, key: str, target: Path, *, unless: Version | None = None) -> Version | None:
         """Write an object to ``target``, piece by piece; None if it is the one given in ``unless``."""
-        import obstore
-        import obstore.exceptions as raised
-
         options: Any = {"if_none_match": f'"{unless.plain}"'} if unless else {}
         try:
             with speaking(self.url, key):
@@ -106,8 +102,6 @@ class ObjectStore:
 
     def put(self, key: str, content: bytes | Path) -> Version:
         """Write an object, whatever was there."""
-        import obstore
-
         with speaking(self.url, key):
             return Version.of(obstore.put(self._store, key, content))
 
@@ -120,9 +114,6 @@ class ObjectStore:
             If there is another now. That the same content is there counts as written: the answer to a write
             of ours can be lost on its way.
         """
-        import obstore
-        import obstore.exceptions as raised
-
         mode: Any = "create" if before is None else _condition(before)
         if not self.keeps_conditions:
             there = self.head(key)
@@ -156,9 +147,6 @@ class ObjectStore:
 
     def _refuses(self, mode: Any) -> bool:
         """Whether a write to the object that conditions are tried on is refused."""
-        import obstore
-        import obstore.exceptions as raised
-
         try:
             with speaking(self.url, PROBE):
                 obstore.put(self._store, PROBE, b"Conditional writes are tried on this object.\n", mode=mode)
@@ -168,24 +156,18 @@ class ObjectStore:
 
     def delete(self, keys: list[str]) -> None:
         """Delete objects; those that are not there count as deleted."""
-        import obstore
-
         if keys:
             with speaking(self.url, keys[0]):
                 obstore.delete(self._store, keys if len(keys) > 1 else keys[0])
 
     def below(self, prefix: str) -> Iterator[Entry]:
         """Every object whose key begins with the folder ``prefix``, at any depth."""
-        import obstore
-
         with speaking(self.url, prefix):
             for batch in obstore.list(self._store, prefix or None, chunk_size=1000):
                 yield from map(_entry, batch)
 
     def children(self, prefix: str) -> tuple[list[str], list[Entry]]:
         """Names of the folders in the folder ``prefix``, and the objects in it."""
-        import obstore
-
         with speaking(self.url, prefix):
             found = obstore.list_with_delimiter(self._store, prefix or None)
         folders = [folder.rstrip("/").rpartition("/")[2] for folder in found["common_prefixes"]]

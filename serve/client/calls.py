@@ -3,13 +3,17 @@
 import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 import pydantic
 
 from common.errors import BadRequest
 from serve.catalogue import AvailableModels, Health, HistoryPage, MatrixPage, ModelCard, Outlook, Stats
+from serve.insights import InsightsPage
+from serve.live import LivePage
+from serve.market import MarketPage
+from serve.operations import ReleasesPage
 from serve.schemas import (
     Bar,
     BatchRequest,
@@ -20,12 +24,6 @@ from serve.schemas import (
     PredictResponse,
     SectorRequest,
 )
-
-if TYPE_CHECKING:  # with what a server needs; loaded when first asked for
-    from serve.insights import InsightsPage
-    from serve.live import LivePage
-    from serve.market import MarketPage
-    from serve.operations import ReleasesPage
 
 V4 = "/api/v4"
 Day = dt.date | str
@@ -135,31 +133,23 @@ def history(symbol: str, horizon: Horizon = "1d", *, days: int = 250) -> Call[Hi
     return _get(HistoryPage, f"history/{quote(symbol, safe='')}", horizon=horizon, days=days)
 
 
-def market() -> "Call[MarketPage]":
+def market() -> Call[MarketPage]:
     """Every stock's newest closes, and what is wrong with it."""
-    from serve.market import MarketPage
-
     return _get(MarketPage, "market")
 
 
-def insights() -> "Call[InsightsPage]":
+def insights() -> Call[InsightsPage]:
     """How good the release is: errors by horizon, calibration, embedding, the five questions."""
-    from serve.insights import InsightsPage
-
     return _get(InsightsPage, "insights")
 
 
-def releases() -> "Call[ReleasesPage]":
+def releases() -> Call[ReleasesPage]:
     """Every release, and what was in production when."""
-    from serve.operations import ReleasesPage
-
     return _get(ReleasesPage, "releases")
 
 
-def live() -> "Call[LivePage]":
+def live() -> Call[LivePage]:
     """Errors of served forecasts next to the backtest's, and drift, as `nsecast monitor` last found."""
-    from serve.live import LivePage
-
     return _get(LivePage, "live")
 
 

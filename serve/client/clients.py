@@ -6,7 +6,7 @@ import inspect
 import os
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, get_args
 
 import httpx
 import pydantic
@@ -18,7 +18,6 @@ from serve.client.failures import BadAnswer, Unavailable, failure
 from serve.client.tries import Patience, Tries
 
 P = ParamSpec("P")
-C = TypeVar("C", bound="_Base")
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 """Reached directly, whatever proxy the environment names."""
 
@@ -126,8 +125,7 @@ def _later(
 def _name(method: Any, describe: Callable[..., Any]) -> None:
     """Give a method the name, the words and the signature of the call it makes."""
     described = inspect.signature(describe)
-    call = described.return_annotation
-    answer = call[len("Call[") : -1] if isinstance(call, str) else call.__args__[0]
+    (answer,) = get_args(described.return_annotation)
     itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
     functools.update_wrapper(method, describe)
     method.__signature__ = described.replace(

@@ -85,8 +85,7 @@ def _problem(headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
 def _kinds() -> dict[str, type[NsecastError]]:
     """Our errors by the type that the server gives their problem."""
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
-    words = {kind: re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind.__name__).lower() for kind in kinds}
-    return {f"urn:nsecast:{word}": kind for kind, word in words.items() if issubclass(kind, NsecastError)}
+    return {kind.urn(): kind for kind in kinds if issubclass(kind, NsecastError)}
 
 
 def _by_status(status: int) -> type[NsecastError]:

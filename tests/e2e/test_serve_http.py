@@ -22,7 +22,8 @@ from typer.testing import CliRunner
 import nsecast
 from common.model.registry import Registry
 from common.model.released import Forecast, ReleasedModels
-from serve.ports import REQUEST_S, Listener, descendants, free_port, listeners
+from serve.launch.private import REQUEST_S
+from serve.ports import Listener, descendants, free_port, listeners
 
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,12 +17,11 @@ import pytest
 from made_release import made_exchange
 from made_wait import until
 
-from cluster.chaos.disk import publish_killed
-from cluster.chaos.faults import Bench, killed, reloaded, steady
-from cluster.chaos.home import prepared
-from cluster.chaos.result import Row
-from cluster.chaos.server import served
-from cluster.chaos.traffic import Traffic
+from bench.chaos.disk import publish_killed
+from bench.chaos.faults import Bench, killed, reloaded, steady
+from bench.chaos.home import prepared
+from bench.chaos.result import Row
+from bench.chaos.server import served
 from common.model.registry import Registry
 from common.model.release import MANIFEST, Release
 from common.model.released import ReleasedModels
@@ -42,7 +41,7 @@ def bench(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     home = tmp_path_factory.mktemp("home")
     releases = prepared(release, home)
     with served(home) as server:
-        yield Bench(server, Traffic(home, releases), home, releases, A_SECOND, rng=random.Random(3))
+        yield Bench(server, home, releases, A_SECOND, rng=random.Random(3))
 
 
 @dataclass

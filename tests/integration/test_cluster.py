@@ -15,7 +15,9 @@ from made_runs import epochs_written, prepared, results, small_run
 from made_wait import until
 from ray.util.placement_group import placement_group_table
 
-from cluster.local import LocalCluster, down, end_node, read
+from bench.chaos.elsewhere import end_node
+from cluster.connect.local_cluster import LocalCluster, read
+from cluster.local import down
 from cluster.processes import marked
 from cluster.session import ray_session
 from common.data.panel import Panel

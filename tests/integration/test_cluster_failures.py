@@ -18,7 +18,8 @@ from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator impor
 
 import train.elastic
 import train.fleet
-from cluster.local import down, end_node, up
+from bench.chaos.elsewhere import end_node
+from cluster.local import down, up
 from cluster.session import ray_session
 from common.data.panel import Panel
 from common.errors import RayUnavailable

@@ -20,12 +20,12 @@ from cluster.monitor_settings import MonitorSettings
 from common.data.panel import Panel
 from common.model.registry import Registry
 from common.model.released import ReleasedModels
-from serve.ledger import Ledger, LedgerSettings
+from serve.ledger import Ledger
 from serve.models import GeneralModel, SpecificModel
 from serve.office import Office
 from serve.router import http_service
 from serve.schemas import days_of
-from serve.settings import ServeSettings
+from serve.settings import LedgerSettings, ServeSettings
 
 ASKED = 12
 SYMBOLS = ("FROZEN", "GAPS", "MOVES", "SPLITS", "THIN")

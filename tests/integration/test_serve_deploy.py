@@ -20,9 +20,11 @@ import yaml
 from made_cluster import nsecast
 from made_release import made_release
 
-from cluster.local import LocalCluster, down, up
+from cluster.connect.local_cluster import LocalCluster
+from cluster.local import down, up
 from common.model.registry import Registry
-from serve.ports import REQUEST_S, free_port
+from serve.launch.private import REQUEST_S
+from serve.ports import free_port
 from serve.proxy_environment import THROUGHPUT
 
 pytestmark = pytest.mark.integration

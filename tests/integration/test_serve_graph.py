@@ -19,7 +19,7 @@ from common.model.registry import Registry
 from common.model.released import ReleasedModels
 from serve.keys import KeyFile
 from serve.models import GeneralModel, SpecificModel
-from serve.office import Office
+from serve.office import Item, Office
 from serve.router import http_service
 from serve.settings import ServeSettings
 
@@ -437,8 +437,9 @@ def test_a_model_that_fails_while_computing_is_said_and_never_raised(graph, home
             __import__("serve.schemas", fromlist=["PredictRequest"]).PredictRequest(symbol="MOVES")
         )
         object.__setattr__(prepared.windows, "end", prepared.windows.end + 10_000)
-        (said,) = await office._say([prepared])
-        return said
+        item = Item(prepared)
+        await office._fill([item])
+        return item.result
 
     said = asked(graph, home, scenario)
     assert isinstance(said.error, BundleError) and not isinstance(said.prices, Prices)

@@ -20,7 +20,9 @@ from made_process import running
 from made_release import made_release
 from made_wait import until
 
-from cluster.local import LocalCluster, down, end_node, up
+from bench.chaos.elsewhere import end_node
+from cluster.connect.local_cluster import LocalCluster
+from cluster.local import down, up
 from cluster.processes import marked
 from common.model.registry import Registry
 from serve.ports import free_port

@@ -8,14 +8,16 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 from made_process import running
+from optuna.storages.journal import JournalFileBackend
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from common.data.panel import Panel
@@ -76,16 +78,31 @@ def epochs_of(root: Path, trial: int) -> Counter[tuple[int, int]]:
     return counts
 
 
+def study_of(root: Path) -> optuna.Study:
+    """The search's study, by plain Optuna."""
+    backend = JournalFileBackend(str(root / "study.journal"))
+    return optuna.load_study(study_name=None, storage=optuna.storages.JournalStorage(backend))
+
+
+def workers_on(root: Path, trial: int) -> list[int]:
+    """Processes that have a file of a trial's folder open."""
+    pids = []
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):
+            if link.readlink().is_relative_to(root / f"trials/{trial:03}"):
+                pids.append(int(link.parts[2]))
+    return pids
+
+
 def worker_at(root: Path, trial: int, epochs: int, *, timeout_s: float = 120) -> int:
-    """Living process that works on a trial, once that has finished so many epochs."""
+    """Process that works on a trial, once that has finished so many epochs."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        folder = root / f"trials/{trial:03}"
-        if (folder / "cost.json").exists() and sum(epochs_of(root, trial).values()) >= epochs:
-            assert not (folder / "end.json").exists(), "the trial ended before it could be disturbed"
-            pid = json.loads((folder / "cost.json").read_text())["pid"]
-            if is_alive(pid):  # not one of an earlier command's
-                return pid
+        if sum(epochs_of(root, trial).values()) >= epochs:
+            state = study_of(root).trials[trial].state
+            assert not state.is_finished(), "the trial ended before it could be disturbed"
+            if pids := workers_on(root, trial):
+                return pids[0]
         time.sleep(0.05)
     raise TimeoutError(f"trial {trial} never got to epoch {epochs}")
 
@@ -106,7 +123,7 @@ def all_gone(pids: list[int], *, timeout_s: float = 20) -> bool:
 
 def test_a_quick_search_leaves_tables_a_report_and_settings_that_training_takes(user):
     root = user.folder / "quick"
-    (root / "trials/002/fold-1/spec.json").mkdir(parents=True)  # in the way of the trial's first file
+    (root / "trials/001/fold-1/spec.json").mkdir(parents=True)  # in the way of the trial's first file
     command = ["tune", "--trials", "4", "--quick", "--out", "quick"]
     first = json.loads(finish(user(*command, "--json"))[0])
     tuning = Tuning.load(root)
@@ -116,13 +133,13 @@ def test_a_quick_search_leaves_tables_a_report_and_settings_that_training_takes(
     assert trials["origin"].value_counts().to_dict() == {"search": 4, "sweep": 3}
     assert set(trials["state"]) <= {"done", "stopped", "failed"}
     failed = trials[trials["state"] == "failed"]
-    assert failed["trial"].tolist() == [2] and "spec.json" in failed["reason"].iloc[0], "it costs only itself"
+    assert failed["trial"].tolist() == [1] and "spec.json" in failed["reason"].iloc[0], "it costs only itself"
     assert sorted(trials.loc[trials["origin"] == "sweep", "embedding_dim"]) == [2, 10, 32]
     done = trials[trials["state"] == "done"]
     assert (done["epochs"] == 4).all() and (done["folds"] == 2).all()
     assert done["score"].to_numpy() == pytest.approx(done[["fold_1", "fold_2"]].mean(axis=1).to_numpy())
     winner = trials.set_index("trial").loc[first["winner_trial"]]
-    assert winner["score"] == done[(done["origin"] == "search") | (done["trial"] == 1)]["score"].min()
+    assert winner["score"] == done[(done["origin"] == "search") | (done["trial"] == 0)]["score"].min()
     assert first["embedding"]["because"].startswith("Embedding size 10 is ")
     held = first["contest"]
     default, best = (np.mean([seed["total"] for seed in held[name]]) for name in ("default", "winner"))
@@ -163,22 +180,23 @@ def test_a_search_killed_in_every_way_loses_one_epoch_at_most_and_no_figure_chan
     disturbed = ["tune", *command, "--out", "disturbed"]
 
     process = user(*disturbed)
-    killed = worker_at(root, 1, 3)
+    killed = worker_at(root, 0, 3)
     os.kill(killed, signal.SIGKILL)
-    worker_at(root, 1, 6)
+    worker_at(root, 0, 6)
+    pids = [killed, *workers_on(root, 0), *workers_on(root, 1)]
     os.kill(process.pid, signal.SIGINT)
-    pids = [killed, *(json.loads(path.read_text())["pid"] for path in root.glob("trials/*/cost.json"))]
     out, err = finish(process, expect=130)
     assert "the same command continues" in err and "Traceback" not in out + err
     assert all_gone(pids), "a worker outlived the command"
     assert "interrupted" in set(pd.read_csv(root / "trials.csv")["state"])
 
     process = user(*disturbed)
-    worker_at(root, 3, 2)
+    worker_at(root, 2, 2)
     os.kill(process.pid, signal.SIGSTOP)
     _, refused = finish(user(*disturbed), expect=1)
     assert "at work already" in refused and str(process.pid) in refused
-    pids = [json.loads(path.read_text())["pid"] for path in root.glob("trials/*/cost.json")]
+    pids = [pid for trial in range(3) for pid in workers_on(root, trial)]
+    assert pids
     os.kill(process.pid, signal.SIGKILL)
     process.communicate(timeout=60)
     assert all_gone(pids), "a worker outlived the killed command"
@@ -186,12 +204,16 @@ def test_a_search_killed_in_every_way_loses_one_epoch_at_most_and_no_figure_chan
     got = json.loads(finish(user(*disturbed, "--json"))[0])
     wanted = json.loads(finish(user("tune", *command, "--out", "quiet", "--json"))[0])
     assert got["id"] == wanted["id"] and got["winner_trial"] == wanted["winner_trial"]
+    studies = [study_of(user.folder / name).trials for name in ("disturbed", "quiet")]
+    assert [[trial.state.name for trial in trials] for trials in studies] == [["COMPLETE"] * 3] * 2
+    epochs = [list(trial.intermediate_values) for trials in studies for trial in trials]
+    assert epochs == [list(range(1, 2 * EPOCHS + 1))] * 6
     tables = [Tuning.load(user.folder / name).trials for name in ("disturbed", "quiet")]
     assert (tables[0]["state"] == "done").all() and len(tables[0]) == 3
     varying = ["seconds"]
     pd.testing.assert_frame_equal(*(table.drop(columns=varying) for table in tables), rtol=2e-3)
     once = Counter((fold, epoch) for fold in (1, 2) for epoch in range(1, EPOCHS + 1))
-    for trial in (1, 2, 3):
+    for trial in (0, 1, 2):
         written = epochs_of(root, trial)
         assert not written - once, f"trial {trial} repeated an epoch"
         assert (once - written).total() <= 1, "its state is on storage a moment before its curve is"

@@ -5,6 +5,9 @@ from typing import Any
 
 import httpx
 
+ADMIN = {"/api/v4/refresh", "/api/v4/cache/clear"}
+"""Routes that change the server; they ask for an admin key."""
+
 
 class Client:
     """Sends requests to ``app``; what it raises is its answer of status 500."""

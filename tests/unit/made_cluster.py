@@ -13,9 +13,9 @@ from uuid import uuid4
 
 from made_hosts import Host
 
+from cluster.connect.ray_private import use_token
 from cluster.processes import end, marked, name_of
 from cluster.start import ray_start
-from cluster.token import use_token
 from serve.ports import free_port
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from made_release import made_release
 
 from common.model.bundle import Bundle, load_bundle
+from serve.answers import answer
 from serve.desk import Desk, Prepared
 from serve.schemas import PredictRequest, PredictResponse
 
@@ -34,7 +35,7 @@ def bundle(desk: Desk, job: str) -> Bundle:
 def ask(desk: Desk, prepared: Prepared) -> PredictResponse:
     """What the model says of a prepared question."""
     prices = bundle(desk, prepared.route.job).forecaster.forecast(prepared.windows, prepared.asked)
-    return desk.answer(prepared, prices, cached=True, started=time.perf_counter(), request_id="made")
+    return answer(desk, prepared, prices, cached=True, started=time.perf_counter(), request_id="made")
 
 
 def predict(desk: Desk, **body: Any) -> PredictResponse:

@@ -99,3 +99,41 @@ def made_evidence(table: pd.DataFrame | None = None, **changes: Any) -> Evidence
         "matrix": performance_matrix(table, UNIVERSE, prices, {"ALFA": "average"}),
     }
     return Evidence(info=info | changes.pop("info", {}), **(values | changes))
+
+
+def made_large(count: int, sessions: int = 12) -> Evidence:
+    """A release of ``count`` counters whose figures are random and whose prices were invented."""
+    rng, horizons = np.random.default_rng(6), (1, 5)
+    symbols = [f"S{number:05d}" for number in range(count)]
+    names, sectors = [f"Company {s} Plc" for s in symbols], [f"Sector {n % 9}" for n in range(count)]
+    universe = Universe.from_symbols(symbols, names, sectors, specific=symbols[::7])
+    days = SESSIONS[: sessions + max(horizons)]
+    prices = np.round(np.exp(rng.normal(3, 0.1, (len(days), count)) + rng.normal(0, 1, count)), 2)
+    rows = {"date": np.tile(days, count), "symbol": np.repeat(symbols, len(days)), "close": prices.T.ravel()}
+    frame = pd.DataFrame(rows).assign(low=np.nan, high=np.nan, volume=100.0, flags=0)
+    frame = frame.assign(known=frame["date"]).astype({"flags": "int32"})
+    parts = []
+    for horizon in horizons:
+        last, actual = prices[-sessions - horizon : -horizon], prices[-sessions:]
+        part = pd.DataFrame({"symbol": np.repeat(symbols, sessions), "horizon": horizon})
+        cutoffs = np.tile(days[-sessions - horizon : -horizon], count)
+        part = part.assign(cutoff=cutoffs, target_date=np.tile(days[-sessions:], count))
+        part = part.assign(last_price=last.T.ravel(), actual=actual.T.ravel())
+        part["raw"] = part["published"] = part["last_price"] * 1.01
+        for level, wide in LEVELS.items():
+            part[f"lo{level}"], part[f"hi{level}"] = part["raw"] * (1 - wide), part["raw"] * (1 + wide)
+        parts.append(part.assign(p_move=0.55, needed=np.nan, frozen=False, source="model"))
+    table = pd.concat(parts, ignore_index=True).assign(model_type="general")
+    matrix = pd.DataFrame({"symbol": symbols, "name": names, "sector": sectors, "tier": "general"})
+    matrix = matrix.assign(rank=range(1, count + 1), confidence="medium", flags="", model="general")
+    matrix = matrix.assign(source="last_price", reasons="general model: medium confidence at best")
+    figures = ("mae", "naive_mae", "mape", "naive_mape", "rmse", "naive_rmse", "rel_mae", "rel_rmse")
+    for horizon in horizons:
+        for name in (*figures, "dm_abs_p", "dm_sq_p", "cover90", "width90"):
+            matrix[f"{name}_{horizon}d"] = rng.uniform(0.5, 1.5, count)
+        matrix[f"n_{horizon}d"] = sessions
+    info = {"preset": "residual", "source": "synthetic seed=6", "quick": False}
+    info |= {"failed": dict.fromkeys(symbols[::7], "broke")}
+    described_table = described(table, universe)
+    panel = Panel.from_frame(frame, "synthetic seed=6")
+    return Evidence("large", info, Path("nowhere"), universe, panel, described_table, None, matrix)

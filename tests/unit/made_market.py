@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from common import storage
-from common.data.market_files import SYNTHETIC_FILE
+from common.data.columns import SYNTHETIC_FILE
 
 SYMBOLS = ("ADOBE", "BASALT", "COPAL", "DAMMAR", "EBONY", "FLINT")
 INDEX = "DUNEX"

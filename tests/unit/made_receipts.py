@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import nsecast
 from common.model.registry import Registry
-from serve.ledger import LedgerSettings
+from serve.settings import LedgerSettings
 
 RNG = random.Random(3)
 CLOSES = [round(40 + RNG.gauss(0, 2), 2) for _ in range(90)]

@@ -1,17 +1,22 @@
 """A small search over the made panel, for the tests of what surrounds a trial."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import optuna
 from made_panel import SYMBOLS, made_panel
+from optuna.trial import TrialState
 
 from common import storage
 from common.data.panel import Panel
 from common.data.universe import Universe
 from common.model.presets import train_config
-from tune.book import Book, Trial
+from train.plan import finished
 from tune.plan import Effort, Search, plan_search
-from tune.space import SearchSpace
+from tune.space import Parameters, SearchSpace
+from tune.study import Study, distributions
+from tune.trial import Trial, standings
 
 UNIVERSE = Universe.from_symbols(SYMBOLS, specific=["MOVES", "SPLITS", "SHORT"])
 SETTINGS = {
@@ -25,6 +30,13 @@ SETTINGS = {
 SPACE = SearchSpace.parse({"window_size": {"choices": [10, 12, 16]}})
 EFFORT = Effort(trials=2, folds=2, epochs=3, windows_per_epoch=32)
 PANEL = made_panel()
+STATES = {
+    "done": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+    "waiting": TrialState.WAITING,
+    "running": TrialState.RUNNING,
+}
 
 
 def planned(folder: Path, panel: Panel = PANEL, *, effort: Effort = EFFORT, **changes: Any) -> Search:
@@ -37,8 +49,22 @@ def planned(folder: Path, panel: Panel = PANEL, *, effort: Effort = EFFORT, **ch
     return search
 
 
-def pretend(search: Search, trial: Trial, totals: list[float], state: str | None = None) -> Trial:
-    """Write what a trial of the general model would have stored after these epochs; then close it."""
+def study_of(search: Search) -> Study:
+    return Study(search.spec, search.folder)
+
+
+def a_trial(search: Search, number: int = 0, **changes: Any) -> Trial:
+    """The default with some other parameters, not on record."""
+    return Trial(number, search.spec.default | changes, 0, search.folder)
+
+
+def inside(search: Search, **changes: Any) -> Parameters:
+    """A point inside the space, which the default is not."""
+    return search.spec.default | {"lstm_1": 20, "lstm_2": 20, "dense_units": 20} | changes
+
+
+def pretend(search: Search, trial: Trial, totals: Sequence[float]) -> None:
+    """Write what the fits of a trial of the general model would have stored after these epochs."""
     epochs = search.spec.epochs
     for fold in range(len(search.spec.folds)):
         part = totals[fold * epochs : (fold + 1) * epochs]
@@ -49,10 +75,44 @@ def pretend(search: Search, trial: Trial, totals: list[float], state: str | None
             ]
             path = trial.fold_dir(fold + 1) / "tasks/general/seed-0/result.json"
             storage.write_json(path, {"history": history})
-    if state:
-        trial.close(state)
-    return trial
 
 
-def book_of(search: Search) -> Book:
-    return Book(search.folder)
+def is_inside(search: Search, point: Parameters) -> bool:
+    dimensions = search.spec.space.dimensions(search.spec.scope)
+    return all(dimension.holds(point[name]) for name, dimension in dimensions.items())
+
+
+def is_fitted(search: Search, trial: Trial) -> bool:
+    """Whether every fit of every fold has ended."""
+    folds = range(1, len(search.spec.folds) + 1)
+    return all(finished(trial.fold_dir(fold), task.id) for fold in folds for task in search.spec.tasks)
+
+
+def record(
+    search: Search,
+    parameters: Parameters | None = None,
+    totals: Sequence[float] = (),
+    state: str = "done",
+    *,
+    origin: str = "search",
+    reason: str | None = None,
+) -> Trial:
+    """Put a trial on the study's record as if it had run so far, and what its fits would have stored."""
+    spec, study = search.spec, study_of(search)
+    point = parameters or (spec.default if origin == "sweep" else inside(search))
+    ranges = distributions(spec.space, spec.scope) if origin == "search" else {}
+    trial = Trial(len(study.frozen()), point, 0, search.folder)
+    pretend(search, trial, totals)
+    reported = {now.work: now.score for now in standings(trial.histories(spec), spec.epochs)}
+    attributes = {"origin": "sweep", "seed": 0, "parameters": point} if origin == "sweep" else {}
+    study.study.add_trial(
+        optuna.trial.create_trial(
+            state=STATES[state],
+            value=reported[max(reported)] if state in ("done", "stopped") and reported else None,
+            params={name: point[name] for name in ranges},
+            distributions=ranges,
+            user_attrs=attributes | ({"reason": reason} if reason else {}),
+            intermediate_values=reported,
+        )
+    )
+    return study_of(search).trials()[trial.number]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from fastapi.routing import APIRoute
-from made_client import Client
+from made_client import ADMIN, Client
 from starlette.routing import Route
 
 import serve.keys
@@ -22,7 +22,6 @@ PUBLIC = {
     *("/", "/static/plotly-{version}.js", "/static/{version}/{name:path}"),
 }
 """Probes, the description of the API, and the page, which asks with the key of whoever looks at it."""
-ADMIN = {"/api/v4/refresh", "/api/v4/cache/clear"}
 MADE_UP = "nse_0123456789ab_" + "A" * 43
 
 

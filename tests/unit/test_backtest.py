@@ -3,43 +3,20 @@
 import numpy as np
 import pandas as pd
 import pytest
-from made_panel import REPAIRED_DAYS, SPEC, STALE_DAY, SYMBOLS, made_panel
-from test_no_lookahead import fake_network
+from made_backtest import DAYS, END, MODELS, NOMINAL, PANEL, START, served
+from made_panel import REPAIRED_DAYS, SPEC, STALE_DAY
 
 from common.data.panel import Panel
-from common.data.series import market_days, series_from_histories, series_of_counters
-from common.data.universe import Universe
-from common.data.windows import last_window, make_windows
+from common.data.series import market_days, series_from_histories
+from common.data.windows import last_window
 from common.errors import BacktestError, InsufficientHistory
 from common.model import representation
-from common.model.bundle import GENERAL, Bundle
 from common.model.conformal import Calibration
-from common.model.forecaster import Forecaster
 from common.model.mixture import OUTPUTS
-from common.model.representation import Residual
 from common.model.served import ServedModels
 from train.evaluation.backtest import COLUMNS, backtest
 
-PANEL = made_panel()
-DAYS = PANEL.dates.to_numpy().astype("datetime64[D]")
-UNIVERSE = Universe.from_symbols(SYMBOLS, specific=["MOVES"])
-START, END = DAYS[90], DAYS[-1]
 PRICES = ["last_price", "raw", "published", "lo80", "hi80", "lo90", "hi90", "lo95", "hi95"]
-
-
-def served(network=fake_network) -> ServedModels:
-    """A general and a specific model that see every number of a window; THIN's forecasts are not trusted."""
-    windows = make_windows(series_of_counters(PANEL, UNIVERSE), SPEC)
-    kind = Residual.fit(windows.take(windows.cutoff <= START))
-    ids = {stock.symbol: stock.stock_id for stock in UNIVERSE.stocks}
-    general = Forecaster(network, kind, ids, {"THIN": False})
-    own = Forecaster(lambda x, i: network(-x, i), kind, ids)
-    bundles = {GENERAL: Bundle(general, SPEC, {}), "MOVES": Bundle(own, SPEC, {})}
-    return ServedModels(None, "residual", UNIVERSE, frozenset({"MOVES"}), bundles)
-
-
-MODELS = served()
-NOMINAL = Calibration.nominal(SPEC.horizons)
 WHOLE = backtest(MODELS, PANEL, NOMINAL, start=START, end=END)
 
 

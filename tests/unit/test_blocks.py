@@ -5,7 +5,7 @@ from dataclasses import fields
 import numpy as np
 import pandas as pd
 import pytest
-from test_backtest import END, MODELS, NOMINAL, PANEL, START, UNIVERSE
+from made_backtest import END, MODELS, NOMINAL, PANEL, START, UNIVERSE
 
 from common.data import archive_files
 from common.data.archive import Archive, read_archive

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from common.data.panel import Panel
 from common.errors import UnknownSymbol
 from common.model.registry import Registry
-from serve import answers
+from serve import answers, caveats
 from serve.card import WIDE, Card, make_card
 from serve.card_cli import card as command
 from serve.card_text import Language, card_text, templates
@@ -166,7 +166,7 @@ def test_both_languages_have_the_same_sentences_with_the_same_blanks():
 
 
 def test_every_caveat_of_an_answer_from_the_releases_own_prices_has_a_sentence():
-    source = Path(answers.__file__).read_text()
+    source = "".join(Path(module.__file__).read_text() for module in (answers, caveats))
     known = set(re.findall(r'\(\s*"([a-z_]+)",', source)) | set(re.findall(r'code="([a-z_]+)"', source))
     assert {"stale", "frozen", "synthetic"} <= known
     assert known - OF_BROUGHT_PRICES <= templates("en")["cautions"].keys()

@@ -9,12 +9,12 @@ from made_release import doctored, made_release
 from made_server import told
 from made_wait import until
 
-from cluster.chaos.disk import disk_full, unreadable, unsound
-from cluster.chaos.faults import growth
-from cluster.chaos.home import copied, prepared
-from cluster.chaos.load import Asked, Load, Tally
-from cluster.chaos.result import row_of
-from cluster.chaos.traffic import Ask, Traffic
+from bench.chaos.disk import disk_full, unreadable, unsound
+from bench.chaos.faults import growth
+from bench.chaos.home import copied, prepared
+from bench.chaos.load import Asked, Load, Tally
+from bench.chaos.result import row_of
+from bench.chaos.traffic import Ask, Traffic
 from common.model.registry import Registry
 from common.model.released import ReleasedModels
 

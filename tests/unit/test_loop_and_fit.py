@@ -6,12 +6,13 @@ import subprocess
 import sys
 
 import keras
-import made_team
 import numpy as np
 import pytest
 import tensorflow as tf
-from made_panel import SPEC
+from made_panel import SPEC, SYMBOLS, made_panel
 
+from common.data.series import series_from_panel
+from common.data.windows import Boundaries, make_windows
 from common.model.channels import frozen
 from common.model.forecaster import OnnxNetwork
 from common.model.mixture import OUTPUTS, TAUS
@@ -44,7 +45,12 @@ def loop_of(batch_size: int = 16, rate: float = 0.1, groups=GROUPS) -> EpochLoop
 
 @pytest.fixture(scope="module")
 def data() -> FitData:
-    return made_team.data()
+    panel = made_panel()
+    days = panel.dates.to_numpy().astype("datetime64[D]")
+    windows = make_windows(series_from_panel(panel, SYMBOLS), SPEC)
+    train, valid, _ = Boundaries(days[90], days[120], days[-1]).parts(windows)
+    ids = {symbol: number for number, symbol in enumerate(SYMBOLS, start=1)}
+    return FitData(train, valid, Residual.fit(train), ids)
 
 
 @pytest.fixture(scope="module")

@@ -4,15 +4,16 @@ import functools
 import hashlib
 from pathlib import Path
 
+import pytest
 from made_night import FIRST_END, asked, trained_ahead, write_archive
-from test_fetch import Publisher, publisher, zipped  # noqa: F401
+from made_publisher import Publisher, publishing, zipped
 from typer.testing import CliRunner
 
 import nsecast
 from cluster import nightly_cli
 from cluster.nightly import retrain
 from common.data import fetch
-from common.data.market_files import SYNTHETIC_FILE
+from common.data.columns import SYNTHETIC_FILE
 from common.data.sources import Source
 from common.model.registry import Registry
 
@@ -25,10 +26,16 @@ def prices(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.glob("NSE_data_all_stocks_*.csv"))}
 
 
+@pytest.fixture
+def publisher(monkeypatch):
+    with publishing(monkeypatch) as server:
+        yield server
+
+
 def test_a_night_fetches_trains_on_what_came_and_a_wrong_file_changes_nothing(
     tmp_path,
     monkeypatch,
-    publisher: Publisher,  # noqa: F811
+    publisher: Publisher,
 ):
     home, archive = tmp_path / "home", tmp_path / "archive"
     published = write_archive(tmp_path / "published", FIRST_END)

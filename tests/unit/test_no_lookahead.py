@@ -9,6 +9,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+from made_network import fake_network
 from made_panel import DAYS, REPAIRED_DAYS, SPEC, SYMBOLS, made_panel
 
 from common.data.panel import Panel
@@ -18,7 +19,6 @@ from common.data.windows import Boundaries, Windows, last_window, make_windows
 from common.model.channels import frozen, sigma
 from common.model.forecaster import Forecaster, Network
 from common.model.level import Level
-from common.model.mixture import TAUS
 from common.model.presets import TrainConfig
 from common.model.representation import Representation, Residual
 from train.plan import make_plan
@@ -55,18 +55,6 @@ def fitted(kind: str, panel: Panel):
     if kind == "level":
         return Level.fit(windows.series, LIMITS.train_end)
     return Residual.fit(LIMITS.parts(windows)[0])
-
-
-def fake_network(x: np.ndarray, stock_id: np.ndarray) -> np.ndarray:
-    """Mixture outputs (the level is the first of them) from every number a network sees."""
-    weights = np.sin(np.arange(x[0].size, dtype=np.float64)).reshape(x.shape[1:])
-    signal = (x * weights).sum(axis=(1, 2)) + 0.1 * stock_id[:, 0]
-    outputs = np.empty((len(x), len(SPEC.horizons), 3 + len(TAUS)))
-    outputs[..., 0] = np.tanh(signal)[:, None]
-    outputs[..., 1] = (1 / (1 + np.exp(-signal)))[:, None]
-    outputs[..., 2:-1] = np.tanh(signal)[:, None, None] + 3 * (TAUS - 0.5)
-    outputs[..., -1] = 0
-    return outputs
 
 
 def outputs_of(representation: Representation) -> Network:

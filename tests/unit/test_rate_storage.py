@@ -16,10 +16,10 @@ import pytest
 
 from common.errors import ConfigError, TooManyRequests
 from serve.app import build_app
-from serve.limits import TRY_AGAIN_S, Limits, RateLimit
+from serve.limits import TRY_AGAIN_S, RateLimit
 from serve.ports import free_port
 from serve.rate_storage import check_rate_storage, shown
-from serve.settings import ServeSettings
+from serve.settings import Limits, ServeSettings
 
 
 @contextlib.contextmanager

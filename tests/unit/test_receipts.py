@@ -14,11 +14,12 @@ from common.errors import ReceiptError, ReleaseNotFound
 from common.model.registry import Registry
 from common.model.release import MANIFEST
 from serve.desk import Desk
-from serve.ledger import Ledger, LedgerSettings
+from serve.ledger import Ledger
 from serve.ledger_chain import check
 from serve.ledger_files import read_day
 from serve.receipts import make_receipt
 from serve.schemas import PredictRequest
+from serve.settings import LedgerSettings
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,8 @@
 
 import json
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from html import unescape
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -12,73 +11,16 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from made_evidence import HOSTILE, SYMBOLS, TESTED, bundle, closes, forecasts, made_evidence
+from made_page import LOADING, Seen
 
+from common.pages.render import render
+from common.pages.tables import verdict_of
 from train.evaluation.questions import answers
 from train.report.charts import figures
-from train.report.headline import _card
-from train.report.model_charts import best_epoch, model_figures, principal_axes, stock_series
+from train.report.data_files import stock_series
+from train.report.model_charts import best_epoch, model_figures, principal_axes
 from train.report.page import write_report
-from train.report.tables import shown_as, verdict_of
-
-LOADING = {"src", "srcset", "href", "action", "data", "poster", "formaction", "background"}
-PAIRED = {
-    "table",
-    "thead",
-    "tbody",
-    "tr",
-    "td",
-    "th",
-    "section",
-    "div",
-    "ul",
-    "dl",
-    "details",
-    "figure",
-    "select",
-}
-
-
-@dataclass
-class Seen(HTMLParser):
-    """What stands in a page: tags with attributes, cells by table, text outside programs."""
-
-    tags: list[tuple[str, dict]] = field(default_factory=list)
-    tables: dict[str, list[list[dict]]] = field(default_factory=dict)
-    scripts: list[str] = field(default_factory=list)
-    text: str = ""
-    open_tags: list[str] = field(default_factory=list)
-    mismatched: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        super().__init__()
-        self.place, self.rows, self.inside = "", [], ""
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        self.inside = tag if tag in ("script", "style") else ""
-        if tag in PAIRED:
-            self.open_tags.append(tag)
-        if tag == "script":
-            self.scripts.append("")
-        if tag == "table":
-            self.rows = self.tables.setdefault(dict(attrs).get("id", f"table-{len(self.tables)}"), [])
-        if tag == "tr":
-            self.rows.append([dict(attrs)])
-        if tag in ("td", "th"):
-            self.rows[-1].append(dict(attrs) | {"text": ""})
-
-    def handle_endtag(self, tag):
-        self.inside = ""
-        if tag in PAIRED and self.open_tags.pop() != tag:
-            self.mismatched.append(tag)
-
-    def handle_data(self, data):
-        if self.inside == "script":
-            self.scripts[-1] += data
-        elif not self.inside:
-            self.text += data
-            if self.rows and self.rows[-1][1:] and self.open_tags[-1:] in (["td"], ["th"]):
-                self.rows[-1][-1]["text"] += data
+from train.report.tables import shown_as
 
 
 def read(path: Path, evidence) -> Seen:
@@ -267,4 +209,5 @@ def test_better_and_worse_are_told_by_sign_and_word_not_by_colour_alone():
 def test_a_card_explains_an_error_in_kes_that_points_elsewhere_than_its_verdict(figures, said):
     mae, naive_mae, rel_mae = figures
     row = {"horizon": 10, "n": 900, "mae": mae, "naive_mae": naive_mae, "rel_mae": rel_mae, "dm_abs_p": 0.4}
-    assert said in _card(row | {"cover90": None})
+    card = render("train.report", "cards.html", pooled=[row | {"cover90": None}])
+    assert said in " ".join(card.split())

@@ -13,7 +13,7 @@ from made_desk import made_desk
 from common.errors import BundleError
 from serve import rehearsal
 from serve.broadcast import EVERY, Replies, call_every
-from serve.models import Said
+from serve.messages import Said
 from serve.observe import Observer
 from serve.operations import Deployments
 from serve.rehearsal import rehearse
@@ -178,8 +178,8 @@ def test_a_controller_that_hangs_holds_up_one_thread_and_no_answer(monkeypatch):
 
 def test_the_time_limits_of_replicas_leave_room_within_a_request_and_a_rehearsal():
     from serve.api_service import REPLY_S as controller_s
-    from serve.limits import Limits
     from serve.office import REHEARSAL_S, REPLY_S
+    from serve.settings import Limits
 
     assert max(REPLY_S, controller_s) < Limits().timeout_s / 2
     assert 2 * rehearsal.LOAD_S < REHEARSAL_S

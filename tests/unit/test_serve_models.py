@@ -15,7 +15,8 @@ from common.errors import NsecastError
 from common.model.prices import Prices
 from common.model.registry import Registry
 from serve.desk import Desk
-from serve.models import ModelReplica, Question
+from serve.messages import Question
+from serve.models import ModelReplica
 from serve.schemas import PredictRequest
 
 CLOSES = [100.0 + day % 7 for day in range(60)]

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from made_client import Client
-from test_architecture import ROOT
 
 from serve import log_files
 from serve.log_files import ACCESS, Background, BoundedFile, close_logs, configure_access_log, configure_log
@@ -135,7 +134,7 @@ def test_what_waits_is_written_when_the_process_ends_without_closing(tmp_path):
         "for n in range(500): ACCESS.info('line %d', n)\n"
         "logging.getLogger('serve.x').warning('the last')"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
     (access,), (warnings,) = tmp_path.glob("access-*"), tmp_path.glob("warnings-*")
     assert access.read_text().splitlines() == [f"line {number}" for number in range(500)]
     assert warnings.read_text().endswith("WARNING serve.x the last\n")

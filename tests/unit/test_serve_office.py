@@ -11,13 +11,12 @@ import pytest
 from ray.serve.exceptions import BackPressureError
 
 from common.data.universe import Universe
-from common.errors import BundleError
+from common.errors import BundleError, Overloaded
 from common.model.bundle import GENERAL
 from serve.cache import model_key
 from serve.desk import Prepared
 from serve.fan_out import fan_out
-from serve.front import Overloaded
-from serve.models import Question, Said
+from serve.messages import Question, Said
 from serve.observe import Facts
 from serve.office import CALLS_AT_ONCE, Office
 from serve.routing import Route, route
@@ -102,8 +101,8 @@ def office_of(tmp_path: Path) -> Any:
 
 
 async def answered(office: Office, desk: ManyStocks) -> list[tuple[str, Any]]:
-    asked = await office._ask_all(desk, desk.ready(), Facts("made"))
-    return [(prepared.request.symbol, said.prices) for prepared, said in asked]
+    items = await office._forecast_all(desk, desk.ready(), Facts("made"))
+    return [(item.prepared.request.symbol, item.result.prices) for item in items]
 
 
 def expected(symbols: list[str]) -> list[tuple[str, str]]:

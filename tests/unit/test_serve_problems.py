@@ -5,7 +5,7 @@ import json
 import pytest
 from fastapi import FastAPI, HTTPException
 from made_client import Client
-from test_architecture import every_error
+from made_errors import every_error
 
 from common.errors import BundleError, NotAuthenticated, NsecastError, TooManyRequests, UnknownSymbol
 from serve.problems import MEDIA_TYPE, problem_of, register, responses

@@ -13,10 +13,10 @@ from made_release import made_release
 
 from common.errors import ConfigError
 from common.model.registry import Registry
-from serve.limits import Limits
-from serve.models import GeneralModel, Question, SpecificModel
+from serve.messages import Question
+from serve.models import GeneralModel, SpecificModel
 from serve.router import Router
-from serve.settings import ServeSettings
+from serve.settings import Limits, ServeSettings
 
 PREDICT = "/api/v4/predict"
 

@@ -20,8 +20,9 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from serve.patience import WholeBody, end_idle_connections
-from serve.ports import free_port, haproxy_wrapper
+from serve.launch.private import end_idle_connections, haproxy_wrapper
+from serve.patience import WholeBody
+from serve.ports import free_port
 from serve.proxy_environment import environment
 from serve.request_ids import RequestIds
 

@@ -11,7 +11,7 @@ from made_desk import SETTINGS as DESK
 from made_desk import TODAY, bundle
 from made_night import LATER_END, _first_night, asked, trained_ahead, write_archive
 from made_release import made_release, made_run
-from made_search import EFFORT, planned
+from made_search import EFFORT, a_trial, is_fitted, planned
 from made_store import machine, objects
 from made_wait import until
 from obstore.store import MemoryStore
@@ -26,17 +26,19 @@ from serve import keys as keys_module
 from serve.cache import model_key
 from serve.desk import Desk
 from serve.keys import KeyFile
-from serve.ledger import Ledger, LedgerSettings
+from serve.ledger import Ledger
 from serve.models import BundleLoader
 from serve.observe import Observer
 from serve.reload import Watcher
 from serve.schemas import PredictRequest
+from serve.settings import LedgerSettings
 from train.plan import finished
 from train.queue import TaskQueue
 from train.runs import list_runs, read_run, write_progress
-from tune.book import Book, standings
+from tune.search import StudySearch
 from tune.spec import SearchSpec
-from tune.trial import carry_out
+from tune.study import Study
+from tune.trial import Trial, carry_out, standings
 
 pytestmark = pytest.mark.usefixtures("no_mirrors")
 
@@ -98,38 +100,46 @@ class Killed(BaseException):
 
 def test_a_trial_cut_off_after_any_epoch_goes_on_on_the_next_machine(fresh, tmp_path):
     whole = planned(tmp_path / "plain")
-    undisturbed = Book(whole.folder).add("search", whole.spec.default, 0)
-    carry_out(whole.spec, undisturbed, lambda standing: None)
+    undisturbed = a_trial(whole)
+    carry_out(whole.spec, undisturbed, lambda standing, weights: None)
 
-    spec = planned(first := fresh()).spec
-    Book(first / "search").add("search", spec.default, 0)
-    seen: list[int] = []
+    search = planned(first := fresh())
+    spec = search.spec
+    point, seen = [(spec.default, 0)], []
     total = EFFORT.epochs * EFFORT.folds
 
-    def stop(standing):
-        seen.append(standing.done)
+    def stop(standing, weights):
+        seen.append(standing.work)
         raise Killed
 
-    while len(seen) < total:
+    def continued():
         root = fresh() / "search"
-        trial = Book(root).trials[1]
+        study = Study(SearchSpec.load(root), root)
+        searcher = StudySearch(study, trials=0, compared=point)
+        searcher.suggest("t")
+        (trial,) = study.trials()
+        return searcher, trial
+
+    while len(seen) < total:
+        _, trial = continued()
         with pytest.raises(Killed):
-            carry_out(SearchSpec.load(root), trial, stop)
-    last = Book(fresh() / "search").trials[1]
-    carry_out(spec, last, lambda standing: pytest.fail("an epoch was repeated"))
+            carry_out(spec, trial, stop)
+    searcher, last = continued()
+    carry_out(spec, last, lambda standing, weights: pytest.fail("an epoch was repeated"))
     assert seen == list(range(1, total + 1))
-    assert last.histories(spec) == undisturbed.histories(whole.spec) and last.is_fitted(spec)
-    last.close("done")
-    elsewhere = Book(fresh() / "search").trials[1]
-    assert elsewhere.end == {"state": "done", "reason": None} and elsewhere.cost["weights"] > 100
+    assert last.histories(spec) == undisturbed.histories(whole.spec) and is_fitted(search, last)
+    searcher.on_trial_complete("t", {"work": total, "score": 0.9, "weights": 123})
+    (elsewhere,) = Study(spec, fresh() / "search").trials()
+    assert (elsewhere.state, elsewhere.score, elsewhere.weights) == ("done", 0.9, 123)
     assert len(list(standings(elsewhere.histories(spec), EFFORT.epochs))) == total
     assert any("/tensorboard/" in key for key in objects(first))
 
 
 def test_an_epoch_that_cannot_be_stored_does_not_end_a_fit(fresh, caplog):
     home = fresh()
-    spec = planned(home).spec
-    trial = Book(home / "search").add("search", spec.default, 0)
+    search = planned(home)
+    spec = search.spec
+    trial = Trial(0, spec.default, 0, home / "search")
     seen = []
     store = store_of(home)
     real = store.put
@@ -141,8 +151,8 @@ def test_an_epoch_that_cannot_be_stored_does_not_end_a_fit(fresh, caplog):
         return real(key, content)
 
     store.put = put
-    carry_out(spec, trial, lambda standing: seen.append(standing.done))
-    assert "lost" in seen and "not stored" in caplog.text and trial.is_fitted(spec)
+    carry_out(spec, trial, lambda standing, weights: seen.append(standing.work))
+    assert "lost" in seen and "not stored" in caplog.text and is_fitted(search, trial)
 
 
 def test_a_night_stopped_on_one_machine_is_finished_on_another_without_repeating_a_step(fresh, tmp_path):

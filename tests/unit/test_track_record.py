@@ -14,8 +14,9 @@ import nsecast
 from common.data.panel import Panel
 from common.model.registry import Registry
 from serve.desk import Desk
-from serve.ledger import Ledger, LedgerSettings
+from serve.ledger import Ledger
 from serve.schemas import PredictRequest
+from serve.settings import LedgerSettings
 
 SESSIONS = 8
 

@@ -5,16 +5,17 @@ import re
 
 import pytest
 import typer
+from made_terminal import Terminal, capable_terminal, render  # noqa: F401
 from made_tuning import DEFAULT, made_tuning
 from made_wait import until
-from test_console import Terminal, capable_terminal, render  # noqa: F401
 from typer.testing import CliRunner
 
 import nsecast
+from common.pages.render import render as render_page
 from tune.cli import _print_outcome
 from tune.console import SearchLines, SearchTable, SearchView, best_table, overall, shown_trials
-from tune.findings import default_score, finished
-from tune.report.headline import cards
+from tune.report.page import card_values
+from tune.results import default_score, finished
 
 
 def trial(number, state="waiting", **values):
@@ -98,7 +99,7 @@ def test_the_closing_line_and_the_report_count_both_kinds(tmp_path, capsys):
     kinds = f"{len(tuning.trials) - compared} proposals and {compared} for comparison"
     _print_outcome(tuning, tmp_path, before=False, as_json=False)
     assert f"{len(tuning.trials)} trials ({kinds})" in capsys.readouterr().out
-    assert kinds in cards(tuning)
+    assert kinds in render_page("tune.report", "cards.html", **card_values(tuning))
 
 
 def test_a_low_terminal_keeps_the_trials_at_work_and_the_bar():

@@ -5,7 +5,7 @@ import tomllib
 
 import numpy as np
 import pytest
-from made_search import SETTINGS, book_of, planned, pretend
+from made_search import SETTINGS, a_trial, inside, planned, record, study_of
 from scipy import stats
 
 from common.model.presets import quick, train_config
@@ -13,11 +13,11 @@ from common.model.prices import Prices
 from train.inputs import overrides_of
 from train.scores import horizon_weights, score
 from train.workbench import RunSpec, Workbench
-from tune import contest
-from tune.best import best_toml
+from tune import evaluation
 from tune.folds import Sizes
-from tune.outcome import tuning_of, winner_of
 from tune.space import apply
+from tune.summary import best_toml, tuning_of, winner_of
+from tune.trial import Trial
 from tune.verdict import Forecasts, losses, score_of, verdict, welch
 
 
@@ -40,7 +40,7 @@ def test_part(tmp_path):
     spec = RunSpec(search.spec.config, search.spec.universe, search.panel.source, search.spec.data_sha256)
     spec.save(tmp_path / "contest/default")
     search.panel.save(tmp_path / "contest/panel.parquet")
-    bench = contest.bench_for(tmp_path / "contest/default", Sizes(10, 16))
+    bench = evaluation.bench_for(tmp_path / "contest/default", Sizes(10, 16))
     return search, bench, bench.parts[2]
 
 
@@ -117,41 +117,40 @@ def test_anything_less_is_not_better(test_part, default, winner):
     assert "not better than the default" in found["sentence"]
 
 
-def test_a_contest_that_was_held_is_never_computed_again(tmp_path):
+def test_a_comparison_that_was_made_is_never_made_again(tmp_path):
     search = planned(tmp_path)
-    trial = book_of(search).add("search", search.spec.default | {"lstm_1": 5}, 0)
+    trial = a_trial(search, lstm_1=5)
     (search.folder / "contest.json").write_text('{"sentence": "as it was", "trial": 1}')
-    assert contest.hold(search.spec, search.panel, search.folder, trial)["sentence"] == "as it was"
+    result = evaluation.evaluate(search.spec, search.panel, search.folder, trial)
+    assert result["sentence"] == "as it was"
 
 
 def test_a_default_that_wins_has_nobody_to_be_compared_with(tmp_path):
     search = planned(tmp_path)
-    trial = book_of(search).add("sweep", search.spec.default, 0)
-    found = contest.hold(search.spec, search.panel, search.folder, trial)
-    assert not found["better"] and "default is itself the best" in found["sentence"]
-    assert found["trial"] == 1 and contest.read(search.folder) is None, "the test part is still unused"
+    result = evaluation.evaluate(search.spec, search.panel, search.folder, a_trial(search, 3))
+    assert not result["better"] and "default is itself the best" in result["sentence"]
+    assert result["trial"] == 3 and evaluation.stored(search.folder) is None, "the test part is still unused"
 
 
 def test_the_winner_is_the_best_finished_proposal_or_the_default_but_no_other_size(tmp_path):
     search = planned(tmp_path)
-    book = book_of(search)
-    assert winner_of(search.spec, book) is None
-    default = search.spec.default
-    for origin, parameters, total, state in [
-        ("sweep", default, 0.95, "done"),
-        ("sweep", default | {"embedding_dim": 8}, 0.5, "done"),
-        ("search", default | {"lstm_1": 20}, 0.4, "stopped"),
-        ("search", default | {"lstm_1": 21}, 0.3, "failed"),
-        ("search", default | {"lstm_1": 22}, 0.2, None),
-    ]:
-        pretend(search, book.add(origin, parameters, 0), [total] * 6, state)
-    assert winner_of(search.spec, book).number == 1
-    pretend(search, book.add("search", default | {"lstm_1": 23}, 0), [0.94] * 6, "done")
-    assert winner_of(search.spec, book).number == 6
+    spec, default = search.spec, search.spec.default
+    assert winner_of(spec, study_of(search).trials()) is None
+    record(search, default, [0.95] * 6, origin="sweep")
+    record(search, default | {"embedding_dim": 8}, [0.5] * 6, origin="sweep")
+    record(search, inside(search), [0.4] * 6, "stopped")
+    record(search, inside(search, lstm_1=21), [0.3] * 6, "failed", reason="no rows")
+    record(search, inside(search, lstm_1=22), [0.2] * 6, "running")
+    assert winner_of(spec, study_of(search).trials()).number == 0
+    record(search, inside(search, lstm_1=23), [0.94] * 6)
+    trials = study_of(search).trials()
+    assert winner_of(spec, trials).number == 5
 
-    tuning = tuning_of(search.spec, book, None, cpus=2, seconds=1.0)
+    tuning = tuning_of(spec, trials, None, cpus=2, seconds=1.0)
     assert tuning.trials["state"].tolist() == ["done", "done", "stopped", "failed", "interrupted", "done"]
-    assert tuning.info["winner_trial"] == 6 and tuning.info["embedding"]["sizes"][1]["size"] == 8
+    assert tuning.trials["score"].tolist() == pytest.approx([0.95, 0.5, 0.4, 0.3, 0.2, 0.94])
+    assert tuning.trials["reason"].dropna().to_dict() == {3: "no rows"}
+    assert tuning.info["winner_trial"] == 5 and tuning.info["embedding"]["sizes"][1]["size"] == 8
     assert len(tuning.curves) == 36
     tuning.save(tmp_path / "saved")
     assert type(tuning).load(tmp_path / "saved").parameters == tuning.parameters
@@ -171,7 +170,7 @@ def test_training_takes_best_toml_as_it_is_and_gets_the_settings_it_stands_for(t
     full = train_config("residual", SETTINGS)
     scope = search.spec.scope
     point = search.spec.default | {"lstm_1": 20, "dropout": 0.1234, "l2": 1e-5, "learning_rate": 0.00031}
-    trial = book_of(search).add("search", point, 0)
+    trial = Trial(1, point, 0, search.folder)
     provenance = {
         "search": search.spec.id,
         "space": search.spec.space.lstm_1.as_dict(),
@@ -193,7 +192,7 @@ def test_a_quick_searchs_best_toml_trains_in_full(tmp_path):
     full = train_config("residual", SETTINGS)
     search = planned(tmp_path, settings=quick(full).model_dump(exclude={"preset"}, exclude_none=True))
     assert search.spec.config.quick
-    trial = book_of(search).add("search", search.spec.default, 0)
+    trial = a_trial(search)
     values = tomllib.loads(best_toml(search.spec, full, trial, None, {"trial": 1}))
     assert values.pop("provenance") == {"trial": 1}
     assert train_config(values.pop("preset"), values) == full

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from made_search import PANEL, book_of, planned
+from made_search import PANEL, a_trial, planned
 
 from common.data.panel import Panel
 from common.data.windows import Boundaries
@@ -14,7 +14,7 @@ from common.errors import ConfigError
 from common.model.channels import frozen
 from train.plan import finished
 from tune.folds import Fold, make_folds
-from tune.trial import carry_out, fold_bench
+from tune.trial import Trial, carry_out, fold_bench
 
 DATES = np.arange("2020-01-01", "2020-07-19", dtype="datetime64[D]")
 LIMITS = Boundaries(DATES[139], DATES[159], DATES[-1])
@@ -51,7 +51,8 @@ def test_the_newest_fold_is_the_runs_own_training_and_validation_part(tmp_path):
 
 
 def judged(search, parameters, fold):
-    trial = book_of(search).add("search", parameters, 0)
+    number = len(list(search.folder.glob("trials/*")))
+    trial = Trial(number, parameters, 0, search.folder)
     bench = fold_bench(search.spec, trial, fold)
     return bench, bench.parts_of("general", training=True)[1]
 
@@ -112,8 +113,8 @@ def test_nothing_after_the_validation_part_reaches_a_trial(tmp_path):
     for search in searches:
         seen = Panel.load(search.folder / "panel.parquet")
         assert seen.dates[-1] <= end and (seen.frame["known"] <= end).all()
-        trial = book_of(search).add("search", search.spec.default, 0)
-        carry_out(search.spec, trial, lambda standing: None)
+        trial = a_trial(search)
+        carry_out(search.spec, trial, lambda standing, weights: None)
         histories.append(json.dumps(trial.histories(search.spec)))
         assert finished(trial.fold_dir(2), "general/seed-0") is not None
     assert histories[0] == histories[1]

@@ -10,24 +10,15 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 import statsmodels.api as sm
+from made_page import LOADING, Seen
 from made_tuning import BECAUSE, DEFAULT, PARAMETERS, SWEPT, made_tuning
-from test_report import LOADING, Seen
 
 from tune import labels
-from tune.findings import (
-    cleaned,
-    default_score,
-    finished,
-    importance,
-    pareto_front,
-    size_band,
-    trials_with,
-    winner,
-)
 from tune.report import write_report
 from tune.report.charts import figures
 from tune.report.parallel import Axis, axes_of
-from tune.results import Tuning
+from tune.report.statistics import importance, pareto_front, size_band
+from tune.results import Tuning, cleaned, default_score, finished, trials_with, winner
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 

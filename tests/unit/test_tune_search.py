@@ -1,41 +1,45 @@
-"""What the table is told of a search, and what the command refuses."""
+"""What the table is told of a search, who is stopped early, and what the command refuses."""
+
+import json
+from types import SimpleNamespace
 
 import pytest
-from made_search import book_of, planned, pretend
+from made_search import inside, planned, record, study_of
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from common.errors import ConfigError
 from tune.cli import parse_time
 from tune.plan import Effort
+from tune.progress import Progress
 from tune.run import execute
-from tune.search import Board
+from tune.search import early_stopping
 
 
 @pytest.fixture
-def board(tmp_path):
+def progress(tmp_path):
     """One trial done, one stopped, one failed, the default done, one at work and one cut off before."""
     search = planned(tmp_path)
-    book = book_of(search)
     default = search.spec.default
-    for origin, changes, totals, state in [
-        ("sweep", {}, [0.95] * 6, "done"),
-        ("sweep", {"embedding_dim": 8}, [0.5] * 6, "done"),
-        ("search", {"lstm_1": 20}, [0.94] * 6, "done"),
-        ("search", {"lstm_1": 21}, [0.7] * 3, "stopped"),
-        ("search", {"lstm_1": 22}, [], "failed"),
-        ("search", {"lstm_1": 23}, [0.9] * 4, None),
-        ("search", {"lstm_1": 24}, [0.9] * 2, None),
+    record(search, default, [0.95] * 6, origin="sweep")
+    record(search, default | {"embedding_dim": 8}, [0.5] * 6, origin="sweep")
+    for size, totals, state in [
+        (20, [0.94] * 6, "done"),
+        (21, [0.7] * 3, "stopped"),
+        (22, [], "failed"),
+        (23, [0.9] * 4, "waiting"),
+        (24, [0.9] * 2, "waiting"),
     ]:
-        pretend(search, book.add(origin, default | changes, 0), totals, state)
-    return Board(search.spec, book, planned=9, compared=4, concurrent=2)
+        record(search, inside(search, lstm_1=size), totals, state)
+    return Progress(study_of(search), planned=9, compared=4, concurrent=2, state="searching")
 
 
 def report(work: int) -> dict[str, float]:
     return {"work": work, "score": 0.9, "fold": 2, "epoch": work - 3, "loss": 2.0, "val_loss": 0.9}
 
 
-def test_the_snapshot_has_every_trial_with_its_state_and_how_far_it_came(board):
-    board.heard(6, report(4))
-    found = board.snapshot()
+def test_the_snapshot_has_every_trial_with_its_state_and_how_far_it_came(progress):
+    progress.update(5, report(4))
+    found = progress.snapshot()
     assert [row["state"] for row in found["trials"]] == [
         "done", "done", "done", "stopped", "failed", "running", "waiting"
     ]  # fmt: skip
@@ -45,30 +49,75 @@ def test_the_snapshot_has_every_trial_with_its_state_and_how_far_it_came(board):
     assert found["trials_compared"] == 4
 
 
-def test_the_best_so_far_is_a_proposal_or_the_default_as_the_winner_will_be(board):
-    found = board.snapshot()
-    assert found["best"]["trial"] == 3 and found["best"]["score"] == pytest.approx(0.94)
+def test_the_best_so_far_is_a_proposal_or_the_default_as_the_winner_will_be(progress):
+    found = progress.snapshot()
+    assert found["best"]["trial"] == 2 and found["best"]["score"] == pytest.approx(0.94)
     assert found["default_score"] == pytest.approx(0.95)
 
 
-def test_the_time_left_follows_from_the_pace_of_this_session(board, monkeypatch):
-    assert board.snapshot()["eta_s"] is None
+def test_the_time_left_follows_from_the_pace_of_this_session(progress, monkeypatch):
+    assert progress.snapshot()["eta_s"] is None
     now = 1000.0
-    monkeypatch.setattr("tune.search.time.time", lambda: now)
-    board.heard(6, report(4))
+    monkeypatch.setattr("tune.progress.time.time", lambda: now)
+    progress.update(5, report(4))
     now = 1010.0
-    board.heard(6, report(5))
-    found = board.snapshot()
+    progress.update(5, report(5))
+    found = progress.snapshot()
     assert found["trials"][5]["eta_s"] == pytest.approx(10.0)
     usual = (6 + 6 + 6 + 3) / 4
     left = (usual - 5) + (usual - 2) + usual * 2
     assert found["eta_s"] == pytest.approx(left * 10 / 2)
 
 
-def test_a_snapshot_after_the_end_of_the_trials_is_as_good_as_one_before(board):
-    board.heard(6, report(4))
-    board.running.clear()
-    assert board.snapshot()["trials"][5]["state"] == "waiting"
+def test_epochs_reported_again_say_nothing_of_the_pace(progress, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr("tune.progress.time.time", lambda: now)
+    for work in (1, 2, 3, 4):
+        progress.update(5, report(work) | {"again": True})
+    assert progress.snapshot()["eta_s"] is None
+    now = 1020.0
+    progress.update(5, report(5))
+    assert progress.snapshot()["trials"][5]["eta_s"] == pytest.approx(20.0)
+
+
+def test_a_snapshot_after_the_end_of_the_trials_is_as_good_as_one_before(progress):
+    progress.update(5, report(4))
+    progress.state = "refitting"
+    assert progress.snapshot()["trials"][5]["state"] == "waiting"
+
+
+def asha_says(scheduler, name, totals, *, judged=True) -> tuple[int, str]:
+    """Report a trial epoch by epoch; returns (epochs done, the scheduler's last word)."""
+    trial = SimpleNamespace(trial_id=name)
+    scheduler.on_trial_add(None, trial)
+    for work, score in enumerate(totals, start=1):
+        result = {"score": score} | ({"judged_epochs": work} if judged else {})
+        if scheduler.on_trial_result(None, trial, result) == TrialScheduler.STOP:
+            return work, "stopped"
+    return len(totals), "done"
+
+
+def test_a_trial_is_judged_at_the_end_of_a_fold_and_never_at_its_last_epoch(tmp_path):
+    scheduler = early_stopping(study_of(planned(tmp_path)))
+    assert asha_says(scheduler, "first", [0.9] * 6) == (6, "done")
+    assert asha_says(scheduler, "late", [1.5, 1.4, 0.8, 0.8, 0.8, 1.9]) == (6, "done")
+    assert asha_says(scheduler, "worse", [0.1, 0.1, 0.95, 0.1, 0.1, 0.1]) == (3, "stopped")
+    assert asha_says(scheduler, "compared", [1.9] * 6, judged=False) == (6, "done")
+
+
+def test_trials_of_earlier_sessions_are_compared_with_and_those_for_comparison_are_not(tmp_path):
+    search = planned(tmp_path)
+    record(search, totals=[0.8] * 6, origin="sweep")
+    assert asha_says(early_stopping(study_of(search)), "new", [0.99] * 6) == (6, "done")
+    record(search, totals=[0.85] * 6)
+    record(search, totals=[0.9] * 3, state="stopped")
+    assert asha_says(early_stopping(study_of(search)), "new", [0.99] * 6) == (3, "stopped")
+    assert asha_says(early_stopping(study_of(search)), "new", [0.84] * 6) == (6, "done")
+
+
+@pytest.mark.parametrize("changes", [{"asha": False}, {"effort": Effort(folds=1, epochs=3)}])
+def test_without_early_stopping_or_a_second_fold_every_trial_goes_to_its_end(tmp_path, changes):
+    assert type(early_stopping(study_of(planned(tmp_path, **changes)))) is FIFOScheduler
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1.5h", 5400)])
@@ -88,3 +137,13 @@ def test_a_folder_that_holds_another_search_is_refused_before_anything_starts(tm
     there = type(other)(**{**vars(other), "folder": tmp_path / "search"})
     with pytest.raises(ConfigError, match="holds search"):
         execute(there, Effort(trials=1), mode="silent")
+
+
+def test_a_folder_of_an_earlier_version_is_answered_with_what_to_do(tmp_path):
+    search = planned(tmp_path)
+    trial = search.folder / "trials/001/trial.json"
+    trial.parent.mkdir(parents=True)
+    trial.write_text(json.dumps({"number": 1, "origin": "sweep", "parameters": {}, "seed": 0}))
+    with pytest.raises(ConfigError, match="by an earlier version"):
+        execute(search, Effort(trials=1), mode="silent")
+    assert not (search.folder / "study.journal").exists()

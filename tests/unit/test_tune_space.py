@@ -7,8 +7,8 @@ import pytest
 
 from common.errors import ConfigError
 from common.model.presets import PRESETS, train_config
-from tune.proposals import distributions, rounded
 from tune.space import LIMITS, SearchSpace, apply, defaults
+from tune.study import distributions, rounded
 
 POINT = {
     "embedding_dim": 16,
@@ -77,9 +77,9 @@ def test_optuna_gets_the_ranges_as_they_are_written():
 
 def test_rounding_never_leaves_the_space():
     space = SearchSpace.parse({"learning_rate": {"low": 0.00123449, "high": 0.00123451, "log": True}})
-    found = rounded(space, "general", POINT | {"learning_rate": 0.001234495})
-    assert 0.00123449 <= found["learning_rate"] <= 0.00123451
-    assert found["lstm_1"] == 32
+    drawn = distributions(space, "general")
+    assert 0.00123449 <= rounded(0.001234495, drawn["learning_rate"]) <= 0.00123451
+    assert rounded(0.123456, drawn["dropout"]) == 0.1235 and rounded(32, drawn["lstm_1"]) == 32
 
 
 def test_a_point_of_the_general_model_sets_its_networks_windows_and_rate_and_nothing_else():

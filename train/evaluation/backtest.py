@@ -13,8 +13,9 @@ from common.engine import IN_PROCESS, Engine, even_blocks
 from common.errors import BacktestError
 from common.model.bundle import GENERAL
 from common.model.conformal import LEVELS, Calibration, Outcomes
+from common.model.presets import SPECIFIC
 from common.model.prices import Prices
-from common.model.served import SPECIFIC, ServedModels
+from common.model.served import ServedModels
 
 BLOCK_SYMBOLS = 256
 """Symbols that are forecast at a time."""

@@ -1,25 +1,21 @@
-"""The report's charts of errors and calibration as plain plotly figures, made of one Evidence.
-
-A colour is the name of a CSS variable ("--c-ours"), which the page resolves: charts follow the page from
-light to dark. Text is escaped, because plotly reads some HTML in labels. A chart without figures is None.
-"""
+"""The report's charts of errors and calibration, made of one Evidence."""
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 
+from common.pages.render import days
 from train.evaluation.evidence import Evidence
 from train.evaluation.summary import LEVELS
+from train.report import figures as style
+from train.report.figures import LINE, NOTE, SERIES, SHAPES, Figure, around, plain
 
-Figure = dict[str, Any]
 OURS, NAIVE = "nsecast", "naive"
 RATIOS = {"rel_mae": "relMAE", "rel_rmse": "relRMSE"}
-SERIES = tuple(f"--c-{number}" for number in range(1, 7))
-SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "star")
 FAR = 1.5
 """A rival with a larger ratio is switched off in the chart, where it would flatten all others."""
 FEW = 30
@@ -34,10 +30,6 @@ def figures(evidence: Evidence) -> dict[str, Any]:
     found["moves"] = {str(horizon): move_reliability(evidence, horizon) for horizon in evidence.horizons}
     found["coverage"] = interval_coverage(evidence)
     return found
-
-
-def days(horizon: float) -> str:
-    return "1 day" if horizon == 1 else f"{horizon:.0f} days"
 
 
 def with_ours(evidence: Evidence) -> pd.DataFrame:
@@ -57,38 +49,29 @@ def ratios_by_horizon(evidence: Evidence, name: str) -> Figure | None:
     """One ratio over the horizons, ours and each rival's, with a line at naive."""
     table = with_ours(evidence)
     table = table[table["horizon"].isin(evidence.horizons) & (table["model"] != NAIVE)]
-    traces: list[Figure] = []
+    figure = go.Figure()
+    shown: list[float] = []
     for number, (model, rows) in enumerate(table.groupby("model", sort=False)):
         ours = model == OURS
         values = rows.set_index("horizon")[name].reindex(evidence.horizons)
-        colour = "--c-ours" if ours else SERIES[number % len(SERIES)]
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": escape(str(model)),
-                "x": [days(horizon) for horizon in evidence.horizons],
-                "y": numbers(values),
-                "line": {"color": colour, "width": 3.5 if ours else 1.5, "dash": "solid" if ours else "dot"},
-                "marker": {
-                    "color": colour,
-                    "size": 10 if ours else 7,
-                    "symbol": SHAPES[number % len(SHAPES)],
-                },
-                "visible": True if ours or not values.max() > FAR else "legendonly",
-            }
+        colour = SERIES[0 if ours else number % len(SERIES)]
+        visible = ours or not values.max() > FAR
+        shown += values[values.notna()].tolist() if visible else []
+        figure.add_scatter(
+            **{"x": [days(horizon) for horizon in evidence.horizons], "y": values, "mode": "lines+markers"},
+            **{"name": escape(str(model)), "visible": True if visible else "legendonly"},
+            line={"color": colour, "width": 3.5 if ours else 1.5, "dash": "solid" if ours else "dot"},
+            marker={"color": colour, "size": 10 if ours else 7, "symbol": SHAPES[number % len(SHAPES)]},
         )
-    shown = [value for trace in traces if trace["visible"] is True for value in trace["y"]]
-    if not any(value is not None for value in shown):
+    if not shown:
         return None
-    layout = {
-        "xaxis": {"title": {"text": "days ahead"}, "type": "category", "range": _places(evidence.horizons)},
-        "yaxis": {"title": {"text": f"{RATIOS[name]} (naive = 1)"}, "range": _around_one(shown)},
-        "shapes": [_line(y0=1, y1=1, xref="paper", x0=0, x1=1)],
-        "annotations": [_note("naive", y=1, xref="paper", x=0, xanchor="left", yanchor="bottom")],
-        "showlegend": len(traces) > 1,
-    }
-    return {"data": traces, "layout": layout}
+    figure.add_hline(1, **LINE, annotation_text="naive", annotation_position="top left", annotation_font=NOTE)
+    return plain(
+        figure,
+        xaxis=_horizons(evidence.horizons),
+        yaxis={"title_text": f"{RATIOS[name]} (naive = 1)", "range": _around_one(shown)},
+        showlegend=len(figure.data) > 1,
+    )
 
 
 def ratios_by_group(evidence: Evidence, horizon: int) -> Figure | None:
@@ -103,30 +86,24 @@ def ratios_by_group(evidence: Evidence, horizon: int) -> Figure | None:
     if not len(table):
         return None
     names = [_wrapped(f"{row.group} ({row.symbols})") for row in table.itertuples()]
-    traces: list[Figure] = [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": f"{label} ({what})",
-            "x": numbers(table[name]),
-            "y": names,
-            "customdata": [int(count) for count in table["n"]],
-            "hovertemplate": label + " %{x:.3f}, %{customdata:,} forecasts<extra></extra>",
-            "marker": {"color": colour, "symbol": symbol, "size": 11},
-        }
-        for (name, label), what, colour, symbol in zip(
-            RATIOS.items(), ("published", "raw"), ("--c-1", "--c-2"), SHAPES, strict=False
+    figure = go.Figure()
+    for place, (name, kind) in enumerate({"rel_mae": "published", "rel_rmse": "raw"}.items()):
+        figure.add_scatter(
+            **{"x": table[name], "y": names, "mode": "markers", "name": f"{RATIOS[name]} ({kind})"},
+            customdata=table["n"].astype(int),
+            hovertemplate=RATIOS[name] + " %{x:.3f}, %{customdata:,} forecasts<extra></extra>",
+            marker={"color": SERIES[place], "symbol": SHAPES[place], "size": 11},
         )
-    ]
-    values = [value for trace in traces for value in trace["x"]]
-    layout = {
-        "height": 40 * len(names) + 110,
-        "xaxis": {"title": {"text": "error / naive error"}, "range": _around_one(values)},
-        "yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
-        "shapes": [_line(x0=1, x1=1, yref="paper", y0=0, y1=1)],
-        "annotations": [_note("naive", x=1, yref="paper", y=1, xanchor="center", yanchor="bottom")],
-    }
-    return {"data": traces, "layout": layout}
+    figure.add_vline(1, **LINE, annotation_text="naive", annotation_position="top", annotation_font=NOTE)
+    return plain(
+        figure,
+        height=40 * len(names) + 110,
+        xaxis={
+            "title_text": "error / naive error",
+            "range": _around_one(table[[*RATIOS]].to_numpy().ravel()),
+        },
+        yaxis={"type": "category", "autorange": "reversed", "automargin": True},
+    )
 
 
 def move_reliability(evidence: Evidence, horizon: int) -> Figure | None:
@@ -135,113 +112,67 @@ def move_reliability(evidence: Evidence, horizon: int) -> Figure | None:
     table = table[table["horizon"] == horizon]
     if not len(table):
         return None
-    many = _seen(table[table["n"] >= FEW], "seen", "lines+markers", "circle")
-    few = _seen(table[table["n"] < FEW], f"seen in fewer than {FEW} forecasts", "markers", "circle-open")
-    diagonal = {
-        "type": "scatter",
-        "mode": "lines",
-        "name": "as forecast",
-        "x": [0, 100],
-        "y": [0, 100],
-        "hoverinfo": "skip",
-        "line": {"color": "--c-muted", "dash": "dash", "width": 1.5},
-    }
-    counts = {
-        "type": "bar",
-        "name": "forecasts",
-        "x": [10 * place + 5 for place in table["bin"]],
-        "y": [int(count) for count in table["n"]],
-        "text": [f"{count:,}" for count in table["n"]],
-        "textposition": "outside",
-        "textangle": 0,
-        "cliponaxis": False,
-        "width": 8,
-        "yaxis": "y2",
-        "hovertemplate": "%{y:,} forecasts<extra></extra>",
-        "marker": {"color": "--c-muted"},
-        "showlegend": False,
-    }
-    layout = {
-        "xaxis": {"title": {"text": "chance of a move, forecast %"}, "range": [0, 100], "anchor": "y2"},
-        "yaxis": {"title": {"text": "moved, %"}, "range": [0, 103], "domain": [0.36, 1]},
-        "yaxis2": {"title": {"text": "forecasts"}, "domain": [0, 0.22], "rangemode": "tozero", "nticks": 3},
-    }
-    return {"data": [each for each in (diagonal, many, few, counts) if each["x"]], "layout": layout}
-
-
-def _seen(rows: pd.DataFrame, name: str, mode: str, symbol: str) -> Figure:
-    line = {"line": {"color": "--c-ours", "width": 2.5}} if "lines" in mode else {}
-    return line | {
-        "type": "scatter",
-        "mode": mode,
-        "name": name,
-        "x": numbers(100 * rows["forecast"], 2),
-        "y": numbers(100 * rows["seen"], 2),
-        "customdata": [int(count) for count in rows["n"]],
-        "hovertemplate": "forecast %{x:.0f} %, moved %{y:.0f} % of %{customdata:,}<extra></extra>",
-        "marker": {"color": "--c-ours", "size": 9, "symbol": symbol},
-    }
+    figure = go.Figure()
+    ends, dashed = [0, 100], {"color": style.MUTED, "dash": "dash", "width": 1.5}
+    figure.add_scatter(x=ends, y=ends, mode="lines", name="as forecast", hoverinfo="skip", line=dashed)
+    for rows, name, mode, symbol in (
+        (table[table["n"] >= FEW], "seen", "lines+markers", "circle"),
+        (table[table["n"] < FEW], f"seen in fewer than {FEW} forecasts", "markers", "circle-open"),
+    ):
+        figure.add_scatter(
+            **{"x": 100 * rows["forecast"], "y": 100 * rows["seen"], "mode": mode, "name": name},
+            customdata=rows["n"].astype(int),
+            hovertemplate="forecast %{x:.0f} %, moved %{y:.0f} % of %{customdata:,}<extra></extra>",
+            marker={"color": style.OURS, "size": 9, "symbol": symbol},
+            line={"color": style.OURS, "width": 2.5},
+        )
+    figure.add_bar(
+        **{"x": 10 * table["bin"] + 5, "y": table["n"].astype(int), "yaxis": "y2", "width": 8},
+        **{"name": "forecasts", "hovertemplate": "%{y:,} forecasts<extra></extra>", "showlegend": False},
+        text=[f"{count:,}" for count in table["n"]],
+        **{"textposition": "outside", "textangle": 0, "cliponaxis": False, "marker_color": style.MUTED},
+    )
+    return plain(
+        figure,
+        xaxis={"title_text": "chance of a move, forecast %", "range": [0, 100], "anchor": "y2"},
+        yaxis={"title_text": "moved, %", "range": [0, 103], "domain": [0.36, 1]},
+        yaxis2={"title_text": "forecasts", "domain": [0, 0.22], "rangemode": "tozero", "nticks": 3},
+    )
 
 
 def interval_coverage(evidence: Evidence) -> Figure | None:
     """Share of actual prices inside each interval by horizon, with a line at what it should be."""
     table = evidence.pooled
-    if not table[[f"cover{level}" for level in LEVELS]].notna().to_numpy().any():
+    seen = 100 * table[[f"cover{level}" for level in LEVELS]]
+    if not seen.notna().to_numpy().any():
         return None
-    traces: list[Figure] = [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": f"{level} % interval",
-            "x": [days(horizon) for horizon in table["horizon"]],
-            "y": numbers(100 * table[f"cover{level}"], 2),
-            "hovertemplate": f"{level} % interval held %{{y:.1f}} %<extra></extra>",
-            "marker": {"color": SERIES[place], "symbol": SHAPES[place], "size": 12},
-        }
-        for place, level in enumerate(LEVELS)
-    ]
-    lines = [
-        _line(y0=level, y1=level, xref="paper", x0=0, x1=1)
-        | {"line": {"color": SERIES[place], "dash": "dash"}}
-        for place, level in enumerate(LEVELS)
-    ]
-    seen = [value for trace in traces for value in trace["y"] if value is not None]
-    layout = {
-        "xaxis": {"title": {"text": "days ahead"}, "type": "category", "range": _places(table["horizon"])},
-        "yaxis": {
-            "title": {"text": "inside the interval, %"},
-            "range": [min(75, *seen) - 2, 100.5],
-            "showgrid": False,
-        },
-        "shapes": lines,
-    }
-    return {"data": traces, "layout": layout}
+    figure = go.Figure()
+    for place, level in enumerate(LEVELS):
+        figure.add_scatter(
+            **{"x": table["horizon"].map(days), "y": seen[f"cover{level}"], "mode": "markers"},
+            **{
+                "name": f"{level} % interval",
+                "hovertemplate": f"{level} % interval held %{{y:.1f}} %<extra></extra>",
+            },
+            marker={"color": SERIES[place], "symbol": SHAPES[place], "size": 12},
+        )
+        figure.add_hline(level, line_color=SERIES[place], line_dash="dash", layer="below")
+    lowest = min(75, seen.min(axis=None))
+    return plain(
+        figure,
+        xaxis=_horizons(table["horizon"]),
+        yaxis={"title_text": "inside the interval, %", "range": [lowest - 2, 100.5], "showgrid": False},
+    )
 
 
-def numbers(values: Iterable[float], digits: int = 4) -> list[float | None]:
-    """Rounded for JSON, None for NaN and infinity."""
-    return [round(float(value), digits) if np.isfinite(value) else None for value in values]
+def _horizons(horizons: Sequence[int]) -> dict[str, Any]:
+    """An axis of horizons, with the same room at both ends."""
+    return {"title_text": "days ahead", "type": "category", "range": [-0.4, len(horizons) - 0.6]}
 
 
-def _places(horizons: Sequence[int]) -> list[float]:
-    """The range of an axis of horizons, with the same room at both ends."""
-    return [-0.4, len(horizons) - 0.6]
-
-
-def _around_one(values: Iterable[float | None]) -> list[float]:
+def _around_one(values: Sequence[float]) -> list[float]:
     """A range with all values and 1 in it, never so narrow that noise looks like news."""
-    known = [value for value in values if value is not None]
-    low, high = min(0.99, *known, 1), max(1.01, *known, 1)
-    room = 0.12 * (high - low)
-    return [round(low - room, 4), round(high + room, 4)]
-
-
-def _line(**ends: Any) -> Figure:
-    return {"type": "line", "layer": "below", "line": {"color": "--c-text", "width": 1.5}, **ends}
-
-
-def _note(text: str, **place: Any) -> Figure:
-    return {"text": text, "showarrow": False, "font": {"size": 12, "color": "--c-muted"}, **place}
+    return around((*values, 0.99, 1.01), 0.12)
 
 
 def _wrapped(label: str) -> str:

@@ -1,20 +1,31 @@
-"""The report's charts of single stocks, of the embedding and of training, as plain plotly figures.
-
-Colours and text as in `train.report.charts`.
-"""
+"""The report's charts of single stocks, of the embedding and of training."""
 
 from html import escape
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 
 from train.evaluation.evidence import Evidence
-from train.report.charts import SERIES, SHAPES, Figure, numbers
+from train.evaluation.questions import turnover
+from train.report.figures import (
+    BAND,
+    GOOD,
+    OTHER,
+    OURS,
+    SERIES,
+    SHAPES,
+    TEXT,
+    Figure,
+    epoch_ticks,
+    plain,
+)
 
-BAND = ("lo90", "hi90")
 MAP_SIZE = (1050, 430)
 """Usual width and height of the map, pixels; labels are placed for it."""
+MAPPED, LABELLED = 2_000, 150
+"""At most so many stocks, those traded most, are drawn on the map; so many have their symbol beside them."""
 FEW = 3
 """An embedding of fewer stocks has no map."""
 
@@ -29,51 +40,21 @@ def model_figures(evidence: Evidence) -> dict[str, Any]:
 
 def stock_frame() -> Figure:
     """The chart of one stock; the page fills in low, high, published and actual, in that order."""
-    line = {"type": "scatter", "mode": "lines", "x": [], "y": [], "hovertemplate": "%{y:,.2f}"}
-    band = {"name": "90 % interval", "line": {"width": 0}}
-    low = band | {"showlegend": False, "hovertemplate": "from %{y:,.2f}"}
-    high = band | {"fill": "tonexty", "fillcolor": "--c-band", "hovertemplate": "to %{y:,.2f}"}
-    published = {"name": "forecast for that day", "line": {"color": "--c-ours", "width": 2, "dash": "dot"}}
-    actual = {"name": "actual close", "line": {"color": "--c-text", "width": 1.75}}
-    layout = {
-        "hovermode": "x unified",
-        "xaxis": {"type": "date", "hoverformat": "%a %d %b %Y"},
-        "yaxis": {"title": {"text": "KES"}, "fixedrange": True},
-        "dragmode": "zoom",
-    }
-    return {"data": [line | each for each in (low, high, published, actual)], "layout": layout}
-
-
-def stock_series(evidence: Evidence) -> dict[str, Any]:
-    """The numbers of every stock's chart, compactly.
-
-    Returns
-    -------
-    dict
-        ``dates``: the sessions of the test part; ``close``: by symbol, KES on each of them (None: no
-        price); ``forecast``: by symbol and horizon, ``t`` (places of the target days in ``dates``), ``p``
-        (published) and, where there are intervals, ``l`` and ``h``. Forecasts of days that have not come
-        yet are left out.
-    """
-    table = evidence.table[evidence.table["target_date"].notna()]
-    if not len(table):
-        return {"dates": [], "close": {}, "forecast": {}}
-    first, last = table["cutoff"].min(), table["target_date"].max()
-    prices = evidence.panel.frame
-    prices = prices[(prices["date"] >= first) & (prices["date"] <= last)]
-    dates = pd.DatetimeIndex(np.union1d(prices["date"], table["target_date"]).astype("datetime64[s]"))
-    close: dict[str, list[float | None]] = {}
-    for symbol, rows in prices[prices["symbol"].isin(evidence.universe.symbols)].groupby("symbol"):
-        on_day = pd.Series(rows["close"].to_numpy(float), index=dates.get_indexer(rows["date"]))
-        close[str(symbol)] = _prices(on_day.reindex(range(len(dates))))
-    forecast: dict[str, dict[str, dict[str, list[Any]]]] = {}
-    for (symbol, horizon), rows in table.groupby(["symbol", "horizon"]):
-        rows = rows.sort_values("target_date")
-        found = {"t": dates.get_indexer(rows["target_date"]).tolist(), "p": _prices(rows["published"])}
-        if rows[list(BAND)].notna().to_numpy().any():
-            found |= {key: _prices(rows[name]) for key, name in zip("lh", BAND, strict=True)}
-        forecast.setdefault(str(symbol), {})[str(horizon)] = found
-    return {"dates": [f"{date:%Y-%m-%d}" for date in dates], "close": close, "forecast": forecast}
+    line = {"mode": "lines", "x": [None], "y": [None]}
+    band = line | {"name": "90 % interval", "line_width": 0}
+    figure = go.Figure()
+    figure.add_scatter(**band, showlegend=False, hovertemplate="from %{y:,.2f}")
+    figure.add_scatter(**band, fill="tonexty", fillcolor=BAND, hovertemplate="to %{y:,.2f}")
+    line["hovertemplate"] = "%{y:,.2f}"
+    dotted = {"color": OURS, "width": 2, "dash": "dot"}
+    figure.add_scatter(**line, name="forecast for that day", line=dotted)
+    figure.add_scatter(**line, name="actual close", line={"color": TEXT, "width": 1.75})
+    return plain(
+        figure,
+        **{"hovermode": "x unified", "dragmode": "zoom"},
+        xaxis={"type": "date", "hoverformat": "%a %d %b %Y"},
+        yaxis={"title_text": "KES", "fixedrange": True},
+    )
 
 
 def principal_axes(vectors: dict[str, list[float]]) -> tuple[np.ndarray, np.ndarray]:
@@ -96,30 +77,26 @@ def embedding_map(evidence: Evidence) -> Figure | None:
     stocks = {stock.symbol: (stock.name, stock.sector) for stock in evidence.universe.stocks}
     known = [stocks.get(symbol, (symbol, "Unknown")) for symbol in evidence.embedding]
     table = pd.DataFrame(known, columns=["name", "sector"])
-    table = table.assign(symbol=list(evidence.embedding), x=places[:, 0], y=places[:, 1], side=_sides(places))
-    traces = [
-        {
-            "type": "scatter",
-            "mode": "markers+text",
-            "name": escape(str(sector)),
-            "x": numbers(rows["x"]),
-            "y": numbers(rows["y"]),
-            "text": [escape(str(symbol)) for symbol in rows["symbol"]],
-            "textposition": rows["side"].tolist(),
-            "textfont": {"size": 10},
-            "customdata": [escape(str(name)) for name in rows["name"]],
-            "hovertemplate": "<b>%{text}</b> %{customdata}<extra>" + escape(str(sector)) + "</extra>",
-            "marker": {
-                "color": SERIES[place % len(SERIES)],
-                "symbol": SHAPES[(place + place // len(SERIES)) % len(SHAPES)],
-                "size": 9,
-            },
-        }
-        for place, (sector, rows) in enumerate(table.groupby("sector"))
-    ]
-    titles = [f"axis {axis} ({100 * share:.0f} % of variance)" for axis, share in enumerate(shares, 1)]
-    layout = {"xaxis": {"title": {"text": titles[0]}}, "yaxis": {"title": {"text": titles[1]}}}
-    return {"data": traces, "layout": layout}
+    table = table.assign(symbol=list(evidence.embedding), x=places[:, 0], y=places[:, 1])
+    if len(table) > MAPPED:
+        rank = {symbol: number for number, symbol in enumerate(turnover(evidence.panel).index)}
+        table = table.loc[table["symbol"].map(rank).sort_values(kind="stable").index[:MAPPED]]
+    labelled = len(table) <= LABELLED
+    table["side"] = _sides(places) if labelled else ""
+    figure = go.Figure()
+    for place, (sector, rows) in enumerate(table.groupby("sector")):
+        name = escape(str(sector))
+        figure.add_scatter(
+            **{"x": rows["x"], "y": rows["y"], "text": rows["symbol"].map(escape), "name": name},
+            customdata=rows["name"].astype(str).map(escape),
+            hovertemplate=f"<b>%{{text}}</b> %{{customdata}}<extra>{name}</extra>",
+            marker={"color": SERIES[place % len(SERIES)], "size": 9},
+            marker_symbol=SHAPES[(place + place // len(SERIES)) % len(SHAPES)],
+            mode="markers+text" if labelled else "markers",
+            **({"textposition": rows["side"], "textfont_size": 10} if labelled else {}),
+        )
+    first, second = (f"axis {axis} ({100 * share:.0f} % of variance)" for axis, share in enumerate(shares, 1))
+    return plain(figure, xaxis_title_text=first, yaxis_title_text=second)
 
 
 def _sides(places: np.ndarray) -> list[str]:
@@ -147,53 +124,37 @@ def _sides(places: np.ndarray) -> list[str]:
 
 def best_epoch(epochs: list[dict[str, float]]) -> dict[str, float] | None:
     """The epoch of the lowest validation loss, whose weights are kept."""
-    known = [epoch for epoch in epochs if np.isfinite(_loss(epoch, "val_loss"))]
-    return min(known, key=lambda epoch: epoch["val_loss"]) if known else None
+    losses = _losses(epochs)["val_loss"]
+    return epochs[int(losses.idxmin())] if losses.notna().any() else None
 
 
 def training_curve(epochs: list[dict[str, float]]) -> Figure | None:
     """Loss on training and validation by epoch, the best epoch marked."""
-    best = best_epoch(epochs)
+    best, losses = best_epoch(epochs), _losses(epochs)
     if best is None:
         return None
-    styles = {"loss": ("training", "--c-2", "dot"), "val_loss": ("validation", "--c-ours", "solid")}
-    traces: list[dict[str, Any]] = [
-        {
-            "type": "scatter",
-            "mode": "lines+markers",
-            "name": label,
-            "x": [int(epoch["epoch"]) for epoch in epochs],
-            "y": numbers(_loss(epoch, name) for epoch in epochs),
-            "hovertemplate": label + " %{y:.4f}<extra>epoch %{x}</extra>",
-            "line": {"color": colour, "dash": dash, "width": 2},
-            "marker": {"size": 5},
-        }
-        for name, (label, colour, dash) in styles.items()
-    ]
-    marked = {
-        "type": "scatter",
-        "mode": "markers",
-        "name": f"best: epoch {int(best['epoch'])}",
-        "x": [int(best["epoch"])],
-        "y": numbers([best["val_loss"]]),
-        "hoverinfo": "skip",
-        "marker": {"color": "--c-good", "symbol": "star", "size": 15},
-    }
-    ticks: dict[str, Any] = {"dtick": 1} if len(epochs) < 10 else {"nticks": 12}
-    layout = {
-        "xaxis": {"title": {"text": "epoch"}, "tickformat": "d", **ticks},
-        "yaxis": {"title": {"text": "loss"}},
-    }
-    return {"data": [*traces, marked], "layout": layout}
+    figure = go.Figure()
+    for name, label, colour, dash in (
+        ("loss", "training", OTHER, "dot"),
+        ("val_loss", "validation", OURS, "solid"),
+    ):
+        figure.add_scatter(
+            **{"x": losses["epoch"].astype(int), "y": losses[name], "mode": "lines+markers", "name": label},
+            hovertemplate=label + " %{y:.4f}<extra>epoch %{x}</extra>",
+            line={"color": colour, "dash": dash, "width": 2},
+            marker_size=5,
+        )
+    epoch = int(best["epoch"])
+    figure.add_scatter(
+        **{"x": [epoch], "y": [best["val_loss"]], "mode": "markers", "name": f"best: epoch {epoch}"},
+        hoverinfo="skip",
+        marker={"color": GOOD, "symbol": "star", "size": 15},
+    )
+    axis = {"title_text": "epoch", **epoch_ticks(len(epochs))}
+    return plain(figure, xaxis=axis, yaxis_title_text="loss")
 
 
-def _loss(epoch: dict[str, float], name: str) -> float:
-    value = epoch.get(name)
-    return float("nan") if value is None else float(value)
-
-
-def _prices(values: pd.Series) -> list[float | None]:
-    """KES, rounded to less than a tick."""
-    return [
-        None if not np.isfinite(value) else round(float(value), 2 if value >= 10 else 3) for value in values
-    ]
+def _losses(epochs: list[dict[str, float]]) -> pd.DataFrame:
+    """A row per epoch; NaN for a loss that is missing or not finite."""
+    table = pd.DataFrame(epochs, columns=["epoch", "loss", "val_loss"], dtype=float)
+    return table.replace([np.inf, -np.inf], np.nan)

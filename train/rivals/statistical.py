@@ -6,54 +6,30 @@ Koehler, Snyder and Grose, IJF 18(3), 2002 (ETS, by AICc); Assimakopoulos and Ni
 """
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from common.data.windows import Windows
 from common.errors import ConfigError, TrainingError
 from common.model.channels import frozen
+from common.model.presets import WindowSpec
 from train.rivals.baselines import BaselineForecast, forecast_from, log_path
 
 MODELS = ("arima", "ets", "theta")
 LARGEST = 10.0
 """Log change at and beyond which a forecast is no price."""
-
-
-@dataclass(frozen=True)
-class SymbolTask:
-    """One symbol's moving windows.
-
-    Attributes
-    ----------
-    path : float64, shape (T,)
-        Log price without corporate actions, oldest first; nothing after the last cutoff.
-    cutoffs : int64, shape (N,)
-        Rows of ``path``, ascending.
-    fits : int64, shape (N,)
-        Row, at or before the cutoff, up to which each cutoff's parameters are estimated.
-    history : int
-        Rows that an estimation looks back over.
-    horizons : tuple of int, H
-    models : tuple of str, M
-    """
-
-    path: np.ndarray
-    cutoffs: np.ndarray
-    fits: np.ndarray
-    history: int
-    horizons: tuple[int, ...]
-    models: tuple[str, ...]
 
 
 def statistical(
@@ -82,8 +58,8 @@ def statistical(
     Returns
     -------
     dict
-        By model. A window at which a model fails, or says something that is not a price, keeps its last
-        price and is counted in ``failures``; frozen windows keep theirs without a model being run.
+        By model. A window at which a model fails, or forecasts something that is not a price, keeps its last
+        price and is counted in ``failures``; frozen windows keep theirs and are not counted.
 
     Raises
     ------
@@ -95,12 +71,15 @@ def statistical(
     unknown = [name for name in models if name not in MODELS]
     if unknown:
         raise ConfigError(f"statistical: unknown {', '.join(unknown)}. Known: {', '.join(MODELS)}.")
-    places, tasks = _tasks(windows, refit_every, history, tuple(models))
     change = np.zeros((len(models), len(windows), len(windows.spec.horizons)))
-    with contextlib.closing(_run(tasks, workers)) as results:
-        for done, (position, found) in enumerate(results, start=1):
-            change[:, places[position]] = found
-            progress(done, len(tasks))
+    forecast = functools.partial(
+        _forecast_symbol, windows.spec, models=tuple(models), refit_every=refit_every, history=history
+    )
+    symbols = list(_moving_symbols(windows))
+    with contextlib.closing(_run(forecast, symbols, workers)) as results:
+        for done, (place, symbol_change) in enumerate(results, start=1):
+            change[:, place] = symbol_change
+            progress(done, len(symbols))
     failed = np.asarray(~(np.abs(change) < LARGEST).all(axis=2))
     change[failed] = 0
     return {
@@ -109,77 +88,86 @@ def statistical(
     }
 
 
-def _tasks(
-    windows: Windows, refit_every: int, history: int, models: tuple[str, ...]
-) -> tuple[list[np.ndarray], list[SymbolTask]]:
-    """Positions of each symbol's moving windows, by cutoff, and what is to be forecast there."""
+def _moving_symbols(windows: Windows) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Positions of a symbol's moving windows, its log prices up to the last cutoff, and the cutoffs' rows."""
     path, moving = log_path(windows.series), ~frozen(windows)
-    places, tasks = [], []
     for symbol in np.unique(windows.symbol[moving]):
         place = np.flatnonzero(moving & (windows.symbol == symbol))
-        place = place[np.argsort(windows.end[place], kind="stable")]
-        first, end = windows.series.offsets[symbol], windows.end[place]
-        start = windows.spec.size - 1
-        cutoffs = end - first
-        fits = start + (cutoffs - start) // refit_every * refit_every
-        places.append(place)
-        tasks.append(
-            SymbolTask(
-                path[first : end[-1] + 1].copy(),
-                cutoffs,
-                fits,
-                history,
-                windows.spec.horizons,
-                models,
-            )
-        )
-    return places, tasks
+        first = windows.series.offsets[symbol]
+        cutoffs = windows.end[place] - first
+        yield place, path[first : first + cutoffs.max() + 1].copy(), cutoffs
 
 
-def forecast_symbol(task: SymbolTask) -> np.ndarray:
-    """Log changes from each cutoff, float64, shape (M, N, H); NaN where a model failed."""
+def _forecast_symbol(
+    spec: WindowSpec,
+    place: np.ndarray,
+    path: np.ndarray,
+    cutoffs: np.ndarray,
+    *,
+    models: tuple[str, ...],
+    refit_every: int,
+    history: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """``place``, and log changes from each cutoff, float64, shape (M, N, H); NaN where a model failed.
+
+    To statsforecast the rows from one estimation to the next are a series of their own, cross-validated at
+    every row; what it holds beyond the last cutoff is a copy of the last row.
+    """
+    from statsforecast import StatsForecast
     from threadpoolctl import threadpool_limits
 
-    found = np.full((len(task.models), len(task.cutoffs), len(task.horizons)), np.nan)
+    farthest = max(spec.horizons)
+    part_of, window = np.divmod(cutoffs - (spec.size - 1), refit_every)
+    numbers, part_of = np.unique(part_of, return_inverse=True)
+    fits = spec.size - 1 + numbers * refit_every
+    starts = np.maximum(fits + 1 - history, 0)
+    parts = []
+    for start, fit in zip(starts, fits, strict=True):
+        known = path[start : fit + refit_every]
+        rows = fit - start + refit_every + farthest
+        parts.append(np.pad(known - known[0], (0, rows - len(known)), mode="edge"))
+    series = [pd.DataFrame({"unique_id": n, "ds": range(len(y)), "y": y}) for n, y in enumerate(parts)]
+    engine = StatsForecast([_Model(name, history, spec.size) for name in models], freq=1)
     with threadpool_limits(1), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        for m, name in enumerate(task.models):
-            fitted, fitted_at = None, -1
-            for n, (cutoff, fit) in enumerate(zip(task.cutoffs, task.fits, strict=True)):
-                try:
-                    if fit != fitted_at:
-                        fitted, fitted_at = _Fitted.to(task.path[: fit + 1], name, task.history), fit
-                    current = fitted or _Fitted.to(task.path[: cutoff + 1], name, task.history)
-                    if current is not None:
-                        found[m, n] = current.changes(task.path[: cutoff + 1], task.horizons)
-                except Exception:  # nosec B112 # explained below
-                    # statsforecast raises bare Exceptions, and LinAlgError, ValueError, ZeroDivisionError
-                    # besides; the caller counts what is missing.
-                    continue
-    return found
+        table = engine.cross_validation(farthest, pd.concat(series), n_windows=refit_every, refit=False)
+    ahead = table[list(models)].to_numpy().T.reshape(len(models), len(fits), refit_every, farthest)
+    last = path[cutoffs] - path[starts[part_of]]
+    return place, ahead[:, part_of, window][..., np.array(spec.horizons) - 1] - last[:, None]
 
 
-@dataclass(frozen=True)
-class _Fitted:
-    """A model with its parameters, for the path from row ``start`` on."""
+class _Model:
+    """A model for statsforecast's cross-validation, which a failing one of its own would end."""
 
-    model: Any
-    start: int
+    def __init__(self, name: str, history: int, size: int) -> None:
+        self._name, self._history, self._size = name, history, size
 
-    @classmethod
-    def to(cls, path: np.ndarray, name: str, history: int) -> "_Fitted | None":
-        """Estimate over the end of ``path``; None where the price never moved: there is nothing to learn."""
-        start = max(len(path) - history, 0)
-        if (path[start:] == path[start]).all():
-            return None
-        return cls(_model(name).fit(path[start:] - path[start]), start)
+    def __repr__(self) -> str:
+        return self._name
 
-    def changes(self, path: np.ndarray, horizons: tuple[int, ...]) -> np.ndarray:
-        """Log changes from the end of ``path``, shape (H,); the fitted model is run on to there."""
-        y = path[self.start :] - path[self.start]
-        ahead = self.model.forward(y=y, h=max(horizons))["mean"]
-        changes: np.ndarray = ahead[np.array(horizons) - 1] - y[-1]
-        return changes
+    def fit(self, y: np.ndarray, X: None = None) -> "_Model":
+        """Estimate over ``y``; put off where the price never moved, since there is nothing to learn."""
+        self._fitted = self._failed = None
+        if (y != y[0]).any():
+            try:
+                self._fitted = _model(self._name).fit(y)
+            except Exception as error:
+                # statsforecast raises bare Exceptions, LinAlgError, ValueError and ZeroDivisionError.
+                self._failed = error
+        return self
+
+    def forward(self, h: int, y: np.ndarray, **_: Any) -> dict[str, np.ndarray]:
+        """Forecasts from the end of ``y``, shape (h,); NaN in a frozen window and where the model fails."""
+        try:
+            recent, window = y[-self._history :], y[-self._size :]
+            if self._failed is None and (window != y[-1]).any() and (self._fitted or (recent != y[-1]).any()):
+                model = self._fitted or _model(self._name).fit(recent)
+                return {"mean": model.forward(y=y, h=h)["mean"]}
+        except Exception:  # nosec B110 # the caller counts what is missing
+            pass
+        return {"mean": np.full(h, np.nan)}
+
+    forecast = forward
 
 
 def _model(name: str) -> Any:
@@ -194,34 +182,34 @@ def _model(name: str) -> Any:
     return models.Theta(season_length=1)
 
 
-def _run(tasks: list[SymbolTask], workers: int) -> Generator[tuple[int, np.ndarray], None, None]:
-    """(position, result) of each task as it is done; leaves no process behind, however it ends."""
-    workers = min(workers, len(tasks))
+def _run(
+    forecast: Callable[..., tuple[np.ndarray, np.ndarray]],
+    symbols: Sequence[tuple[np.ndarray, ...]],
+    workers: int,
+) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
+    """The result for each symbol as it is done; leaves no process behind, however it ends."""
+    workers = min(workers, len(symbols))
     if workers <= 1:
-        yield from ((position, forecast_symbol(task)) for position, task in enumerate(tasks))
+        yield from (forecast(*symbol) for symbol in symbols)
         return
     context = multiprocessing.get_context("spawn")
     lifeline, held = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(workers, context, _start_worker, (lifeline,))
     try:
-        running = {pool.submit(forecast_symbol, task): position for position, task in enumerate(tasks)}
-        for future in as_completed(running):
-            yield running[future], future.result()
+        for future in as_completed([pool.submit(forecast, *symbol) for symbol in symbols]):
+            yield future.result()
     except BrokenProcessPool as error:
         raise TrainingError(
             "statistical: a worker process died, perhaps for want of memory. Use fewer workers."
         ) from error
-    except BaseException:
-        held.close()
-        raise
     finally:
-        pool.shutdown(cancel_futures=True)
         held.close()
+        pool.shutdown(cancel_futures=True)
         lifeline.close()
 
 
 def _start_worker(lifeline: Connection) -> None:
-    """Leave Ctrl-C to the parent, and end at once when it lets go of its side of ``lifeline`` or dies."""
+    """Leave Ctrl-C to the parent, and end at once when it closes its side of ``lifeline`` or dies."""
 
     def watch() -> None:
         try:

@@ -1,22 +1,26 @@
-"""The search's charts as plain plotly figures, made of one Tuning.
-
-Colours and text as in `train.report.charts`. A chart without figures is None.
-"""
+"""The search's charts, made of one Tuning; colours and text as in `train.report.figures`."""
 
 from html import escape
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 
-from train.report.charts import Figure, numbers
+from train.report import figures as style
+from train.report.figures import LINE, NOTE, Figure, around, epoch_ticks, plain
 from tune import labels
-from tune.findings import Importance, finished, pareto_front, trials_with, winner
 from tune.report.parallel import parallel_coordinates
-from tune.report.points import DOT, across, edge_of, marked, points, view
-from tune.report.sizes import score_by_size, size_differences
-from tune.results import Tuning
+from tune.report.statistics import Importance, embedding_name, pareto_front, size_band
+from tune.results import Tuning, finished, trials_with, winner
 
 COSTS = {"weights": "weights of the network", "seconds": "seconds of training, all folds"}
+SPREAD = 3
+"""Scores further above the third quartile than this many quartile distances are drawn at the edge."""
+BEST = {"color": style.GOOD, "symbol": "star", "size": 15}
+DEFAULT = {"color": style.OTHER, "symbol": "diamond", "size": 12}
+DOT = {"color": style.OURS, "size": 7, "opacity": 0.75}
+SCORE = "validation score (naive = 1)"
 
 
 def figures(tuning: Tuning, found: Importance | None) -> dict[str, Figure | None]:
@@ -32,33 +36,87 @@ def figures(tuning: Tuning, found: Importance | None) -> dict[str, Figure | None
     }
 
 
+def size_differences(tuning: Tuning) -> Figure | None:
+    """Each embedding size's score less the default size's, with its interval."""
+    embedding = tuning.info["embedding"]
+    if not embedding or not embedding["sizes"]:
+        return None
+    rows = pd.DataFrame(embedding["sizes"]).sort_values("size")
+    values = rows[["difference", "low", "high"]].astype(float)
+    marks = [DEFAULT if size == embedding["default"] else DOT | {"symbol": "circle"} for size in rows["size"]]
+    figure = go.Figure()
+    figure.add_scatter(
+        **{"x": rows["size"], "y": values["difference"], "mode": "markers"},
+        error_y={
+            **{"type": "data", "symmetric": False, "color": style.OURS, "thickness": 2, "width": 6},
+            "array": (values["high"] - values["difference"]).clip(lower=0).fillna(0),
+            "arrayminus": (values["difference"] - values["low"]).clip(lower=0).fillna(0),
+        },
+        customdata=[_interval(row) for row in rows.to_dict(orient="records")],
+        hovertemplate="size %{x}: %{y:+.4f}<br>%{customdata}<extra></extra>",
+        marker={"color": [m["color"] for m in marks], "symbol": [m["symbol"] for m in marks], "size": 11},
+    )
+    figure.add_hline(0, **LINE)
+    for text, y, anchor in (("↑ worse", 1, "top"), ("↓ better", 0, "bottom")):
+        corner = {"x": 1, "y": y, "xref": "paper", "yref": "paper", "xanchor": "right", "yanchor": anchor}
+        figure.add_annotation(text=text, showarrow=False, font=NOTE, **corner)
+    room = 1.15 * max(0.0005, values.abs().max(axis=None))
+    return plain(
+        figure,
+        xaxis=_size_axis(rows["size"]),
+        yaxis={"title_text": f"score less that of size {embedding['default']}", "tickformat": "+.4f"},
+        yaxis_range=[-room, room],
+        showlegend=False,
+    )
+
+
+def score_by_size(tuning: Tuning) -> Figure | None:
+    """All finished trials by embedding size, with the band of their mean."""
+    name, done = embedding_name(tuning), finished(tuning)
+    if name is None or len(done) < 2:
+        return None
+    edge, figure = _edge(done["score"]), go.Figure()
+    band = size_band(done[name].to_numpy(), done["score"].to_numpy())
+    if band is not None:
+        line = {"x": band.size, "mode": "lines", "hoverinfo": "skip"}
+        hidden = line | {"line_width": 0, "showlegend": False}
+        figure.add_scatter(**hidden, y=band.low)
+        figure.add_scatter(**hidden, y=band.high, fill="tonexty", fillcolor=style.BAND)
+        figure.add_scatter(**line, y=band.mean, name="mean, with its 95 % band", line_color=style.OURS)
+    for origin, text, symbol in (
+        ("search", "proposal", "circle"),
+        ("sweep", "for comparison", "square-open"),
+    ):
+        rows = done[done["origin"] == origin]
+        _add_trials(figure, tuning, rows, name, edge, name=text, marker=DOT | {"symbol": symbol})
+    _add_marked(figure, tuning, name, edge, with_winner=False)
+    sizes = tuning.info["parameters"][name].get("choices") or done[name]
+    return plain(
+        figure,
+        xaxis=_size_axis(sizes),
+        yaxis={"title_text": SCORE, "range": around((done["score"].min(), edge), 0.08, 0.001)},
+    )
+
+
 def importance_bars(found: Importance) -> Figure:
     """A bar for each parameter, and a mark where chance alone would reach."""
     names = [escape(labels.label(name)) for name in found.share.index]
-    bars = {
-        "type": "bar",
-        "orientation": "h",
-        "name": "importance",
-        "y": names,
-        "x": numbers(100 * found.share, 2),
-        "hovertemplate": "%{y}: %{x:.0f} %<extra></extra>",
-        "marker": {"color": "--c-ours"},
-    }
-    marks = {
-        "type": "scatter",
-        "mode": "markers",
-        "name": "within reach of chance",
-        "y": names,
-        "x": numbers(100 * found.chance, 2),
-        "hovertemplate": "chance alone stays below %{x:.0f} % 19 times in 20<extra></extra>",
-        "marker": {"color": "--c-2", "symbol": "line-ns-open", "size": 18, "line": {"width": 3}},
-    }
-    layout = {
-        "height": 36 * len(names) + 110,
-        "xaxis": {"title": {"text": "share of the importance, %"}, "rangemode": "tozero"},
-        "yaxis": {"autorange": "reversed", "automargin": True, "showgrid": False},
-    }
-    return {"data": [bars, marks], "layout": layout}
+    figure = go.Figure()
+    figure.add_bar(
+        **{"x": 100 * found.share, "y": names, "orientation": "h", "name": "importance"},
+        **{"hovertemplate": "%{y}: %{x:.0f} %<extra></extra>", "marker_color": style.OURS},
+    )
+    figure.add_scatter(
+        **{"x": 100 * found.chance, "y": names, "mode": "markers", "name": "within reach of chance"},
+        hovertemplate="chance alone stays below %{x:.0f} % 19 times in 20<extra></extra>",
+        marker={"color": style.OTHER, "symbol": "line-ns-open", "size": 18, "line_width": 3},
+    )
+    return plain(
+        figure,
+        height=36 * len(names) + 110,
+        xaxis={"title_text": "share of the importance, %", "rangemode": "tozero"},
+        yaxis={"autorange": "reversed", "automargin": True, "showgrid": False},
+    )
 
 
 def learning_curves(tuning: Tuning) -> Figure | None:
@@ -67,36 +125,27 @@ def learning_curves(tuning: Tuning) -> Figure | None:
     curves = curves[np.isfinite(curves["score"])]
     if not len(curves):
         return None
-    known = set(curves["trial"])
-    default = next((t for t in trials_with(tuning, tuning.info["default"])["trial"] if t in known), None)
-    best = next((trial for trial in winner(tuning)["trial"] if trial in known), None)
-    states = tuning.trials.set_index("trial")["state"]
-    ended = curves["trial"].map(states).eq("done")
-    groups = (
-        (curves[~ended], "ended early", {"color": "--c-muted", "width": 1, "dash": "dot"}, 0.6),
-        (curves[ended], "finished", {"color": "--c-muted", "width": 1}, 0.6),
-    )
-    traces = [
-        _lines(rows, name) | {"line": line, "opacity": opacity}
-        for rows, name, line, opacity in groups
-        if len(rows)
-    ]
-    special = ((default, "default", "--c-2"), (best, "winner", "--c-good"))
-    for trial, name, colour in special:
-        if trial is not None:
+    ended = curves["trial"].map(tuning.trials.set_index("trial")["state"]).eq("done")
+    thin, figure = {"color": style.MUTED, "width": 1}, go.Figure()
+    _add_curves(figure, curves[~ended], "ended early", line=thin | {"dash": "dot"}, opacity=0.6)
+    _add_curves(figure, curves[ended], "finished", line=thin, opacity=0.6)
+    for rows, name, colour in (
+        (trials_with(tuning, tuning.info["default"]), "default", style.OTHER),
+        (winner(tuning), "winner", style.GOOD),
+    ):
+        for trial in rows.loc[rows["trial"].isin(curves["trial"]), "trial"].head(1):
+            strong = {"line": {"color": colour, "width": 3}, "marker": {"color": colour, "size": 7}}
             own = curves[curves["trial"] == trial]
-            line = {"line": {"color": colour, "width": 3}, "marker": {"color": colour, "size": 7}}
-            traces.append(_lines(own, f"{name} (trial {trial})") | line | {"mode": "lines+markers"})
+            _add_curves(figure, own, f"{name} (trial {trial})", mode="lines+markers", **strong)
     last = curves.groupby("trial")["score"].min()
-    high = float(max(np.quantile(curves["score"], 0.9), last.quantile(0.75)))
-    low = float(curves["score"].min())
-    room = 0.06 * (high - low) or 0.001
-    layout = {
-        "xaxis": {"title": {"text": "epoch"}, "tickformat": "d", **_whole_ticks(int(curves["epoch"].max()))},
-        "yaxis": {"title": {"text": "validation score, first fold"}, "range": [low - room, high + room]},
-        "shapes": [across(1)] if low < 1 < high else [],
-    }
-    return {"data": traces, "layout": layout}
+    low, high = curves["score"].min(), max(curves["score"].quantile(0.9), last.quantile(0.75))
+    if low < 1 < high:
+        figure.add_hline(1, **LINE)
+    return plain(
+        figure,
+        xaxis={"title_text": "epoch", **epoch_ticks(int(curves["epoch"].max()))},
+        yaxis={"title_text": "validation score, first fold", "range": around((low, high), 0.06, 0.001)},
+    )
 
 
 def cost_against_quality(tuning: Tuning, cost: str) -> Figure | None:
@@ -105,24 +154,22 @@ def cost_against_quality(tuning: Tuning, cost: str) -> Figure | None:
     done = done[np.isfinite(done[cost])] if cost in done else done.iloc[:0]
     if len(done) < 2:
         return None
-    edge = edge_of(done["score"])
+    edge, figure = _edge(done["score"]), go.Figure()
     front = done.iloc[pareto_front(done[cost].to_numpy(float), done["score"].to_numpy(float))]
-    steps = {
-        "type": "scatter",
-        "mode": "lines",
-        "name": "best for the price",
-        "x": numbers([*front[cost], done[cost].max()], 1),
-        "y": numbers([*front["score"], front["score"].iloc[-1]], 5),
-        "hoverinfo": "skip",
-        "line": {"shape": "hv", "color": "--c-good", "width": 2},
-    }
-    others = points(tuning, done, cost, "finished trials", edge) | {"marker": DOT}
-    layout: Figure = {
-        "xaxis": {"title": {"text": COSTS[cost]}, "type": "log", "nticks": 6, "minor": {"showgrid": False}},
-        "yaxis": {"title": {"text": "validation score (naive = 1)"}, "range": view(done["score"], edge)},
-    }
-    layout["xaxis"] |= _log_ticks(done[cost])
-    return {"data": [steps, others, marked(tuning, cost, edge, with_winner=True)], "layout": layout}
+    figure.add_scatter(
+        x=[*front[cost], done[cost].max()],
+        y=[*front["score"], front["score"].iloc[-1]],
+        **{"mode": "lines", "name": "best for the price", "hoverinfo": "skip"},
+        line={"shape": "hv", "color": style.GOOD, "width": 2},
+    )
+    _add_trials(figure, tuning, done, cost, edge, name="finished trials", marker=DOT)
+    _add_marked(figure, tuning, cost, edge, with_winner=True)
+    axis = {"title_text": COSTS[cost], "type": "log", "nticks": 6, "minor_showgrid": False}
+    return plain(
+        figure,
+        xaxis=axis | _log_ticks(done[cost]),
+        yaxis={"title_text": SCORE, "range": around((done["score"].min(), edge), 0.08, 0.001)},
+    )
 
 
 def contest(tuning: Tuning) -> Figure | None:
@@ -130,68 +177,94 @@ def contest(tuning: Tuning) -> Figure | None:
     held = tuning.info["contest"]
     if not held or not held["default"]:
         return None
-    sides = {"default": ("--c-2", "diamond"), "winner": ("--c-good", "star")}
-    totals = {side: {row["seed"]: row["total"] for row in held[side]} for side in sides}
-    seeds = [seed for seed in totals["default"] if seed in totals["winner"]]
-    pairs = {
-        "type": "scatter",
-        "mode": "lines",
-        "x": [side for _ in seeds for side in ("default", "winner", None)],
-        "y": [value for seed in seeds for value in (totals["default"][seed], totals["winner"][seed], None)],
-        "hoverinfo": "skip",
-        "showlegend": False,
-        "line": {"color": "--c-muted", "width": 1},
-    }
-    traces = [pairs]
-    for side, (colour, symbol) in sides.items():
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": side,
-                "x": [side] * len(totals[side]),
-                "y": list(totals[side].values()),
-                "customdata": list(totals[side]),
-                "hovertemplate": f"{side}, seed %{{customdata}}: %{{y:.4f}}<extra></extra>",
-                "marker": {"color": colour, "symbol": symbol, "size": 13},
-            }
+    sides = ("default", "winner")
+    totals = pd.DataFrame({side: {row["seed"]: row["total"] for row in held[side]} for side in sides})
+    figure = go.Figure()
+    pairs = totals.dropna().assign(gap=None)
+    figure.add_scatter(
+        **{"x": [*sides, None] * len(pairs), "y": pairs.to_numpy().ravel(), "mode": "lines"},
+        **{"hoverinfo": "skip", "showlegend": False, "line": {"color": style.MUTED, "width": 1}},
+    )
+    for side, mark in zip(sides, (DEFAULT, BEST), strict=True):
+        own = totals[side].dropna()
+        figure.add_scatter(
+            **{"x": [side] * len(own), "y": own, "mode": "markers", "name": side, "customdata": own.index},
+            hovertemplate=f"{side}, seed %{{customdata}}: %{{y:.4f}}<extra></extra>",
+            marker=mark | {"size": 13},
         )
-    layout = {
-        "xaxis": {"type": "category", "range": [-0.5, 1.5]},
-        "yaxis": {"title": {"text": "score on the test part (naive = 1)"}},
-        "showlegend": False,
-    }
-    return {"data": traces, "layout": layout}
+    return plain(
+        figure,
+        xaxis={"type": "category", "range": [-0.5, 1.5]},
+        yaxis_title_text="score on the test part (naive = 1)",
+        showlegend=False,
+    )
 
 
-def _lines(rows: pd.DataFrame, name: str) -> Figure:
+def _add_trials(
+    figure: go.Figure, tuning: Tuning, rows: pd.DataFrame, along: str, edge: float, **look: Any
+) -> None:
+    """Trials as points; a score beyond ``edge`` is drawn there, and its own is shown on a hover."""
+    texts = []
+    for row in rows.to_dict(orient="records"):
+        values = {name: row[name] for name in tuning.parameters}
+        about = escape(f"{labels.sizes(values)}, rate {labels.rate(values)}")
+        texts.append(f"<b>trial {row['trial']}: {row['score']:.4f}</b><br>{about}")
+    figure.add_scatter(
+        **{"x": rows[along], "y": rows["score"].clip(upper=edge), "mode": "markers", "customdata": texts},
+        **{"hovertemplate": "%{customdata}<extra></extra>", **look},
+    )
+
+
+def _add_marked(figure: go.Figure, tuning: Tuning, along: str, edge: float, *, with_winner: bool) -> None:
+    """The default's trials and, if asked for, the winner."""
+    done = finished(tuning)
+    own = done[done["trial"].isin(trials_with(tuning, tuning.info["default"])["trial"])]
+    rows = pd.concat([own, winner(tuning)]) if with_winner else own
+    marks = pd.DataFrame([DEFAULT] * len(own) + [BEST] * (len(rows) - len(own)), columns=[*BEST])
+    name = "default ◆, winner ★" if with_winner else "default"
+    _add_trials(figure, tuning, rows, along, edge, name=name, marker=marks.to_dict("list") | {"opacity": 1})
+
+
+def _add_curves(figure: go.Figure, rows: pd.DataFrame, name: str, **look: Any) -> None:
     """One trace for many trials, with gaps between them."""
-    x: list[int | None] = []
-    y: list[float | None] = []
-    told: list[str] = []
-    for trial, own in rows.groupby("trial", sort=False):
-        x += [*(int(epoch) for epoch in own["epoch"]), None]
-        y += [*numbers(own["score"], 5), None]
-        told += [f"trial {trial}"] * (len(own) + 1)
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "name": escape(name),
-        "x": x,
-        "y": y,
-        "customdata": told,
-        "hovertemplate": "%{customdata}, epoch %{x}: %{y:.4f}<extra></extra>",
-    }
+    if not len(rows):
+        return
+    gaps = rows.drop_duplicates("trial").assign(epoch=np.inf)
+    rows = pd.concat([rows, gaps]).sort_values(["trial", "epoch"], kind="stable")
+    drawn = np.isfinite(rows["epoch"])
+    figure.add_scatter(
+        **{"x": rows["epoch"].where(drawn), "y": rows["score"].where(drawn), "name": escape(name)},
+        customdata=[f"trial {trial}" for trial in rows["trial"]],
+        **{"hovertemplate": "%{customdata}, epoch %{x}: %{y:.4f}<extra></extra>", "mode": "lines", **look},
+    )
 
 
-def _log_ticks(values: pd.Series) -> Figure:
+def _edge(scores: pd.Series) -> float:
+    low, high = scores.quantile([0.25, 0.75])
+    return float(min(scores.max(), high + SPREAD * (high - low)))
+
+
+def _log_ticks(values: pd.Series) -> dict[str, Any]:
     """Ticks at 1, 2 and 5 times the powers of ten among the values, where there are several."""
     low, high = float(values.min()), float(values.max())
-    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    powers = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
     ticks = [step * 10.0**power for power in powers for step in (1, 2, 5)]
     shown = [tick for tick in ticks if low * 0.85 <= tick <= high * 1.15]
     return {"tickvals": shown, "ticktext": [f"{tick:,.0f}" for tick in shown]} if len(shown) > 1 else {}
 
 
-def _whole_ticks(epochs: int) -> Figure:
-    return {"dtick": 1} if epochs < 10 else {"nticks": 12}
+def _size_axis(sizes: Any) -> dict[str, Any]:
+    """A logarithmic axis of sizes with powers of two."""
+    low, high = np.log2(np.min(sizes)), np.log2(np.max(sizes))
+    ticks = [2**power for power in range(int(np.floor(low)), int(np.ceil(high)) + 1)]
+    ends = [float(end * np.log10(2)) for end in around((low, high), 0.05, 0.5)]
+    axis = {"title_text": "embedding size", "type": "log", "range": ends}
+    return axis | {"tickvals": ticks, "ticktext": [str(tick) for tick in ticks]}
+
+
+def _interval(row: dict[str, Any]) -> str:
+    if pd.isna(row["low"]):
+        return "one fit, no interval"
+    if row["low"] == row["high"]:
+        return "the default size"
+    return f"95 % interval {row['low']:+.4f} to {row['high']:+.4f}, {row['fits']} fits"

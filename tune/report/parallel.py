@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 
-from train.report.charts import Figure, numbers
+from train.report.figures import GOOD, MUTED, OTHER, OURS, PAGE, TEXT, Figure, plain
 from tune import labels
-from tune.findings import finished, trials_with, winner
-from tune.results import Tuning
+from tune.results import Tuning, finished, trials_with, winner
 
 ROW_HEIGHT = 58
 BEST_SHARE = 0.25
@@ -88,66 +88,47 @@ def parallel_coordinates(tuning: Tuning) -> Figure | None:
     default = done[done["trial"].isin(trials_with(tuning, tuning.info["default"])["trial"])].head(1)
     rest = done[~done["trial"].isin([*best["trial"], *default["trial"], *winner(tuning)["trial"]])]
     stopped = tuning.trials[tuning.trials["state"] == "stopped"]
-    groups = (
-        (stopped, "stopped early", {"color": "--c-muted", "width": 1, "dash": "dot"}, 0.45),
-        (rest, "finished", {"color": "--c-muted", "width": 1.25}, 0.7),
-        (best, "best quarter", {"color": "--c-ours", "width": 2}, 0.9),
-        (default, "default", {"color": "--c-2", "width": 3.5}, 1),
-        (winner(tuning), "winner", {"color": "--c-good", "width": 3.5}, 1),
-    )
-    traces = [
-        _lines(tuning, rows, axes, name) | {"line": line, "opacity": opacity}
-        for rows, name, line, opacity in groups
-        if len(rows)
-    ]
-    count = len(axes)
-    ticks = [(place, text, -row) for row, axis in enumerate(axes) for place, text in axis.ticks()]
+    figure, count = go.Figure(), len(axes)
+    for rows, name, line, opacity in (
+        (stopped, "stopped early", {"color": MUTED, "width": 1, "dash": "dot"}, 0.45),
+        (rest, "finished", {"color": MUTED, "width": 1.25}, 0.7),
+        (best, "best quarter", {"color": OURS, "width": 2}, 0.9),
+        (default, "default", {"color": OTHER, "width": 3.5}, 1),
+        (winner(tuning), "winner", {"color": GOOD, "width": 3.5}, 1),
+    ):
+        figure.add_scatter(**_lines(rows, axes), name=name, line=line, opacity=opacity)
+    for row, axis in enumerate(axes):
+        ends = {"type": "line", "x0": 0, "x1": 1, "y0": -row, "y1": -row, "layer": "below"}
+        figure.add_shape(**ends, line={"color": TEXT, "width": 1})
+        for place, text in axis.ticks():
+            figure.add_annotation(
+                **{"x": place, "y": -row, "text": escape(text), "showarrow": False, "bgcolor": PAGE},
+                **{"yanchor": "top", "yshift": -3, "font": {"size": 11, "color": TEXT}, "borderpad": 0},
+                xanchor="left" if place == 0 else "right" if place == 1 else "center",
+            )
     names = [_in_lines(labels.label(axis.name)) for axis in axes]
-    layout = {
-        "height": ROW_HEIGHT * count + 110,
-        "margin": {"r": 28, "b": 16},
-        "xaxis": {"visible": False, "range": [-0.03, 1.03]},
-        "yaxis": {
-            "range": [0.5 - count, 0.4],
-            "tickvals": [-row for row in range(count)],
-            "ticktext": names,
-            "showgrid": False,
-        },
-        "shapes": [
-            {"type": "line", "x0": 0, "x1": 1, "y0": -row, "y1": -row, "layer": "below"}
-            | {"line": {"color": "--c-text", "width": 1}}
-            for row in range(count)
-        ],
-        "annotations": [
-            {"x": place, "y": y, "text": escape(text), "showarrow": False, "yanchor": "top", "yshift": -3}
-            | {"xanchor": "left" if place == 0 else "right" if place == 1 else "center"}
-            | {"font": {"size": 11, "color": "--c-text"}, "bgcolor": "--c-page", "borderpad": 0}
-            for place, text, y in ticks
-        ],
-    }
-    return {"data": traces, "layout": layout}
+    return plain(
+        figure,
+        **{"height": ROW_HEIGHT * count + 110, "margin": {"r": 28, "b": 16}},
+        xaxis={"visible": False, "range": [-0.03, 1.03]},
+        yaxis={"range": [0.5 - count, 0.4], "showgrid": False, "ticktext": names},
+        yaxis_tickvals=[-row for row in range(count)],
+    )
 
 
-def _lines(tuning: Tuning, rows: pd.DataFrame, axes: list[Axis], name: str) -> Figure:
-    x: list[float | None] = []
-    y: list[float | None] = []
-    told: list[str] = []
+def _lines(rows: pd.DataFrame, axes: list[Axis]) -> dict[str, Any]:
+    """One line per trial over all axes, with gaps between them; unfinished ones end before the score."""
+    x: list[float] = []
+    texts: list[str] = []
     for row in rows.to_dict(orient="records"):
         scored = row["state"] == "done"
-        own = [axis.place(row[axis.name]) if scored or axis.name != "score" else np.nan for axis in axes]
-        x += [*numbers(own), None]
-        y += [*(-float(place) for place in range(len(axes))), None]
-        told += [f"trial {row['trial']}, {labels.label(axis.name)} {_value(row, axis)}" for axis in axes]
-        told.append("")
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "name": name,
-        "x": x,
-        "y": y,
-        "customdata": [escape(text) for text in told],
-        "hovertemplate": "%{customdata}<extra></extra>",
-    }
+        x += [axis.place(row[axis.name]) if scored or axis.name != "score" else np.nan for axis in axes]
+        x.append(np.nan)
+        texts += [f"trial {row['trial']}, {labels.label(axis.name)} {_value(row, axis)}" for axis in axes]
+        texts.append("")
+    y = [*range(0, -len(axes), -1), None] * len(rows)
+    about = {"customdata": [escape(text) for text in texts], "hovertemplate": "%{customdata}<extra></extra>"}
+    return {"x": x, "y": y, "mode": "lines", **about}
 
 
 def _in_lines(name: str) -> str:

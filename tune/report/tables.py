@@ -1,150 +1,171 @@
 """The tables of the search's report."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from common.pages.tables import Column, Table, fixed, ratio
 from tune import labels
-from tune.findings import Importance, trials_with
-from tune.report.listing import Column, Spread, exact, listing, percent, score, signed, text, whole
-from tune.results import Tuning
+from tune.report.statistics import Importance, pareto_front
+from tune.results import Tuning, finished, trials_with
 
 ORIGINS = {"sweep": "for comparison", "search": "proposal"}
+RATIOS = {"rel_mae": "relMAE", "rel_rmse": "relRMSE"}
+exact, signed, whole, percent = fixed(".4f"), fixed("+.4f"), fixed(",.0f"), fixed(".0f", 100)
 
 
-def trials_table(tuning: Tuning) -> str:
+class Spread(float):
+    """A spread of scores, which is not itself better or worse than naive."""
+
+
+def score(value: float) -> str:
+    """A score next to naive, whose differences are of the fourth digit."""
+    return exact(value) if isinstance(value, Spread) else ratio(value, digits=4)
+
+
+def columns(named: dict[str, str | tuple[str, Callable[..., str]]]) -> list[Column]:
+    """Columns by name: the heading alone, or with how values are shown; ``str`` makes a column of words."""
+    specs = {name: spec if isinstance(spec, tuple) else (spec, labels.said) for name, spec in named.items()}
+    return [Column(name, heading, show, number=show is not str) for name, (heading, show) in specs.items()]
+
+
+def parameters(tuning: Tuning) -> dict[str, Any]:
+    return {name: labels.label(name) for name in tuning.parameters}
+
+
+def trials_table(tuning: Tuning) -> Table:
     """Every trial, best first; the scores of those that did not finish stand in a column of their own."""
-    default, winner = set(trials_with(tuning, tuning.info["default"])["trial"]), tuning.info["winner_trial"]
-    rows = []
-    order = tuning.trials.assign(
-        late=(tuning.trials["state"] != "done").astype(int),
-    ).sort_values(["late", "score"], na_position="last")
-    for row in order.to_dict(orient="records"):
-        done = row["state"] == "done"
-        notes = ["winner"] * (row["trial"] == winner) + ["default"] * (row["trial"] in default)
-        rows.append(
-            row
-            | {"score": row["score"] if done else None, "partial": None if done else row["score"]}
-            | {"origin": ORIGINS.get(row["origin"], row["origin"]), "notes": ", ".join(notes)}
-        )
-    columns = [
-        Column("trial", "trial"),
-        Column("score", "score", score),
-        text("state", "state"),
-        text("notes", "which"),
-        *(Column(name, labels.label(name)) for name in tuning.parameters),
-        text("origin", "from"),
-        Column("seed", "seed"),
-        Column("weights", "weights", whole),
-        Column("seconds", "seconds", whole),
-        Column("epochs", "epochs"),
-        Column("folds", "folds"),
-        *(Column(f"fold_{number}", f"fold {number}", exact) for number in _folds(tuning)),
-        Column("partial", "score when it ended", exact),
-        text("reason", "reason"),
+    trials, done = tuning.trials, tuning.trials["state"] == "done"
+    default = set(trials_with(tuning, tuning.info["default"])["trial"])
+    notes = [
+        ", ".join(["winner"] * (trial == tuning.info["winner_trial"]) + ["default"] * (trial in default))
+        for trial in trials["trial"]
     ]
-    caption = f"All {len(rows)} trials, best first (score: naive = 1)"
-    return listing(
-        rows, columns, caption, marked=lambda row: "winner" in row["notes"], name="trials", sorted_by="score"
+    shown = trials.assign(
+        late=~done,
+        partial=trials["score"].where(~done),
+        notes=notes,
+        origin=trials["origin"].replace(ORIGINS),
+    )
+    shown = shown.sort_values(["late", "score"], na_position="last").assign(score=trials["score"].where(done))
+    folds = [n for n in range(1, len(tuning.info["folds"]) + 1) if f"fold_{n}" in trials]
+    named = {
+        **{"trial": "trial", "score": ("score", score), "state": ("state", str), "notes": ("which", str)},
+        **parameters(tuning),
+        **{"origin": ("from", str), "seed": "seed", "weights": ("weights", whole)},
+        **{"seconds": ("seconds", whole), "epochs": "epochs", "folds": "folds"},
+        **{f"fold_{n}": (f"fold {n}", exact) for n in folds},
+        **{"partial": ("score when it ended", exact), "reason": ("reason", str)},
+    }
+    return Table(
+        shown.to_dict(orient="records"),
+        columns(named),
+        f"All {len(trials)} trials, best first (score: naive = 1)",
+        name="trials",
+        marked=lambda row: "winner" in row["notes"],
+        sorted_by="score",
     )
 
 
-def configurations_table(tuning: Tuning) -> str:
+def configurations_table(tuning: Tuning) -> Table:
     """The default and the winner, parameter by parameter."""
     default, winner = tuning.info["default"], tuning.info["winner"] or {}
     rows = [
-        {
-            "name": labels.label(name),
-            "default": default.get(name),
-            "winner": winner.get(name),
-            "range": _range(kind),
-        }
+        {"name": labels.label(name), "default": default.get(name), "winner": winner.get(name)}
+        | {"range": _range(kind)}
         for name, kind in tuning.info["parameters"].items()
     ]
-    columns = [text("name", "parameter"), Column("default", "default"), Column("winner", "winner")]
-    columns.append(text("range", "searched"))
-    return listing(rows, columns, "The default and the winner, parameter by parameter")
+    named = columns({"name": ("parameter", str), "default": "default", "winner": "winner"})
+    named += columns({"range": ("searched", str)})
+    return Table(rows, named, "The default and the winner, parameter by parameter")
 
 
-def contest_table(held: dict[str, Any], horizons: Sequence[str]) -> str:
-    """Each refit on the test part, with mean and spread over the seeds."""
-    ratios = {"rel_mae": "relMAE", "rel_rmse": "relRMSE"}
-    names = {
-        f"{key}_{place}": f"{title}, {horizon}"
-        for key, title in ratios.items()
-        for place, horizon in enumerate(horizons)
-    }
+def contest_table(tuning: Tuning) -> Table | None:
+    """Each refit on the test part, with mean and spread over the seeds; None without a contest."""
+    held = tuning.info["contest"]
+    if not held or not held["default"] or not held["winner"]:
+        return None
     rows: list[dict[str, Any]] = []
     for side in ("default", "winner"):
-        own = [{"seed": str(row["seed"]), "total": row["total"], **_by_horizon(row)} for row in held[side]]
-        frame = pd.DataFrame(own).drop(columns="seed")
-        own.append({"seed": "mean", **frame.mean().to_dict()})
-        if len(held[side]) > 1:
-            own.append({"seed": "spread", **{key: Spread(value) for key, value in frame.std().items()}})
-        rows += [{"side": side, **row} for row in own]
-    columns = [text("side", "configuration"), text("seed", "seed"), Column("total", "total", score)]
-    columns += [Column(key, heading, score) for key, heading in names.items()]
-    caption = "The contest on the test part (naive = 1; spread: standard deviation over the seeds)"
-    return listing(rows, columns, caption, marked=lambda row: row["seed"] == "mean", name="contest-table")
+        frame = pd.DataFrame([{"total": row["total"], **_by_horizon(row)} for row in held[side]])
+        frame.index = pd.Index([str(row["seed"]) for row in held[side]])
+        own = {**frame.to_dict(orient="index"), "mean": frame.mean().to_dict()}
+        if len(frame) > 1:
+            own["spread"] = {key: Spread(value) for key, value in frame.std().items()}
+        rows += [{"side": side, "seed": seed, **values} for seed, values in own.items()]
+    named: dict[str, Any] = {"side": ("configuration", str), "seed": ("seed", str), "total": ("total", score)}
+    for key, title in RATIOS.items():
+        for place, horizon in enumerate(tuning.info["horizons"]):
+            named[f"{key}_{place}"] = (f"{title}, {horizon}\N{NO-BREAK SPACE}d", score)
+    return Table(
+        rows,
+        columns(named),
+        "The contest on the test part (naive = 1; spread: standard deviation over the seeds)",
+        name="contest-table",
+        marked=lambda row: row["seed"] == "mean",
+    )
 
 
-def sizes_table(embedding: dict[str, Any]) -> str:
-    rows = sorted(embedding["sizes"], key=lambda row: row["size"])
+def sizes_table(tuning: Tuning) -> Table | None:
+    """Each embedding size beside the default's; None if sizes were not compared."""
+    embedding = tuning.info["embedding"]
+    if not embedding or not embedding["sizes"]:
+        return None
     default = embedding["default"]
-    columns = [
-        Column("size", "embedding size"),
-        Column("score", "score", score),
-        Column("difference", f"less size {default}’s", signed),
-        Column("low", "95 % from", signed),
-        Column("high", "to", signed),
-        Column("fits", "fits"),
-    ]
-    caption = f"Embedding sizes beside size {default}, paired by fold and seed"
-    return listing(rows, columns, caption, marked=lambda row: row["size"] == default)
+    named: dict[str, Any] = {
+        **{"size": "embedding size", "score": ("score", score)},
+        **{"difference": (f"less size {default}’s", signed), "low": ("95 % from", signed)},
+        **{"high": ("to", signed), "fits": "fits"},
+    }
+    return Table(
+        sorted(embedding["sizes"], key=lambda row: row["size"]),
+        columns(named),
+        f"Embedding sizes beside size {default}, paired by fold and seed",
+        marked=lambda row: row["size"] == default,
+    )
 
 
-def importance_table(found: Importance) -> str:
-    rows = [
-        {"name": labels.label(name), "share": share, "chance": found.chance[name]}
-        | {"verdict": "more than chance" if share > found.chance[name] else "may be chance"}
-        for name, share in found.share.items()
-    ]
-    columns = [text("name", "parameter"), Column("share", "importance, %", percent)]
-    columns += [Column("chance", "chance alone reaches, %", percent), text("verdict", "verdict")]
-    return listing(rows, columns, "Importance of each parameter")
+def importance_table(found: Importance) -> Table:
+    frame = pd.DataFrame({"share": found.share, "chance": found.chance.reindex(found.share.index)})
+    verdicts = np.where(frame["share"] > frame["chance"], "more than chance", "may be chance")
+    frame = frame.assign(name=frame.index.map(labels.label), verdict=verdicts)
+    named = columns({"name": ("parameter", str), "share": ("importance, %", percent)})
+    named += columns({"chance": ("chance alone reaches, %", percent), "verdict": ("verdict", str)})
+    return Table(frame.to_dict(orient="records"), named, "Importance of each parameter")
 
 
-def curves_table(tuning: Tuning) -> str:
+def curves_table(tuning: Tuning) -> Table:
     """The learning curves' figures: a row per trial, a column per epoch."""
     curves = tuning.curves[tuning.curves["fold"] == 1]
-    wide = curves.pivot_table(index="trial", columns="epoch", values="score").reset_index()
-    epochs = [name for name in wide.columns if name != "trial"]
-    rows = [{str(key): value for key, value in row.items()} for row in wide.to_dict(orient="records")]
-    columns = [Column("trial", "trial"), *(Column(str(each), f"epoch {each}", exact) for each in epochs)]
-    return listing(rows, columns, "Validation score of the first fold by epoch")
+    wide = curves.pivot_table(index="trial", columns="epoch", values="score").rename(columns=str)
+    named = columns({"trial": "trial", **{name: (f"epoch {name}", exact) for name in wide}})
+    rows = wide.reset_index().to_dict(orient="records")
+    return Table(rows, named, "Validation score of the first fold by epoch")
 
 
-def front_table(tuning: Tuning, front: pd.DataFrame, cost: str) -> str:
-    rows = front.to_dict(orient="records")
-    columns = [Column(cost, cost, whole), Column("score", "score", score), Column("trial", "trial")]
-    columns += [Column(name, labels.label(name)) for name in tuning.parameters]
-    return listing(rows, columns, f"The best for the price: {cost}")
+def front_table(tuning: Tuning, cost: str) -> Table | None:
+    """The trials that no cheaper one matches; None where too few trials finished."""
+    done = finished(tuning)
+    done = done[np.isfinite(done[cost])]
+    if len(done) < 2:
+        return None
+    front = done.iloc[pareto_front(done[cost].to_numpy(float), done["score"].to_numpy(float))]
+    named = {cost: (cost, whole), "score": ("score", score), "trial": "trial", **parameters(tuning)}
+    return Table(front.to_dict(orient="records"), columns(named), f"The best for the price: {cost}")
 
 
-def folds_table(tuning: Tuning) -> str:
-    rows = [{"fold": number, **fold} for number, fold in enumerate(tuning.info["folds"], start=1)]
-    columns = [
-        Column("fold", "fold"),
-        text("train_end", "trained on targets up to"),
-        text("valid_end", "judged by those after it, up to"),
-    ]
-    return listing(rows, columns, "The folds")
+def folds_table(tuning: Tuning) -> Table:
+    rows = [{"fold": place, **fold} for place, fold in enumerate(tuning.info["folds"], start=1)]
+    trained, judged = "trained on targets up to", "judged by those after it, up to"
+    named = columns({"fold": "fold", "train_end": (trained, str), "valid_end": (judged, str)})
+    return Table(rows, named, "The folds")
 
 
 def _by_horizon(row: dict[str, Any]) -> dict[str, float]:
     found: dict[str, float] = {}
-    for key in ("rel_mae", "rel_rmse"):
+    for key in RATIOS:
         values = row[key].values() if isinstance(row[key], dict) else row[key]
         found |= {f"{key}_{place}": value for place, value in enumerate(values)}
     return found
@@ -153,11 +174,5 @@ def _by_horizon(row: dict[str, Any]) -> dict[str, float]:
 def _range(kind: dict[str, Any]) -> str:
     if "choices" in kind:
         return ", ".join(map(labels.said, kind["choices"]))
-    return f"{labels.said(kind['low'])} to {labels.said(kind['high'])}" + (
-        ", log scale" if kind.get("log") else ""
-    )
-
-
-def _folds(tuning: Tuning) -> list[int]:
-    count = len(tuning.info["folds"])
-    return [number for number in range(1, count + 1) if f"fold_{number}" in tuning.trials]
+    scale = ", log scale" if kind.get("log") else ""
+    return f"{labels.said(kind['low'])} to {labels.said(kind['high'])}{scale}"

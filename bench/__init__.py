@@ -1,0 +1,1 @@
+"""Benchmarks, and load and faults (`bench.chaos`); no part of the product."""

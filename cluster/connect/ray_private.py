@@ -1,0 +1,112 @@
+"""The private parts of Ray 2.60 that training and clusters need; nobody else touches them.
+
+`tests/unit/test_private_parts.py` fails when one of them is gone or behaves differently, and
+`tests/unit/test_architecture.py` when private names are used elsewhere. Why each of them is needed is in
+docs/decisions.md, "Private parts of the engines".
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import ray
+
+from common.errors import RayUnavailable
+
+log = logging.getLogger(__name__)
+
+AUTH_MODE = "RAY_AUTH_MODE"
+PRIVATE_FILES = 0o077
+"""The umask of files that only their user may read."""
+
+
+def init(*, node_ip: str | None = None, temp_dir: str | None = None, **options: Any) -> None:
+    """Run ``ray.init``, quietly: what Ray reports of lost nodes and workers is logged.
+
+    Ray prints it on stdout, among a command's results, even with ``log_to_driver=False`` (Ray's pull request
+    19054 would have ended that, and was not merged). The address of the node and the temporary folder of one
+    session are options of ``ray.init`` with private names.
+
+    Parameters
+    ----------
+    node_ip : address of the node to start, or to join where several are on this machine
+    temp_dir : folder of the session's sockets and logs
+    options : of ``ray.init``
+    """
+    import ray._private.worker as worker
+
+    def to_log(data: dict[str, Any], ignore_prefix: bool = False) -> None:
+        log.info("ray: %s", " ".join(data["lines"])[:300])
+
+    worker.print_to_stdstream = to_log
+    private = {"_node_ip_address": node_ip, "_temp_dir": temp_dir}
+    options |= {name: value for name, value in private.items() if value is not None}
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+
+
+def use_token(*, make: bool = False) -> bool:
+    """Let this process and its children speak to Ray with the user's token; whether there is one.
+
+    The token is ``RAY_AUTH_TOKEN``, the file ``RAY_AUTH_TOKEN_PATH``, or ``~/.ray/auth_token``. An explicit
+    ``RAY_AUTH_MODE`` is respected. Ray itself turns authentication on only for a cluster that it starts or
+    finds, not for an address that it is given, and once it is imported the variable alone does nothing (no
+    issue is known).
+
+    Parameters
+    ----------
+    make : write a new token, for this user's eyes only, where there is none
+
+    Raises
+    ------
+    RayUnavailable
+        If ``make`` and ``RAY_AUTH_MODE`` turns authentication off.
+    """
+    from ray._private.authentication import authentication_token_setup as setup
+
+    logging.getLogger(setup.__name__).setLevel(logging.ERROR)
+    mode = os.environ.get(AUTH_MODE)
+    if mode is not None and mode.lower() != "token":
+        if make:
+            raise RayUnavailable(
+                f"{AUTH_MODE}={mode}: a cluster without a token runs code for anyone who reaches it. Unset "
+                "the variable."
+            )
+        return False
+    if not make:
+        return setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    setup.enable_token_auth_by_default()
+    before = os.umask(PRIVATE_FILES)
+    try:
+        setup.ensure_token_if_auth_enabled(create_token_if_missing=True)
+    finally:
+        os.umask(before)
+    return True
+
+
+def at_most(workers: Callable[[], int]) -> Any:
+    """Return a callback of Ray Train's ``RunConfig`` that keeps a run to at most ``workers()`` workers.
+
+    ``workers`` is called in the run's controller, before each start, replacement or resize. Ray's public
+    callbacks see reports and exceptions, not the size of a group (Ray's issue 22349: a lost node is waited
+    for).
+    """
+    from ray.train.v2._internal.execution.callback import ControllerCallback
+
+    class AtMost(ControllerCallback):
+        def before_controller_execute_resize_decision(self, resize_decision: Any) -> None:
+            resize_decision.num_workers = max(1, min(resize_decision.num_workers, workers()))
+
+    return AtMost()
+
+
+def give_back_reservation(run_id: str) -> None:
+    """Free the CPUs that an interrupted run of Ray Train has reserved on a cluster; it never raises.
+
+    Ray keeps a reservation for three minutes after its driver was interrupted (Ray's pull request 64824 has
+    the reservation, and no issue is known).
+    """
+    with suppress(Exception):  # it ends by itself where this cannot be said
+        coordinator = ray.get_actor("AutoscalingCoordinator", namespace="AutoscalingCoordinator")
+        ray.get(coordinator.cancel_request.remote(f"train-{run_id}"), timeout=5)

@@ -1,0 +1,177 @@
+"""The private parts of Ray Serve 2.60, uvicorn and HAProxy that serving needs; nobody else touches them.
+
+`tests/unit/test_private_parts.py` fails when one of them is gone or behaves differently, and
+`tests/unit/test_architecture.py` when private names are used elsewhere. Why each of them is needed is in
+docs/decisions.md, "Private parts of the engines".
+"""
+
+import asyncio
+import os
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from common import storage
+from serve.ports import in_url
+
+REQUEST_S = 10.0
+"""How long a client may take to send a request."""
+HAPROXY_WRAPPER = "haproxy-mended"
+LISTEN = "NSECAST_LISTEN"
+"""For HAProxy's wrapper: ``HOST:PORT`` of the service, see `routers_host`."""
+_WRAPPER = """#!/bin/sh
+# Six things that Ray has no setting for. HAProxy's statistics and metrics are bound to loopback, not to all
+# interfaces; what HAProxy itself answers while no router can be reached is 503 with Retry-After, not 500; and
+# so it is before it knows of a router at all, not 404: every path is the application's. And a request that is
+# not there after {within_s} s is ended; until it is (or fills a buffer) it takes none of a router's places.
+# The address of the client is appended to X-Forwarded-For.
+# Where LISTEN names another address than loopback, HAProxy listens there, and routers stay on loopback.
+before= listen=${{NSECAST_LISTEN-}}
+for argument; do
+  [ "$before" = -f ] && [ "$listen" ] &&
+    sed -i -E "s/^( *)bind 127[.]0[.]0[.]1:${{listen##*:}}$/\\1bind $listen/" "$argument"
+  [ "$before" = -f ] && sed -i -E -e 's/^( *)bind \\*?:({ports})$/\\1bind 127.0.0.1:\\2/' \\
+    -e 's#^( *)errorfile (50[234]) .*$#\\1errorfile \\2 {answer}#' \\
+    -e 's#^( *)http-request return status 404 .*$#\\1http-request return status 503 '\
+'content-type application/problem+json hdr Retry-After 2 file {body}#' \\
+    -e '/^ *option forwardfor$/d' -e 's#^( *)option httplog$#&\\n\\1option forwardfor#' \\
+    -e '/^ *(timeout http-request|option http-buffer-request|errorfile 408)/d' \\
+    -e 's#^( *)option abortonclose$#&\\n\\1timeout http-request {within_s}s\\n'\
+'\\1option http-buffer-request\\n\\1errorfile 408 {late}#' "$argument"
+  before=$argument
+done
+exec {binary} "$@"
+"""
+_NO_ROUTER = """HTTP/1.1 503 Service Unavailable\r
+Cache-Control: no-cache\r
+Connection: close\r
+Retry-After: 2\r
+Content-Type: application/problem+json\r
+\r
+{"type":"urn:nsecast:service-unavailable","title":"Service Unavailable","status":503,\
+"detail":"No router can be reached just now. Come again in 2 s.","retry_after_s":2}
+"""
+_LATE = """HTTP/1.1 408 Request Timeout\r
+Cache-Control: no-cache\r
+Connection: close\r
+Content-Type: application/problem+json\r
+\r
+{{"type":"urn:nsecast:too-slow","title":"Request Timeout","status":408,\
+"detail":"request: not there after {within_s} s. Send it again, at once."}}
+"""
+
+
+def haproxy_wrapper(folder: Path, binary: str, ports: Iterable[int], within_s: float = REQUEST_S) -> Path:
+    """Write a program that edits Ray's configuration of HAProxy and then starts HAProxy.
+
+    Ray 2.60 has no setting for any of the edits, which the program lists (Ray's pull request 63622 made 503 a
+    500 on purpose; no issue about the others is known). Ray runs it instead of HAProxy, with ``... -f FILE``.
+
+    Parameters
+    ----------
+    folder : for the program and the bodies of HAProxy's own answers; created, and readable by other users,
+        since an image is built by another user
+    binary : HAProxy
+    ports : to bind to loopback
+    within_s : how long a client may take to send a request
+    """
+    answer, late, body = (folder / name for name in ("no-router.http", "late.http", "no-router.json"))
+    storage.write_bytes(answer, _NO_ROUTER.encode())
+    storage.write_bytes(late, _LATE.format(within_s=f"{within_s:g}").encode())
+    storage.write_bytes(body, _NO_ROUTER.encode().partition(b"\r\n\r\n")[2])
+    path = folder / HAPROXY_WRAPPER
+    ends = {"ports": "|".join(map(str, ports)), "within_s": f"{within_s:g}"}
+    with storage.atomic_path(path) as wrapper:
+        wrapper.write_text(
+            _WRAPPER.format(answer=answer, body=body, late=late, binary=shlex.quote(binary), **ends)
+        )
+        wrapper.chmod(0o755)
+    return path
+
+
+def routers_host(host: str, port: int) -> str:
+    """The address that Ray is given for a service on ``host``; to be called before Ray starts.
+
+    Ray has the routers listen where HAProxy does, but has HAProxy look for them on 127.0.0.1: with another
+    address the service would not come up, and with 0.0.0.0 other machines could go past HAProxy. So behind
+    HAProxy Ray is given loopback, and HAProxy's wrapper is told by ``LISTEN`` where it has to listen.
+    """
+    os.environ.pop(LISTEN, None)
+    if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") != "1" or host in ("127.0.0.1", "localhost"):
+        return host
+    os.environ[LISTEN] = f"{in_url(host)}:{port}"
+    return "127.0.0.1"
+
+
+def keep_replica_to_its_node() -> None:
+    """Let this replica's own gRPC server listen on the address of its Ray node only.
+
+    That server unpickles what it is sent and asks nobody for a token. Ray 2.60 binds it to all interfaces
+    and has no setting for it (Ray's issue 64544), while everyone who calls it dials the node's address. To be
+    called in a replica's constructor, before the server starts; does nothing where Ray looks different, or is
+    not there.
+    """
+    import ray
+    import ray.serve._private.replica as replica
+
+    add_port = getattr(replica, "add_port_to_grpc_server", None)
+    if add_port is None or hasattr(add_port, "on_node") or not ray.is_initialized():
+        return
+    node = ray.util.get_node_ip_address()
+
+    def on_node(server: object, address: str) -> int:
+        port: int = add_port(server, address.replace("[::]", f"[{node}]" if ":" in node else node))
+        return port
+
+    on_node.on_node = True  # type: ignore[attr-defined]  # so that it is not done twice
+    replica.add_port_to_grpc_server = on_node  # type: ignore[attr-defined]  # no part of Ray's API
+
+
+async def called_replicas(handle: Any, method: str, *arguments: Any) -> dict[str, Any]:
+    """Call a method of every replica of a deployment.
+
+    Ray's own ``results_async`` fails for all replicas if one hangs, and does not name that one (Ray's issue
+    55654 and pull request 61472).
+
+    Returns
+    -------
+    dict
+        What each replica's actor will return, by actor id: objects with a coroutine ``get_async()``.
+    """
+    results = await handle.broadcast(method, *arguments)._fetch_replica_results_async()
+    return {_actor(result): result for result in results}
+
+
+def _actor(result: Any) -> str:
+    """The id of the actor that was called, from a result of either of Ray Serve's transports."""
+    if actor := getattr(result, "_actor_id", None):
+        return str(actor.hex())
+    reference = getattr(result, "_obj_ref", None)
+    return str(reference.task_id().actor_id().hex()) if reference is not None else f"local-{id(result)}"
+
+
+def end_idle_connections(after_s: float = REQUEST_S) -> None:
+    """Let uvicorn close a connection on which no request has come whole for one to two ``after_s``.
+
+    For all servers of this process that are still to start. uvicorn's only time limit begins after a
+    connection's first request (no issue is known).
+    """
+    from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+    protocol: Any = AutoHTTPProtocol
+    made = getattr(protocol, "without_patience", protocol.connection_made)
+
+    def connection_made(self: Any, transport: asyncio.Transport) -> None:
+        made(self, transport)
+        self.loop.call_later(after_s, look, self, None)
+
+    def look(self: Any, before: Any) -> None:
+        if self.transport.is_closing() or self.transport.get_protocol() is not self:
+            return  # over, or a web socket now
+        if self.cycle is before and (before is None or self.cycle.response_complete):
+            self.transport.close()
+        else:
+            self.loop.call_later(after_s, look, self, self.cycle)
+
+    protocol.without_patience, protocol.connection_made = made, connection_made

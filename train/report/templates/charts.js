@@ -1,0 +1,74 @@
+/* The charts by horizon and the chosen stock. */
+(() => {
+  /* Closes and forecasts of the chosen stock; undefined before its data file is loaded. */
+  function ownSeries() {
+    const { blocks } = report.stocks;
+    return blocks ? files.loaded[blockOf(state.symbol)] : report.stocks;
+  }
+
+  function blockOf(symbol) {
+    const place = report.stocks.blocks.findLastIndex((first) => first <= symbol);
+    return String(Math.max(place, 0) + 1).padStart(4, "0");
+  }
+
+  const forecast = () => ((ownSeries()?.forecast ?? {})[state.symbol] ?? {})[state.horizon];
+
+  function stock() {
+    const own = forecast();
+    if (!own) return null;
+    const { dates } = report.stocks;
+    const days = own.t.map((place) => dates[place]);
+    const blank = report.figures.stock;
+    const [low, high, published, actual] = blank.data;
+    const band = own.l ? [{ ...low, x: days, y: own.l }, { ...high, x: days, y: own.h }] : [];
+    const closes = ownSeries().close[state.symbol] || [];
+    const lines = [{ ...published, x: days, y: own.p }, { ...actual, x: dates, y: closes }];
+    return { data: [...band, ...lines], layout: blank.layout };
+  }
+
+  function figure(chart) {
+    const name = chart.dataset.figure;
+    if (name === "stock") return stock();
+    return "byHorizon" in chart.dataset ? report.figures[name][state.horizon] : report.figures[name];
+  }
+
+  const facts = [
+    "rel_mae", "rel_rmse", "mae", "naive_mae", "cover90", "width90", "source", "model", "confidence", "reasons", "flags",
+  ];
+
+  function describe() {
+    const row = counters.rows.find(({ data }) => data.symbol === state.symbol);
+    const list = document.getElementById("stock-facts");
+    list.replaceChildren();
+    for (const key of facts) {
+      const head = counters.heads.find(({ dataset: { k, h } }) => k === key && (h === undefined || h === state.horizon));
+      if (!row || !head) continue;
+      const fact = [...row.cell(head).childNodes].map((node) => node.cloneNode(true));
+      list.append(made("div", {}, made("dt", {}, head.textContent), made("dd", {}, ...fact)));
+    }
+    const own = forecast();
+    const drawn = own
+      ? `${own.t.length} forecasts made ${spoken(state.horizon)} before, each drawn on the day it is for. ` +
+        (own.l ? "The band should hold nine in ten closes." : "This preset forecasts no interval.")
+      : "";
+    const none = ownSeries() ? "nothing to draw." : `the forecasts are in ${missingFiles}`;
+    document.getElementById("stock-note").textContent = `${state.symbol}: ${drawn || none}`;
+    document.getElementById("chart-stock").setAttribute(
+      "aria-label", `Chart: forecast and actual price of ${state.symbol}, ${spoken(state.horizon)} ahead`);
+  }
+
+  const { charts, draw } = plots(figure);
+
+  async function showStock() {
+    if (report.stocks.blocks) await load(blockOf(state.symbol));
+    draw(document.getElementById("chart-stock"));
+    describe();
+  }
+
+  watchers.push(() => {
+    for (const chart of charts) if ("byHorizon" in chart.dataset) draw(chart);
+    showStock();
+  });
+  showStock();
+  if (report.counters) counters.fill();
+})();
