@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
+import made_tasks
 import pandas as pd
 import pytest
+import ray
 from made_release import made_run
 from made_tasks import fails, lost_once, waits
 
@@ -26,6 +28,8 @@ FIGURES = ("test_forecasts.parquet", "calibration.json", "performance_matrix.csv
 
 @pytest.fixture(scope="module")
 def tasks() -> Iterator[RayTasks]:
+    # Workers do not have the tests' folders on their path.
+    ray.cloudpickle.register_pickle_by_value(made_tasks)
     with engine_for(1, 1, 2) as engine:
         assert isinstance(engine, RayTasks) and engine.slots == 2
         yield engine

@@ -1,4 +1,4 @@
-"""Functions that run as tasks; workers import this module by its name, so it imports nothing of the tests."""
+"""Functions that run as Ray tasks in tests."""
 
 import os
 import signal
