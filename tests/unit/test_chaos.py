@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from made_release import doctored, made_release
@@ -10,7 +11,7 @@ from made_server import told
 from made_wait import until
 
 from bench.chaos.disk import disk_full, unreadable, unsound
-from bench.chaos.faults import growth
+from bench.chaos.faults import ALWAYS_PER_S, capacity, growth
 from bench.chaos.home import copied, prepared
 from bench.chaos.load import Asked, Load, Tally
 from bench.chaos.result import row_of
@@ -105,6 +106,17 @@ def test_what_fails_is_asked_again_when_the_server_said_and_a_bare_refusal_is_co
     assert tally.failed == 3 and tally.failed_twice == 0 and tally.bare == 1 and tally.wrongs == 0
     assert tally.statuses | {"200": 0} == {"none": 1, "200": 0, "503": 2}
     assert len(server.asked) == len(tally.asked) + 3
+
+
+def test_what_a_server_can_do_is_measured_by_its_good_answers_alone(home, traffic):
+    ok = (200, {"content-type": "application/json"}, json.dumps(answer(home, "first")).encode())
+    with told() as server:
+        bench = SimpleNamespace(server=server, traffic=traffic)
+        server.answers = [ok] * 2_000
+        able = capacity(bench, 1.0)
+        assert 5 < able <= 1.1 * ALWAYS_PER_S
+        server.answers = [(503, {"Retry-After": "1"}, b"{}")] * 2_000
+        assert capacity(bench, 0.3) == 0.0
 
 
 def test_nothing_asked_is_no_pass():
