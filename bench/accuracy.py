@@ -15,12 +15,12 @@ from machine import facts, header
 from tables import markdown
 
 from common import storage
-from common.model.registry import Registry
-from common.model.released import ReleasedModels
+from common.release.forecasts import ReleasedModels
+from common.release.registry import Registry
 from train.evaluation.evidence import described, load_evidence, reliability
 from train.evaluation.questions import answers
-from train.evaluation.study import OURS
 from train.evaluation.summary import summarise
+from train.pipeline.backtest import OURS
 
 INSIDE = (0.85, 0.95)
 """Shares of a stock's outcomes that its 90 % intervals may cover."""

@@ -67,9 +67,9 @@ def main() -> None:
 
 
 def planned(home: Path, panel: Any) -> Any:
-    from common.data.universe import Universe
-    from common.model.presets import train_config
-    from train.run import plan_run
+    from common.exchange.universe import Universe
+    from common.presets import train_config
+    from train.pipeline.training import plan_run
 
     settings = {"seeds": 1, "split": {"train_share": 0.75, "valid_share": 0.125}}
     universe = Universe.from_symbols([name for name in panel.symbols if not name.startswith("^")])
@@ -78,18 +78,18 @@ def planned(home: Path, panel: Any) -> Any:
 
 def prepare(home: Path, symbols: int, publish: bool) -> None:
     """Write the market, and a bundle of random weights that is trusted with every stock."""
-    from common.data.archive import read_archive
-    from common.data.market import MarketConfig, write_market
-    from common.data.panel import Panel
+    from common.archive.reader import read_archive
+    from common.prices.panel import Panel
+    from common.synthetic.market import MarketConfig, write_market
 
     first, last = DAYS
     write_market(home / "market", MarketConfig(symbols=symbols, first_day=first, last_day=last))
     if not publish:
         return
-    from common.model.network import build_network
-    from train.export import write_bundle
-    from train.versions import begin
-    from train.workbench import Workbench
+    from common.network.build import build_network
+    from train.publish.export import write_bundle
+    from train.run.dataset import Workbench
+    from train.run.versions import begin
 
     run = planned(home, Panel.from_archive(read_archive(home / "market"), "synthetic"))
     run.folder.mkdir(parents=True)
@@ -105,12 +105,12 @@ def prepare(home: Path, symbols: int, publish: bool) -> None:
 
 def measured(home: Path, symbols: int, workers: int, nodes: int, publish: bool) -> dict[str, Any]:
     """One driver's stages: seconds, CPU seconds of its own and of the tasks, memory; and a digest."""
-    from common.data.archive import read_archive
-    from common.data.panel import Panel
-    from common.model.registry import Registry
-    from train.arrays import save_arrays
-    from train.publish import publish_run
-    from train.workbench import Workbench
+    from common.archive.reader import read_archive
+    from common.prices.panel import Panel
+    from common.release.registry import Registry
+    from train.publish.publish import publish_run
+    from train.run.arrays import save_arrays
+    from train.run.dataset import Workbench
 
     row: dict[str, Any] = {"symbols": symbols, "workers": workers, "nodes": nodes if workers else 0}
     with tasks_on(workers, nodes) as (engine, processes):
@@ -169,7 +169,7 @@ def tasks_on(workers: int, nodes: int) -> Iterator[Any]:
     import ray
     from ray.cluster_utils import Cluster
 
-    from train.blocks import RayTasks
+    from train.run.blocks import RayTasks
 
     cluster = Cluster()
     try:

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from common.data.universe import load_universe
-from common.data.windows import Windows
-from common.model.presets import FitConfig, train_config
+from common.exchange.universe import load_universe
+from common.presets import FitConfig, train_config
+from common.prices.windows import Windows
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Case:
     @classmethod
     def load(cls, preset: str, archive: Path | None, home: Path, samples: int) -> "Case":
         """Exactly what a worker prepares for the general model, on ``samples`` windows evenly spaced."""
-        from train.fit import FitData
-        from train.jobs import loop_for
-        from train.loop import one_thread
-        from train.source import load_panel
-        from train.workbench import RunSpec, Workbench
+        from train.fit.fit import FitData
+        from train.fit.loop import one_thread
+        from train.run.dataset import RunSpec, Workbench
+        from train.run.source import load_panel
+        from train.workers.tasks import loop_for
 
         one_thread()
         panel = load_panel(archive, home)
@@ -52,7 +52,7 @@ class Case:
 
     def arrays(self, windows: Windows) -> tuple[list[np.ndarray], np.ndarray]:
         """Inputs and targets for ``fit``; a mixture's targets carry sigma as their last column."""
-        from common.model.channels import sigma
+        from common.network.channels import sigma
 
         targets = self.data.representation.targets(windows)
         if self.loop.shape.mixture:
@@ -85,7 +85,7 @@ class Clock:
 
 
 class Ours:
-    """An epoch as `train.fit` does it, the cutting of the windows included."""
+    """An epoch as `train.fit.fit` does it, the cutting of the windows included."""
 
     def __init__(self, case: Case) -> None:
         self._case, self._epochs = case, 0
@@ -93,7 +93,7 @@ class Ours:
 
     def turn(self) -> Pace:
         """Train on every window of the case once."""
-        from train.fit import _batches
+        from train.fit.fit import _batches
 
         case, size = self._case, self._case.loop.batch_size
         steps = len(case.data.train) // size
@@ -110,8 +110,8 @@ class KerasFit:
     def __init__(self, case: Case, batch: int) -> None:
         import keras
 
-        from common.model.network import build_network
-        from train.losses import mixture_loss
+        from common.network.build import build_network
+        from train.fit.losses import mixture_loss
 
         self._case, self.batch = case, batch
         self.network = build_network(case.loop.shape, case.loop.config, seed=0)
@@ -198,7 +198,7 @@ class Torch:
 
 def _moving(windows: Windows, count: int) -> Windows:
     """``count`` windows, evenly spaced among those in which the price moves."""
-    from common.model.channels import frozen
+    from common.network.channels import frozen
 
     windows = windows.take(~frozen(windows))
     return windows.take(np.linspace(0, len(windows) - 1, count).astype(np.int64))

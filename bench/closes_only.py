@@ -15,13 +15,13 @@ import numpy as np
 from machine import facts, header
 
 from common import storage
-from common.data.series import MARKET, Series, series_from_panel
-from common.data.windows import Boundaries, make_windows
-from common.metrics import errors
-from common.model.bundle import GENERAL
-from common.model.channels import frozen
-from common.model.registry import Registry
-from common.model.released import ReleasedModels
+from common.network.channels import frozen
+from common.prices.series import MARKET, Series, series_from_panel
+from common.prices.windows import Boundaries, make_windows
+from common.release.bundle import GENERAL
+from common.release.forecasts import ReleasedModels
+from common.release.registry import Registry
+from common.scoring.metrics import errors
 
 
 def main() -> None:

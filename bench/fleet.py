@@ -2,11 +2,11 @@
 
     python bench/fleet.py [--archive DIR] [--quick] [--json]
 
-Both runs are what ``nsecast train`` does (`train.run.plan_run` and `execute`), each in a fresh home on a
-fresh local cluster, one after the other. *Start-up* is the time until the first task begins, *closing*
-that from the last task's end on (Ray's shutdown, the release). *Busy* is the share of the workers' time
-between those two that they spent on tasks. *Task seconds* are the sum over tasks: two workers at full
-speed leave it unchanged. *CPUs busy* counts everybody's processes: more than the workers means that
+Both runs are what ``nsecast train`` does (`train.pipeline.training.plan_run` and `execute`), each in a
+fresh home on a fresh local cluster, one after the other. *Start-up* is the time until the first task
+begins, *closing* that from the last task's end on (Ray's shutdown, the release). *Busy* is the share of the
+workers' time between those two that they spent on tasks. *Task seconds* are the sum over tasks: two workers
+at full speed leave it unchanged. *CPUs busy* counts everybody's processes: more than the workers means that
 others took part, and the times are not to be quoted. All temporary files and processes are gone at the end.
 """
 
@@ -54,11 +54,11 @@ def main() -> None:
 
 def measure(home: Path, archive: Path | None, workers: int, *, quickly: bool) -> dict[str, Any]:
     """One complete run; its times and test errors."""
-    import train.fleet  # noqa: F401  (imported here, so that no run's clock pays for it)
-    from common.data.universe import load_universe
-    from common.model.presets import quick, train_config
-    from train.run import execute, plan_run
-    from train.source import load_panel
+    import train.workers.fleet  # noqa: F401  (imported here, so that no run's clock pays for it)
+    from common.exchange.universe import load_universe
+    from common.presets import quick, train_config
+    from train.pipeline.training import execute, plan_run
+    from train.run.source import load_panel
 
     panel = load_panel(archive, home)
     config = quick(train_config()) if quickly else train_config()

@@ -64,7 +64,7 @@ def main() -> None:
 
 def made(folder: Path) -> Path:
     """A synthetic market of all these years."""
-    from common.data.market import MarketConfig, write_market
+    from common.synthetic.market import MarketConfig, write_market
 
     write_market(folder, MarketConfig(first_day=DAYS[0], last_day=DAYS[1]))
     return folder
@@ -75,15 +75,15 @@ def measured(folder: Path, home: Path) -> dict[str, Any]:
     use_one_core()
     from cases import Case, Ours
 
-    from common.data.universe import load_universe
-    from common.model.bundle import GENERAL
-    from common.model.presets import train_config
-    from train.feed import FitData
-    from train.jobs import loop_for
-    from train.loop import one_thread
-    from train.run import plan_run
-    from train.source import load_panel
-    from train.workbench import Workbench
+    from common.exchange.universe import load_universe
+    from common.presets import train_config
+    from common.release.bundle import GENERAL
+    from train.fit.loop import one_thread
+    from train.pipeline.training import plan_run
+    from train.run.dataset import Workbench
+    from train.run.feed import FitData
+    from train.run.source import load_panel
+    from train.workers.tasks import loop_for
 
     one_thread()
     clock = Clock()

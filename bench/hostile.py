@@ -26,15 +26,15 @@ import machine
 from hypothesis import HealthCheck, Phase, given, settings
 
 sys.path.insert(0, str(machine.ROOT))
-sys.path.insert(0, str(machine.ROOT / "tests" / "unit"))
+sys.path.insert(0, str(machine.ROOT / "tests" / "support"))
 
 from made_archive import NEW_HEADER, market, price_line, weekdays
 from made_slow import KINDS, descriptors, slow_clients
 
 from bench.chaos.home import copied
 from bench.chaos.server import Server, served
-from common.data.archive import LONG_LINE, read_archive
-from common.model.registry import Registry
+from common.archive.reader import LONG_LINE, read_archive
+from common.release.registry import Registry
 
 ALONE_S, BACK_S = 5.0, 15.0
 PER_S = 5.0

@@ -34,20 +34,20 @@ SEED, MOST = 7, 250
 NEVER_WARM = ("ray", "tensorflow", "keras", "obstore", "moto")
 """They start threads, which a fork does not survive."""
 MODULES = {
-    "representation": ("common/model/representation.py", "representation scaling"),
-    "channels": ("common/model/channels.py", "representation scaling"),
-    "level": ("common/model/level.py", "representation scaling"),
-    "scaling": ("common/model/scaling.py", "scaling"),
-    "windows": ("common/data/windows.py", "windows representation"),
-    "series": ("common/data/series.py", "windows serve_requests"),
-    "metrics": ("common/metrics.py", "metrics"),
-    "scores": ("train/scores.py", "scores"),
-    "routing": ("serve/routing.py", "serve_routing"),
-    "registry": ("common/model/registry.py", "registry storage_registry"),
-    "alias": ("common/model/alias.py", "registry storage_registry"),
-    "release": ("common/model/release.py", "registry storage_registry"),
+    "representation": ("common/forecast/representation.py", "representation scaling"),
+    "channels": ("common/network/channels.py", "representation scaling"),
+    "level": ("common/forecast/level.py", "representation scaling"),
+    "scaling": ("common/network/scaling.py", "scaling"),
+    "windows": ("common/prices/windows.py", "windows representation"),
+    "series": ("common/prices/series.py", "windows serve_requests"),
+    "metrics": ("common/scoring/metrics.py", "metrics"),
+    "scores": ("train/run/scores.py", "scores"),
+    "routing": ("serve/inference/routing.py", "serve_routing"),
+    "registry": ("common/release/registry.py", "registry storage_registry"),
+    "alias": ("common/release/alias.py", "registry storage_registry"),
+    "release": ("common/release/manifest.py", "registry storage_registry"),
 }
-"""What is mutated, and the files ``tests/unit/test_*.py`` that cover it."""
+"""What is mutated, and the files ``test_*.py`` below ``tests/unit`` that cover it."""
 SAFE_THREADS = {"jemalloc_bg_thd"}
 """Arrow's allocator minds forks."""
 RELATIVES = {
@@ -174,7 +174,10 @@ def judge(name: str, again: bool) -> None:
     """What became of each mutant of a module; kept in build/mutants/NAME.json as it goes."""
     relative, files = MODULES[name]
     path, record = TREE / relative, TREE.parent / f"{name}.json"
-    source, tests = path.read_text(), [f"tests/unit/test_{file}.py" for file in files.split()]
+    source, tests = (
+        path.read_text(),
+        [str(next(Path("tests/unit").rglob(f"test_{file}.py"))) for file in files.split()],
+    )
     again = again and record.exists()
     mutants = [Mutant(**each) for each in json.loads(record.read_text())] if again else mutants_of(path)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

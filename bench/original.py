@@ -7,11 +7,11 @@ import machine  # noqa: F401  (puts the project first on the path)
 import numpy as np
 import pandas as pd
 
-from common.data.windows import Windows
-from common.model.bundle import GENERAL
-from common.model.network import build_network
-from train.feed import FitData
-from train.workbench import Workbench
+from common.network.build import build_network
+from common.prices.windows import Windows
+from common.release.bundle import GENERAL
+from train.run.dataset import Workbench
+from train.run.feed import FitData
 
 BATCH = 32
 

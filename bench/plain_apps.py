@@ -19,11 +19,11 @@ import numpy as np
 import uvicorn
 from fastapi import Body, FastAPI
 
-from common.model.bundle import BundleFiles
-from common.model.registry import Registry
-from common.model.released import ReleasedModels
-from serve.desk import Desk
-from serve.schemas import PredictRequest
+from common.release.bundle import BundleFiles
+from common.release.forecasts import ReleasedModels
+from common.release.registry import Registry
+from serve.inference.loaded_release import Desk
+from serve.schemas.forecast import PredictRequest
 
 HOME, KIND = "BENCH_HOME", "BENCH_KIND"
 Network = Callable[[np.ndarray, np.ndarray], np.ndarray]

@@ -14,14 +14,14 @@ from cases import Case, KerasFit
 from rich.console import Console
 from rich.table import Table
 
-from common.model.presets import FitConfig
+from common.presets import FitConfig
 
 SEEDS, EPOCHS = 3, 4
 
 
 def measure(case: Case) -> dict[str, Any]:
     """Train ours and ``fit`` from the same weights; validation MSE by contender, seed and epoch."""
-    from train.loop import EpochLoop, Masking
+    from train.fit.loop import EpochLoop, Masking
 
     loop = EpochLoop(
         case.loop.shape,
@@ -78,7 +78,7 @@ def _order(case: Case, seed: int, epoch: int) -> np.ndarray:
 
 
 def _batches(case: Case, loop: Any, order: np.ndarray) -> Any:
-    from train.loop import Batches
+    from train.fit.loop import Batches
 
     (x, ids), y = case.arrays(case.data.train.take(order))
     shaped = [part.reshape(-1, loop.batch_size, *part.shape[1:]) for part in (x, ids, y[..., 0])]

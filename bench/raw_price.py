@@ -5,7 +5,7 @@
 For the general model of a release, on its validation part (where nothing was fitted; epochs were chosen
 there by the whole loss): relRMSE, over the last price's, of the price at the Huber head's change, and of the
 price at the mixture's mean, p_move times the integral of the quantile function (linear in the normal score
-between and beyond the eleven levels, as `common.model.mixture` reads it). *Noise* is the standard error of
+between and beyond the eleven levels, as `common.network.mixture` reads it). *Noise* is the standard error of
 their difference with the days as the sample. Windows in which nothing moved are left out.
 """
 
@@ -20,14 +20,14 @@ from scipy.special import ndtri
 from scipy.stats import norm
 
 from common import storage
-from common.data.windows import Windows
-from common.model.channels import CLIP, frozen, sigma
-from common.model.mixture import TAUS, Mixture
-from common.model.presets import TrainConfig
-from common.model.registry import Registry
-from common.model.released import ReleasedModels
-from common.significance import ratio_noise
-from train.workbench import RunSpec, Workbench
+from common.network.channels import CLIP, frozen, sigma
+from common.network.mixture import TAUS, Mixture
+from common.presets import TrainConfig
+from common.prices.windows import Windows
+from common.release.forecasts import ReleasedModels
+from common.release.registry import Registry
+from common.scoring.significance import ratio_noise
+from train.run.dataset import RunSpec, Workbench
 
 
 def main() -> None:

@@ -90,7 +90,7 @@ def main() -> None:
 
 def made(home: Path) -> Path:
     """A synthetic market of six years."""
-    from common.data.market import MarketConfig, write_market
+    from common.synthetic.market import MarketConfig, write_market
 
     write_market(home / "market", MarketConfig(first_day=FIRST_DAY, last_day=LAST_DAY))
     return home / "market"
@@ -98,7 +98,7 @@ def made(home: Path) -> Path:
 
 def settings(name: str, epochs: int | None) -> Any:
     """What a run trains; the original is trained on the settings of ``SAME``."""
-    from common.model.presets import quick, train_config
+    from common.presets import quick, train_config
 
     few = {} if epochs is None else {"epochs": epochs}
     if name == QUICK:
@@ -110,9 +110,9 @@ def settings(name: str, epochs: int | None) -> Any:
 
 
 def planned(name: str, archive: Path, home: Path, epochs: int | None) -> Any:
-    from common.data.universe import load_universe
-    from train.run import plan_run
-    from train.source import load_panel
+    from common.exchange.universe import load_universe
+    from train.pipeline.training import plan_run
+    from train.run.source import load_panel
 
     return plan_run(settings(name, epochs), load_universe(), load_panel(archive, home), home)
 
@@ -121,7 +121,7 @@ def original(archive: Path, home: Path, epochs: int | None) -> dict[str, Any]:
     """Every model, one after the other; reading and importing do not count."""
     from original import trained
 
-    from train.workbench import Workbench
+    from train.run.dataset import Workbench
 
     run = planned(SAME, archive, home, epochs)
     bench = Workbench(run.folder, run.spec, run.panel)
@@ -140,9 +140,9 @@ def original(archive: Path, home: Path, epochs: int | None) -> dict[str, Any]:
 
 def fleet(name: str, archive: Path, home: Path, epochs: int | None, limit: int) -> dict[str, Any]:
     """One complete run of the fleet, its release below ``home``."""
-    import train.fleet  # noqa: F401  (imported here, so that no run's clock pays for it)
-    from train.plan import history
-    from train.run import execute
+    import train.workers.fleet  # noqa: F401  (imported here, so that no run's clock pays for it)
+    from train.pipeline.training import execute
+    from train.run.plan import history
 
     run = planned(name, archive, home, epochs)
     with temporary_home(), time_limit(limit):
@@ -168,8 +168,8 @@ def fleet(name: str, archive: Path, home: Path, epochs: int | None, limit: int) 
 
 def compared(runs: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Times and errors, the latter on the rows that every run forecast."""
-    from common.data.ticks import round_to_tick
-    from common.metrics import errors
+    from common.exchange.ticks import round_to_tick
+    from common.scoring.metrics import errors
 
     tables = {name: run.pop("table") for name, run in runs.items()}
     keys = reduce(lambda left, right: left.merge(right, on=KEY), (table[KEY] for table in tables.values()))

@@ -27,13 +27,13 @@ from machine import ROOT, facts, header
 from rich.console import Console
 from rich.table import Table
 
-from common.data.windows import Windows
-from common.model.registry import Registry
-from common.model.released import ReleasedModels
+from common.prices.windows import Windows
+from common.release.forecasts import ReleasedModels
+from common.release.registry import Registry
 from train.evaluation.backtest import windows_until
-from train.evaluation.study import OURS, Study, figures, plan_study
+from train.pipeline.backtest import OURS, Study, figures, plan_study
+from train.pipeline.rivals import rival_table
 from train.rivals.baselines import forecast_from, log_path
-from train.rivals.runs import rival_table
 
 BASELINES = ("naive", "drift", "arima", "ets", "theta", "lightgbm")
 

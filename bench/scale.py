@@ -5,15 +5,15 @@
 First through the command that users run: ``nsecast train`` on a market of that size, two workers and two
 networks of the general model, ended by Ctrl-C when both are trained (with ``--command`` nothing else is
 measured). Then its parts: for each number of symbols a market of a year and a half is written, read,
-planned and laid out as arrays in a process of its own (the *driver*), then `train.fleet.Fleet` trains the
-two networks on one worker and on two, in fresh sessions of Ray, with windows in proportion to the symbols.
-*Read*, *plan* and *arrays* are the driver's seconds. An *epoch* is the mean time between the ends of a
-network's epochs after the first (their TensorBoard events), so no start-up or compiling is in it; *all* is
-the whole call. Of a worker, *private* is its largest anonymous memory, sampled four times a second,
-*mapped* what it had mapped of the arrays (shared by the workers of a node), *uss* all pages that no other
-process has, *pss* these and its share of the others, *peak* the kernel's high-water mark of all of it.
-Exponents are slopes of log against log: of all sizes, and of the two largest.
-All temporary files and processes are gone at the end.
+planned and laid out as arrays in a process of its own (the *driver*), then `train.workers.fleet.Fleet`
+trains the two networks on one worker and on two, in fresh sessions of Ray, with windows in proportion to
+the symbols. *Read*, *plan* and *arrays* are the driver's seconds. An *epoch* is the mean time between the
+ends of a network's epochs after the first (their TensorBoard events), so no start-up or compiling is in it;
+*all* is the whole call. Of a worker, *private* is its largest anonymous memory, sampled four times a
+second, *mapped* what it had mapped of the arrays (shared by the workers of a node), *uss* all pages that no
+other process has, *pss* these and its share of the others, *peak* the kernel's high-water mark of all of
+it. Exponents are slopes of log against log: of all sizes, and of the two largest. All temporary files and
+processes are gone at the end.
 """
 
 import argparse
@@ -108,14 +108,14 @@ def of_training(symbols: int, each: int) -> dict[str, Any]:
 
 def prepare(home: Path, symbols: int, each: int) -> dict[str, Any]:
     """What the driver of ``nsecast train`` does before workers begin, with its seconds and memory."""
-    from common.data.archive import read_archive
-    from common.data.market import MarketConfig, write_market
-    from common.data.panel import Panel
-    from common.data.universe import Universe
-    from common.model.presets import train_config
-    from train.arrays import save_arrays
-    from train.run import plan_run
-    from train.workbench import Workbench
+    from common.archive.reader import read_archive
+    from common.exchange.universe import Universe
+    from common.presets import train_config
+    from common.prices.panel import Panel
+    from common.synthetic.market import MarketConfig, write_market
+    from train.pipeline.training import plan_run
+    from train.run.arrays import save_arrays
+    from train.run.dataset import Workbench
 
     first, last = DAYS
     write_market(home / "market", MarketConfig(symbols=symbols, first_day=first, last_day=last))
@@ -144,9 +144,9 @@ def prepare(home: Path, symbols: int, each: int) -> dict[str, Any]:
 
 def train(run_dir: Path, plan: Any, workers: int) -> dict[str, Any]:
     """Train the general networks from their beginning; what was trained before is thrown away."""
-    from cluster.session import ray_session
-    from train.fleet import Fleet
-    from train.plan import history
+    from cluster.connect.session import ray_session
+    from train.run.plan import history
+    from train.workers.fleet import Fleet
 
     for name in ("tasks", "tensorboard"):
         shutil.rmtree(run_dir / name, ignore_errors=True)

@@ -31,9 +31,9 @@ from load import generator, load
 
 sys.path.insert(0, str(machine.ROOT))
 
-from common.model.registry import Registry
-from common.model.released import ReleasedModels
-from serve.ports import descendants, free_port
+from cluster.connect.ports import descendants, free_port
+from common.release.forecasts import ReleasedModels
+from common.release.registry import Registry
 
 PLAIN = {"plain": ("keras", 1), "onnx": ("onnx", 2)}
 """Kind of app and uvicorn workers."""

@@ -3,11 +3,11 @@
     python bench/train_speed.py [--archive DIR] [--json] [--seconds N] [--peers PYTHON] [--no-quality]
 
 Everything runs in one process on one core, the contenders in turns, over several rounds; figures are
-medians, ratios are taken inside a round. Ours is the whole of an epoch as `train.fit` does it: shuffling
+medians, ratios are taken inside a round. Ours is the whole of an epoch as `train.fit.fit` does it: shuffling
 the windows, cutting them, masking, training. ``fit`` gets ready arrays, neither masks nor validates, and
 is timed inside its epoch alone: what the call takes until it comes back stands in a column of its own.
 *By CPU time* is what to compare when others use the machine. What ours gains on batch 32 is the batch
-size and the fused LSTM kernel (`train.fused`); at the same batch it is the kernel alone.
+size and the fused LSTM kernel (`train.fit.fused_lstm`); at the same batch it is the kernel alone.
 
 Arithmetic: an LSTM layer of U units on C inputs multiplies a (C + U)-vector by a (C + U, 4U) matrix each
 step: 8U(C + U) FLOP. Over 60 steps the two layers of 50 on one channel take 60 * 8 * 50 * (51 + 100) =

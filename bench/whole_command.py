@@ -12,9 +12,9 @@ import pandas as pd
 import tomli_w
 from machine import MEMORY, ROOT, Clock, MemoryOf
 
-from common.data.market import MarketConfig, write_market
-from common.model.bundle import GENERAL
-from train.plan import history
+from common.release.bundle import GENERAL
+from common.synthetic.market import MarketConfig, write_market
+from train.run.plan import history
 
 WORKERS = 2
 

@@ -27,8 +27,8 @@ def start(
 
     Where one is up, nodes are added to it, and dead ones started again.
     """
-    from cluster.local import up
-    from serve.ports import listeners
+    from cluster.connect.ports import listeners
+    from cluster.local.cluster import up
 
     found, started = up(storage.home(home), nodes, cpus_per_node, _note)
     word = "is up" if started == nodes else f"is up, {started} started now" if started else "was up already"
@@ -48,7 +48,7 @@ def start(
 def status(home: Home = None, as_json: AsJson = False) -> None:
     """The nodes of this storage root's cluster; exit 1 if none is up or one is dead."""
     from cluster.connect.local_cluster import running
-    from cluster.local import alive
+    from cluster.local.cluster import alive
 
     found = running(storage.home(home))
     if found is None:
@@ -78,7 +78,7 @@ def status(home: Home = None, as_json: AsJson = False) -> None:
 @app.command()
 def down(home: Home = None) -> None:
     """End the cluster that `up` started, by process number; other Ray clusters are left alone."""
-    from cluster import local
+    from cluster.local import cluster as local
 
     ended = local.down(storage.home(home))
     typer.echo(f"ended {ended} processes" if ended else "no cluster was up")
@@ -101,9 +101,9 @@ def submit(
 
     Ctrl-C stops the job. Paths are sent in full: the nodes have to see them.
     """
-    from cluster.address import is_job_server
+    from cluster.connect.address import is_job_server
+    from cluster.connect.jobs import submit as run
     from cluster.connect.local_cluster import running
-    from cluster.jobs import submit as run
 
     root = storage.home(home)
     if address is None:
@@ -115,7 +115,7 @@ def submit(
         raise typer.Exit(run(found.dashboard, command, home=root))
     if not is_job_server(address):
         raise ConfigError(f"--address: got {address!r}, need the dashboard's, such as http://HEAD:8265.")
-    from cluster.address import named
+    from cluster.connect.address import named
 
     raise typer.Exit(run(address, command, home=named(root)))
 

@@ -1,1 +1,1 @@
-"""What every part of nsecast shares; imports neither Ray nor, outside ``common.model.network``, Keras."""
+"""What every part of nsecast shares; imports neither Ray nor, outside ``common.network.build``, Keras."""

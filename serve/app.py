@@ -11,11 +11,11 @@ from typing import Any
 from ray.serve import Application, Deployment
 from ray.serve.config import AutoscalingConfig, BackpressureConfig
 
-from common.model.bundle import GENERAL
-from common.model.presets import SPECIFIC
-from serve.models import GeneralModel, SpecificModel
-from serve.rate_storage import check_rate_storage
-from serve.router import Router
+from common.presets import SPECIFIC
+from common.release.bundle import GENERAL
+from serve.deployments.model_server import GeneralModel, SpecificModel
+from serve.deployments.router import Router
+from serve.ingress.rate_storage import check_rate_storage
 from serve.settings import ServeSettings
 
 GENERAL_LOADED = 3

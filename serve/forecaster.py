@@ -1,7 +1,8 @@
 """A release's forecasts without a server: as the server would answer, and as data frames for notebooks.
 
-It lives beside `serve.desk`, because an answer is more than what a network says (`common.model.forecaster`):
-the choice of the model, the caveats and the measured errors are made there, once for all who ask.
+It lives beside `serve.inference.loaded_release`, because an answer is more than what a network says
+(`common.forecast.forecaster`): the choice of the model, the caveats and the measured errors are made there,
+once for all who ask.
 """
 
 import datetime as dt
@@ -16,16 +17,16 @@ import pydantic
 
 from common import storage
 from common.errors import BadRequest, BundleError, NsecastError
-from common.model.bundle import GENERAL, load_bundle
-from common.model.registry import Registry
-from common.model.release import Release
-from serve import pages
-from serve.answers import answer, batch_answer
-from serve.cache import ModelCache, split_key
-from serve.catalogue import HistoryDay
-from serve.desk import Desk
-from serve.problems import problem_of
-from serve.schemas import BatchResponse, Horizon, PredictRequest, PredictResponse
+from common.release.bundle import GENERAL, load_bundle
+from common.release.manifest import Release
+from common.release.registry import Registry
+from serve.inference.loaded_release import Desk
+from serve.inference.model_cache import ModelCache, split_key
+from serve.inference.response import answer, batch_answer
+from serve.schemas.forecast import BatchResponse, Horizon, PredictRequest, PredictResponse
+from serve.schemas.pages import HistoryDay
+from serve.schemas.problems import problem_of
+from serve.views import models as pages
 
 SHOWN = (
     *("symbol", "name", "horizon", "last_date", "last_price", "target_date", "prediction", "mean_prediction"),

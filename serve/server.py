@@ -19,12 +19,12 @@ import ray
 import ray.serve
 from ray.serve.config import HTTPOptions
 
-from cluster.processes import born, end, left
-from cluster.session import connect, refuse_shadows, start, usable_cpus
+from cluster.connect.ports import Listener, beyond_loopback, descendants, in_url
+from cluster.connect.processes import born, end, left
+from cluster.connect.session import connect, refuse_shadows, start, usable_cpus
 from common.errors import ConfigError, RayUnavailable
 from serve.app import build_app
 from serve.launch.private import routers_host
-from serve.ports import Listener, beyond_loopback, descendants, in_url
 from serve.settings import ServeSettings
 
 log = logging.getLogger(__name__)
@@ -77,8 +77,8 @@ def running(
     Parameters
     ----------
     folder : for Ray's and HAProxy's files, a short path, because of its sockets
-    address : of a cluster that is there, see `cluster.session`; its head node, which listens, is this one
-    say : told how far it is
+    address : of a cluster that is there, see `cluster.connect.session`; its head node, which listens, is
+    this one say : told how far it is
 
     Raises
     ------
@@ -104,7 +104,7 @@ def running(
 
 
 def _join(address: str, settings: ServeSettings, say: Callable[[str], None]) -> None:
-    from cluster.match import SERVING, check_nodes
+    from cluster.connect.match import SERVING, check_nodes
 
     say(f"joining the cluster at {address}")
     connect(address)

@@ -21,7 +21,7 @@ from pydantic import (
 from common import storage
 from common.config import Config, read_file, read_toml
 from common.errors import BadRequest, ConfigError
-from serve.schemas import MAX_BATCH
+from serve.schemas.forecast import MAX_BATCH
 
 MEMORY = "memory://"
 LIVE = ("limits", "requests_under_way", "cors_origins")
@@ -109,7 +109,7 @@ class ServeSettings(Config):
     home: str = ""
     """Storage root, the same on every node; default ``$NSECAST_HOME``, else ``./nsecast-data``."""
     keys: str | None = None
-    """File of API keys, see ``serve.keys``; without one nobody is asked for a key."""
+    """File of API keys, see ``serve.auth.keys``; without one nobody is asked for a key."""
     loopback: bool = True
     """The server is reached from this machine only, so that keys may be off. It is for the caller to bind it
     so: with HAProxy on, Ray's own default is all interfaces."""

@@ -8,9 +8,9 @@ import pytest
 from made_process import end_children, mark_children, signals_as_in_a_terminal
 from made_skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401
 
-from common.data.archive import read_archive
-from common.data.market import MarketConfig, write_market
-from common.data.panel import Panel
+from common.archive.reader import read_archive
+from common.prices.panel import Panel
+from common.synthetic.market import MarketConfig, write_market
 
 SMALL_MARKET = MarketConfig(symbols=8, first_day="2021-01-04", last_day="2023-12-29")
 

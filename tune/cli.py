@@ -13,15 +13,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cluster.address import Address, placed
+from cluster.connect.address import Address, placed
 from common import storage
 from common.config import read_toml
-from common.data.universe import load_universe
 from common.errors import ConfigError
-from common.model.presets import quick, train_config
+from common.exchange.universe import load_universe
 from common.options import AcceptMixedDates, AsJson, Home, Quickly, UniverseFile
-from train.inputs import overrides_of, require_known, shown_panel
-from train.snapshot import duration
+from common.presets import quick, train_config
+from train.progress.snapshot import duration
+from train.run.inputs import overrides_of, require_known, shown_panel
 from tune import labels
 from tune.console import best_table
 from tune.results import Tuning
@@ -161,7 +161,7 @@ def _model(text: str) -> str:
 
 
 def _print_plan(planned: Any, effort: Any, compared: int, workers: int | None, as_json: bool) -> None:
-    from cluster.session import usable_cpus
+    from cluster.connect.session import usable_cpus
 
     spec = planned.spec
     count = workers or usable_cpus()

@@ -27,8 +27,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from train.console import LiveTable, Mode
-from train.snapshot import SYNTHETIC, against_naive, duration, flat, is_synthetic, number
+from train.progress.console import LiveTable, Mode
+from train.progress.snapshot import SYNTHETIC, against_naive, duration, flat, is_synthetic, number
 from tune import labels
 from tune.results import Tuning, cleaned, default_score, finished
 
@@ -43,14 +43,14 @@ _WIDE = 112
 
 
 class SearchTable(LiveTable):
-    """Shows a search while the ``with`` block works, in the manner of `train.console.LiveTable`.
+    """Shows a search while the ``with`` block works, in the manner of `train.progress.console.LiveTable`.
 
     Parameters
     ----------
     poll : callable
         Returns a snapshot, described above.
     mode : "live", "plain" or "silent", optional
-        Default by `train.console.display_mode`.
+        Default by `train.progress.console.display_mode`.
     """
 
     def __init__(

@@ -10,13 +10,13 @@ import numpy as np
 import ray
 
 from common import storage
-from common.data.panel import Panel
-from common.data.windows import Windows
 from common.errors import TrainingError
-from common.model.bundle import GENERAL
-from common.model.presets import merged, train_config
-from train.plan import Task
-from train.workbench import RunSpec, Workbench
+from common.presets import merged, train_config
+from common.prices.panel import Panel
+from common.prices.windows import Windows
+from common.release.bundle import GENERAL
+from train.run.dataset import RunSpec, Workbench
+from train.run.plan import Task
 from tune.folds import FoldBench, Sizes
 from tune.space import apply
 from tune.spec import SearchSpec
@@ -118,8 +118,8 @@ def bench_for(folder: Path, sizes: Sizes) -> TestPartBench:
 
 def _refit(address: str, sizes: Sizes, task: Task) -> Forecasts:
     """Fit one network, or take what was fitted, and let it forecast the test part; in a Ray task."""
-    from train.jobs import forecast, run_task, weights_of
-    from train.loop import one_thread
+    from train.fit.loop import one_thread
+    from train.workers.tasks import forecast, run_task, weights_of
 
     one_thread()
     bench = bench_for(storage.locate(address), sizes)

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from common.data.panel import Panel
-from common.data.series import Series
-from common.data.windows import Boundaries, Windows, make_windows
 from common.errors import ArchiveError, ConfigError
-from common.model.channels import frozen
-from common.model.presets import SplitSpec, WindowSpec
-from common.model.representation import Representation
-from train.workbench import RunSpec, Workbench
+from common.forecast.representation import Representation
+from common.network.channels import frozen
+from common.presets import SplitSpec, WindowSpec
+from common.prices.panel import Panel
+from common.prices.series import Series
+from common.prices.windows import Boundaries, Windows, make_windows
+from train.run.dataset import RunSpec, Workbench
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from common.data.panel import Panel
-from common.data.series import series_of_counters
-from common.data.universe import Universe
 from common.errors import ConfigError, UniverseError
-from common.model.bundle import GENERAL
-from common.model.presets import TrainConfig, merged, train_config
-from train.plan import make_plan
-from train.workbench import RunSpec, Workbench
+from common.exchange.universe import Universe
+from common.presets import TrainConfig, merged, train_config
+from common.prices.panel import Panel
+from common.prices.series import series_of_counters
+from common.release.bundle import GENERAL
+from train.run.dataset import RunSpec, Workbench
+from train.run.plan import make_plan
 from tune.folds import Fold, FoldBench, Sizes, make_folds
 from tune.space import SearchSpace, defaults
 from tune.spec import Sampler, SearchSpec

@@ -56,7 +56,7 @@ class Tuning:
     trials : DataFrame
         A row per trial, see ``TRIAL_COLUMNS``. ``origin`` is "sweep" (the default, or the default with
         another embedding size, never stopped early) or "search"; ``state`` is done, stopped (early), failed
-        or interrupted; ``score`` is the mean over the folds reached of `train.scores.Score.total` on
+        or interrupted; ``score`` is the mean over the folds reached of `train.run.scores.Score.total` on
         validation (naive = 1, lower is better), comparable between trials whose ``state`` is done;
         ``weights`` is the size of the network.
     curves : DataFrame

@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cluster.session import ray_session
+from cluster.connect.session import ray_session
 from common import storage
 from common.config import read_toml
 from common.errors import ConfigError, TrainingError
-from train.console import Mode
+from train.progress.console import Mode
 from tune import evaluation
 from tune.console import SearchTable
 from tune.plan import Effort, Search

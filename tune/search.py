@@ -18,7 +18,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from common import storage
-from train.elastic import in_thread
+from train.workers.elastic import in_thread
 from tune.progress import Progress
 from tune.study import NumberedSampler, Point, Study, draw
 from tune.trial import JUDGED, run_trial

@@ -6,8 +6,8 @@ import pydantic
 
 from common.config import Config
 from common.errors import ConfigError
-from common.model.bundle import GENERAL
-from common.model.presets import TrainConfig, merged, train_config
+from common.presets import TrainConfig, merged, train_config
+from common.release.bundle import GENERAL
 
 Parameters = dict[str, int | float]
 Number = Annotated[float, pydantic.Strict()]

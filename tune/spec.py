@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common import storage
-from common.data.universe import Universe
-from common.model.bundle import GENERAL
-from common.model.presets import TrainConfig, merged, train_config
-from train.plan import Task
-from train.scores import unusual_weights
+from common.exchange.universe import Universe
+from common.presets import TrainConfig, merged, train_config
+from common.release.bundle import GENERAL
+from train.run.plan import Task
+from train.run.scores import unusual_weights
 from tune.folds import Fold, Sizes
 from tune.space import Parameters, SearchSpace, apply, defaults
 

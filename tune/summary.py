@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 import tomli_w
 
-from common.model.bundle import GENERAL
-from common.model.presets import PRESETS, TrainConfig
+from common.presets import PRESETS, TrainConfig
+from common.release.bundle import GENERAL
 from tune.embedding import compare
 from tune.results import CURVE_COLUMNS, TRIAL_COLUMNS, Tuning
 from tune.space import apply

@@ -16,8 +16,8 @@ import ray.tune
 
 from common import storage
 from common.errors import NsecastError
-from train.plan import Progress, history
-from train.workbench import RunSpec
+from train.run.dataset import RunSpec
+from train.run.plan import Progress, history
 from tune.folds import FoldBench, bench_of
 from tune.space import Parameters
 from tune.spec import SearchSpec
@@ -133,7 +133,7 @@ def run_trial(config: dict[str, Any]) -> None:
     continued like one that was never interrupted. An error in our own code ends the trial as failed, with
     its reason; only a process that dies is a failure to Ray Tune, which then tries again.
     """
-    from train.loop import one_thread
+    from train.fit.loop import one_thread
 
     one_thread()
     root, started = storage.locate(config["search"]), time.monotonic()
@@ -164,7 +164,7 @@ def carry_out(spec: SearchSpec, trial: Trial, report: Callable[[Standing, int], 
 
     ``report`` gets every epoch after it is stored, and the number of the network's weights.
     """
-    from train.jobs import loop_for, run_task
+    from train.workers.tasks import loop_for, run_task
 
     for number in range(1, len(spec.folds) + 1):
         bench = fold_bench(spec, trial, number)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
-from common.data.windows import Windows
-from common.metrics import errors
-from common.significance import by_date, diebold_mariano
-from train.scores import Score, horizon_weights
+from common.prices.windows import Windows
+from common.scoring.metrics import errors
+from common.scoring.significance import by_date, diebold_mariano
+from train.run.scores import Score, horizon_weights
 
 SIDES = ("default", "winner")
 SIGNIFICANT = 0.05

@@ -16,11 +16,11 @@ from bench.chaos import work
 from bench.chaos.home import FIRST, copied
 from bench.chaos.result import Row, note
 from common.errors import NsecastError
-from common.model.bundle import load_bundle
-from common.model.registry import Registry
-from common.model.release import Release
-from common.model.released import ReleasedModels
-from train.workbench import RunSpec, bundles_dir
+from common.release.bundle import load_bundle
+from common.release.forecasts import ReleasedModels
+from common.release.manifest import Release
+from common.release.registry import Registry
+from train.run.dataset import RunSpec, bundles_dir
 
 LATER = 1.3
 """Some are ended after their last word."""

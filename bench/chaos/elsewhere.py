@@ -13,11 +13,11 @@ from bench.chaos.home import prepared
 from bench.chaos.result import Row, row_of
 from bench.chaos.server import served
 from cluster.connect.local_cluster import LocalCluster
-from cluster.local import down, up
-from cluster.processes import end, marked
-from common.model.registry import Registry
-from common.model.release import Release
-from serve.proxy_environment import environment
+from cluster.connect.processes import end, marked
+from cluster.local.cluster import down, up
+from common.release.manifest import Release
+from common.release.registry import Registry
+from serve.launch.proxy_environment import environment
 
 FAKETIME = (
     Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"),

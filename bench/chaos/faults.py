@@ -12,7 +12,7 @@ from bench.chaos.load import STREAK, Load, Tally
 from bench.chaos.result import Row, note, row_of
 from bench.chaos.server import REPLICAS, Server
 from bench.chaos.traffic import Traffic
-from common.model.registry import Registry
+from common.release.registry import Registry
 
 RECOVERS_S, FOLLOWS_S = 60.0, 60.0
 """Wide, for a busy machine: how long a service may take to answer again, or to take up a release."""

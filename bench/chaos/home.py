@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import ReleaseNotFound, TrainingError
-from common.model.registry import Registry
-from common.model.release import MANIFEST, Release
+from common.release.manifest import MANIFEST, Release
+from common.release.registry import Registry
 
 if TYPE_CHECKING:
-    from common.data.panel import Panel
+    from common.prices.panel import Panel
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST, SECOND = "first", "second"
@@ -42,7 +42,7 @@ def source(home: Path) -> Release:
 
 def prepared(release: Release, home: Path) -> tuple[str, str]:
     """Publish a release twice below ``home``, the first of them in production; their ids."""
-    from common.data.panel import Panel
+    from common.prices.panel import Panel
 
     panel = Panel.load(release.file("panel.parquet"))
     copied(release, home, FIRST)

@@ -20,7 +20,7 @@ from bench.chaos.home import prepared
 from bench.chaos.load import Tally
 from bench.chaos.result import Row, note, row_of
 from bench.chaos.server import REPLICAS, served
-from common.model.release import Release
+from common.release.manifest import Release
 
 PAUSE_S = 3.0
 SHOWN = 14

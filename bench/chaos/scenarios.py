@@ -15,7 +15,7 @@ from bench.chaos.home import prepared
 from bench.chaos.result import Row, note
 from bench.chaos.server import served
 from common.errors import NsecastError
-from common.model.release import Release
+from common.release.manifest import Release
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ import httpx
 import psutil
 
 from bench.chaos.home import ROOT
-from cluster.processes import born, end
+from cluster.connect.ports import descendants, free_port, listeners
+from cluster.connect.processes import born, end
 from common.errors import RayUnavailable
-from common.model.bundle import GENERAL
-from common.model.presets import SPECIFIC
-from serve.ports import descendants, free_port, listeners
+from common.presets import SPECIFIC
+from common.release.bundle import GENERAL
 
 START_S, STOP_S, BACK_S = 300.0, 90.0, 120.0
 TIERS = {"GeneralModel": GENERAL, "SpecificModel": SPECIFIC}

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from bench.chaos.home import ROOT, copied
 from common.errors import TrainingError
-from common.model.registry import Registry
-from common.model.release import read_manifest
+from common.release.manifest import read_manifest
+from common.release.registry import Registry
 
 CHILD_S = 400.0
 SETTINGS = {
@@ -109,15 +109,15 @@ def _publish(home: Path, release: str, name: str) -> None:
 
 
 def _train(home: Path) -> None:
-    """Every task in this process, without Ray; then the publishing of `train.run.execute`."""
-    from common.data.archive import read_archive
-    from common.data.market import MarketConfig, write_market
-    from common.data.panel import Panel
-    from common.data.universe import Universe
-    from common.model.presets import train_config
-    from train.jobs import run_task
-    from train.run import execute, plan_run
-    from train.workbench import Workbench
+    """Every task in this process, without Ray; then the publishing of `train.pipeline.training.execute`."""
+    from common.archive.reader import read_archive
+    from common.exchange.universe import Universe
+    from common.presets import train_config
+    from common.prices.panel import Panel
+    from common.synthetic.market import MarketConfig, write_market
+    from train.pipeline.training import execute, plan_run
+    from train.run.dataset import Workbench
+    from train.workers.tasks import run_task
 
     started = _ready()
     market = home / "market"

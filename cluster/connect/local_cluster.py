@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.processes import left, marked, name_of
+from cluster.connect.processes import left, marked, name_of
 from common.errors import ConfigError
 
 HEAD = "node-0"

@@ -1,6 +1,6 @@
 """The private parts of Ray 2.60 that training and clusters need; nobody else touches them.
 
-`tests/unit/test_private_parts.py` fails when one of them is gone or behaves differently, and
+`tests/unit/serve/launch/test_private_parts.py` fails when one of them is gone or behaves differently, and
 `tests/unit/test_architecture.py` when private names are used elsewhere. Why each of them is needed is in
 docs/decisions.md, "Private parts of the engines".
 """

@@ -1,7 +1,7 @@
 """Where nsecast keeps things: a folder, or a place in an object store through a folder that mirrors it.
 
 One interface for both. A storage root is a `Path` in either case, and what is written and read through this
-package below it is on the disk, or in the store: see `common.storage.mirrors`.
+package below it is on the disk, or in the store: see `common.storage.mirror`.
 """
 
 from common.storage.errors import Changed, StorageError
@@ -26,9 +26,9 @@ from common.storage.files import (
 )
 from common.storage.leases import Holder, Lease
 from common.storage.locks import claim, exclusive, exclusive_here, lease_of
-from common.storage.mirrors import Mirror
-from common.storage.objects import Entry, ObjectStore, Version
-from common.storage.places import address_of, adopt, home, locate, mirror_of, shown
+from common.storage.mirror import Mirror
+from common.storage.object_store import Entry, ObjectStore, Version
+from common.storage.root import address_of, adopt, home, locate, mirror_of, shown
 
 __all__ = [
     "Changed",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from common.storage.places import mirror_of
+from common.storage.root import mirror_of
 
 
 @contextmanager

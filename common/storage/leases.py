@@ -18,7 +18,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from common.storage.errors import Changed, StorageError
-from common.storage.objects import ObjectStore, Version
+from common.storage.object_store import ObjectStore, Version
 
 log = logging.getLogger(__name__)
 

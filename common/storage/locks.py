@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common.errors import ConfigError
 from common.storage.leases import Lease, wait_for
-from common.storage.places import mirror_of
+from common.storage.root import mirror_of
 
 
 def lease_of(lock: Path) -> Lease | None:

@@ -9,12 +9,7 @@ from urllib.parse import quote
 import pydantic
 
 from common.errors import BadRequest
-from serve.catalogue import AvailableModels, Health, HistoryPage, MatrixPage, ModelCard, Outlook, Stats
-from serve.insights import InsightsPage
-from serve.live import LivePage
-from serve.market import MarketPage
-from serve.operations import ReleasesPage
-from serve.schemas import (
+from serve.schemas.forecast import (
     Bar,
     BatchRequest,
     BatchResponse,
@@ -24,6 +19,11 @@ from serve.schemas import (
     PredictResponse,
     SectorRequest,
 )
+from serve.schemas.pages import AvailableModels, Health, HistoryPage, MatrixPage, ModelCard, Outlook, Stats
+from serve.views.accuracy import LivePage
+from serve.views.insights import InsightsPage
+from serve.views.market import MarketPage
+from serve.views.registry import ReleasesPage
 
 V4 = "/api/v4"
 Day = dt.date | str

@@ -1,6 +1,6 @@
 """The private parts of Ray Serve 2.60, uvicorn and HAProxy that serving needs; nobody else touches them.
 
-`tests/unit/test_private_parts.py` fails when one of them is gone or behaves differently, and
+`tests/unit/serve/launch/test_private_parts.py` fails when one of them is gone or behaves differently, and
 `tests/unit/test_architecture.py` when private names are used elsewhere. Why each of them is needed is in
 docs/decisions.md, "Private parts of the engines".
 """
@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from cluster.connect.ports import in_url
 from common import storage
-from serve.ports import in_url
 
 REQUEST_S = 10.0
 """How long a client may take to send a request."""

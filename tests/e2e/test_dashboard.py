@@ -12,8 +12,8 @@ import pytest
 from made_dashboard import ALL, DashboardServer, browser_of, made_home
 from made_server import serving
 
-from common.model.registry import Registry
-from serve.keys import KeyFile
+from common.release.registry import Registry
+from serve.auth.keys import KeyFile
 
 pytestmark = pytest.mark.e2e
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")

@@ -19,7 +19,7 @@ from made_server import serving
 from typer.testing import CliRunner
 
 import nsecast
-from common.model.registry import Registry
+from common.release.registry import Registry
 
 pytestmark = pytest.mark.e2e
 PARSED = {

@@ -18,8 +18,8 @@ from made_market import INDEX, SYMBOLS, made_market
 from typer.testing import CliRunner
 
 import nsecast
-from common.data.columns import MARKET_INDEX
-from common.model.registry import Registry
+from common.archive.layouts import MARKET_INDEX
+from common.release.registry import Registry
 from serve.forecaster import Forecaster
 
 pytestmark = pytest.mark.e2e

@@ -17,8 +17,8 @@ import pytest
 from made_night import LATER_END, after_the_first_night, asked, trained_ahead, write_archive
 from made_process import running
 
-from cluster.nightly_record import STEPS
-from common.model.registry import Registry
+from common.release.registry import Registry
+from train.nightly.record import STEPS
 
 pytestmark = pytest.mark.e2e
 SETTINGS = """

@@ -17,8 +17,8 @@ from made_wait import until
 from typer.testing import CliRunner
 
 import nsecast
-from common.model.registry import Registry
-from serve.ports import descendants, free_port, listeners
+from cluster.connect.ports import descendants, free_port, listeners
+from common.release.registry import Registry
 
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).resolve().parents[2]

@@ -20,10 +20,10 @@ from made_slow import descriptors, slow_clients
 from typer.testing import CliRunner
 
 import nsecast
-from common.model.registry import Registry
-from common.model.released import Forecast, ReleasedModels
+from cluster.connect.ports import Listener, descendants, free_port, listeners
+from common.release.forecasts import Forecast, ReleasedModels
+from common.release.registry import Registry
 from serve.launch.private import REQUEST_S
-from serve.ports import Listener, descendants, free_port, listeners
 
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).resolve().parents[2]

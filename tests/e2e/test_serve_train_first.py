@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from made_process import running
 
-from serve.ports import descendants, free_port
+from cluster.connect.ports import descendants, free_port
 
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,15 +12,15 @@ import ray
 from made_release import made_run
 from made_tasks import fails, lost_once, waits
 
-from common.data import archive_files
-from common.data.archive import Archive, read_archive
-from common.data.market import MarketConfig, write_market
+from common.archive import files as archive_files
+from common.archive.reader import Archive, read_archive
 from common.errors import ArchiveError
-from common.model.registry import Registry
-from train import run as running
-from train.blocks import RayTasks, engine_for
+from common.release.registry import Registry
+from common.synthetic.market import MarketConfig, write_market
 from train.evaluation import backtest, summary
-from train.publish import publish_run
+from train.pipeline import training as running
+from train.publish.publish import publish_run
+from train.run.blocks import RayTasks, engine_for
 
 pytestmark = pytest.mark.integration
 FIGURES = ("test_forecasts.parquet", "calibration.json", "performance_matrix.csv", "insights.json")

@@ -22,9 +22,9 @@ from bench.chaos.faults import Bench, killed, reloaded, steady
 from bench.chaos.home import prepared
 from bench.chaos.result import Row
 from bench.chaos.server import served
-from common.model.registry import Registry
-from common.model.release import MANIFEST, Release
-from common.model.released import ReleasedModels
+from common.release.forecasts import ReleasedModels
+from common.release.manifest import MANIFEST, Release
+from common.release.registry import Registry
 
 pytestmark = pytest.mark.integration
 A_SECOND = 25.0

@@ -17,18 +17,18 @@ from ray.util.placement_group import placement_group_table
 
 from bench.chaos.elsewhere import end_node
 from cluster.connect.local_cluster import LocalCluster, read
-from cluster.local import down
-from cluster.processes import marked
-from cluster.session import ray_session
-from common.data.panel import Panel
+from cluster.connect.ports import listeners
+from cluster.connect.processes import marked
+from cluster.connect.session import ray_session
+from cluster.local.cluster import down
 from common.errors import RayUnavailable
-from common.model.bundle import GENERAL
-from serve.ports import listeners
-from train.fleet import Fleet
-from train.jobs import run_task
-from train.plan import finished
-from train.run import Run
-from train.workbench import Workbench
+from common.prices.panel import Panel
+from common.release.bundle import GENERAL
+from train.pipeline.training import Run
+from train.run.dataset import Workbench
+from train.run.plan import finished
+from train.workers.fleet import Fleet
+from train.workers.tasks import run_task
 
 pytestmark = pytest.mark.integration
 LONG = 60

@@ -16,17 +16,17 @@ from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator impor
     get_or_create_autoscaling_coordinator,
 )
 
-import train.elastic
-import train.fleet
+import train.workers.elastic
+import train.workers.fleet
 from bench.chaos.elsewhere import end_node
-from cluster.local import down, up
-from cluster.session import ray_session
-from common.data.panel import Panel
+from cluster.connect.session import ray_session
+from cluster.local.cluster import down, up
 from common.errors import RayUnavailable
-from common.model.bundle import GENERAL
-from train.fleet import Fleet
-from train.plan import finished, history
-from train.run import Run
+from common.prices.panel import Panel
+from common.release.bundle import GENERAL
+from train.pipeline.training import Run
+from train.run.plan import finished, history
+from train.workers.fleet import Fleet
 
 pytestmark = pytest.mark.integration
 SEED, SCRATCH = f"{GENERAL}/seed-0", "ABSA/scratch-0"
@@ -36,8 +36,8 @@ SEED, SCRATCH = f"{GENERAL}/seed-0", "ABSA/scratch-0"
 def quick() -> Iterator[None]:
     """Ray and we notice sooner what is lost or has joined than by default."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train.elastic, "GROW_S", 1.0)
-        patch.setattr(train.fleet, "OVER_S", 1.0)
+        patch.setattr(train.workers.elastic, "GROW_S", 1.0)
+        patch.setattr(train.workers.fleet, "OVER_S", 1.0)
         patch.setenv("RAY_health_check_timeout_ms", "1000")
         yield
 

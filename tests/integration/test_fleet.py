@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from made_runs import EPOCHS, epochs_written, prepared, small_run
 
-from cluster.session import ray_session
-from common.data.panel import Panel
-from common.model.bundle import GENERAL, load_bundle
-from train.fleet import Fleet
-from train.jobs import run_task
-from train.plan import finished
-from train.run import Run
-from train.workbench import Workbench
+from cluster.connect.session import ray_session
+from common.prices.panel import Panel
+from common.release.bundle import GENERAL, load_bundle
+from train.pipeline.training import Run
+from train.run.dataset import Workbench
+from train.run.plan import finished
+from train.workers.fleet import Fleet
+from train.workers.tasks import run_task
 
 pytestmark = pytest.mark.integration
 

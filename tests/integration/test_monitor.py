@@ -14,17 +14,17 @@ from made_release import doctored, made_release
 from typer.testing import CliRunner
 
 import nsecast
-from cluster.monitor import look
-from cluster.monitor_served import read_ledger
-from cluster.monitor_settings import MonitorSettings
-from common.data.panel import Panel
-from common.model.registry import Registry
-from common.model.released import ReleasedModels
-from serve.ledger import Ledger
-from serve.models import GeneralModel, SpecificModel
-from serve.office import Office
-from serve.router import http_service
-from serve.schemas import days_of
+from cluster.monitor.monitor import look
+from cluster.monitor.served import read_ledger
+from cluster.monitor.settings import MonitorSettings
+from common.prices.panel import Panel
+from common.release.forecasts import ReleasedModels
+from common.release.registry import Registry
+from serve.audit.ledger import Ledger
+from serve.deployments.model_server import GeneralModel, SpecificModel
+from serve.deployments.router import http_service
+from serve.model_client.client import Office
+from serve.schemas.forecast import days_of
 from serve.settings import LedgerSettings, ServeSettings
 
 ASKED = 12

@@ -21,18 +21,18 @@ from made_runs import small_plan
 from made_store import Wire, environment, free_port, make_bucket, moto, objects, rclone
 from typer.testing import CliRunner
 
-from cluster.local import down, up
+from cluster.local.cluster import down, up
 from common import storage
-from common.data.panel import Panel
 from common.errors import ConfigError, GateClosed
-from common.model.registry import Registry
-from common.model.release import MANIFEST
-from common.model.released import ReleasedModels
+from common.prices.panel import Panel
+from common.release.forecasts import ReleasedModels
+from common.release.manifest import MANIFEST
+from common.release.registry import Registry
 from nsecast import app
-from train.jobs import run_task, weights_of
-from train.plan import Progress, finished
-from train.run import Run, execute
-from train.workbench import RunSpec, Workbench
+from train.pipeline.training import Run, execute
+from train.run.dataset import RunSpec, Workbench
+from train.run.plan import Progress, finished
+from train.workers.tasks import run_task, weights_of
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parents[2]

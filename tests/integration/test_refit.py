@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.data.panel import Panel
-from common.data.universe import Universe
-from common.model.presets import train_config
-from common.model.registry import Registry
-from common.model.released import ReleasedModels
-from train.evaluation.study import plan_study, run_study
-from train.run import execute, plan_run
+from common.exchange.universe import Universe
+from common.presets import train_config
+from common.prices.panel import Panel
+from common.release.forecasts import ReleasedModels
+from common.release.registry import Registry
+from train.pipeline.backtest import plan_study, run_study
+from train.pipeline.training import execute, plan_run
 
 pytestmark = pytest.mark.integration
 SETTINGS = {

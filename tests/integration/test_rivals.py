@@ -13,14 +13,14 @@ from made_release import DAYS, UNIVERSE, made_release
 from typer.testing import CliRunner
 
 import nsecast
-from common.model.presets import PRESETS, train_config
-from common.model.registry import Registry
-from common.model.released import ReleasedModels
+from common.presets import PRESETS, train_config
+from common.release.forecasts import ReleasedModels
+from common.release.registry import Registry
 from serve.forecaster import Forecaster
 from train.evaluation.backtest import backtest
-from train.evaluation.study import OURS
 from train.gate.promotion import judge
-from train.rivals.runs import RIVALS, V4
+from train.pipeline.backtest import OURS
+from train.pipeline.rivals import RIVALS, V4
 
 pytestmark = pytest.mark.integration
 SESSIONS = made_panel(DAYS).dates

@@ -21,11 +21,11 @@ from made_cluster import nsecast
 from made_release import made_release
 
 from cluster.connect.local_cluster import LocalCluster
-from cluster.local import down, up
-from common.model.registry import Registry
+from cluster.connect.ports import free_port
+from cluster.local.cluster import down, up
+from common.release.registry import Registry
 from serve.launch.private import REQUEST_S
-from serve.ports import free_port
-from serve.proxy_environment import THROUGHPUT
+from serve.launch.proxy_environment import THROUGHPUT
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,13 +14,13 @@ import ray.serve
 from made_release import doctored, made_release
 
 from common.errors import BundleError
-from common.model.prices import Prices
-from common.model.registry import Registry
-from common.model.released import ReleasedModels
-from serve.keys import KeyFile
-from serve.models import GeneralModel, SpecificModel
-from serve.office import Item, Office
-from serve.router import http_service
+from common.forecast.prices import Prices
+from common.release.forecasts import ReleasedModels
+from common.release.registry import Registry
+from serve.auth.keys import KeyFile
+from serve.deployments.model_server import GeneralModel, SpecificModel
+from serve.deployments.router import http_service
+from serve.model_client.client import Item, Office
 from serve.settings import ServeSettings
 
 PREDICT = "/api/v4/predict"
@@ -434,7 +434,7 @@ def test_every_page_answers(served, path):
 def test_a_model_that_fails_while_computing_is_said_and_never_raised(graph, home):
     async def scenario(office, client):
         prepared = office.desk.prepare(
-            __import__("serve.schemas", fromlist=["PredictRequest"]).PredictRequest(symbol="MOVES")
+            __import__("serve.schemas.forecast", fromlist=["PredictRequest"]).PredictRequest(symbol="MOVES")
         )
         object.__setattr__(prepared.windows, "end", prepared.windows.end + 10_000)
         item = Item(prepared)

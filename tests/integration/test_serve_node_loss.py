@@ -22,11 +22,11 @@ from made_wait import until
 
 from bench.chaos.elsewhere import end_node
 from cluster.connect.local_cluster import LocalCluster
-from cluster.local import down, up
-from cluster.processes import marked
-from common.model.registry import Registry
-from serve.ports import free_port
-from serve.proxy_environment import environment as haproxy
+from cluster.connect.ports import free_port
+from cluster.connect.processes import marked
+from cluster.local.cluster import down, up
+from common.release.registry import Registry
+from serve.launch.proxy_environment import environment as haproxy
 from serve.server import GONE_S
 
 pytestmark = pytest.mark.integration

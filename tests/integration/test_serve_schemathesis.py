@@ -15,11 +15,11 @@ from schemathesis.engine import from_schema
 from schemathesis.engine.events import EngineFinished, FatalError, NonFatalError, ScenarioFinished
 from schemathesis.engine.recorder import ScenarioRecorder
 
-from common.model.registry import Registry
-from serve.keys import KeyFile
-from serve.models import GeneralModel, SpecificModel
-from serve.office import Office
-from serve.router import http_service
+from common.release.registry import Registry
+from serve.auth.keys import KeyFile
+from serve.deployments.model_server import GeneralModel, SpecificModel
+from serve.deployments.router import http_service
+from serve.model_client.client import Office
 from serve.settings import ServeSettings
 
 pytestmark = pytest.mark.integration

@@ -21,11 +21,11 @@ from made_release import doctored, made_release
 from typer.testing import CliRunner
 
 import nsecast
-from common.data.panel import Panel
-from common.model.registry import Registry
-from common.model.released import ReleasedModels
-from serve.ledger_files import day_folders, read_day
-from serve.ports import free_port
+from cluster.connect.ports import free_port
+from common.prices.panel import Panel
+from common.release.forecasts import ReleasedModels
+from common.release.registry import Registry
+from serve.audit.files import day_folders, read_day
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parents[2]

@@ -20,8 +20,8 @@ from made_process import running
 from optuna.storages.journal import JournalFileBackend
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-from common.data.panel import Panel
-from train.plan import finished
+from common.prices.panel import Panel
+from train.run.plan import finished
 from tune.results import TRIAL_COLUMNS, Tuning
 
 pytestmark = pytest.mark.integration

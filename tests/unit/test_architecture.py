@@ -5,6 +5,7 @@ import inspect
 import pickle
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import nsecast
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {"keras", "tensorflow"}
 PACKAGES = ("common", "train", "tune", "serve", "cluster")
-KERAS_BELOW_TRAINING = ROOT / "common" / "model" / "network.py"
+KERAS_BELOW_TRAINING = ROOT / "common" / "network" / "build.py"
 FORBIDDEN = {
     "common": {"train", "serve", "tune", "cluster", "ray", "bench"},
     "train": {"serve", "tune", "bench"},
@@ -62,7 +63,7 @@ def test_dependencies_point_one_way(package):
 @pytest.mark.parametrize(
     ("package", "code"),
     [
-        ("common", "def f():\n    from train.plan import Plan"),
+        ("common", "def f():\n    from train.run.plan import Plan"),
         ("common", "import ray"),
         ("common", "if True:\n    import ray.serve as s"),
         ("serve", "from train import jobs"),
@@ -154,9 +155,74 @@ def test_a_use_of_private_parts_is_caught(code):
 def test_what_connects_to_ray_imports_nothing_of_ours_but_common():
     for path in sources("cluster/connect"):
         names = {name for name, _ in imported(ast.parse(path.read_text()))}
-        ours = ("cluster.connect", "cluster.processes")
-        packages = {name.split(".")[0] for name in names if not name.startswith(ours)}
+        packages = {name.split(".")[0] for name in names if not name.startswith("cluster.connect")}
         assert not packages & {*PACKAGES} - {"common"}, path
+
+
+def modules() -> dict[str, Path]:
+    """Our modules by dotted name; a package is its ``__init__``."""
+    return {
+        str(path.relative_to(ROOT).with_suffix("")).replace("/", ".").removesuffix(".__init__"): path
+        for package in PACKAGES
+        for path in sources(package)
+    }
+
+
+def import_graph(known: dict[str, Path]) -> dict[str, set[str]]:
+    """The modules of ours that each module imports, those for type checkers too."""
+    graph: dict[str, set[str]] = {}
+    for module, path in known.items():
+        graph[module] = set()
+        for name, _ in imported(ast.parse(path.read_text())):
+            while name and name not in known:
+                name = name.rpartition(".")[0]
+            if name and name != module:
+                graph[module].add(name)
+    return graph
+
+
+def cycle(graph: dict[str, set[str]]) -> list[str]:
+    """A way from one node back to it; empty if there is none."""
+    sorter = TopologicalSorter(graph)
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    assert cycle(import_graph(modules())) == []
+
+
+def test_no_package_imports_itself_by_way_of_others():
+    """A module that lies directly in one of the top folders counts as a package of its own."""
+    known = modules()
+
+    def package(module: str) -> str:
+        path = known[module]
+        deep = len(path.relative_to(ROOT).parts) > 2
+        return str(path.parent.relative_to(ROOT)) if deep else module
+
+    graph: dict[str, set[str]] = {}
+    for module, names in import_graph(known).items():
+        others = {package(name) for name in names} - {package(module)}
+        graph.setdefault(package(module), set()).update(others)
+    assert cycle(graph) == []
+
+
+def test_prices_know_nothing_of_networks():
+    found = [
+        f"{path}:{line} imports {name}"
+        for path in sources("common/prices")
+        for name, line in imported(ast.parse(path.read_text()))
+        if name.startswith("common.network")
+    ]
+    assert found == []
+
+
+def test_a_cycle_is_found():
+    assert cycle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) and not cycle({"a": {"b"}, "b": {"c"}, "c": set()})
 
 
 def test_below_training_keras_is_imported_in_one_module_only():
@@ -212,8 +278,17 @@ def test_a_stopped_command_says_that_it_can_go_on(monkeypatch, capsys):
 
 
 def test_what_serving_needs_of_common_loads_no_tensorflow_and_no_ray():
-    names = ("bundle", "forecaster", "mixture", "presets", "registry", "release", "representation", "scaling")
-    loaded = modules_after("; ".join(f"import common.model.{name}" for name in names))
+    names = (
+        "forecast.forecaster",
+        "network.mixture",
+        "forecast.representation",
+        "network.scaling",
+        "presets",
+        "release.bundle",
+        "release.manifest",
+        "release.registry",
+    )
+    loaded = modules_after("; ".join(f"import common.{name}" for name in names))
     assert "scipy" in loaded and not loaded & (HEAVY | {"ray", "onnxruntime"})
 
 
@@ -221,7 +296,7 @@ def test_importing_writes_nothing_and_changes_no_environment(tmp_path):
     """Ray itself sets a variable of its own when it is imported."""
     (tmp_path / "here").mkdir()
     code = (
-        "import os, ray; before = dict(os.environ); import nsecast, train.fleet; "
+        "import os, ray; before = dict(os.environ); import nsecast, train.workers.fleet; "
         "print(dict(os.environ) == before, os.listdir('.'))"
     )
     done = subprocess.run(

@@ -8,10 +8,10 @@ import pytest
 from made_docs import PAGES, ROOT, blocks, commands, prose, understood
 from made_market import ONE_FILE_EACH, SYMBOLS, UNIVERSE
 
+from common.archive.action_table import load_actions
 from common.config import read_toml
-from common.data.action_table import load_actions
-from serve.api_document import description
-from serve.api_reference import reference
+from serve.ingress.api_document import description
+from serve.ingress.api_reference import reference
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 PATH = re.compile(r"`((?:common|train|serve|tune|cluster|tests|bench|docs)/[\w./-]*)`")
@@ -84,7 +84,7 @@ def test_every_message_in_troubleshooting_is_one_that_the_code_says():
 def test_the_page_of_the_api_is_what_the_api_says_of_itself():
     made = reference(description())
     assert made == (ROOT / "docs" / "http-api.md").read_text(), (
-        "run: python -m serve.api_document > docs/http-api.md"
+        "run: python -m serve.ingress.api_document > docs/http-api.md"
     )
 
 

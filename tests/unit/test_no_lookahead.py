@@ -12,16 +12,16 @@ import pytest
 from made_network import fake_network
 from made_panel import DAYS, REPAIRED_DAYS, SPEC, SYMBOLS, made_panel
 
-from common.data.panel import Panel
-from common.data.series import Series, series_from_panel
-from common.data.universe import Universe
-from common.data.windows import Boundaries, Windows, last_window, make_windows
-from common.model.channels import frozen, sigma
-from common.model.forecaster import Forecaster, Network
-from common.model.level import Level
-from common.model.presets import TrainConfig
-from common.model.representation import Representation, Residual
-from train.plan import make_plan
+from common.exchange.universe import Universe
+from common.forecast.forecaster import Forecaster, Network
+from common.forecast.level import Level
+from common.forecast.representation import Representation, Residual
+from common.network.channels import frozen, sigma
+from common.presets import TrainConfig
+from common.prices.panel import Panel
+from common.prices.series import Series, series_from_panel
+from common.prices.windows import Boundaries, Windows, last_window, make_windows
+from train.run.plan import make_plan
 
 PANEL = made_panel()
 DATES = PANEL.dates.to_numpy().astype("datetime64[D]")
@@ -182,8 +182,8 @@ def test_a_volatility_that_looks_one_day_ahead_is_caught(monkeypatch):
         last = len(windows.series.close) - 1
         return windows.series.log_return[np.minimum(rows, last)].std(axis=1).clip(0.005, 0.06)
 
-    for module in ("channels", "representation"):
-        monkeypatch.setattr(f"common.model.{module}.sigma", ahead)
+    for module in ("network.channels", "forecast.representation"):
+        monkeypatch.setattr(f"common.{module}.sigma", ahead)
     changed = spiked(PANEL, after(DATES[90]))
     before, now = (everything("residual", panel, DATES[90]) for panel in (PANEL, changed))
     assert {"inputs", "raw"} <= set(differing(before, now))

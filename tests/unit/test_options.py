@@ -8,7 +8,7 @@ from made_archive import market, weekdays, write
 from typer.testing import CliRunner
 
 import nsecast
-from train.data_cli import app
+from train.cli.data import app
 
 WITHOUT_STORAGE_ROOT = {"data fetch", "data market", "serve haproxy"}
 """Verbs that neither read nor write the storage root, only a folder that is named by an option."""

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from made_panel import history
 
-from common.data.series import UNKNOWN_MARKET, Series, series_from_histories
-from common.data.windows import Boundaries, Windows, make_windows
-from common.metrics import errors
-from common.model.forecaster import Forecaster
-from common.model.presets import FitConfig, NetworkConfig, NetworkShape, WindowSpec
-from common.model.representation import Residual
-from train.fit import FitData, fit
-from train.loop import EpochLoop, Masking
+from common.forecast.forecaster import Forecaster
+from common.forecast.representation import Residual
+from common.presets import FitConfig, NetworkConfig, NetworkShape, WindowSpec
+from common.prices.series import UNKNOWN_MARKET, Series, series_from_histories
+from common.prices.windows import Boundaries, Windows, make_windows
+from common.scoring.metrics import errors
+from train.fit.fit import FitData, fit
+from train.fit.loop import EpochLoop, Masking
 
 SPEC = WindowSpec(size=12, horizons=(1,))
 IDS = {"AAA": 1, "BBB": 2, "CCC": 3}

@@ -11,8 +11,8 @@ import pytest
 from made_process import running
 from made_skips import ALLOWED, NO_SKIPS
 
-from cluster.processes import born, left
-from serve.ports import descendants
+from cluster.connect.ports import descendants
+from cluster.connect.processes import born, left
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = """
@@ -63,7 +63,7 @@ print(end_children(patience_s=0), end_children(patience_s=0))
 
 
 def python(code: str, *words: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "unit")])
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])
     return subprocess.run(
         [sys.executable, *words, *(["-c", code] if code else [])],
         env=os.environ | {"PYTHONPATH": path},

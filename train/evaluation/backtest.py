@@ -6,16 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from common.data.panel import Panel
-from common.data.series import series_of_counters
-from common.data.windows import Windows, make_windows
 from common.engine import IN_PROCESS, Engine, even_blocks
 from common.errors import BacktestError
-from common.model.bundle import GENERAL
-from common.model.conformal import LEVELS, Calibration, Outcomes
-from common.model.presets import SPECIFIC
-from common.model.prices import Prices
-from common.model.served import ServedModels
+from common.forecast.conformal import LEVELS, Calibration, Outcomes
+from common.forecast.prices import Prices
+from common.presets import SPECIFIC
+from common.prices.panel import Panel
+from common.prices.series import series_of_counters
+from common.prices.windows import Windows, make_windows
+from common.release.bundle import GENERAL
+from common.release.models import ServedModels
 
 BLOCK_SYMBOLS = 256
 """Symbols that are forecast at a time."""

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from common import storage
-from common.data.panel import Panel
-from common.data.universe import Universe
-from common.model.bundle import GENERAL, BundleFiles
-from common.model.released import ReleasedModels
+from common.exchange.universe import Universe
+from common.prices.panel import Panel
+from common.release.bundle import GENERAL, BundleFiles
+from common.release.forecasts import ReleasedModels
 from train.evaluation.searched import find_search
 from train.evaluation.summary import summarise
 

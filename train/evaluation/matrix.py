@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from common import storage
-from common.data.panel import Panel
-from common.data.universe import Universe
-from common.model.bundle import GENERAL
-from common.model.confidence import STALE_SESSIONS, confidence
+from common.exchange.universe import Universe
+from common.forecast.confidence import STALE_SESSIONS, confidence
+from common.prices.panel import Panel
+from common.release.bundle import GENERAL
 from train.evaluation.summary import summarise
 
 FIGURES = (

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from common.data.panel import Panel
+from common.prices.panel import Panel
 from train.evaluation.evidence import Evidence
 from train.evaluation.summary import compare
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from common import storage
-from common.model.bundle import GENERAL
+from common.release.bundle import GENERAL
 
 
 def find_search(home: Path, info: dict[str, Any], size: int) -> dict[str, Any] | None:

@@ -13,8 +13,8 @@ import pandas as pd
 
 from common.engine import IN_PROCESS, Engine, even_blocks
 from common.errors import BadPrices
-from common.metrics import coverage, direction, errors, pinball, width, winkler
-from common.significance import by_date, diebold_mariano
+from common.scoring.metrics import coverage, direction, errors, pinball, width, winkler
+from common.scoring.significance import by_date, diebold_mariano
 
 BLOCK_SYMBOLS = 256
 Figures = dict[str, float | int | None]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from common.model.release import Release
+from common.release.manifest import Release
 from train.gate import contents, sanity
 from train.gate.skill import FLOOR_DAYS
 from train.gate.subject import Finding, Subject, told

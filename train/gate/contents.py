@@ -8,11 +8,11 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from common.data.series import series_from_panel
-from common.data.windows import last_window
-from common.model.bundle import GENERAL, BundleFiles
-from common.model.level import Level
-from common.model.representation import Residual
+from common.forecast.level import Level
+from common.forecast.representation import Residual
+from common.prices.series import series_from_panel
+from common.prices.windows import last_window
+from common.release.bundle import GENERAL, BundleFiles
 from train.gate import skill
 from train.gate.subject import Finding, Subject, finding, listed, told
 

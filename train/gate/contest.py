@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 
 from common import storage
-from common.data.panel import Panel
 from common.errors import BacktestError
-from common.model.release import Release
-from common.model.released import ReleasedModels
+from common.prices.panel import Panel
+from common.release.forecasts import ReleasedModels
+from common.release.manifest import Release
 from train.evaluation.backtest import backtest
 from train.evaluation.summary import ROW, compare, summarise
 from train.gate.contents import loading
 from train.gate.skill import ERRORS, FLOOR_DAYS, MOST_NOISE, RATIOS, Losses, by_horizon
 from train.gate.subject import Subject, told
-from train.snapshot import is_synthetic
+from train.progress.snapshot import is_synthetic
 
 MARGIN = 0.005
 """So much worse than what is in production, in a ratio of ``RATIOS``, is still as good: more than two seeds

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.errors import BundleError, GateClosed, ReleaseNotFound
-from common.model.alias import anchor_of
-from common.model.registry import Registry
-from common.model.release import Release
+from common.release.alias import anchor_of
+from common.release.manifest import Release
+from common.release.registry import Registry
 from train.gate.checklist import Check, run_checklist
 from train.gate.contest import BEST, Contest, Report, contest
-from train.snapshot import is_synthetic
+from train.progress.snapshot import is_synthetic
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Verdict:
     """With the best release that was in production, in the same form; None if that is the one in production,
     this one, or not known."""
     anchor: str | None = None
-    """The best release that was in production, once this one is; see `common.model.alias.anchor_of`."""
+    """The best release that was in production, once this one is; see `common.release.alias.anchor_of`."""
 
     @property
     def evidence(self) -> dict[str, Any]:

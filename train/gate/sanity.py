@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from common.data.series import Series
-from common.data.ticks import tick
-from common.model.bundle import GENERAL
-from common.model.conformal import LEVELS
-from common.model.released import Forecast
+from common.exchange.ticks import tick
+from common.forecast.conformal import LEVELS
+from common.prices.series import Series
+from common.release.bundle import GENERAL
+from common.release.forecasts import Forecast
 from train.evaluation.backtest import BOUNDS
 from train.gate.subject import Finding, Subject, finding
 

@@ -1,9 +1,9 @@
 """The floor of skill: what a release must be worth next to the last price, whatever is in production.
 
-The ratios are those of `common.metrics`: relMAE of the published price, relRMSE of the raw one, and
+The ratios are those of `common.scoring.metrics`: relMAE of the published price, relRMSE of the raw one, and
 relPinball, the pinball loss of the median and the six bounds over that of the last price in each one's
 place. A ratio's noise is its standard error with the days as the sample
-(`common.significance.ratio_noise`); that of relRMSE, a root, is the standard error of its square over
+(`common.scoring.significance.ratio_noise`); that of relRMSE, a root, is the standard error of its square over
 twice the root.
 """
 
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from common.metrics import pinball_losses
-from common.significance import ratio_noise
+from common.scoring.metrics import pinball_losses
+from common.scoring.significance import ratio_noise
 from train.evaluation.summary import QUANTILES, TAUS
 
 FLOOR_DAYS = 5

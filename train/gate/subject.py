@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from common.data.series import Series, series_of_counters
 from common.errors import NsecastError
-from common.model.bundle import GENERAL, BundleFiles
-from common.model.release import Release
-from common.model.released import Forecast, ReleasedModels
+from common.prices.series import Series, series_of_counters
+from common.release.bundle import GENERAL, BundleFiles
+from common.release.forecasts import Forecast, ReleasedModels
+from common.release.manifest import Release
 
 Finding = tuple[bool, str]
 """Whether a check passed, and what it found."""

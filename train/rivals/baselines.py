@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.data.series import Series
-from common.data.ticks import round_to_tick
-from common.data.windows import Windows
-from common.model.channels import frozen
+from common.exchange.ticks import round_to_tick
+from common.network.channels import frozen
+from common.prices.series import Series
+from common.prices.windows import Windows
 
 NO_CHANGE = 1e-9
 """Log changes smaller than this are rounding errors of "the last price"."""

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.data.windows import Windows
-from common.model.channels import frozen, sigma
+from common.network.channels import frozen, sigma
+from common.prices.windows import Windows
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from common.data.windows import Windows
 from common.errors import ConfigError, TrainingError
-from common.model.channels import frozen
-from common.model.presets import WindowSpec
+from common.network.channels import frozen
+from common.presets import WindowSpec
+from common.prices.windows import Windows
 from train.rivals.baselines import BaselineForecast, forecast_from, log_path
 
 MODELS = ("arima", "ets", "theta")

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from common.data.windows import Windows
-from common.model.channels import CLIP, frozen, sigma
-from common.model.representation import Residual
+from common.forecast.representation import Residual
+from common.network.channels import CLIP, frozen, sigma
+from common.prices.windows import Windows
 from train.rivals.baselines import BaselineForecast, forecast_from
 
 DAYS = 5

@@ -8,8 +8,8 @@ from plotly.offline import get_plotlyjs
 
 from common import storage
 from common.pages.render import render, script
+from train.progress.snapshot import is_synthetic
 from train.report.figures import COLOURS
-from train.snapshot import is_synthetic
 from tune import labels
 from tune.report import tables
 from tune.report.charts import COSTS, figures

@@ -1,0 +1,56 @@
+"""Our code as it travels to other nodes: the packages alone, no data, no environment."""
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from common.errors import ConfigError
+
+PACKAGES = ("common", "train", "serve", "tune", "cluster")
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT_BYTES = 20_000_000
+"""More than this is not our code: something was left in a package's folder."""
+
+
+def code_files(root: Path = ROOT) -> Iterator[Path]:
+    """Every file of our packages, in a fixed order."""
+    if (root / "nsecast.py").exists():
+        yield root / "nsecast.py"
+    for package in sorted(PACKAGES):
+        for path in sorted((root / package).rglob("*")):
+            parts = path.relative_to(root).parts
+            if path.is_file() and not any(part.startswith((".", "__pycache__")) for part in parts):
+                yield path
+
+
+def digest(root: Path = ROOT) -> str:
+    """A digest of all our code, by names and contents."""
+    found = hashlib.sha256()
+    for path in code_files(root):
+        found.update(f"{path.relative_to(root).as_posix()}\0".encode())
+        found.update(hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()[:16]
+
+
+def stage(folder: Path, root: Path = ROOT) -> int:
+    """Copy our code to ``folder``, as a job's working directory; returns its bytes.
+
+    Raises
+    ------
+    ConfigError
+        If it is larger than code can be, naming the largest file.
+    """
+    files = {path: path.stat().st_size for path in code_files(root)}
+    total = sum(files.values())
+    if total > LIMIT_BYTES:
+        largest = max(files, key=lambda path: files[path])
+        raise ConfigError(
+            f"{root}: the code to send has {total / 1e6:.0f} MB, need at most {LIMIT_BYTES / 1e6:.0f}; "
+            f"the largest file is {largest}. Move data out of the packages' folders."
+        )
+    for path in files:
+        target = folder / path.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    return total

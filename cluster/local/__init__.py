@@ -1,0 +1,1 @@
+"""A cluster of several Ray nodes on this machine."""

@@ -1,0 +1,1 @@
+"""Live accuracy of served forecasts."""

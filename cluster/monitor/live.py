@@ -1,0 +1,132 @@
+"""Served forecasts beside what happened: the rules of the backtest, and nothing known too early."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from common.exchange.clock import ExchangeClock
+from common.exchange.universe import Universe
+from common.presets import WindowSpec
+from common.prices.panel import Panel
+from common.prices.series import series_of_counters, sessions_of
+from common.prices.windows import Windows, make_windows
+
+REASONS = {
+    "other_preset": "by a release of another preset",
+    "not_asked_here": "of a stock or horizon that this release does not forecast",
+    "unusable": "without a price, or served before its own cutoff",
+    "cutoff_unknown": "from a cutoff that these prices lack, or whose close was not known that evening",
+    "other_price": "from another last price than these prices have",
+    "asked_again": "of an evening that an earlier answer, kept, had forecast",
+    "no_close": "whose target's close is not known, or lies across a split",
+    "late": "served when the target's close was known already",
+}
+"""Why a served forecast is in no figure."""
+ROW = ["symbol", "cutoff", "horizon"]
+
+
+@dataclass(frozen=True)
+class Live:
+    """What was served, joined with the prices."""
+
+    table: pd.DataFrame
+    """The scored ones: columns of the log with ``target_date`` and ``actual`` (KES) as they came to be, and
+    ``tier``; one row for each symbol, cutoff and horizon."""
+    recent: pd.DataFrame
+    """Those and the waiting ones."""
+    waiting: int
+    """Their target is not there yet."""
+    left_out: dict[str, int]
+    """How many for each of ``REASONS``."""
+
+
+def join_actuals(
+    served: pd.DataFrame,
+    panel: Panel,
+    universe: Universe,
+    spec: WindowSpec,
+    *,
+    preset: str,
+) -> Live:
+    """Score served forecasts with the closes of a panel, as `make_windows` counts sessions.
+
+    The target of a forecast is the stock's close ``horizon`` market sessions after the cutoff: a true one,
+    with no split between. A forecast waits until that session is there; if the stock has no close then, it is
+    left out. A forecast counts only if it was served before that close was known: before the exchange closed
+    (`Universe.clock`) on the day whose evening made it known. Of several answers for one
+    symbol, cutoff and horizon (two routers, a new release that evening) the first counts.
+
+    Parameters
+    ----------
+    served : as `cluster.monitor.served.read_ledger` gives it, oldest first
+    """
+    tiers = {stock.symbol: stock.tier for stock in universe.stocks}
+    left_out, rows = dict.fromkeys(REASONS, 0), served
+
+    def keep(good: pd.Series | np.ndarray, reason: str) -> None:
+        nonlocal rows
+        left_out[reason] += int((~good).sum())
+        rows = rows[good]
+
+    keep(rows["preset"] == preset, "other_preset")
+    keep(rows["symbol"].isin(tiers) & rows["horizon"].isin(spec.horizons), "not_asked_here")
+    prices = rows[["last_price", "raw", "published"]].to_numpy(float)
+    there = (np.isfinite(prices) & (prices > 0)).all(axis=1)
+    served_on = rows["served_at"].dt.tz_convert(universe.clock.zone).dt.tz_localize(None)
+    keep(there & (served_on >= rows["cutoff"]).to_numpy(bool), "unusable")
+
+    first = rows["cutoff"].to_numpy().min() if len(rows) else np.datetime64("9999-12-31")
+    happened = _outcomes(panel, universe, spec, first)
+    rows = rows.drop(columns="target_date").merge(happened, on=ROW, how="left", validate="many_to_one")
+    keep(rows["close"].notna(), "cutoff_unknown")
+    keep(np.isclose(rows["close"], rows["last_price"], rtol=1e-9), "other_price")
+    keep(~rows.duplicated(ROW), "asked_again")
+    waits = rows["target_date"].isna()
+    recent, waiting = rows, int(waits.sum())
+    rows = rows[~waits]
+    keep(rows["actual"].notna(), "no_close")
+    keep((rows["served_at"] < _closing(rows["known"], universe.clock)).to_numpy(bool), "late")
+
+    def with_tier(table: pd.DataFrame) -> pd.DataFrame:
+        return table.assign(tier=table["symbol"].map(tiers)).reset_index(drop=True)
+
+    return Live(with_tier(rows), with_tier(recent), waiting, left_out)
+
+
+def _outcomes(panel: Panel, universe: Universe, spec: WindowSpec, first: np.datetime64) -> pd.DataFrame:
+    """Of every window from that cutoff on: ``ROW``, ``close``, and its target's date, close and evening."""
+    series = series_of_counters(panel, universe)
+    windows = make_windows(series, spec)
+    windows = windows.take(windows.cutoff >= first)
+    known = [panel.history(symbol)["known"].to_numpy() for symbol in series.symbols]
+    evenings = np.concatenate([*known, np.empty(0, "datetime64[us]")])
+    return _as_rows(windows, evenings, sessions_of(panel))
+
+
+def _as_rows(windows: Windows, evenings: np.ndarray, sessions: np.ndarray) -> pd.DataFrame:
+    horizons = windows.spec.horizons
+    later = windows.series.session[windows.end].astype(np.int64)[:, None] + np.array(horizons)
+    dates = np.append(sessions, np.datetime64("NaT", "D"))[np.minimum(later, len(sessions))]
+    names = np.array(windows.series.symbols, dtype=object)
+    known = np.where(
+        windows.target >= 0, evenings[np.maximum(windows.target, 0)], np.datetime64("NaT")
+    ).astype("datetime64[s]")
+    return pd.DataFrame(
+        {
+            "symbol": np.repeat(names[windows.symbol], len(horizons)).astype(str),
+            "cutoff": np.repeat(windows.cutoff.astype("datetime64[s]"), len(horizons)),
+            "horizon": np.tile(np.array(horizons, dtype=np.int64), len(windows)),
+            "close": np.repeat(windows.last_price, len(horizons)),
+            "target_date": dates.astype("datetime64[s]").ravel(),
+            "actual": windows.actual.ravel(),
+            "known": known.ravel(),
+        }
+    )
+
+
+def _closing(days: pd.Series, clock: ExchangeClock) -> pd.Series:
+    """The instants at which the exchange closed; the earlier one where clocks show a time twice."""
+    after_midnight = pd.Timedelta(hours=clock.closes.hour, minutes=clock.closes.minute)
+    first = np.ones(len(days), bool)
+    return (days + after_midnight).dt.tz_localize(clock.zone, ambiguous=first, nonexistent="shift_forward")

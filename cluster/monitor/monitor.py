@@ -1,0 +1,185 @@
+"""Live accuracy: what was served against what happened, and whether inputs and prices are as they were."""
+
+import datetime as dt
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cluster.monitor.drift import Drift, drifts
+from cluster.monitor.errors import judge
+from cluster.monitor.freshness import Freshness, freshness
+from cluster.monitor.live import join_actuals
+from cluster.monitor.served import read_ledger
+from cluster.monitor.settings import MonitorSettings
+from common import storage
+from common.errors import InsufficientHistory, NsecastError
+from common.prices.panel import Panel
+from common.release.forecasts import ReleasedModels
+from common.release.registry import Registry
+from train.pipeline.backtest import plan_study
+from train.run.source import load_panel
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Breach:
+    """One thing beyond its threshold."""
+
+    kind: str
+    """``error``, ``skill``, ``coverage``, ``drift`` or ``freshness``."""
+    what: str
+    """Such as ``stock SCOM 5d``."""
+    got: float
+    limit: float
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Everything that one look found."""
+
+    at: dt.datetime
+    release: str
+    """The release whose backtest is the measure."""
+    synthetic: bool
+    served: int
+    """Distinct forecasts first served inside the window."""
+    scored: int
+    waiting: int
+    """Their target is not there yet."""
+    left_out: dict[str, int]
+    """See `cluster.monitor.live.REASONS`."""
+    damaged: tuple[str, ...]
+    """Parts of the log that could not be read."""
+    errors: pd.DataFrame
+    """See `cluster.monitor.errors.judge`."""
+    drift: list[Drift]
+    fresh: Freshness
+    breaches: list[Breach]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values; None for what cannot be told."""
+        found = asdict(self) | {"errors": self.errors.to_dict(orient="records"), "at": self.at.isoformat()}
+        for name in ("data_end", "due"):
+            found["fresh"][name] = found["fresh"][name].isoformat()
+        plain: dict[str, Any] = storage.finite(found)
+        return plain
+
+
+def look(
+    models: ReleasedModels,
+    panel: Panel,
+    home: Path,
+    settings: MonitorSettings,
+    *,
+    now: dt.datetime | None = None,
+) -> Report:
+    """Score what was served with the closes of a panel, and hold everything against a release.
+
+    Nothing that became known after ``now`` is used: the panel is cut to the closes that were due, by the
+    clock of the release's exchange, and the log to what was served.
+
+    Parameters
+    ----------
+    models : the release whose backtest, inputs and stocks are the measure
+    panel : its own prices, or newer ones
+    home : storage root, whose ``served`` folder is read
+    now : an instant with a zone; default: this one
+
+    Raises
+    ------
+    InsufficientHistory
+        If there are no prices up to ``now``.
+    """
+    at = now or dt.datetime.now(dt.UTC)
+    clock = models.universe.clock
+    today, due = clock.today(at), clock.last_due(at)
+    panel = panel.as_of(due)
+    if not panel.symbols:
+        raise InsufficientHistory(f"no prices up to {due}. Choose a later day.")
+    spec = models.models.window
+    found = read_ledger(home, since=today - dt.timedelta(days=settings.window_days - 1))
+    served = found.frame[(found.frame["served_at"] <= pd.Timestamp(at))]
+    reference = pd.read_parquet(models.release.file("test_forecasts.parquet"))
+    live = join_actuals(
+        served,
+        panel,
+        models.universe,
+        spec,
+        preset=str(models.release.info["preset"]),
+    )
+    matrix = pd.read_csv(models.release.file("performance_matrix.csv"))
+    errors = judge(live.table, reference, settings)
+    drift = drifts(models, panel, spec, live.recent, reference, settings)
+    fresh = freshness(panel, models.universe, spec, matrix, at)
+    return Report(
+        at=at,
+        release=models.release.id,
+        synthetic=panel.synthetic,
+        served=len(served),
+        scored=len(live.table),
+        waiting=live.waiting,
+        left_out=live.left_out,
+        damaged=found.damaged,
+        errors=errors,
+        drift=drift,
+        fresh=fresh,
+        breaches=_breaches(errors, drift, fresh, settings),
+    )
+
+
+def say(breaches: list[Breach]) -> None:
+    """One log line for each breach."""
+    for breach in breaches:
+        log.warning(
+            "breach kind=%s what=%r got=%.4g limit=%.4g", breach.kind, breach.what, breach.got, breach.limit
+        )
+
+
+def known_prices(
+    home: Path, models: ReleasedModels, archive: Path | None, *, accept_mixed_dates: bool = False
+) -> Panel:
+    """What the served forecasts are compared with: an archive's prices, in the release's kind of rows.
+
+    Without an archive those of the newest release of the same kind (real or invented), or this one's if none
+    is newer.
+    """
+    if archive is not None:
+        prices = load_panel(archive, Path(), accept_mixed_dates=accept_mixed_dates)
+        return plan_study(models, prices, home).panel
+    try:
+        panel = ReleasedModels(Registry(home).open("latest")).panel
+    except NsecastError as error:
+        log.warning("the newest release's prices are not used: %s", error.message)
+        return models.panel
+    is_newer = panel.synthetic == models.panel.synthetic and panel.dates[-1] > models.panel.dates[-1]
+    return panel if is_newer else models.panel
+
+
+def _breaches(
+    errors: pd.DataFrame, drift: list[Drift], fresh: Freshness, settings: MonitorSettings
+) -> list[Breach]:
+    found = []
+    for row in errors.to_dict(orient="records"):
+        what = f"{row['level']} {row['group']} {row['horizon']}d"
+        limits = {
+            "error": (row["error_ratio"], 1 + settings.error_excess),
+            "skill": (row["rel_mae"], row["backtest_rel_mae"] + settings.skill_loss),
+            "coverage": (row["cover90"], 0.9),
+        }
+        failed = row["verdict"].split(", ")
+        found += [Breach(kind, what, *pair) for kind, pair in limits.items() if kind in failed]
+    found += [Breach("drift", each.feature, each.psi, settings.psi_large) for each in drift if each.breached]
+    found += [
+        Breach("freshness", what, float(got), float(limit))
+        for what, got, limit in (
+            ("sessions old", fresh.sessions_old, settings.sessions_old_most),
+            ("newly stale stocks", len(fresh.newly_stale), settings.newly_stale_most),
+            ("share frozen", fresh.frozen_share, fresh.frozen_share_then + settings.frozen_excess),
+        )
+        if got > limit
+    ]
+    return found

@@ -1,0 +1,49 @@
+"""When served forecasts, inputs or data are no longer what the release was measured on."""
+
+from typing import Annotated, Any
+
+import pydantic
+from annotated_types import Ge, Gt, Lt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from common.config import Config
+from common.scoring.significance import FEWEST
+
+
+class MonitorSettings(Config):
+    """Thresholds of `nsecast monitor`; a breach must be beyond chance and large enough to matter."""
+
+    window_days: PositiveInt = 180
+    """Forecasts first served in the last so many calendar days are judged."""
+    fewest_dates: Annotated[int, Ge(FEWEST)] = 20
+    """Evenings with a scored forecast that a verdict needs; a stock's backtest as many rows."""
+    alpha: Annotated[float, Gt(0), Lt(0.5)] = 0.01
+    """False discovery rate of the tests of one kind and level; coverage has a 1 - alpha interval."""
+    error_excess: NonNegativeFloat = 0.10
+    """Share by which the absolute error (percent of the price) may exceed the backtest's."""
+    skill_loss: NonNegativeFloat = 0.05
+    """How much relMAE may exceed the backtest's."""
+    coverage_off: NonNegativeFloat = 0.05
+    """How far the coverage of the 90 % interval may lie from .9."""
+    drift_sessions: Annotated[int, Ge(FEWEST)] = 60
+    """Newest sessions whose inputs are compared with the training part's."""
+    psi_moderate: PositiveFloat = 0.10
+    """Population stability index from which a drift is moderate (Siddiqi, Credit Risk Scorecards, 2006)."""
+    psi_large: PositiveFloat = 0.25
+    """From here it is large, and a breach if chance does not explain it (same source)."""
+    sessions_old_most: NonNegativeInt = 2
+    """Sessions of which the closes should be known and are not."""
+    newly_stale_most: NonNegativeInt = 3
+    """Stocks that had prices when the release was made and have none any more."""
+    frozen_excess: NonNegativeFloat = 0.10
+    """How much the share of frozen stocks may exceed that at the release."""
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _moved(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "close_hour_nairobi" in values:
+            raise ValueError(
+                'close_hour_nairobi is not a setting any more: remove it, and set closes = "15:00" in the '
+                "universe file"
+            )
+        return values

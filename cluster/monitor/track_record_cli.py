@@ -1,0 +1,141 @@
+"""``nsecast track-record``: how good were the forecasts that a counter was served, and are they all there?"""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import pandas as pd
+import rich.box
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from common import storage
+from common.config import read_file
+from common.errors import ConfigError
+from common.options import AcceptMixedDates, AsJson, Home
+from common.scoring.metrics import REL_MAE
+
+if TYPE_CHECKING:
+    from cluster.monitor.track_record import Record
+
+BROKEN = 3
+DIGEST = r"[0-9a-f]{64}"
+
+
+def track_record(
+    symbol: Annotated[str, typer.Argument(help="A counter, such as SCOM.")],
+    kept: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DIGEST|FILE", help="A head noted earlier, or the file of an earlier --json."),
+    ] = None,
+    release: Annotated[
+        str, typer.Option(help="Whose backtest stands beside it: production, latest or a release id.")
+    ] = "production",
+    archive: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Newer files to score with; default: the newest release's prices."),
+    ] = None,
+    accept_mixed_dates: AcceptMixedDates = False,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score every forecast that was served of a counter, beside the last price, and check the log's chain.
+
+    Rows that the chain does not vouch for are in no figure. Keep the head that is printed somewhere else:
+    with --kept it shows later whether the log was written anew.
+    Exit codes: 0 the chain is intact; 3 it is broken, and where is said; 1 no such counter or release.
+    """
+    from cluster.monitor.monitor import known_prices
+    from cluster.monitor.track_record import track_record as record
+    from common.release.forecasts import ReleasedModels
+    from common.release.registry import Registry
+
+    root = storage.home(home)
+    digests = [digest for each in kept or [] for digest in _digests(each)]
+    models = ReleasedModels(Registry(root).open(release))
+    panel = known_prices(root, models, archive, accept_mixed_dates=accept_mixed_dates)
+    found = record(symbol.strip().upper(), models, panel, root, kept=digests)
+    if as_json:
+        typer.echo(json.dumps(found.as_dict(), indent=1, allow_nan=False))
+    else:
+        _print(found)
+    if found.broken:
+        raise typer.Exit(BROKEN)
+
+
+def _digests(kept: str) -> list[str]:
+    """The argument itself if it is a digest, else those in the file of an earlier ``--json``."""
+    if re.fullmatch(DIGEST, kept.strip().lower()):
+        return [kept.strip().lower()]
+    if not Path(kept).exists():
+        raise ConfigError(f"--kept: {kept}: neither a digest (64 hex digits) nor a file. Check it.")
+    content = read_file(Path(kept))
+    try:
+        heads = list(json.loads(content)["chain"]["heads"].values())
+        if not all(isinstance(each, str) for each in heads):
+            raise TypeError
+        return heads
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ConfigError(f"{kept}: need the output of `nsecast track-record SYMBOL --json`.") from None
+
+
+def _print(found: "Record") -> None:
+    from cluster.monitor.live import REASONS
+
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    label = "SYNTHETIC DATA, " if found.synthetic else ""
+    period = f", from the evenings of {found.first} to {found.last}" if found.first else ""
+    console.print(
+        f"{label}{found.symbol}: {found.served:,} forecasts served, {found.scored:,} scored{period}"
+    )
+    if found.waiting:
+        console.print(f"  {found.waiting:,} wait for their close")
+    for reason, count in found.left_out.items():
+        if count:
+            console.print(f"  left out: {count:,} {REASONS[reason]}")
+    if found.frozen:
+        console.print(f"  in no figure: {found.frozen:,} of a price that stood still")
+    if len(found.figures):
+        console.print(_table(found))
+    chain = found.chain
+    for path in chain.unchained:
+        console.print(f"  not in the chain, and not counted: {path}", soft_wrap=True)
+    for problem in (*chain.problems, *(f"head {digest} is in it no more" for digest in found.lacks)):
+        console.print(f"  broken at {problem}", soft_wrap=True, style="bold red")
+    word = "broken" if found.broken else chain.verdict
+    since = f" since {chain.oldest}, {chain.parts:,} parts" if chain.parts else ""
+    console.print(f"chain: {word}{since}", style="bold red" if found.broken else "")
+    if chain.newest:
+        console.print(f"head: {chain.newest.digest}", soft_wrap=True)
+
+
+def _table(found: "Record") -> Table:
+    table = Table(box=rich.box.SIMPLE_HEAD, show_edge=False, caption=REL_MAE, caption_justify="left")
+    for heading in (
+        "days",
+        "n",
+        "evenings",
+        "MAE KES",
+        "naive",
+        "relMAE",
+        "backtest",
+        "inside 90 %",
+        "interval",
+        "",
+    ):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    for row in found.figures.to_dict(orient="records"):
+        table.add_row(
+            *(str(row[name]) for name in ("horizon", "n", "dates")),
+            *(_number(row[name]) for name in ("mae", "naive_mae", "rel_mae", "backtest_rel_mae", "cover90")),
+            f"{_number(row['cover90_low'])}-{_number(row['cover90_high'])}",
+            row["verdict"],
+        )
+    return table
+
+
+def _number(value: float) -> str:
+    return "-" if pd.isna(value) else f"{value:.3f}"

@@ -1,0 +1,1 @@
+"""Price files to rows: every row accepted, repaired or rejected by name."""

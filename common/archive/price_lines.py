@@ -1,0 +1,169 @@
+"""Lines of a price file as a table, some thousands at a time: each row accepted or rejected by name."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import pandas as pd
+
+from common.archive import repairs
+from common.archive.layouts import NAIROBI, WEEK, Layout
+from common.archive.text_files import LONGEST_LINE, is_cut, split
+
+NUMBERS = ("low", "high", "close", "previous", "volume")
+LEDGER_COLUMNS = ("file", "line", "outcome", "reason", "symbol", "date", "raw")
+LONG_LINE = f"line of more than {LONGEST_LINE} characters"
+SYMBOL = re.compile(r"\^?[A-Z0-9][A-Z0-9.&-]{0,14}")
+KEPT = ("file", "line", "raw", "symbol", *NUMBERS, "date", "redated", "repair")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the lines of one file."""
+
+    file: int
+    """Number of the file, in the order of reading."""
+    first: int
+    """Number of the first line in the file."""
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class PartSummary:
+    """What the rest of the archive has to know of a part."""
+
+    accepted: int
+    years: dict[int, "YearDates"]
+
+
+@dataclass(frozen=True)
+class YearDates:
+    """The rows of one year in a part, and the first and the last date among them that may be right."""
+
+    rows: int
+    first: pd.Timestamp
+    last: pd.Timestamp
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """Of a part, what is not in a block of symbols."""
+
+    rejected: pd.DataFrame
+    """``LEDGER_COLUMNS``, ``file`` as a number."""
+    dates: pd.Series
+    """How many rows of the part have each date, rejected ones too."""
+
+
+def parse(part: Part, text: list[str]) -> tuple[PartSummary, pd.DataFrame]:
+    """One row per line: the parsed fields, and why it is rejected, but for what other parts decide.
+
+    ``early`` is a reason that comes before those of the date's year and weekday, ``late`` one after them.
+    """
+    layout = part.layout
+    fields = [split(line, layout.delimiter) for line in text]
+    shaped = pd.Series([len(row) == layout.count for row in fields], dtype=bool)
+    blank = [""] * layout.count
+    whole = [row if fits else blank for row, fits in zip(fields, shaped, strict=True)]
+    texts = {field: layout.texts(field, whole) for field in ("date", "symbol", *NUMBERS)}
+    table = pd.DataFrame({"line": np.arange(part.first, part.first + len(text)), "raw": text})
+    table = table.astype({"raw": "str"}).assign(file=np.int32(part.file))
+    table["symbol"] = pd.Series(texts["symbol"], dtype="str")
+    for column in NUMBERS:
+        table[column] = _each(texts[column], layout.number, "float64")
+    named = _each(texts["symbol"], lambda code: SYMBOL.fullmatch(code) is not None, "bool")
+    table["date"] = _each(texts["date"], layout.date, "datetime64[us]").where(shaped & named)
+    empty = pd.Series([not line.strip(f"{layout.delimiter} \t") for line in text], dtype=bool)
+    early = {
+        LONG_LINE: pd.Series([is_cut(line) for line in text], dtype=bool),
+        "empty row": empty,
+        f"{{count}} fields, need {layout.count}": ~shaped,
+        "not a symbol: {symbol!r}": ~named,
+        "not a date: {date!r}": table["date"].isna(),
+    }
+    late = {
+        "no price": pd.Series([close in ("", "-") for close in texts["close"]], dtype=bool),
+        "price is not a number: {close!r}": table["close"].isna(),
+        "price is not positive: {close}": table["close"] <= 0,
+    }
+    for name, checks in (("early", early), ("late", late)):
+        table[name] = pd.Series(np.select(list(checks.values()), list(checks), ""), dtype="str")
+        rejected = (table[name] != "").to_numpy()
+        table.loc[rejected, name] = [
+            table.at[at, name].format(count=len(fields[at]), **{field: texts[field][at] for field in texts})
+            for at in np.flatnonzero(rejected)
+        ]
+    table["repair"] = pd.Series([""] * len(text), dtype="str")
+    for column in ("low", "high", "volume"):
+        given = pd.Series([value not in ("", "-") for value in texts[column]], dtype=bool)
+        sound = table[column] >= 0 if column == "volume" else table[column] > 0
+        table[column] = table[column].where(sound)
+        table.loc[given & ~sound, "repair"] += f"{column} is not a positive number: blanked; "
+    untraded = np.array([volume == "-" for volume in texts["volume"]], dtype=bool)
+    table["volume"] = table["volume"].mask(untraded, 0.0)
+    accepted = int(((table["early"] == "") & (table["late"] == "")).sum())
+    return PartSummary(accepted, _years(table["date"]) if layout.typed else {}), table
+
+
+def sort_out(
+    part: Part, table: pd.DataFrame, redating: repairs.Redating | None, blocks: int
+) -> tuple[Any, ...]:
+    """What a part comes to, a `Sorted`, then for each block of symbols its accepted rows (``KEPT``)."""
+    layout, contradicts = part.layout, pd.Series(False, index=table.index)
+    table = table.assign(redated=False)
+    if redating:
+        table["date"], table["redated"], contradicts = repairs.redate(table["date"], redating)
+    closed = ~table["date"].dt.day_of_week.isin([WEEK.index(day) for day in layout.weekdays])
+    reason = table["early"]
+    for where, text in (
+        (contradicts, "date {date} contradicts the file's year"),
+        (closed, f"date {{date}} is not {_days(layout.weekdays)}"),
+    ):
+        found = where & (reason == "")
+        written = layout.texts("date", [split(line, layout.delimiter) for line in table.loc[found, "raw"]])
+        reason = reason.copy()
+        reason[found] = [text.format(date=date) for date in written]
+    table["reason"] = reason.mask(reason == "", table["late"])
+    table.loc[table["redated"], "repair"] = (
+        "date redated to stand between its neighbours; " + table.loc[table["redated"], "repair"]
+    )
+    rejected = table["reason"] != ""
+    ledger = table[rejected].assign(outcome="rejected")[list(LEDGER_COLUMNS)]
+    accepted = table.loc[~rejected, list(KEPT)]
+    summary = Sorted(ledger.reset_index(drop=True), table["date"].value_counts(sort=False))
+    if blocks == 1:
+        return summary, accepted.reset_index(drop=True)
+    codes, symbols = pd.factorize(accepted["symbol"])
+    owner = np.array([crc32(symbol.encode()) % blocks for symbol in symbols], dtype=np.int64)[codes]
+    return summary, *(accepted[owner == block].reset_index(drop=True) for block in range(blocks))
+
+
+def redatings(year: int, parts: list[dict[int, YearDates]]) -> list[repairs.Redating]:
+    """How each part of a file of that year is redated, by what all of them have."""
+    good = [(part[year].first, part[year].last) if year in part else (pd.NaT, pd.NaT) for part in parts]
+    before = pd.Series([pd.NaT, *(last for _, last in good[:-1])], dtype="datetime64[us]").ffill()
+    after = pd.Series([*(first for first, _ in good[1:]), pd.NaT], dtype="datetime64[us]").bfill()
+    return [repairs.Redating(year, *ends) for ends in zip(before, after, strict=True)]
+
+
+def _years(dates: pd.Series) -> dict[int, YearDates]:
+    known = dates.dropna()
+    found = {}
+    for year, group in known.groupby(known.dt.year):
+        good = group[group.dt.day_of_week < 5]
+        ends = (good.iloc[0], good.iloc[-1]) if len(good) else (pd.NaT, pd.NaT)
+        found[int(year)] = YearDates(len(group), *ends)
+    return found
+
+
+def _each(texts: list[str], parse: Callable[[str], Any], dtype: str) -> pd.Series:
+    codes, distinct = pd.factorize(np.array(texts, dtype=object))
+    parsed = pd.Series([parse(text) for text in distinct], dtype=dtype)
+    return parsed.take(codes).reset_index(drop=True)
+
+
+def _days(weekdays: tuple[str, ...]) -> str:
+    return "a weekday" if weekdays == NAIROBI.weekdays else f"one of {', '.join(weekdays)}"

@@ -1,0 +1,162 @@
+"""Reading the exchange's daily price files: every row accepted, repaired or rejected by name."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from common.archive import blocks as archive_blocks
+from common.archive import market_repairs
+from common.archive.action_table import CorporateAction, load_actions, not_placed, with_terms
+from common.archive.blocks import PANEL_COLUMNS, Block
+from common.archive.files import ArchiveFiles
+from common.archive.layouts import NAIROBI, SYNTHETIC_FILE, read_columns
+from common.archive.mixed_dates import holiday_notes, mixed_dates
+from common.archive.price_lines import LONG_LINE
+from common.archive.text_files import no_prices, text_files
+from common.engine import IN_PROCESS, Engine
+from common.exchange.universe import KENYA
+
+__all__ = ["LONG_LINE", "PANEL_COLUMNS", "Archive", "read_archive"]
+
+
+@dataclass(frozen=True, eq=False)
+class Archive:
+    """All that one folder of daily files says, and what was done to it."""
+
+    rows: pd.DataFrame
+    """Panel form, sorted by symbol and date: ``symbol``, ``date``, ``close``, ``low``, ``high`` (KES, NaN
+    unknown), ``volume`` (shares, 0 no trade, NaN unknown), ``flags`` (`Flag` bits), ``known`` (the date
+    on whose evening the close was known)."""
+    ledger: pd.DataFrame
+    """One row per repaired or rejected row: ``file, line, outcome, reason, symbol, date, raw``."""
+    counts: pd.DataFrame
+    """Per file: ``file, read, accepted, repaired, rejected, first, last``; read is the sum of the three."""
+    actions: pd.DataFrame
+    """Steps taken for splits and the like: see `list_actions` and `with_terms`."""
+    suspects: pd.DataFrame
+    """Steps left as returns that may be bonus issues: see `list_suspects`."""
+    notes: pd.DataFrame
+    """Facts about whole days and ignored files: ``kind, date, rows, detail``."""
+    mixed: pd.DataFrame
+    """Days that make dates or files look mixed up, see `mixed_dates`; empty where they do not."""
+    sectors: pd.DataFrame
+    """``symbol, name, sector`` from the sector file, its section titles applied; empty without one."""
+
+
+def read_archive(folder: Path, engine: Engine = IN_PROCESS) -> Archive:
+    """Read every daily price file and the sector file in a folder.
+
+    A ``columns.toml`` in it says how another exchange's files are read, see `Columns`; the rest is the same.
+    A ``corporate_actions.toml`` in it lists splits and bonus issues, see `load_actions`.
+    A CSV file whose header is neither is left alone and noted. Repairs use at most the next session, and
+    the rows say when they became known; see `common.archive.repairs`.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds the files as published; sub-folders are not entered.
+    engine : Engine
+        Where lines are parsed and blocks of symbols are repaired; the result is the same on any.
+
+    Raises
+    ------
+    ArchiveError
+        If the folder is missing, holds no daily price file, or a file cannot be read.
+    ConfigError
+        If its ``columns.toml`` or ``corporate_actions.toml`` is not right.
+    """
+    columns = read_columns(folder)
+    nairobi = not columns and not (Path(folder) / SYNTHETIC_FILE).exists()
+    listed = load_actions(folder, shipped=nairobi)
+    weekdays = columns.weekdays if columns else NAIROBI.weekdays
+    files = ArchiveFiles(engine)
+    for file in text_files(folder, columns):
+        files.read(file)
+    if not files.any_prices:
+        raise no_prices(folder, columns, [note[-1] for note in files.notes])
+    parts, tables = files.sorted_out()
+    firsts, rows = _passed_on(engine, archive_blocks.gather, (files.names,), tables, returns=2)
+    doubled = list(engine.values(firsts))
+    sessions = pd.DatetimeIndex(np.unique(np.concatenate([each.dates for each in doubled])))
+    blocks, rows, day_notes = _repaired(engine, rows, sessions, listed, weekdays)
+
+    placed = [each for block in blocks for each in block.placed]
+    dates, stocks, steps = (
+        _added([getattr(block, name) for block in blocks]) for name in ("dates", "stocks", "steps")
+    )
+    day_notes += [_no_step(action) for action in not_placed(listed, placed)]
+    day_notes += holiday_notes(dates, KENYA) if nairobi else []
+    again = [each.rejected for each in doubled]
+    ledger = _stacked([*(part.rejected for part in parts), *again, *(block.repaired for block in blocks)])
+    ledger = _stacked([ledger.sort_values(["file", "line"]), files.unusual_sectors])
+    return Archive(
+        rows=archive_blocks.in_order(blocks, engine.values(rows)),
+        ledger=files.named(ledger),
+        counts=files.counts(ledger, [block.files for block in blocks]),
+        actions=with_terms(files.named(_by_date([block.actions for block in blocks])), placed),
+        suspects=files.named(_by_date([block.suspects for block in blocks])),
+        notes=pd.DataFrame(files.notes + day_notes, columns=market_repairs.NOTE_COLUMNS).sort_values(
+            "date", kind="stable", ignore_index=True
+        ),
+        mixed=mixed_dates(steps, _added([part.dates for part in parts]), stocks, _stacked(again), weekdays),
+        sectors=files.listed,
+    )
+
+
+def _repaired(
+    engine: Engine,
+    rows: list[Any],
+    sessions: pd.DatetimeIndex,
+    listed: tuple[CorporateAction, ...],
+    weekdays: tuple[str, ...],
+) -> tuple[list[Block], list[Any], list[market_repairs.Note]]:
+    """Mend the blocks' rows; what is a matter of all symbols is decided on counts in between."""
+    counts = engine.values([engine.submit(archive_blocks.count, sessions, each) for each in rows])
+    stale, fake = market_repairs.copied_sessions(sum(counts))
+    tables = [(each,) for each in rows]
+    rows.clear()
+    counted, rows = _passed_on(engine, archive_blocks.mend, (sessions, stale, fake), tables, returns=2)
+    copies, gaps = (sum(counts) for counts in zip(*engine.values(counted), strict=True))
+    rebuilt, notes = market_repairs.missing_sessions(sessions, gaps, weekdays)
+    tables = [(each,) for each in rows]
+    rows.clear()
+    blocks, rows = _passed_on(engine, archive_blocks.finish, (sessions, rebuilt, listed), tables, returns=2)
+    notes = market_repairs.copy_notes(sessions, stale, fake, copies) + notes
+    return list(engine.values(blocks)), rows, notes
+
+
+def _passed_on(
+    engine: Engine,
+    function: Callable[..., Any],
+    shared: tuple[Any, ...],
+    tables: list[Any],
+    *,
+    returns: int,
+) -> Iterator[list[Any]]:
+    """Call a function with the tables of each block, which are let go of; a list of each of its results."""
+    calls = []
+    while tables:
+        calls.append(engine.submit(function, *shared, *tables.pop(0), returns=returns))
+    return map(list, zip(*calls, strict=True))
+
+
+def _added(parts: Sequence[Any]) -> Any:
+    """Counts by date of several parts added up, sorted by date."""
+    return pd.concat(parts).groupby(level=0).sum()
+
+
+def _stacked(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(parts, ignore_index=True)
+
+
+def _by_date(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    return _stacked(parts).sort_values(["date", "symbol"], ignore_index=True)
+
+
+def _no_step(action: CorporateAction) -> market_repairs.Note:
+    detail = f"{action.symbol}: no step into {action.ex_date} or a later row"
+    return "corporate action without a step", pd.Timestamp(action.ex_date), 0, detail

@@ -1,1 +1,0 @@
-"""From raw exchange files to supervised windows."""

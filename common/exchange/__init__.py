@@ -1,0 +1,1 @@
+"""The exchange: its counters, sectors, trading days, clock and ticks."""

@@ -1,0 +1,1 @@
+"""From windows to forecasts in KES, with intervals and confidence."""

@@ -1,0 +1,76 @@
+"""The original design, kept to compare with: scaled prices instead of changes."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from common.exchange.ticks import round_to_tick
+from common.forecast.conformal import LEVELS
+from common.forecast.prices import Prices
+from common.network.channels import frozen
+from common.network.scaling import LogPriceScaler
+from common.prices.series import Series
+from common.prices.windows import Windows
+
+
+@dataclass(frozen=True)
+class Level:
+    """The original v4 design: the min-max-scaled log close in, the scaled log close ahead out."""
+
+    scalers: dict[str, LogPriceScaler]
+    name = "level"
+    channels = ("scaled_log_close",)
+    hidden: ClassVar[dict[str, tuple[str, ...]]] = {}
+    outputs = 1
+
+    @classmethod
+    def fit(cls, series: Series, train_end: np.datetime64) -> "Level":
+        """One scaler per symbol over its closes up to ``train_end``; a symbol with none gets none."""
+        scalers = {}
+        for symbol in series.symbols:
+            rows = series.rows(symbol)
+            past = series.dates[rows] <= train_end
+            if past.any():
+                scalers[symbol] = LogPriceScaler.fit(
+                    series.close[rows][past], symbol=symbol, dates=series.dates[rows][past]
+                )
+        return cls(scalers)
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> "Level":
+        return cls({symbol: LogPriceScaler(**bounds) for symbol, bounds in stored["scalers"].items()})
+
+    def as_dict(self) -> dict[str, Any]:
+        scalers = {symbol: scaler.as_dict() for symbol, scaler in self.scalers.items()}
+        return {"representation": self.name, "scalers": scalers}
+
+    def inputs(self, windows: Windows) -> np.ndarray:
+        """float32, shape (N, size, 1)."""
+        scaled = self._scaler(windows).transform(windows.cut(windows.series.close))
+        return scaled[..., None].astype(np.float32)
+
+    def targets(self, windows: Windows) -> np.ndarray:
+        """float32, shape (N, H): scaled log closes ahead; NaN where there is no target."""
+        return self._scaler(windows).transform(windows.actual).astype(np.float32)
+
+    def prices(self, windows: Windows, outputs: np.ndarray, asked: np.ndarray | None = None) -> Prices:
+        """Outputs (N, H, 1) to KES; published is the same number rounded to the tick; no intervals."""
+        last, still = windows.last_price, frozen(windows)
+        raw = np.where(still[:, None], last[:, None], self._scaler(windows).inverse(outputs[..., 0]))
+        none = np.full(raw.shape, np.nan)
+        bounds = np.repeat(none[..., None], len(LEVELS), axis=-1)
+        published = np.where(still[:, None], raw, round_to_tick(raw))
+        by_model = np.broadcast_to(~still[:, None], raw.shape)
+        return Prices(last, still, raw, published, none, bounds, bounds, none, by_model)
+
+    def _scaler(self, windows: Windows) -> LogPriceScaler:
+        """Each window's scaler, shape (N, 1); a symbol that was never fitted takes the window's own range."""
+        none = LogPriceScaler(np.nan, np.nan)
+        fitted = [self.scalers.get(symbol, none) for symbol in windows.series.symbols]
+        bounds = np.array([(scaler.low, scaler.high) for scaler in fitted])[windows.symbol]
+        strange = np.isnan(bounds[:, 0])
+        if strange.any():
+            log_close = np.log(windows.take(strange).cut(windows.series.close))
+            bounds[strange] = np.stack([log_close.min(axis=1), log_close.max(axis=1)], axis=1)
+        return LogPriceScaler(bounds[:, :1], bounds[:, 1:])

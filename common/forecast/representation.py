@@ -1,0 +1,132 @@
+"""What a network sees and predicts, and the way back to KES: one code path for training and serving."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from common.errors import BundleError
+from common.exchange.ticks import round_to_tick
+from common.forecast.conformal import LEVELS
+from common.forecast.level import Level
+from common.forecast.prices import Prices
+from common.network.channels import CHANNELS, CLIP, HIDDEN, blocks, frozen, raw_channels, sigma
+from common.network.mixture import OUTPUTS, Mixture
+from common.network.scaling import ChannelScaler
+from common.prices.windows import Windows
+
+
+class Representation(Protocol):
+    """How windows become network inputs and targets, and outputs become prices."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def channels(self) -> tuple[str, ...]: ...
+
+    @property
+    def hidden(self) -> dict[str, tuple[str, ...]]: ...
+
+    @property
+    def outputs(self) -> int: ...
+
+    def inputs(self, windows: Windows) -> np.ndarray: ...
+
+    def targets(self, windows: Windows) -> np.ndarray: ...
+
+    def prices(self, windows: Windows, outputs: np.ndarray, asked: np.ndarray | None = None) -> Prices: ...
+
+    def as_dict(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Residual:
+    """The volatility-scaled change from the last price, as a mixture.
+
+    Target: log(P[t+h] / P[t]) / (sigma * sqrt(h)), clipped to +-8; so a network that says 0 says
+    "the last price".
+    """
+
+    scaler: ChannelScaler
+    name = "residual"
+    channels = CHANNELS
+    hidden: ClassVar[dict[str, tuple[str, ...]]] = HIDDEN
+    outputs = OUTPUTS
+
+    @classmethod
+    def fit(cls, train: Windows) -> "Residual":
+        """Fit the channel scaler on training windows (at most 20,000 of them, evenly spaced)."""
+        chosen = np.unique(np.linspace(0, len(train) - 1, min(len(train), 20_000)).astype(np.int64))
+        return cls(ChannelScaler.fit(*raw_channels(train.take(chosen))))
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> "Residual":
+        mean, spread = (tuple(map(float, stored[name])) for name in ("mean", "spread"))
+        if not len(mean) == len(spread) == len(cls.channels):
+            raise ValueError(f"{len(mean)} means, {len(spread)} spreads, need {len(cls.channels)} of each")
+        return cls(ChannelScaler(mean, spread))
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"representation": self.name, **self.scaler.as_dict()}
+
+    def inputs(self, windows: Windows) -> np.ndarray:
+        """float32, shape (N, size, 14); an unknown entry is 0, the channel's mean, and so flagged."""
+        x = np.empty((len(windows), windows.spec.size, len(self.channels)), dtype=np.float32)
+        flags = self.channels.index("range_known")
+        scaler = ChannelScaler(self.scaler.mean[:flags], self.scaler.spread[:flags])
+        for place, part in blocks(windows):
+            raw, known = raw_channels(part)
+            x[place, :, :flags] = np.where(known[..., :flags], scaler.transform(raw[..., :flags]), 0)
+            x[place, :, flags:] = raw[..., flags:]
+        return x
+
+    def targets(self, windows: Windows) -> np.ndarray:
+        """float32, shape (N, H): scaled changes; NaN where there is no target."""
+        scale = sigma(windows)[:, None] * np.sqrt(windows.spec.horizons)
+        scaled: np.ndarray = np.clip(windows.change / scale, -CLIP, CLIP).astype(np.float32)
+        return scaled
+
+    def prices(self, windows: Windows, outputs: np.ndarray, asked: np.ndarray | None = None) -> Prices:
+        """Outputs (N, H, 14) to KES, with intervals at the levels ``asked`` (N, H, 3), default ``LEVELS``."""
+        asked = np.broadcast_to(LEVELS, (*outputs.shape[:2], len(LEVELS))) if asked is None else asked
+        parts = [self._prices(part, outputs[place], asked[place]) for place, part in blocks(windows)]
+        return parts[0] if len(parts) == 1 else Prices.joined(parts)
+
+    def _prices(self, windows: Windows, outputs: np.ndarray, asked: np.ndarray) -> Prices:
+        mixture = Mixture.from_outputs(outputs)
+        last, still = windows.last_price, frozen(windows)
+        scale = sigma(windows)[:, None] * np.sqrt(windows.spec.horizons)
+
+        half = np.moveaxis(asked, -1, 0) / 2
+        median = np.full((1, *outputs.shape[:2]), 0.5)
+        levels = np.concatenate([0.5 - half, 0.5 + half, median])
+        change = np.concatenate([mixture.quantile(levels), mixture.mean[None]])
+        change = np.where(still[:, None], 0.0, np.clip(change, -CLIP, CLIP))
+        price = np.where(change == 0, last[:, None], last[:, None] * np.exp(scale * change))
+        *bounds, middle, mean = price
+        published = np.where(middle == last[:, None], middle, round_to_tick(middle))
+        needed = mixture.needed_level(windows.change / scale)
+        return Prices(
+            last=last,
+            frozen=still,
+            raw=mean,
+            published=published,
+            p_move=np.where(still[:, None], 0.0, mixture.p_move),
+            low=np.stack(bounds[: len(LEVELS)], axis=-1),
+            high=np.stack(bounds[len(LEVELS) :], axis=-1),
+            needed=np.where(still[:, None], np.nan, needed),
+            by_model=np.repeat(~still[:, None], outputs.shape[1], axis=1),
+        )
+
+
+def representation_from_dict(stored: dict[str, Any]) -> Representation:
+    """Rebuild what ``as_dict`` gave; raises BundleError on an unknown kind or missing numbers."""
+    kinds = {kind.name: kind for kind in (Residual, Level)}
+    try:
+        return kinds[stored["representation"]].from_dict(stored)
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        raise BundleError(
+            f"scaler: cannot read it ({type(error).__name__}: {error}); known representations: "
+            f"{', '.join(kinds)}. Publish the release again."
+        ) from None

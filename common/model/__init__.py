@@ -1,1 +1,0 @@
-"""Scaling, networks, forecasting, bundles and the release registry."""

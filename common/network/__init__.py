@@ -1,0 +1,1 @@
+"""Networks: input channels, scaling and outputs."""

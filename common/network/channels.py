@@ -1,0 +1,126 @@
+"""What is seen in a window: how much its price moves, and the channels of a network's inputs."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from common.exchange.ticks import tick
+from common.prices.windows import Windows
+
+CLIP = 8.0
+SIGMA_RANGE = (0.005, 0.06)
+BLOCK = 1024
+"""Windows that are worked on at a time."""
+CHANNELS = (
+    "return",
+    "high",
+    "low",
+    "traded",
+    "volume",
+    "market",
+    "level",
+    "tick",
+    "turnover",
+    "breadth",
+    "active",
+    "range_known",
+    "volume_known",
+    "market_known",
+)
+HIDDEN = {
+    "closes_only": (
+        "high",
+        "low",
+        "range_known",
+        "traded",
+        "volume",
+        "turnover",
+        "volume_known",
+        "market",
+        "breadth",
+        "active",
+        "market_known",
+    ),
+    "market": ("market", "breadth", "active", "market_known"),
+}
+"""Channels that a request may lack, by what it lacks."""
+
+
+def sigma(windows: Windows) -> np.ndarray:
+    """Spread of the daily log returns inside each window, clipped to .5-6 %, shape (N,)."""
+    spread = np.empty(len(windows))
+    for place, part in blocks(windows):
+        spread[place] = np.clip(part.cut(part.series.log_return)[:, 1:].std(axis=1), *SIGMA_RANGE)
+    return spread
+
+
+def frozen(windows: Windows) -> np.ndarray:
+    """Whether the price never moved inside the window, shape (N,)."""
+    still = np.empty(len(windows), dtype=bool)
+    for place, part in blocks(windows):
+        still[place] = ~(part.cut(part.series.log_return)[:, 1:] != 0).any(axis=1)
+    return still
+
+
+def blocks(windows: Windows) -> Iterator[tuple[slice, Windows]]:
+    """The windows some at a time: what is cut from them stays in the processor's cache, and is bounded."""
+    for start in range(0, max(len(windows), 1), BLOCK):
+        place = slice(start, start + BLOCK)
+        yield place, windows.take(place)
+
+
+def raw_channels(windows: Windows) -> tuple[np.ndarray, np.ndarray]:
+    """Channels before standardising and the mask of known entries, both (N, size, 14)."""
+    shape = (len(windows), windows.spec.size, len(CHANNELS))
+    x, known = np.zeros(shape, dtype=np.float32), np.ones(shape, dtype=bool)
+    for place, part in blocks(windows):
+        values, there = _channels(part)
+        for number, name in enumerate(CHANNELS):
+            known[place, :, number] = there.get(name, True)
+            x[place, :, number] = np.where(known[place, :, number], values[name], 0)
+    return x, known
+
+
+def _channels(windows: Windows) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Values by channel, and which of them are known where not all are; each (N, size)."""
+    series = windows.series
+    spread = sigma(windows)[:, None].astype(np.float32)
+    returns = windows.cut(series.log_return)
+    returns[:, 0] = 0
+    path = np.cumsum(returns, axis=1)
+    high, low, close = windows.cut(series.log_high), windows.cut(series.log_low), windows.cut(series.close)
+    volume, market = windows.cut(series.log_volume), windows.cut(series.market)
+    range_known = np.isfinite(high) & np.isfinite(low)
+    breadth, active = windows.cut(series.breadth), windows.cut(series.active)
+    volume_known, market_known = np.isfinite(volume), np.isfinite(market)
+    traded = volume_known & (volume > 0)
+    usual = np.where(traded, volume, 0).sum(axis=1) / np.maximum(traded.sum(axis=1), 1)
+    clipped = {
+        "return": returns / spread,
+        "high": high / spread,
+        "low": low / spread,
+        "market": market * 100,
+        "breadth": breadth * 100,
+        "level": (path - path[:, -1:]) / (spread * np.sqrt(windows.spec.size)),
+        "tick": np.log(tick(np.round(close * 100)) / (100 * close) / spread),
+    }
+    values = {name: np.clip(value, -CLIP, CLIP) for name, value in clipped.items()} | {
+        "traded": traded,
+        "volume": volume - usual[:, None],
+        "turnover": np.log1p(np.expm1(volume) * close),
+        "active": active,
+        "range_known": range_known,
+        "volume_known": volume_known,
+        "market_known": market_known,
+    }
+    there = {
+        "high": range_known,
+        "low": range_known,
+        "traded": volume_known,
+        "volume": traded,
+        "turnover": volume_known,
+        "market": market_known,
+        "breadth": np.isfinite(breadth),
+        "active": np.isfinite(active),
+    }
+    return values, there

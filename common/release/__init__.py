@@ -1,0 +1,1 @@
+"""Bundles, releases, the registry and the production alias."""

@@ -1,0 +1,72 @@
+"""One model's published files: where they lie in a release, and reading them without unpickling."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from common.errors import BundleError
+from common.forecast.forecaster import Forecaster, OnnxNetwork
+from common.forecast.representation import representation_from_dict
+from common.presets import WindowSpec
+from common.release.manifest import read_json
+
+GENERAL: Final = "general"
+MOST_STOCKS = 2**31
+"""Stock ids are int32."""
+
+
+@dataclass(frozen=True)
+class BundleFiles:
+    """Paths of one bundle's files below a release."""
+
+    folder: Path
+    weights: str
+    scaler: str
+
+    @classmethod
+    def of(cls, preset: str, job: str) -> "BundleFiles":
+        """The bundle of the general model (job ``"general"``) or of one symbol.
+
+        Raises
+        ------
+        BundleError
+            If the preset or the job is no plain name, so that the folder could lie outside the release.
+        """
+        for what, name in (("preset", preset), ("job", job)):
+            if not isinstance(name, str) or name in ("", ".", "..") or set(name) & set("/\0"):
+                raise BundleError(f"{what}: got {name!r:.80}, need a plain name. Publish the release again.")
+        if job == GENERAL:
+            return cls(Path(f"general_{preset}"), f"general_{preset}_best.h5", "scalers")
+        return cls(Path(f"stock_specific_{preset}") / job, f"{job}_best.h5", "scaler")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle as serving uses it: ONNX and JSON only."""
+
+    forecaster: Forecaster
+    window: WindowSpec
+    metadata: dict[str, Any]
+
+
+def load_bundle(root: Path, preset: str, job: str) -> Bundle:
+    """Read one bundle of the release (or staging folder) at ``root``.
+
+    Raises
+    ------
+    BundleError
+        If a file is missing or cannot be understood: names it.
+    """
+    files = BundleFiles.of(preset, job)
+    folder = root / files.folder
+    metadata = read_json(folder / "metadata.json")
+    representation = representation_from_dict(read_json(folder / f"{files.scaler}.json"))
+    try:
+        window, stock_ids = WindowSpec.model_validate(metadata["window"]), metadata["stock_ids"]
+        if not all(isinstance(number, int) and 0 <= number < MOST_STOCKS for number in stock_ids.values()):
+            raise ValueError(f"stock_ids: need whole numbers from 0 to {MOST_STOCKS - 1}")
+        trusted = {symbol: bool(beats) for symbol, beats in metadata["beats_naive"].items()}
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise BundleError(f"{folder / 'metadata.json'}: {type(error).__name__}: {error}.") from None
+    network = OnnxNetwork(folder / "model.onnx")
+    return Bundle(Forecaster(network, representation, stock_ids, trusted), window, metadata)

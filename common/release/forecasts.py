@@ -1,0 +1,141 @@
+"""A published release as a source of forecasts."""
+
+import datetime as dt
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from common.errors import InsufficientHistory
+from common.exchange.universe import Universe
+from common.forecast.conformal import LEVELS, Calibration
+from common.forecast.prices import Prices
+from common.presets import SPECIFIC
+from common.prices.panel import Panel
+from common.prices.series import market_days, series_from_histories, sessions_of
+from common.prices.windows import Windows, last_window
+from common.release.bundle import GENERAL, Bundle, BundleFiles
+from common.release.manifest import Release, read_json
+from common.release.models import ServedModels
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One stock's forecast for one horizon; prices in KES."""
+
+    symbol: str
+    name: str
+    horizon: int
+    """Trading days ahead."""
+    last_date: dt.date
+    last_price: float
+    published: float
+    raw: float
+    change_percent: float
+    """Published against the last price."""
+    intervals: dict[str, tuple[float, float]]
+    """(low, high) by nominal level, such as ``"90"``; empty where the model gives none."""
+    model_type: str
+    """``stock_specific`` or ``general``."""
+    source: str
+    """``model``, or ``last_price``: the price stood still all along, or the model did not beat it on
+    validation."""
+    frozen: bool
+    in_sample: bool
+    """The models were fitted, or chosen, on what came after ``last_date``: no measure of their skill."""
+    release: str
+
+
+class ReleasedModels:
+    """Forecasts of a verified release, its bundles loaded when first needed."""
+
+    def __init__(self, release: Release) -> None:
+        self.release = release
+        self._evenings: dict[dt.date | None, tuple[Panel, pd.DataFrame]] = {}
+
+    @cached_property
+    def universe(self) -> Universe:
+        path = self.release.file("universe.json")
+        return Universe.from_dict(read_json(path), str(path))
+
+    @cached_property
+    def panel(self) -> Panel:
+        return Panel.load(self.release.file("panel.parquet"))
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        return Calibration.from_dict(read_json(self.release.file("calibration.json")))
+
+    @cached_property
+    def models(self) -> ServedModels:
+        preset = self.release.info["preset"]
+        own = {
+            symbol
+            for symbol in self.universe.symbols
+            if f"{BundleFiles.of(preset, symbol).folder.as_posix()}/metadata.json" in self.release.files
+        }
+        return ServedModels(self.release.path, preset, self.universe, frozenset(own))
+
+    def job_for(self, symbol: str) -> str:
+        """The stock's own model if the release has one, else ``"general"``; UnknownSymbol if no counter."""
+        return self.models.job_for(symbol)
+
+    def bundle(self, job: str) -> Bundle:
+        return self.models.bundle(job)
+
+    def forecast(self, symbol: str, *, as_of: dt.date | None = None) -> list[Forecast]:
+        """Forecasts of one stock for every horizon, from what was known in the evening of ``as_of``.
+
+        Raises
+        ------
+        UnknownSymbol
+            If it is no counter, or the release's data have no row of it.
+        InsufficientHistory
+            If there are fewer closes than one window.
+        """
+        name = self.universe.find(symbol).name
+        panel, market = self._known_on(as_of)
+        series = series_from_histories({symbol: panel.history(symbol)}, market, sessions_of(panel))
+        windows = last_window(series, self.models.window)
+        asked = self.calibration.on(windows.cutoff)
+        prices = self.models.prices(windows, self.models.outputs(windows), asked)
+        return [
+            self._answer(symbol, name, windows, prices, place) for place in range(len(windows.spec.horizons))
+        ]
+
+    def _known_on(self, as_of: dt.date | None) -> tuple[Panel, pd.DataFrame]:
+        """The panel of that evening and its market; the last one asked for is kept."""
+        if as_of not in self._evenings:
+            panel = self.panel.as_of(as_of) if as_of else self.panel
+            if not panel.symbols:
+                raise InsufficientHistory(
+                    f"no prices up to {as_of}: the release has {self.panel.dates[0]:%Y-%m-%d} to "
+                    f"{self.panel.dates[-1]:%Y-%m-%d}. Choose a later day."
+                )
+            self._evenings = {as_of: (panel, market_days(panel))}
+        return self._evenings[as_of]
+
+    def _answer(self, symbol: str, name: str, windows: Windows, prices: Prices, place: int) -> Forecast:
+        last, published = float(prices.last[0]), float(prices.published[0, place])
+        bounds = zip(LEVELS, prices.low[0, place], prices.high[0, place], strict=True)
+        return Forecast(
+            symbol=symbol,
+            name=name,
+            horizon=windows.spec.horizons[place],
+            last_date=windows.cutoff[0].item(),
+            last_price=last,
+            published=published,
+            raw=float(prices.raw[0, place]),
+            change_percent=100 * (published / last - 1),
+            intervals={
+                f"{100 * level:.0f}": (float(low), float(high))
+                for level, low, high in bounds
+                if np.isfinite(low)
+            },
+            model_type=GENERAL if self.job_for(symbol) == GENERAL else SPECIFIC,
+            source="model" if prices.by_model[0, place] else "last_price",
+            frozen=bool(prices.frozen[0]),
+            in_sample=str(windows.cutoff[0]) < self.release.info["valid_end"],
+            release=self.release.id,
+        )

@@ -1,0 +1,1 @@
+"""Errors next to the naive forecast, and tests of significance."""

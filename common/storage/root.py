@@ -1,0 +1,113 @@
+"""The storage root by its name, and the way back from a path to its name on any machine."""
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+
+from common.errors import ConfigError
+from common.storage.mirror import Mirror
+from common.storage.object_store import ObjectStore
+
+MARK = ".nsecast-store.json"
+"""File in a mirror that says of what."""
+SCHEMES = ("s3", "gs", "az")
+_MIRRORS: dict[Path, Mirror] = {}
+"""Of this process, by folder."""
+
+
+def home(path: str | Path | None = None) -> Path:
+    """The storage root: ``path``, else ``NSECAST_HOME``, else ``./nsecast-data``. Nothing is created there.
+
+    A URL such as ``s3://bucket/prefix`` becomes a folder below ``NSECAST_CACHE`` (default
+    ``~/.cache/nsecast``) that mirrors it, see `common.storage.mirror`.
+
+    Raises
+    ------
+    ConfigError
+        If it is a URL of another kind, without a bucket, or with credentials in it.
+    """
+    root = str(path or os.environ.get("NSECAST_HOME") or "nsecast-data")
+    url = _url(root)
+    return locate(root) if url is None else _mirror(url).root
+
+
+def mirror_of(path: Path) -> Mirror | None:
+    """The mirror that ``path`` lies in; None for a plain folder."""
+    if not _MIRRORS:
+        return None
+    return next((mirror for root, mirror in tuple(_MIRRORS.items()) if path.is_relative_to(root)), None)
+
+
+def adopt(mirror: Mirror) -> Path:
+    """Make a mirror known to this process; returns its folder."""
+    mirror.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (mirror.root / MARK).write_text(json.dumps({"url": mirror.store.url}))
+    return _MIRRORS.setdefault(mirror.root, mirror).root
+
+
+def address_of(path: Path) -> str:
+    """A name for ``path`` that other machines understand: `locate` finds it there."""
+    return _named(path, "#")
+
+
+def locate(address: str | Path) -> Path:
+    """The path that `address_of` named, or a plain path, or one inside a mirror that another process made."""
+    root, _, inside = str(address).partition("#")
+    if (url := _url(root)) is not None:
+        return _mirror(url).root / inside
+    path = Path(address).absolute()
+    if mirror_of(path) is None:
+        for folder in (path, *path.parents):
+            if (folder / MARK).is_file():
+                _mirror(json.loads((folder / MARK).read_bytes())["url"], folder)
+                break
+    return path
+
+
+def shown(path: Path) -> str:
+    """``path`` as people know it: below the URL where there is one."""
+    return _named(path, "/")
+
+
+def _named(path: Path, joint: str) -> str:
+    mirror = mirror_of(path)
+    if mirror is None:
+        return str(path)
+    inside = path.relative_to(mirror.root).as_posix()
+    return mirror.store.url if inside == "." else f"{mirror.store.url}{joint}{inside}"
+
+
+def _url(text: str) -> str | None:
+    """A URL in its normal form (paths may have lost a slash); None for a path."""
+    found = re.fullmatch(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,2}(.*)", text)
+    if not found:
+        return None
+    scheme, rest = found[1].lower(), found[2].strip("/")
+    if scheme not in SCHEMES:
+        kinds = ", ".join(f"{known}://" for known in SCHEMES)
+        raise ConfigError(f"storage root: got {scheme}://, need a folder or a URL with {kinds}.")
+    if not rest or any(sign in rest for sign in "@?#"):
+        raise ConfigError(
+            f"storage root: got {scheme}:// with {'no bucket' if not rest else 'signs other than a path'}, "
+            f"need {scheme}://BUCKET/PREFIX. Credentials belong in the environment, never in a URL."
+        )
+    return f"{scheme}://{rest}"
+
+
+def _mirror(url: str, folder: Path | None = None) -> Mirror:
+    if folder is None:
+        digest = hashlib.sha256(url.encode()).hexdigest()[:12]
+        name = re.sub(r"[^A-Za-z0-9.-]+", "-", url.partition("://")[2])[:48]
+        folder = _cache() / f"{name}-{digest}"
+    if folder not in _MIRRORS:
+        adopt(Mirror(folder, ObjectStore(url)))
+    return _MIRRORS[folder]
+
+
+def _cache() -> Path:
+    given = os.environ.get("NSECAST_CACHE")
+    if given:
+        return Path(given).absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "nsecast"

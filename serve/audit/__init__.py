@@ -1,0 +1,1 @@
+"""The log of served forecasts, its hash chain, and receipts."""

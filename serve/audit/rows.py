@@ -1,0 +1,81 @@
+"""A row of the log for a forecast that is being served, and what it says of release and software."""
+
+import datetime as dt
+import json
+import platform
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from cluster.connect.source import digest
+from common.forecast.conformal import LEVELS
+from common.forecast.prices import Prices
+from common.release.manifest import MANIFEST, Release, read_json
+from serve.audit.files import BOUNDS, FORM
+from serve.audit.log import Row
+
+if TYPE_CHECKING:
+    from serve.inference.loaded_release import Desk, Prepared
+
+PACKAGES = ("nsecast", "numpy", "onnxruntime", "ray")
+_DIGESTS: dict[tuple[str, str], str] = {}
+
+
+def row_of(desk: "Desk", prepared: "Prepared", prices: Prices, at: dt.datetime) -> Row:
+    """The columns of `serve.audit.files.SCHEMA` for a forecast, without a request id or prices.
+
+    Parameters
+    ----------
+    prices : of ``prepared.windows``
+    at : when it is served
+    """
+    place, cutoff = prepared.place, prepared.windows.cutoff[0]
+    horizon = desk.spec.horizons[place]
+    bounds = [
+        float(side[0, place, level]) for level in range(len(LEVELS)) for side in (prices.low, prices.high)
+    ]
+    return {
+        "release": desk.release.id,
+        "preset": desk.preset,
+        "symbol": prepared.route.symbol,
+        "horizon": horizon,
+        "cutoff": cutoff.item(),
+        "target_date": desk.past.sessions.ahead(cutoff, horizon),
+        "last_price": float(prices.last[0]),
+        "raw": float(prices.raw[0, place]),
+        "published": float(prices.published[0, place]),
+        **dict(zip(BOUNDS, bounds, strict=True)),
+        "p_move": float(prices.p_move[0, place]),
+        "frozen": bool(prices.frozen[0]),
+        "source": "model" if prices.by_model[0, place] else "last_price",
+        "model_type": prepared.route.model_type,
+        "served_at": at,
+        "as_of": prepared.request.as_of,
+        "brought": None,
+        "release_digest": manifest_digest(desk.release),
+        "software": software(),
+        "request_ids": [],
+        "prices": None,
+        "prices_digest": None,
+        "form": FORM,
+    }
+
+
+def manifest_digest(release: Release) -> str:
+    """The digest that a release's manifest states of itself, which covers every file; read once."""
+    key = (str(release.path), release.created.isoformat())
+    if key not in _DIGESTS:
+        _DIGESTS[key] = str(read_json(release.path / MANIFEST)["digest"])
+    return _DIGESTS[key]
+
+
+@cache
+def software() -> str:
+    """Versions of what a forecast is made with, as JSON."""
+    found = {"python": platform.python_version(), "machine": platform.machine(), "code": digest()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "none"
+    return json.dumps(found, sort_keys=True)

@@ -1,0 +1,1 @@
+"""The forecast card, in English and Swahili."""

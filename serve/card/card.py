@@ -1,0 +1,171 @@
+"""The forecast card: what is forecast for a stock, how good that has been, and what speaks against it."""
+
+import datetime as dt
+from typing import Any, Literal
+
+import numpy as np
+
+from common.forecast.confidence import Word
+from serve.forecaster import Forecaster
+from serve.inference.loaded_release import Desk
+from serve.schemas.forecast import Horizon, Model, PredictResponse, days_of
+
+WIDE = 0.25
+"""A range wider than this share of the last price says little."""
+Verdict = Literal["better", "same", "worse"]
+
+
+class Reliability(Model):
+    """Errors on the test part, as published with the release."""
+
+    n: int
+    """Forecasts that were scored."""
+    mape: float
+    """Mean absolute error in percent of the actual price."""
+    naive_mape: float
+    """The same of the last price taken as the forecast."""
+    cover90: float | None
+    """Share of actual prices inside the 90 % range."""
+    rel_mae: float | None
+    """Error in percent of the last price over that of the last price taken as the forecast."""
+    verdict: Verdict
+    """Against the last price, by ``rel_mae`` as it is printed (three decimals)."""
+    by_mape: Verdict
+    """The same by the two MAPEs as they are printed; the other way where prices changed much meanwhile."""
+
+
+class CardLine(Model):
+    """One horizon; KES."""
+
+    horizon: Horizon
+    target_date: dt.date
+    prediction: float
+    change_percent: float
+    lower: float | None
+    """Of the 90 % range; null where the model gives none."""
+    upper: float | None
+    confidence: Word
+    past: Reliability | None
+    """Null: not measured."""
+
+
+class Caution(Model):
+    """A reason not to rely on the card; ``values`` fill its sentence."""
+
+    code: str
+    values: dict[str, str | int | float | dt.date | list[int]]
+
+
+class Card(Model):
+    """All that the card says, in numbers."""
+
+    symbol: str
+    name: str
+    sector: str
+    last_price: float
+    last_date: dt.date
+    test_from: dt.date
+    test_to: dt.date
+    outlook: list[CardLine]
+    """Nearest horizon first."""
+    cautions: list[Caution]
+    release: str
+
+
+def make_card(
+    forecaster: Forecaster,
+    symbol: str,
+    horizons: list[Horizon] | None = None,
+    *,
+    as_of: dt.date | None = None,
+    today: dt.date | None = None,
+) -> Card:
+    """The card of one counter.
+
+    Parameters
+    ----------
+    horizons : default: all of the release
+    as_of : as known in the evening of that day
+    today : as in the evening of that day; default: now, by the exchange's clock
+
+    Raises
+    ------
+    UnknownSymbol, InsufficientHistory, BadRequest
+        If it cannot be forecast.
+    """
+    desk = forecaster.desk
+    chosen = horizons or forecaster.horizons
+    answers = [forecaster.one(symbol, each, as_of=as_of, today=today) for each in chosen]
+    first = answers[0]
+    return Card(
+        symbol=first.symbol,
+        name=first.name or first.symbol,
+        sector=first.sector or "",
+        last_price=first.last_price,
+        last_date=first.last_date,
+        test_from=desk.valid_end,
+        test_to=dt.date.fromisoformat(desk.release.info["test_end"]),
+        outlook=[_outlook(desk, answer) for answer in answers],
+        cautions=_cautions(desk, answers, as_of, today or desk.clock.last_due()),
+        release=first.release,
+    )
+
+
+def _outlook(desk: Desk, answer: PredictResponse) -> CardLine:
+    bounds, measured = answer.confidence_interval, desk.measured(answer.symbol, answer.horizon)
+    past = None
+    if measured and measured.n and measured.mape is not None and measured.naive_mape is not None:
+        by_mape = _verdict(round(measured.mape, 2), round(measured.naive_mape, 2))
+        ratio = measured.rel_mae
+        past = Reliability(
+            n=measured.n,
+            mape=measured.mape,
+            naive_mape=measured.naive_mape,
+            cover90=measured.cover90,
+            rel_mae=ratio,
+            verdict=by_mape if ratio is None else _verdict(round(ratio, 3), 1),
+            by_mape=by_mape,
+        )
+    return CardLine(
+        lower=bounds.lower if bounds else None,
+        upper=bounds.upper if bounds else None,
+        past=past,
+        **{
+            name: getattr(answer, name) for name in CardLine.model_fields if name in type(answer).model_fields
+        },
+    )
+
+
+def _verdict(ours: float, naive: float) -> Verdict:
+    return "better" if ours < naive else "same" if ours == naive else "worse"
+
+
+def _cautions(
+    desk: Desk, answers: list[PredictResponse], as_of: dt.date | None, due: dt.date
+) -> list[Caution]:
+    sessions, last, end = desk.past.sessions, answers[0].last_date, desk.data_end
+    until = np.datetime64(as_of or end)
+    values: dict[str, dict[str, Any]] = {
+        "synthetic": {"source": desk.panel.source},
+        "old_data": {"date": end, "sessions": sessions.between(np.datetime64(end), np.datetime64(due))},
+        "stale": {"date": last, "sessions": sessions.between(np.datetime64(last), until)},
+        "copied_day": {"date": last},
+        "in_sample": {"date": last},
+        "frozen": {"sessions": desk.spec.size},
+    }
+    said = {caveat.code: caveat.message for answer in answers for caveat in answer.warnings}
+    found = [Caution(code=code, values=values.get(code, {"message": said[code]})) for code in said]
+    if desk.release.info.get("quick"):
+        found.append(Caution(code="quick", values={}))
+    if not all(answer.confidence_interval for answer in answers):
+        found.append(Caution(code="no_range", values={}))
+    wide = {
+        days_of(answer.horizon): (answer.confidence_interval.upper - answer.confidence_interval.lower)
+        / answer.last_price
+        for answer in answers
+        if answer.confidence_interval
+    }
+    if too_wide := {days: width for days, width in wide.items() if width > WIDE}:
+        percent = 100 * max(too_wide.values())
+        found.append(Caution(code="wide", values={"horizons": list(too_wide), "percent": percent}))
+    return found

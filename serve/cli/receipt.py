@@ -1,0 +1,115 @@
+"""``nsecast receipt`` and ``nsecast replay``: what was served, on paper, and the same numbers again."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import rich.box
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from common import storage
+from common.config import read_file
+from common.errors import BadRequest, ConfigError, ReceiptError
+from common.options import AsJson, Home
+from serve.schemas.forecast import Horizon
+
+BROKEN = 3
+
+
+def receipt(
+    request_id: Annotated[str, typer.Argument(help="The answer's request_id, also its header X-Request-ID.")],
+    symbol: Annotated[str | None, typer.Option(help="One stock of an answer about many.")] = None,
+    horizon: Annotated[Horizon | None, typer.Option(help="One horizon of several.")] = None,
+    number: Annotated[
+        int | None, typer.Option(min=1, help="Of several requests with one id (old logs), which.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Default: stdout.")] = None,
+    home: Home = None,
+) -> None:
+    """Say what was served to one request, by what, and where the log has it.
+
+    JSON: each forecast as served, the prices that were brought, release and data by their digests, seeds,
+    versions, and the place in the chain. Exit code 3: the receipt is good, but the log's chain is broken
+    elsewhere.
+    """
+    from serve.audit.receipts import make_receipt
+
+    found = make_receipt(storage.home(home), request_id, symbol.upper() if symbol else None, horizon, number)
+    if out is None:
+        typer.echo(json.dumps(found, indent=1, allow_nan=False))
+    else:
+        storage.write_json(out, found)
+        typer.echo(f"{out}: {len(found['forecasts'])} forecasts of {found['release']['id']}", err=True)
+    if found["requests"] > 1:
+        typer.echo(f"{found['requests']} requests with this id got the same answer", err=True)
+    for problem in found["chain"]["problems"]:
+        typer.echo(f"the log is broken: {problem}", err=True)
+    if found["chain"]["problems"]:
+        raise typer.Exit(BROKEN)
+
+
+def replay(
+    receipt: Annotated[Path, typer.Argument(metavar="RECEIPT.json", help="From nsecast receipt.")],
+    request: Annotated[
+        Path | None,
+        typer.Option(metavar="BODY.json", help="The request as sent, if the receipt has its digest alone."),
+    ] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make the forecasts of a receipt again and compare them to the last digit.
+
+    Exit codes: 0 all are equal; 1 one differs, and both are shown, or none can be made: the receipt was
+    edited, the release is gone, altered or another one.
+    """
+    from serve.audit.receipts import replay as again
+
+    content = _json(receipt, "Make one with `nsecast receipt`.")
+    body = None if request is None else _json(request, "Give the body that was sent.")
+    try:
+        found = again(content, storage.home(home), body)
+    except BadRequest as error:
+        raise BadRequest(f"{request}: {error.message}") from None
+    except ReceiptError as error:
+        raise ReceiptError(f"{receipt}: {error.message}", **error.context) from None
+    if as_json:
+        typer.echo(json.dumps(found, indent=1, allow_nan=False))
+    else:
+        _print(found, content)
+    if not all(each["equal"] for each in found):
+        raise typer.Exit(1)
+
+
+def _json(path: Path, advice: str) -> Any:
+    try:
+        return json.loads(read_file(path))
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not JSON: {error}. {advice}") from None
+
+
+def _print(found: list[dict[str, Any]], content: dict[str, Any]) -> None:
+    from serve.audit.rows import software
+
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    table = Table(
+        title=f"{content['release']['id']}, request {content['request_id']}",
+        title_justify="left",
+        box=rich.box.SIMPLE_HEAD,
+    )
+    for heading in ("symbol", "horizon", "", "served", "again", "verdict"):
+        table.add_column(heading, no_wrap=True, justify="right" if heading in ("served", "again") else "left")
+    for each in found:
+        served, again = each["served"], each["again"]
+        for name in served:
+            if name == "prediction" or served[name] != again[name]:
+                same = "equal" if served[name] == again[name] else "different"
+                values = json.dumps(served[name]), json.dumps(again[name])
+                table.add_row(each["symbol"], each["horizon"], name, *values, same)
+    console.print(table)
+    now, then = json.loads(software()), content["software"]
+    for name in sorted(now.keys() & then.keys()):
+        if now[name] != then[name]:
+            console.print(f"{name}: {then[name]} then, {now[name]} now", soft_wrap=True)

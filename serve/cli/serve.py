@@ -1,0 +1,239 @@
+"""``nsecast serve``: the production release over HTTP, from this machine alone."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+
+from cluster.connect.address import Address, placed
+from cluster.connect.ports import Listener, beyond_loopback, is_free, is_loopback
+from common import storage
+from common.errors import BundleError, ConfigError, NsecastError, ReleaseNotFound
+from common.options import AsJson, Home
+from common.release.registry import Registry
+from serve.auth.keys import KeyFile
+from serve.ingress.rate_storage import check_rate_storage
+from serve.launch.proxy_environment import environment, hardened
+from serve.settings import ServeSettings, read_settings
+
+app = typer.Typer(help="Serve the production release over HTTP.", invoke_without_command=True)
+
+
+@app.callback()
+def serve(
+    context: typer.Context,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    host: Annotated[str, typer.Option(help="0.0.0.0: reachable by others; needs keys.")] = "127.0.0.1",
+    home: Home = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Ask for API keys; beyond loopback by default <home>/serve/keys.json."
+        ),
+    ] = None,
+    haproxy: Annotated[bool, typer.Option(help="HAProxy ingress and Ray Serve's throughput mode.")] = True,
+    specific_max: Annotated[int, typer.Option(min=1, help="Most replicas of the specific models.")] = 4,
+    cors: Annotated[list[str] | None, typer.Option(metavar="ORIGIN", help="Web pages that may ask.")] = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.toml", help="More settings, see serve/settings.py; JSON is read too."),
+    ] = None,
+    train: Annotated[bool, typer.Option(help="Train a quick synthetic release if there is none.")] = True,
+    address: Address = None,
+) -> None:
+    """Start local Ray, serve, and stop everything again on Ctrl-C.
+
+    On a cluster (--address) the head node listens, and HAProxy is as the nodes were started.
+    """
+    context.obj = home
+    if context.invoked_subcommand:
+        return
+    root = storage.home(home)
+    where = placed(address, root)
+    keys = _keys(root, host, keys)
+    more = read_settings(settings) if settings else {}
+    given = {
+        "home": str(root),
+        "keys": str(keys) if keys else None,
+        "loopback": is_loopback(host),
+        "behind_haproxy": haproxy and where is None,
+        "cors_origins": cors or (),
+        "specific_max": specific_max,
+        "access_log": str(root / "serve" / "logs"),
+    }
+    chosen = ServeSettings.parse(given | more, where=str(settings or "serve"))
+    check_rate_storage(chosen.limits.rate_storage)
+    if not is_free(host, port):
+        raise ConfigError(f"port {port} of {host} is taken. Stop what listens there, or choose with --port.")
+    _need_release(root, train)
+    _run(chosen, root, host, port, haproxy, where)
+
+
+@app.command()
+def status(
+    context: typer.Context,
+    url: Annotated[str | None, typer.Option(help="Default: the server of this storage root.")] = None,
+    home: Home = None,
+    key: Annotated[str | None, typer.Option(envvar="NSECAST_KEY", help="An API key, if it asks.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Whether a server answers, and with what; exit 1 if not."""
+    state = {} if url else _state(storage.home(home or context.obj))
+    where = url or state.get("url") or "http://127.0.0.1:8000"
+    headers = {"X-API-Key": key} if key else {}
+    try:
+        answers = [
+            httpx.get(f"{where}/api/v4/{page}", headers=headers, timeout=10) for page in ("health", "stats")
+        ]
+    except httpx.HTTPError as error:
+        typer.echo(f"no server at {where}: {error}. Start one with `nsecast serve`.", err=True)
+        raise typer.Exit(1) from None
+    found = dict(zip(("health", "stats"), (answer.json() for answer in answers), strict=True))
+    opened = [str(each) for each in beyond_loopback(state["pid"])] if "pid" in state else []
+    if as_json:
+        typer.echo(json.dumps({"url": where, "open_ports": opened} | found, indent=1))
+    elif answers[0].status_code == 200:
+        health, stats = found["health"], found["stats"]
+        label = ", SYNTHETIC DATA" if health["synthetic"] else ""
+        typer.echo(f"{where}  {health['status']}  {health['release']}, data to {health['data_end']}{label}")
+        for problem in health["problems"]:
+            typer.echo(f"  {problem}")
+        if opened:
+            typer.echo(f"  Ray beyond loopback: {', '.join(map(str, opened))}; see docs/troubleshooting.md")
+        for tier, counts in stats.get("tiers", {}).items():
+            typer.echo(
+                f"  {tier:<15} {counts['requests']:>8,} requests  {counts['errors']:>6,} errors  "
+                f"p50 {counts['latency_p50_ms'] or '-'} ms  p99 {counts['latency_p99_ms'] or '-'} ms"
+            )
+    else:
+        typer.echo(f"{where}: {found['health'].get('detail', answers[0].status_code)}", err=True)
+    if any(answer.status_code != 200 for answer in answers):
+        raise typer.Exit(1)
+
+
+@app.command("keys")
+def manage_keys(
+    context: typer.Context,
+    add: Annotated[str | None, typer.Option(metavar="NAME", help="Make a key; it is shown once.")] = None,
+    admin: Annotated[bool, typer.Option(help="May refresh and clear caches too.")] = False,
+    revoke: Annotated[str | None, typer.Option(metavar="ID")] = None,
+    home: Home = None,
+) -> None:
+    """List, make or revoke API keys; a running server sees the change by itself."""
+    found = KeyFile(storage.home(home or context.obj) / "serve" / "keys.json")
+    if add:
+        typer.echo(found.create(add, ("read", "admin") if admin else ("read",)))
+    if revoke:
+        found.revoke(revoke)
+    if not add:
+        for client in found.clients():
+            typer.echo(f"{client.id}  {client.name}  {', '.join(sorted(client.scopes))}")
+
+
+@app.command()
+def haproxy(
+    folder: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the wrapper is kept, on this node alone."),
+    ] = None,
+) -> None:
+    """Harden HAProxy on a Ray node of your own: eval "$(nsecast serve haproxy)", then `ray start`."""
+    place = folder or Path.home() / ".nsecast" / "haproxy"
+    for name, value in hardened(place.absolute()).items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
+
+
+def _run(chosen: ServeSettings, root: Path, host: str, port: int, haproxy: bool, address: str | None) -> None:
+    with tempfile.TemporaryDirectory(prefix="nse-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        if address is None:
+            os.environ.update(environment(folder, haproxy=haproxy))
+        from serve.server import running
+
+        state = root / "serve" / "server.json"
+        with running(chosen, host=host, port=port, folder=folder, address=address, say=_note) as found:
+            storage.write_json(state, {"url": found.url, "pid": os.getpid()})
+            try:
+                _announce(found.url, found.open_ports, chosen)
+                found.stay()
+            except KeyboardInterrupt:
+                _note("stopping: requests under way are finished first")
+            finally:
+                state.unlink(missing_ok=True)
+    typer.echo("stopped.", err=True)
+
+
+def _announce(url: str, open_ports: list[Listener], chosen: ServeSettings) -> None:
+    release = (
+        httpx.get(f"{url}/readyz", timeout=10).status_code == 200
+        and Registry(Path(chosen.home), offline_ok=True).production()
+    )
+    typer.echo(f"{url}  serves {release}; docs at {url}/docs; Ctrl-C stops.")
+    typer.echo(f"access log: {chosen.access_log}; keys: {chosen.keys or 'off'}", err=True)
+    if open_ports:
+        _note(
+            f"warning: Ray itself listens beyond loopback on {len(open_ports)} ports (`nsecast serve status` "
+            "names them); see docs/troubleshooting.md."
+        )
+
+
+def _note(message: str) -> None:
+    typer.echo(message, err=True)
+
+
+def _keys(root: Path, host: str, given: Path | None) -> Path | None:
+    """The key file to use; ConfigError if one is needed and holds no key."""
+    if given is None and is_loopback(host):
+        return None
+    path = given or root / "serve" / "keys.json"
+    if not KeyFile(path).clients():
+        asks = "--keys" if given else host
+        raise ConfigError(
+            f"{path}: no API key in it, and {asks} needs one. Make one with `nsecast serve keys --add NAME`."
+        )
+    return path
+
+
+def _need_release(root: Path, train: bool) -> None:
+    """Make sure that something is in production, by a quick training if nothing was ever published."""
+    registry = Registry(root)
+    try:
+        if registry.production():
+            registry.open("production")
+            return
+    except (BundleError, ReleaseNotFound) as error:
+        raise NsecastError(f"production cannot be served: {error.message}") from None
+    if registry.releases() or not train:
+        registry.resolve("production")  # raises, and says what to do
+    where = storage.shown(registry.folder)
+    _note(f"no release in {where}: training a quick one on the synthetic market first.")
+    if _train(root) or not registry.production():
+        raise NsecastError("the quick training gave no release to serve. See above, then `nsecast train`.")
+
+
+def _train(root: Path) -> int:
+    """Exit status of a quick training; on Ctrl-C it stops in its own way first, and can be continued."""
+    command = [sys.executable, "-m", "nsecast", "train", "--quick", "--home", str(root)]
+    # In a group of its own, so that it is told once, by us.
+    with subprocess.Popen(command, process_group=0) as training:  # nosec B603 # our own command, no shell
+        try:
+            return training.wait()
+        except KeyboardInterrupt:
+            training.terminate()
+            training.wait()
+            raise
+
+
+def _state(root: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = json.loads((root / "serve" / "server.json").read_bytes())
+        return state
+    except (OSError, ValueError):
+        return {}

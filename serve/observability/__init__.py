@@ -1,0 +1,1 @@
+"""Metrics, traffic, logs, tracing and health checks."""

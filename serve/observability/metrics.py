@@ -1,0 +1,163 @@
+"""What a router shows of itself: metrics through Ray, counts for ``/stats``, one JSON line a request."""
+
+import json
+import time
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import ray.util.metrics
+
+from serve.observability.log_files import ACCESS, configure_access_log, configure_log
+from serve.observability.traffic import Traffic, quantile
+
+LATENCIES_KEPT = 2_000
+BUCKETS_MS: list[float] = [1, 2, 4, 8, 16, 32, 60, 125, 250, 500, 1000, 5000]
+ROUTER = "router"
+
+
+@dataclass
+class Facts:
+    """What is known of one request; a route fills it in as it learns."""
+
+    request_id: str
+    started: float = field(default_factory=time.perf_counter)
+    symbol: str = ""
+    release: str = ""
+    tier: str = ROUTER
+    """``stock_specific``, ``general``, ``mixed`` (a batch), or ``router``: no model was asked."""
+    cached: bool | None = None
+    client: str = ""
+    forecasts: int = 0
+    correlation_id: str = ""
+    """What the client calls the request; empty if it did not say."""
+
+
+class Observer:
+    """Counts and measures the requests of one router."""
+
+    def __init__(self, access_log: str = "stderr") -> None:
+        tags = ("route", "tier", "release")
+        self._requests = ray.util.metrics.Counter(
+            "nsecast_requests", "HTTP requests answered.", (*tags, "status")
+        )
+        self._errors = ray.util.metrics.Counter(
+            "nsecast_errors", "Requests answered with a status of 400 or more.", (*tags, "status")
+        )
+        self._latency = ray.util.metrics.Histogram(
+            "nsecast_latency_ms", "Time to answer a request.", BUCKETS_MS, tags
+        )
+        self._forecasts = ray.util.metrics.Counter(
+            "nsecast_forecasts", "Forecasts made.", ("tier", "release")
+        )
+        self._hits = ray.util.metrics.Counter(
+            "nsecast_model_cache", "Forecasts by whether their model was loaded already.", ("tier", "hit")
+        )
+        self._serving = ray.util.metrics.Gauge(
+            "nsecast_release", "1 for the release that serves.", ("release",)
+        )
+        self._reloads = ray.util.metrics.Counter(
+            "nsecast_reloads", "Releases taken or refused.", ("release", "outcome")
+        )
+        self._incomplete = ray.util.metrics.Counter(
+            "nsecast_rehearsal_silent_replicas",
+            "Replicas that did not load a release before it served.",
+            ("release", "tier"),
+        )
+        self._started = time.monotonic()
+        self._counts: dict[str, int] = defaultdict(int)
+        self._recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=LATENCIES_KEPT))
+        self._release = ""
+        self.traffic = Traffic()
+        configure_access_log(access_log)
+        configure_log(access_log)
+
+    def finished(self, facts: Facts, method: str, path: str, route: str, status: int) -> None:
+        """One request is answered: count, measure and log it."""
+        took_ms = 1000 * (time.perf_counter() - facts.started)
+        tags = {"route": route, "tier": facts.tier, "release": facts.release}
+        self._requests.inc(tags={**tags, "status": str(status)})
+        self._latency.observe(max(took_ms, 1e-3), tags=tags)
+        self._counts[f"requests {facts.tier}"] += 1
+        self._recent[facts.tier].append(took_ms)
+        self.traffic.add(took_ms, asked=facts.tier != ROUTER, failed=status >= 400)
+        if status >= 400:
+            self._errors.inc(tags={**tags, "status": str(status)})
+            self._counts[f"errors {facts.tier}"] += 1
+        ACCESS.info(
+            json.dumps(
+                {
+                    "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                    "request_id": facts.request_id,
+                    "correlation_id": facts.correlation_id,
+                    "method": method,
+                    "path": path[:200],
+                    "status": status,
+                    "ms": round(took_ms, 3),
+                    "symbol": facts.symbol[:64],
+                    "release": facts.release,
+                    "tier": facts.tier,
+                    "cached": facts.cached,
+                    "client": facts.client,
+                    "forecasts": facts.forecasts,
+                }
+            )
+        )
+
+    def forecast(self, tier: str, release: str, cached: bool) -> None:
+        """One forecast was made by a model of that tier."""
+        self._forecasts.inc(tags={"tier": tier, "release": release})
+        self._hits.inc(tags={"tier": tier, "hit": str(cached).lower()})
+        self._counts[f"{'hits' if cached else 'misses'} {tier}"] += 1
+
+    def serves(self, release: str) -> None:
+        """A release was taken into service."""
+        if self._release:
+            self._serving.set(0, tags={"release": self._release})
+        self._serving.set(1, tags={"release": release})
+        self._release = release
+        self._reloads.inc(tags={"release": release, "outcome": "taken"})
+        self._counts["reloads taken"] += 1
+
+    def still_serves(self) -> None:
+        """The same release as before; Ray forgets a gauge that is not set again."""
+        if self._release:
+            self._serving.set(1, tags={"release": self._release})
+
+    def refused(self, release: str) -> None:
+        """A release was refused and the one before goes on."""
+        self._reloads.inc(tags={"release": release, "outcome": "refused"})
+        self._counts["reloads refused"] += 1
+
+    def not_rehearsed(self, release: str, tier: str, replicas: int) -> None:
+        """A release is to serve though this many replicas of a tier did not load it in time."""
+        self._incomplete.inc(replicas, tags={"release": release, "tier": tier})
+        self._counts["reloads incomplete"] += 1
+
+    def snapshot(self) -> dict[str, Any]:
+        """Counts since the start: uptime, totals, and by tier."""
+        tiers = {name.partition(" ")[2] for name in self._counts if not name.startswith("reloads")}
+        return {
+            "uptime_s": round(time.monotonic() - self._started, 3),
+            "requests": self._total("requests"),
+            "errors": self._total("errors"),
+            "reloads_taken": self._counts.get("reloads taken", 0),
+            "reloads_refused": self._counts.get("reloads refused", 0),
+            "rehearsals_incomplete": self._counts.get("reloads incomplete", 0),
+            "tiers": {tier: self._of_tier(tier) for tier in sorted(tiers)},
+        }
+
+    def _of_tier(self, tier: str) -> dict[str, Any]:
+        recent = sorted(self._recent.get(tier, ()))
+        return {
+            "requests": self._counts.get(f"requests {tier}", 0),
+            "errors": self._counts.get(f"errors {tier}", 0),
+            "cache_hits": self._counts.get(f"hits {tier}", 0),
+            "cache_misses": self._counts.get(f"misses {tier}", 0),
+            "latency_p50_ms": quantile(recent, 0.5),
+            "latency_p99_ms": quantile(recent, 0.99),
+        }
+
+    def _total(self, what: str) -> int:
+        return sum(count for name, count in self._counts.items() if name.startswith(f"{what} "))

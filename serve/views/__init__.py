@@ -1,0 +1,1 @@
+"""Pages of API v4 that are only read."""

@@ -1,0 +1,268 @@
+"""Hostile requests, and what every answer to one has to be."""
+
+import asyncio
+import contextlib
+import gzip
+import json
+import math
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import httpx
+import ray.serve
+from hypothesis import strategies as st
+from made_release import made_release
+
+from common.release.registry import Registry
+from serve.deployments.model_server import GeneralModel, SpecificModel
+from serve.deployments.router import http_service
+from serve.model_client.client import Office
+from serve.settings import ServeSettings
+
+V4 = "/api/v4"
+POSTS = {f"{V4}/predict": "symbol", f"{V4}/predict/batch": "symbols", f"{V4}/predict/sector": "sector"}
+PRICES = ("prediction", "mean_prediction", "last_price", "lower", "upper", "close")
+"""Members of an answer that are prices in KES."""
+GOOD = [10.0 + day % 3 for day in range(60)]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One request."""
+
+    method: str
+    path: str
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    chunked: bool = False
+
+    async def send(self, client: httpx.AsyncClient) -> httpx.Response:
+        async def pieces() -> Any:
+            for start in range(0, len(self.body), 1000):
+                yield self.body[start : start + 1000]
+
+        headers = {name: value.encode("latin-1") for name, value in self.headers.items()}
+        content = pieces() if self.chunked else self.body
+        return await client.request(self.method, self.path, content=content, headers=headers)
+
+
+numbers = st.one_of(
+    st.floats(),
+    st.integers(),
+    st.sampled_from(
+        [0, -0.0, 5e-324, 2.2e-308, 1e308, -1e308, 0.01, 1e6, 1e6 + 1, 2**63, -(2**63) - 1, 10**400, 1e-9]
+    ),
+)
+WORDS = (
+    *(
+        "MOVES",
+        "moves",
+        "SHORT",
+        "^NASI",
+        "Banking",
+        "1d",
+        "30d",
+        "NaN",
+        "2022-03-01",
+        "9999-12-31",
+        "\ud800",
+    ),
+    *("../../etc/passwd", "%00", "\x00", "' OR 1=1 --", "{{7*7}}", "🦒" * 20, "ſſ", "A\u0301", "٣"),
+)
+words = st.text(max_size=20) | st.sampled_from(WORDS)
+scalars = st.none() | st.booleans() | numbers | words
+anything = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words, inner, max_size=4),
+    max_leaves=12,
+)
+symbols = st.sampled_from(["MOVES", "THIN", "FROZEN", "SHORT", "GAPS", "SPLITS", "NEWCO", "NOPE"])
+closes = st.one_of(
+    st.lists(st.floats(0.01, 1e6), min_size=60, max_size=62),
+    st.tuples(st.sampled_from([0.01, 1e6, 1, 0.1]), st.integers(59, 200)).map(
+        lambda pair: [pair[0]] * pair[1]
+    ),
+    st.lists(st.sampled_from([0.01, 1e6]), min_size=60, max_size=64),
+    st.tuples(st.integers(0, 59), scalars).map(lambda pair: [*GOOD[: pair[0]], pair[1], *GOOD[pair[0] :]]),
+    st.sampled_from([[1] * 100_000, [[]] * 100_000, [1e308] * 5_000, ["1"] * 5_000]),
+)
+bars = st.lists(
+    st.fixed_dictionaries(
+        {"close": st.floats(0.01, 1e6)},
+        optional={name: st.none() | numbers for name in ("high", "low", "volume")} | {"date": words},
+    ),
+    min_size=60,
+    max_size=61,
+)
+horizons = st.sampled_from(["1d", "5d", "10d", "30d"])
+days = st.dates().map(str)
+often = {"horizon": horizons, "as_of": days, "allow_unknown": st.booleans()}
+shaped = {
+    f"{V4}/predict": st.fixed_dictionaries(
+        {"symbol": symbols}, optional=often | {"recent_prices": closes, "recent_bars": bars}
+    ),
+    f"{V4}/predict/batch": st.fixed_dictionaries(
+        {"symbols": st.lists(symbols | words, min_size=1, max_size=8) | st.just(["A"] * 100_000)},
+        optional=often | {"recent_prices": closes | st.dictionaries(symbols, closes, max_size=2)},
+    ),
+    f"{V4}/predict/sector": st.fixed_dictionaries(
+        {"sector": words | st.sampled_from(["banking", "Insurance"])},
+        optional={"horizon": horizons, "as_of": days},
+    ),
+}
+"""By path, bodies of the right form, mostly."""
+
+
+@st.composite
+def texts(draw: st.DrawFn, path: str) -> bytes:
+    """A body as bytes: JSON of the right or another form, JSON as nobody writes it, or no JSON."""
+    body = draw(shaped[path] | anything)
+    if isinstance(body, dict) and draw(st.booleans()):
+        body = body | draw(st.dictionaries(words | st.sampled_from(sorted(often)), anything, max_size=2))
+    text = json.dumps(body, ensure_ascii=draw(st.booleans())).encode(errors="surrogatepass")
+    kind = draw(st.sampled_from(["plain"] * 6 + ["nested", "twice", "cut", "flip", "bytes", "UTF-16", "BOM"]))
+    match kind:
+        case "nested":
+            opening = draw(st.sampled_from([b"[", b'{"symbol":', b'{"symbol": "MOVES", "recent_prices": [']))
+            return opening * draw(st.sampled_from([10, 1_000, 20_000]))
+        case "twice":
+            name = json.dumps(POSTS[path]).encode()
+            return b"{" + name + b": " + json.dumps(draw(scalars)).encode() + b", " + text[1:]
+        case "cut":
+            return text[: draw(st.integers(0, 200))]
+        case "flip":
+            at = draw(st.integers(0, 200)) % len(text)
+            return text[:at] + draw(st.binary(min_size=1, max_size=2)) + text[at + 1 :]
+        case "bytes":
+            return draw(st.binary(max_size=300))
+        case "UTF-16":
+            return text.decode(errors="replace").encode("utf-16")
+        case "BOM":
+            return b"\xef\xbb\xbf" + text
+    return text
+
+
+@st.composite
+def posts(draw: st.DrawFn) -> Case:
+    path = draw(st.sampled_from(sorted(POSTS)))
+    body = draw(texts(path))
+    kinds = ["application/json"] * 6 + [
+        "application/json; charset=utf-16",
+        "text/plain",
+        "",
+        "multipart/form-data",
+    ]
+    kinds += [
+        "application/x-www-form-urlencoded",
+        "application/problem+json",
+        'a/b; c="',
+        "application/json\xff",
+    ]
+    headers = {"content-type": draw(st.sampled_from(kinds))}
+    if packed := draw(st.sampled_from([""] * 8 + ["gzip", "deflate", "br, gzip", "identity"])):
+        headers["content-encoding"] = packed
+        body = gzip.compress(body, 1) if "gzip" in packed else body
+    return Case("POST", path, body, headers, chunked=draw(st.integers(0, 5)) == 0)
+
+
+@st.composite
+def gets(draw: st.DrawFn, paths: list[str]) -> Case:
+    path = draw(st.sampled_from(paths))
+    for name in ("symbol", "sector"):
+        path = path.replace(f"{{{name}}}", quote(_text(draw(symbols | words)), safe=""))
+    query = st.one_of(
+        st.tuples(st.just("horizon"), horizons | words),
+        st.tuples(st.just("days"), st.integers(-1, 6_000) | scalars),
+        st.tuples(st.just("as_of"), days | scalars),
+        st.tuples(st.just("include_sectors"), st.booleans() | scalars),
+        st.tuples(words, scalars),
+    )
+    pairs = [(_text(name), _text(value)) for name, value in draw(st.lists(query, max_size=3))]
+    return Case("GET", path + ("?" + urlencode(pairs) if pairs else ""))
+
+
+def _text(value: object) -> str:
+    return str(value).encode(errors="replace").decode()
+
+
+def cases(paths: list[str]) -> st.SearchStrategy[Case]:
+    """Three posts to each get of one of these paths of the description."""
+    return st.integers(0, 3).flatmap(lambda at: posts() if at else gets(paths))
+
+
+def problem_with(answer: httpx.Response) -> str:
+    """What is wrong with an answer to whatever was sent; empty if nothing is."""
+    status, kind = answer.status_code, answer.headers.get("content-type", "")
+    if status >= 500 and not (status == 503 and answer.headers.get("retry-after")):
+        return f"status {status}: {answer.text:.300}"
+    if status >= 400:
+        if kind != "application/problem+json":
+            return f"status {status} as {kind!r}"
+        said = answer.json()
+        if not (said["status"] == status and said["title"] and said["detail"] and said["type"]):
+            return f"no problem: {said}"
+        return "an inside shown" if "Traceback" in answer.text or "/serve/" in answer.text else ""
+    if kind != "application/json":
+        return ""
+    try:
+        return _numbers(json.loads(answer.text, parse_constant=lambda name: float(name)))
+    except ValueError as error:
+        return f"no JSON: {error}"
+
+
+def _numbers(value: Any, name: str = "") -> str:
+    """A number that is none, or a price that is not positive, anywhere inside."""
+    if isinstance(value, dict):
+        return next(filter(None, (_numbers(inner, key) for key, inner in value.items())), "")
+    if isinstance(value, list):
+        return next(filter(None, (_numbers(inner, name) for inner in value)), "")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return ""
+    if not math.isfinite(value) or (name in PRICES and value <= 0):
+        return f"{name}: {value}"
+    return ""
+
+
+@dataclass(frozen=True)
+class Application:
+    """The whole application in this process; all requests go through one event loop."""
+
+    app: Any
+    loop: asyncio.AbstractEventLoop
+    paths: list[str]
+    """That can be read, as its description has them."""
+
+    def ask(self, case: Case) -> httpx.Response:
+        async def send() -> httpx.Response:
+            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+                return await case.send(client)
+
+        return self.loop.run_until_complete(send())
+
+
+@contextlib.contextmanager
+def application() -> Iterator[Application]:
+    """Over a made release, without limits of rate, and with time enough for a busy machine."""
+    with tempfile.TemporaryDirectory(prefix="made-hostile-") as folder:
+        home = Path(folder)
+        made_release(home, "one")
+        Registry(home).promote("one")
+        tiers = [
+            ray.serve.run(tier.bind(str(home), 4), name=tier.name, _local_testing_mode=True)
+            for tier in (GeneralModel, SpecificModel)
+        ]
+        limits = {"forecasts_per_minute": 0, "timeout_s": 120}
+        office = Office(*tiers, ServeSettings(home=str(home), access_log="off", limits=limits))
+        app, loop = http_service(office), asyncio.new_event_loop()
+        try:
+            loop.run_until_complete(office.watcher.look())
+            described = Application(app, loop, []).ask(Case("GET", "/openapi.json")).json()["paths"]
+            yield Application(app, loop, sorted(path for path, how in described.items() if "get" in how))
+        finally:
+            office.ledger.close()
+            loop.close()

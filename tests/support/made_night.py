@@ -1,0 +1,102 @@
+"""Nights without a fleet: an archive that grows, and runs whose every task is done before they begin."""
+
+import functools
+import re
+import shutil
+from dataclasses import replace
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from made_panel import SPEC
+from made_release import SETTINGS, _pretend_trained, _shift, _temporary, _trust
+
+from common.exchange.universe import Universe
+from common.network.build import build_network
+from common.prices.panel import Panel
+from common.synthetic.market import MarketConfig, write_market
+from train.nightly.nightly import retrain
+from train.nightly.record import Record
+from train.nightly.steps import Request, Steps
+from train.pipeline.training import Run
+from train.run.dataset import Workbench, bundles_dir
+from train.run.source import load_panel
+
+UNIVERSE = Universe.from_symbols(["ABSA", "ARM", "COOP", "EABL"], specific=["ABSA"])
+OVERRIDES = {**SETTINGS, "window": SPEC.model_dump()}
+FIRST_END, LATER_END = date(2022, 9, 30), date(2022, 12, 30)
+_MADE: dict[tuple[str, float], Path] = {}
+
+
+@functools.cache
+def _market() -> Path:
+    folder = _temporary()
+    write_market(folder, MarketConfig(symbols=8, first_day="2021-01-04", last_day=LATER_END))
+    return folder
+
+
+def write_archive(folder: Path, until: date) -> Path:
+    """The first sessions of one and the same market, up to ``until``; replaces what was there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(_market(), folder)
+    for path in folder.glob("NSE_data_all_stocks_*.csv"):
+        header, *lines = path.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if _day(line, path) <= until]
+        path.write_text("".join([header, *kept]))
+    return folder
+
+
+def _day(line: str, path: Path) -> date:
+    """The date of a row, in its file's year whatever was typed; blank rows count as old."""
+    text = line.split(",")[0]
+    year = int(re.search(r"\d{4}", path.name)[0])
+    if not text:
+        return date(year, 1, 1)
+    return datetime.strptime(text.rsplit("-", 1)[0] + f"-{year}", "%d-%b-%Y").date()
+
+
+def asked(archive: Path, **changes: Any) -> Request:
+    """A retraining with small settings."""
+    return Request(
+        archive=archive, **({"overrides": OVERRIDES, "universe": UNIVERSE, "mode": "silent"} | changes)
+    )
+
+
+def trained_ahead(request: Request, home: Path, production: str | None, *, shift: float = 0.0) -> Run:
+    """Finish every task of the run that the request comes to, with fresh networks, which say "no change".
+
+    ``shift`` moves what they say, as for `made_release.made_run`.
+    """
+    record = Record.new(home, key="", archive=request.archive, production=production)
+    panel = load_panel(request.archive, home)
+    run = Steps(request, home, record, lambda *_: None).plan(panel)
+    made = _MADE.setdefault((run.id, shift), _temporary() / run.id)
+    if not made.exists():
+        _fresh(replace(run, folder=made), panel, shift)
+    shutil.copytree(made, run.folder)
+    return run
+
+
+def _fresh(run: Run, panel: Panel, shift: float) -> None:
+    run.folder.mkdir()
+    bench = Workbench(run.folder, run.spec, panel)
+    weights = build_network(bench.network_shape, run.spec.config.network, seed=0).get_weights()
+    _pretend_trained(bench, run.plan, weights)
+    for path in bundles_dir(run.folder).rglob("model.onnx") if shift else ():
+        _shift(path, shift)
+        _trust(path.with_name("metadata.json"))
+
+
+def after_the_first_night(folder: Path) -> tuple[Path, Path]:
+    """A storage root with a release in production, and the archive up to ``FIRST_END`` it was made of."""
+    shutil.copytree(_first_night(), folder, dirs_exist_ok=True)
+    return folder / "home", folder / "archive"
+
+
+@functools.cache
+def _first_night() -> Path:
+    folder = _temporary()
+    request = asked(write_archive(folder / "archive", FIRST_END))
+    trained_ahead(request, folder / "home", None)
+    retrain(request, folder / "home")
+    return folder

@@ -1,0 +1,101 @@
+"""Programs that tests start: with the signals of a terminal, and gone once their tests are over."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from cluster.connect.ports import descendants
+from cluster.connect.processes import born, end, left
+
+MARK = "NSECAST_TEST_PROCESS"
+"""In the environment of every process that this process has started since `mark_children`."""
+PYTHONS_OWN = (b"multiprocessing.resource_tracker", b"multiprocessing.forkserver", b"joblib.externals.loky")
+"""Helpers that Python keeps for as long as this process lives."""
+GONE_S = 20.0
+"""Longest that what was killed may take to be gone, on a busy machine."""
+
+
+def signals_as_in_a_terminal() -> None:
+    """Take back that a background job of a script, or some CI runners, ignore SIGINT or SIGTERM.
+
+    A program inherits what its parent ignores, but not a handler: so everything that is started afterwards
+    can be told to stop.
+    """
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def mark_children() -> None:
+    """Mark what this process starts from now on, so that `children_left` finds it."""
+    os.environ[MARK] = uuid4().hex
+
+
+def children_left(*, patience_s: float) -> dict[int, str]:
+    """What this process has started and what is still there after a while: each number, and its birth."""
+    deadline = time.monotonic() + patience_s
+    while (found := _marked()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
+def _marked() -> dict[int, str]:
+    wanted, found = f"{MARK}={os.environ[MARK]}".encode(), {}
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with suppress(OSError):
+                marked = wanted in Path(entry.path, "environ").read_bytes().split(b"\0")
+                command = Path(entry.path, "cmdline").read_bytes()
+                if marked and not any(each in command for each in PYTHONS_OWN):
+                    found[int(entry.name)] = born(int(entry.name))
+    return {pid: when for pid, when in found.items() if when}
+
+
+@contextmanager
+def running(words: Sequence[str | Path], **options: Any) -> Iterator["subprocess.Popen[Any]"]:
+    """Run a program for a block; afterwards neither it nor what it started is there, whatever happened.
+
+    Parameters
+    ----------
+    words : the command line
+    options : as for ``subprocess.Popen``
+    """
+    process = subprocess.Popen(words, **{"start_new_session": True} | options)
+    try:
+        yield process
+    finally:
+        end_all(process)
+
+
+def end_all(process: "subprocess.Popen[Any]") -> None:
+    """End a program that this process started, and all that it started."""
+    if process.poll() is None:
+        ours = {pid: born(pid) for pid in descendants(process.pid)}
+        for pid in left(ours):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
+        deadline = time.monotonic() + GONE_S
+        while left(ours) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
+
+
+def end_children(*, patience_s: float = 5.0) -> list[str]:
+    """End what this process has started and what is still there after a while; returns the command lines."""
+    found = children_left(patience_s=patience_s)
+    said = []
+    for pid in found:
+        with suppress(OSError):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+            said.append(words.decode(errors="replace").strip())
+    end(found, patience_s=1.0)
+    return said

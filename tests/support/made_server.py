@@ -1,0 +1,110 @@
+"""Servers on a loopback port: the real application over a real release, and one that does as it is told."""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import ray.serve
+import uvicorn
+
+from serve.deployments.model_server import GeneralModel, SpecificModel
+from serve.deployments.router import http_service
+from serve.model_client.client import Office
+from serve.settings import ServeSettings
+
+
+@contextlib.contextmanager
+def listening(app: Any) -> Iterator[str]:
+    """Serve an ASGI application from a thread of this process; yields the address."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive(), "the server did not start"
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
+@contextlib.contextmanager
+def serving(home: Path, **settings: Any) -> Iterator[str]:
+    """Serve what is in production below ``home`` from this process, no Ray cluster; yields the address."""
+    tiers = [
+        ray.serve.run(tier.bind(str(home), 4), name=tier.name, _local_testing_mode=True)
+        for tier in (GeneralModel, SpecificModel)
+    ]
+    office = Office(*tiers, ServeSettings(home=str(home), access_log="off", **settings))
+    asyncio.run(office.watcher.look())
+    try:
+        with listening(http_service(office)) as url:
+            yield url
+    finally:
+        office.ledger.close()
+
+
+@dataclass
+class Told:
+    """What the next answers are, and what was asked."""
+
+    answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
+    """Status, headers and body, the last one for ever; status 0: hang up, -1: drip five bytes a second."""
+    asked: list[tuple[float, str, dict[str, str], bytes]] = field(default_factory=list)
+    """Time, path, headers and body of each request."""
+    url: str = ""
+
+    @property
+    def times(self) -> list[float]:
+        return [when for when, *_ in self.asked]
+
+
+@contextlib.contextmanager
+def told() -> Iterator[Told]:
+    """A server that gives the answers it is told."""
+    script = Told()
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            script.asked.append((time.monotonic(), self.path, headers, body))
+            status, sent, content = script.answers.pop(0) if len(script.answers) > 1 else script.answers[0]
+            if status == 0:
+                self.close_connection = True
+                return
+            self.send_response(max(status, 200))
+            for name, value in sent.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for place in range(len(content)) if status < 0 else ():
+                    self.wfile.write(content[place : place + 1])
+                    time.sleep(0.2)
+                if status > 0:
+                    self.wfile.write(content)
+
+        do_GET = do_POST = answer
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    script.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield script
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)

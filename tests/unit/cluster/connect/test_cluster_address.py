@@ -1,0 +1,143 @@
+"""Where a command runs, and how it reads as a job."""
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from made_process import running
+
+from cluster.connect.address import placed, without_address
+from cluster.connect.jobs import _Log, job_command
+from cluster.connect.processes import born, name_of
+from common.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def no_cluster_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+@pytest.fixture
+def head(tmp_path: Path) -> Iterator[dict[int, str]]:
+    """Processes that look like a head's, with their births."""
+    programs = [tmp_path / name for name in ("raylet", "gcs_server")]
+    for program in programs:
+        program.symlink_to(shutil.which("sleep"))
+    with ExitStack() as stack:
+        started = [stack.enter_context(running([program, "600"])) for program in programs]
+        yield {each.pid: born(each.pid) for each in started}
+
+
+def write_cluster(home: Path, processes: dict[int, str]) -> None:
+    """A storage root's cluster whose head is these processes."""
+    head = {"name": "node-0", "ip": "127.0.0.2", "cpus": 1, "processes": processes}
+    found = {"id": "abc", "address": "127.0.0.2:4242", "dashboard": "http://127.0.0.1:8265"}
+    (home / "cluster").mkdir(parents=True)
+    (home / "cluster" / "cluster.json").write_text(json.dumps(found | {"folder": str(home), "nodes": [head]}))
+
+
+def test_without_an_address_ray_runs_on_this_machine(tmp_path):
+    assert placed(None, tmp_path) is None
+
+
+def test_a_driver_outside_the_cluster_is_told_to_submit_a_job(tmp_path):
+    with pytest.raises(ConfigError, match="http://HEAD:8265"):
+        placed("ray://head:10001", tmp_path)
+
+
+@pytest.mark.parametrize("address", ["head", "head:", ":6379", "head:port"])
+def test_an_address_of_no_known_form_is_refused(address, tmp_path):
+    with pytest.raises(ConfigError, match="need auto, HOST:PORT"):
+        placed(address, tmp_path)
+
+
+def test_host_and_port_are_taken_as_they_are(tmp_path):
+    assert placed("10.0.0.1:6379", tmp_path) == "10.0.0.1:6379"
+
+
+def test_auto_is_the_cluster_of_this_storage_root_while_its_head_runs(tmp_path, head):
+    write_cluster(tmp_path, head)
+    assert placed("auto", tmp_path) == "127.0.0.2:4242"
+
+
+def test_auto_is_rays_own_search_once_that_cluster_is_gone(tmp_path, head):
+    write_cluster(tmp_path, dict.fromkeys(head, "another process had this number"))
+    assert placed("auto", tmp_path) == "auto"
+
+
+@pytest.mark.parametrize("program", ["raylet", "gcs_server"])
+def test_a_head_of_which_only_a_part_is_left_does_not_run(tmp_path, head, program):
+    pid = next(pid for pid in head if name_of(pid) == program)
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    write_cluster(tmp_path, head)
+    assert placed("auto", tmp_path) == "auto"
+
+
+def test_a_job_that_names_no_storage_root_is_refused_before_it_writes_into_a_folder_that_goes(
+    tmp_path, monkeypatch
+):
+    monkeypatch.delenv("NSECAST_HOME", raising=False)
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    with pytest.raises(ConfigError, match="NSECAST_HOME"):
+        placed("auto", tmp_path)
+    monkeypatch.setenv("NSECAST_HOME", str(tmp_path))
+    assert placed("auto", tmp_path) == "auto"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train", "--address", "http://head:8265", "--quick"],
+        ["train", "--quick", "--address=http://head:8265"],
+        ["train", "--quick"],
+    ],
+)
+def test_a_command_line_loses_its_address_and_nothing_else(command):
+    assert without_address(command) == ["train", "--quick"]
+
+
+def test_a_job_joins_the_cluster_it_is_in():
+    assert job_command(["train", "--quick"]) == ["train", "--address", "auto", "--quick"]
+    assert job_command(["models"]) == ["models"]
+    assert job_command(["serve", "status"]) == ["serve", "status"]
+
+
+def test_a_job_gets_paths_in_full_and_leaves_everything_else_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "SCOM").mkdir()
+    sent = job_command(
+        ["train", "--only", "SCOM", "--archive", "data", "--config=my.toml", "--home", "/shared/x"]
+    )
+    here = str(tmp_path)
+    assert sent[3:] == [
+        "--only",
+        "SCOM",
+        "--archive",
+        f"{here}/data",
+        f"--config={here}/my.toml",
+        "--home",
+        "/shared/x",
+    ]
+
+
+@pytest.mark.parametrize("command", [[], ["train", "--address", "auto"], ["train", "--address=auto"]])
+def test_a_job_of_no_command_or_with_an_address_of_its_own_is_refused(command):
+    with pytest.raises(ConfigError, match="submit"):
+        job_command(command)
+
+
+def test_a_log_that_is_read_again_from_its_beginning_is_printed_once_and_without_rays_lines(capsys):
+    whole = "INFO setting up\nRunning entrypoint for job j1: exec python\nepoch 1\nepoch 2\nerror: x\n"
+    for cut in range(len(whole)):
+        log = _Log("j1")
+        for end in (cut, len(whole)):
+            log.begin()
+            for start in range(0, end, 7):
+                log.take(whole[start : min(start + 7, end)])
+        assert capsys.readouterr().out == "epoch 1\nepoch 2\nerror: x\n"

@@ -1,0 +1,290 @@
+"""Every manifest against the schema of its kind, and all of them against each other and against our code."""
+
+import re
+import tomllib
+from typing import Any, Literal
+
+import kubernetes_validate
+import pytest
+from made_manifests import (
+    ROOT,
+    clusters,
+    deployments_of,
+    every,
+    groups,
+    load,
+    of_kind,
+    one,
+    pods,
+    serve_config,
+)
+from pydantic import BaseModel, ConfigDict, PositiveInt
+
+KUBERNETES = ("1.30", "1.37")
+BY_HAND = {"raycluster.yaml", "rayjob.yaml", "secrets.example.yaml"}
+"""Applied when they are wanted, not with the rest."""
+FOREIGN = ("ray.io/", "monitoring.coreos.com/")
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Token(Strict):
+    mode: Literal["token"]
+    secretName: str
+
+
+class Head(Strict):
+    rayStartParams: dict[str, str]
+    template: dict[str, Any]
+
+
+class Workers(Head):
+    groupName: str
+    replicas: PositiveInt
+    minReplicas: PositiveInt
+    maxReplicas: PositiveInt
+
+
+class Autoscaler(Strict):
+    version: Literal["v2"]
+    idleTimeoutSeconds: PositiveInt
+    resources: dict[str, Any]
+    securityContext: dict[str, Any]
+    volumeMounts: list[dict[str, Any]]
+
+
+class Cluster(Strict):
+    """The fields of KubeRay's RayClusterSpec that we use; a misspelt one is none of them."""
+
+    rayVersion: str
+    authOptions: Token
+    enableInTreeAutoscaling: bool = False
+    autoscalerOptions: Autoscaler | None = None
+    headGroupSpec: Head
+    workerGroupSpecs: list[Workers]
+
+
+class Job(Strict):
+    entrypoint: str
+    submissionMode: Literal["HTTPMode"]
+    shutdownAfterJobFinishes: Literal[True]
+    ttlSecondsAfterFinished: PositiveInt
+    activeDeadlineSeconds: PositiveInt
+    backoffLimit: int
+    rayClusterSpec: Cluster
+
+
+class CronJob(Strict):
+    schedule: str
+    jobTemplate: Job
+
+
+class Upgrade(Strict):
+    type: Literal["NewCluster"]
+
+
+class Service(Strict):
+    upgradeStrategy: Upgrade
+    rayClusterDeletionDelaySeconds: PositiveInt
+    excludeHeadPodFromServeSvc: Literal[True]
+    serveConfigV2: str
+    rayClusterConfig: Cluster
+
+
+RAY_KINDS = {"RayCluster": Cluster, "RayJob": Job, "RayCronJob": CronJob, "RayService": Service}
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_every_object_and_pod_template_is_what_kubernetes_wants(version):
+    core = [document for _, document in every() if not document["apiVersion"].startswith(FOREIGN)]
+    templates = [
+        {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "x"}, "template": template}
+        for _, template in pods()
+    ]
+    for document in [*core, *templates]:
+        kubernetes_validate.validate(document, version, strict=True)
+    assert len(core) > 12 and len(templates) == 10
+
+
+def test_the_schemas_refuse_a_misspelt_field():
+    policy = of_kind("NetworkPolicy")[0]
+    wrong = {**policy, "spec": {**policy["spec"], "podSelectors": {}}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, KUBERNETES[-1], strict=True)
+
+
+@pytest.mark.parametrize("kind", RAY_KINDS)
+def test_ray_kinds_have_the_fields_we_mean(kind):
+    document = one(kind)
+    assert document["apiVersion"] == "ray.io/v1"
+    RAY_KINDS[kind].model_validate(document["spec"])
+
+
+@pytest.mark.parametrize("kind", RAY_KINDS)
+def test_ray_itself_reads_the_groups_of_every_cluster(kind):
+    from ray.autoscaler._private.kuberay import autoscaling_config
+
+    spec = clusters()[kind]
+    found = autoscaling_config._derive_autoscaling_config_from_ray_cr(
+        {"metadata": {"name": "x", "namespace": "nsecast"}, "spec": spec}
+    )
+    types = found["available_node_types"]
+    assert types.pop("headgroup")["resources"]["CPU"] == 0
+    ((_, workers),) = types.items()
+    assert workers["resources"]["CPU"] == 2 and workers["min_workers"] == 2
+
+
+@pytest.mark.parametrize("kind", RAY_KINDS)
+def test_start_parameters_are_options_of_ray_start(kind):
+    import ray
+    from ray.scripts.scripts import start
+
+    options = {option for parameter in start.params for option in parameter.opts}
+    for group in groups(clusters()[kind]):
+        assert {f"--{name}" for name in group["rayStartParams"]} <= options
+    assert clusters()[kind]["rayVersion"] == ray.__version__
+
+
+def test_training_runs_on_the_same_cluster_by_hand_once_and_every_night():
+    found = clusters()
+    assert found["RayCluster"] == found["RayJob"] == found["RayCronJob"]
+
+
+@pytest.mark.parametrize("where", ["rayservice.yaml", "serve.yaml"])
+def test_the_embedded_serve_configuration_builds_our_application(where):
+    from ray.serve.schema import ServeDeploySchema
+
+    from serve.app import build_app
+    from serve.settings import ServeSettings
+
+    config = serve_config() if where == "rayservice.yaml" else load("serve.yaml")[0]
+    schema = ServeDeploySchema.model_validate(config)
+    (application,) = schema.applications
+    assert application.import_path == "serve.app:build_app" and application.route_prefix == "/"
+    settings = ServeSettings.parse(application.args, where=where)
+    built = deployments_of(build_app(settings))
+    assert set(built) == {"Router", "GeneralModel", "SpecificModel"}
+    assert {each.name for each in application.deployments} <= set(built)
+    assert built["Router"]._deployment_config.num_replicas == settings.routers
+    others_reach_it = schema.http_options.host != "127.0.0.1"
+    assert settings.loopback is not others_reach_it and bool(settings.keys) is others_reach_it
+
+
+@pytest.mark.parametrize("where", ["rayservice.yaml", "serve.yaml"])
+def test_limits_are_where_a_change_restarts_no_router(where):
+    """A change of `args` gives the application another code version, and Ray replaces every replica."""
+    from ray.serve._private.deploy_utils import get_app_code_version
+    from ray.serve.schema import ServeDeploySchema
+
+    from serve.settings import LIVE, ServeSettings
+
+    config = serve_config() if where == "rayservice.yaml" else load("serve.yaml")[0]
+    (application,) = ServeDeploySchema.model_validate(config).applications
+    (router,) = [each for each in application.deployments if each.name == "Router"]
+    assert not set(application.args) & set(LIVE)
+    settings = ServeSettings.parse(application.args).changed(router.user_config)
+    assert router.max_ongoing_requests >= settings.requests_under_way + 64
+    before = get_app_code_version(application)
+    router.user_config["limits"]["forecasts_per_minute"] = 1
+    router.max_ongoing_requests = 1000
+    assert get_app_code_version(application) == before
+    application.args["routers"] = 7
+    assert get_app_code_version(application) != before
+
+
+def test_names_of_volumes_secrets_and_services_agree():
+    claim = one("PersistentVolumeClaim")["metadata"]["name"]
+    secrets = {each["metadata"]["name"]: each["stringData"] for each in of_kind("Secret")}
+    for what, template in pods():
+        volumes = {each["name"]: each for each in template["spec"]["volumes"]}
+        (container,) = template["spec"]["containers"]
+        mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+        if what == "RayService head":
+            token = volumes.pop("kubernetes")
+            assert token == {"name": "kubernetes", "projected": token["projected"]}
+        assert volumes["home"]["persistentVolumeClaim"]["claimName"] == claim, what
+        assert mounts.keys() == volumes.keys() and mounts["home"] == "/var/lib/nsecast", what
+        environment = {each["name"]: each["value"] for each in container.get("env", ())}
+        assert what == "Deployment" or environment["NSECAST_HOME"] == mounts["home"]
+        if "keys" in volumes:
+            args = serve_config()["applications"][0]["args"]
+            folder, _, file = args["keys"].rpartition("/")
+            assert mounts["keys"] == folder and file in secrets[volumes["keys"]["secret"]["secretName"]]
+            assert args["home"] == mounts["home"]
+    for spec in clusters().values():
+        assert "auth_token" in secrets[spec["authOptions"]["secretName"]]
+    backend = one("Ingress")["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
+    assert backend["name"] == f"{one('RayService')['metadata']['name']}-serve-svc"
+    assert backend["port"]["number"] == serve_config()["http_options"]["port"]
+
+
+def test_the_example_secrets_let_nobody_in(tmp_path):
+    from serve.auth.keys import KeyFile
+
+    texts = {name: text for each in of_kind("Secret") for name, text in each["stringData"].items()}
+    (tmp_path / "keys.json").write_text(texts["keys.json"])
+    assert KeyFile(tmp_path / "keys.json").clients() == [] and texts["auth_token"] == ""
+
+
+def test_ports_and_probes_agree():
+    for kind, spec in clusters().items():
+        for group in groups(spec):
+            (container,) = group["template"]["spec"]["containers"]
+            ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+            assert str(ports["metrics"]) == group["rayStartParams"]["metrics-export-port"]
+            assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys()
+            if kind == "RayService":
+                assert ports["serve"] == serve_config()["http_options"]["port"]
+    workers = clusters()["RayService"]["workerGroupSpecs"][0]["template"]["spec"]["containers"][0]
+    assert workers["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": 8000}
+
+
+def test_every_serving_node_has_the_switches_that_ray_serve_reads_once():
+    wanted = {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_worker_niceness": "0",
+    }
+    for group in groups(clusters()["RayService"]):
+        environment = group["template"]["spec"]["containers"][0]["env"]
+        assert wanted.items() <= {each["name"]: each["value"] for each in environment}.items()
+
+
+def test_the_serve_image_hardens_haproxy_as_the_command_does(tmp_path):
+    """What the pods get is what `nsecast serve haproxy` makes, from the same folder."""
+    from serve.launch.proxy_environment import hardened
+
+    text = (ROOT / "cluster/Dockerfile").read_text()
+    folder = re.search(r"^RUN .*&& nsecast serve haproxy --folder (\S+)$", text, re.M)[1]
+    stage = text.partition("FROM base AS serve\n")[2].partition("\nFROM ")[0]
+    assert "COPY --from=build-serve /opt/nsecast /opt/nsecast" in stage
+    given = dict(re.findall(r"(RAY_SERVE_\w+|FORWARDED_ALLOW_IPS)=(\S*)", stage.replace('""', "")))
+    needed = {name: value.replace(str(tmp_path), folder) for name, value in hardened(tmp_path).items()}
+    assert given == needed and folder.startswith("/opt/nsecast/")
+    mode = (tmp_path / "haproxy-mended").stat().st_mode
+    assert mode & 0o005 == 0o005, "built by root, run by another user"
+
+
+@pytest.mark.parametrize("name", ["serve.yaml", "ray-up.yaml"])
+def test_clusters_without_the_image_are_told_to_harden_haproxy(name):
+    text = (ROOT / "cluster/manifests" / name).read_text()
+    starts = len(re.findall(r"ray start --", text))
+    assert len(re.findall(r'eval "\$\((?:\S*/)?nsecast serve haproxy', text)) == starts > 0
+
+
+def test_one_list_names_every_file_and_image():
+    document = load("kustomization.yaml")[0]
+    files = {name for name, _ in every()}
+    assert set(document["resources"]) == files - BY_HAND
+    used = {container["image"] for _, template in pods() for container in template["spec"]["containers"]}
+    ours = {f"{each['name']}:{each['newTag']}" for each in document["images"]}
+    assert ours == {image for image in used if "/nsecast-" in image}
+    assert not any(image.endswith(":latest") or ":" not in image for image in used)
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert {each["newTag"] for each in document["images"]} == {version}
+    targets = re.findall(r"^FROM base AS (\w+)$", (ROOT / "cluster/Dockerfile").read_text(), re.M)
+    assert {f"registry.example/nsecast-{target}:{version}" for target in targets} == ours
+    for _, each in every():
+        assert each["metadata"].get("namespace", each["metadata"].get("name")) == "nsecast"

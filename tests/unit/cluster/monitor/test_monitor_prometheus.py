@@ -1,0 +1,101 @@
+"""The report as gauges: what a collector reads back."""
+
+import datetime as dt
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_evidence import UNIVERSE, forecasts
+from prometheus_client.parser import text_string_to_metric_families
+
+from cluster.monitor.drift import Drift
+from cluster.monitor.errors import judge
+from cluster.monitor.freshness import Freshness
+from cluster.monitor.monitor import Breach, Report
+from cluster.monitor.prometheus import GAUGES, write_prometheus
+from cluster.monitor.settings import MonitorSettings
+from common.errors import ConfigError
+
+NOW = dt.datetime(2024, 6, 3, 15, tzinfo=dt.UTC)
+FRESH = Freshness(
+    dt.date(2024, 5, 31), dt.date(2024, 6, 3), 1, 5, (), ("NEW",), ("NEW",), ("HALT",), 0.25, 0.2, 0
+)
+
+
+@pytest.fixture(scope="module")
+def report():
+    tiers = {stock.symbol: stock.tier for stock in UNIVERSE.stocks}
+    live = forecasts().assign(tier=lambda rows: rows["symbol"].map(tiers))
+    live.loc[live["symbol"] == "ALFA", ["lo90", "hi90"]] = np.nan
+    return Report(
+        at=NOW,
+        release="r",
+        synthetic=False,
+        served=500,
+        scored=480,
+        waiting=15,
+        left_out={"late": 5},
+        damaged=(),
+        errors=judge(live, forecasts(), MonitorSettings()),
+        drift=[Drift("input:return", 0.3, 0.2, 100, 900, "large")],
+        fresh=FRESH,
+        breaches=[Breach("drift", "input:return", 0.3, 0.25)],
+    )
+
+
+def read_back(path):
+    families = list(text_string_to_metric_families(path.read_text()))
+    samples = {
+        (each.name, tuple(sorted(each.labels.items()))): each.value
+        for family in families
+        for each in family.samples
+    }
+    return {family.name for family in families}, samples
+
+
+def test_every_documented_gauge_is_there_with_the_reports_value(report, tmp_path):
+    path = tmp_path / "made" / "nsecast.prom"
+    write_prometheus(report, path)
+    names, samples = read_back(path)
+    assert names == {f"nsecast_monitor_{name}" for name in GAUGES}
+
+    def value(name, **labels):
+        return samples[(f"nsecast_monitor_{name}", tuple(sorted(labels.items())))]
+
+    row = report.errors.query("level == 'stock' and group == 'BETA' and horizon == 1").iloc[0]
+    group = {"level": "stock", "group": "BETA", "horizon": "1d"}
+    assert value("mae_kes", **group, source="live") == row["mae"]
+    assert value("rel_mae", **group, source="backtest") == row["backtest_rel_mae"]
+    assert value("coverage90", **group, source="low") == row["cover90_low"]
+    assert value("forecasts", state="scored") == 480 and value("forecasts", state="late") == 5
+    assert value("psi", feature="input:return") == 0.3
+    assert value("breaches", kind="drift") == 1 and value("breaches", kind="error") == 0
+    assert value("last_run_timestamp_seconds") == NOW.timestamp()
+    assert value("sessions_old") == 1 and value("frozen_share", when="release") == 0.2
+
+
+def test_what_cannot_be_told_is_not_there(report, tmp_path):
+    write_prometheus(report, tmp_path / "x.prom")
+    _, samples = read_back(tmp_path / "x.prom")
+    group = {"level": "stock", "group": "ALFA", "horizon": "1d", "source": "live"}
+    assert ("nsecast_monitor_coverage90", tuple(sorted(group.items()))) not in samples
+    assert not any(pd.isna(value) for value in samples.values())
+
+
+def test_the_file_is_replaced_whole_and_leaves_nothing_beside_it(report, tmp_path):
+    for _ in range(2):
+        write_prometheus(report, tmp_path / "x.prom")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.prom"]
+
+
+def test_a_name_that_the_collector_would_not_read_is_refused(report, tmp_path):
+    with pytest.raises(ConfigError, match=r"\.prom"):
+        write_prometheus(report, tmp_path / "x.txt")
+
+
+def test_the_report_is_plain_json_without_nan(report):
+    import json
+
+    found = json.loads(json.dumps(report.as_dict(), allow_nan=False))
+    assert found["fresh"]["data_end"] == "2024-05-31" and found["breaches"][0]["kind"] == "drift"
+    assert len(found["errors"]) == len(report.errors) and found["at"] == NOW.isoformat()

@@ -1,0 +1,112 @@
+"""Releases of other versions of nsecast: an earlier one's is used, a later one's refused by name."""
+
+import json
+import shutil
+from pathlib import Path
+
+import httpx
+import pandas as pd
+import pytest
+from made_desk import SETTINGS
+from made_release import made_release
+from made_server import serving
+from typer.testing import CliRunner
+
+import nsecast
+from common.errors import BundleError
+from common.release.forecasts import ReleasedModels
+from common.release.manifest import FORMAT, MANIFEST, _digest
+from common.release.registry import Registry
+from serve.views.insights import FILE, OLDER
+
+
+def rewritten(folder: Path, **changes: object) -> None:
+    """Write the manifest of the files that are there, as a version of nsecast with other habits would."""
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    manifest["files"] = {name: entry for name, entry in manifest["files"].items() if (folder / name).exists()}
+    manifest = {key: value for key, value in (manifest | changes).items() if value is not None}
+    (folder / MANIFEST).unlink()
+    (folder / MANIFEST).write_text(json.dumps(manifest | {"digest": _digest(manifest)}))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``earlier`` has no format in its manifest and no insights; ``now`` is as it is made."""
+    home = tmp_path_factory.mktemp("home")
+    made_release(home, "now", **SETTINGS)
+    earlier = made_release(home, "earlier", **SETTINGS).path
+    (earlier / FILE).unlink()
+    rewritten(earlier, format=None)
+    Registry(home).promote("earlier")
+    return home
+
+
+def manifest_of(home: Path, release: str) -> dict:
+    return json.loads((home / "releases" / release / MANIFEST).read_bytes())
+
+
+def test_an_earlier_release_is_whole_and_forecasts_as_the_same_release_does_now(home):
+    assert "format" not in manifest_of(home, "earlier") and manifest_of(home, "now")["format"] == FORMAT == 1
+    registry = Registry(home)
+    assert registry.verify("earlier").id == "earlier" and registry.production() == "earlier"
+    for symbol in ("MOVES", "THIN", "FROZEN"):
+        found, wanted = (ReleasedModels(registry.open(name)).forecast(symbol) for name in ("earlier", "now"))
+        assert [(each.published, each.raw, each.intervals) for each in found] == [
+            (each.published, each.raw, each.intervals) for each in wanted
+        ]
+
+
+def test_an_earlier_release_is_served_and_what_it_lacks_is_said(home):
+    truth = ReleasedModels(Registry(home).open("now")).forecast("MOVES")[0]
+    with serving(home) as url:
+        answer = httpx.post(f"{url}/api/v4/predict", json={"symbol": "MOVES"}, timeout=60).json()
+        insights = httpx.get(f"{url}/api/v4/insights", timeout=60)
+    assert answer["release"] == "earlier" and answer["prediction"] == truth.published
+    assert insights.status_code == 200 and insights.json()["note"] == OLDER
+
+
+def test_an_earlier_release_is_backtested_to_the_figures_of_the_same_release_now(home, tmp_path):
+    tables = []
+    for name in ("earlier", "now"):
+        out = tmp_path / f"{name}.parquet"
+        words = [
+            "backtest",
+            "--home",
+            str(home),
+            "--release",
+            name,
+            "--baselines",
+            "naive",
+            "--out",
+            str(out),
+        ]
+        done = CliRunner().invoke(nsecast.app, words)
+        assert done.exit_code == 0, done.output
+        tables.append(pd.read_parquet(out))
+    assert len(tables[0]) > 100
+    pd.testing.assert_frame_equal(*tables)
+
+
+def test_a_release_of_a_later_format_is_refused_by_name_with_what_to_do(home, tmp_path):
+    shutil.copytree(home, tmp_path / "home")
+    registry = Registry(tmp_path / "home")
+    rewritten(tmp_path / "home" / "releases" / "now", format=FORMAT + 1)
+    wanted = rf"release now: manifest\.json: got format {FORMAT + 1}, .* up to {FORMAT}\. .*update this one"
+    with pytest.raises(BundleError, match=wanted):
+        registry.open("now")
+    with pytest.raises(BundleError, match=wanted):
+        registry.promote("now")
+    (listed,) = [each for each in registry.releases() if each.id == "now"]
+    assert listed.state == "damaged" and "update this one" in listed.reason
+    assert registry.production() == "earlier"
+    words = ["predict", "MOVES", "--home", str(tmp_path / "home"), "--release", "now"]
+    done = CliRunner().invoke(nsecast.app, words)
+    assert done.exit_code == 1 and "update this one" in str(done.exception)
+
+
+@pytest.mark.parametrize("written", ["1", 0, -1, 1.5, []])
+def test_a_format_that_is_no_number_of_one_is_an_invalid_manifest(home, tmp_path, written):
+    shutil.copytree(home / "releases" / "now", tmp_path / "releases" / "now")
+    rewritten(tmp_path / "releases" / "now", format=written)
+    with pytest.raises(BundleError, match="an invalid manifest"):
+        Registry(tmp_path).open("now")

@@ -1,0 +1,296 @@
+"""Storage: plain folders as ever, and folders that mirror an object store, as two machines see them."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from made_store import SECRET, environment, free_port, machine, objects
+from obstore.store import MemoryStore
+
+from common import storage
+from common.errors import ConfigError
+from common.storage import root as places
+
+pytestmark = pytest.mark.usefixtures("no_mirrors")
+
+
+@pytest.fixture
+def two(tmp_path):
+    """The storage roots of two machines with one store."""
+    store = MemoryStore()
+    return machine(tmp_path / "a", store, Counting), machine(tmp_path / "b", store, Counting)
+
+
+class Counting(storage.ObjectStore):
+    """Notes what is asked of the store, and can refuse writes."""
+
+    broken = False
+
+    def __init__(self, url, store):
+        super().__init__(url, store)
+        self.asked = []
+
+    def download(self, key, target, *, unless=None):
+        found = super().download(key, target, unless=unless)
+        self.asked.append(("download" if found else "same", key))
+        return found
+
+    def below(self, prefix):
+        self.asked.append(("list", prefix))
+        return super().below(prefix)
+
+    def put(self, key, content):
+        if self.broken:
+            raise storage.StorageError(f"{key}: no")
+        return super().put(key, content)
+
+
+def asked_of(home):
+    store = storage.mirror_of(home).store
+    found, store.asked = store.asked, []
+    return found
+
+
+def test_in_a_plain_folder_everything_is_the_file_itself(tmp_path):
+    path = tmp_path / "runs" / "r" / "run.json"
+    storage.write_json(path, {"a": 1})
+    assert storage.mirror_of(path) is None
+    assert storage.current(path) is path and storage.exists(path) and not storage.exists(tmp_path / "b")
+    assert storage.address_of(path) == storage.shown(path) == str(path)
+    assert storage.locate(str(path)) == path
+    assert storage.found(tmp_path / "runs", "*/run.json") == storage.names(tmp_path, "runs/*/*") == [path]
+    with storage.looked(tmp_path):
+        storage.push(path)
+    storage.remove(path)
+    storage.remove(path)
+    assert not path.exists() and storage.current(path) is path
+    storage.remove_tree(tmp_path / "runs")
+    storage.remove_tree(tmp_path / "runs")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_one_machine_writes_another_reads(two):
+    here, there = two
+    storage.write_json(here / "runs/r/run.json", {"a": 1})
+    assert json.loads(storage.current(there / "runs/r/run.json").read_bytes()) == {"a": 1}
+    storage.write_bytes(there / "runs/r/run.json", b"2")
+    assert storage.current(here / "runs/r/run.json").read_bytes() == b"2"
+
+
+def test_a_file_that_did_not_change_is_not_downloaded_again(two):
+    here, there = two
+    path, other = here / "runs/r/panel.parquet", there / "runs/r/panel.parquet"
+    storage.write_bytes(path, b"prices")
+    storage.current(path)
+    assert asked_of(here) == [("same", "runs/r/panel.parquet")]
+    for _ in range(2):
+        storage.current(other)
+    assert asked_of(there) == [("download", "runs/r/panel.parquet"), ("same", "runs/r/panel.parquet")]
+
+
+def test_a_copy_that_somebody_wrote_over_is_brought_again(two):
+    here, there = two
+    storage.write_bytes(here / "config.json", b"true")
+    storage.current(there / "config.json").write_bytes(b"nope")
+    assert storage.current(there / "config.json").read_bytes() == b"true"
+
+
+def test_what_is_gone_in_the_store_is_gone_though_a_copy_lies_here(two):
+    here, there = two
+    storage.write_bytes(here / "a/b", b"1")
+    storage.current(there / "a/b")
+    storage.remove(here / "a/b")
+    with pytest.raises(FileNotFoundError, match="s3://memory/home/a/b"):
+        storage.current(there / "a/b")
+    assert not storage.exists(there / "a/b") and storage.found(there, "a/*") == []
+
+
+def test_a_tree_is_removed_in_the_store_even_if_nothing_of_it_is_here(two):
+    here, there = two
+    for name in ("runs/r/a", "runs/r/b/c", "runs/rest"):
+        storage.write_bytes(here / name, b"1")
+    storage.remove_tree(there / "runs" / "r")
+    assert objects(here) == {"runs/rest"}
+
+
+def test_hidden_names_and_what_concerns_this_machine_alone_stay_here(two):
+    here, there = two
+    stays = ("releases/.staging-x/a", ".probe", "market/seed-7/1.csv", "cluster/cluster.json")
+    for name in (*stays, "serve/server.json", "serve/logs/1", "serve/keys.json", "marketing"):
+        storage.write_bytes(here / name, b"1")
+    assert objects(there) == {"serve/keys.json", "marketing"}
+    assert storage.current(here / "market/seed-7/1.csv").read_bytes() == b"1"
+
+
+def test_a_write_that_the_store_refuses_leaves_both_sides_as_they_were(two):
+    here, there = two
+    storage.write_bytes(here / "result.json", b"old")
+    storage.mirror_of(here).store.broken = True
+    with pytest.raises(storage.StorageError):
+        storage.write_bytes(here / "result.json", b"new")
+    assert storage.current(there / "result.json").read_bytes() == b"old"
+    assert (here / "result.json").read_bytes() == b"old"
+    assert [path.name for path in here.iterdir() if path.name.startswith(".result")] == []
+
+
+NAMES = ("a/run.json", "b/run.json", "b/tasks/t/result.json", "c/other.json", "x.json")
+
+
+@pytest.mark.parametrize("pattern", ["*/run.json", "*.json", "**/result.json", "b/*.json", "?/tasks/t/*"])
+def test_patterns_find_what_they_find_in_a_plain_folder(two, tmp_path, pattern):
+    here, there = two
+    for name in NAMES:
+        storage.write_bytes(here / "runs" / name, f"runs/{name}".encode())
+        storage.write_bytes(tmp_path / "plain/runs" / name, b"")
+    expected = sorted((tmp_path / "plain/runs").glob(pattern))
+    found = storage.found(there / "runs", pattern)
+    assert [path.relative_to(there) for path in found] == [
+        path.relative_to(tmp_path / "plain") for path in expected
+    ]
+    assert all(path.read_bytes() == path.relative_to(there).as_posix().encode() for path in found)
+
+
+def test_one_look_answers_for_a_whole_folder_and_knows_what_is_written_meanwhile(two):
+    here, there = two
+    for name in ("a", "b"):
+        storage.write_bytes(here / f"tasks/{name}/result.json", b"1")
+    storage.write_bytes(here / "tasks/a/state.npz", b"large")
+    with storage.looked(there / "tasks", "result.json"):
+        assert sorted(asked_of(there)) == [
+            ("download", "tasks/a/result.json"),
+            ("download", "tasks/b/result.json"),
+            ("list", "tasks"),
+        ]
+        assert storage.exists(there / "tasks/a/result.json")
+        assert not storage.exists(there / "tasks/c/result.json")
+        storage.write_bytes(there / "tasks/c/result.json", b"3")
+        assert storage.exists(there / "tasks/c/result.json")
+        storage.remove(there / "tasks/a/result.json")
+        assert not storage.exists(there / "tasks/a/result.json")
+        assert asked_of(there) == []
+        assert storage.current(there / "tasks/a/state.npz").read_bytes() == b"large"
+    with pytest.raises(FileNotFoundError):
+        storage.current(there / "tasks/d")
+    assert len(asked_of(there)) == 1, "outside the block the store is asked again"
+
+
+def test_a_write_with_a_condition_takes_place_if_nobody_was_faster(two):
+    store = storage.mirror_of(two[0]).store
+    first = store.put_if("alias", b"one", None)
+    with pytest.raises(storage.Changed):
+        store.put_if("alias", b"two", None)
+    second = store.put_if("alias", b"two", first)
+    with pytest.raises(storage.Changed):
+        store.put_if("alias", b"three", first)
+    assert store.read("alias")[0] == b"two" and store.head("alias").version == second
+
+
+def test_a_write_whose_answer_was_lost_counts_as_written(two):
+    """The library tries again after a broken connection, and then meets its own object."""
+    store = storage.mirror_of(two[0]).store
+    version = store.put("manifest", b"ours")
+    assert store.put_if("manifest", b"ours", None) == version
+
+
+def test_whether_a_store_keeps_conditions_is_tried_on_an_object_of_its_own(two, caplog):
+    here, there = (storage.mirror_of(home).store for home in two)
+    assert here.keeps_conditions and there.keeps_conditions
+    assert objects(two[0]) == {".nsecast-probe"} and not caplog.records
+
+
+class Careless(storage.ObjectStore):
+    """Ignores conditions, as some servers do."""
+
+    def _refuses(self, mode):
+        return False
+
+
+def test_a_store_that_ignores_conditions_is_named_once_and_compared_before_writing(tmp_path, caplog):
+    store = Careless("s3://careless/x", MemoryStore())
+    first = store.put_if("alias", b"one", None)
+    second = store.put_if("alias", b"two", first)
+    for content, before in ((b"three", None), (b"three", first)):
+        with pytest.raises(storage.Changed):
+            store.put_if("alias", content, before)
+    assert store.head("alias").version == second
+    (said,) = caplog.records
+    assert "s3://careless/x ignores conditional writes" in said.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("s3://bucket/prefix", "s3://bucket/prefix"),
+        ("s3:/bucket/prefix/", "s3://bucket/prefix"),
+        ("S3://bucket", "s3://bucket"),
+        ("gs://bucket/a b", "gs://bucket/a b"),
+        ("az://container/x", "az://container/x"),
+    ],
+)
+def test_a_url_names_a_folder_in_the_cache(tmp_path, monkeypatch, given, url):
+    monkeypatch.setenv("NSECAST_CACHE", str(tmp_path))
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "account")
+    home = storage.home(given)
+    assert home.parent == tmp_path and storage.home(url) == home
+    assert storage.address_of(home) == storage.shown(home) == url
+    path = home / "runs" / "r"
+    assert storage.address_of(path) == f"{url}#runs/r" and storage.locate(f"{url}#runs/r") == path
+    assert storage.shown(path) == f"{url}/runs/r"
+    assert storage.home(f"{url}x") != home
+    assert home.stat().st_mode & 0o077 == 0, "copies are for this user alone"
+
+
+@pytest.mark.parametrize("given", ["ftp://host/x", "https://bucket.example/x", "file:///tmp/x"])
+def test_a_url_of_another_kind_is_refused_with_those_that_are_known(given):
+    with pytest.raises(ConfigError, match="s3://, gs://, az://"):
+        storage.home(given)
+
+
+@pytest.mark.parametrize("given", ["s3://", "s3://user:word@bucket/x", "s3://bucket/x?key=word", "s3://b#x"])
+def test_a_url_without_a_bucket_or_with_more_than_a_place_is_refused(given):
+    with pytest.raises(ConfigError, match="need s3://BUCKET/PREFIX") as caught:
+        storage.home(given)
+    assert "word" not in str(caught.value)
+
+
+def test_a_path_into_a_mirror_of_another_process_is_recognised(tmp_path, monkeypatch):
+    monkeypatch.setenv("NSECAST_CACHE", str(tmp_path))
+    path = storage.home("s3://bucket/prefix") / "runs" / "r"
+    code = (
+        "import sys; from common import storage; path = storage.home(sys.argv[1]); "
+        "print(storage.address_of(path), storage.mirror_of(path).root)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == ["s3://bucket/prefix#runs/r", str(path.parents[1])]
+
+
+def test_without_a_mirror_no_path_is_looked_at(monkeypatch, tmp_path):
+    class Untouchable(dict):
+        def items(self):
+            raise AssertionError
+
+    monkeypatch.setattr(places, "_MIRRORS", Untouchable())
+    storage.write_bytes(tmp_path / "a", b"1")
+    assert storage.found(tmp_path, "*") == [tmp_path / "a"]
+
+
+@pytest.mark.parametrize("kind", ["nobody listens", "nobody answers"])
+def test_a_dead_store_is_an_error_in_time_that_says_where_and_no_secret(tmp_path, monkeypatch, kind):
+    silent = socket.create_server(("127.0.0.1", 0))
+    port = free_port() if kind == "nobody listens" else silent.getsockname()[1]
+    for name, value in environment(f"http://127.0.0.1:{port}").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("NSECAST_CACHE", str(tmp_path))
+    monkeypatch.setenv("NSECAST_STORE_TIMEOUT_S", "1")
+    began = time.monotonic()
+    reason = {"nobody listens": "Connection refused", "nobody answers": "no answer in time"}[kind]
+    said = f"s3://bucket/x/a: the object store failed: {reason}"
+    with silent, pytest.raises(storage.StorageError, match=said) as caught:
+        storage.current(storage.home("s3://bucket/x") / "a")
+    assert time.monotonic() - began < 25, "by itself it would be patient for 30 s"
+    assert SECRET not in str(caught.value) + repr(caught.value.__cause__)

@@ -1,0 +1,380 @@
+"""The Python client against a real server on loopback, and against one that misbehaves."""
+
+import asyncio
+import datetime as dt
+import email.utils
+import inspect
+import json
+import pickle
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+from made_desk import SETTINGS, made_desk
+from made_desk import predict as desk_says
+from made_release import made_release
+from made_server import serving, told
+
+from common.errors import (
+    BadRequest,
+    BundleError,
+    ConfigError,
+    Forbidden,
+    InsufficientHistory,
+    NotAuthenticated,
+    NsecastError,
+    TooManyRequests,
+    UnknownSymbol,
+)
+from common.release.registry import Registry
+from serve.auth.keys import KeyFile
+from serve.client import AsyncClient, BadAnswer, Client, Patience, Unavailable, calls
+from serve.client.tries import Tries
+from serve.ingress.api_document import description
+from serve.schemas.forecast import Model
+from serve.views import models as pages
+from serve.views.market import market_page
+
+ROOT = Path(__file__).resolve().parents[4]
+QUICK = Patience(deadline_s=60, timeout_s=20, base_s=0.01)
+PROBLEM = {"Content-Type": "application/problem+json"}
+HEALTH = json.dumps(
+    {
+        "status": "ok",
+        "release": "made",
+        "preset": "residual",
+        "synthetic": True,
+        "quick": False,
+        "data_end": "2024-01-02",
+        "stocks": 6,
+    }
+).encode()
+GOOD = (200, {"Content-Type": "application/json"}, HEALTH)
+ACROSS_A_CALL = {"timestamp", "request_id", "execution_time", "cached"}
+
+
+class Waited:
+    """`AsyncClient` with every call run to its end, so that both clients pass the same tests."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._args, self._kwargs = args, kwargs
+
+    def __getattr__(self, name: str) -> Any:
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            async with AsyncClient(*self._args, **self._kwargs) as client:
+                return await getattr(client, name)(*args, **kwargs)
+
+        return lambda *args, **kwargs: asyncio.run(call(*args, **kwargs))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    made_release(home, **SETTINGS)
+    Registry(home).promote("made")
+    with serving(home) as url:
+        yield url
+
+
+@pytest.fixture(params=[Client, Waited], ids=["sync", "async"])
+def client(request, server):
+    return request.param(server, patience=QUICK)
+
+
+@pytest.fixture(params=[Client, Waited], ids=["sync", "async"])
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def script():
+    with told() as found:
+        yield found
+
+
+def same(one: Any, other: Any) -> bool:
+    return one.model_dump(exclude=ACROSS_A_CALL) == other.model_dump(exclude=ACROSS_A_CALL)
+
+
+def test_a_prediction_is_the_servers_to_the_last_digit(client):
+    body = {"symbol": "MOVES", "horizon": "5d", "as_of": "2022-01-10"}
+    assert same(client.predict("MOVES", "5d", as_of=dt.date(2022, 1, 10)), desk_says(made_desk(), **body))
+
+
+def test_prices_may_come_as_a_list_an_array_or_a_series(client):
+    closes = [10.0 + day % 3 for day in range(60)]
+    expected = client.predict("NEWCO", recent_prices=closes, allow_unknown=True)
+    for form in (np.array(closes, np.float32), pd.Series(closes), (price for price in closes)):
+        assert same(client.predict("NEWCO", recent_prices=form, allow_unknown=True), expected)
+    bars = [{"close": price, "volume": 100.0} for price in closes]
+    assert client.predict("NEWCO", recent_bars=bars, allow_unknown=True).symbol == "NEWCO"
+
+
+def test_many_are_answered_and_those_that_fail_are_listed(client):
+    found = client.predict_batch(["MOVES", "THIN", "SHORT"], "10d")
+    assert [each.symbol for each in found.predictions] == ["MOVES", "THIN"]
+    assert [(each.symbol, each.status) for each in found.summary.errors] == [("SHORT", 422)]
+    everything = client.predict_all("10d")
+    assert everything.summary.total == 6
+    sector = client.predict_sector("unknown", "10d")
+    assert [each.prediction for each in sector.predictions] == [
+        each.prediction for each in everything.predictions
+    ]
+    closes = [20.0 + day % 2 for day in range(60)]
+    own = client.predict_batch(["MOVES", "THIN"], recent_prices={"THIN": closes})
+    assert {each.symbol: each.last_price for each in own.predictions}["THIN"] == closes[-1]
+
+
+def test_the_pages_are_the_servers(client):
+    desk = made_desk()
+    assert client.models(include_sectors=True) == pages.available(desk, include_sectors=True)
+    assert client.models().sectors is None
+    assert client.model("MOVES") == pages.model_card(desk, "MOVES")
+    assert client.matrix() == pages.matrix_page(desk)
+    assert client.history("MOVES", "5d", days=30) == pages.history_page(desk, "MOVES", horizon="5d", days=30)
+    assert client.health().release == "made" and client.stats().release == "made"
+    assert client.market() == market_page(desk)
+    assert client.insights().release == client.releases().serving == "made"
+    assert client.live().note
+    outlook = client.outlook("MOVES")
+    assert [each.horizon for each in outlook.predictions] == ["1d", "5d", "10d", "30d"]
+
+
+@pytest.mark.parametrize(
+    ("ask", "error", "said"),
+    [
+        (lambda client: client.predict("MOVED"), UnknownSymbol, "Did you mean MOVES?"),
+        (lambda client: client.predict("SHORT"), InsufficientHistory, "need 12 closes"),
+        (lambda client: client.history("../etc"), NsecastError, ""),
+        (lambda client: client.history("MOVES", days=0), BadRequest, "days: got '0', need"),
+        (lambda client: client.predict_sector("Fishing"), BadRequest, "There are: Unknown"),
+    ],
+)
+def test_a_problem_is_raised_as_the_error_it_was(client, ask, error, said):
+    with pytest.raises(error) as caught:
+        ask(client)
+    found = caught.value
+    assert said in found.message and 400 <= found.context["status"] < 500 and found.context["request_id"]
+    assert pickle.loads(pickle.dumps(found)).context == found.context
+    if error is UnknownSymbol:
+        assert found.context["near"] == ["MOVES"] and found.context["status"] == found.http_status == 404
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda client: client.predict("MOVES", "7d"),
+        lambda client: client.predict("MOVES", recent_prices=[1.0, float("nan")] * 40),
+        lambda client: client.predict_batch([]),
+        lambda client: client.predict("MOVES", as_of="2024-02-30"),
+    ],
+)
+def test_what_can_never_be_answered_is_not_sent(script, kind, ask):
+    script.answers = [GOOD]
+    with pytest.raises(BadRequest, match="not sent: "):
+        ask(kind(script.url))
+    assert script.asked == []
+
+
+def test_the_key_goes_into_its_header_and_nowhere_else(tmp_path, kind, monkeypatch):
+    made_release(tmp_path, **SETTINGS)
+    Registry(tmp_path).promote("made")
+    keys = KeyFile(tmp_path / "keys.json")
+    key = keys.create("me")
+    with serving(tmp_path, keys=str(keys.path)) as url:
+        monkeypatch.delenv("NSECAST_KEY", raising=False)
+        with pytest.raises(NotAuthenticated):
+            kind(url).health()
+        assert kind(url, key=key).health().status == "ok"
+        monkeypatch.setenv("NSECAST_KEY", key)
+        assert kind(url).health().status == "ok"
+        with pytest.raises(NotAuthenticated) as caught:
+            kind(url, key="nse_wrong").health()
+    assert key not in repr(Client(url, key=key)) + repr(caught.value) + str(vars(caught.value))
+
+
+def test_too_busy_is_tried_again_not_before_retry_after(script, kind):
+    busy = json.dumps(
+        {"type": "urn:nsecast:overloaded", "title": "Overloaded", "status": 503, "detail": "busy"}
+    )
+    script.answers = [(503, PROBLEM | {"Retry-After": "1"}, busy.encode()), GOOD]
+    assert kind(script.url, patience=QUICK).health().release == "made"
+    first, second = script.times
+    assert second - first >= 1.0
+
+
+def test_retry_after_may_be_a_date(script, kind):
+    later = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=2)
+    script.answers = [(429, {"Retry-After": email.utils.format_datetime(later, usegmt=True)}, b""), GOOD]
+    assert kind(script.url, patience=QUICK).health().release == "made"
+    assert script.times[1] - script.times[0] > 0.9  # a date has whole seconds
+
+
+def test_a_wait_beyond_the_deadline_is_not_begun(script, kind):
+    body = json.dumps({"type": "urn:nsecast:too-many-requests", "status": 429, "detail": "come in an hour"})
+    script.answers = [(429, PROBLEM | {"Retry-After": "3600"}, body.encode())]
+    with pytest.raises(TooManyRequests, match="come in an hour") as caught:
+        kind(script.url, patience=QUICK).health()
+    assert len(script.asked) == 1
+    assert caught.value.context["retry_after_s"] == 3600
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "tries"),
+    [
+        ((500, PROBLEM, b'{"type": "urn:nsecast:x", "status": 500, "detail": "ours"}'), NsecastError, 1),
+        ((502, {}, b"<html>Bad Gateway</html>"), Unavailable, 5),
+        ((503, PROBLEM, b"{"), Unavailable, 5),
+        ((503, PROBLEM, b'{"type": "urn:nsecast:bundle-error", "detail": "d"}'), BundleError, 5),
+        ((403, PROBLEM, b'{"type": "urn:nsecast:forbidden", "status": 403, "detail": "no"}'), Forbidden, 1),
+        ((418, PROBLEM, b'{"type": "urn:nsecast:teapot", "status": 418, "detail": "tea"}'), BadRequest, 1),
+        ((404, {"Content-Type": "text/html"}, b"<h1>Not here</h1>"), BadAnswer, 1),
+        ((302, {"Location": "http://127.0.0.1:9/steal"}, b""), BadAnswer, 1),
+        ((200, {}, b"{"), BadAnswer, 1),
+        ((200, {}, b'{"status": "ok"}'), BadAnswer, 1),
+        ((200, {"Content-Encoding": "gzip"}, b"not gzip"), Unavailable, 5),
+        ((0, {}, b""), Unavailable, 5),
+    ],
+)
+def test_whatever_answers_is_one_of_our_errors_and_only_what_may_pass_is_tried_again(
+    script, kind, answer, error, tries
+):
+    script.answers = [answer]
+    with pytest.raises(error) as caught:
+        kind(script.url, key="secret", patience=QUICK).health()
+    assert len(script.asked) == tries and caught.value.message
+    assert "secret" not in caught.value.message
+
+
+def test_a_server_that_comes_back_is_used_again(script, kind):
+    script.answers = [(0, {}, b""), (0, {}, b""), GOOD]
+    assert kind(script.url, patience=QUICK).health().release == "made"
+
+
+def test_no_server_says_so_and_names_the_address(kind):
+    with pytest.raises(Unavailable, match=r"http://127\.0\.0\.1:9: .*`nsecast serve` starts one"):
+        kind("http://127.0.0.1:9", patience=Patience(deadline_s=1, tries=2, base_s=0.01)).health()
+
+
+def test_an_answer_that_drips_ends_with_the_deadline(script, kind):
+    script.answers = [(-1, {}, HEALTH)]
+    began = time.monotonic()
+    with pytest.raises(Unavailable, match=r"no whole answer within 0\.7 s"):
+        kind(script.url, patience=Patience(deadline_s=0.7, timeout_s=20)).health()
+    assert 0.6 < time.monotonic() - began < 0.2 * len(HEALTH), "it would drip for longer"
+
+
+def test_the_deadline_holds_for_all_tries_together(script, kind):
+    script.answers = [(503, {"Retry-After": "0"}, b"")]
+    patience = Patience(deadline_s=0.8, tries=1_000, base_s=0.1, longest_s=0.1)
+    began = time.monotonic()
+    with pytest.raises(Unavailable):
+        kind(script.url, patience=patience).health()
+    assert time.monotonic() - began < 60, "a thousand tries would take longer"
+    assert len(script.asked) > 1
+
+
+def test_no_try_begins_after_the_deadline_by_the_clients_own_clock():
+    now, waits = [0.0], []
+    patience = Patience(deadline_s=0.8, tries=1_000, base_s=0.1, longest_s=0.1)
+    tries = Tries(patience, clock=lambda: now[0], drawn=lambda low, high: high)
+    with pytest.raises(Unavailable):
+        while True:
+            waits.append(tries.wait_s(Unavailable("gone")))
+            now[0] += waits[-1] + 0.01
+    assert len(waits) == 7 and now[0] < 0.8
+
+
+def test_what_retry_after_asks_for_is_waited_and_no_more_than_the_drawn_wait_on_top():
+    tries = Tries(Patience(deadline_s=60, base_s=0.25), clock=lambda: 0.0, drawn=lambda low, high: high)
+    assert tries.wait_s(Unavailable("busy", retry_after_s=1.0)) == 1.25
+
+
+def test_waits_are_drawn_from_a_bound_that_doubles_up_to_a_limit():
+    bounds, error = [], Unavailable("gone")
+
+    def drawn(low: float, high: float) -> float:
+        bounds.append((low, high))
+        return high
+
+    tries = Tries(Patience(deadline_s=1e6, tries=8, base_s=1, longest_s=10), clock=lambda: 0.0, drawn=drawn)
+    assert [tries.wait_s(error) for _ in range(7)] == [1, 2, 4, 8, 10, 10, 10]
+    assert {low for low, _ in bounds} == {0.0}
+    with pytest.raises(Unavailable):
+        tries.wait_s(error)
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://x", "http://", "http://host:port", ""])
+def test_an_address_that_is_none_is_refused_at_once(url):
+    with pytest.raises(ConfigError, match="url: "):
+        Client(url)
+
+
+def test_a_proxy_of_the_environment_does_not_stand_before_this_machine(script, kind, monkeypatch):
+    for name in ("http_proxy", "all_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    script.answers = [GOOD]
+    assert kind(script.url, patience=QUICK).health().release == "made"
+
+
+def test_a_client_is_a_context_manager_that_lets_go(script):
+    script.answers = [GOOD]
+    with Client(script.url) as client:
+        client.health()
+    with pytest.raises(RuntimeError):
+        client.health()
+
+    async def work() -> None:
+        async with AsyncClient(script.url) as client:
+            await asyncio.gather(*(client.health() for _ in range(5)))
+
+    asyncio.run(work())
+    assert len(script.asked) == 6
+
+
+def test_both_clients_ask_the_same_and_say_what_comes_back():
+    public = {name for name in vars(Client) if not name.startswith("_")} - {"close"}
+    assert public == {name for name in vars(AsyncClient) if not name.startswith("_")} - {"close"}
+    for name in public:
+        one, other = getattr(Client, name), getattr(AsyncClient, name)
+        assert inspect.signature(one) == inspect.signature(other) and one.__doc__ == other.__doc__
+        answer = inspect.signature(one).return_annotation
+        assert issubclass(answer, Model)
+        assert not inspect.iscoroutinefunction(one) and inspect.iscoroutinefunction(other)
+
+
+def test_every_get_of_the_api_has_its_method():
+    found = {describe().path for describe in (calls.models, calls.matrix, calls.market, calls.insights)}
+    found |= {describe().path for describe in (calls.releases, calls.live, calls.health, calls.stats)}
+    found |= {describe("{symbol}").path for describe in (calls.outlook, calls.model, calls.history)}
+    found = {unquote(path) for path in found} | {calls.predict_all().path}
+    paths = description()["paths"]
+    assert found == {
+        path for path, methods in paths.items() if "get" in methods and path.startswith(calls.V4)
+    }
+
+
+def test_importing_the_client_loads_no_ray_no_tensorflow_and_no_web_framework():
+    code = "import sys; before = set(sys.modules); import serve.client; print(*set(sys.modules) - before)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert "httpx" in loaded
+    assert not loaded & {"ray", "tensorflow", "keras", "fastapi", "starlette", "onnxruntime", "uvicorn"}
+
+
+def test_a_client_may_be_used_by_many_threads(server):
+    from concurrent.futures import ThreadPoolExecutor
+
+    with Client(server) as client, ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: client.predict("THIN").prediction, range(40)))
+    assert len(set(found)) == 1
+    assert httpx.get(f"{server}/healthz", timeout=60).status_code == 200

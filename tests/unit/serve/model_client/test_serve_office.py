@@ -1,0 +1,212 @@
+"""Batches of thousands of stocks, with tiers that only count their calls and refuse too many of them."""
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from ray.serve.exceptions import BackPressureError
+
+from common.errors import BundleError, Overloaded
+from common.exchange.universe import Universe
+from common.release.bundle import GENERAL
+from serve.inference.loaded_release import Prepared
+from serve.inference.model_cache import model_key
+from serve.inference.routing import Route, route
+from serve.model_client.client import CALLS_AT_ONCE, Office
+from serve.model_client.fan_out import fan_out
+from serve.model_client.messages import Question, Said
+from serve.observability.metrics import Facts
+from serve.schemas.forecast import PredictRequest
+from serve.settings import ServeSettings
+
+SPECIFIC, MANY = "stock_specific", 10_000
+SYMBOLS = [f"S{number:05d}" for number in range(MANY)]
+
+
+class Tier:
+    """Replicas that take ``room`` calls at once, running or queued; a further one is refused."""
+
+    def __init__(self, room: int = 256, fail: Any = lambda symbols: None) -> None:
+        self.room, self._fail, self.forecast = room, fail, self
+        self.now = self.most = self.calls = 0
+        self.asked: Counter[str] = Counter()
+
+    async def remote(self, questions: list[Question]) -> list[Said]:
+        self.calls += 1
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            if self.now > self.room:
+                raise BackPressureError(num_queued_requests=self.now, max_queued_requests=self.room)
+            symbols = [question.windows for question in questions]
+            await asyncio.sleep(0)
+            if error := self._fail(symbols):
+                raise error
+            self.asked.update(symbols)
+            return [self.said(symbol) for symbol in symbols]
+        finally:
+            self.now -= 1
+
+    def said(self, symbol: str) -> Said:
+        return Said(f"prices of {symbol}")
+
+    def broadcast(self, method: str, *arguments: Any) -> "Tier":
+        raise RuntimeError("no replica can be called directly")
+
+
+class Broken(Tier):
+    """Every model of this tier is broken."""
+
+    def said(self, symbol: str) -> Said:
+        return Said(None, error=BundleError(f"model {symbol}: broken."))
+
+
+class ManyStocks:
+    """A loaded release of many stocks; a question's ``windows`` is its symbol."""
+
+    def __init__(self, symbols: list[str] = SYMBOLS, specific: tuple[str, ...] = ()) -> None:
+        self.universe = Universe.from_symbols(symbols, specific=list(specific))
+        self.release, self.places = SimpleNamespace(id="made"), {"1d": 0}
+        self.own = frozenset(specific)
+
+    def prepare(self, request: PredictRequest, bad: frozenset[str] = frozenset()) -> Prepared:
+        return self._prepared(request, route(request.symbol, self.universe, self.own))
+
+    def general(self, prepared: Prepared) -> Prepared:
+        symbol, stock = prepared.route.symbol, prepared.route.stock
+        return self._prepared(prepared.request, Route(symbol, stock, GENERAL, GENERAL))
+
+    def _prepared(self, request: PredictRequest, chosen: Route) -> Prepared:
+        key = model_key(chosen.job, self.release.id)
+        return Prepared(request, chosen, request.symbol, np.zeros(0), 0, 0, (), key)
+
+    def ready(self) -> list[Prepared]:
+        return [self.prepare(PredictRequest(symbol=symbol)) for symbol in self.universe.symbols]
+
+
+@pytest.fixture
+def office_of(tmp_path: Path) -> Any:
+    """Makes an office whose ledger is off."""
+
+    def make(general: Tier, specific: Tier | None = None, **settings: Any) -> Office:
+        off = {"days_kept": 0, "answers_days_kept": 0}
+        given = ServeSettings(home=str(tmp_path), access_log="off", served=off, **settings)
+        return Office(general, specific or Tier(), given)
+
+    return make
+
+
+async def answered(office: Office, desk: ManyStocks) -> list[tuple[str, Any]]:
+    items = await office._forecast_all(desk, desk.ready(), Facts("made"))
+    return [(item.prepared.request.symbol, item.result.prices) for item in items]
+
+
+def expected(symbols: list[str]) -> list[tuple[str, str]]:
+    return [(symbol, f"prices of {symbol}") for symbol in symbols]
+
+
+def test_ten_thousand_stocks_are_answered_in_their_order_by_a_tier_that_queues_256_calls(office_of):
+    tier, desk = Tier(), ManyStocks()
+    assert asyncio.run(answered(office_of(tier), desk)) == expected(SYMBOLS)
+    assert tier.most <= CALLS_AT_ONCE and tier.calls < MANY / 8
+    assert set(tier.asked.values()) == {1}
+
+
+def test_a_batch_of_the_exchange_is_sent_a_few_stocks_a_call_as_before(office_of):
+    tier = Tier()
+    asyncio.run(answered(office_of(tier), ManyStocks(SYMBOLS[:66])))
+    assert tier.calls == 9 and tier.most == 9
+
+
+def test_a_second_request_for_all_stocks_asks_no_model(office_of):
+    tier, desk = Tier(), ManyStocks()
+    office = office_of(tier, forecasts_remembered=100)
+
+    async def run() -> None:
+        await office._rehearse(desk)
+        await answered(office, desk)
+        before = tier.calls
+        assert await answered(office, desk) == expected(SYMBOLS)
+        assert tier.calls == before
+
+    asyncio.run(run())
+
+
+def test_what_was_computed_before_a_part_failed_is_not_computed_again(office_of):
+    failing = {SYMBOLS[6_000]}
+
+    full = BackPressureError(num_queued_requests=9, max_queued_requests=9)
+
+    def fail(symbols: list[str]) -> Exception | None:
+        return full if failing & {*symbols} else None
+
+    tier, desk = Tier(fail=fail), ManyStocks()
+    office = office_of(tier, forecasts_remembered=MANY)
+    with pytest.raises(Overloaded) as caught:
+        asyncio.run(answered(office, desk))
+    assert caught.value.context["retry_after_s"] == 1
+    kept = dict(tier.asked)
+    assert 5_500 < len(kept) < 8_000, "what came before, and no part that began after"
+    failing.clear()
+    assert asyncio.run(answered(office, desk)) == expected(SYMBOLS)
+    assert set(tier.asked.values()) == {1}
+
+
+def test_what_was_computed_before_the_request_was_cut_off_is_not_computed_again(office_of):
+    tier, desk = Tier(), ManyStocks()
+    office = office_of(tier, forecasts_remembered=MANY)
+
+    async def run() -> None:
+        caller = asyncio.create_task(answered(office, desk))
+        while len(tier.asked) < 3_000:
+            await asyncio.sleep(0)
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        kept = len(tier.asked)
+        assert kept < MANY and tier.now == 0
+        assert await answered(office, desk) == expected(SYMBOLS)
+        assert set(tier.asked.values()) == {1}
+
+    asyncio.run(run())
+
+
+def test_a_specific_model_that_fails_in_a_large_batch_is_replaced_by_the_general_one(office_of):
+    own = tuple(SYMBOLS[::10])
+    general, specific = Tier(), Broken()
+    assert asyncio.run(answered(office_of(general, specific), ManyStocks(specific=own))) == expected(SYMBOLS)
+    assert set(specific.asked) == set(own) and set(general.asked) == set(SYMBOLS)
+
+
+def test_many_large_batches_at_once_leave_room_in_the_queue(office_of):
+    tier, desk = Tier(), ManyStocks(SYMBOLS[:300])
+    office = office_of(tier, forecasts_remembered=0)
+
+    async def run() -> None:
+        found = await asyncio.gather(*(answered(office, desk) for _ in range(40)))
+        assert found == [expected(SYMBOLS[:300])] * 40
+
+    asyncio.run(run())
+    assert CALLS_AT_ONCE < tier.most <= 128
+
+
+def test_calls_are_begun_in_order_and_none_after_a_failure():
+    begun: list[int] = []
+
+    async def call(part: int) -> None:
+        begun.append(part)
+        await asyncio.sleep(0)
+        if part == 3:
+            raise ValueError(part)
+
+    with pytest.raises(ValueError, match="3"):
+        asyncio.run(fan_out(range(100), call, 2))
+    assert begun == [0, 1, 2, 3, 4] or begun == [0, 1, 2, 3]
+
+
+def test_of_no_parts_nothing_is_called():
+    asyncio.run(fan_out([], lambda part: pytest.fail("called"), 4))

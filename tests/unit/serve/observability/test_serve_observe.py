@@ -1,0 +1,216 @@
+"""Logs of a router: what they hold, and that neither requests nor the disk suffer from them."""
+
+import builtins
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from made_client import Client
+
+from serve.deployments.router import http_service
+from serve.model_client.client import Office
+from serve.observability import log_files
+from serve.observability.log_files import (
+    ACCESS,
+    Background,
+    BoundedFile,
+    close_logs,
+    configure_access_log,
+    configure_log,
+)
+from serve.settings import ServeSettings
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    close_logs()
+
+
+def written(folder: Path) -> str:
+    """What is on file, once all of it is written."""
+    close_logs()
+    return "".join(path.read_text() for path in folder.glob("warnings-*.log"))
+
+
+def test_a_failure_is_on_file_with_its_traceback_even_where_print_was_replaced(tmp_path, monkeypatch):
+    configure_log(str(tmp_path))
+    monkeypatch.setattr(
+        builtins, "print", lambda *values, file=None, **more: file and file.write(f"({values})")
+    )
+    try:
+        raise ValueError("the reason")
+    except ValueError as error:
+        logging.getLogger("serve.ingress.middleware").error("request failed path=%s", "/x", exc_info=error)
+    text = written(tmp_path)
+    assert "ERROR serve.ingress.middleware request failed path=/x" in text
+    assert text.endswith("ValueError: the reason\n") and "Traceback (most recent call last):\n  File" in text
+    assert text.count("Traceback") == 1
+
+
+def test_it_holds_warnings_of_our_code_alone_and_each_once(tmp_path):
+    configure_log(str(tmp_path / "first"))
+    configure_log(str(tmp_path))
+    logging.getLogger("serve.inference.release_watcher").info("small talk")
+    logging.getLogger("another").warning("none of ours")
+    logging.getLogger("common.release.registry").warning("release odd")
+    text = written(tmp_path)
+    assert text.count("\n") == 1 and "release odd" in text
+    assert written(tmp_path / "first") == ""
+
+
+@pytest.mark.parametrize("where", ["stderr", "off"])
+def test_without_a_folder_logging_is_left_alone(where):
+    before = list(logging.getLogger("serve").handlers)
+    configure_log(where)
+    assert logging.getLogger("serve").handlers == before
+
+
+class Gate(logging.Handler):
+    """A disk that is slow: it writes nothing until it is opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened, self.threads, self.lines = threading.Event(), set(), []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        assert self.opened.wait(60)
+        self.threads.add(threading.get_ident())
+        self.lines.append(record.getMessage())
+
+
+def behind(target: logging.Handler) -> logging.Logger:
+    """A logger whose lines ``target`` writes."""
+    logger = logging.Logger("made")
+    logger.addHandler(Background(target, logging.Formatter("%(message)s")))
+    return logger
+
+
+def test_a_request_does_not_wait_for_its_line_to_be_written_and_none_is_lost_at_the_end():
+    gate = Gate()
+    logger = behind(gate)
+    for number in range(100):
+        logger.info("line %d", number)
+    assert gate.lines == []
+    gate.opened.set()
+    logger.handlers[0].close()
+    assert gate.lines == [f"line {number}" for number in range(100)]
+    assert threading.get_ident() not in gate.threads
+    logger.handlers[0].close()  # as logging itself does again at the end
+
+
+def test_the_access_log_of_a_service_is_written_by_another_thread(tmp_path, monkeypatch):
+    threads = set()
+    emit = BoundedFile.emit
+    monkeypatch.setattr(
+        BoundedFile, "emit", lambda self, record: (threads.add(threading.get_ident()), emit(self, record))
+    )
+    office = Office(None, None, ServeSettings(home=str(tmp_path), access_log=str(tmp_path / "log")))
+    assert Client(http_service(office)).get("/healthz").status_code == 200
+    close_logs()
+    (line,) = [json.loads(line) for path in (tmp_path / "log").glob("access-*") for line in path.open()]
+    assert (line["path"], line["status"]) == ("/healthz", 200)
+    assert len(threads) == 1 and threading.get_ident() not in threads
+
+
+def test_lines_beyond_what_may_wait_are_dropped_and_counted(monkeypatch, caplog):
+    monkeypatch.setattr(log_files, "MOST_WAITING", 10)
+    gate = Gate()
+    logger = behind(gate)
+    for number in range(1_000):
+        logger.info("line %d", number)
+    gate.opened.set()
+    while logger.handlers[0].queue.qsize():
+        time.sleep(0.01)
+    logger.info("later")
+    logger.handlers[0].close()
+    assert "log lines were dropped" in caplog.text
+    assert sum(record.args[0] for record in caplog.records) + len(gate.lines) == 1_001
+
+
+def test_what_waits_is_written_when_the_process_ends_without_closing(tmp_path):
+    code = (
+        "import logging\n"
+        "from serve.observability.log_files import configure_access_log, configure_log, ACCESS\n"
+        f"configure_access_log({str(tmp_path)!r}); configure_log({str(tmp_path)!r})\n"
+        "for n in range(500): ACCESS.info('line %d', n)\n"
+        "logging.getLogger('serve.x').warning('the last')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    (access,), (warnings,) = tmp_path.glob("access-*"), tmp_path.glob("warnings-*")
+    assert access.read_text().splitlines() == [f"line {number}" for number in range(500)]
+    assert warnings.read_text().endswith("WARNING serve.x the last\n")
+
+
+def sizes(folder: Path, stem: str) -> list[int]:
+    return [path.stat().st_size for path in folder.glob(f"{stem}-*")]
+
+
+def old_file(path: Path, size: int, age: int) -> Path:
+    path.write_bytes(b"x" * size)
+    os.utime(path, (1_000_000 - age, 1_000_000 - age))
+    return path
+
+
+def test_files_of_former_starts_are_deleted_from_the_oldest_on_by_number_and_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(log_files, "TOTAL_FILES", 3)
+    monkeypatch.setattr(log_files, "TOTAL_BYTES", 1_000)
+    files = [old_file(tmp_path / f"access-{age}-1.jsonl", 10, age) for age in range(6)]
+    big = old_file(tmp_path / "warnings-1-1.log", 900, 1)
+    rotated = old_file(tmp_path / "warnings-0-1.log.1", 200, 2)
+    other = old_file(tmp_path / "notes.txt", 5_000, 9)
+    configure_access_log(str(tmp_path))
+    configure_log(str(tmp_path))
+    logging.getLogger("serve.x").warning("one")
+    close_logs()
+    assert [path.exists() for path in files] == [True] * 3 + [False] * 3
+    assert big.exists() and not rotated.exists() and other.exists()
+
+
+def test_a_file_that_another_process_writes_is_not_deleted(tmp_path, monkeypatch):
+    monkeypatch.setattr(log_files, "TOTAL_FILES", 1)
+    first = BoundedFile(str(tmp_path), "access", "jsonl")
+    path = Path(first.baseFilename)
+    used = path.rename(path.with_name("access-20200101-000000-1.jsonl"))
+    os.utime(used, (0, 0))
+    idle = old_file(tmp_path / "access-20210101-000000-1.jsonl", 10, 5)
+    newest = old_file(tmp_path / "access-20220101-000000-1.jsonl", 10, 0)
+    configure_access_log(str(tmp_path))
+    assert used.exists() and newest.exists() and not idle.exists()
+    first.close()
+    configure_access_log(str(tmp_path))
+    assert not used.exists()
+
+
+def test_however_often_and_long_routers_run_their_logs_stay_within_bounds(tmp_path, monkeypatch):
+    monkeypatch.setattr(log_files, "LOG_BYTES", 1_000)
+    monkeypatch.setattr(log_files, "TOTAL_BYTES", 5_000)
+    clock = [0]
+    monkeypatch.setattr("serve.observability.log_files.time.strftime", lambda _: f"{clock[0]:08}")
+    for start in range(10):
+        clock[0] = start
+        configure_access_log(str(tmp_path))
+        for _ in range(100):
+            ACCESS.info("x" * 99)
+        close_logs()
+    assert 3_000 <= sum(sizes(tmp_path, "access")) <= 6_000
+
+
+def test_a_failure_that_nobody_expected_is_logged_once_and_with_its_request_id(tmp_path, monkeypatch, caplog):
+    office = Office(None, None, ServeSettings(home=str(tmp_path), access_log="off"))
+
+    def fails() -> None:
+        raise RuntimeError("/etc/inside")
+
+    monkeypatch.setattr(office, "forget", fails)
+    answer = Client(http_service(office)).post("/api/v4/cache/clear")
+    assert answer.status_code == 500 and "inside" not in answer.text
+    (record,) = [each for each in caplog.records if each.exc_info]
+    assert f"request_id={answer.headers['x-request-id']}" in record.getMessage()
+    assert record.exc_info[1].args == ("/etc/inside",)

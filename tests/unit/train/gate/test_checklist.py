@@ -1,0 +1,246 @@
+"""The checklist: a sound release passes, and each check fails on a release doctored for it."""
+
+import json
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_release import UNIVERSE, doctored, made_release
+from typer.testing import CliRunner
+
+from common.forecast.representation import Residual
+from common.prices.panel import Panel
+from common.release.manifest import Release
+from common.release.registry import Registry
+from nsecast import app
+from train.gate.checklist import CHECKS, Check, run_checklist
+from train.gate.contents import LIMIT, TARGET
+from train.gate.sanity import BOUND_MARGIN, _past
+from train.gate.subject import Subject
+
+NAMES = [name for name, _, _ in CHECKS]
+GENERAL, MOVES = "general_residual", "stock_specific_residual/MOVES"
+CHANNELS = len(Residual.channels)
+UNREAD = "not looked at: the files are not those of a whole release"
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Release:
+    return made_release(tmp_path)
+
+
+def failures(release: Release) -> dict[str, str]:
+    """What each failing check found."""
+    return {check.name: check.found for check in run_checklist(release) if not check.passed}
+
+
+def changing(name: str, **values):
+    """Set top-level values of a JSON file."""
+
+    def change(folder: Path) -> None:
+        stored = json.loads((folder / name).read_bytes())
+        (folder / name).write_text(json.dumps(stored | values))
+
+    return change
+
+
+def retelling(**columns):
+    """Replace columns of the test forecasts by functions of the table."""
+
+    def change(folder: Path) -> None:
+        path = folder / "test_forecasts.parquet"
+        table = pd.read_parquet(path)
+        table.assign(**{name: new(table) for name, new in columns.items()}).to_parquet(path, index=False)
+
+    return change
+
+
+def without_rows_of(symbol: str):
+    def change(folder: Path) -> None:
+        panel = Panel.load(folder / "panel.parquet")
+        kept = panel.frame[panel.frame["symbol"] != symbol]
+        Panel.from_frame(kept, panel.source).save(folder / "panel.parquet")
+
+    return change
+
+
+def test_a_sound_release_passes_every_check_and_each_says_what_it_found(release):
+    checks = run_checklist(release)
+    assert [check.name for check in checks] == NAMES
+    assert all(isinstance(check, Check) and check.found and check.needed for check in checks)
+    assert [check for check in checks if not check.passed] == []
+
+
+def test_every_counter_is_counted_and_one_with_too_little_data_is_named(release):
+    found = {check.name: check.found for check in run_checklist(release)}
+    assert found["all counters answer"] == "5 of 6; too little data: SHORT (9 of 12 closes)"
+    assert found["general tier answers"] == "4 of 5; too little data: SHORT (9 of 12 closes)"
+    absent = doctored(release, without_rows_of("SHORT"))
+    found = {check.name: check.found for check in run_checklist(absent)}
+    assert found["all counters answer"] == "5 of 6; too little data: SHORT (0 of 12 closes)"
+
+
+def test_the_original_design_passes_with_a_scaler_for_every_counter_and_no_intervals(tmp_path):
+    release = made_release(tmp_path, preset="v4_log")
+    found = {check.name: check.found for check in run_checklist(release)}
+    assert found["scalers"] == "2 models, 5 of 6 counters", "SHORT was listed after training"
+    assert found["intervals"] == "the model gives no intervals"
+    assert not failures(release).keys() & {"files", "scalers", "stock ids", "intervals", "no look-ahead"}
+
+
+def test_an_altered_byte_fails_and_nothing_else_of_the_release_is_trusted(release):
+    path = release.file(f"{GENERAL}/model.onnx")
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    found = failures(release)
+    assert f"{GENERAL}/model.onnx: got sha256" in found.pop("files")
+    assert found == dict.fromkeys(NAMES[1:], UNREAD)
+
+
+@pytest.mark.parametrize(
+    "name", [f"{GENERAL}/scalers.joblib", f"{MOVES}/model.onnx", "calibration.json", "test_forecasts.parquet"]
+)
+def test_a_file_that_every_release_has_is_missed_though_the_manifest_does_not_list_it(release, name):
+    found = failures(doctored(release, lambda folder: (folder / name).unlink()))
+    assert found["files"] == f"no {name}"
+
+
+def drop_scaler(folder: Path) -> None:
+    path = folder / "general_v4_log" / "scalers.json"
+    stored = json.loads(path.read_bytes())
+    del stored["scalers"]["THIN"]
+    path.write_text(json.dumps(stored))
+
+
+def test_a_counter_without_its_scaler_is_named(tmp_path):
+    release = doctored(made_release(tmp_path, preset="v4_log"), drop_scaler)
+    assert failures(release)["scalers"] == "general_v4_log/scalers.json: none for THIN"
+
+
+@pytest.mark.parametrize(
+    ("check", "change", "said"),
+    [
+        (
+            "scalers",
+            changing(f"{MOVES}/scaler.json", spread=[-1.0] * CHANNELS),
+            f"scaler.json: not {CHANNELS} finite",
+        ),
+        (
+            "scalers",
+            changing(f"{GENERAL}/scalers.json", mean=[math.nan] * CHANNELS),
+            f"scalers.json: not {CHANNELS} finite",
+        ),
+        ("scalers", changing("config.json", representation="level"), "scalers.json: residual, need level"),
+        (
+            "stock ids",
+            changing(f"{GENERAL}/stock_id_mapping.json", THIN=2),
+            "THIN is 2, universe.json says 6",
+        ),
+        ("stock ids", changing(f"{GENERAL}/stock_id_mapping.json", ABC=9), "ABC is no counter"),
+        ("stock ids", changing(f"{MOVES}/metadata.json", stock_ids={"MOVES": 1}), "MOVES/metadata.json"),
+        ("test MAPE recorded", changing(f"{GENERAL}/metadata.json", test_mape=None), "test_mape is None"),
+        ("test MAPE recorded", changing(f"{MOVES}/metadata.json", test_mape=math.nan), "MOVES/metadata.json"),
+        ("test MAPE", retelling(published=lambda table: 1.2 * table["actual"]), "20.000 %"),
+        ("target", retelling(published=lambda table: 1.125 * table["actual"]), "12.500 %"),
+        ("skill", retelling(raw=lambda table: 1.1 * table["raw"]), "relRMSE of the raw price is"),
+        ("skill", retelling(published=lambda table: 1.1 * table["published"]), "relMAE of the published"),
+        ("skill", retelling(frozen=lambda table: True), "no forecast of a price that moved"),
+        ("skill of intervals", retelling(hi90=lambda table: table["last_price"]), "90 % intervals hold 0."),
+        ("skill of intervals", retelling(hi95=lambda table: 9 * table["last_price"]), "relPinball of the"),
+        ("models load", lambda folder: (folder / MOVES / "model.onnx").write_bytes(b"x"), "MOVES: "),
+        ("prices", retelling(raw=lambda table: -table["raw"]), "test part: FROZEN 2021"),
+        ("prices", retelling(hi90=lambda table: math.inf * table["hi90"]), "test part: "),
+        ("intervals", retelling(lo80=lambda table: 0.9 * table["lo95"]), "test part: "),
+        ("intervals", retelling(hi90=lambda table: np.nan), "test part: "),
+        ("general tier answers", without_rows_of("THIN"), "3 of 5; too little data: SHORT"),
+        ("all counters answer", without_rows_of("MOVES"), "MOVES: "),
+        ("no look-ahead", retelling(raw=lambda table: np.nextafter(table["raw"], np.inf)), "raw is"),
+    ],
+)
+def test_each_check_fails_on_a_release_doctored_for_it(release, check, change, said):
+    found = failures(doctored(release, change))
+    assert said in found[check], found
+    assert "files" not in found
+
+
+def test_a_manifest_that_flatters_the_error_is_caught(release):
+    assert "but manifest.json says 0.5" in failures(doctored(release, test_MAPE=0.5))["test MAPE"]
+    assert "test_MAPE is None" in failures(doctored(release, test_MAPE=None))["test MAPE recorded"]
+
+
+@pytest.mark.parametrize(
+    ("mape", "failing"), [(11.9, set()), (12.5, {"target"}), (15.5, {"target", "test MAPE"})]
+)
+def test_the_error_must_be_under_15_percent_and_within_the_target_of_12(release, mape, failing):
+    assert (LIMIT, TARGET) == (15, 12)
+    retold = retelling(published=lambda table: (1 + mape / 100) * table["actual"])
+    found = failures(doctored(release, retold, test_MAPE=mape))
+    assert found.keys() & {"target", "test MAPE"} == failing
+
+
+def test_a_forecast_beyond_anything_the_stock_ever_did_is_absurd(tmp_path):
+    found = failures(made_release(tmp_path, shift=50.0))
+    assert "no look-ahead" not in found, "it is absurd, and honestly so"
+    assert "days ahead is" in found["no absurd value"] and "need" in found["no absurd value"]
+
+
+def test_a_bound_may_lie_outside_the_past_by_the_stated_margin_and_no_further(release, monkeypatch):
+    assert BOUND_MARGIN == 1
+    monkeypatch.setattr("train.gate.sanity.BOUND_MARGIN", -0.4)
+    assert "95 " in failures(release)["no absurd value"]
+
+
+def test_the_range_of_past_changes_equals_the_obvious_loop_and_leaves_splits_out(release):
+    """A stock with a short past, GAPS here, is judged by all stocks together."""
+    panel, spans = Panel.load(release.file("panel.parquet")), {}
+    for symbol in UNIVERSE.symbols:
+        closes = panel.history(symbol)["close"].tolist()
+        steps = [math.log(after / before) for before, after in pairwise(closes)]
+        steps = [0.0 if step <= math.log(0.65) or step >= math.log(1.8) else step for step in steps]
+        changes = [sum(steps[i : i + 7]) for i in range(len(steps) - 6)]
+        spans[symbol] = min(changes, default=0.0), max(changes, default=0.0)
+    widest = min(low for low, _ in spans.values()), max(high for _, high in spans.values())
+    spans |= {"GAPS": widest, "SHORT": widest}
+    found = _past(Subject(release).series, 7)
+    assert found.keys() == spans.keys()
+    for symbol, span in found.items():
+        assert span == pytest.approx(spans[symbol], abs=1e-5), symbol
+    assert spans["SPLITS"][1] < 0.5, "one of its steps is a doubling"
+
+
+def test_a_release_that_reads_more_than_was_known_that_evening_is_caught(release, monkeypatch):
+    monkeypatch.setattr(Panel, "as_of", lambda self, cutoff: self)
+    assert "cutoff is" in failures(release)["no look-ahead"]
+
+
+def test_what_cannot_be_read_fails_with_the_reason_and_no_traceback(release):
+    broken = doctored(release, lambda folder: (folder / "test_forecasts.parquet").write_bytes(b"no parquet"))
+    found = failures(broken)
+    assert {"test MAPE", "prices", "intervals", "no look-ahead"} <= found.keys()
+    assert all("Traceback" not in reason and reason for reason in found.values())
+    assert "files" not in found and "models load" not in found
+
+
+def call(home: Path, *arguments: str):
+    return CliRunner().invoke(app, ["validate", "--home", str(home), *arguments])
+
+
+def test_the_validate_command_prints_the_list_and_fails_on_any_failure(release, tmp_path):
+    assert call(tmp_path, "--release", "made").exit_code == 0
+    answer = call(tmp_path, "--release", "latest", "--json")
+    document = json.loads(answer.stdout)
+    assert (document["release"], document["passed"], answer.exit_code) == ("made", True, 0)
+    assert [check["name"] for check in document["checks"]] == NAMES
+    doctored(release, test_MAPE=0.5)
+    answer = call(tmp_path, "--release", "made")
+    assert answer.exit_code == 1
+    assert "SYNTHETIC DATA" in answer.stdout and "FAIL" in answer.stdout and "says 0.5" in answer.stdout
+    assert not json.loads(call(tmp_path, "--release", "made", "--json").stdout)["passed"]
+
+
+def test_validate_looks_at_production_and_says_if_there_is_none(release, tmp_path):
+    assert "nsecast train" in call(tmp_path).exception.message
+    Registry(tmp_path).promote("made")
+    assert "made: 15 of 15 checks pass" in call(tmp_path).stdout

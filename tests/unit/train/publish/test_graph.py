@@ -1,0 +1,85 @@
+"""The ONNX graph says what Keras says."""
+
+import numpy as np
+import onnx
+import pytest
+
+from common.errors import BundleError
+from common.forecast import forecaster
+from common.forecast.forecaster import MANY, OnnxNetwork
+from common.network.build import average_network, build_network, networks_of
+from common.network.mixture import OUTPUTS
+from common.presets import NetworkConfig, NetworkShape
+from train.publish.onnx_graph import onnx_model
+
+IDS = 5
+RNG = np.random.default_rng(7)
+
+
+def shape_of(mixture: bool, horizons: int = 3, channels: int = 4) -> NetworkShape:
+    return NetworkShape(size=9, channels=channels, stock_ids=IDS, days=(1, 3, 7)[:horizons], mixture=mixture)
+
+
+def members(shape: NetworkShape, config: NetworkConfig, count: int) -> list[list[np.ndarray]]:
+    """Weights at random: a fresh network says the same of every window."""
+    fresh = build_network(shape, config, seed=0).get_weights()
+    return [[RNG.normal(0, 0.6, weight.shape).astype(np.float32) for weight in fresh] for _ in range(count)]
+
+
+def windows(shape: NetworkShape, count: int) -> tuple[np.ndarray, np.ndarray]:
+    x = RNG.normal(size=(count, shape.size, shape.channels)).astype(np.float32)
+    return x, (np.arange(count, dtype=np.int32) % IDS)[:, None]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("units", [(6,), (6, 5), (4, 3, 7)])
+@pytest.mark.parametrize(("mixture", "horizons"), [(True, 3), (True, 1), (False, 3), (False, 1)])
+def test_it_answers_like_keras_whatever_the_layers_and_however_many_are_averaged(
+    tmp_path, mixture, horizons, units, count
+):
+    shape = shape_of(mixture, horizons)
+    config = NetworkConfig(lstm_units=units, dense_units=6, embedding_dim=3)
+    model = average_network(shape, config, members(shape, config, count))
+    x, ids = windows(shape, 11)
+    expected = np.asarray(model([x, ids], training=False))
+    assert expected.shape == (11, horizons, OUTPUTS if mixture else 1) and np.ptp(expected) > 0.5
+    written = onnx_model(networks_of(model), shape)
+    onnx.checker.check_model(written, full_check=True)
+    (tmp_path / "model.onnx").write_bytes(written.SerializeToString())
+    network = OnnxNetwork(tmp_path / "model.onnx")
+    found = network(x, ids)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+    (whole,) = network._session.run(None, {"window": x, "stock_id": ids})
+    np.testing.assert_allclose(whole, expected, atol=2e-6)
+
+
+def test_the_same_weights_give_the_same_bytes():
+    shape, config = shape_of(True), NetworkConfig(lstm_units=(4, 4), dense_units=3)
+    model = average_network(shape, config, members(shape, config, 2))
+    first, second = (onnx_model(networks_of(model), shape).SerializeToString() for _ in range(2))
+    assert first == second
+
+
+def test_a_stock_id_beyond_the_embedding_is_refused(tmp_path):
+    shape, config = shape_of(True), NetworkConfig(lstm_units=(4,), dense_units=3)
+    model = average_network(shape, config, members(shape, config, 1))
+    (tmp_path / "model.onnx").write_bytes(onnx_model(networks_of(model), shape).SerializeToString())
+    x, _ = windows(shape, 1)
+    with pytest.raises(BundleError, match="cannot be run"):
+        OnnxNetwork(tmp_path / "model.onnx")(x, np.array([[IDS]], dtype=np.int32))
+
+
+def test_many_windows_are_answered_as_they_are_one_by_one(tmp_path, monkeypatch):
+    shape, config = shape_of(True), NetworkConfig(lstm_units=(6, 5), dense_units=6)
+    model = average_network(shape, config, members(shape, config, 2))
+    (tmp_path / "model.onnx").write_bytes(onnx_model(networks_of(model), shape).SerializeToString())
+    network = OnnxNetwork(tmp_path / "model.onnx")
+    x, ids = windows(shape, MANY + 3)
+    alone = np.concatenate([network(x[row : row + 1], ids[row : row + 1]) for row in range(len(x))])
+    for cpus in (1, 2, 5):
+        monkeypatch.setattr(forecaster, "_cpus", lambda cpus=cpus: cpus)
+        assert np.array_equal(network(x, ids), alone)
+    ids[-1] = IDS
+    with pytest.raises(BundleError, match="cannot be run"):
+        network(x, ids)

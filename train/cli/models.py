@@ -1,0 +1,215 @@
+"""``nsecast models``: list the releases, verify them, choose the one in production."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import rich.box
+import rich.console
+import rich.table
+import typer
+from rich.text import Text
+
+from common import storage
+from common.errors import BundleError, GateClosed, NsecastError
+from common.options import AsJson, Home
+from common.release.registry import Registry, ReleaseInfo
+from train.gate.contest import BEST, PRODUCTION
+from train.gate.promotion import promote_through_gate
+from train.progress.snapshot import is_synthetic
+
+app = typer.Typer(help="List the releases, verify them, choose the one in production.")
+
+
+_STATE_STYLE = {"ok": "green", "incomplete": "yellow", "damaged": "bold red"}
+
+
+@app.callback(invoke_without_command=True)
+def models(ctx: typer.Context, home: Home = None, as_json: AsJson = False) -> None:
+    """List the releases, newest first; the sub-commands choose and check them."""
+    ctx.obj = home
+    if ctx.invoked_subcommand is not None:
+        return
+    with _errors_on_stderr():
+        registry = Registry(storage.home(home))
+        releases, production = registry.releases(), registry.production()
+        if as_json:
+            typer.echo(json.dumps([release_row(release, production) for release in releases], indent=1))
+        elif releases:
+            _console().print(releases_table(releases, production))
+            for reason in filter(None, (release.reason for release in releases)):
+                typer.echo(reason, err=True)
+        else:
+            where = storage.shown(registry.folder)
+            typer.echo(f"No releases in {where} yet. Make one with `nsecast train`.", err=True)
+
+
+@app.command()
+def promote(
+    ctx: typer.Context,
+    release_id: Annotated[str, typer.Argument(metavar="ID", help="A release id, or 'latest'.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Promote it though the gate is closed; that is recorded.")
+    ] = False,
+    home: Home = None,
+) -> None:
+    """Put a release in production if it passes the checklist and is not worse than what is, or was, there."""
+    with _errors_on_stderr():
+        registry = Registry(storage.home(home or ctx.obj))
+        before = registry.production()
+        stderr = _console(stderr=True)
+        try:
+            with stderr.status("the checklist, and the same test for this release and production"):
+                release, verdict = promote_through_gate(registry, release_id, force=force)
+        except GateClosed as closed:
+            found = closed.context
+            _print_comparisons(found["release"], found["comparison"], found["best"], stderr)
+            raise
+        _print_comparisons(release.id, verdict.comparison, verdict.best, _console())
+        for reason in verdict.reasons:
+            typer.echo(f"forced: {reason}", err=True)
+        typer.echo(f"production: {release.id} (was {before or 'none'})")
+
+
+@app.command()
+def rollback(ctx: typer.Context, home: Home = None) -> None:
+    """Put the release that was in production before this one back."""
+    with _errors_on_stderr():
+        registry = Registry(storage.home(home or ctx.obj))
+        before, started = registry.production(), time.perf_counter()
+        release = registry.rollback()
+        typer.echo(f"production: {release.id} (was {before}), {time.perf_counter() - started:.2f} s")
+
+
+@app.command()
+def verify(
+    ctx: typer.Context,
+    release_id: Annotated[
+        str | None,
+        typer.Argument(metavar="[ID]", help="A release id, 'production' or 'latest'; default all."),
+    ] = None,
+    home: Home = None,
+) -> None:
+    """Hash every file again; exit 1 if one is missing, extra or altered."""
+    with _errors_on_stderr():
+        registry = Registry(storage.home(home or ctx.obj))
+        wanted = [release_id] if release_id else [release.id for release in registry.releases()]
+        broken = 0
+        for reference in wanted or ["production"]:
+            try:
+                release = registry.verify(reference)
+                typer.echo(f"{release.id}: ok, {len(release.files)} files")
+            except BundleError as error:
+                broken += 1
+                typer.echo(error.message, err=True)
+        if broken:
+            raise typer.Exit(1)
+
+
+def release_row(release: ReleaseInfo, production: str | None) -> dict[str, Any]:
+    """What a list of releases says of one, as plain JSON values."""
+    return {
+        "id": release.id,
+        "created": release.created.isoformat() if release.created else None,
+        "preset": release.info.get("preset"),
+        "quick": bool(release.info.get("quick")),
+        "source": release.info.get("source"),
+        "models": release.info.get("models"),
+        "test_relMAE": release.info.get("test_relMAE"),
+        "production": release.id == production,
+        "state": release.state,
+        "reason": release.reason or None,
+        "info": release.info,
+    }
+
+
+def releases_table(releases: list[ReleaseInfo], production: str | None) -> rich.table.Table:
+    """The releases as a table; synthetic data and anything not whole stand out."""
+    table = rich.table.Table(
+        title="Releases",
+        title_justify="left",
+        box=rich.box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        show_edge=False,
+    )
+    table.add_column("")
+    table.add_column("release", min_width=12, overflow="fold")
+    table.add_column("created\n(UTC)", min_width=10)
+    table.add_column("preset", no_wrap=True)
+    table.add_column("source", min_width=9, overflow="fold")
+    table.add_column("models", justify="right", no_wrap=True)
+    table.add_column("test\nrelMAE", justify="right", no_wrap=True)
+    table.add_column("state", min_width=10, no_wrap=True)
+    for release in releases:
+        row = release_row(release, production)
+        source, models, error = row["source"], row["models"], row["test_relMAE"]
+        table.add_row(
+            Text("*" if row["production"] else "", style="bold green"),
+            Text(release.id, style="bold" if row["production"] else ""),
+            f"{release.created:%Y-%m-%d %H:%M}" if release.created else "-",
+            _text(f"{row['preset']} (quick)" if row["quick"] else row["preset"]),
+            Text("SYNTHETIC", style="bold black on yellow") if is_synthetic(source) else _text(source),
+            _text(len(models) if isinstance(models, list | dict) else models),
+            f"{error:.3f}" if isinstance(error, int | float) else "-",
+            Text(release.state, style=_STATE_STYLE[release.state]),
+        )
+    return table
+
+
+def comparison_table(release_id: str, comparison: dict[str, Any], role: str = PRODUCTION) -> rich.table.Table:
+    """A release, its rival and naive on the same test, by horizon; see `Contest.figures`."""
+    table = rich.table.Table(
+        title=f"The same forecasts of cutoffs {comparison['first']} to {comparison['last']}",
+        title_justify="left",
+        box=rich.box.SIMPLE_HEAD,
+    )
+    table.add_column("days ahead")
+    table.add_column("")
+    for heading in ("forecasts", "relMAE", "relRMSE", "relPinball", "MAE KES", "MAPE %"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    names = {PRODUCTION: "production", BEST: "best so far"}
+    for horizon, found in comparison["horizons"].items():
+        rows = {
+            f"this release ({release_id})": found["release"],
+            f"{names[role]} ({comparison['against']})": found[role],
+            "naive (the last price)": found["naive"],
+        }
+        for name, figures in rows.items():
+            cells = [figures[key] for key in ("rel_mae", "rel_rmse", "rel_pinball", "mae", "mape")]
+            shown = ("-" if cell is None else f"{cell:.4f}" for cell in cells)
+            table.add_row(horizon, name, f"{found['n']:,}", *shown)
+    return table
+
+
+def _print_comparisons(
+    release_id: str,
+    comparison: dict[str, Any] | None,
+    best: dict[str, Any] | None,
+    console: rich.console.Console,
+) -> None:
+    for role, found in ((PRODUCTION, comparison), (BEST, best)):
+        if found and found["comparable"]:
+            console.print(comparison_table(release_id, found, role))
+        elif found:
+            console.print(f"not compared with {found['against']}: {found['reason']}", soft_wrap=True)
+
+
+def _console(*, stderr: bool = False) -> rich.console.Console:
+    stream = sys.stderr if stderr else sys.stdout
+    return rich.console.Console(stderr=stderr, width=None if stream.isatty() else 160)
+
+
+def _text(value: Any) -> Text:
+    return Text("-" if value is None else str(value))
+
+
+@contextmanager
+def _errors_on_stderr() -> Iterator[None]:
+    try:
+        yield
+    except NsecastError as error:
+        typer.echo(f"error: {error.message}", err=True)
+        raise typer.Exit(1) from None

@@ -1,0 +1,191 @@
+"""``nsecast train``: the main job from the command line."""
+
+import datetime as dt
+import functools
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import rich.box
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cluster.connect.address import Address, placed
+from common import storage
+from common.exchange.universe import load_universe
+from common.options import AcceptMixedDates, AsJson, Home, Quickly, UniverseFile
+from common.presets import quick, train_config
+from common.release.registry import Registry
+from train.pipeline.training import Run, execute, plan_run
+from train.progress.console import Mode, result_table
+from train.progress.snapshot import SYNTHETIC, duration
+from train.publish.publish import Outcome
+from train.run.blocks import read_on
+from train.run.inputs import overrides_of, require_known, shown_panel
+from train.run.versions import changes
+
+SECONDS_PER_WINDOW = 1 / 4000
+"""One core's pace with the default network, for the plan's estimate only."""
+START_UP_S = 25.0
+
+
+def train(
+    archive: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The exchange's daily files; default: the synthetic market."),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="residual or v4_log; default: the settings file's, else residual.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="Settings that change the preset.")
+    ] = None,
+    universe: UniverseFile = None,
+    only: Annotated[str | None, typer.Option(metavar="SYM,SYM", help="Only these specific models.")] = None,
+    train_end: Annotated[
+        dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last training day.")
+    ] = None,
+    valid_end: Annotated[
+        dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last validation day.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Networks averaged into each model.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="First seed.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Default: all CPUs.")] = None,
+    address: Address = None,
+    accept_mixed_dates: AcceptMixedDates = False,
+    home: Home = None,
+    quickly: Quickly = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget what this very run did before.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train the general model and the specific ones in parallel, and publish them as one release.
+
+    The same command continues a run that was stopped, and does nothing if it is already published.
+    """
+    root = storage.home(home)
+    where = None if dry_run else placed(address, root)
+    overrides = overrides_of(config, train_end, valid_end, seeds, seed)
+    named = overrides.pop("preset", "residual")
+    settings = train_config(preset or named, overrides, where=str(config or "settings"))
+    if quickly:
+        settings = quick(settings)
+    counters = load_universe(universe)
+    panel = shown_panel(
+        archive,
+        root,
+        show=not as_json,
+        accept_mixed_dates=accept_mixed_dates,
+        reader=functools.partial(read_on, cpus=workers, address=where),
+    )
+    chosen = tuple(dict.fromkeys(name.strip().upper() for name in only.split(","))) if only else ()
+    require_known(counters, panel, chosen, strict=universe is not None)
+    run = plan_run(settings, counters, panel, root, only=chosen)
+    if dry_run:
+        _print_plan(run, workers, as_json)
+        return
+    mode: Mode | None = "plain" if as_json else None
+    outcome, before = execute(run, workers=workers, mode=mode, fresh=fresh, address=where)
+    _print_outcome(run, outcome, before, as_json)
+    if outcome.failed:
+        raise typer.Exit(1)
+
+
+def _print_plan(run: Run, workers: int | None, as_json: bool) -> None:
+    from cluster.connect.session import usable_cpus
+
+    count = workers or usable_cpus()
+    work = sum(task.cost for task in run.plan.tasks) * SECONDS_PER_WINDOW
+    longest = max(run.plan.priorities.values()) * SECONDS_PER_WINDOW
+    estimate = START_UP_S + max(work / count, longest)
+    if as_json:
+        document = {
+            "run": run.id,
+            "release": run.release_id,
+            "source": run.spec.source,
+            "workers": count,
+            "estimate_s": round(estimate),
+            "tasks": [
+                {"id": t.id, "needs": list(t.needs), "cost": round(t.cost), "epochs": t.epochs}
+                for t in run.plan.tasks
+            ],
+            "skipped": run.plan.skipped,
+            "config": run.spec.config.model_dump(mode="json"),
+        }
+        typer.echo(json.dumps(document, indent=1))
+        return
+    table = Table(box=rich.box.SIMPLE_HEAD, title=f"{run.id}  {_label(run)}", title_justify="left")
+    for heading in ("job", "tasks", "epochs", "windows trained on"):
+        table.add_column(heading, justify="left" if heading in ("job", "tasks") else "right")
+    for job in run.plan.jobs:
+        tasks = [task for task in run.plan.tasks if task.job == job]
+        if reason := run.plan.skipped.get(job):
+            table.add_row(job, f"[yellow]skipped: {reason}", "", "")
+            continue
+        windows = sum(task.cost for task in tasks if task.epochs)
+        names = ", ".join(task.id.split("/")[1] for task in tasks)
+        table.add_row(job, names, str(sum(task.epochs for task in tasks)), f"{windows:,.0f}")
+    console = _console()
+    console.print(table)
+    console.print(
+        f"{count} workers, about {duration(estimate)}; nothing was written to {run.folder}.", soft_wrap=True
+    )
+
+
+def _print_outcome(run: Run, outcome: Outcome, before: bool, as_json: bool) -> None:
+    production = Registry(run.home).production()
+    if as_json:
+        document = {
+            "run": run.id,
+            "release": outcome.release.id,
+            "production": production,
+            "source": run.spec.source,
+            "published_before": before,
+            "gate": outcome.gate,
+            "jobs": outcome.rows,
+            "failed": outcome.failed,
+            "test": outcome.release.info["test"],
+            "folder": str(outcome.release.path),
+        }
+        typer.echo(json.dumps(document, indent=1, allow_nan=False))
+        return
+    console = _console()
+    console.print(result_table(outcome.rows, source=run.spec.source))
+    if before:
+        console.print(
+            "Published before with the same settings and data: nothing to do (--fresh trains again)."
+        )
+        if differ := changes(outcome.release.info.get("versions") or {}):
+            console.print(f"It was trained with {differ}.", highlight=False, soft_wrap=True)
+    for horizon, found in sorted(outcome.release.info["test"].items(), key=lambda item: int(item[0])):
+        days = f"{horizon} {'day' if int(horizon) == 1 else 'days'}"
+        console.print(
+            f"{days:>7} ahead, stocks that move: relMAE {_ratio(found['rel_mae'])}, "
+            f"relRMSE {_ratio(found['rel_rmse'])} (below 1 beats the last price)",
+            highlight=False,
+        )
+    console.print(f"Release {outcome.release.id}, {_label(run)}; production is {production}", highlight=False)
+    if outcome.gate:
+        console.print(f"Not promoted: {outcome.gate}", highlight=False, soft_wrap=True, style="yellow")
+    elif production != outcome.release.id:
+        console.print(
+            f"To use it: nsecast models promote {outcome.release.id}", highlight=False, soft_wrap=True
+        )
+    console.print(f"{outcome.release.path}", highlight=False, soft_wrap=True)
+    console.print(f"tensorboard --logdir {run.folder / 'tensorboard'}", highlight=False, soft_wrap=True)
+    if production == outcome.release.id:
+        console.print("Next: nsecast serve, nsecast predict SCOM, nsecast card SCOM", highlight=False)
+
+
+def _ratio(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _label(run: Run) -> str:
+    return f"{SYNTHETIC} ({run.spec.source})" if run.panel.synthetic else f"data: {run.spec.source}"
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 160)

@@ -1,0 +1,1 @@
+"""Nightly retraining: ingest, train, backtest, gate, promote."""

@@ -1,0 +1,1 @@
+"""The jobs from end to end: training, backtest and rivals."""

@@ -1,0 +1,112 @@
+"""Writing a bundle: Keras, ONNX and scalers side by side, checked against each other."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import joblib
+import keras
+import numpy as np
+
+from common import storage
+from common.errors import BundleError
+from common.forecast.level import Level
+from common.forecast.representation import Representation
+from common.network.build import average_network, networks_of
+from common.presets import NetworkConfig
+from common.prices.windows import Windows
+from common.release.bundle import GENERAL, BundleFiles, load_bundle
+from train.publish.onnx_graph import onnx_model
+from train.run.dataset import Workbench, bundles_dir
+
+PARITY = 1e-5
+"""Largest allowed difference between Keras and ONNX, in units of the scaled output."""
+PARITY_WINDOWS = 256
+
+
+def write_bundle(
+    bench: Workbench,
+    job: str,
+    network: NetworkConfig,
+    members: list[list[np.ndarray]],
+    metadata: dict[str, Any],
+    *,
+    check: Windows,
+) -> None:
+    """Write one model's files below the run's ``bundles`` folder.
+
+    Parameters
+    ----------
+    network : their widths
+    members : weights of the networks to average
+    check : real windows on which Keras and ONNX must agree
+
+    Raises
+    ------
+    BundleError
+        If they differ by more than 1e-5: such a bundle is never published.
+    """
+    root = bundles_dir(bench.run_dir)
+    files = BundleFiles.of(bench.config.preset, job)
+    folder = root / files.folder
+    shutil.rmtree(folder, ignore_errors=True)
+    model = average_network(bench.network_shape, network, members)
+    windows = check.take(
+        np.unique(np.linspace(0, len(check) - 1, min(len(check), PARITY_WINDOWS)).astype(int))
+    )
+    x, ids = bench.representation.inputs(windows), bench.ids(windows, job)
+    expected = np.asarray(model([x, ids], training=False))
+    storage.write_with(folder / files.weights, lambda path: model.save(path))
+    storage.write_bytes(
+        folder / "model.onnx", onnx_model(networks_of(model), bench.network_shape).SerializeToString()
+    )
+    _write_scalers(folder / files.scaler, bench.representation, job)
+    stock_ids = bench.stock_ids(job)
+    if job == GENERAL:
+        storage.write_json(folder / "stock_id_mapping.json", stock_ids)
+        storage.write_json(folder / "embedding.json", _embedding(model, stock_ids))
+    storage.write_json(
+        folder / "metadata.json",
+        metadata
+        | {
+            "preset": bench.config.preset,
+            "model_version": f"{bench.config.preset}_{'general' if job == GENERAL else 'specific'}",
+            "window": bench.config.window.model_dump(mode="json"),
+            "network": network.model_dump(mode="json"),
+            "members": len(members),
+            "stock_ids": stock_ids,
+            "source": bench.spec.source,
+            "data_sha256": bench.spec.data_sha256,
+            "train_end": str(bench.limits.train_end),
+            "valid_end": str(bench.limits.valid_end),
+            "test_end": str(bench.limits.test_end),
+        },
+    )
+    bundle = load_bundle(root, bench.config.preset, job)
+    gap = float(np.abs(bundle.forecaster.network(x, ids) - expected).max(initial=0.0))
+    if not gap <= PARITY:
+        raise BundleError(
+            f"{folder / 'model.onnx'}: differs from Keras by {gap:.2g} on real windows, allowed "
+            f"{PARITY:.0e}. Train again; if it repeats, the exporter and ONNX Runtime "
+            "versions do not fit together.",
+            job=job,
+            gap=gap,
+        )
+
+
+def _embedding(model: keras.Model, stock_ids: dict[str, int]) -> dict[str, list[float]]:
+    """Each stock's place in the embedding; the networks of an average side by side."""
+    found = [network.get_layer("stock_embedding").get_weights()[0] for network in networks_of(model)]
+    weights = np.concatenate(found, axis=1)
+    return {symbol: weights[number].tolist() for symbol, number in stock_ids.items()}
+
+
+def _write_scalers(stem: Path, representation: Representation, job: str) -> None:
+    """JSON for serving, joblib (plain numbers inside) for notebooks."""
+    stored = representation.as_dict()
+    if isinstance(representation, Level) and job != GENERAL:
+        stored["scalers"] = {job: stored["scalers"][job]}
+    storage.write_json(stem.with_suffix(".json"), stored)
+    content = json.loads(stem.with_suffix(".json").read_bytes())
+    storage.write_with(stem.with_suffix(".joblib"), lambda path: joblib.dump(content, path))

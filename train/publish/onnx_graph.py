@@ -1,0 +1,106 @@
+"""Networks as an ONNX graph: their average in one file, written from the weights.
+
+A general converter traces every network anew, for seconds each, and leaves the shapes of its tracing in the
+graph; these networks are always the same few layers. Operators: https://onnx.ai/onnx/operators, opset 17.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from common.network.build import HEADS
+from common.presets import NetworkShape
+
+OPSET, IR = 17, 8
+GATES = (0, 3, 1, 2)
+"""Keras' gates (input, forget, cell, output) in the order of ONNX (input, output, forget, cell)."""
+
+
+@dataclass
+class _Graph:
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    weights: list[onnx.TensorProto] = field(default_factory=list)
+
+    def put(self, value: np.ndarray) -> str:
+        name = f"weights_{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def add(self, operator: str, *inputs: str, outputs: int = 1, **attributes: Any) -> list[str]:
+        names = [f"{operator.lower()}_{len(self.nodes)}_{number}" for number in range(outputs)]
+        self.nodes.append(helper.make_node(operator, inputs, names, **attributes))
+        return names
+
+
+def onnx_model(networks: list[keras.Model], shape: NetworkShape) -> onnx.ModelProto:
+    """The average of networks that `build_network` made.
+
+    Inputs ``window`` (N, size, C) float32 and ``stock_id`` (N, 1) int32, output (N, H, K) float32.
+    """
+    graph = _Graph()
+    (days,) = graph.add("Transpose", "window", perm=[1, 0, 2])
+    said = [_member(graph, network, days, shape.horizons) for network in networks]
+    (outputs,) = graph.add("Concat", *said, axis=1)
+    width = sum(HEADS.values()) if shape.mixture else 1
+    members = graph.put(np.array([-1, len(networks), shape.horizons, width]))
+    (outputs,) = graph.add("Reshape", outputs, members)
+    if shape.mixture:
+        widths = graph.put(np.array(list(HEADS.values())))
+        heads = dict(zip(HEADS, graph.add("Split", outputs, widths, outputs=len(HEADS), axis=3), strict=True))
+        (heads["p_move"],) = graph.add("Sigmoid", heads["p_move"])
+        (outputs,) = graph.add("Concat", *heads.values(), axis=3)
+    (outputs,) = graph.add("ReduceMean", outputs, axes=[1], keepdims=0)
+    takes = [
+        helper.make_tensor_value_info("window", TensorProto.FLOAT, ["N", shape.size, shape.channels]),
+        helper.make_tensor_value_info("stock_id", TensorProto.INT32, ["N", 1]),
+    ]
+    gives = [helper.make_tensor_value_info(outputs, TensorProto.FLOAT, ["N", shape.horizons, width])]
+    return helper.make_model(
+        helper.make_graph(graph.nodes, "networks", takes, gives, graph.weights),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR,
+        producer_name="nsecast",
+    )
+
+
+def _member(graph: _Graph, network: keras.Model, days: str, horizons: int) -> str:
+    """One network up to its last activation; the name of its output, (N, H * K)."""
+    axis = [graph.put(np.array([number])) for number in (0, 1)]
+    for layer in (each for each in network.layers if isinstance(each, keras.layers.LSTM)):
+        kernel, recurrent, bias = map(_gates, layer.get_weights())
+        both = np.concatenate([bias, np.zeros_like(bias)], axis=1)
+        weights = map(graph.put, (kernel, recurrent, both))
+        every, last = graph.add("LSTM", days, *weights, outputs=2, hidden_size=layer.units)
+        if layer.return_sequences:
+            (days,) = graph.add("Squeeze", every, axis[1])
+    (hidden,) = graph.add("Squeeze", last, axis[0])
+    (embedding,) = network.get_layer("stock_embedding").get_weights()
+    (stock,) = graph.add("Gather", graph.put(embedding), "stock_id", axis=0)
+    (stock,) = graph.add("Squeeze", stock, axis[1])
+    (hidden,) = graph.add("Concat", hidden, stock, axis=1)
+    dense, *heads = (layer for layer in network.layers if isinstance(layer, keras.layers.Dense))
+    (hidden,) = graph.add("Gemm", hidden, *map(graph.put, dense.get_weights()))
+    (hidden,) = graph.add("Relu", hidden)
+    if len(heads) > 1:
+        heads = [network.get_layer(name) for name in HEADS]
+    kernels, biases = zip(*(head.get_weights() for head in heads), strict=True)
+    kernel, bias = (_by_horizon(part, horizons) for part in (kernels, biases))
+    (outputs,) = graph.add("Gemm", hidden, graph.put(kernel), graph.put(bias))
+    return outputs
+
+
+def _gates(value: np.ndarray) -> np.ndarray:
+    """Keras' (inputs, 4 units) as (1, 4 units, inputs), its (4 units,) as (1, 4 units); gates as in ONNX."""
+    gates = np.split(value.T, len(GATES))
+    return np.concatenate([gates[gate] for gate in GATES])[None]
+
+
+def _by_horizon(parts: tuple[np.ndarray, ...], horizons: int) -> np.ndarray:
+    """The heads' (..., H * width) side by side at each horizon, (..., H * K)."""
+    split = [part.reshape(*part.shape[:-1], horizons, -1) for part in parts]
+    joined = np.concatenate(split, axis=-1)
+    return joined.reshape(*joined.shape[:-2], -1)

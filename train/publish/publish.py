@@ -1,0 +1,225 @@
+"""From a finished run to a release: forecasts of the test part, matrix and panel around the bundles."""
+
+import functools
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from common import storage
+from common.engine import IN_PROCESS, Engine
+from common.forecast.conformal import Calibration
+from common.prices.panel import Panel
+from common.release.bundle import GENERAL, BundleFiles
+from common.release.manifest import Release
+from common.release.models import ServedModels
+from common.release.registry import Registry
+from common.scoring.metrics import errors
+from train.evaluation.backtest import Backtest, backtest
+from train.evaluation.evidence import Evidence, described
+from train.evaluation.matrix import performance_matrix, write_matrix
+from train.evaluation.questions import answers
+from train.evaluation.searched import find_search
+from train.evaluation.summary import summarise, summarise_by_symbol
+from train.publish.insights import FILE as INSIGHTS
+from train.publish.insights import insights
+from train.report.page import write_report
+from train.run.dataset import RunSpec, bundles_dir
+from train.run.plan import Plan, finished
+from train.run.versions import trained_with
+
+HIDDEN = shutil.ignore_patterns(".*")
+"""What a killed worker may have left half-written."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to."""
+
+    release: Release
+    rows: list[dict[str, Any]]
+    """One dict per job and ``pooled``, as `train.progress.console.result_table` takes them."""
+    matrix: pd.DataFrame
+    failed: dict[str, str]
+    """Reason by job."""
+    gate: str | None = None
+    """Why the gate to production stayed closed to it; None if it did not, or was not tried."""
+
+
+def publish_run(
+    run_dir: Path,
+    spec: RunSpec,
+    panel: Panel,
+    plan: Plan,
+    failed: dict[str, str],
+    registry: Registry,
+    release_id: str,
+    engine: Engine = IN_PROCESS,
+) -> Outcome:
+    """Publish what a run trained; the caller has made sure that the general model is among it.
+
+    A specific model that failed or was skipped is simply not there: the general one covers its stock.
+    Forecasts are made and summed up in blocks of symbols on ``engine``.
+    """
+    jobs = [job for job in plan.jobs if job not in plan.skipped and job not in failed]
+    results = {job: finished(run_dir, f"{job}/bundle") or {} for job in jobs}
+    choices = {job: result["choice"] for job, result in results.items()}
+    staging = registry.stage(release_id)
+    try:
+        _copy_bundles(run_dir, spec, jobs, staging)
+        tested = _tested(run_dir, spec, panel, frozenset(jobs) - {GENERAL}, engine)
+        matrix = performance_matrix(tested.table, spec.universe, panel, choices, tested.by_symbol)
+        _write_data(run_dir, spec, tested, staging)
+        write_matrix(staging, matrix)
+        info = {
+            "run": run_dir.name,
+            "preset": spec.config.preset,
+            "quick": spec.config.quick,
+            "source": spec.source,
+            "versions": trained_with(run_dir),
+            "data_sha256": spec.data_sha256,
+            "models": len(jobs),
+            "jobs": jobs,
+            "skipped": plan.skipped,
+            "failed": failed,
+            **test_info(tested.table),
+            **tested.borders,
+        }
+        evidence = Evidence(
+            release=release_id,
+            info=info,
+            folder=staging,
+            universe=spec.universe,
+            panel=panel,
+            table=described(tested.table, spec.universe),
+            shared=None if tested.shared is None else described(tested.shared, spec.universe),
+            matrix=matrix,
+            figures=tested.by_symbol,
+            tuning=find_search(registry.folder.parent, info, spec.config.network.embedding_dim),
+        )
+        answered = answers(evidence)
+        write_report(staging / "report.html", evidence, answered)
+        storage.write_json(staging / INSIGHTS, insights(evidence, answered))
+        rows = result_rows(plan, tested.table, choices, failed)
+        release = registry.publish(staging, release_id, info=info)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return Outcome(release, rows, matrix, failed)
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """A run's models on the test part."""
+
+    borders: dict[str, str]
+    """Ends of the parts."""
+    table: pd.DataFrame
+    shared: pd.DataFrame | None
+    """The general model's forecasts of the stocks that have a model of their own, where there are any."""
+    by_symbol: pd.DataFrame
+    """``table`` summed up by horizon and symbol."""
+    calibration: Calibration
+
+
+def _copy_bundles(run_dir: Path, spec: RunSpec, jobs: list[str], staging: Path) -> None:
+    for job in jobs:
+        folder = BundleFiles.of(spec.config.preset, job).folder
+        storage.found(bundles_dir(run_dir) / folder, "*")
+        shutil.copytree(bundles_dir(run_dir) / folder, staging / folder, ignore=HIDDEN)
+
+
+def _tested(run_dir: Path, spec: RunSpec, panel: Panel, own: frozenset[str], engine: Engine) -> _Tested:
+    """Forecast the test part, intervals learning on from the end of training."""
+    models = ServedModels(bundles_dir(run_dir), spec.config.preset, spec.universe, own)
+    metadata = models.bundle(GENERAL).metadata
+    borders = {key: metadata[key] for key in ("train_end", "valid_end", "test_end")}
+
+    def since_training(symbols: frozenset[str] | None) -> Backtest:
+        return backtest(
+            models,
+            panel,
+            Calibration.nominal(models.window.horizons),
+            start=np.datetime64(borders["train_end"]),
+            end=np.datetime64(borders["test_end"]),
+            symbols=symbols,
+            general_only=symbols is not None,
+            engine=engine,
+            kept=functools.partial(test_part, borders=borders),
+        )
+
+    found = since_training(None)
+    shared = since_training(own).table if own else None
+    by_symbol = summarise_by_symbol(found.table, engine)
+    return _Tested(borders, found.table, shared, by_symbol, found.calibration)
+
+
+def _write_data(run_dir: Path, spec: RunSpec, tested: _Tested, staging: Path) -> None:
+    """What a release keeps so that its figures and its forecasts can be made again."""
+    shutil.copyfile(storage.current(run_dir / "panel.parquet"), staging / "panel.parquet")
+    storage.write_json(staging / "universe.json", spec.universe.as_dict())
+    storage.write_json(staging / "config.json", spec.config.model_dump(mode="json"))
+    storage.write_json(staging / "calibration.json", tested.calibration.as_dict())
+    tested.table.to_parquet(staging / "test_forecasts.parquet", index=False)
+    if tested.shared is not None:
+        tested.shared.to_parquet(staging / "general_test_forecasts.parquet", index=False)
+
+
+def published_outcome(plan: Plan, release: Release) -> Outcome:
+    """The outcome of a run that was published before."""
+    table = pd.read_parquet(release.file("test_forecasts.parquet"))
+    matrix = pd.read_csv(release.file("performance_matrix.csv"))
+    choices = dict(zip(matrix["symbol"], matrix["model"], strict=True)) | {GENERAL: GENERAL}
+    failed = release.info["failed"]
+    return Outcome(release, result_rows(plan, table, choices, failed), matrix, failed)
+
+
+def test_part(table: pd.DataFrame, borders: dict[str, str]) -> pd.DataFrame:
+    """The forecasts that can be scored on prices after everything that models were fitted or chosen on."""
+    inside = (table["cutoff"] >= borders["valid_end"]) & (table["target_date"] <= borders["test_end"])
+    return table[inside & np.isfinite(table["actual"])].reset_index(drop=True)
+
+
+def test_info(table: pd.DataFrame) -> dict[str, Any]:
+    """What a manifest says of the test part: pooled figures by horizon, moving stocks only."""
+    pooled = summarise(table).set_index("horizon")
+    test = {str(horizon): storage.finite(figures.to_dict()) for horizon, figures in pooled.iterrows()}
+    nearest: dict[str, Any] = next(iter(test.values()), {})
+    return {
+        "test": test,
+        "test_relMAE": nearest.get("rel_mae"),
+        "test_MAPE": nearest.get("mape"),
+        "test_naive_MAPE": nearest.get("naive_mape"),
+    }
+
+
+def result_rows(
+    plan: Plan, table: pd.DataFrame, choices: dict[str, str], failed: dict[str, str]
+) -> list[dict[str, Any]]:
+    """Test errors one day ahead (the shortest horizon) of every job and of all moving stocks together.
+
+    The general model's row pools the stocks it answers for.
+    """
+    near = table[(table["horizon"] == table["horizon"].min()) & ~table["frozen"].astype(bool)]
+    own, none, rows = near.groupby("symbol").indices, np.empty(0, np.intp), []
+    for job in plan.jobs:
+        mine = near[near["model_type"] == GENERAL] if job == GENERAL else near.iloc[own.get(job, none)]
+        reason = plan.skipped.get(job) or failed.get(job)
+        state = "skipped" if job in plan.skipped else "failed" if job in failed else "done"
+        model = choices.get(job, GENERAL) if state == "done" else "skipped" if state == "skipped" else None
+        rows.append({"job": job, "model": model, "state": state, "reason": reason, **_cells(mine)})
+    return [*rows, {"job": "pooled", **_cells(near)}]
+
+
+def _cells(table: pd.DataFrame) -> dict[str, Any]:
+    names = {"last": "last_price", "raw": "raw", "published": "published", "actual": "actual"}
+    found = errors(**{name: table[column].to_numpy(float) for name, column in names.items()})
+    return {
+        "n": found.n,
+        "mae_kes": found.mae,
+        "naive_mae_kes": found.naive_mae,
+        "rel_mae": found.rel_mae,
+        "rel_rmse": found.rel_rmse,
+    }

@@ -1,0 +1,140 @@
+"""A run's prices and windows as files that all processes of a node map: in memory once, not once each."""
+
+import functools
+import json
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common import storage
+from common.errors import ArchiveError
+from common.forecast.representation import Representation, representation_from_dict
+from common.network.channels import frozen
+from common.prices.panel import Panel
+from common.prices.series import Series
+from common.prices.windows import Windows
+from common.release.bundle import GENERAL
+from train.run.dataset import RunSpec, Workbench
+from train.run.feed import VALID_WINDOWS, FitData, evenly
+
+LAYOUT = 2
+COLUMNS = tuple(field.name for field in fields(Series) if field.name != "symbols")
+PARTS = ("train", "valid", "test")
+OF_WINDOWS = ("end", "symbol", "counted")
+
+
+@dataclass(frozen=True)
+class MappedBench(Workbench):
+    """A workbench that computes nothing: what another made of the panel is mapped, see `save_arrays`.
+
+    Of the training part only the windows are there in which the price moves: nothing else is trained on.
+    """
+
+    panel: Panel | None = None  # type: ignore[assignment]  # never asked for here
+
+    @cached_property
+    def series(self) -> Series:
+        columns = {name: self._mapped(name) for name in COLUMNS}
+        return Series(symbols=tuple(self._facts["symbols"]), **columns)
+
+    @cached_property
+    def parts(self) -> tuple[Windows, Windows, Windows]:
+        train, valid, test = (
+            Windows(self.series, self.config.window, *(self._mapped(f"{part}-{name}") for name in OF_WINDOWS))
+            for part in PARTS
+        )
+        return train, valid, test
+
+    @cached_property
+    def representation(self) -> Representation:
+        return representation_from_dict(self._facts["representation"])
+
+    def fit_data(self, job: str) -> FitData:
+        return self.general_data if job == GENERAL else super().fit_data(job)
+
+    @cached_property
+    def general_data(self) -> FitData:
+        """What the general model's fits are given."""
+        train, valid, _ = self.parts_of(GENERAL, training=True)
+        return FitData(
+            train,
+            evenly(valid.take(~frozen(valid)), VALID_WINDOWS),
+            self.representation,
+            self.stock_ids(GENERAL),
+            ready=True,
+        )
+
+    @cached_property
+    def _moving(self) -> set[str]:
+        return set(self._facts["moving"])
+
+    @cached_property
+    def _facts(self) -> dict[str, Any]:
+        path = storage.current(_folder(self.run_dir) / "facts.json")
+        facts: dict[str, Any] = json.loads(path.read_bytes())
+        return facts
+
+    def _mapped(self, name: str) -> np.ndarray:
+        """Read-only; a page is read when it is touched."""
+        path = storage.current(_folder(self.run_dir) / f"{name}.npy")
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+
+
+def save_arrays(bench: Workbench) -> None:
+    """Write what a `MappedBench` maps, unless it is there: 51 bytes a row of prices, 12 a window."""
+    if has_arrays(bench.run_dir, bench.spec):
+        return
+    folder, (train, valid, test) = _folder(bench.run_dir), bench.parts
+    train = train.take(~frozen(train))
+    for name in COLUMNS:
+        _save(folder / f"{name}.npy", getattr(bench.series, name))
+    for part, windows in zip(PARTS, (train, valid, test), strict=True):
+        for name in OF_WINDOWS:
+            _save(folder / f"{part}-{name}.npy", getattr(windows, name))
+    facts = {
+        "layout": LAYOUT,
+        "data_sha256": bench.spec.data_sha256,
+        "symbols": bench.series.symbols,
+        "moving": [bench.series.symbols[place] for place in np.unique(train.symbol)],
+        "representation": bench.representation.as_dict(),
+    }
+    storage.write_json(folder / "facts.json", facts)
+
+
+def has_arrays(run_dir: Path, spec: RunSpec) -> bool:
+    """Whether a run's arrays are there, whole (the facts are written last) and of its data."""
+    try:
+        facts = json.loads(storage.current(_folder(run_dir) / "facts.json").read_bytes())
+    except (FileNotFoundError, ValueError):
+        return False
+    return (facts.get("layout"), facts.get("data_sha256")) == (LAYOUT, spec.data_sha256)
+
+
+@functools.lru_cache(maxsize=1)
+def open_workbench(run_dir: Path) -> Workbench:
+    """Open a run's folder; kept for the life of the process.
+
+    Raises
+    ------
+    ArchiveError
+        If its panel is not the one the run was planned with.
+    """
+    spec = RunSpec.load(run_dir)
+    if has_arrays(run_dir, spec):
+        return MappedBench(run_dir, spec)
+    panel = Panel.load(storage.current(run_dir / "panel.parquet"))
+    if panel.fingerprint() != spec.data_sha256:
+        raise ArchiveError(f"{run_dir / 'panel.parquet'}: not the data this run was planned with.")
+    return Workbench(run_dir, spec, panel)
+
+
+def _folder(run_dir: Path) -> Path:
+    return run_dir / "arrays"
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    with storage.atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, array, allow_pickle=False)

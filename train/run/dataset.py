@@ -1,0 +1,170 @@
+"""What a worker needs for any task of a run, made once per process from the run's folder."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from common import storage
+from common.exchange.universe import Universe
+from common.forecast.level import Level
+from common.forecast.representation import Representation, Residual
+from common.network.channels import frozen
+from common.presets import FitConfig, NetworkConfig, NetworkShape, TrainConfig
+from common.prices.panel import Panel
+from common.prices.series import Series, series_of_counters
+from common.prices.windows import Boundaries, Windows, boundaries, id_column, make_windows
+from common.release.bundle import GENERAL
+from train.run.feed import FitData
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What decides a run's result, besides the code: settings, universe and data."""
+
+    config: TrainConfig
+    universe: Universe
+    source: str
+    data_sha256: str
+
+    def save(self, run_dir: Path) -> None:
+        values = {
+            "config": self.config.model_dump(mode="json"),
+            "universe": self.universe.as_dict(),
+            "source": self.source,
+            "data_sha256": self.data_sha256,
+        }
+        storage.write_json(run_dir / "spec.json", values)
+
+    @classmethod
+    def load(cls, run_dir: Path) -> "RunSpec":
+        values = json.loads(storage.current(run_dir / "spec.json").read_bytes())
+        return cls(
+            TrainConfig.parse(values["config"], where=str(run_dir / "spec.json")),
+            Universe.from_dict(values["universe"]),
+            values["source"],
+            values["data_sha256"],
+        )
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """A run's data, split and scaled; the same in every process that opens the same run."""
+
+    run_dir: Path
+    spec: RunSpec
+    panel: Panel
+
+    @property
+    def config(self) -> TrainConfig:
+        return self.spec.config
+
+    @cached_property
+    def series(self) -> Series:
+        return series_of_counters(self.panel, self.spec.universe)
+
+    @cached_property
+    def windows(self) -> Windows:
+        return make_windows(self.series, self.config.window)
+
+    @cached_property
+    def limits(self) -> Boundaries:
+        return boundaries(np.unique(self.series.dates), self.config.split)
+
+    @cached_property
+    def parts(self) -> tuple[Windows, Windows, Windows]:
+        """(train, valid, test) of all symbols."""
+        return self.limits.parts(self.windows)
+
+    @cached_property
+    def representation(self) -> Representation:
+        """Fitted on the training part only."""
+        if self.config.representation == Level.name:
+            return Level.fit(self.series, self.limits.train_end)
+        return Residual.fit(self.parts[0])
+
+    @cached_property
+    def _moving(self) -> set[str]:
+        """Stocks with a training window in which the price moved; on no other is anything trained."""
+        train = self.parts[0]
+        moving = np.unique(train.symbol[~frozen(train)])
+        return {self.series.symbols[place] for place in moving}
+
+    def stock_ids(self, job: str) -> dict[str, int]:
+        """Ids of the stocks that a job's networks are trained on; any other is 0, "unknown", to them."""
+        universe = self.spec.universe
+        seen = universe.general if self.config.general_sees == "general" else universe.stocks
+        general = {stock.symbol: stock.stock_id for stock in seen if stock.symbol in self._moving}
+        if job == GENERAL:
+            return general
+        if self.config.finetune and job not in general:
+            return {}
+        return {job: universe.stock_id(job)}
+
+    @property
+    def network_shape(self) -> NetworkShape:
+        return NetworkShape(
+            size=self.config.window.size,
+            channels=len(self.representation.channels),
+            days=self.config.window.horizons,
+            stock_ids=len(self.spec.universe.stocks) + 1,
+            mixture=self.representation.name == Residual.name,
+        )
+
+    def ids(self, windows: Windows, job: str) -> np.ndarray:
+        """Stock id of each window for a job's networks, int32, shape (N, 1)."""
+        return id_column(windows, self.stock_ids(job))
+
+    def parts_of(self, job: str, *, training: bool) -> tuple[Windows, Windows, Windows]:
+        """(train, valid, test) windows of a job; ``training`` leaves out what it is not trained on."""
+        symbols = self.series.symbols
+        if job != GENERAL:
+            place = symbols.index(job) if job in symbols else len(symbols)
+            train, valid, test = (_of_symbol(part, place) for part in self.parts)
+        elif training and self.config.general_sees == "general":
+            chosen = set(self.stock_ids(GENERAL))
+            wanted = np.array([symbol in chosen for symbol in symbols])
+            train, valid, test = (part.take(wanted[part.symbol]) for part in self.parts)
+        else:
+            return self.parts
+        return train, valid, test
+
+    def fit_data(self, job: str) -> FitData:
+        """What a job's fits are given."""
+        train, valid, _ = self.parts_of(job, training=True)
+        return FitData(train, valid, self.representation, self.stock_ids(job))
+
+    def fit_config(self, phase: str) -> FitConfig:
+        named = {
+            "seed": self.config.general,
+            "scratch": self.config.scratch,
+            "finetune": self.config.finetune,
+        }
+        config = named[phase]
+        assert config is not None, f"the plan has a {phase} task without settings for it"
+        return config
+
+    def network_config(self, phase: str) -> NetworkConfig:
+        """Widths of the networks of that phase: a fine-tuned one has the general model's."""
+        own = self.config.scratch_network if phase == "scratch" else None
+        return own or self.config.network
+
+    def task_dir(self, task_id: str) -> Path:
+        return self.run_dir / "tasks" / task_id
+
+    def log_dir(self, task_id: str) -> Path:
+        """Of TensorBoard's files."""
+        return self.run_dir / "tensorboard" / task_id
+
+
+def _of_symbol(windows: Windows, place: int) -> Windows:
+    """One symbol's windows, which lie together: found without a look at the others'."""
+    first, last = np.searchsorted(windows.symbol, [place, place + 1])
+    return windows.take(slice(first, last))
+
+
+def bundles_dir(run_dir: Path) -> Path:
+    """Where a run's bundles lie, in the layout of a release."""
+    return run_dir / "bundles"

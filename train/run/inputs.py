@@ -1,0 +1,70 @@
+"""What the commands that train are given: settings, prices and counters."""
+
+import datetime as dt
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from common.archive.reader import Archive, read_archive
+from common.config import read_toml
+from common.errors import ConfigError, UniverseError
+from common.exchange.universe import Universe
+from common.prices.panel import Panel
+from train.run.source import load_panel
+
+
+def overrides_of(
+    config: Path | None,
+    train_end: dt.datetime | None,
+    valid_end: dt.datetime | None,
+    seeds: int | None,
+    seed: int | None,
+) -> dict[str, Any]:
+    """What a settings file and options change, a search's provenance left out; raises ConfigError."""
+    overrides = read_toml(config) if config else {}
+    overrides.pop("provenance", None)
+    if train_end or valid_end:
+        if not (train_end and valid_end):
+            raise ConfigError("give --train-end and --valid-end together, or neither.")
+        overrides["split"] = {"train_end": train_end.date(), "valid_end": valid_end.date()}
+    return overrides | {k: v for k, v in (("seeds", seeds), ("seed", seed)) if v is not None}
+
+
+def shown_panel(
+    archive: Path | None,
+    root: Path,
+    *,
+    show: bool,
+    accept_mixed_dates: bool = False,
+    reader: Callable[[Path], Archive] = read_archive,
+) -> Panel:
+    """The archive's prices or the synthetic market's, with a bar on stderr while it takes."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not show) as bar:
+        work = bar.add_task("reading the archive" if archive else "making the synthetic market", total=None)
+        return load_panel(
+            archive,
+            root,
+            accept_mixed_dates=accept_mixed_dates,
+            progress=lambda done, of: bar.update(work, completed=done, total=of),
+            reader=reader,
+        )
+
+
+def require_known(universe: Universe, panel: Panel, only: tuple[str, ...], *, strict: bool) -> None:
+    """Raise UniverseError on counters that are not there; those merely without data are named on stderr."""
+    if unknown := sorted(set(only) - {stock.symbol for stock in universe.specific}):
+        raise UniverseError(f"--only: not specific counters: {', '.join(unknown)}.", symbols=unknown)
+    absent = universe.check_against(panel.symbols)
+    if len(absent) == len(universe.stocks):
+        raise UniverseError("none of the universe's counters is in the data. Check --archive and --universe.")
+    if absent and strict:
+        raise UniverseError(
+            f"--universe: not in the data: {', '.join(absent)}. Correct or drop them.", symbols=list(absent)
+        )
+    if absent:
+        typer.echo(f"not in the data, so neither trained nor forecast: {', '.join(absent)}", err=True)

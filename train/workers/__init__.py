@@ -1,0 +1,1 @@
+"""The Ray Train run: workers that take tasks from a queue."""
