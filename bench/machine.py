@@ -117,7 +117,7 @@ def memory_of(pid: int | str, file: str, *, of: str | None = None) -> dict[str, 
     return found
 
 
-class MemoryOf(contextlib.AbstractContextManager):
+class MemoryOf(contextlib.AbstractContextManager[Any]):
     """Looks again and again at processes until the block ends.
 
     Parameters
