@@ -61,7 +61,7 @@ class Panel:
         if missing:
             raise ArchiveError(f"{source}: no column {', '.join(missing)}; need {', '.join(PANEL_COLUMNS)}.")
         try:
-            frame = frame[list(PANEL_COLUMNS)].astype(DTYPES)
+            frame = frame[list(PANEL_COLUMNS)].reset_index(drop=True).astype(DTYPES)
         except (TypeError, ValueError) as error:
             raise ArchiveError(f"{source}: a column is not of its kind: {error}.") from None
         if not _in_order(frame):
