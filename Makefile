@@ -5,38 +5,41 @@ PEERS := .venv-peers
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: setup train test lint bench audit mutants clean
+.PHONY: help setup train test lint bench audit mutants clean
 
-setup: $(VENV)/.installed
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 10
 
-train: setup
+setup: $(VENV)/.installed ## install into .venv
+
+train: setup ## train all models on the embedded synthetic market
 	$(BIN)/nsecast train
 
-test: $(VENV)/.installed-dev lint
+test: $(VENV)/.installed-dev lint ## lint and all tests, half an hour on two cores
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --deselect tests/integration --deselect tests/e2e
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 25 tests/integration tests/e2e
 
-lint: $(VENV)/.installed-dev
+lint: $(VENV)/.installed-dev ## ruff, mypy and bandit
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --num-workers 2 common train tune serve cluster nsecast.py bench/chaos
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive common train tune serve cluster nsecast.py bench/chaos
 
 # Less than forty minutes on two quiet cores; `make bench ARCHIVE=DIR ONLY=training,serving QUICK=1`, each as you like.
-bench: $(VENV)/.installed $(PEERS)/.installed
+bench: $(VENV)/.installed $(PEERS)/.installed ## compare with others, forty minutes
 	$(BIN)/python bench/all.py --peers $(PEERS)/bin/python $(if $(ARCHIVE),--archive $(ARCHIVE)) \
 		$(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
 
 # Asks the network for known vulnerabilities, hence no part of `make test`.
-audit: $(VENV)/.installed-audit
+audit: $(VENV)/.installed-audit ## known vulnerabilities, asks the network
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file sbom.json $(BIN)/python
 	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict --progress-spinner off
 
 # Alters the code that matters, one place after the other, and names what no unit test notices: about an hour.
-mutants: $(VENV)/.installed-mutation
+mutants: $(VENV)/.installed-mutation ## mutation testing, about an hour
 	$(BIN)/python bench/mutants.py
 
-clean:
+clean: ## remove what was installed and cached
 	rm -rf $(VENV) $(PEERS) *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis sbom.json
 
 $(BIN)/python:
