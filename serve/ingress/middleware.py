@@ -54,7 +54,7 @@ class Front:
         try:
             if busy:
                 raise Overloaded(
-                    f"{self._most} requests are under way, all that this router takes. Come again in 1 s.",
+                    f"{self._most} requests are under way, all that this router takes. Retry after 1 s.",
                     retry_after_s=1,
                 )
             async with asyncio.timeout(self._timeout_s):
@@ -65,7 +65,7 @@ class Front:
         except Exception as error:
             if isinstance(error, TimeoutError):
                 error = Overloaded(
-                    f"not done within {self._timeout_s:g} s. Come again in 2 s, or ask for less at once.",
+                    f"not done within {self._timeout_s:g} s. Retry after 2 s, or ask for less at once.",
                     retry_after_s=2,
                 )
             elif not isinstance(error, NsecastError):

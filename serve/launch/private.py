@@ -50,7 +50,7 @@ Retry-After: 2\r
 Content-Type: application/problem+json\r
 \r
 {"type":"urn:nsecast:service-unavailable","title":"Service Unavailable","status":503,\
-"detail":"No router can be reached just now. Come again in 2 s.","retry_after_s":2}
+"detail":"No router can be reached just now. Retry after 2 s.","retry_after_s":2}
 """
 _LATE = """HTTP/1.1 408 Request Timeout\r
 Cache-Control: no-cache\r

@@ -210,14 +210,14 @@ class Office:
                 return results
             except BackPressureError:
                 raise Overloaded(
-                    f"the {tier} models have all the questions they can queue. Come again in 1 s.",
+                    f"the {tier} models have all the questions they can queue. Retry after 1 s.",
                     retry_after_s=1,
                 ) from None
             except (asyncio.CancelledError, TimeoutError):
                 raise
             except Exception as error:  # replicas say failures; what is raised is the way to them
                 log.warning("replica lost tier=%s attempt=%d: %s", tier, attempt, type(error).__name__)
-        raise Overloaded(f"the {tier} models cannot be reached. Come again in 5 s.", retry_after_s=5)
+        raise Overloaded(f"the {tier} models cannot be reached. Retry after 5 s.", retry_after_s=5)
 
     async def _rehearse(self, desk: Desk) -> None:
         """Have a new release's models loaded everywhere, and make room for a forecast of every stock."""
