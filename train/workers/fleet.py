@@ -17,7 +17,7 @@ from ray.train.backend import Backend, BackendConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from common import storage
-from common.errors import NsecastError
+from common.errors import NsecastError, RayUnavailable
 from train.run.plan import Plan, Progress, Task
 from train.workers.elastic import run
 from train.workers.queue import ATTEMPTS, SILENCE_S, TakenAway, TaskQueue
@@ -28,6 +28,8 @@ IDLE_S = 0.2
 BEAT_S = 2.0
 OVER_S = 10.0
 """How long Ray Train may take to end once every task has; it waits for ever for the place of a lost node."""
+LOST_S = 35.0
+"""A queue that has not answered for so long is lost. Without a head for 60 s, Ray ends this process."""
 WORKER_DEATHS = 10
 """Worker processes that may be lost for no task's fault before the run gives up."""
 
@@ -69,6 +71,7 @@ class Fleet:
             plan, storage.address_of(run_dir), silence_s=silence_s
         )
         self._over_since: float | None = None
+        self._answered = time.monotonic()
 
     def snapshot(self) -> list[dict[str, Any]]:
         """The jobs as `train.progress.snapshot` describes them."""
@@ -90,6 +93,7 @@ class Fleet:
         RayUnavailable
             If the cluster's head is lost.
         """
+        self._answered = time.monotonic()
         run(
             work,
             {"queue": self.queue},
@@ -103,9 +107,21 @@ class Fleet:
         )
 
     def _is_over(self) -> bool:
-        """Whether every task ended a while ago, so that nobody need wait for a lost node to come back."""
-        with suppress(ray.exceptions.RayError):
-            if any(job["state"] in ("waiting", "running") for job in self.snapshot()):
+        """Whether every task ended a while ago, so that nobody need wait for a lost node to come back.
+
+        Raises RayUnavailable if the queue has not answered for ``LOST_S``.
+        """
+        try:
+            at_work = any(job["state"] in ("waiting", "running") for job in self.snapshot())
+        except ray.exceptions.RayError as error:
+            if time.monotonic() - self._answered > LOST_S:
+                raise RayUnavailable(
+                    f"run {self._run_dir.name}: Ray was lost: the queue has not answered for {LOST_S:.0f} s. "
+                    "What is done is kept; once the head runs again, the same command continues."
+                ) from error
+        else:
+            self._answered = time.monotonic()
+            if at_work:
                 self._over_since = None
             elif self._over_since is None:
                 self._over_since = time.monotonic()
