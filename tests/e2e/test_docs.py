@@ -50,6 +50,8 @@ OUTSIDE = {
     "rm": "the shell's own",
     "less": "a person",
     "HEAD=": "a Kubernetes cluster",
+    "pip": "the internet",
+    "optuna-dashboard": "a package that is no dependency",
 }
 """Programs of others, and what they would need."""
 
