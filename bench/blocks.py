@@ -88,13 +88,13 @@ def prepare(home: Path, symbols: int, publish: bool) -> None:
         return
     from common.network.build import build_network
     from train.publish.export import write_bundle
-    from train.run.dataset import Workbench
+    from train.run.dataset import RunDataset
     from train.run.versions import begin
 
     run = planned(home, Panel.from_archive(read_archive(home / "market"), "synthetic"))
     run.folder.mkdir(parents=True)
     begin(run.id, run.folder, run.plan)
-    bench = Workbench(run.folder, run.spec, run.panel)
+    bench = RunDataset(run.folder, run.spec, run.panel)
     weights = build_network(bench.network_shape, bench.config.network, seed=0).get_weights()
     metadata = {"beats_naive": {}, "validation": {}, "training": {}}
     write_bundle(bench, "general", bench.config.network, [weights], metadata, check=bench.parts[1])
@@ -110,7 +110,7 @@ def measured(home: Path, symbols: int, workers: int, nodes: int, publish: bool) 
     from common.release.registry import Registry
     from train.publish.publish import publish_run
     from train.run.arrays import save_arrays
-    from train.run.dataset import Workbench
+    from train.run.dataset import RunDataset
 
     row: dict[str, Any] = {"symbols": symbols, "workers": workers, "nodes": nodes if workers else 0}
     with tasks_on(workers, nodes) as (engine, processes):
@@ -122,7 +122,7 @@ def measured(home: Path, symbols: int, workers: int, nodes: int, publish: bool) 
         stage.end("plan")
         panel.save(run.folder / "panel.parquet")
         run.spec.save(run.folder)
-        save_arrays(Workbench(run.folder, run.spec, panel))
+        save_arrays(RunDataset(run.folder, run.spec, panel))
         stage.end("arrays")
         digest = hashlib.sha256(panel.fingerprint().encode())
         if publish:

@@ -30,14 +30,14 @@ class Case:
         """Exactly what a worker prepares for the general model, on ``samples`` windows evenly spaced."""
         from train.fit.fit import FitData
         from train.fit.loop import one_thread
-        from train.run.dataset import RunSpec, Workbench
+        from train.run.dataset import RunDataset, RunSpec
         from train.run.source import load_panel
         from train.workers.tasks import loop_for
 
         one_thread()
         panel = load_panel(archive, home)
         spec = RunSpec(train_config(preset), load_universe(), panel.source, panel.fingerprint())
-        bench = Workbench(home, spec, panel)
+        bench = RunDataset(home, spec, panel)
         train, valid, _ = bench.parts_of("general", training=True)
         ids = bench.stock_ids("general")
         data = FitData(_moving(train, samples), _moving(valid, samples), bench.representation, ids)

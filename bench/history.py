@@ -80,7 +80,7 @@ def measured(folder: Path, home: Path) -> dict[str, Any]:
     from common.release.bundle import GENERAL
     from train.fit.loop import one_thread
     from train.pipeline.training import plan_run
-    from train.run.dataset import Workbench
+    from train.run.dataset import RunDataset
     from train.run.feed import FitData
     from train.run.source import load_panel
     from train.workers.tasks import loop_for
@@ -91,7 +91,7 @@ def measured(folder: Path, home: Path) -> dict[str, Any]:
     took = {"read_s": clock.lap()}
     run = plan_run(train_config("residual", {"split": SPLIT}), load_universe(), panel, home)
     took["plan_s"] = clock.lap()
-    bench = Workbench(run.folder, run.spec, panel)
+    bench = RunDataset(run.folder, run.spec, panel)
     train, valid, _ = bench.parts_of(GENERAL, training=True)
     data = FitData(train, valid, bench.representation, bench.stock_ids(GENERAL)).made_ready()
     took["data_s"] = clock.lap()

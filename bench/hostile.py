@@ -28,8 +28,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 sys.path.insert(0, str(machine.ROOT))
 sys.path.insert(0, str(machine.ROOT / "tests" / "support"))
 
-from made_archive import NEW_HEADER, market, price_line, weekdays
-from made_slow import KINDS, descriptors, slow_clients
+from support.archive import NEW_HEADER, market, price_line, weekdays
+from support.slow import KINDS, descriptors, slow_clients
 
 from bench.chaos.home import copied
 from bench.chaos.server import Server, served
@@ -108,7 +108,7 @@ def _peak_mb() -> float:
 
 def ask_cases(count: int) -> dict[str, Any]:
     """So many hostile requests to the application in this process."""
-    from made_hostile import Case, application, cases, problem_with
+    from support.hostile import Case, application, cases, problem_with
 
     statuses: Counter[int] = Counter()
     problems: list[str] = []

@@ -10,13 +10,13 @@ import pandas as pd
 from common.network.build import build_network
 from common.prices.windows import Windows
 from common.release.bundle import GENERAL
-from train.run.dataset import Workbench
+from train.run.dataset import RunDataset
 from train.run.feed import FitData
 
 BATCH = 32
 
 
-def trained(bench: Workbench, jobs: Sequence[str]) -> tuple[pd.DataFrame, int]:
+def trained(bench: RunDataset, jobs: Sequence[str]) -> tuple[pd.DataFrame, int]:
     """Train each job's model.
 
     Returns
@@ -29,7 +29,7 @@ def trained(bench: Workbench, jobs: Sequence[str]) -> tuple[pd.DataFrame, int]:
     return pd.concat([table for table, _ in found], ignore_index=True), sum(count for _, count in found)
 
 
-def _fitted(bench: Workbench, job: str, own: set[str]) -> tuple[pd.DataFrame, int]:
+def _fitted(bench: RunDataset, job: str, own: set[str]) -> tuple[pd.DataFrame, int]:
     """Train one model; its forecasts of the test part, and how many windows it was trained on in all."""
     config = bench.fit_config("seed" if job == GENERAL else "scratch")
     train, valid, _ = bench.parts_of(job, training=True)

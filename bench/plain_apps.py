@@ -22,7 +22,7 @@ from fastapi import Body, FastAPI
 from common.release.bundle import BundleFiles
 from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
-from serve.inference.loaded_release import Desk
+from serve.inference.loaded_release import LoadedRelease
 from serve.schemas.forecast import PredictRequest
 
 HOME, KIND = "BENCH_HOME", "BENCH_KIND"
@@ -50,7 +50,7 @@ def main() -> None:
 
 def app() -> FastAPI:
     release = Registry(Path(os.environ[HOME])).open("production")
-    desk, models = Desk(release), ReleasedModels(release)
+    loaded, models = LoadedRelease(release), ReleasedModels(release)
     made = FastAPI()
 
     @cache
@@ -59,13 +59,13 @@ def app() -> FastAPI:
             return models.bundle(job).forecaster.network
         import keras
 
-        files = BundleFiles.of(desk.preset, job)
-        loaded = keras.models.load_model(release.path / files.folder / files.weights, compile=False)
-        return lambda x, ids: loaded.predict([x, ids], verbose=0)
+        files = BundleFiles.of(loaded.preset, job)
+        network = keras.models.load_model(release.path / files.folder / files.weights, compile=False)
+        return lambda x, ids: network.predict([x, ids], verbose=0)
 
     @made.post("/predict")
     def predict(body: dict[str, str] = Body()) -> dict[str, Any]:  # noqa: B008
-        prepared = desk.prepare(PredictRequest(symbol=body["symbol"]))
+        prepared = loaded.prepare(PredictRequest(symbol=body["symbol"]))
         job = prepared.route.job
         forecaster = models.bundle(job).forecaster
         inputs = forecaster.representation.inputs(prepared.windows)

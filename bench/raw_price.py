@@ -27,7 +27,7 @@ from common.prices.windows import Windows
 from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
 from common.scoring.significance import ratio_noise
-from train.run.dataset import RunSpec, Workbench
+from train.run.dataset import RunDataset, RunSpec
 
 
 def main() -> None:
@@ -75,7 +75,7 @@ def _validation(models: ReleasedModels) -> tuple[Windows, np.ndarray]:
         json.loads(models.release.file("config.json").read_bytes()), where="config.json"
     )
     spec = RunSpec(config, models.universe, models.panel.source, models.panel.fingerprint())
-    valid = Workbench(Path(), spec, models.panel).parts[1]
+    valid = RunDataset(Path(), spec, models.panel).parts[1]
     valid = valid.take(~frozen(valid))
     return valid, models.models.outputs(valid, general_only=True)
 

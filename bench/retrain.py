@@ -121,10 +121,10 @@ def original(archive: Path, home: Path, epochs: int | None) -> dict[str, Any]:
     """Every model, one after the other; reading and importing do not count."""
     from original import trained
 
-    from train.run.dataset import Workbench
+    from train.run.dataset import RunDataset
 
     run = planned(SAME, archive, home, epochs)
-    bench = Workbench(run.folder, run.spec, run.panel)
+    bench = RunDataset(run.folder, run.spec, run.panel)
     jobs = [job for job in run.plan.jobs if job not in run.plan.skipped]
     started, busy = time.time(), busy_cpu_seconds()
     table, windows = trained(bench, jobs)

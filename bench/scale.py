@@ -115,7 +115,7 @@ def prepare(home: Path, symbols: int, each: int) -> dict[str, Any]:
     from common.synthetic.market import MarketConfig, write_market
     from train.pipeline.training import plan_run
     from train.run.arrays import save_arrays
-    from train.run.dataset import Workbench
+    from train.run.dataset import RunDataset
 
     first, last = DAYS
     write_market(home / "market", MarketConfig(symbols=symbols, first_day=first, last_day=last))
@@ -128,7 +128,7 @@ def prepare(home: Path, symbols: int, each: int) -> dict[str, Any]:
     plan_s = clock.lap()
     run.folder.mkdir(parents=True)
     run.spec.save(run.folder)
-    save_arrays(Workbench(run.folder, run.spec, panel))
+    save_arrays(RunDataset(run.folder, run.spec, panel))
     return {
         "symbols": symbols,
         "rows": len(panel.frame),

@@ -20,7 +20,7 @@ from common.errors import BadRequest, BundleError, NsecastError
 from common.release.bundle import GENERAL, load_bundle
 from common.release.manifest import Release
 from common.release.registry import Registry
-from serve.inference.loaded_release import Desk
+from serve.inference.loaded_release import LoadedRelease
 from serve.inference.model_cache import ModelCache, split_key
 from serve.inference.response import answer, batch_answer
 from serve.schemas.forecast import BatchResponse, Horizon, PredictRequest, PredictResponse
@@ -38,10 +38,10 @@ class Forecaster:
     """One verified release and its own prices; models are loaded when first needed and kept."""
 
     def __init__(self, release: Release) -> None:
-        self.desk = Desk(release)
+        self.loaded = LoadedRelease(release)
         self._models = ModelCache(
-            lambda key: load_bundle(release.path, self.desk.preset, split_key(key)[0]),
-            len(self.desk.own) + 1,
+            lambda key: load_bundle(release.path, self.loaded.preset, split_key(key)[0]),
+            len(self.loaded.own) + 1,
         )
 
     @classmethod
@@ -63,13 +63,13 @@ class Forecaster:
         return cls(Registry(storage.home(home)).open(reference))
 
     def __repr__(self) -> str:
-        label = ", SYNTHETIC DATA" if self.desk.panel.synthetic else ""
-        return f"Forecaster({self.desk.release.id}, data to {self.desk.data_end}{label})"
+        label = ", SYNTHETIC DATA" if self.loaded.panel.synthetic else ""
+        return f"Forecaster({self.loaded.release.id}, data to {self.loaded.data_end}{label})"
 
     @property
     def horizons(self) -> list[Horizon]:
         """Those that can be asked for, nearest first."""
-        return list(self.desk.places)
+        return list(self.loaded.places)
 
     def answer(
         self, symbols: Iterable[str], horizon: Horizon = "1d", *, as_of: dt.date | str | None = None
@@ -77,7 +77,7 @@ class Forecaster:
         """What the server would answer; a symbol that fails is in ``summary.errors``."""
         started, request_id = time.perf_counter(), uuid4().hex
         answers, failures = self._each(symbols, horizon, as_of, request_id)
-        return batch_answer(self.desk, answers, failures, started=started, request_id=request_id)
+        return batch_answer(self.loaded, answers, failures, started=started, request_id=request_id)
 
     def one(
         self,
@@ -91,7 +91,7 @@ class Forecaster:
 
         Parameters
         ----------
-        today : as in `Desk.prepare`
+        today : as in `LoadedRelease.prepare`
         """
         answers, failures = self._each([symbol], horizon, as_of, uuid4().hex, today)
         for error in failures.values():
@@ -124,7 +124,7 @@ class Forecaster:
         UnknownSymbol, InsufficientHistory, BadRequest
             If a symbol that is named, or a horizon, cannot be answered.
         """
-        chosen = _several(symbols, self.desk.universe.symbols)
+        chosen = _several(symbols, self.loaded.universe.symbols)
         rows: list[dict[str, Any]] = []
         failed: dict[str, str] = {}
         for horizon in _several(horizons, self.horizons):
@@ -137,7 +137,7 @@ class Forecaster:
         frame = pd.DataFrame(sorted(rows, key=lambda row: order[row["symbol"]]))
         for name in ("last_date", "target_date"):
             frame[name] = pd.to_datetime(frame[name])
-        frame.attrs |= {"synthetic": self.desk.panel.synthetic, "failed": failed}
+        frame.attrs |= {"synthetic": self.loaded.panel.synthetic, "failed": failed}
         return frame
 
     def history(self, symbol: str, *, days: int = 250) -> pd.DataFrame:
@@ -145,7 +145,7 @@ class Forecaster:
 
         Raises UnknownSymbol if it is no counter.
         """
-        found = pages.history_page(self.desk, symbol.upper(), horizon=self.horizons[0], days=days).prices
+        found = pages.history_page(self.loaded, symbol.upper(), horizon=self.horizons[0], days=days).prices
         frame = pd.DataFrame([day.model_dump() for day in found], columns=list(HistoryDay.model_fields))
         frame = frame.assign(date=pd.to_datetime(frame["date"]), flags=frame["flags"].map(", ".join))
         return frame.astype(dict.fromkeys(("close", "low", "high", "volume"), float)).set_index("date")
@@ -156,14 +156,14 @@ class Forecaster:
         A row for each symbol, cutoff and horizon (trading days): ``last_price``, ``published``, ``raw``,
         ``actual``, the bounds of the intervals (KES) and what else ``test_forecasts.parquet`` holds.
         """
-        return pd.read_parquet(self.desk.release.file("test_forecasts.parquet"))
+        return pd.read_parquet(self.loaded.release.file("test_forecasts.parquet"))
 
     def matrix(self) -> pd.DataFrame:
         """Measured errors next to the last price's, a row for each symbol and horizon: see `Measured`."""
         return pd.DataFrame(
             {"symbol": row.symbol, "name": row.name, "sector": row.sector, "horizon": horizon}
             | measured.model_dump()
-            for row in self.desk.matrix.values()
+            for row in self.loaded.matrix.values()
             for horizon, measured in row.horizons.items()
         )
 
@@ -192,16 +192,16 @@ class Forecaster:
     def _one(
         self, request: PredictRequest, started: float, request_id: str, today: dt.date | None
     ) -> PredictResponse:
-        prepared = self.desk.prepare(request, self._models.bad(), today=today)
+        prepared = self.loaded.prepare(request, self._models.bad(), today=today)
         try:
             bundle, cached = self._models.get(prepared.key)
         except BundleError:
             if prepared.route.job == GENERAL:
                 raise
-            prepared = self.desk.general(prepared)
+            prepared = self.loaded.general(prepared)
             bundle, cached = self._models.get(prepared.key)
         prices = bundle.forecaster.forecast(prepared.windows, prepared.asked)
-        return answer(self.desk, prepared, prices, cached=cached, started=started, request_id=request_id)
+        return answer(self.loaded, prepared, prices, cached=cached, started=started, request_id=request_id)
 
 
 def _several(given: str | Iterable[str] | None, default: Iterable[str]) -> list[str]:

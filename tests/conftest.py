@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from made_process import end_children, mark_children, signals_as_in_a_terminal
-from made_skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401
+from support.processes import end_children, mark_children, signals_as_in_a_terminal
+from support.skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401
 
 from common.archive.reader import read_archive
 from common.prices.panel import Panel
@@ -44,7 +44,7 @@ def small_panel(small_archive: Path) -> Panel:
 @pytest.fixture
 def no_mirrors() -> Iterator[None]:
     """Afterwards this process knows of no object store, as before."""
-    from made_store import forget_mirrors
+    from support.store import forget_mirrors
 
     forget_mirrors()
     yield
@@ -54,8 +54,8 @@ def no_mirrors() -> Iterator[None]:
 @pytest.fixture
 def two_machines(tmp_path: Path, no_mirrors: None) -> tuple[Path, Path]:
     """The storage roots of two machines with one store, in memory."""
-    from made_store import machine
     from obstore.store import MemoryStore
+    from support.store import machine
 
     store = MemoryStore()
     return machine(tmp_path / "a", store), machine(tmp_path / "b", store)

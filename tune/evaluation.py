@@ -15,9 +15,9 @@ from common.presets import merged, train_config
 from common.prices.panel import Panel
 from common.prices.windows import Windows
 from common.release.bundle import GENERAL
-from train.run.dataset import RunSpec, Workbench
+from train.run.dataset import RunDataset, RunSpec
 from train.run.plan import Task
-from tune.folds import FoldBench, Sizes
+from tune.folds import FoldDataset, Sizes
 from tune.space import apply
 from tune.spec import SearchSpec
 from tune.trial import Trial
@@ -27,10 +27,10 @@ SEEDS = 3
 QUICK_SEEDS = 2
 
 
-class TestPartBench(FoldBench):
+class TestPartDataset(FoldDataset):
     """A bench with the run's real split, whose test part is the rows that both sides can forecast."""
 
-    limits = Workbench.limits
+    limits = RunDataset.limits
 
     @cached_property
     def parts(self) -> tuple[Windows, Windows, Windows]:
@@ -111,9 +111,9 @@ def _compare(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[
 
 
 @functools.lru_cache(maxsize=2)
-def bench_for(folder: Path, sizes: Sizes) -> TestPartBench:
+def bench_for(folder: Path, sizes: Sizes) -> TestPartDataset:
     panel = Panel.load(storage.current(folder.parent / "panel.parquet"))
-    return TestPartBench(folder, RunSpec.load(folder), panel, sizes)
+    return TestPartDataset(folder, RunSpec.load(folder), panel, sizes)
 
 
 def _refit(address: str, sizes: Sizes, task: Task) -> Forecasts:

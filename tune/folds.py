@@ -15,7 +15,7 @@ from common.presets import SplitSpec, WindowSpec
 from common.prices.panel import Panel
 from common.prices.series import Series
 from common.prices.windows import Boundaries, Windows, make_windows
-from train.run.dataset import RunSpec, Workbench
+from train.run.dataset import RunDataset, RunSpec
 
 
 @dataclass(frozen=True)
@@ -82,19 +82,19 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class FoldBench(Workbench):
-    """A workbench that ends with its validation block and is judged on the same rows for every window size.
+class FoldDataset(RunDataset):
+    """A dataset that ends with its validation block and is judged on the same rows for every window size.
 
     Which windows exist and which are frozen depends on their size. What judges a trial is therefore the
     cutoffs that have a window of the longest size and moved within one of the shortest.
     """
 
     sizes: Sizes
-    like: "FoldBench | None" = None
+    like: "FoldDataset | None" = None
     """Another bench on the same prices, whose data are used where they are the same, not made again."""
 
     @property
-    def _same(self) -> "FoldBench | None":
+    def _same(self) -> "FoldDataset | None":
         """`like`, if its windows and split are this bench's."""
         like, own = self.like, self.config
         same = like and (like.config.window, like.config.split) == (own.window, own.split)
@@ -146,7 +146,7 @@ class FoldBench(Workbench):
         return np.intersect1d(windows(self.sizes.longest).end, short.end[~frozen(short)])
 
 
-def bench_of(run_dir: Path, panel_path: Path, sizes: Sizes) -> FoldBench:
+def bench_of(run_dir: Path, panel_path: Path, sizes: Sizes) -> FoldDataset:
     """The bench of a fold's run folder; data, windows and scaling are made once per process.
 
     Raises
@@ -161,11 +161,11 @@ def bench_of(run_dir: Path, panel_path: Path, sizes: Sizes) -> FoldBench:
     key = (panel_path, sizes, spec.config.window, spec.config.split)
     if key not in _BENCHES:
         like = next((bench for (path, *_), bench in _BENCHES.items() if path == panel_path), None)
-        _BENCHES[key] = FoldBench(run_dir, spec, panel, sizes, like)
-    return FoldBench(run_dir, spec, panel, sizes, _BENCHES[key])
+        _BENCHES[key] = FoldDataset(run_dir, spec, panel, sizes, like)
+    return FoldDataset(run_dir, spec, panel, sizes, _BENCHES[key])
 
 
-_BENCHES: dict[tuple[Path, Sizes, WindowSpec, SplitSpec], FoldBench] = {}
+_BENCHES: dict[tuple[Path, Sizes, WindowSpec, SplitSpec], FoldDataset] = {}
 
 
 @functools.lru_cache(maxsize=1)

@@ -11,9 +11,9 @@ from common.presets import TrainConfig, merged, train_config
 from common.prices.panel import Panel
 from common.prices.series import series_of_counters
 from common.release.bundle import GENERAL
-from train.run.dataset import RunSpec, Workbench
+from train.run.dataset import RunDataset, RunSpec
 from train.run.plan import make_plan
-from tune.folds import Fold, FoldBench, Sizes, make_folds
+from tune.folds import Fold, FoldDataset, Sizes, make_folds
 from tune.space import SearchSpace, defaults
 from tune.spec import Sampler, SearchSpec
 from tune.study import QUICK_SIZES, SIZES
@@ -76,7 +76,7 @@ def plan_search(
     scope, _, wanted = model.partition(":")
     stocks = _stocks(universe, model, scope, wanted)
     defaults(config, scope)
-    limits = Workbench(home, RunSpec(config, universe, panel.source, ""), panel).limits
+    limits = RunDataset(home, RunSpec(config, universe, panel.source, ""), panel).limits
     seen = panel.as_of(limits.valid_end.astype("datetime64[D]").astype(object))
     series = series_of_counters(seen, universe)
     draft = SearchSpec(
@@ -131,5 +131,5 @@ def _skipped(spec: SearchSpec, seen: Panel, fold: Fold, stocks: tuple[str, ...])
     changes = {"window": {"size": longest}, "split": fold.split.model_dump()}
     config = train_config(spec.config.preset, merged(spec.config.model_dump(), changes))
     run = RunSpec(config, spec.universe, spec.source, spec.seen_sha256)
-    bench = FoldBench(Path(), run, seen, Sizes(longest, longest))
+    bench = FoldDataset(Path(), run, seen, Sizes(longest, longest))
     return make_plan(config, spec.universe, bench.windows, bench.limits, only=stocks or ("",)).skipped

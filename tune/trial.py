@@ -18,7 +18,7 @@ from common import storage
 from common.errors import NsecastError
 from train.run.dataset import RunSpec
 from train.run.plan import Progress, history
-from tune.folds import FoldBench, bench_of
+from tune.folds import FoldDataset, bench_of
 from tune.space import Parameters
 from tune.spec import SearchSpec
 
@@ -170,14 +170,14 @@ def carry_out(spec: SearchSpec, trial: Trial, report: Callable[[Standing, int], 
         bench = fold_bench(spec, trial, number)
         for task in spec.tasks:
 
-            def on_epoch(progress: Progress, bench: FoldBench = bench, phase: str = task.phase) -> None:
+            def on_epoch(progress: Progress, bench: FoldDataset = bench, phase: str = task.phase) -> None:
                 *_, now = standings(trial.histories(spec), spec.epochs)
                 report(now, loop_for(bench, phase).network.count_params())
 
             run_task(bench, task, on_epoch)
 
 
-def fold_bench(spec: SearchSpec, trial: Trial, number: int) -> FoldBench:
+def fold_bench(spec: SearchSpec, trial: Trial, number: int) -> FoldDataset:
     """Open a fold's run folder, 1 being the newest fold."""
     settings = spec.settings(trial.parameters, trial.seed, spec.folds[number - 1])
     run_dir = trial.fold_dir(number)

@@ -23,7 +23,7 @@ SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Asked:
+class ConditionalRequest:
     """What became of one request."""
 
     begun: float
@@ -39,7 +39,7 @@ class Asked:
 class Tally:
     """Everything asked so far; written by the load alone."""
 
-    asked: list[Asked] = field(default_factory=list)
+    asked: list[ConditionalRequest] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     """What was wrong with answers of status 200, the first few."""
     wrongs: int = 0
@@ -162,7 +162,7 @@ class Load(AbstractContextManager["Load"]):
         if status != 200 and self._again:
             await asyncio.sleep(wait)
             last, _, _ = await self._try(client, ask)
-        self.tally.asked.append(Asked(begun, took, status, release, last))
+        self.tally.asked.append(ConditionalRequest(begun, took, status, release, last))
 
     async def _try(self, client: httpx.AsyncClient, ask: Ask) -> tuple[int, str | None, float]:
         """Status, release, and how long to wait before the next try."""
@@ -186,5 +186,5 @@ class Load(AbstractContextManager["Load"]):
         return 200, body.get("release") if isinstance(body, dict) else None, 0.0
 
 
-def _begun(asked: Asked) -> float:
+def _begun(asked: ConditionalRequest) -> float:
     return asked.begun

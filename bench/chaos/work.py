@@ -116,7 +116,7 @@ def _train(home: Path) -> None:
     from common.prices.panel import Panel
     from common.synthetic.market import MarketConfig, write_market
     from train.pipeline.training import execute, plan_run
-    from train.run.dataset import Workbench
+    from train.run.dataset import RunDataset
     from train.workers.tasks import run_task
 
     started = _ready()
@@ -130,7 +130,7 @@ def _train(home: Path) -> None:
     run.folder.mkdir(parents=True, exist_ok=True)
     run.panel.save(run.folder / "panel.parquet")
     run.spec.save(run.folder)
-    bench = Workbench(run.folder, run.spec, run.panel)
+    bench = RunDataset(run.folder, run.spec, run.panel)
     for task in run.plan.tasks:
         run_task(bench, task)
     execute(run, mode="plain")

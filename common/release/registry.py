@@ -34,7 +34,7 @@ from common.release.manifest import (
     read_manifest,
     write_manifest,
 )
-from common.release.remote_copies import Shelf
+from common.release.remote_copies import RemoteCopies
 
 __all__ = ["ANYTHING", "Registry", "ReleaseInfo"]
 
@@ -54,7 +54,7 @@ class Registry:
         self.folder, self._offline_ok = Path(root).absolute() / "releases", offline_ok
         self._alias = Alias(self.folder / "aliases" / "production.json", is_id)
         mirror = storage.mirror_of(self.folder)
-        self._shelf = None if mirror is None else Shelf(self.folder, mirror, offline_ok)
+        self._copies = None if mirror is None else RemoteCopies(self.folder, mirror, offline_ok)
 
     def stage(self, release_id: str) -> Path:
         """Make a private, empty folder to write ``release_id`` into; ConfigError if it is no plain name."""
@@ -92,11 +92,11 @@ class Registry:
         if not ours or staging.is_symlink() or not staging.is_dir():
             raise BundleError(f"{staging}: not a staging folder. Write into one from Registry.stage().")
         release = write_manifest(staging, release_id, info)
-        if self._shelf is not None:
-            if self._shelf.publish(staging, release):
-                self._shelf.forget(release_id)
+        if self._copies is not None:
+            if self._copies.publish(staging, release):
+                self._copies.forget(release_id)
             else:
-                self._shelf.fetch(release_id)
+                self._copies.fetch(release_id)
         try:
             os.rename(staging, final)
         except OSError:
@@ -125,8 +125,8 @@ class Registry:
         leftovers = [folder for folder in self.folder.glob(f"{STAGING}*") if _last_written(folder) < before]
         for folder in leftovers:
             shutil.rmtree(folder, ignore_errors=True)
-        if self._shelf is not None:
-            self._shelf.clean(older_than_s=older_than_s)
+        if self._copies is not None:
+            self._copies.clean(older_than_s=older_than_s)
         return sorted(leftovers)
 
     def promote(
@@ -245,8 +245,8 @@ class Registry:
         In an object store names and sizes are compared; hashed is the copy here, as it was when it came.
         """
         release = self.open(reference)
-        if self._shelf is not None:
-            self._shelf.compare(release)
+        if self._copies is not None:
+            self._copies.compare(release)
         return release
 
     def open(self, reference: str, *, verify: bool = True) -> Release:
@@ -257,17 +257,17 @@ class Registry:
         try:
             release.check()
         except BundleError:
-            if self._shelf is None:
+            if self._copies is None:
                 raise
-            self._shelf.forget(release.id)  # the copy is at fault, unless the store is too
+            self._copies.forget(release.id)  # the copy is at fault, unless the store is too
             release = self.resolve(release.id)
             release.check()
         return release
 
     def releases(self) -> list[ReleaseInfo]:
         """Every release, newest first; those without a readable manifest last."""
-        if self._shelf is not None:
-            found = self._shelf.infos()
+        if self._copies is not None:
+            found = self._copies.infos()
         else:
             entries = self.folder.iterdir() if self.folder.is_dir() else []
             found = [inspect(entry) for entry in entries if is_id(entry.name)]
@@ -275,8 +275,8 @@ class Registry:
         return sorted(found, key=lambda release: (release.created or never, release.id), reverse=True)
 
     def _is_there(self, release_id: str) -> bool:
-        if self._shelf is not None:
-            return self._shelf.fetch(release_id)
+        if self._copies is not None:
+            return self._copies.fetch(release_id)
         return os.path.lexists(self.folder / release_id)
 
 

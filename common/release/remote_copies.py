@@ -6,7 +6,7 @@
     releases/.publish.lock         one publishes at a time
 
 What an upload that was cut off has left is seen by nobody; the next one of that id writes over it, and
-`Shelf.clean` deletes it after a day. A copy is used while its manifest is the store's, and made anew
+`RemoteCopies.clean` deletes it after a day. A copy is used while its manifest is the store's, and made anew
 otherwise.
 """
 
@@ -39,7 +39,7 @@ COPIES = 10
 
 
 @dataclass(frozen=True)
-class Shelf:
+class RemoteCopies:
     """The store's side of a `Registry`.
 
     Parameters

@@ -34,7 +34,7 @@ from serve.audit.rows import row_of, software
 from serve.settings import LedgerSettings
 
 if TYPE_CHECKING:
-    from serve.inference.loaded_release import Desk, Prepared
+    from serve.inference.loaded_release import LoadedRelease, PreparedRequest
 
 log = logging.getLogger(__name__)
 SERVED, ANSWERS = "served", "answers"
@@ -101,7 +101,12 @@ class Ledger:
         )
 
     def saw(
-        self, desk: "Desk", prepared: "Prepared", prices: Prices, request_id: str = "", client: str = ""
+        self,
+        loaded: "LoadedRelease",
+        prepared: "PreparedRequest",
+        prices: Prices,
+        request_id: str = "",
+        client: str = "",
     ) -> None:
         """Note a forecast that is being served; a few microseconds if it was noted before.
 
@@ -111,18 +116,18 @@ class Ledger:
         client : whose budget is charged for the receipt
         """
         try:
-            self._served.exchange = self._answers.exchange = desk.clock
+            self._served.exchange = self._answers.exchange = loaded.clock
             request = prepared.request
             key = (prepared.key, request.symbol, prepared.place)
-            past = request.as_of is not None and request.as_of < desk.data_end
+            past = request.as_of is not None and request.as_of < loaded.data_end
             new = key not in self._seen and not request.brings_prices and not past
             wanted = new and self._settings.days_kept > 0
-            if wanted and self._served.add(key, lambda: self._row(desk, prepared, prices), request_id):
+            if wanted and self._served.add(key, lambda: self._row(loaded, prepared, prices), request_id):
                 if len(self._seen) >= KEYS_KEPT:
                     self._seen.clear()
                 self._seen.add(key)
             if request_id and self._settings.answers_days_kept:
-                self._answer(desk, prepared, prices, request_id, client)
+                self._answer(loaded, prepared, prices, request_id, client)
             if self._thread is None:
                 self._start()
         except Exception as error:
@@ -143,12 +148,17 @@ class Ledger:
         self.flush()
 
     def _answer(
-        self, desk: "Desk", prepared: "Prepared", prices: Prices, request_id: str, client: str
+        self,
+        loaded: "LoadedRelease",
+        prepared: "PreparedRequest",
+        prices: Prices,
+        request_id: str,
+        client: str,
     ) -> None:
         request, kept = prepared.request, dict[str, str]()
         key: tuple[Hashable, ...] = (prepared.key, request.symbol, prepared.place, request.as_of)
         if request.brings_prices:
-            own = brought(request, desk.spec.size)
+            own = brought(request, loaded.spec.size)
             key, kept = (*key, digest(own), prepared.windows.cutoff[0].item()), {"prices": own}
         if self._answers.holds(key):
             paid = self._budget.spend(client, ID_BYTES)
@@ -166,12 +176,12 @@ class Ledger:
             self._count("over_budget", 1)
             return
         size = sum(map(len, kept.values()))
-        self._answers.add(key, lambda: self._row(desk, prepared, prices) | kept, request_id, size)
+        self._answers.add(key, lambda: self._row(loaded, prepared, prices) | kept, request_id, size)
         if self._answers.hurries:
             self._wake.set()
 
-    def _row(self, desk: "Desk", prepared: "Prepared", prices: Prices) -> Row:
-        return row_of(desk, prepared, prices, dt.datetime.fromtimestamp(self._clock(), dt.UTC))
+    def _row(self, loaded: "LoadedRelease", prepared: "PreparedRequest", prices: Prices) -> Row:
+        return row_of(loaded, prepared, prices, dt.datetime.fromtimestamp(self._clock(), dt.UTC))
 
     def _start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)

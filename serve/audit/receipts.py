@@ -23,7 +23,7 @@ from serve.audit.ledger import ANSWERS, SERVED
 from serve.audit.prices import Brought, brought, digest, json_of, unpack
 from serve.audit.receipt_rows import only_request
 from serve.audit.rows import manifest_digest
-from serve.inference.loaded_release import Desk
+from serve.inference.loaded_release import LoadedRelease
 from serve.inference.model_cache import split_key
 from serve.inference.response import answer
 from serve.inference.window_builder import singles
@@ -122,11 +122,11 @@ def replay(receipt: Receipt, home: Path, body: Any = None) -> list[dict[str, Any
                 f"the receipt was edited: got {len(receipt['forecasts'])} forecasts by {named}, need one at "
                 f"least, by {_described(release)}. Ask for it again: `nsecast receipt REQUEST_ID`."
             )
-        desk = Desk(release)
-        sent = [brought(each, desk.spec.size) for each in requests]
+        loaded = LoadedRelease(release)
+        sent = [brought(each, loaded.spec.size) for each in requests]
         found = []
         for served in receipt["forecasts"]:
-            again = _again(desk, served, sent)
+            again = _again(loaded, served, sent)
             equal = json.dumps(again, sort_keys=True) == json.dumps(
                 {name: served[name] for name in again}, sort_keys=True
             )
@@ -223,17 +223,19 @@ def _prices_of(served: dict[str, Any], sent: list[str]) -> Brought:
     )
 
 
-def _again(desk: Desk, served: dict[str, Any], sent: list[str]) -> dict[str, Any]:
+def _again(loaded: LoadedRelease, served: dict[str, Any], sent: list[str]) -> dict[str, Any]:
     """A forecast made anew, the fields in ``COMPARED``."""
     asked = {name: served[name] for name in ("symbol", "horizon", "as_of")} | _prices_of(served, sent)
     request = PredictRequest.model_validate(asked)
     day = dt.datetime.fromisoformat(served["served_at"]).date() + dt.timedelta(days=1)
-    prepared = desk.prepare(request, today=day)
+    prepared = loaded.prepare(request, today=day)
     if prepared.route.model_type != served["model_type"]:
-        prepared = desk.general(prepared)
-    bundle = load_bundle(desk.release.path, desk.preset, split_key(prepared.key)[0])
+        prepared = loaded.general(prepared)
+    bundle = load_bundle(loaded.release.path, loaded.preset, split_key(prepared.key)[0])
     prices = bundle.forecaster.forecast(prepared.windows, prepared.asked)
-    response = answer(desk, prepared, prices, cached=True, started=0.0, request_id="").model_dump(mode="json")
+    response = answer(loaded, prepared, prices, cached=True, started=0.0, request_id="").model_dump(
+        mode="json"
+    )
     intervals = {
         level: {side: bounds[side] for side in ("lower", "upper")}
         for level, bounds in response["intervals"].items()

@@ -15,13 +15,13 @@ from serve.audit.files import BOUNDS, FORM
 from serve.audit.log import Row
 
 if TYPE_CHECKING:
-    from serve.inference.loaded_release import Desk, Prepared
+    from serve.inference.loaded_release import LoadedRelease, PreparedRequest
 
 PACKAGES = ("nsecast", "numpy", "onnxruntime", "ray")
 _DIGESTS: dict[tuple[str, str], str] = {}
 
 
-def row_of(desk: "Desk", prepared: "Prepared", prices: Prices, at: dt.datetime) -> Row:
+def row_of(loaded: "LoadedRelease", prepared: "PreparedRequest", prices: Prices, at: dt.datetime) -> Row:
     """The columns of `serve.audit.files.SCHEMA` for a forecast, without a request id or prices.
 
     Parameters
@@ -30,17 +30,17 @@ def row_of(desk: "Desk", prepared: "Prepared", prices: Prices, at: dt.datetime) 
     at : when it is served
     """
     place, cutoff = prepared.place, prepared.windows.cutoff[0]
-    horizon = desk.spec.horizons[place]
+    horizon = loaded.spec.horizons[place]
     bounds = [
         float(side[0, place, level]) for level in range(len(LEVELS)) for side in (prices.low, prices.high)
     ]
     return {
-        "release": desk.release.id,
-        "preset": desk.preset,
+        "release": loaded.release.id,
+        "preset": loaded.preset,
         "symbol": prepared.route.symbol,
         "horizon": horizon,
         "cutoff": cutoff.item(),
-        "target_date": desk.past.sessions.ahead(cutoff, horizon),
+        "target_date": loaded.past.sessions.ahead(cutoff, horizon),
         "last_price": float(prices.last[0]),
         "raw": float(prices.raw[0, place]),
         "published": float(prices.published[0, place]),
@@ -52,7 +52,7 @@ def row_of(desk: "Desk", prepared: "Prepared", prices: Prices, at: dt.datetime) 
         "served_at": at,
         "as_of": prepared.request.as_of,
         "brought": None,
-        "release_digest": manifest_digest(desk.release),
+        "release_digest": manifest_digest(loaded.release),
         "software": software(),
         "request_ids": [],
         "prices": None,

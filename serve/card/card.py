@@ -7,7 +7,7 @@ import numpy as np
 
 from common.forecast.confidence import Word
 from serve.forecaster import Forecaster
-from serve.inference.loaded_release import Desk
+from serve.inference.loaded_release import LoadedRelease
 from serve.schemas.forecast import Horizon, Model, PredictResponse, days_of
 
 WIDE = 0.25
@@ -93,7 +93,7 @@ def make_card(
     UnknownSymbol, InsufficientHistory, BadRequest
         If it cannot be forecast.
     """
-    desk = forecaster.desk
+    loaded = forecaster.loaded
     chosen = horizons or forecaster.horizons
     answers = [forecaster.one(symbol, each, as_of=as_of, today=today) for each in chosen]
     first = answers[0]
@@ -103,16 +103,16 @@ def make_card(
         sector=first.sector or "",
         last_price=first.last_price,
         last_date=first.last_date,
-        test_from=desk.valid_end,
-        test_to=dt.date.fromisoformat(desk.release.info["test_end"]),
-        outlook=[_outlook(desk, answer) for answer in answers],
-        cautions=_cautions(desk, answers, as_of, today or desk.clock.last_due()),
+        test_from=loaded.valid_end,
+        test_to=dt.date.fromisoformat(loaded.release.info["test_end"]),
+        outlook=[_outlook(loaded, answer) for answer in answers],
+        cautions=_cautions(loaded, answers, as_of, today or loaded.clock.last_due()),
         release=first.release,
     )
 
 
-def _outlook(desk: Desk, answer: PredictResponse) -> CardLine:
-    bounds, measured = answer.confidence_interval, desk.measured(answer.symbol, answer.horizon)
+def _outlook(loaded: LoadedRelease, answer: PredictResponse) -> CardLine:
+    bounds, measured = answer.confidence_interval, loaded.measured(answer.symbol, answer.horizon)
     past = None
     if measured and measured.n and measured.mape is not None and measured.naive_mape is not None:
         by_mape = _verdict(round(measured.mape, 2), round(measured.naive_mape, 2))
@@ -141,21 +141,21 @@ def _verdict(ours: float, naive: float) -> Verdict:
 
 
 def _cautions(
-    desk: Desk, answers: list[PredictResponse], as_of: dt.date | None, due: dt.date
+    loaded: LoadedRelease, answers: list[PredictResponse], as_of: dt.date | None, due: dt.date
 ) -> list[Caution]:
-    sessions, last, end = desk.past.sessions, answers[0].last_date, desk.data_end
+    sessions, last, end = loaded.past.sessions, answers[0].last_date, loaded.data_end
     until = np.datetime64(as_of or end)
     values: dict[str, dict[str, Any]] = {
-        "synthetic": {"source": desk.panel.source},
+        "synthetic": {"source": loaded.panel.source},
         "old_data": {"date": end, "sessions": sessions.between(np.datetime64(end), np.datetime64(due))},
         "stale": {"date": last, "sessions": sessions.between(np.datetime64(last), until)},
         "copied_day": {"date": last},
         "in_sample": {"date": last},
-        "frozen": {"sessions": desk.spec.size},
+        "frozen": {"sessions": loaded.spec.size},
     }
     said = {caveat.code: caveat.message for answer in answers for caveat in answer.warnings}
     found = [Caution(code=code, values=values.get(code, {"message": said[code]})) for code in said]
-    if desk.release.info.get("quick"):
+    if loaded.release.info.get("quick"):
         found.append(Caution(code="quick", values={}))
     if not all(answer.confidence_interval for answer in answers):
         found.append(Caution(code="no_range", values={}))

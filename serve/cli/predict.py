@@ -38,7 +38,7 @@ def predict(
 ) -> None:
     """Answer as the server would, from a release and its own prices."""
     forecaster = Forecaster.from_release(release, home)
-    wanted = symbols or forecaster.desk.universe.symbols
+    wanted = symbols or forecaster.loaded.universe.symbols
     response = forecaster.answer(wanted, horizon, as_of=as_of.date() if as_of else None)
     if as_json:
         typer.echo(response.model_dump_json(indent=1))

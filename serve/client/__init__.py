@@ -11,7 +11,7 @@ The ``request_id`` of an answer, and of an error's context, is made by the serve
 """
 
 from serve.client.clients import AsyncClient, Client
-from serve.client.failures import BadAnswer, Unavailable
-from serve.client.tries import Patience
+from serve.client.failures import BadResponse, Unavailable
+from serve.client.tries import RetryPolicy
 
-__all__ = ["AsyncClient", "BadAnswer", "Client", "Patience", "Unavailable"]
+__all__ = ["AsyncClient", "BadResponse", "Client", "RetryPolicy", "Unavailable"]

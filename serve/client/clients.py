@@ -14,8 +14,8 @@ import pydantic
 from common.errors import ConfigError, NsecastError
 from serve.client import calls
 from serve.client.calls import Answer, Call
-from serve.client.failures import BadAnswer, Unavailable, failure
-from serve.client.tries import Patience, Tries
+from serve.client.failures import BadResponse, Unavailable, failure
+from serve.client.tries import RetryLoop, RetryPolicy
 
 P = ParamSpec("P")
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -45,9 +45,9 @@ class _Base:
         url: str = "http://127.0.0.1:8000",
         *,
         key: str | None = None,
-        patience: Patience | None = None,
+        patience: RetryPolicy | None = None,
     ) -> None:
-        self.url, self.patience = url.rstrip("/"), patience or Patience()
+        self.url, self.patience = url.rstrip("/"), patience or RetryPolicy()
         try:
             parsed = httpx.URL(self.url)
         except httpx.InvalidURL as error:
@@ -64,7 +64,7 @@ class _Base:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
 
-    def _request(self, call: Call[Any], tries: Tries) -> dict[str, Any]:
+    def _request(self, call: Call[Any], tries: RetryLoop) -> dict[str, Any]:
         """One try as httpx takes it."""
         headers = {"Content-Type": "application/json"} if call.body is not None else {}
         return {
@@ -86,7 +86,7 @@ class _Base:
         except pydantic.ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"])) or "body"
-            raise BadAnswer(
+            raise BadResponse(
                 f"{where}: not a {call.answer.__name__}: {place}: {first['msg']}. Is it an nsecast server of "
                 "this version?",
                 status=response.status_code,
@@ -166,7 +166,7 @@ class Client(_Base):
         self.close()
 
     def _send(self, call: Call[Answer]) -> Answer:
-        tries = Tries(self.patience)
+        tries = RetryLoop(self.patience)
         while True:
             try:
                 return self._try(call, tries)
@@ -174,7 +174,7 @@ class Client(_Base):
                 wait = tries.wait_s(error)
             time.sleep(wait)
 
-    def _try(self, call: Call[Answer], tries: Tries) -> Answer:
+    def _try(self, call: Call[Answer], tries: RetryLoop) -> Answer:
         body = bytearray()
         try:
             with self._http.stream(**self._request(call, tries)) as response:
@@ -220,7 +220,7 @@ class AsyncClient(_Base):
         await self.close()
 
     async def _send(self, call: Call[Answer]) -> Answer:
-        tries = Tries(self.patience)
+        tries = RetryLoop(self.patience)
         while True:
             try:
                 return await self._try(call, tries)
@@ -228,7 +228,7 @@ class AsyncClient(_Base):
                 wait = tries.wait_s(error)
             await asyncio.sleep(wait)
 
-    async def _try(self, call: Call[Answer], tries: Tries) -> Answer:
+    async def _try(self, call: Call[Answer], tries: RetryLoop) -> Answer:
         try:
             async with asyncio.timeout(tries.left_s):
                 response = await self._http.request(**self._request(call, tries))

@@ -28,7 +28,7 @@ class Unavailable(NsecastError):
     http_status = 503
 
 
-class BadAnswer(NsecastError):
+class BadResponse(NsecastError):
     """What answered is not this service, or is one of another version."""
 
     http_status = 502
@@ -50,7 +50,7 @@ def failure(status: int, headers: Mapping[str, str], body: bytes, where: str) ->
     if problem or status in AGAIN:
         kind = _kinds().get(str(problem.get("type"))) or _by_status(status)
     else:
-        kind = BadAnswer
+        kind = BadResponse
     return kind(detail, status=status, **context)
 
 

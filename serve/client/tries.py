@@ -13,7 +13,7 @@ from common.errors import NsecastError
 from serve.client.failures import worth_another_try
 
 
-class Patience(Config):
+class RetryPolicy(Config):
     """How long a client keeps at one call."""
 
     deadline_s: PositiveFloat = 30.0
@@ -28,7 +28,7 @@ class Patience(Config):
     """The longest wait of our own choice; ``Retry-After`` may ask for more."""
 
 
-class Tries:
+class RetryLoop:
     """The tries of one call, from its start.
 
     Waits are drawn evenly between nothing and a bound that doubles ("full jitter"), so that clients which
@@ -37,7 +37,7 @@ class Tries:
 
     def __init__(
         self,
-        patience: Patience,
+        patience: RetryPolicy,
         *,
         clock: Callable[[], float] = time.monotonic,
         drawn: Callable[[float, float], float] = random.uniform,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from common.errors import NsecastError
 
 if TYPE_CHECKING:
-    from serve.inference.release_watcher import Watcher
+    from serve.inference.release_watcher import ReleaseWatcher
 
 
 class Unhealthy(NsecastError):
@@ -34,7 +34,7 @@ class RouterHealth:
         self._after_s, self._clock = after_s, clock
         self._since: float | None = None
 
-    def check(self, watcher: "Watcher", watching: "asyncio.Task[None] | None") -> None:
+    def check(self, watcher: "ReleaseWatcher", watching: "asyncio.Task[None] | None") -> None:
         """Raise Unhealthy if the task that follows production ended, or nothing could be loaded for long."""
         if watching is not None and watching.done():
             cause = "cancelled" if watching.cancelled() else repr(watching.exception())

@@ -8,8 +8,8 @@ models. Ours load in about 5 ms and a replica has room for all of them, so affin
 power-of-two-choices sends each question to a replica that is not busy. The release in the id makes it
 impossible to answer from the wrong one.
 
-Replicas never raise for a model's failure: they say it (`Said.error`), so that the router can fall back and a
-batch loses one symbol, not all.
+Replicas never raise for a model's failure: they return it (`ModelResponse.error`), so that the router can
+fall back and a batch loses one symbol, not all.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from serve.deployments.health import Unhealthy
 from serve.inference.memory import give_back, resident_mb
 from serve.inference.model_cache import ModelCache, model_key, split_key
 from serve.launch.private import keep_replica_to_its_node
-from serve.model_client.messages import Question, Said
+from serve.model_client.messages import ModelRequest, ModelResponse
 from serve.observability.log_files import configure_log
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class ModelReplica:
         self._asked = self._failed = 0
         self._load_production(Path(home), tier)  # a replica counts as ready once it can answer
 
-    async def forecast(self, questions: list[Question]) -> list[Said]:
+    async def forecast(self, questions: list[ModelRequest]) -> list[ModelResponse]:
         """Answer a question or a small batch.
 
         One question of a loaded model takes a millisecond and is answered here, since a thread would cost as
@@ -156,7 +156,7 @@ class ModelReplica:
         if failures:
             raise Unhealthy(f"models: of those that ran before none runs now. {failures[0]}")
 
-    def _forecast_all(self, questions: list[Question]) -> list[Said]:
+    def _forecast_all(self, questions: list[ModelRequest]) -> list[ModelResponse]:
         """Answer a batch: the questions for one model together, or one by one if that fails.
 
         Together they get the same prices in less than a fifth of the time.
@@ -164,35 +164,37 @@ class ModelReplica:
         places: dict[str, list[int]] = {}
         for place, question in enumerate(questions):
             places.setdefault(question.key, []).append(place)
-        said: dict[int, Said] = {}
+        said: dict[int, ModelResponse] = {}
         for key, ours in places.items():
             try:
                 bundle, cached = self._cache.get(key)
                 windows = Windows.joined([questions[place].windows for place in ours])
                 asked = np.concatenate([questions[place].asked for place in ours])
                 prices = bundle.forecaster.forecast(windows, asked).singles()
-                said |= {place: Said(each, cached) for place, each in zip(ours, prices, strict=True)}
+                said |= {place: ModelResponse(each, cached) for place, each in zip(ours, prices, strict=True)}
             except Exception:
                 said |= {place: self._forecast(questions[place]) for place in ours}
         return [said[place] for place in range(len(questions))]
 
-    def _forecast(self, question: Question, bundle: Bundle | None = None) -> Said:
+    def _forecast(self, question: ModelRequest, bundle: Bundle | None = None) -> ModelResponse:
         try:
             cached = bundle is not None
             if bundle is None:
                 bundle, cached = self._cache.get(question.key)
             prices = bundle.forecaster.forecast(question.windows, question.asked)
-            return Said(prices, cached)
+            return ModelResponse(prices, cached)
         except NsecastError as error:
             log.warning(
                 "no forecast request_id=%s model=%s: %s", question.request_id, question.key, error.message
             )
-            return Said(None, error=error)
+            return ModelResponse(None, error=error)
         except Exception as error:  # a network and code that do not fit: the model is at fault
             log.exception("no forecast request_id=%s model=%s", question.request_id, question.key)
             reason = f"{type(error).__name__}: {error}"
             self._cache.mark_bad(question.key, reason)
-            return Said(None, error=BundleError(f"model {question.key}: {reason}.", model=question.key))
+            return ModelResponse(
+                None, error=BundleError(f"model {question.key}: {reason}.", model=question.key)
+            )
 
     def _load_all(self, keys: list[str]) -> dict[str, str]:
         problems: dict[str, str] = {}

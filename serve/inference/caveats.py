@@ -11,7 +11,7 @@ from common.presets import SPECIFIC, WindowSpec
 from common.prices.panel import Panel
 from common.prices.windows import Windows
 from serve.inference.routing import Route
-from serve.inference.window_builder import Past
+from serve.inference.window_builder import PriceHistory
 from serve.schemas.forecast import Caveat, PredictRequest
 
 
@@ -19,7 +19,7 @@ class KnownRelease(Protocol):
     """What caveats depend on of a loaded release."""
 
     panel: Panel
-    past: Past
+    past: PriceHistory
     spec: WindowSpec
     valid_end: dt.date
     own: frozenset[str]

@@ -24,7 +24,7 @@ OVERHEAD = 2_500
 _ARRAYS = tuple(each.name for each in fields(Series) if each.name != "symbols")
 
 
-class PastEvenings:
+class HistoricalWindows:
     """Windows as `Panel.as_of` gives them, cut for a few symbols at a time and kept; thread-safe.
 
     The market columns of an evening are computed only for the sessions that differ from what is known now,

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from common.forecast.prices import Prices
 
 if TYPE_CHECKING:
-    from serve.inference.loaded_release import Prepared
+    from serve.inference.loaded_release import PreparedRequest
 
 Key = tuple[str, str, dt.date | None]
 
 
-class Remembered:
+class ForecastCache:
     """The ``most`` forecasts asked for last, by model (and so release), symbol and evening; about 2 kB each.
 
     A question that brings its own prices is never kept. For one event loop: there is no lock.
@@ -26,7 +26,7 @@ class Remembered:
         """Keep at least so many, such as one of every stock; still none if the bound is 0."""
         self._most = max(self._most, forecasts) if self._most else 0
 
-    def find(self, prepared: "Prepared") -> Prices | None:
+    def find(self, prepared: "PreparedRequest") -> Prices | None:
         """All horizons of that stock, if its model was asked before."""
         key = _key(prepared)
         found = self._prices.get(key) if key else None
@@ -34,7 +34,7 @@ class Remembered:
             self._prices.move_to_end(key)
         return found
 
-    def keep(self, prepared: "Prepared", prices: Prices) -> None:
+    def keep(self, prepared: "PreparedRequest", prices: Prices) -> None:
         key = _key(prepared)
         if key and self._most:
             self._prices[key] = prices
@@ -45,6 +45,6 @@ class Remembered:
         self._prices.clear()
 
 
-def _key(prepared: "Prepared") -> Key | None:
+def _key(prepared: "PreparedRequest") -> Key | None:
     request = prepared.request
     return None if request.brings_prices else (prepared.key, request.symbol, request.as_of)

@@ -16,13 +16,13 @@ from common.release.manifest import Release, damaged, read_json
 from serve.inference.caveats import cautions, sessions_behind
 from serve.inference.model_cache import model_key, split_key
 from serve.inference.routing import Route, route
-from serve.inference.window_builder import Past, brought_window
+from serve.inference.window_builder import PriceHistory, brought_window
 from serve.schemas.forecast import Caveat, Horizon, PredictRequest, days_of
 from serve.schemas.pages import Measured, read_matrix
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedRequest:
     """A question made ready for a model; ``windows`` and ``asked`` are all that a replica needs."""
 
     request: PredictRequest
@@ -40,7 +40,7 @@ class Prepared:
     """``JOB@release`` of the model, see `serve.inference.model_cache.model_key`."""
 
 
-class Desk:
+class LoadedRelease:
     """Everything a router needs of one release; it loads no network, and nothing in it changes.
 
     The prices that `serve.inference.response.answer` takes are those of the bundle ``prepared.key``:
@@ -64,7 +64,7 @@ class Desk:
         served = {days_of(horizon): horizon for horizon in get_args(Horizon)}
         self.places = {served[h]: place for place, h in enumerate(self.spec.horizons) if h in served}
         """Position of each horizon that can be asked for among the release's."""
-        self.past = Past(self.panel, self.universe, self.spec)
+        self.past = PriceHistory(self.panel, self.universe, self.spec)
         self.matrix = read_matrix(release)
         self.valid_end = _day(release, "valid_end")
         """The models were fitted and chosen on what came before."""
@@ -91,7 +91,7 @@ class Desk:
         bad: frozenset[str] = frozenset(),
         *,
         today: dt.date | None = None,
-    ) -> Prepared:
+    ) -> PreparedRequest:
         """Route a request and cut its window.
 
         Parameters
@@ -127,7 +127,7 @@ class Desk:
         else:
             windows = self.past.window(request.symbol, request.as_of)
         behind = sessions_behind(request, windows, self.past.sessions)
-        return Prepared(
+        return PreparedRequest(
             request=request,
             route=chosen,
             windows=windows,
@@ -138,7 +138,7 @@ class Desk:
             key=model_key(chosen.job, self.release.id),
         )
 
-    def general(self, prepared: Prepared) -> Prepared:
+    def general(self, prepared: PreparedRequest) -> PreparedRequest:
         """The same question for the general model: when the stock's own cannot be loaded."""
         if prepared.route.job == GENERAL:
             return prepared

@@ -1,4 +1,4 @@
-"""Which release serves: the watcher follows the production alias and swaps a `Desk` only for a good one."""
+"""Follow the production alias and replace the loaded release once the new one is verified and tried."""
 
 import asyncio
 import contextvars
@@ -11,7 +11,7 @@ from typing import Any, Literal
 from common import storage
 from common.errors import BundleError, NothingServes, NsecastError
 from common.release.registry import Registry
-from serve.inference.loaded_release import Desk
+from serve.inference.loaded_release import LoadedRelease
 from serve.inference.memory import give_back
 from serve.observability.metrics import Observer
 
@@ -32,30 +32,30 @@ class Refresh:
     detail: str = ""
 
 
-class Watcher:
-    """Holds the `Desk` that serves.
+class ReleaseWatcher:
+    """Holds the `LoadedRelease` that serves.
 
-    A request takes the desk once and keeps it to its end, and asks models by that desk's release: no answer
-    mixes two. The new desk is made, verified and tried beside the old one; the swap is one assignment. What
-    fails on the way is refused: the old one goes on, a metric counts it and the log says why. A look that has
-    begun runs to its end even if its caller is cancelled, and one look runs at a time.
+    A request takes the loaded release once, keeps it to its end and calls models by its id, so that no
+    response mixes two. The new release is loaded, verified and tried beside the old one; the swap is one
+    assignment. One that fails is refused: the old one goes on serving, and a metric and the log say so.
+    A check that has begun runs to its end even if its caller is cancelled, and one check runs at a time.
 
     Parameters
     ----------
-    rehearse : awaited with a new desk before it serves; raises if the replicas cannot answer for it
+    rehearse : awaited with a new loaded release before it serves; raises if the replicas cannot answer for it
     """
 
     def __init__(
         self,
         home: Path,
         observer: Observer,
-        rehearse: Callable[[Desk], Awaitable[None]],
+        rehearse: Callable[[LoadedRelease], Awaitable[None]],
         *,
         every_s: float = 2.0,
     ) -> None:
         self._registry = Registry(storage.home(home), offline_ok=True)
         self._observer, self._rehearse, self._every_s = observer, rehearse, every_s
-        self._desk: Desk | None = None
+        self._loaded: LoadedRelease | None = None
         self._stamp: Any = None
         self._offline = False
         self._refused: tuple[float, str] | None = None
@@ -63,20 +63,20 @@ class Watcher:
         self._looking: asyncio.Task[Refresh] | None = None
 
     @property
-    def desk(self) -> Desk:
-        """The desk that serves; raises NothingServes while there is none."""
-        if self._desk is None:
+    def loaded(self) -> LoadedRelease:
+        """The loaded release that serves; raises NothingServes while there is none."""
+        if self._loaded is None:
             reason = f" {self._refused[1]}" if self._refused else ""
             raise NothingServes(
                 f"no release is in production.{reason} Train one with `nsecast train`, or promote one with "
                 "`nsecast models promote ID`."
             )
-        return self._desk
+        return self._loaded
 
     @property
     def serves(self) -> bool:
         """Whether a release serves."""
-        return self._desk is not None
+        return self._loaded is not None
 
     @property
     def problem(self) -> str | None:
@@ -116,39 +116,39 @@ class Watcher:
         try:
             found = await asyncio.to_thread(self._registry.production)
             wanted = found or ""
-            if not wanted or (self._desk is not None and wanted == self._desk.release.id):
+            if not wanted or (self._loaded is not None and wanted == self._loaded.release.id):
                 self._stamp, self._refused = stamp, None
                 return self._result("unchanged")
-            desk = await asyncio.to_thread(self._open, wanted)
-            await self._rehearse(desk)
+            loaded = await asyncio.to_thread(self._open, wanted)
+            await self._rehearse(loaded)
         except (Exception, asyncio.CancelledError) as error:
             if _cancelled(error):
                 raise
             reason = error.message if isinstance(error, NsecastError) else f"{type(error).__name__}: {error}"
             detail = f"{wanted} is in production and was refused: {reason}"
-            damaged = isinstance(error, BundleError) and self._desk is not None
+            damaged = isinstance(error, BundleError) and self._loaded is not None
             self._stamp, self._refused = stamp, (now + (TRY_AGAIN_S if damaged else TRY_SOON_S), detail)
             self._observer.refused(wanted)
             log.error("release refused release=%s serving=%s: %s", wanted, self._serving(), reason)
             return self._result("refused", detail)
         before = self._serving()
-        self._desk, self._stamp, self._refused = desk, stamp, None
+        self._loaded, self._stamp, self._refused = loaded, stamp, None
         self._observer.serves(wanted)
         log.info("release taken release=%s before=%s", wanted, before)
         return self._result("taken")
 
-    def _open(self, release_id: str) -> Desk:
-        """Hash every file of the release, then read what a desk needs."""
-        desk = Desk(self._registry.open(release_id))
+    def _open(self, release_id: str) -> LoadedRelease:
+        """Hash every file of the release, then read what a loaded release needs."""
+        loaded = LoadedRelease(self._registry.open(release_id))
         give_back()
-        return desk
+        return loaded
 
     def _stamp_now(self) -> Any:
         """What the alias looks like; while the store cannot be asked, nothing has moved."""
         try:
             stamp, offline = self._registry.stamp(), False
         except storage.StorageError as error:
-            stamp, offline = OFFLINE if self._desk is None else self._stamp, True
+            stamp, offline = OFFLINE if self._loaded is None else self._stamp, True
             if not self._offline:
                 log.warning("production is not watched, what serves goes on: %s", error.message)
         if self._offline and not offline:
@@ -157,7 +157,7 @@ class Watcher:
         return stamp
 
     def _serving(self) -> str | None:
-        return self._desk.release.id if self._desk else None
+        return self._loaded.release.id if self._loaded else None
 
     def _result(self, outcome: Any, detail: str = "") -> Refresh:
         return Refresh(outcome, self._serving(), detail or (self._refused[1] if self._refused else ""))

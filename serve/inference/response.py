@@ -11,7 +11,7 @@ from common.forecast.confidence import confidence
 from common.forecast.conformal import LEVELS
 from common.forecast.prices import Prices
 from common.presets import SPECIFIC
-from serve.inference.loaded_release import Desk, Prepared
+from serve.inference.loaded_release import LoadedRelease, PreparedRequest
 from serve.schemas.forecast import (
     BatchResponse,
     BatchSummary,
@@ -26,7 +26,13 @@ from serve.schemas.problems import problem_of
 
 
 def answer(
-    desk: Desk, prepared: Prepared, prices: Prices, *, cached: bool, started: float, request_id: str
+    loaded: LoadedRelease,
+    prepared: PreparedRequest,
+    prices: Prices,
+    *,
+    cached: bool,
+    started: float,
+    request_id: str,
 ) -> PredictResponse:
     """The response to a prepared question.
 
@@ -40,7 +46,7 @@ def answer(
     stock, last_date = chosen.stock, prepared.windows.cutoff[0]
     last, published = float(prices.last[0]), float(prices.published[0, place])
     by_model, frozen = bool(prices.by_model[0, place]), bool(prices.frozen[0])
-    measured = desk.measured(chosen.symbol, horizon)
+    measured = loaded.measured(chosen.symbol, horizon)
     found = confidence(
         model_type=chosen.model_type,
         by_model=by_model,
@@ -57,7 +63,7 @@ def answer(
         prediction=published,
         mean_prediction=float(prices.raw[0, place]),
         horizon=horizon,
-        target_date=desk.past.sessions.ahead(last_date, days_of(horizon)),
+        target_date=loaded.past.sessions.ahead(last_date, days_of(horizon)),
         last_price=last,
         last_date=last_date.item(),
         change_percent=100 * (published / last - 1),
@@ -70,8 +76,8 @@ def answer(
         naive_mape=measured.naive_mape if measured else None,
         forecast_source="model" if by_model else "last_price",
         warnings=[*prepared.caveats, *_of_the_forecast(by_model, frozen)],
-        model_version=model_version(desk.preset, chosen.model_type),
-        release=desk.release.id,
+        model_version=model_version(loaded.preset, chosen.model_type),
+        release=loaded.release.id,
         cached=cached,
         execution_time=time.perf_counter() - started,
         timestamp=dt.datetime.now(dt.UTC),
@@ -80,7 +86,7 @@ def answer(
 
 
 def batch_answer(
-    desk: Desk,
+    loaded: LoadedRelease,
     answers: list[PredictResponse],
     failures: Mapping[str, Exception],
     *,
@@ -99,7 +105,7 @@ def batch_answer(
         summary=BatchSummary(
             total=len(answers) + len(errors), successful=len(answers), failed=len(errors), errors=errors
         ),
-        release=desk.release.id,
+        release=loaded.release.id,
         execution_time=time.perf_counter() - started,
         timestamp=dt.datetime.now(dt.UTC),
         request_id=request_id,

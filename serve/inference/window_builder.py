@@ -12,18 +12,18 @@ from common.presets import WindowSpec
 from common.prices.panel import Panel
 from common.prices.series import Series, market_days, series_from_prices, series_of_counters
 from common.prices.windows import Windows, last_window
-from serve.inference.evenings import PastEvenings
+from serve.inference.evenings import HistoricalWindows
 from serve.schemas.forecast import BatchRequest, PredictRequest
 
 _COLUMNS = tuple(each.name for each in fields(Series) if each.name not in ("symbols", "offsets"))
 
 
-class Past:
+class PriceHistory:
     """The release's own prices, as windows of what was known on any evening.
 
     On most evenings a stock's window is a piece of today's series. It is not where a close of that window
     was found only later, because that evening a copy of the day before stood there: those are cut anew,
-    from `Panel.as_of` (`PastEvenings`). Either way the window is the one `ReleasedModels.forecast` takes.
+    from `Panel.as_of` (`HistoricalWindows`). `ReleasedModels.forecast` takes the same window.
     """
 
     def __init__(self, panel: Panel, universe: Universe, spec: WindowSpec) -> None:
@@ -35,7 +35,7 @@ class Past:
         known = [panel.history(symbol)["known"].to_numpy() for symbol in self.series.symbols]
         self._known = np.concatenate(known).astype("datetime64[D]")
         self._untidy = _untidy_evenings(panel)
-        self.evenings = PastEvenings(panel, spec, market)
+        self.evenings = HistoricalWindows(panel, spec, market)
 
     def is_slow(self, symbol: str, as_of: dt.date | None) -> bool:
         """Whether `window` would take milliseconds or longer: it belongs in a thread."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import Header, Request, Response
 
-from serve.inference.loaded_release import Desk
+from serve.inference.loaded_release import LoadedRelease
 from serve.schemas.forecast import Model
 
 JSON = "application/json"
@@ -20,12 +20,12 @@ NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Asked:
+class ConditionalRequest:
     """A question about the release that serves, and whether the client has its answer."""
 
-    desk: Desk
+    loaded: LoadedRelease
     bad: frozenset[str]
-    """As in `Desk.prepare`."""
+    """As in `LoadedRelease.prepare`."""
     headers: dict[str, str]
     known: bool
 
@@ -41,9 +41,9 @@ class Asked:
 
 
 def asker(
-    desk: Callable[[], Desk], bad: Callable[[], frozenset[str]], code: str
-) -> Callable[..., Awaitable[Asked]]:
-    """A dependency that gives `Asked`.
+    loaded: Callable[[], LoadedRelease], bad: Callable[[], frozenset[str]], code: str
+) -> Callable[..., Awaitable[ConditionalRequest]]:
+    """A dependency that gives `ConditionalRequest`.
 
     The tag is weak: an answer's time and request id differ from one to the next. It depends on the release,
     on the question, on the exchange's day and whether it has closed (from which the age of the prices is
@@ -54,12 +54,12 @@ def asker(
     async def asked(
         request: Request,
         if_none_match: Annotated[str | None, Header(description="Tag of the answer at hand.")] = None,
-    ) -> Asked:
-        now, failing = desk(), bad()
+    ) -> ConditionalRequest:
+        now, failing = loaded(), bad()
         days = f"{now.clock.today()} {now.clock.last_due()}"
         parts = (code, now.release.id, request.url.path, request.url.query, days)
         digest = hashlib.sha256("\n".join((*parts, *sorted(failing))).encode()).hexdigest()[:24]
-        return Asked(now, failing, *_about(f'W/"{digest}"', if_none_match))
+        return ConditionalRequest(now, failing, *_about(f'W/"{digest}"', if_none_match))
 
     return asked
 

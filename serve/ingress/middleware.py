@@ -15,7 +15,7 @@ PROBES = ("/healthz", "/readyz")
 """Answered however busy the service is, so that nobody restarts it for being busy."""
 
 
-class Front:
+class RequestGuard:
     """ASGI middleware around the whole application; nothing that goes wrong inside leaves as an exception.
 
     Parameters

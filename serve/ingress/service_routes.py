@@ -20,7 +20,7 @@ from serve.schemas.problems import responses
 from serve.views.registry import Deployment, Deployments
 
 if TYPE_CHECKING:
-    from serve.model_client.client import Office
+    from serve.model_client.client import ModelClient
 
 V4 = "/api/v4"
 TIERS = (GENERAL, SPECIFIC)
@@ -115,16 +115,16 @@ async def rendered(body: Model, *, headers: Mapping[str, str] | None = None) -> 
     return Response(await asyncio.to_thread(body.model_dump_json), headers=headers, media_type=JSON)
 
 
-def add_service_routes(api: FastAPI, office: Office, reader: Any, admin: Any) -> None:
+def add_service_routes(api: FastAPI, model_client: ModelClient, reader: Any, admin: Any) -> None:
     deployments = Deployments()
     pids: dict[str, int] = {}  # of the replicas that reported, by actor
 
     @api.get(f"{V4}/stats", response_model=ServiceStats, responses=responses(), dependencies=[reader])
     async def stats() -> Response:
         """Counts of the router that answers, and of every replica's models."""
-        seen, release = office.observer.snapshot(), office.desk.release.id
+        seen, release = model_client.observer.snapshot(), model_client.loaded.release.id
         replies, states = await asyncio.gather(
-            asyncio.gather(*(office.broadcast(tier, "stats") for tier in TIERS)),
+            asyncio.gather(*(model_client.broadcast(tier, "stats") for tier in TIERS)),
             deployments.look_within(REPLY_S),
         )
         replicas, silent = [], []
@@ -146,7 +146,7 @@ def add_service_routes(api: FastAPI, office: Office, reader: Any, admin: Any) ->
             replicas=tuple(replicas),
             silent=tuple(silent),
             deployments=states,
-            traffic=tuple(Slice(**each) for each in office.observer.traffic.slices()),
+            traffic=tuple(Slice(**each) for each in model_client.observer.traffic.slices()),
             **seen,
         )
         return as_json(answer, headers=NOT_KEPT)
@@ -154,22 +154,24 @@ def add_service_routes(api: FastAPI, office: Office, reader: Any, admin: Any) ->
     @api.get(f"{V4}/health", response_model=Health, responses=responses(), dependencies=[reader])
     async def health() -> Response:
         """Whether forecasts can be had, and what is wrong if not all is well."""
-        desk = office.desk
-        problems = [f"{key} cannot be loaded: the general model answers" for key in sorted(office.bad())]
-        if office.watcher.problem:
-            problems.append(office.watcher.problem)
-        if office.config_problem:
-            problems.append(office.config_problem)
+        loaded = model_client.loaded
+        problems = [
+            f"{key} cannot be loaded: the general model answers" for key in sorted(model_client.bad())
+        ]
+        if model_client.watcher.problem:
+            problems.append(model_client.watcher.problem)
+        if model_client.config_problem:
+            problems.append(model_client.config_problem)
         return as_json(
             Health(
                 status="degraded" if problems else "ok",
-                release=desk.release.id,
-                preset=desk.preset,
-                synthetic=desk.panel.synthetic,
-                quick=bool(desk.release.info.get("quick")),
-                data_end=desk.data_end,
-                timezone=desk.clock.timezone,
-                stocks=len(desk.universe.symbols),
+                release=loaded.release.id,
+                preset=loaded.preset,
+                synthetic=loaded.panel.synthetic,
+                quick=bool(loaded.release.info.get("quick")),
+                data_end=loaded.data_end,
+                timezone=loaded.clock.timezone,
+                stocks=len(loaded.universe.symbols),
                 problems=tuple(problems),
             ),
             headers=NOT_KEPT,
@@ -183,7 +185,7 @@ def add_service_routes(api: FastAPI, office: Office, reader: Any, admin: Any) ->
     @api.get("/readyz", response_model=Alive, responses=responses())
     async def readyz() -> Alive:
         """200 once a release serves."""
-        _ = office.desk
+        _ = model_client.loaded
         return Alive()
 
     @api.post(f"{V4}/refresh", response_model=RefreshResponse, responses=responses(409), dependencies=[admin])
@@ -192,7 +194,7 @@ def add_service_routes(api: FastAPI, office: Office, reader: Any, admin: Any) ->
 
         If loading exceeds the request time limit, the answer is 503 and loading continues: see `health`.
         """
-        found = await office.watcher.look(force=True)
+        found = await model_client.watcher.look(force=True)
         if found.outcome == "refused":
             raise GateClosed(f"{found.detail} {found.release or 'Nothing'} goes on serving.")
         return RefreshResponse(outcome=found.outcome, release=found.release)
@@ -200,6 +202,6 @@ def add_service_routes(api: FastAPI, office: Office, reader: Any, admin: Any) ->
     @api.post(f"{V4}/cache/clear", response_model=ClearResponse, responses=responses(), dependencies=[admin])
     async def cache_clear() -> ClearResponse:
         """Drop every loaded model, in every replica, and what this router remembers: all is done anew."""
-        office.forget()
-        replies = await asyncio.gather(*(office.broadcast(tier, "clear") for tier in TIERS))
+        model_client.forget()
+        replies = await asyncio.gather(*(model_client.broadcast(tier, "clear") for tier in TIERS))
         return ClearResponse(cleared=sum(sum(each.returned.values()) for each in replies))

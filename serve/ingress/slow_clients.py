@@ -20,10 +20,10 @@ MOST_HELD = 1_048_576
 def in_rays_proxy() -> list[Middleware]:
     """What Ray calls in its own HTTP proxy, see ``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH``."""
     end_idle_connections()
-    return [Middleware(WholeBody), Middleware(RequestIds)]
+    return [Middleware(BodyTimeout), Middleware(RequestIds)]
 
 
-class WholeBody:
+class BodyTimeout:
     """ASGI middleware: a request goes on once all of its body is there; 408 if it takes too long."""
 
     def __init__(self, app: ASGIApp, within_s: float = REQUEST_S, most: int = MOST_HELD) -> None:

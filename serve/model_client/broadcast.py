@@ -13,7 +13,7 @@ EVERY = "every"
 
 
 @dataclass(frozen=True)
-class Replies:
+class BroadcastResult:
     """What the replicas of a deployment returned."""
 
     returned: dict[str, Any]
@@ -22,7 +22,7 @@ class Replies:
     """Actor ids of the replicas that did not answer in time, or failed; ``EVERY`` if none could be called."""
 
 
-async def call_every(handle: Any, method: str, *arguments: Any, within_s: float) -> Replies:
+async def call_every(handle: Any, method: str, *arguments: Any, within_s: float) -> BroadcastResult:
     """Call a method of every replica at once, and return what came back in time.
 
     Parameters
@@ -35,10 +35,10 @@ async def call_every(handle: Any, method: str, *arguments: Any, within_s: float)
             results = await called_replicas(handle, method, *arguments)
     except Exception as error:
         log.warning("no replica called method=%s: %s: %s", method, type(error).__name__, error)
-        return Replies({}, (EVERY,))
+        return BroadcastResult({}, (EVERY,))
     if not results:
         log.warning("no replica called method=%s: none is there", method)
-        return Replies({}, (EVERY,))
+        return BroadcastResult({}, (EVERY,))
     calls = {actor: asyncio.ensure_future(result.get_async()) for actor, result in results.items()}
     try:
         await asyncio.wait(calls.values(), timeout=within_s)
@@ -55,4 +55,4 @@ async def call_every(handle: Any, method: str, *arguments: Any, within_s: float)
             failure = repr(call.exception())
         silent.append(actor)
         log.warning("replica left out method=%s actor=%s: %s", method, actor, failure)
-    return Replies(returned, tuple(silent))
+    return BroadcastResult(returned, tuple(silent))

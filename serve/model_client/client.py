@@ -1,4 +1,4 @@
-"""Who asks the models: one release's desk here, its models in the replicas behind two handles."""
+"""Who asks the models: one release's loaded release here, its models in the replicas behind two handles."""
 
 import asyncio
 import contextlib
@@ -17,14 +17,14 @@ from common.presets import SPECIFIC
 from common.release.bundle import GENERAL
 from serve.audit.ledger import Ledger
 from serve.auth.keys import KeyFile
-from serve.inference.forecast_cache import Remembered
-from serve.inference.loaded_release import Desk, Prepared
+from serve.inference.forecast_cache import ForecastCache
+from serve.inference.loaded_release import LoadedRelease, PreparedRequest
 from serve.inference.model_cache import REMEMBER_BAD_S
-from serve.inference.release_watcher import Watcher
+from serve.inference.release_watcher import ReleaseWatcher
 from serve.inference.response import answer, batch_answer
-from serve.model_client.broadcast import Replies, call_every
+from serve.model_client.broadcast import BroadcastResult, call_every
 from serve.model_client.fan_out import fan_out
-from serve.model_client.messages import REQUEST_ID, Question, Said
+from serve.model_client.messages import REQUEST_ID, ModelRequest, ModelResponse
 from serve.model_client.rehearsal import rehearse
 from serve.observability.metrics import Facts, Observer
 from serve.schemas.forecast import BatchResponse, PredictRequest, PredictResponse
@@ -44,22 +44,22 @@ REPLY_S = 3.0
 """How long a replica may take to report or to drop its models: well within the limit of a request."""
 
 
-NOT_CALLED = Said(None)
+NOT_CALLED = ModelResponse(None)
 
 
 @dataclass(slots=True)
 class Item:
     """A prepared question on its way through the models, and what a model returned for it."""
 
-    prepared: Prepared
-    result: Said = NOT_CALLED
+    prepared: PreparedRequest
+    result: ModelResponse = NOT_CALLED
 
     @property
     def tier(self) -> str:
         return self.prepared.route.model_type
 
 
-class Office:
+class ModelClient:
     """Asks models for answers; what the routes of `serve.ingress.app` call.
 
     Parameters
@@ -71,12 +71,12 @@ class Office:
         self.settings, self.observer = settings, Observer(settings.access_log)
         self.config_problem: str | None = None
         """Why the limits that were given last were not taken."""
-        self.watcher = Watcher(
+        self.watcher = ReleaseWatcher(
             Path(settings.home), self.observer, self._rehearse, every_s=settings.reload_every_s
         )
         self._tiers = {GENERAL: general, SPECIFIC: specific}
         self._bad: dict[str, float] = {}
-        self._remembered = Remembered(settings.forecasts_remembered)
+        self._remembered = ForecastCache(settings.forecasts_remembered)
         calls = max(1, settings.questions_queued // 2)
         self._turns = {tier: asyncio.Semaphore(calls) for tier in self._tiers}
         """So that batches leave room in the queue for single questions."""
@@ -84,9 +84,9 @@ class Office:
         self.keys = KeyFile(Path(settings.keys)) if settings.keys else None
 
     @property
-    def desk(self) -> Desk:
-        """The desk that serves now; a request takes it once."""
-        return self.watcher.desk
+    def loaded(self) -> LoadedRelease:
+        """The loaded release that serves now; a request takes it once."""
+        return self.watcher.loaded
 
     def bad(self) -> frozenset[str]:
         """Keys of specific models that failed a short while ago."""
@@ -101,54 +101,60 @@ class Office:
         self._remembered.clear()
 
     async def one(self, request: PredictRequest, facts: Facts) -> PredictResponse:
-        """Answer one question; raises what `Desk.prepare` does, BundleError, or Overloaded."""
-        desk, bad = self.desk, self.bad()
-        facts.symbol, facts.release = request.symbol, desk.release.id
-        slow = request.brings_prices or desk.is_slow(request)
-        prepared = await asyncio.to_thread(desk.prepare, request, bad) if slow else desk.prepare(request, bad)
-        (item,) = await self._forecast_all(desk, [prepared], facts)
+        """Answer one question; raises what `LoadedRelease.prepare` does, BundleError, or Overloaded."""
+        loaded, bad = self.loaded, self.bad()
+        facts.symbol, facts.release = request.symbol, loaded.release.id
+        slow = request.brings_prices or loaded.is_slow(request)
+        prepared = (
+            await asyncio.to_thread(loaded.prepare, request, bad) if slow else loaded.prepare(request, bad)
+        )
+        (item,) = await self._forecast_all(loaded, [prepared], facts)
         facts.tier, facts.cached, facts.forecasts = item.tier, item.result.cached, 1
-        return _response(desk, item, facts)
+        return _response(loaded, item, facts)
 
-    async def many(self, desk: Desk, requests: Sequence[PredictRequest], facts: Facts) -> BatchResponse:
+    async def many(
+        self, loaded: LoadedRelease, requests: Sequence[PredictRequest], facts: Facts
+    ) -> BatchResponse:
         """Answer many questions by one release; what fails is listed, unless everything is our fault."""
-        facts.release, facts.tier = desk.release.id, "mixed"
-        ready, failures = await asyncio.to_thread(self._prepare_all, desk, requests)
-        items = await self._forecast_all(desk, ready, facts)
-        answers = await asyncio.to_thread(_responses, desk, items, failures, facts)
+        facts.release, facts.tier = loaded.release.id, "mixed"
+        ready, failures = await asyncio.to_thread(self._prepare_all, loaded, requests)
+        items = await self._forecast_all(loaded, ready, facts)
+        answers = await asyncio.to_thread(_responses, loaded, items, failures, facts)
         facts.forecasts = len(answers)
         if not answers and failures and all(error.http_status >= 500 for error in failures.values()):
             raise next(iter(failures.values()))
-        return batch_answer(desk, answers, failures, started=facts.started, request_id=facts.request_id)
+        return batch_answer(loaded, answers, failures, started=facts.started, request_id=facts.request_id)
 
-    async def outlook(self, desk: Desk, symbol: str, facts: Facts) -> Outlook:
+    async def outlook(self, loaded: LoadedRelease, symbol: str, facts: Facts) -> Outlook:
         """One stock at every horizon; raises as `one` does."""
-        facts.symbol, facts.release = symbol, desk.release.id
+        facts.symbol, facts.release = symbol, loaded.release.id
         bad = self.bad()
-        ready = [desk.prepare(PredictRequest(symbol=symbol, horizon=each), bad) for each in desk.places]
-        items = await self._forecast_all(desk, ready, facts)
+        ready = [loaded.prepare(PredictRequest(symbol=symbol, horizon=each), bad) for each in loaded.places]
+        items = await self._forecast_all(loaded, ready, facts)
         facts.tier, facts.forecasts = items[0].tier, sum(item.result.prices is not None for item in items)
-        predictions = [_response(desk, item, facts) for item in items]
-        return Outlook(symbol=symbol, release=desk.release.id, predictions=predictions)
+        predictions = [_response(loaded, item, facts) for item in items]
+        return Outlook(symbol=symbol, release=loaded.release.id, predictions=predictions)
 
     async def broadcast(
         self, tier: str, method: str, *arguments: Any, within_s: float | None = None
-    ) -> Replies:
+    ) -> BroadcastResult:
         """Call a method of every replica of a tier at once, by default within ``REPLY_S``."""
         return await call_every(self._tiers[tier], method, *arguments, within_s=within_s or REPLY_S)
 
     def _prepare_all(
-        self, desk: Desk, requests: Sequence[PredictRequest]
-    ) -> tuple[list[Prepared], dict[str, NsecastError]]:
+        self, loaded: LoadedRelease, requests: Sequence[PredictRequest]
+    ) -> tuple[list[PreparedRequest], dict[str, NsecastError]]:
         ready, failures, bad = [], {}, self.bad()
         for request in requests:
             try:
-                ready.append(desk.prepare(request, bad))
+                ready.append(loaded.prepare(request, bad))
             except NsecastError as error:
                 failures[request.symbol] = error
         return ready, failures
 
-    async def _forecast_all(self, desk: Desk, ready: Sequence[Prepared], facts: Facts) -> list[Item]:
+    async def _forecast_all(
+        self, loaded: LoadedRelease, ready: Sequence[PreparedRequest], facts: Facts
+    ) -> list[Item]:
         """Forecast, in order; a specific model that fails is replaced by the general one."""
         REQUEST_ID.set(facts.request_id)
         items = [Item(prepared) for prepared in ready]
@@ -160,14 +166,14 @@ class Office:
                 log.warning(
                     "falls back to general model=%s: %s", item.prepared.key, item.result.error.message
                 )
-                item.prepared = desk.general(item.prepared)
+                item.prepared = loaded.general(item.prepared)
                 failed.append(item)
         if failed:
             await self._fill(failed)
         for number, item in enumerate(items, start=1):
             if item.result.prices is not None:
-                self.observer.forecast(item.tier, desk.release.id, item.result.cached)
-                self.ledger.saw(desk, item.prepared, item.result.prices, facts.request_id, facts.client)
+                self.observer.forecast(item.tier, loaded.release.id, item.result.cached)
+                self.ledger.saw(loaded, item.prepared, item.result.prices, facts.request_id, facts.client)
             if number % NOTED_TOGETHER == 0:
                 await asyncio.sleep(0)
         return items
@@ -181,7 +187,7 @@ class Office:
         for item in items:
             prices = self._remembered.find(item.prepared)
             if prices is not None:
-                item.result = Said(prices, cached=True)
+                item.result = ModelResponse(prices, cached=True)
             else:
                 new.setdefault(item.tier, []).append(item)
         await asyncio.gather(*(self._call_tier(tier, part) for tier, part in new.items()))
@@ -202,11 +208,11 @@ class Office:
 
         await fan_out(parts, call, CALLS_AT_ONCE)
 
-    async def _call(self, tier: str, questions: list[Question]) -> list[Said]:
+    async def _call(self, tier: str, questions: list[ModelRequest]) -> list[ModelResponse]:
         """One call of a replica; a replica that dies under it costs a second try, never an answer."""
         for attempt in (1, 2):
             try:
-                results: list[Said] = await self._tiers[tier].forecast.remote(questions)
+                results: list[ModelResponse] = await self._tiers[tier].forecast.remote(questions)
                 return results
             except BackPressureError:
                 raise Overloaded(
@@ -219,27 +225,27 @@ class Office:
                 log.warning("replica lost tier=%s attempt=%d: %s", tier, attempt, type(error).__name__)
         raise Overloaded(f"the {tier} models cannot be reached. Retry after 5 s.", retry_after_s=5)
 
-    async def _rehearse(self, desk: Desk) -> None:
+    async def _rehearse(self, loaded: LoadedRelease) -> None:
         """Have a new release's models loaded everywhere, and make room for a forecast of every stock."""
         async with asyncio.timeout(REHEARSAL_S if self.watcher.serves else START_S):
-            silent = await rehearse(desk, self.broadcast, functools.partial(self._call, GENERAL))
+            silent = await rehearse(loaded, self.broadcast, functools.partial(self._call, GENERAL))
         for tier, actors in silent.items():
             if actors:
-                self.observer.not_rehearsed(desk.release.id, tier, len(actors))
-        self._remembered.hold(len(desk.universe.symbols))
+                self.observer.not_rehearsed(loaded.release.id, tier, len(actors))
+        self._remembered.hold(len(loaded.universe.symbols))
 
 
-def _question(prepared: Prepared) -> Question:
-    return Question(prepared.key, prepared.windows, prepared.asked)
+def _question(prepared: PreparedRequest) -> ModelRequest:
+    return ModelRequest(prepared.key, prepared.windows, prepared.asked)
 
 
-def _response(desk: Desk, item: Item, facts: Facts) -> PredictResponse:
+def _response(loaded: LoadedRelease, item: Item, facts: Facts) -> PredictResponse:
     """Raises what the model's failure was."""
     prepared, result = item.prepared, item.result
     if result.prices is None:
         raise result.error or BundleError(f"model {prepared.key}: gave no prices.")
     return answer(
-        desk,
+        loaded,
         prepared,
         result.prices,
         cached=result.cached,
@@ -249,13 +255,13 @@ def _response(desk: Desk, item: Item, facts: Facts) -> PredictResponse:
 
 
 def _responses(
-    desk: Desk, items: Sequence[Item], failures: dict[str, NsecastError], facts: Facts
+    loaded: LoadedRelease, items: Sequence[Item], failures: dict[str, NsecastError], facts: Facts
 ) -> list[PredictResponse]:
     """Of all that did not fail; adds to ``failures``, by symbol, what did."""
     responses = []
     for item in items:
         try:
-            responses.append(_response(desk, item, facts))
+            responses.append(_response(loaded, item, facts))
         except NsecastError as error:
             failures[item.prepared.request.symbol] = error
     return responses

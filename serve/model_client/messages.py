@@ -10,11 +10,11 @@ from common.forecast.prices import Prices
 from common.prices.windows import Windows
 
 REQUEST_ID: ContextVar[str] = ContextVar("nsecast_request_id", default="")
-"""Id of the request for which questions are made; set by `Office`."""
+"""Id of the request for which questions are made; set by `ModelClient`."""
 
 
 @dataclass(frozen=True)
-class Question:
+class ModelRequest:
     """One prepared window for one model."""
 
     key: str
@@ -26,7 +26,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Said:
+class ModelResponse:
     """What a replica made of a question: prices, or why there are none."""
 
     prices: Prices | None

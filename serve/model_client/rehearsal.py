@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 from common.errors import BundleError, NsecastError
 from common.presets import SPECIFIC
 from common.release.bundle import GENERAL
-from serve.inference.loaded_release import Desk, Prepared
+from serve.inference.loaded_release import LoadedRelease, PreparedRequest
 from serve.inference.model_cache import model_key
-from serve.model_client.broadcast import Replies
-from serve.model_client.messages import Question, Said
+from serve.model_client.broadcast import BroadcastResult
+from serve.model_client.messages import ModelRequest, ModelResponse
 from serve.schemas.forecast import PredictRequest
 
 log = logging.getLogger(__name__)
@@ -19,15 +19,15 @@ LOAD_S = 20.0
 
 
 async def rehearse(
-    desk: Desk,
-    broadcast: Callable[..., Awaitable[Replies]],
-    call: Callable[[list[Question]], Awaitable[list[Said]]],
+    loaded: LoadedRelease,
+    broadcast: Callable[..., Awaitable[BroadcastResult]],
+    call: Callable[[list[ModelRequest]], Awaitable[list[ModelResponse]]],
 ) -> dict[str, tuple[str, ...]]:
     """Load a release's models in every replica, and forecast with the general one.
 
     Parameters
     ----------
-    broadcast : as `Office.broadcast`
+    broadcast : as `ModelClient.broadcast`
     call : calls one replica of the general model, and waits for one if none is there yet
 
     Returns
@@ -41,9 +41,9 @@ async def rehearse(
     NsecastError
         If a replica cannot forecast with the general model, or none can be reached.
     """
-    trial = desk.general(await asyncio.to_thread(_first_question, desk))
-    question = Question(trial.key, trial.windows, trial.asked)
-    keys = [model_key(job, desk.release.id) for job in sorted(desk.own)]
+    trial = loaded.general(await asyncio.to_thread(_first_question, loaded))
+    question = ModelRequest(trial.key, trial.windows, trial.asked)
+    keys = [model_key(job, loaded.release.id) for job in sorted(loaded.own)]
     forecasts, loads = await asyncio.gather(
         broadcast(GENERAL, "forecast", [question], within_s=LOAD_S),
         broadcast(SPECIFIC, "load", keys, within_s=LOAD_S),
@@ -57,15 +57,17 @@ async def rehearse(
     silent = {GENERAL: forecasts.silent, SPECIFIC: loads.silent}
     for tier, actors in silent.items():
         if actors:
-            log.error("replicas have not loaded release=%s tier=%s actors=%s", desk.release.id, tier, actors)
+            log.error(
+                "replicas have not loaded release=%s tier=%s actors=%s", loaded.release.id, tier, actors
+            )
     return silent
 
 
-def _first_question(desk: Desk) -> Prepared:
+def _first_question(loaded: LoadedRelease) -> PreparedRequest:
     """Of the first stock that has prices enough; raises BundleError if there is none."""
-    for symbol in desk.universe.symbols:
+    for symbol in loaded.universe.symbols:
         try:
-            return desk.prepare(PredictRequest(symbol=symbol, horizon=next(iter(desk.places))))
+            return loaded.prepare(PredictRequest(symbol=symbol, horizon=next(iter(loaded.places))))
         except NsecastError:
             continue
-    raise BundleError(f"release {desk.release.id}: no stock has prices enough for a forecast.")
+    raise BundleError(f"release {loaded.release.id}: no stock has prices enough for a forecast.")

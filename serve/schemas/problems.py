@@ -83,7 +83,7 @@ def problem_of(
 def register(app: FastAPI) -> None:
     """Answer every failure of ``app`` with a `Problem`, and describe it so.
 
-    A failure that nobody expected is raised again by Starlette once it is answered, and logged by `Front`.
+    Starlette raises an unexpected failure again once it is answered; `RequestGuard` logs it.
     """
 
     async def handle(request: Request, error: Exception) -> Response:

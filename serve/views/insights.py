@@ -7,7 +7,7 @@ from common.errors import BundleError
 from serve.schemas.forecast import Horizon, Model
 
 if TYPE_CHECKING:
-    from serve.inference.loaded_release import Desk
+    from serve.inference.loaded_release import LoadedRelease
 
 FILE = "insights.json"
 """Written when a release is published, see `train.publish.insights`; earlier releases have none."""
@@ -118,17 +118,17 @@ class InsightsPage(Model):
     """What is missing, and what to do about it."""
 
 
-def insights_page(desk: "Desk") -> InsightsPage:
+def insights_page(loaded: "LoadedRelease") -> InsightsPage:
     """Reads a file of the release: call it in a thread; BundleError if it cannot be understood."""
-    info, kept = desk.release.info, _kept(desk)
+    info, kept = loaded.release.info, _kept(loaded)
     return InsightsPage(
-        release=desk.release.id,
-        synthetic=desk.panel.synthetic,
+        release=loaded.release.id,
+        synthetic=loaded.panel.synthetic,
         quick=bool(info.get("quick")),
-        preset=desk.preset,
-        source=desk.panel.source,
+        preset=loaded.preset,
+        source=loaded.panel.source,
         **{name: info[name] for name in ("train_end", "valid_end", "test_end")},
-        pooled=[_pooled(horizon, info.get("test", {})) for horizon in desk.places],
+        pooled=[_pooled(horizon, info.get("test", {})) for horizon in loaded.places],
         moves=kept.moves if kept else None,
         embedding=kept.embedding if kept else None,
         answers=kept.answers if kept else None,
@@ -143,10 +143,10 @@ def _pooled(horizon: Horizon, test: dict[str, Any]) -> Pooled:
     return Pooled(horizon=horizon, **counts, **{name: figures.get(name) for name in names})
 
 
-def _kept(desk: "Desk") -> Kept | None:
-    if FILE not in desk.release.files:
+def _kept(loaded: "LoadedRelease") -> Kept | None:
+    if FILE not in loaded.release.files:
         return None
-    path = desk.release.file(FILE)
+    path = loaded.release.file(FILE)
     try:
         return Kept.model_validate_json(path.read_bytes())
     except (OSError, ValueError) as error:

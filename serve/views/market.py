@@ -9,7 +9,7 @@ from common.exchange.universe import Stock
 from serve.schemas.forecast import Model
 
 if TYPE_CHECKING:
-    from serve.inference.loaded_release import Desk
+    from serve.inference.loaded_release import LoadedRelease
 
 SHOWN = 30
 """Closes of the small chart."""
@@ -40,18 +40,18 @@ class MarketPage(Model):
     quotes: list[Quote]
 
 
-def market_page(desk: "Desk") -> MarketPage:
+def market_page(loaded: "LoadedRelease") -> MarketPage:
     """The newest closes of every counter."""
     return MarketPage(
-        release=desk.release.id,
-        synthetic=desk.panel.synthetic,
-        data_end=desk.data_end,
-        quotes=[_quote(desk, stock) for stock in desk.universe.stocks],
+        release=loaded.release.id,
+        synthetic=loaded.panel.synthetic,
+        data_end=loaded.data_end,
+        quotes=[_quote(loaded, stock) for stock in loaded.universe.stocks],
     )
 
 
-def _quote(desk: "Desk", stock: Stock) -> Quote:
-    series, row = desk.past.series, desk.matrix.get(stock.symbol)
+def _quote(loaded: "LoadedRelease", stock: Stock) -> Quote:
+    series, row = loaded.past.series, loaded.matrix.get(stock.symbol)
     rows = series.rows(stock.symbol) if stock.symbol in series.symbols else slice(0, 0)
     newest = slice(max(rows.start, rows.stop - SHOWN), rows.stop)
     there = rows.stop > rows.start

@@ -8,7 +8,7 @@ import pandas as pd
 from common.archive.flags import Flag
 from common.errors import BadRequest
 from common.exchange.universe import Stock
-from serve.inference.loaded_release import Desk
+from serve.inference.loaded_release import LoadedRelease
 from serve.inference.response import model_version
 from serve.inference.routing import Route, route
 from serve.schemas.forecast import Horizon, days_of
@@ -24,18 +24,18 @@ from serve.schemas.pages import (
 
 
 def available(
-    desk: Desk, *, include_sectors: bool = False, bad: frozenset[str] = frozenset()
+    loaded: LoadedRelease, *, include_sectors: bool = False, bad: frozenset[str] = frozenset()
 ) -> AvailableModels:
-    """Every stock of the universe and the model that answers for it; ``bad`` as in `Desk.prepare`."""
-    cards = [model_card(desk, symbol, bad=bad) for symbol in desk.universe.symbols]
+    """Every stock of the universe and its model; ``bad`` as in `LoadedRelease.prepare`."""
+    cards = [model_card(loaded, symbol, bad=bad) for symbol in loaded.universe.symbols]
     own = sum(card.model_type != "general" for card in cards)
     return AvailableModels(
-        release=desk.release.id,
-        synthetic=desk.panel.synthetic,
+        release=loaded.release.id,
+        synthetic=loaded.panel.synthetic,
         total=len(cards),
         stock_specific=own,
         general=len(cards) - own,
-        horizons=list(desk.places),
+        horizons=list(loaded.places),
         models=[
             ModelSummary(
                 confidence=card.performance.confidence if card.performance else "low",
@@ -43,14 +43,14 @@ def available(
             )
             for card in cards
         ],
-        sectors=desk.sectors if include_sectors else None,
+        sectors=loaded.sectors if include_sectors else None,
     )
 
 
-def model_card(desk: Desk, symbol: str, *, bad: frozenset[str] = frozenset()) -> ModelCard:
+def model_card(loaded: LoadedRelease, symbol: str, *, bad: frozenset[str] = frozenset()) -> ModelCard:
     """One stock and its model; raises UnknownSymbol if it is no counter."""
-    chosen = _found(desk, symbol, bad)
-    stock, series = _stock(chosen), desk.past.series
+    chosen = _found(loaded, symbol, bad)
+    stock, series = _stock(chosen), loaded.past.series
     rows = series.rows(symbol) if symbol in series.symbols else slice(0, 0)
     there = rows.stop > rows.start
     return ModelCard(
@@ -59,29 +59,31 @@ def model_card(desk: Desk, symbol: str, *, bad: frozenset[str] = frozenset()) ->
         sector=stock.sector,
         tier=stock.tier,
         model_type=chosen.model_type,
-        model_version=model_version(desk.preset, chosen.model_type),
-        horizons=list(desk.places),
+        model_version=model_version(loaded.preset, chosen.model_type),
+        horizons=list(loaded.places),
         last_date=series.dates[rows.stop - 1].item() if there else None,
         last_price=float(series.close[rows.stop - 1]) if there else None,
         sessions=rows.stop - rows.start,
-        performance=desk.matrix.get(symbol),
-        release=desk.release.id,
+        performance=loaded.matrix.get(symbol),
+        release=loaded.release.id,
     )
 
 
-def matrix_page(desk: Desk) -> MatrixPage:
+def matrix_page(loaded: LoadedRelease) -> MatrixPage:
     """The performance matrix."""
     return MatrixPage(
-        release=desk.release.id,
-        synthetic=desk.panel.synthetic,
-        source=desk.panel.source,
-        test_from=desk.valid_end,
-        test_to=dt.date.fromisoformat(desk.release.info["test_end"]),
-        rows=list(desk.matrix.values()),
+        release=loaded.release.id,
+        synthetic=loaded.panel.synthetic,
+        source=loaded.panel.source,
+        test_from=loaded.valid_end,
+        test_to=dt.date.fromisoformat(loaded.release.info["test_end"]),
+        rows=list(loaded.matrix.values()),
     )
 
 
-def history_page(desk: Desk, symbol: str, *, horizon: Horizon = "1d", days: int = 250) -> HistoryPage:
+def history_page(
+    loaded: LoadedRelease, symbol: str, *, horizon: Horizon = "1d", days: int = 250
+) -> HistoryPage:
     """The newest ``days`` prices of a stock, and its forecasts of the test part in that time.
 
     Reads the release's file of forecasts, which takes tens of milliseconds: call it in a thread.
@@ -93,11 +95,11 @@ def history_page(desk: Desk, symbol: str, *, horizon: Horizon = "1d", days: int 
     BadRequest
         If the release has no such horizon.
     """
-    stock = _stock(_found(desk, symbol, frozenset()))
-    if horizon not in desk.places:
-        raise BadRequest(f"horizon: got {horizon}, this release has {', '.join(desk.places)}. Choose one.")
-    prices = _prices(desk, symbol, days)
-    forecasts = _forecasts(desk, symbol, days_of(horizon))
+    stock = _stock(_found(loaded, symbol, frozenset()))
+    if horizon not in loaded.places:
+        raise BadRequest(f"horizon: got {horizon}, this release has {', '.join(loaded.places)}. Choose one.")
+    prices = _prices(loaded, symbol, days)
+    forecasts = _forecasts(loaded, symbol, days_of(horizon))
     first = prices[0].date if prices else dt.date.max
     return HistoryPage(
         symbol=symbol,
@@ -105,12 +107,12 @@ def history_page(desk: Desk, symbol: str, *, horizon: Horizon = "1d", days: int 
         horizon=horizon,
         prices=prices,
         forecasts=[each for each in forecasts if each.target_date >= first],
-        release=desk.release.id,
+        release=loaded.release.id,
     )
 
 
-def _found(desk: Desk, symbol: str, bad: frozenset[str]) -> Route:
-    return route(symbol, desk.universe, desk.good(bad))
+def _found(loaded: LoadedRelease, symbol: str, bad: frozenset[str]) -> Route:
+    return route(symbol, loaded.universe, loaded.good(bad))
 
 
 def _stock(chosen: Route) -> Stock:
@@ -118,10 +120,10 @@ def _stock(chosen: Route) -> Stock:
     return chosen.stock
 
 
-def _prices(desk: Desk, symbol: str, days: int) -> list[HistoryDay]:
-    if symbol not in desk.past.series.symbols:
+def _prices(loaded: LoadedRelease, symbol: str, days: int) -> list[HistoryDay]:
+    if symbol not in loaded.past.series.symbols:
         return []
-    rows = desk.panel.history(symbol).tail(days)
+    rows = loaded.panel.history(symbol).tail(days)
     return [
         HistoryDay(
             date=row.date.date(),
@@ -135,10 +137,10 @@ def _prices(desk: Desk, symbol: str, days: int) -> list[HistoryDay]:
     ]
 
 
-def _forecasts(desk: Desk, symbol: str, horizon: int) -> list[PastForecast]:
+def _forecasts(loaded: LoadedRelease, symbol: str, horizon: int) -> list[PastForecast]:
     columns = ["cutoff", "target_date", "last_price", "published", "actual", "lo90", "hi90"]
     table = pd.read_parquet(
-        desk.release.file("test_forecasts.parquet"),
+        loaded.release.file("test_forecasts.parquet"),
         columns=columns,
         filters=[("symbol", "==", symbol), ("horizon", "==", horizon)],
     )

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_dashboard import ALL, DashboardServer, browser_of, made_home
-from made_server import serving
+from support.dashboard import ALL, DashboardServer, browser_of, made_home
+from support.server import serving
 
 from common.release.registry import Registry
 from serve.auth.keys import KeyFile

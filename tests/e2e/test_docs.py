@@ -13,9 +13,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from made_docs import ROOT, blocks, commands, understood
-from made_release import doctored, made_exchange
-from made_server import serving
+from support.docs import ROOT, blocks, commands, understood
+from support.release import doctored, made_exchange
+from support.server import serving
 from typer.testing import CliRunner
 
 import nsecast

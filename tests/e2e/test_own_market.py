@@ -13,8 +13,8 @@ from pathlib import Path
 import holidays
 import numpy as np
 import pytest
-from made_docs import ROOT, Block, blocks, commands
-from made_market import INDEX, SYMBOLS, made_market
+from support.docs import ROOT, Block, blocks, commands
+from support.market import INDEX, SYMBOLS, made_market
 from typer.testing import CliRunner
 
 import nsecast
@@ -76,7 +76,7 @@ def shell(words: list[str]) -> str:
 
 def test_every_price_of_the_files_is_in_the_release(followed):
     forecaster, market = Forecaster.from_release(home=followed[0] / "nsecast-data"), made_market()
-    panel = forecaster.desk.panel
+    panel = forecaster.loaded.panel
     assert set(panel.symbols) == {*SYMBOLS, MARKET_INDEX}
     for symbol in (*SYMBOLS, INDEX):
         rows = market[market["symbol"] == symbol]
@@ -87,10 +87,10 @@ def test_every_price_of_the_files_is_in_the_release(followed):
 
 def test_its_own_sectors_country_and_specific_model_are_served(followed):
     home = followed[0] / "nsecast-data"
-    desk = Forecaster.from_release(home=home).desk
-    assert desk.sectors.keys() == {"Stone", "Resin and Wood"} and desk.universe.country == "JO"
-    assert desk.own == {"ADOBE"} and desk.release.info["quick"]
-    assert Registry(home).production() == desk.release.id
+    loaded = Forecaster.from_release(home=home).loaded
+    assert loaded.sectors.keys() == {"Stone", "Resin and Wood"} and loaded.universe.country == "JO"
+    assert loaded.own == {"ADOBE"} and loaded.release.info["quick"]
+    assert Registry(home).production() == loaded.release.id
 
 
 def test_the_days_forecast_are_of_its_week_and_none_of_its_holidays(followed):

@@ -9,9 +9,9 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from made_dashboard import browser_of
-from made_evidence import HOSTILE, bundle, made_evidence
-from made_wait import until
+from support.dashboard import browser_of
+from support.evidence import HOSTILE, bundle, made_evidence
+from support.waiting import until
 
 from train.evaluation.questions import answers
 from train.report import data_files, tables

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_night import LATER_END, after_the_first_night, asked, trained_ahead, write_archive
-from made_process import running
+from support.night import LATER_END, after_the_first_night, asked, trained_ahead, write_archive
+from support.processes import running
 
 from common.release.registry import Registry
 from train.nightly.record import STEPS

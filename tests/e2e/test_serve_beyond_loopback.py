@@ -10,10 +10,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from made_hosts import Host, second_host, why_no_hosts
-from made_process import running
-from made_release import made_release
-from made_wait import until
+from support.hosts import Host, second_host, why_no_hosts
+from support.processes import running
+from support.release import made_release
+from support.waiting import until
 from typer.testing import CliRunner
 
 import nsecast

@@ -14,9 +14,9 @@ from typing import Any
 
 import httpx
 import pytest
-from made_process import running
-from made_release import doctored, made_exchange, made_release
-from made_slow import descriptors, slow_clients
+from support.processes import running
+from support.release import doctored, made_exchange, made_release
+from support.slow import descriptors, slow_clients
 from typer.testing import CliRunner
 
 import nsecast

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from made_process import running
+from support.processes import running
 
 from cluster.connect.ports import descendants, free_port
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from made_process import running
+from support.processes import running
 
 pytestmark = pytest.mark.e2e
 SETTINGS = """

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_dashboard import browser_of
-from made_tuning import made_tuning
+from support.dashboard import browser_of
+from support.tuning import made_tuning
 
 from tune.report import write_report
 

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
-import made_tasks
 import pandas as pd
 import pytest
 import ray
-from made_release import made_run
-from made_tasks import fails, lost_once, waits
+from support import ray_tasks
+from support.ray_tasks import fails, lost_once, waits
+from support.release import made_run
 
 from common.archive import files as archive_files
 from common.archive.reader import Archive, read_archive
@@ -29,7 +29,7 @@ FIGURES = ("test_forecasts.parquet", "calibration.json", "performance_matrix.csv
 @pytest.fixture(scope="module")
 def tasks() -> Iterator[RayTasks]:
     # Workers do not have the tests' folders on their path.
-    ray.cloudpickle.register_pickle_by_value(made_tasks)
+    ray.cloudpickle.register_pickle_by_value(ray_tasks)
     with engine_for(1, 1, 2) as engine:
         assert isinstance(engine, RayTasks) and engine.slots == 2
         yield engine

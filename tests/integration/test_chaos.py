@@ -14,8 +14,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from made_release import made_exchange
-from made_wait import until
+from support.release import made_exchange
+from support.waiting import until
 
 from bench.chaos.disk import publish_killed
 from bench.chaos.faults import Bench, killed, reloaded, steady

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from made_cluster import command, environment, nsecast
-from made_process import running
-from made_runs import epochs_written, prepared, results, small_run
-from made_wait import until
 from ray.util.placement_group import placement_group_table
+from support.cluster import command, environment, nsecast
+from support.processes import running
+from support.runs import epochs_written, prepared, results, small_run
+from support.waiting import until
 
 from bench.chaos.elsewhere import end_node
 from cluster.connect.local_cluster import LocalCluster, read
@@ -25,7 +25,7 @@ from common.errors import RayUnavailable
 from common.prices.panel import Panel
 from common.release.bundle import GENERAL
 from train.pipeline.training import Run
-from train.run.dataset import Workbench
+from train.run.dataset import RunDataset
 from train.run.plan import finished
 from train.workers.fleet import Fleet
 from train.workers.tasks import run_task
@@ -184,7 +184,7 @@ def test_a_node_that_is_lost_repeats_nothing_finished_and_changes_no_figure(
     assert counts.total() <= len(counts) + 1, "more than the one epoch under way was repeated"
 
     quiet = prepared(Run(run.id, tmp_path / "quiet", run.home, run.spec, run.plan, run.panel))
-    bench = Workbench(quiet.folder, quiet.spec, quiet.panel)
+    bench = RunDataset(quiet.folder, quiet.spec, quiet.panel)
     for task in sorted(quiet.plan.tasks, key=lambda task: len(task.needs)):
         run_task(bench, task)
     for task in run.plan.tasks:

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import ray
-from made_cluster import Hosts, hosts
-from made_hosts import second_host, why_no_hosts
-from made_runs import epochs_written, results, small_run
 from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import (
     get_or_create_autoscaling_coordinator,
 )
+from support.cluster import Hosts, hosts
+from support.hosts import second_host, why_no_hosts
+from support.runs import epochs_written, results, small_run
 
 import train.workers.elastic
 import train.workers.fleet

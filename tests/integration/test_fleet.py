@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_runs import EPOCHS, epochs_written, prepared, small_run
+from support.runs import EPOCHS, epochs_written, prepared, small_run
 
 from cluster.connect.session import ray_session
 from common.prices.panel import Panel
 from common.release.bundle import GENERAL, load_bundle
 from train.pipeline.training import Run
-from train.run.dataset import Workbench
+from train.run.dataset import RunDataset
 from train.run.plan import finished
 from train.workers.fleet import Fleet
 from train.workers.tasks import run_task
@@ -69,7 +69,7 @@ def test_a_killed_worker_costs_at_most_its_running_epoch_and_changes_no_figure(r
     assert written == {("general/seed-0", epoch): 1 for epoch in range(1, EPOCHS + 1)}
 
     quiet = prepared(Run(run.id, tmp_path / "quiet", run.home, run.spec, run.plan, run.panel))
-    bench = Workbench(quiet.folder, quiet.spec, quiet.panel)
+    bench = RunDataset(quiet.folder, quiet.spec, quiet.panel)
     for task in sorted(quiet.plan.tasks, key=lambda task: len(task.needs)):
         run_task(bench, task)
     for task in run.plan.tasks:
@@ -99,7 +99,7 @@ def test_a_job_that_fails_loses_no_other_and_is_tried_again_by_the_same_command(
     assert {job["state"] for job in train(run)} == {"done"}
     assert (run.folder / "tasks/general/seed-0/result.json").stat().st_mtime_ns == before
     bundle = load_bundle(run.folder / "bundles", "residual", "COOP")
-    bench = Workbench(run.folder, run.spec, run.panel)
+    bench = RunDataset(run.folder, run.spec, run.panel)
     test = bench.parts_of("COOP", training=False)[2]
     prices = bundle.forecaster.forecast(test)
     assert np.isfinite(prices.raw).all() and (prices.low <= prices.high).all()

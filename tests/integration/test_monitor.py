@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import ray.serve
-from made_release import doctored, made_release
+from support.release import doctored, made_release
 from typer.testing import CliRunner
 
 import nsecast
@@ -23,7 +23,7 @@ from common.release.registry import Registry
 from serve.audit.ledger import Ledger
 from serve.deployments.model_server import GeneralModel, SpecificModel
 from serve.deployments.router import http_service
-from serve.model_client.client import Office
+from serve.model_client.client import ModelClient
 from serve.schemas.forecast import days_of
 from serve.settings import LedgerSettings, ServeSettings
 
@@ -57,10 +57,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> dict:
     ]
 
     async def run() -> list[dict]:
-        office = Office(*handles, ServeSettings(home=str(home), access_log="off"))
-        office.ledger = Ledger(home, LedgerSettings(), clock=evening.timestamp)
-        await office.watcher.look()
-        transport, answers = httpx.ASGITransport(http_service(office)), []
+        model_client = ModelClient(*handles, ServeSettings(home=str(home), access_log="off"))
+        model_client.ledger = Ledger(home, LedgerSettings(), clock=evening.timestamp)
+        await model_client.watcher.look()
+        transport, answers = httpx.ASGITransport(http_service(model_client)), []
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             for _ in range(ASKED):
                 for symbol in SYMBOLS:
@@ -73,7 +73,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> dict:
                 {"symbol": "MOVES", "horizon": "10d", "recent_prices": [10.0 + day % 3 for day in range(60)]},
             ):
                 assert (await client.post("/api/v4/predict", json=body)).status_code == 200
-        office.ledger.close()
+        model_client.ledger.close()
         return answers
 
     return {"home": home, "panel": panel, "evening": evening, "answers": asyncio.run(run())}

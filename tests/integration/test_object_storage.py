@@ -15,10 +15,10 @@ from types import SimpleNamespace
 import httpx
 import numpy as np
 import pytest
-from made_process import running
-from made_release import REAL, made_release, made_run
-from made_runs import small_plan
-from made_store import Wire, environment, free_port, make_bucket, moto, objects, rclone
+from support.processes import running
+from support.release import REAL, made_release, made_run
+from support.runs import small_plan
+from support.store import Wire, environment, free_port, make_bucket, moto, objects, rclone
 from typer.testing import CliRunner
 
 from cluster.local.cluster import down, up
@@ -30,7 +30,7 @@ from common.release.manifest import MANIFEST
 from common.release.registry import Registry
 from nsecast import app
 from train.pipeline.training import Run, execute
-from train.run.dataset import RunSpec, Workbench
+from train.run.dataset import RunDataset, RunSpec
 from train.run.plan import Progress, finished
 from train.workers.tasks import run_task, weights_of
 
@@ -187,14 +187,14 @@ def test_a_fit_goes_on_on_a_machine_that_has_nothing_and_repeats_no_epoch(place,
     assert f"runs/{run.id}/tasks/{task.id}/weights.npz" in keys
     assert f"runs/{run.id}/tasks/{task.id}/state.npz" not in keys
 
-    whole = Workbench(tmp_path / "plain", run.spec, run.panel)
+    whole = RunDataset(tmp_path / "plain", run.spec, run.panel)
     run_task(whole, task)
     for one, other in zip(weights_of(third, task.id), weights_of(whole, task.id), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def bench_of(folder: Path) -> Workbench:
-    return Workbench(folder, RunSpec.load(folder), Panel.load(storage.current(folder / "panel.parquet")))
+def bench_of(folder: Path) -> RunDataset:
+    return RunDataset(folder, RunSpec.load(folder), Panel.load(storage.current(folder / "panel.parquet")))
 
 
 def test_a_fleet_trains_apart_from_its_driver_and_a_machine_with_nothing_answers_from_the_store(

@@ -17,8 +17,8 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from made_cluster import nsecast
-from made_release import made_release
+from support.cluster import nsecast
+from support.release import made_release
 
 from cluster.connect.local_cluster import LocalCluster
 from cluster.connect.ports import free_port

@@ -1,4 +1,4 @@
-"""The graph in Serve's local testing mode: no cluster, the real handles, replicas, desk and routes."""
+"""The graph in Serve's local testing mode: no cluster, real handles, replicas, loaded release and routes."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 import ray.serve
-from made_release import doctored, made_release
+from support.release import doctored, made_release
 
 from common.errors import BundleError
 from common.forecast.prices import Prices
@@ -20,7 +20,7 @@ from common.release.registry import Registry
 from serve.auth.keys import KeyFile
 from serve.deployments.model_server import GeneralModel, SpecificModel
 from serve.deployments.router import http_service
-from serve.model_client.client import Item, Office
+from serve.model_client.client import Item, ModelClient
 from serve.settings import ServeSettings
 
 PREDICT = "/api/v4/predict"
@@ -55,24 +55,24 @@ def graph(original: Path) -> Iterator[Any]:
 
 
 @asynccontextmanager
-async def client_of(office: Office) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(http_service(office), raise_app_exceptions=True)
+async def client_of(model_client: ModelClient) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(http_service(model_client), raise_app_exceptions=True)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
 
 
-def office_of(graph: Any, home: Path, **settings: Any) -> Office:
-    return Office(*graph(home), ServeSettings(home=str(home), access_log="off", **settings))
+def model_client_of(graph: Any, home: Path, **settings: Any) -> ModelClient:
+    return ModelClient(*graph(home), ServeSettings(home=str(home), access_log="off", **settings))
 
 
 def asked(graph: Any, home: Path, scenario: Any, **settings: Any) -> Any:
     """Run a scenario (office, client) once a release serves."""
 
     async def run() -> Any:
-        office = office_of(graph, home, **settings)
-        await office.watcher.look()
-        async with client_of(office) as client:
-            return await scenario(office, client)
+        model_client = model_client_of(graph, home, **settings)
+        await model_client.watcher.look()
+        async with client_of(model_client) as client:
+            return await scenario(model_client, client)
 
     return asyncio.run(run())
 
@@ -81,11 +81,11 @@ def asked(graph: Any, home: Path, scenario: Any, **settings: Any) -> Any:
 def served(graph: Any, original: Path) -> Iterator[Any]:
     """Runs a scenario (client) that changes nothing with one service that all of them share."""
     with asyncio.Runner() as runner:
-        office = office_of(graph, original)
-        runner.run(office.watcher.look())
+        model_client = model_client_of(graph, original)
+        runner.run(model_client.watcher.look())
 
         async def run(scenario: Any) -> Any:
-            async with client_of(office) as client:
+            async with client_of(model_client) as client:
                 return await scenario(client)
 
         yield lambda scenario: runner.run(run(scenario))
@@ -94,7 +94,7 @@ def served(graph: Any, original: Path) -> Iterator[Any]:
 def test_every_counter_gets_the_figure_of_the_code_that_the_backtest_uses(graph, home):
     truth = ReleasedModels(Registry(home).open("one"))
 
-    async def scenario(office, client):
+    async def scenario(model_client, client):
         everything = (await client.get("/api/v4/predict/all")).json()
         assert everything["summary"]["failed"] == 1  # SHORT has fewer closes than a window
         for answer in everything["predictions"]:
@@ -114,7 +114,7 @@ def test_every_counter_gets_the_figure_of_the_code_that_the_backtest_uses(graph,
 
 
 def test_a_specific_bundle_that_is_damaged_after_the_start_falls_back_to_the_general_model(graph, home):
-    async def scenario(office, client):
+    async def scenario(model_client, client):
         await client.post("/api/v4/cache/clear")
         path = next((home / "releases/one/stock_specific_residual/MOVES").glob("model.onnx"))
         path.write_bytes(path.read_bytes()[:-9])
@@ -129,7 +129,7 @@ def test_a_specific_bundle_that_is_damaged_after_the_start_falls_back_to_the_gen
 
 
 def test_the_same_question_is_put_to_a_model_once_until_the_memory_is_cleared(graph, home):
-    async def scenario(office, client):
+    async def scenario(model_client, client):
         async def questions_put():
             return sum(each["requests"] for each in (await client.get("/api/v4/stats")).json()["replicas"])
 
@@ -158,7 +158,7 @@ def test_a_promotion_is_taken_and_no_answer_mixes_two_releases(graph, home):
         for name in ("one", "two")
     }
 
-    async def scenario(office, client):
+    async def scenario(model_client, client):
         stop, answers = asyncio.Event(), []
 
         async def load(symbol):
@@ -193,7 +193,7 @@ def test_a_corrupt_release_is_refused_and_the_old_one_goes_on(graph, home, publi
     """Once with files altered after publishing, once published with a network that does not load."""
     release = Registry(home).resolve("two")
 
-    async def scenario(office, client):
+    async def scenario(model_client, client):
         if published_so:
             doctored(release, cut_short)
             Registry(home).promote("two")
@@ -203,7 +203,7 @@ def test_a_corrupt_release_is_refused_and_the_old_one_goes_on(graph, home, publi
         refused = await client.post("/api/v4/refresh")
         answer = await client.post(PREDICT, json={"symbol": "MOVES"})
         health = (await client.get("/api/v4/health")).json()
-        return refused, answer.json(), health, office.observer.snapshot()
+        return refused, answer.json(), health, model_client.observer.snapshot()
 
     refused, answer, health, seen = asked(graph, home, scenario)
     assert refused.status_code == 409 and "one goes on serving" in refused.json()["detail"]
@@ -215,15 +215,15 @@ def test_a_corrupt_release_is_refused_and_the_old_one_goes_on(graph, home, publi
 def test_a_refresh_that_is_cut_off_while_it_rehearses_still_leads_to_the_new_release(graph, home, ended_by):
     limits = {"limits": {"timeout_s": 0.2}} if ended_by == "the time limit" else {}
 
-    async def scenario(office, client):
-        rehearse, begun = office.watcher._rehearse, asyncio.Event()
+    async def scenario(model_client, client):
+        rehearse, begun = model_client.watcher._rehearse, asyncio.Event()
 
-        async def slow(desk):
+        async def slow(loaded):
             begun.set()
             await asyncio.sleep(1)
-            await rehearse(desk)
+            await rehearse(loaded)
 
-        office.watcher._rehearse = slow
+        model_client.watcher._rehearse = slow
         Registry(home).promote("two")
         post = asyncio.create_task(client.post("/api/v4/refresh"))
         await begun.wait()
@@ -234,7 +234,7 @@ def test_a_refresh_that_is_cut_off_while_it_rehearses_still_leads_to_the_new_rel
                 await post
         else:
             assert (await post).status_code == 503
-        looks = [await office.watcher.look() for _ in range(2)]
+        looks = [await model_client.watcher.look() for _ in range(2)]
         return looks[-1], (await client.get("/api/v4/health")).json()
 
     look, health = asked(graph, home, scenario, **limits)
@@ -316,8 +316,8 @@ class Never:
 
 
 def test_what_takes_too_long_or_is_too_much_gets_503_with_retry_after(graph, home):
-    async def scenario(office, client):
-        office._tiers = {tier: Never() for tier in office._tiers}
+    async def scenario(model_client, client):
+        model_client._tiers = {tier: Never() for tier in model_client._tiers}
         return await asyncio.gather(
             *(client.post(PREDICT, json={"symbol": "MOVES"}) for _ in range(5)), client.get("/healthz")
         )
@@ -328,7 +328,7 @@ def test_what_takes_too_long_or_is_too_much_gets_503_with_retry_after(graph, hom
 
 
 def test_a_client_beyond_its_rate_gets_429_with_retry_after(graph, home):
-    async def scenario(office, client):
+    async def scenario(model_client, client):
         return [await client.post(PREDICT, json={"symbol": "MOVES"}) for _ in range(3)]
 
     answers = asked(graph, home, scenario, limits={"forecasts_per_minute": 2})
@@ -337,7 +337,7 @@ def test_a_client_beyond_its_rate_gets_429_with_retry_after(graph, home):
 
 
 def test_every_stock_can_be_asked_for_though_there_are_more_than_a_client_may_have_a_minute(graph, home):
-    async def scenario(office, client):
+    async def scenario(model_client, client):
         return [(await client.get("/api/v4/predict/all")).status_code for _ in range(2)]
 
     assert asked(graph, home, scenario, limits={"forecasts_per_minute": 3}) == [200, 429]
@@ -366,8 +366,8 @@ def test_a_replica_that_does_not_report_is_named_in_the_stats_and_left_out(graph
         async def _fetch_replica_results_async(self):
             return [*await self.handle.broadcast(*self.call)._fetch_replica_results_async(), Gone()]
 
-    async def scenario(office, client):
-        office._tiers = {tier: Half(handle) for tier, handle in office._tiers.items()}
+    async def scenario(model_client, client):
+        model_client._tiers = {tier: Half(handle) for tier, handle in model_client._tiers.items()}
         Registry(home).promote("two")
         taken = (await client.post("/api/v4/refresh")).json()
         cleared = (await client.post("/api/v4/cache/clear")).json()
@@ -387,7 +387,7 @@ def test_with_a_key_file_reading_needs_a_key_and_refresh_an_admin_key(graph, hom
     keys = KeyFile(tmp_path / "keys.json")
     read, admin = keys.create("reader"), keys.create("operator", ("admin",))
 
-    async def scenario(office, client):
+    async def scenario(model_client, client):
         def bearing(key):
             return {"Authorization": f"Bearer {key}"}
 
@@ -404,7 +404,7 @@ def test_with_a_key_file_reading_needs_a_key_and_refresh_an_admin_key(graph, hom
 
 
 def test_before_the_first_release_the_service_is_alive_but_not_ready(graph, tmp_path):
-    async def scenario(office, client):
+    async def scenario(model_client, client):
         answers = [await client.get(path) for path in ("/healthz", "/readyz", "/api/v4/matrix")]
         return [(answer.status_code, answer.headers.get("retry-after")) for answer in answers]
 
@@ -432,13 +432,13 @@ def test_every_page_answers(served, path):
 
 
 def test_a_model_that_fails_while_computing_is_said_and_never_raised(graph, home):
-    async def scenario(office, client):
-        prepared = office.desk.prepare(
+    async def scenario(model_client, client):
+        prepared = model_client.loaded.prepare(
             __import__("serve.schemas.forecast", fromlist=["PredictRequest"]).PredictRequest(symbol="MOVES")
         )
         object.__setattr__(prepared.windows, "end", prepared.windows.end + 10_000)
         item = Item(prepared)
-        await office._fill([item])
+        await model_client._fill([item])
         return item.result
 
     said = asked(graph, home, scenario)

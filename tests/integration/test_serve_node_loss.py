@@ -15,10 +15,10 @@ from tempfile import TemporaryDirectory
 
 import httpx
 import pytest
-from made_cluster import command, environment
-from made_process import running
-from made_release import made_release
-from made_wait import until
+from support.cluster import command, environment
+from support.processes import running
+from support.release import made_release
+from support.waiting import until
 
 from bench.chaos.elsewhere import end_node
 from cluster.connect.local_cluster import LocalCluster

@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 import ray.serve
 import schemathesis
-from made_release import SYMBOLS, made_release
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import from_schema
 from schemathesis.engine.events import EngineFinished, FatalError, NonFatalError, ScenarioFinished
 from schemathesis.engine.recorder import ScenarioRecorder
+from support.release import SYMBOLS, made_release
 
 from common.release.registry import Registry
 from serve.auth.keys import KeyFile
 from serve.deployments.model_server import GeneralModel, SpecificModel
 from serve.deployments.router import http_service
-from serve.model_client.client import Office
+from serve.model_client.client import ModelClient
 from serve.settings import ServeSettings
 
 pytestmark = pytest.mark.integration
@@ -56,9 +56,9 @@ def service(home: Path) -> tuple[Any, str]:
     ]
     limits = {"forecasts_per_minute": 0}
     chosen = ServeSettings(home=str(home), keys=str(keys.path), access_log="off", limits=limits)
-    office = Office(*tiers, chosen)
-    asyncio.run(office.watcher.look())
-    return http_service(office), keys.create("operator", ("admin",))
+    model_client = ModelClient(*tiers, chosen)
+    asyncio.run(model_client.watcher.look())
+    return http_service(model_client), keys.create("operator", ("admin",))
 
 
 def name_symbols(paths: dict[str, Any]) -> None:

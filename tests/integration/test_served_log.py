@@ -14,10 +14,10 @@ from typing import Any
 import httpx
 import pandas as pd
 import pytest
-from made_desk import SETTINGS
-from made_process import running
-from made_receipts import BARS, CLOSES
-from made_release import doctored, made_release
+from support.loaded_release import SETTINGS
+from support.processes import running
+from support.receipts import BARS, CLOSES
+from support.release import doctored, made_release
 from typer.testing import CliRunner
 
 import nsecast
@@ -41,7 +41,7 @@ SESSIONS = 6
 
 
 @dataclass
-class Asked:
+class ConditionalRequest:
     """Answers of a server that has ended, by the request ids of their headers."""
 
     home: Path
@@ -85,12 +85,12 @@ def server(home: Path) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Asked:
+def served(tmp_path_factory: pytest.TempPathFactory) -> ConditionalRequest:
     """A real server is started, asked, and ended by Ctrl-C."""
     home = tmp_path_factory.mktemp("home")
     made_release(home, **SETTINGS)
     Registry(home).promote("made")
-    found = Asked(home)
+    found = ConditionalRequest(home)
     with server(home) as client:
         for symbol, horizon in [*OWN, *OWN[:3]]:
             found.ask(client, "POST", "predict", {"symbol": symbol, "horizon": horizon})
@@ -104,12 +104,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     return found
 
 
-def run(served: Asked, *words: str) -> Any:
+def run(served: ConditionalRequest, *words: str) -> Any:
     return CliRunner().invoke(nsecast.app, [*words, "--home", str(served.home)])
 
 
 def test_every_request_has_a_receipt_with_its_own_answer_which_replays_to_the_last_digit(
-    served: Asked, tmp_path: Path
+    served: ConditionalRequest, tmp_path: Path
 ) -> None:
     assert len(served.answers) == 16
     path = tmp_path / "receipt.json"
@@ -134,7 +134,7 @@ def test_every_request_has_a_receipt_with_its_own_answer_which_replays_to_the_la
             assert again[answer["symbol"], answer["horizon"]]["prediction"] == answer["prediction"]
 
 
-def test_receipts_of_prices_that_were_sent_have_those_prices(served: Asked) -> None:
+def test_receipts_of_prices_that_were_sent_have_those_prices(served: ConditionalRequest) -> None:
     sent = {"recent_prices": CLOSES[-60:], "recent_bars": BARS[-60:]}
     for name, prices in sent.items():
         (request_id,) = [
@@ -145,7 +145,7 @@ def test_receipts_of_prices_that_were_sent_have_those_prices(served: Asked) -> N
 
 
 def test_the_id_that_the_client_chose_has_no_receipt_and_is_in_the_access_log_beside_the_servers(
-    served: Asked,
+    served: ConditionalRequest,
 ) -> None:
     assert "no such answer" in str(run(served, "receipt", CHOSEN).exception)
     lines = [
@@ -159,7 +159,7 @@ def test_the_id_that_the_client_chose_has_no_receipt_and_is_in_the_access_log_be
 
 
 def test_forecasts_of_the_releases_newest_evening_are_on_the_log_once_as_the_backtests_code_makes_them(
-    served: Asked,
+    served: ConditionalRequest,
 ) -> None:
     (day,) = day_folders(served.home / "served")
     rows = [row for table, _ in read_day(day)[0].values() for row in table.to_pylist()]
@@ -173,7 +173,7 @@ def test_forecasts_of_the_releases_newest_evening_are_on_the_log_once_as_the_bac
 
 
 @pytest.fixture(scope="module")
-def later(served: Asked) -> Iterator[Panel]:
+def later(served: ConditionalRequest) -> Iterator[Panel]:
     """Prices that go on after the day of the answers, in a newer release: all rise by one percent a day."""
     old = ReleasedModels(Registry(served.home).open("made")).panel
     last = old.frame.groupby("symbol").tail(1)
@@ -188,7 +188,7 @@ def later(served: Asked) -> Iterator[Panel]:
     yield panel
 
 
-def errors_by_hand(served: Asked, panel: Panel) -> pd.DataFrame:
+def errors_by_hand(served: ConditionalRequest, panel: Panel) -> pd.DataFrame:
     """Of what was answered from the newest evening and has come to pass, each forecast once.
 
     The close is that of the market's session so many days on, if the stock has a row then.
@@ -207,7 +207,9 @@ def errors_by_hand(served: Asked, panel: Panel) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def test_the_monitor_scores_what_was_answered_against_the_closes(served: Asked, later: Panel) -> None:
+def test_the_monitor_scores_what_was_answered_against_the_closes(
+    served: ConditionalRequest, later: Panel
+) -> None:
     mine = errors_by_hand(served, later)
     assert len(mine) == len(OWN) - 1, "GAPS has no row on the session after its last one"
     done = run(served, "monitor", "--as-of", f"{later.dates[-1]:%Y-%m-%d}", "--json")
@@ -226,7 +228,7 @@ def test_the_monitor_scores_what_was_answered_against_the_closes(served: Asked, 
 
 
 def test_the_track_record_counts_what_was_answered_and_its_chain_is_intact(
-    served: Asked, later: Panel
+    served: ConditionalRequest, later: Panel
 ) -> None:
     mine = errors_by_hand(served, later)
     done = run(served, "track-record", "GAPS", "--json")

@@ -16,8 +16,8 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
-from made_process import running
 from optuna.storages.journal import JournalFileBackend
+from support.processes import running
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from common.prices.panel import Panel

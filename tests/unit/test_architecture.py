@@ -9,7 +9,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
-from made_errors import every_error
+from support.errors import every_error
 
 import nsecast
 

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
-from made_docs import PAGES, ROOT, blocks, commands, prose, understood
-from made_market import ONE_FILE_EACH, SYMBOLS, UNIVERSE
+from support.docs import PAGES, ROOT, blocks, commands, prose, understood
+from support.market import ONE_FILE_EACH, SYMBOLS, UNIVERSE
 
 from common.archive.action_table import load_actions
 from common.config import read_toml

@@ -9,8 +9,8 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
-from made_network import fake_network
-from made_panel import DAYS, REPAIRED_DAYS, SPEC, SYMBOLS, made_panel
+from support.network import fake_network
+from support.panel import DAYS, REPAIRED_DAYS, SPEC, SYMBOLS, made_panel
 
 from common.exchange.universe import Universe
 from common.forecast.forecaster import Forecaster, Network

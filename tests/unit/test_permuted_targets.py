@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pytest
-from made_panel import history
+from support.panel import history
 
 from common.forecast.forecaster import Forecaster
 from common.forecast.representation import Residual

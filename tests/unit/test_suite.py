@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from made_process import running
-from made_skips import ALLOWED, NO_SKIPS
+from support.processes import running
+from support.skips import ALLOWED, NO_SKIPS
 
 from cluster.connect.ports import descendants
 from cluster.connect.processes import born, left
@@ -38,7 +38,7 @@ def test_is_known_to_fail():
 MODULE = 'import pytest\npytest.importorskip("no_such_module")\n'
 IGNORED = """
 import signal, subprocess, sys
-from made_process import signals_as_in_a_terminal
+from support.processes import signals_as_in_a_terminal
 {call}
 child = subprocess.Popen(["sleep", "60"])
 child.send_signal(signal.SIGINT)
@@ -52,7 +52,7 @@ print(child.wait(), signal.getsignal(signal.SIGINT) is signal.SIG_IGN)
 LEFT = """
 import subprocess, time
 from pathlib import Path
-from made_process import children_left, end_children, mark_children
+from support.processes import children_left, end_children, mark_children
 mark_children()
 subprocess.run(["sh", "-c", "sleep 61 &"], stdout=subprocess.DEVNULL)
 (left,) = children_left(patience_s=0)
@@ -63,7 +63,7 @@ print(end_children(patience_s=0), end_children(patience_s=0))
 
 
 def python(code: str, *words: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     return subprocess.run(
         [sys.executable, *words, *(["-c", code] if code else [])],
         env=os.environ | {"PYTHONPATH": path},
@@ -88,7 +88,7 @@ def test_where_nothing_may_be_skipped_a_skip_is_a_failure(tmp_path, monkeypatch,
         "-p",
         "xdist",
         "-p",
-        "made_skips",
+        "support.skips",
         "-p",
         "no:cacheprovider",
         "-c",

@@ -17,7 +17,7 @@ from common import storage
 from common.errors import BundleError, GateClosed, NsecastError
 from common.options import AsJson, Home
 from common.release.registry import Registry, ReleaseInfo
-from train.gate.contest import BEST, PRODUCTION
+from train.gate.comparison import BEST, PRODUCTION
 from train.gate.promotion import promote_through_gate
 from train.progress.snapshot import is_synthetic
 
@@ -160,7 +160,7 @@ def releases_table(releases: list[ReleaseInfo], production: str | None) -> rich.
 
 
 def comparison_table(release_id: str, comparison: dict[str, Any], role: str = PRODUCTION) -> rich.table.Table:
-    """A release, its rival and naive on the same test, by horizon; see `Contest.figures`."""
+    """A release, its rival and naive on the same test, by horizon; see `Comparison.figures`."""
     table = rich.table.Table(
         title=f"The same forecasts of cutoffs {comparison['first']} to {comparison['last']}",
         title_justify="left",

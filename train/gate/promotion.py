@@ -9,7 +9,7 @@ from common.release.alias import anchor_of
 from common.release.manifest import Release
 from common.release.registry import Registry
 from train.gate.checklist import Check, run_checklist
-from train.gate.contest import BEST, Contest, Report, contest
+from train.gate.comparison import BEST, Comparison, Report, contest
 from train.progress.snapshot import is_synthetic
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ class Verdict:
     passed: bool
     checks: tuple[Check, ...]
     comparison: dict[str, Any] | None
-    """With what is in production, see `Contest.figures`; None if nothing sound, or nothing else, is there."""
+    """With production, see `Comparison.figures`; None if nothing sound, or nothing else, is in production."""
     reasons: tuple[str, ...]
     """Everything that speaks against it, a sentence each; empty if it passed."""
     best: dict[str, Any] | None = None
@@ -66,7 +66,7 @@ def judge(registry: Registry, reference: str, *, progress: Report = lambda *_: N
     reasons = [
         f"{check.name}: got {check.found}; need {check.needed}" for check in checks if not check.passed
     ]
-    found, best = Contest({}), Contest({})
+    found, best = Comparison({}), Comparison({})
     anchor = _anchor(registry)
     rival = _sound(registry, registry.production(), release)
     if rival is not None and checks[0].passed:
@@ -162,16 +162,16 @@ def _anchor(registry: Registry) -> str | None:
     return anchor_of(history) or (None if moves and moves[-1].get("forced") else production)
 
 
-def _against_best(registry: Registry, release: Release, anchor: str, progress: Report) -> Contest:
+def _against_best(registry: Registry, release: Release, anchor: str, progress: Report) -> Comparison:
     rival = _sound(registry, anchor, release)
     if rival is not None:
         return contest(release, rival, role=BEST, progress=progress)
     if anchor == release.id:
-        return Contest({})
-    return Contest({"against": anchor, "comparable": False, "reason": "it is gone or damaged"}, ever=False)
+        return Comparison({})
+    return Comparison({"against": anchor, "comparable": False, "reason": "it is gone or damaged"}, ever=False)
 
 
-def _next_anchor(release: Release, anchor: str | None, against: Contest) -> str:
+def _next_anchor(release: Release, anchor: str | None, against: Comparison) -> str:
     """The anchor once the release is in production, by its contest with the one there is."""
     better = against.gains is not None and against.gains >= 0
     lost = against.gains is None and not against.ever

@@ -21,7 +21,7 @@ from train.progress.console import LiveTable, Mode
 from train.progress.record import Record
 from train.publish.publish import Outcome, publish_run, published_outcome
 from train.run.blocks import engine_for
-from train.run.dataset import RunSpec, Workbench
+from train.run.dataset import RunDataset, RunSpec
 from train.run.plan import Plan, finished, make_plan
 from train.run.scores import unusual_weights
 from train.run.versions import begin
@@ -70,7 +70,7 @@ def plan_run(
     ]
     run_id = f"{config.preset}-{_digest(decides)}"
     folder = home / "runs" / run_id
-    bench = Workbench(folder, spec, panel)
+    bench = RunDataset(folder, spec, panel)
     plan = make_plan(config, universe, bench.windows, bench.limits, only=only)
     return Run(run_id, folder, home, spec, plan, panel)
 
@@ -149,7 +149,7 @@ def _train(run: Run, record: Record, workers: int | None, address: str | None) -
         fleet = Fleet(run.plan, run.folder, workers=most, log_dir=run.folder / "ray")
         record.fleet, record.state = fleet, "training"
         try:
-            save_arrays(Workbench(run.folder, run.spec, run.panel))
+            save_arrays(RunDataset(run.folder, run.spec, run.panel))
             fleet.train()
             record.jobs = jobs = fleet.snapshot()
         finally:

@@ -18,7 +18,7 @@ from common.presets import NetworkConfig
 from common.prices.windows import Windows
 from common.release.bundle import GENERAL, BundleFiles, load_bundle
 from train.publish.onnx_graph import onnx_model
-from train.run.dataset import Workbench, bundles_dir
+from train.run.dataset import RunDataset, bundles_dir
 
 PARITY = 1e-5
 """Largest allowed difference between Keras and ONNX, in units of the scaled output."""
@@ -26,7 +26,7 @@ PARITY_WINDOWS = 256
 
 
 def write_bundle(
-    bench: Workbench,
+    bench: RunDataset,
     job: str,
     network: NetworkConfig,
     members: list[list[np.ndarray]],

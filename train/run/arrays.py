@@ -17,7 +17,7 @@ from common.prices.panel import Panel
 from common.prices.series import Series
 from common.prices.windows import Windows
 from common.release.bundle import GENERAL
-from train.run.dataset import RunSpec, Workbench
+from train.run.dataset import RunDataset, RunSpec
 from train.run.feed import VALID_WINDOWS, FitData, evenly
 
 LAYOUT = 2
@@ -27,8 +27,8 @@ OF_WINDOWS = ("end", "symbol", "counted")
 
 
 @dataclass(frozen=True)
-class MappedBench(Workbench):
-    """A workbench that computes nothing: what another made of the panel is mapped, see `save_arrays`.
+class MappedDataset(RunDataset):
+    """A dataset that computes nothing: what another made of the panel is mapped, see `save_arrays`.
 
     Of the training part only the windows are there in which the price moves: nothing else is trained on.
     """
@@ -83,8 +83,8 @@ class MappedBench(Workbench):
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
-def save_arrays(bench: Workbench) -> None:
-    """Write what a `MappedBench` maps, unless it is there: 51 bytes a row of prices, 12 a window."""
+def save_arrays(bench: RunDataset) -> None:
+    """Write what a `MappedDataset` maps, unless it is there: 51 bytes a row of prices, 12 a window."""
     if has_arrays(bench.run_dir, bench.spec):
         return
     folder, (train, valid, test) = _folder(bench.run_dir), bench.parts
@@ -114,7 +114,7 @@ def has_arrays(run_dir: Path, spec: RunSpec) -> bool:
 
 
 @functools.lru_cache(maxsize=1)
-def open_workbench(run_dir: Path) -> Workbench:
+def open_dataset(run_dir: Path) -> RunDataset:
     """Open a run's folder; kept for the life of the process.
 
     Raises
@@ -124,11 +124,11 @@ def open_workbench(run_dir: Path) -> Workbench:
     """
     spec = RunSpec.load(run_dir)
     if has_arrays(run_dir, spec):
-        return MappedBench(run_dir, spec)
+        return MappedDataset(run_dir, spec)
     panel = Panel.load(storage.current(run_dir / "panel.parquet"))
     if panel.fingerprint() != spec.data_sha256:
         raise ArchiveError(f"{run_dir / 'panel.parquet'}: not the data this run was planned with.")
-    return Workbench(run_dir, spec, panel)
+    return RunDataset(run_dir, spec, panel)
 
 
 def _folder(run_dir: Path) -> Path:

@@ -50,7 +50,7 @@ class RunSpec:
 
 
 @dataclass(frozen=True)
-class Workbench:
+class RunDataset:
     """A run's data, split and scaled; the same in every process that opens the same run."""
 
     run_dir: Path

@@ -131,7 +131,7 @@ class Fleet:
 def work(config: dict[str, Any]) -> None:
     """What each worker runs: pull a task, do it, until the queue is empty."""
     from train.fit.loop import one_thread
-    from train.run.arrays import open_workbench
+    from train.run.arrays import open_dataset
     from train.workers.tasks import run_task
 
     one_thread()
@@ -141,7 +141,7 @@ def work(config: dict[str, Any]) -> None:
     ray.get(queue.hello.remote(rank, context.get_world_size(), os.getpid(), key))
     try:
         run_dir = storage.locate(config["run_dir"])
-        bench = open_workbench(run_dir)
+        bench = open_dataset(run_dir)
     except NsecastError as error:
         ray.get(queue.abort.remote(error.message))
         return

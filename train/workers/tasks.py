@@ -19,7 +19,7 @@ from train.fit.fit import fit
 from train.fit.loop import EpochLoop, loop_of
 from train.fit.state import FitState, save_result
 from train.publish.export import write_bundle
-from train.run.dataset import Workbench
+from train.run.dataset import RunDataset
 from train.run.plan import Progress, Task, finished
 from train.run.scores import Score, beats_naive, by_symbol, choose, score
 
@@ -35,7 +35,7 @@ class _Candidate:
 
 
 def run_task(
-    bench: Workbench,
+    bench: RunDataset,
     task: Task,
     on_epoch: Callable[[Progress], None] = lambda progress: None,
     *,
@@ -61,7 +61,7 @@ def run_task(
     return result
 
 
-def _fit(bench: Workbench, task: Task, folder: Path, on_epoch: Callable[[Progress], None]) -> FitState:
+def _fit(bench: RunDataset, task: Task, folder: Path, on_epoch: Callable[[Progress], None]) -> FitState:
     config = bench.fit_config(task.phase)
     return fit(
         loop_for(bench, task.phase),
@@ -75,7 +75,7 @@ def _fit(bench: Workbench, task: Task, folder: Path, on_epoch: Callable[[Progres
     )
 
 
-def _bundle(bench: Workbench, task: Task, may_write: Callable[[], None]) -> dict[str, Any]:
+def _bundle(bench: RunDataset, task: Task, may_write: Callable[[], None]) -> dict[str, Any]:
     """Choose among the candidates on validation and write the winner's files."""
     candidates = _candidates(bench, task)
     _, valid, test = bench.parts_of(task.job, training=False)
@@ -113,7 +113,7 @@ def _bundle(bench: Workbench, task: Task, may_write: Callable[[], None]) -> dict
     return {"choice": choice, "lead": metadata["lead"], "valid": _as_dict(scores[choice]["valid"])}
 
 
-def _candidates(bench: Workbench, task: Task) -> dict[str, _Candidate]:
+def _candidates(bench: RunDataset, task: Task) -> dict[str, _Candidate]:
     def weights(job: str, phase: str) -> Members:
         return [weights_of(bench, f"{job}/{phase}-{number}") for number in range(bench.config.seeds)]
 
@@ -131,7 +131,7 @@ def _candidates(bench: Workbench, task: Task) -> dict[str, _Candidate]:
     }
 
 
-def forecast(bench: Workbench, job: str, members: Members, windows: Windows, *, phase: str) -> Prices:
+def forecast(bench: RunDataset, job: str, members: Members, windows: Windows, *, phase: str) -> Prices:
     """What networks of that phase, averaged, say of these windows."""
     loop = _loop_with_network_of(bench, phase)
 
@@ -146,7 +146,7 @@ def forecast(bench: Workbench, job: str, members: Members, windows: Windows, *, 
     return Forecaster(network, bench.representation, bench.stock_ids(job)).forecast(windows)
 
 
-def _loop_with_network_of(bench: Workbench, phase: str) -> EpochLoop:
+def _loop_with_network_of(bench: RunDataset, phase: str) -> EpochLoop:
     """A compiled loop whose network has that phase's widths; how it would train does not matter here.
 
     A loop of phase ``scratch`` will do for any network as wide: a stock's bundle comes after its fit from
@@ -166,13 +166,13 @@ def _as_dict(value: Score) -> dict[str, Any]:
     return {"total": value.total, "by_horizon": [errors.as_dict() for errors in value.by_horizon]}
 
 
-def loop_for(bench: Workbench, phase: str) -> EpochLoop:
+def loop_for(bench: RunDataset, phase: str) -> EpochLoop:
     """This process's compiled loop for a fit of that phase."""
     config, network = bench.fit_config(phase), bench.network_config(phase)
     return loop_of(bench.network_shape, network, config, bench.representation)
 
 
-def weights_of(bench: Workbench, task_id: str) -> list[np.ndarray]:
+def weights_of(bench: RunDataset, task_id: str) -> list[np.ndarray]:
     """The weights a finished fit ended with."""
     folder = bench.task_dir(task_id)
     try:

@@ -5,9 +5,9 @@ import re
 
 import pytest
 import typer
-from made_terminal import Terminal, capable_terminal, render  # noqa: F401
-from made_tuning import DEFAULT, made_tuning
-from made_wait import until
+from support.terminal import Terminal, capable_terminal, render  # noqa: F401
+from support.tuning import DEFAULT, made_tuning
+from support.waiting import until
 from typer.testing import CliRunner
 
 import nsecast

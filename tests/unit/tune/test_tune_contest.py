@@ -5,12 +5,12 @@ import tomllib
 
 import numpy as np
 import pytest
-from made_search import SETTINGS, a_trial, inside, planned, record, study_of
 from scipy import stats
+from support.search import SETTINGS, a_trial, inside, planned, record, study_of
 
 from common.forecast.prices import Prices
 from common.presets import quick, train_config
-from train.run.dataset import RunSpec, Workbench
+from train.run.dataset import RunDataset, RunSpec
 from train.run.inputs import overrides_of
 from train.run.scores import horizon_weights, score
 from tune import evaluation
@@ -55,7 +55,7 @@ def forecasts(windows, error: float, seed: int) -> Forecasts:
 
 def test_the_test_part_is_the_runs_own_and_holds_only_rows_that_every_size_can_judge(test_part):
     _, bench, windows = test_part
-    plain = Workbench(bench.run_dir, bench.spec, bench.panel)
+    plain = RunDataset(bench.run_dir, bench.spec, bench.panel)
     assert bench.limits == plain.limits and bench.limits.valid_end == np.datetime64("2021-06-18")
     assert set(windows.end) < set(plain.parts[2].end)
     assert bench.parts[0].end.tolist() == plain.parts[0].end.tolist()

@@ -10,8 +10,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 import statsmodels.api as sm
-from made_page import LOADING, Seen
-from made_tuning import BECAUSE, DEFAULT, PARAMETERS, SWEPT, made_tuning
+from support.page import LOADING, Seen
+from support.tuning import BECAUSE, DEFAULT, PARAMETERS, SWEPT, made_tuning
 
 from tune import labels
 from tune.report import write_report

@@ -4,8 +4,8 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from made_search import inside, planned, record, study_of
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from support.search import inside, planned, record, study_of
 
 from common.errors import ConfigError
 from tune.cli import parse_time

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 import ray.tune
-from made_search import EFFORT, SPACE, a_trial, inside, is_fitted, is_inside, planned, record, study_of
+from support.search import EFFORT, SPACE, a_trial, inside, is_fitted, is_inside, planned, record, study_of
 
 from common.errors import ConfigError, UniverseError
 from train.run.plan import history

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from made_process import running
+from support.processes import running
 
 from cluster.connect.address import placed, without_address
 from cluster.connect.jobs import _Log, job_command

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from made_process import running
-from made_wait import until
+from support.processes import running
+from support.waiting import until
 
 from cluster.connect.ports import beyond_loopback, descendants, listeners
 from cluster.connect.processes import born, name_of

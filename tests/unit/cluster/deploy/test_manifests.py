@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 import kubernetes_validate
 import pytest
-from made_manifests import (
+from pydantic import BaseModel, ConfigDict, PositiveInt
+from support.manifests import (
     ROOT,
     clusters,
     deployments_of,
@@ -18,7 +19,6 @@ from made_manifests import (
     pods,
     serve_config,
 )
-from pydantic import BaseModel, ConfigDict, PositiveInt
 
 KUBERNETES = ("1.30", "1.37")
 BY_HAND = {"raycluster.yaml", "rayjob.yaml", "secrets.example.yaml"}

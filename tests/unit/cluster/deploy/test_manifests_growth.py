@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from made_manifests import clusters, deployments_of, serve_config
 from ray.autoscaler._private.kuberay import autoscaling_config
 from ray.autoscaler._private.resource_demand_scheduler import (
     _default_utilization_scorer,
@@ -11,6 +10,7 @@ from ray.autoscaler._private.resource_demand_scheduler import (
     get_nodes_for,
 )
 from ray.serve._private.deployment_scheduler import IMPLICIT_RESOURCE_PREFIX
+from support.manifests import clusters, deployments_of, serve_config
 
 from serve.app import build_app
 from serve.settings import ServeSettings

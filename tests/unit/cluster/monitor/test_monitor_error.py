@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
-from made_evidence import UNIVERSE, forecasts
+from support.evidence import UNIVERSE, forecasts
 
 from cluster.monitor.errors import COLUMNS, binomial_coverage, breakdown, judge
 from cluster.monitor.settings import MonitorSettings

@@ -5,8 +5,8 @@ import datetime as dt
 import numpy as np
 import pandas as pd
 import pytest
-from made_evidence import UNIVERSE, forecasts
 from prometheus_client.parser import text_string_to_metric_families
+from support.evidence import UNIVERSE, forecasts
 
 from cluster.monitor.drift import Drift
 from cluster.monitor.errors import judge

@@ -6,15 +6,15 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from made_desk import SETTINGS, bundle
-from made_release import doctored, made_release
+from support.loaded_release import SETTINGS, bundle
+from support.release import doctored, made_release
 from typer.testing import CliRunner
 
 import nsecast
 from common.prices.panel import Panel
 from common.release.registry import Registry
 from serve.audit.ledger import Ledger
-from serve.inference.loaded_release import Desk
+from serve.inference.loaded_release import LoadedRelease
 from serve.schemas.forecast import PredictRequest
 from serve.settings import LedgerSettings
 
@@ -25,25 +25,25 @@ SESSIONS = 8
 def served(tmp_path_factory):
     """A root with what was served on its last evening, and a newer release whose prices go on."""
     home = tmp_path_factory.mktemp("home")
-    desk = Desk(made_release(home, **SETTINGS))
+    loaded = LoadedRelease(made_release(home, **SETTINGS))
     Registry(home).promote("made")
-    evening = dt.datetime.combine(desk.data_end, dt.time(16), dt.UTC)
+    evening = dt.datetime.combine(loaded.data_end, dt.time(16), dt.UTC)
     for minute, symbols in enumerate((("MOVES", "THIN", "FROZEN"), ("MOVES", "GAPS"))):
         ledger = Ledger(home, LedgerSettings(), clock=(evening + dt.timedelta(minutes=minute)).timestamp)
         for symbol in symbols:
             for horizon in ("1d", "5d", "30d"):
-                prepared = desk.prepare(PredictRequest(symbol=symbol, horizon=horizon))
-                prices = bundle(desk, prepared.route.job).forecaster.forecast(
+                prepared = loaded.prepare(PredictRequest(symbol=symbol, horizon=horizon))
+                prices = bundle(loaded, prepared.route.job).forecaster.forecast(
                     prepared.windows, prepared.asked
                 )
-                ledger.saw(desk, prepared, prices, f"{minute}")
+                ledger.saw(loaded, prepared, prices, f"{minute}")
                 ledger.flush()
         ledger.close()
-    last = desk.panel.frame.groupby("symbol").tail(1)
-    days = pd.bdate_range(desk.panel.dates[-1] + pd.Timedelta(days=1), periods=SESSIONS)
+    last = loaded.panel.frame.groupby("symbol").tail(1)
+    days = pd.bdate_range(loaded.panel.dates[-1] + pd.Timedelta(days=1), periods=SESSIONS)
     rows = [last.assign(date=day, known=day, flags=0, close=last["close"] * 1.01) for day in days]
     rows = [each.assign(low=each["close"], high=each["close"]) for each in rows]
-    newer = Panel.from_frame(pd.concat([desk.panel.frame, *rows]), desk.panel.source)
+    newer = Panel.from_frame(pd.concat([loaded.panel.frame, *rows]), loaded.panel.source)
     release = made_release(home, "newer", **SETTINGS)
     doctored(release, lambda folder: newer.save(folder / "panel.parquet"))
     return home, newer

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_archive import NEW_HEADER, SYMBOLS, at, copy_day, market, price_line, weekdays, write
+from support.archive import NEW_HEADER, SYMBOLS, at, copy_day, market, price_line, weekdays, write
 
 from common.archive.flags import Flag
 from common.archive.reader import PANEL_COLUMNS, read_archive

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from made_archive import NEW_HEADER, OLD_HEADER, market, price_line, weekdays
+from support.archive import NEW_HEADER, OLD_HEADER, market, price_line, weekdays
 
 from common.archive.flags import Flag
 from common.archive.reader import Archive, read_archive

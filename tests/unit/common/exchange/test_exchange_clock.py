@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_desk import made_desk
+from support.loaded_release import loaded_release
 
 from common.errors import UniverseError
 from common.exchange.calendar import Sessions
@@ -14,7 +14,7 @@ from common.exchange.universe import Universe, load_universe
 from serve.card.card import make_card
 from serve.card.text import card_text
 from serve.forecaster import Forecaster
-from serve.inference.loaded_release import Desk
+from serve.inference.loaded_release import LoadedRelease
 from serve.schemas.forecast import PredictRequest
 
 NEW_YORK = ExchangeClock("America/New_York", dt.time(16))
@@ -101,11 +101,11 @@ def test_a_clock_that_is_none_is_named_with_its_file_and_key(tmp_path, line, com
 
 def said_at(at: str, *, sessions: np.ndarray | None = None, clock: ExchangeClock = NAIROBI) -> str | None:
     """What a forecast says of the age of the release's prices at an instant."""
-    desk = Desk(made_desk().release)
-    desk.clock = replace(clock, now=lambda: instant(at))
+    loaded = LoadedRelease(loaded_release().release)
+    loaded.clock = replace(clock, now=lambda: instant(at))
     if sessions is not None:
-        desk.past.sessions = Sessions(sessions)
-    prepared = desk.prepare(PredictRequest(symbol="MOVES"))
+        loaded.past.sessions = Sessions(sessions)
+    prepared = loaded.prepare(PredictRequest(symbol="MOVES"))
     return next((each.message for each in prepared.caveats if each.code == "old_data"), None)
 
 
@@ -147,13 +147,13 @@ def test_prices_of_another_exchange_are_old_by_its_own_clock():
 
 
 def test_the_card_counts_the_same_sessions_and_says_one_day_as_one():
-    forecaster = Forecaster(made_desk().release)
-    desk = forecaster.desk
-    end = desk.data_end  # a Friday
+    forecaster = Forecaster(loaded_release().release)
+    loaded = forecaster.loaded
+    end = loaded.data_end  # a Friday
     assert end.strftime("%a") == "Fri"
 
     def lines(at: dt.datetime, language: str) -> list[str]:
-        desk.clock = replace(NAIROBI, now=lambda: at)
+        loaded.clock = replace(NAIROBI, now=lambda: at)
         text = card_text(make_card(forecaster, "MOVES"), language)
         return [line for line in text.splitlines() if "since then" in line or "tangu hapo" in line]
 

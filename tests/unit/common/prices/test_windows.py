@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from made_panel import SPEC, SYMBOLS, history, made_panel
+from support.panel import SPEC, SYMBOLS, history, made_panel
 
 from common.archive.flags import Flag
 from common.errors import BadPrices, ConfigError, InsufficientHistory

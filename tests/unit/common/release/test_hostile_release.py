@@ -19,9 +19,9 @@ import onnxruntime
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from made_desk import SETTINGS
-from made_release import doctored, made_release
 from onnx import TensorProto, helper
+from support.loaded_release import SETTINGS
+from support.release import doctored, made_release
 from typer.testing import CliRunner
 
 import nsecast
@@ -31,7 +31,7 @@ from common.release.bundle import GENERAL, BundleFiles, load_bundle
 from common.release.manifest import MANIFEST, Release, _digest
 from common.release.registry import Registry
 from serve.deployments.model_server import BundleLoader
-from serve.inference.release_watcher import Refresh, Watcher
+from serve.inference.release_watcher import Refresh, ReleaseWatcher
 from serve.observability.metrics import Observer
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -72,12 +72,12 @@ def call(home: Path, *arguments: str) -> tuple[int, str]:
 
 
 def served(home: Path) -> Refresh:
-    """What a server that starts now makes of production: its desk, then the general model in a replica."""
+    """Load production as a starting server does: the release, then the general model in a replica."""
 
-    async def rehearse(desk) -> None:
-        BundleLoader(home)(f"{GENERAL}@{desk.release.id}")
+    async def rehearse(loaded) -> None:
+        BundleLoader(home)(f"{GENERAL}@{loaded.release.id}")
 
-    return asyncio.run(Watcher(home, Observer("off"), rehearse).look())
+    return asyncio.run(ReleaseWatcher(home, Observer("off"), rehearse).look())
 
 
 def assert_refused_everywhere(home: Path, said: str, *, hashes_fit: bool) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import httpx
 import pandas as pd
 import pytest
-from made_desk import SETTINGS
-from made_release import made_release
-from made_server import serving
+from support.loaded_release import SETTINGS
+from support.release import made_release
+from support.server import serving
 from typer.testing import CliRunner
 
 import nsecast

@@ -7,8 +7,8 @@ import sys
 import time
 
 import pytest
-from made_store import SECRET, environment, free_port, machine, objects
 from obstore.store import MemoryStore
+from support.store import SECRET, environment, free_port, machine, objects
 
 from common import storage
 from common.errors import ConfigError

@@ -8,7 +8,7 @@ import threading
 from datetime import timedelta
 
 import pytest
-from made_wait import until
+from support.waiting import until
 
 from common import storage
 from common.errors import ConfigError

@@ -3,12 +3,12 @@
 import shutil
 
 import pytest
-from made_store import machine, objects
 from obstore.store import MemoryStore
+from support.store import machine, objects
 
 from common import storage
 from common.errors import BundleError, GateClosed, ReleaseNotFound
-from common.release import remote_copies as shelf
+from common.release import remote_copies as copies
 from common.release.manifest import MANIFEST
 from common.release.registry import Registry
 
@@ -276,7 +276,7 @@ def test_cleaning_deletes_what_an_upload_left_and_no_release(two):
 
 def test_a_machine_keeps_copies_of_the_newest_releases_only(two, monkeypatch):
     here, there = two
-    monkeypatch.setattr(shelf, "COPIES", 2)
+    monkeypatch.setattr(copies, "COPIES", 2)
     for number in range(4):
         publish(here, f"r{number}")
         there.open(f"r{number}")

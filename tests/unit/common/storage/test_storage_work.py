@@ -7,14 +7,14 @@ import time
 from pathlib import Path
 
 import pytest
-from made_desk import SETTINGS as DESK
-from made_desk import TODAY, bundle
-from made_night import LATER_END, _first_night, asked, trained_ahead, write_archive
-from made_release import made_release, made_run
-from made_search import EFFORT, a_trial, is_fitted, planned
-from made_store import machine, objects
-from made_wait import until
 from obstore.store import MemoryStore
+from support.loaded_release import SETTINGS as LOADED
+from support.loaded_release import TODAY, bundle
+from support.night import LATER_END, _first_night, asked, trained_ahead, write_archive
+from support.release import made_release, made_run
+from support.search import EFFORT, a_trial, is_fitted, planned
+from support.store import machine, objects
+from support.waiting import until
 
 from cluster.monitor.served import read_ledger
 from common import storage
@@ -24,9 +24,9 @@ from serve.audit.ledger import Ledger
 from serve.auth import keys as keys_module
 from serve.auth.keys import KeyFile
 from serve.deployments.model_server import BundleLoader
-from serve.inference.loaded_release import Desk
+from serve.inference.loaded_release import LoadedRelease
 from serve.inference.model_cache import model_key
-from serve.inference.release_watcher import Watcher
+from serve.inference.release_watcher import ReleaseWatcher
 from serve.observability.metrics import Observer
 from serve.schemas.forecast import PredictRequest
 from serve.settings import LedgerSettings
@@ -201,10 +201,10 @@ def test_a_server_follows_what_another_machine_promotes_and_goes_on_while_the_st
         made_release(here, name)
     Registry(here).promote("one")
 
-    async def ready(desk) -> None:
+    async def ready(loaded) -> None:
         pass
 
-    watcher = Watcher(there, Observer(), ready)
+    watcher = ReleaseWatcher(there, Observer(), ready)
     assert (found := asyncio.run(watcher.look())).outcome == "taken" and found.release == "one"
     assert asyncio.run(watcher.look()).outcome == "unchanged"
     Registry(here).promote("two")
@@ -216,7 +216,7 @@ def test_a_server_follows_what_another_machine_promotes_and_goes_on_while_the_st
         found = asyncio.run(watcher.look())
         assert (found.outcome, found.release) == ("unchanged", "two")
     assert caplog.text.count("production is not watched") == 1
-    again = Watcher(there, Observer(), ready)
+    again = ReleaseWatcher(there, Observer(), ready)
     assert asyncio.run(again.look()).release == "two", (
         "a router that is started meanwhile serves what is here"
     )
@@ -276,14 +276,14 @@ def refused(keys: KeyFile, key: str) -> bool:
 
 
 def test_forecasts_that_machines_served_are_read_folded_and_dropped_as_one_log(fresh, caplog):
-    desk = Desk(made_release(fresh(), "one", **DESK))
+    loaded = LoadedRelease(made_release(fresh(), "one", **LOADED))
     homes = [fresh(), fresh()]
 
     def serve(home, symbol, at, **settings):
         ledger = Ledger(home, LedgerSettings(**settings), clock=at.timestamp)
-        prepared = desk.prepare(PredictRequest(symbol=symbol), today=TODAY)
-        prices = bundle(desk, prepared.route.job).forecaster.forecast(prepared.windows, prepared.asked)
-        ledger.saw(desk, prepared, prices)
+        prepared = loaded.prepare(PredictRequest(symbol=symbol), today=TODAY)
+        prices = bundle(loaded, prepared.route.job).forecaster.forecast(prepared.windows, prepared.asked)
+        ledger.saw(loaded, prepared, prices)
         ledger.close()
         assert ledger.counts["written"] == 1 and not ledger.counts["failures"], caplog.text
 
@@ -304,12 +304,12 @@ def test_forecasts_that_machines_served_are_read_folded_and_dropped_as_one_log(f
 
 
 def test_a_part_that_cannot_be_stored_is_written_when_the_store_is_back(fresh):
-    desk, home = Desk(made_release(fresh(), "one", **DESK)), fresh()
+    loaded, home = LoadedRelease(made_release(fresh(), "one", **LOADED)), fresh()
     ledger = Ledger(home, LedgerSettings(), clock=NOON.timestamp)
-    prepared = desk.prepare(PredictRequest(symbol="MOVES"), today=TODAY)
-    prices = bundle(desk, prepared.route.job).forecaster.forecast(prepared.windows, prepared.asked)
+    prepared = loaded.prepare(PredictRequest(symbol="MOVES"), today=TODAY)
+    prices = bundle(loaded, prepared.route.job).forecaster.forecast(prepared.windows, prepared.asked)
     store_of(home).away = True
-    ledger.saw(desk, prepared, prices)
+    ledger.saw(loaded, prepared, prices)
     assert not ledger.flush() and ledger.counts["failures"] == 1
     store_of(home).away = False
     assert ledger.flush()

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from made_log import BEFORE, day_log, made_log, parts, rewrite_as_before, write
-from made_store import machine
 from obstore.store import MemoryStore
+from support.ledger_log import BEFORE, day_log, made_log, parts, rewrite_as_before, write
+from support.store import machine
 
 from common import storage
 from serve.audit.files import SCHEMA, Link, fold, read_part, write_part

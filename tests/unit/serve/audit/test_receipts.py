@@ -5,10 +5,10 @@ import json
 import shutil
 
 import pytest
-from made_desk import bundle
-from made_log import rewrite_as_before
-from made_receipts import BODIES, CLOSES, asked, id_of, receipt_of, run
-from made_release import doctored
+from support.ledger_log import rewrite_as_before
+from support.loaded_release import bundle
+from support.receipts import BODIES, CLOSES, asked, id_of, receipt_of, run
+from support.release import doctored
 
 from common.errors import ReceiptError, ReleaseNotFound
 from common.release.manifest import MANIFEST
@@ -17,7 +17,7 @@ from serve.audit.files import read_day
 from serve.audit.hash_chain import check
 from serve.audit.ledger import Ledger
 from serve.audit.receipts import make_receipt
-from serve.inference.loaded_release import Desk
+from serve.inference.loaded_release import LoadedRelease
 from serve.schemas.forecast import PredictRequest
 from serve.settings import LedgerSettings
 
@@ -267,11 +267,11 @@ def test_an_id_that_was_used_again_for_the_same_answer_in_an_old_log_is_said_to_
 
 
 def test_an_id_that_was_used_in_two_files_of_an_old_log_is_of_two_requests(copy):
-    desk = Desk(Registry(copy).resolve("made"))
+    loaded = LoadedRelease(Registry(copy).resolve("made"))
     ledger = Ledger(copy, LedgerSettings())
-    prepared = desk.prepare(PredictRequest(symbol="MOVES", horizon="5d"))
-    prices = bundle(desk, "MOVES").forecaster.forecast(prepared.windows, prepared.asked)
-    ledger.saw(desk, prepared, prices, "second")
+    prepared = loaded.prepare(PredictRequest(symbol="MOVES", horizon="5d"))
+    prices = bundle(loaded, "MOVES").forecaster.forecast(prepared.windows, prepared.asked)
+    ledger.saw(loaded, prepared, prices, "second")
     ledger.close()
     shutil.rmtree(copy / "served")
     rewrite_as_before(copy / "answers", {id_of(copy, "own"): "job", "second": "job"})
@@ -281,11 +281,11 @@ def test_an_id_that_was_used_in_two_files_of_an_old_log_is_of_two_requests(copy)
 
 
 def test_a_stock_whose_own_model_could_not_be_loaded_is_replayed_by_the_general_one(copy, tmp_path):
-    desk = Desk(Registry(copy).resolve("made"))
+    loaded = LoadedRelease(Registry(copy).resolve("made"))
     ledger = Ledger(copy, LedgerSettings())
-    prepared = desk.general(desk.prepare(PredictRequest(symbol="MOVES")))
-    prices = bundle(desk, "general").forecaster.forecast(prepared.windows, prepared.asked)
-    ledger.saw(desk, prepared, prices, "fallback")
+    prepared = loaded.general(loaded.prepare(PredictRequest(symbol="MOVES")))
+    prices = bundle(loaded, "general").forecaster.forecast(prepared.windows, prepared.asked)
+    ledger.saw(loaded, prepared, prices, "fallback")
     ledger.close()
     path, receipt = receipt_of(copy, "fallback", tmp_path)
     (forecast,) = receipt["forecasts"]
@@ -294,11 +294,11 @@ def test_a_stock_whose_own_model_could_not_be_loaded_is_replayed_by_the_general_
 
 
 def test_prices_of_a_client_beyond_its_budget_have_a_digest_and_replay_with_the_request_alone(copy, tmp_path):
-    desk = Desk(Registry(copy).resolve("made"))
+    loaded = LoadedRelease(Registry(copy).resolve("made"))
     ledger = Ledger(copy, LedgerSettings(answers_megabytes_kept=1, answers_client_share=0.015))
-    prepared = desk.prepare(PredictRequest.model_validate(BODIES["bars"]))
-    prices = bundle(desk, "MOVES").forecaster.forecast(prepared.windows, prepared.asked)
-    ledger.saw(desk, prepared, prices, "poor", "client")
+    prepared = loaded.prepare(PredictRequest.model_validate(BODIES["bars"]))
+    prices = bundle(loaded, "MOVES").forecaster.forecast(prepared.windows, prepared.asked)
+    ledger.saw(loaded, prepared, prices, "poor", "client")
     ledger.close()
     path, receipt = receipt_of(copy, "poor", tmp_path)
     (forecast,) = receipt["forecasts"]

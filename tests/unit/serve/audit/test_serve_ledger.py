@@ -7,14 +7,14 @@ import time
 
 import numpy as np
 import pytest
-from made_desk import TODAY, ask, bundle, made_desk
+from support.loaded_release import TODAY, ask, bundle, loaded_release
 
 from cluster.monitor.served import read_ledger
 from common.exchange.clock import ExchangeClock
 from serve.audit import files as ledger_files
 from serve.audit.files import SCHEMA
 from serve.audit.ledger import Ledger
-from serve.inference.loaded_release import Desk
+from serve.inference.loaded_release import LoadedRelease
 from serve.schemas.forecast import PredictRequest
 from serve.settings import LedgerSettings
 
@@ -24,41 +24,41 @@ CLOSES = [100.0 + day % 3 for day in range(60)]
 
 
 @pytest.fixture(scope="module")
-def desk():
-    return made_desk()
+def loaded():
+    return loaded_release()
 
 
-def question(desk, **body):
-    return desk.prepare(PredictRequest.model_validate(body), today=TODAY)
+def question(loaded, **body):
+    return loaded.prepare(PredictRequest.model_validate(body), today=TODAY)
 
 
-def prices(desk, prepared):
-    return bundle(desk, prepared.route.job).forecaster.forecast(prepared.windows, prepared.asked)
+def prices(loaded, prepared):
+    return bundle(loaded, prepared.route.job).forecaster.forecast(prepared.windows, prepared.asked)
 
 
 def ledger_of(home, *, at=NOON, **settings):
     return Ledger(home, LedgerSettings(**settings), clock=at.timestamp)
 
 
-def see(ledger, desk, **body):
-    prepared = question(desk, **body)
-    ledger.saw(desk, prepared, prices(desk, prepared))
+def see(ledger, loaded, **body):
+    prepared = question(loaded, **body)
+    ledger.saw(loaded, prepared, prices(loaded, prepared))
 
 
-def test_ten_thousand_askings_of_one_forecast_are_one_row(desk, tmp_path):
-    ledger, prepared = ledger_of(tmp_path), question(desk, symbol="MOVES")
-    said = prices(desk, prepared)
+def test_ten_thousand_askings_of_one_forecast_are_one_row(loaded, tmp_path):
+    ledger, prepared = ledger_of(tmp_path), question(loaded, symbol="MOVES")
+    said = prices(loaded, prepared)
     for _ in range(10_000):
-        ledger.saw(desk, prepared, said)
+        ledger.saw(loaded, prepared, said)
     ledger.close()
     found = read_ledger(tmp_path)
     assert len(found.frame) == 1 and found.parts == 1 and ledger.counts["written"] == 1
 
 
-def test_a_row_says_what_the_answer_said(desk, tmp_path):
-    ledger, prepared = ledger_of(tmp_path), question(desk, symbol="MOVES", horizon="5d")
-    answer = ask(desk, prepared)
-    ledger.saw(desk, prepared, prices(desk, prepared))
+def test_a_row_says_what_the_answer_said(loaded, tmp_path):
+    ledger, prepared = ledger_of(tmp_path), question(loaded, symbol="MOVES", horizon="5d")
+    answer = ask(loaded, prepared)
+    ledger.saw(loaded, prepared, prices(loaded, prepared))
     ledger.close()
     (row,) = read_ledger(tmp_path).frame.to_dict(orient="records")
     assert list(row) == SCHEMA.names
@@ -72,34 +72,34 @@ def test_a_row_says_what_the_answer_said(desk, tmp_path):
     assert row["served_at"] == NOON
 
 
-def test_stocks_horizons_and_models_have_rows_of_their_own(desk, tmp_path):
+def test_stocks_horizons_and_models_have_rows_of_their_own(loaded, tmp_path):
     ledger = ledger_of(tmp_path)
     for symbol in ("MOVES", "THIN"):
         for horizon in ("1d", "5d"):
-            see(ledger, desk, symbol=symbol, horizon=horizon)
-    general = desk.general(question(desk, symbol="MOVES"))
-    ledger.saw(desk, general, prices(desk, general))
+            see(ledger, loaded, symbol=symbol, horizon=horizon)
+    general = loaded.general(question(loaded, symbol="MOVES"))
+    ledger.saw(loaded, general, prices(loaded, general))
     ledger.close()
     assert len(read_ledger(tmp_path).frame) == 5
 
 
 def test_brought_prices_and_evenings_of_the_past_are_left_out_and_the_newest_evening_by_date_is_not(
-    desk, tmp_path
+    loaded, tmp_path
 ):
     ledger = ledger_of(tmp_path)
-    see(ledger, desk, symbol="MOVES", recent_prices=CLOSES)
-    see(ledger, desk, symbol="MOVES", as_of="2022-02-01")
+    see(ledger, loaded, symbol="MOVES", recent_prices=CLOSES)
+    see(ledger, loaded, symbol="MOVES", as_of="2022-02-01")
     ledger.flush()
     assert read_ledger(tmp_path).parts == 0
-    see(ledger, desk, symbol="MOVES", as_of=desk.data_end.isoformat())
+    see(ledger, loaded, symbol="MOVES", as_of=loaded.data_end.isoformat())
     ledger.close()
     assert len(read_ledger(tmp_path).frame) == 1
 
 
-def test_of_two_routers_and_a_restart_the_first_answer_stays(desk, tmp_path):
+def test_of_two_routers_and_a_restart_the_first_answer_stays(loaded, tmp_path):
     for minutes in (7, 3, 5):
         ledger = ledger_of(tmp_path, at=NOON + dt.timedelta(minutes=minutes))
-        see(ledger, desk, symbol="MOVES")
+        see(ledger, loaded, symbol="MOVES")
         ledger.close()
     found = read_ledger(tmp_path)
     assert found.parts == 3
@@ -107,11 +107,11 @@ def test_of_two_routers_and_a_restart_the_first_answer_stays(desk, tmp_path):
 
 
 def test_where_nothing_can_be_written_no_request_fails_one_line_says_so_and_the_rows_wait(
-    desk, tmp_path, caplog
+    loaded, tmp_path, caplog
 ):
     (tmp_path / "served").write_text("a file where the folder should be")
     ledger = ledger_of(tmp_path)
-    see(ledger, desk, symbol="MOVES")
+    see(ledger, loaded, symbol="MOVES")
     assert not ledger.flush() and not ledger.flush()
     assert ledger.counts["failures"] == 2 and caplog.text.count("served forecasts not written") == 1
     (tmp_path / "served").unlink()
@@ -120,24 +120,24 @@ def test_where_nothing_can_be_written_no_request_fails_one_line_says_so_and_the_
     assert len(read_ledger(tmp_path).frame) == 1 and ledger.counts["lost"] == 0
 
 
-def test_a_storage_root_that_is_gone_is_not_made_anew(desk, tmp_path):
+def test_a_storage_root_that_is_gone_is_not_made_anew(loaded, tmp_path):
     ledger = ledger_of(tmp_path / "gone")
-    see(ledger, desk, symbol="MOVES")
+    see(ledger, loaded, symbol="MOVES")
     ledger.close()
     assert not (tmp_path / "gone").exists() and ledger.counts["failures"] == 1
 
 
-def test_a_forecast_that_cannot_be_noted_costs_its_row_and_nothing_else(desk, tmp_path, caplog):
-    ledger, prepared = ledger_of(tmp_path), question(desk, symbol="MOVES")
-    ledger.saw(desk, prepared, None)
+def test_a_forecast_that_cannot_be_noted_costs_its_row_and_nothing_else(loaded, tmp_path, caplog):
+    ledger, prepared = ledger_of(tmp_path), question(loaded, symbol="MOVES")
+    ledger.saw(loaded, prepared, None)
     ledger.close()
     assert ledger.counts["lost"] == 1 and "served forecast not noted" in caplog.text
 
 
-def test_rows_beyond_the_buffer_are_lost_and_counted(desk, tmp_path, caplog):
+def test_rows_beyond_the_buffer_are_lost_and_counted(loaded, tmp_path, caplog):
     ledger = ledger_of(tmp_path / "gone", rows_buffered=2)
     for symbol in ("MOVES", "THIN", "GAPS", "FROZEN"):
-        see(ledger, desk, symbol=symbol)
+        see(ledger, loaded, symbol=symbol)
     ledger.flush()
     assert ledger.counts["lost"] == 2 and caplog.text.count("served forecasts lost") == 1
     (tmp_path / "gone").mkdir()
@@ -145,20 +145,20 @@ def test_rows_beyond_the_buffer_are_lost_and_counted(desk, tmp_path, caplog):
     assert sorted(read_ledger(tmp_path / "gone").frame["symbol"]) == ["MOVES", "THIN"]
 
 
-def test_a_forecast_that_found_no_room_is_written_when_it_is_asked_for_again(desk, tmp_path):
+def test_a_forecast_that_found_no_room_is_written_when_it_is_asked_for_again(loaded, tmp_path):
     ledger = ledger_of(tmp_path, rows_buffered=1)
     for _ in range(2):
-        see(ledger, desk, symbol="MOVES")
-        see(ledger, desk, symbol="THIN")
+        see(ledger, loaded, symbol="MOVES")
+        see(ledger, loaded, symbol="THIN")
         ledger.flush()
     ledger.close()
     assert sorted(read_ledger(tmp_path).frame["symbol"]) == ["MOVES", "THIN"] and ledger.counts["lost"] == 1
 
 
-def test_a_forecast_whose_row_could_not_be_made_is_written_when_it_is_asked_for_again(desk, tmp_path):
-    ledger, prepared = ledger_of(tmp_path), question(desk, symbol="MOVES")
-    ledger.saw(desk, prepared, None)
-    see(ledger, desk, symbol="MOVES")
+def test_a_forecast_whose_row_could_not_be_made_is_written_when_it_is_asked_for_again(loaded, tmp_path):
+    ledger, prepared = ledger_of(tmp_path), question(loaded, symbol="MOVES")
+    ledger.saw(loaded, prepared, None)
+    see(ledger, loaded, symbol="MOVES")
     ledger.close()
     assert read_ledger(tmp_path).frame["symbol"].tolist() == ["MOVES"]
 
@@ -172,23 +172,23 @@ def answers_of(home):
     return rows
 
 
-def flood(ledger, desk, many, *, first=0):
+def flood(ledger, loaded, many, *, first=0):
     """Requests of one client, each with prices of its own and an id as long as the server's."""
-    said = prices(desk, question(desk, symbol="MOVES", recent_prices=CLOSES))
+    said = prices(loaded, question(loaded, symbol="MOVES", recent_prices=CLOSES))
     for number in range(first, first + many):
         closes = [100.0 + number / 100, *CLOSES[1:]]
-        prepared = question(desk, symbol="MOVES", recent_prices=closes)
-        ledger.saw(desk, prepared, said, f"{number:032x}", "greedy")
+        prepared = question(loaded, symbol="MOVES", recent_prices=closes)
+        ledger.saw(loaded, prepared, said, f"{number:032x}", "greedy")
 
 
-def test_one_clients_flood_costs_only_its_own_receipts_and_first_only_the_prices_in_them(desk, tmp_path):
+def test_one_clients_flood_costs_only_its_own_receipts_and_first_only_the_prices_in_them(loaded, tmp_path):
     ledger = ledger_of(tmp_path, answers_client_share=0.1, **ONE_DAY)
-    flood(ledger, desk, 700)
-    prepared = question(desk, symbol="THIN")
-    ledger.saw(desk, prepared, prices(desk, prepared), "modest-1", "modest")
-    flood(ledger, desk, 100, first=700)
-    prepared = question(desk, symbol="THIN", recent_prices=CLOSES)
-    ledger.saw(desk, prepared, prices(desk, prepared), "modest-2", "modest")
+    flood(ledger, loaded, 700)
+    prepared = question(loaded, symbol="THIN")
+    ledger.saw(loaded, prepared, prices(loaded, prepared), "modest-1", "modest")
+    flood(ledger, loaded, 100, first=700)
+    prepared = question(loaded, symbol="THIN", recent_prices=CLOSES)
+    ledger.saw(loaded, prepared, prices(loaded, prepared), "modest-2", "modest")
     ledger.close()
     found = answers_of(tmp_path)
     assert found["modest-1"]["symbol"] == "THIN" and found["modest-2"]["prices"]
@@ -200,15 +200,15 @@ def test_one_clients_flood_costs_only_its_own_receipts_and_first_only_the_prices
     assert ledger.counts["over_budget"] == 800 - len(greedy) and ledger.counts["lost"] == 0
 
 
-def test_a_client_cannot_push_out_the_days_of_others_however_long_its_flood_goes_on(desk, tmp_path):
+def test_a_client_cannot_push_out_the_days_of_others_however_long_its_flood_goes_on(loaded, tmp_path):
     now = [NOON.timestamp()]
     settings = LedgerSettings(answers_days_kept=4, answers_megabytes_kept=1)
     ledger = Ledger(tmp_path, settings, clock=lambda: now[0])
     for day in range(6):
-        prepared = question(desk, symbol="THIN")
-        ledger.saw(desk, prepared, prices(desk, prepared), f"modest-{day}", "modest")
+        prepared = question(loaded, symbol="THIN")
+        ledger.saw(loaded, prepared, prices(loaded, prepared), f"modest-{day}", "modest")
         for part in range(2):
-            flood(ledger, desk, 700, first=10_000 * day + 1_000 * part)
+            flood(ledger, loaded, 700, first=10_000 * day + 1_000 * part)
             ledger.flush()
         now[0] += 86_400
     ledger.close()
@@ -218,94 +218,94 @@ def test_a_client_cannot_push_out_the_days_of_others_however_long_its_flood_goes
     }
 
 
-def test_a_clients_budget_is_of_one_day(desk, tmp_path):
+def test_a_clients_budget_is_of_one_day(loaded, tmp_path):
     now = [NOON.timestamp()]
     ledger = Ledger(tmp_path, LedgerSettings(answers_client_share=0.01, **ONE_DAY), clock=lambda: now[0])
-    flood(ledger, desk, 100)
+    flood(ledger, loaded, 100)
     before = dict(ledger.counts)
     now[0] += 86_400
-    flood(ledger, desk, 10, first=100)
+    flood(ledger, loaded, 10, first=100)
     ledger.close()
     assert before["over_budget"] > 0 and ledger.counts["over_budget"] == before["over_budget"]
     assert all(answers_of(tmp_path)[f"{number:032x}"]["prices"] for number in range(100, 110))
 
 
 @pytest.mark.parametrize(("with_prices", "many"), [(True, 800), (False, 8_000)])
-def test_a_client_fills_its_budget_of_the_disk_and_no_more(desk, tmp_path, with_prices, many):
+def test_a_client_fills_its_budget_of_the_disk_and_no_more(loaded, tmp_path, with_prices, many):
     """With one file for all of it; every further file costs some kB, until the day is over."""
     rng, ledger = np.random.default_rng(5), ledger_of(tmp_path, answers_client_share=0.125, **ONE_DAY)
-    prepared = question(desk, symbol="MOVES")
-    said = prices(desk, prepared)
+    prepared = question(loaded, symbol="MOVES")
+    said = prices(loaded, prepared)
     for _ in range(many):
         if with_prices:
             closes = (100 + rng.normal(size=60)).tolist()
-            prepared = question(desk, symbol="MOVES", recent_prices=closes)
-            said = prices(desk, prepared)
-        ledger.saw(desk, prepared, said, rng.bytes(16).hex(), "one")
+            prepared = question(loaded, symbol="MOVES", recent_prices=closes)
+            said = prices(loaded, prepared)
+        ledger.saw(loaded, prepared, said, rng.bytes(16).hex(), "one")
     ledger.close()
     size = sum(path.stat().st_size for path in (tmp_path / "answers").rglob("*.parquet"))
     assert ledger.counts["over_budget"] > 0 and 0.6 < size / (0.125 * 2**20) < 1.1
 
 
-def test_the_same_prices_asked_again_are_one_row_with_all_ids(desk, tmp_path):
+def test_the_same_prices_asked_again_are_one_row_with_all_ids(loaded, tmp_path):
     ledger = ledger_of(tmp_path)
     for number, closes in enumerate((CLOSES, CLOSES, CLOSES[1:] + CLOSES[:1])):
-        prepared = question(desk, symbol="MOVES", recent_prices=closes)
-        ledger.saw(desk, prepared, prices(desk, prepared), f"id-{number}", "one")
+        prepared = question(loaded, symbol="MOVES", recent_prices=closes)
+        ledger.saw(loaded, prepared, prices(loaded, prepared), f"id-{number}", "one")
     ledger.close()
     found = answers_of(tmp_path)
     assert found["id-0"]["request_ids"] == ["id-0", "id-1"] and found["id-2"]["request_ids"] == ["id-2"]
 
 
 def test_a_row_that_is_written_just_before_its_next_request_is_noted_leaves_that_one_its_prices(
-    desk, tmp_path, monkeypatch
+    loaded, tmp_path, monkeypatch
 ):
     ledger = ledger_of(tmp_path)
     monkeypatch.setattr(ledger._answers, "holds", lambda key: True)  # as it was a moment ago
-    prepared = question(desk, symbol="MOVES", recent_prices=CLOSES)
-    ledger.saw(desk, prepared, prices(desk, prepared), "late", "one")
+    prepared = question(loaded, symbol="MOVES", recent_prices=CLOSES)
+    ledger.saw(loaded, prepared, prices(loaded, prepared), "late", "one")
     ledger.close()
     assert answers_of(tmp_path)["late"]["prices"]
 
 
-def test_the_oldest_days_go_first_and_strangers_stay(desk, tmp_path, caplog):
+def test_the_oldest_days_go_first_and_strangers_stay(loaded, tmp_path, caplog):
     for day in ("2022-03-29", "2022-03-30", "2022-03-31"):
         (tmp_path / "served" / day).mkdir(parents=True)
     (tmp_path / "served" / "notes").mkdir()
     ledger = ledger_of(tmp_path, days_kept=3)
-    see(ledger, desk, symbol="MOVES")
+    see(ledger, loaded, symbol="MOVES")
     ledger.close()
     left = sorted(path.name for path in (tmp_path / "served").iterdir() if path.is_dir())
     assert left == ["2022-03-30", "2022-03-31", "2022-04-01", "notes"]
     assert ledger.counts["days_dropped"] == 1 and "day=2022-03-29" in caplog.text
 
 
-def test_beyond_the_bound_in_bytes_older_days_go_and_today_is_written(desk, tmp_path):
+def test_beyond_the_bound_in_bytes_older_days_go_and_today_is_written(loaded, tmp_path):
     for day, size in (("2022-03-30", 700_000), ("2022-03-31", 400_000)):
         (tmp_path / "served" / day).mkdir(parents=True)
         (tmp_path / "served" / day / "a.parquet").write_bytes(b"x" * size)
     ledger = ledger_of(tmp_path, megabytes_kept=1)
-    see(ledger, desk, symbol="MOVES")
+    see(ledger, loaded, symbol="MOVES")
     assert ledger.flush()
     assert not (tmp_path / "served" / "2022-03-30").exists()
     assert (tmp_path / "served" / "2022-03-31").exists()
     (tmp_path / "served" / "2022-04-01" / "full.parquet").write_bytes(b"x" * 1_100_000)
-    see(ledger, desk, symbol="THIN")
+    see(ledger, loaded, symbol="THIN")
     ledger.close()
     assert (tmp_path / "served" / "2022-04-01" / "full.parquet").exists()
     assert sorted(read_ledger(tmp_path).frame["symbol"]) == ["MOVES", "THIN"]
 
 
-def test_no_day_kept_means_no_log(desk, tmp_path):
+def test_no_day_kept_means_no_log(loaded, tmp_path):
     ledger = ledger_of(tmp_path, days_kept=0)
-    see(ledger, desk, symbol="MOVES")
+    see(ledger, loaded, symbol="MOVES")
     ledger.close()
     assert not (tmp_path / "served").exists()
 
 
-def test_the_thread_writes_by_itself(desk, tmp_path):
+def test_the_thread_writes_by_itself(loaded, tmp_path):
     ledger = ledger_of(tmp_path, flush_every_s=0.05)
-    see(ledger, desk, symbol="MOVES")
+    see(ledger, loaded, symbol="MOVES")
     until = time.monotonic() + 60
     while not ledger.counts["written"] and time.monotonic() < until:
         time.sleep(0.02)
@@ -313,16 +313,16 @@ def test_the_thread_writes_by_itself(desk, tmp_path):
     ledger.close()
 
 
-def test_a_killed_router_loses_what_was_buffered_and_leaves_nothing_broken(desk, tmp_path):
-    first, second = (question(desk, symbol=symbol) for symbol in ("MOVES", "THIN"))
-    said = [prices(desk, first), prices(desk, second)]
+def test_a_killed_router_loses_what_was_buffered_and_leaves_nothing_broken(loaded, tmp_path):
+    first, second = (question(loaded, symbol=symbol) for symbol in ("MOVES", "THIN"))
+    said = [prices(loaded, first), prices(loaded, second)]
     child = os.fork()
     if child == 0:
         try:
             ledger = ledger_of(tmp_path)
-            ledger.saw(desk, first, said[0])
+            ledger.saw(loaded, first, said[0])
             ledger.flush()
-            ledger.saw(desk, second, said[1])
+            ledger.saw(loaded, second, said[1])
         finally:
             os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)
@@ -330,9 +330,9 @@ def test_a_killed_router_loses_what_was_buffered_and_leaves_nothing_broken(desk,
     assert found.frame["symbol"].tolist() == ["MOVES"] and found.damaged == ()
 
 
-def test_a_damaged_part_is_named_and_the_others_are_read(desk, tmp_path):
+def test_a_damaged_part_is_named_and_the_others_are_read(loaded, tmp_path):
     ledger = ledger_of(tmp_path)
-    see(ledger, desk, symbol="MOVES")
+    see(ledger, loaded, symbol="MOVES")
     ledger.close()
     day = tmp_path / "served" / "2022-04-01"
     (day / "broken.parquet").write_bytes(b"PAR1 not really")
@@ -341,9 +341,9 @@ def test_a_damaged_part_is_named_and_the_others_are_read(desk, tmp_path):
     assert len(found.frame) == 1 and len(found.damaged) == 1 and "broken.parquet" in found.damaged[0]
 
 
-def test_only_days_since_are_read_and_a_home_without_a_log_is_empty(desk, tmp_path):
+def test_only_days_since_are_read_and_a_home_without_a_log_is_empty(loaded, tmp_path):
     ledger = ledger_of(tmp_path)
-    see(ledger, desk, symbol="MOVES")
+    see(ledger, loaded, symbol="MOVES")
     ledger.close()
     assert len(read_ledger(tmp_path, since=dt.date(2022, 4, 1)).frame) == 1
     assert len(read_ledger(tmp_path, since=dt.date(2022, 4, 2)).frame) == 0
@@ -351,17 +351,17 @@ def test_only_days_since_are_read_and_a_home_without_a_log_is_empty(desk, tmp_pa
     assert list(empty.columns) == SCHEMA.names and np.issubdtype(empty["cutoff"].dtype, np.datetime64)
 
 
-def test_a_day_that_is_over_is_folded_into_one_part_with_each_forecast_once(desk, tmp_path):
+def test_a_day_that_is_over_is_folded_into_one_part_with_each_forecast_once(loaded, tmp_path):
     for minutes, symbol in ((9, "MOVES"), (4, "MOVES"), (2, "THIN")):
         ledger = ledger_of(tmp_path, at=NOON + dt.timedelta(minutes=minutes))
-        see(ledger, desk, symbol=symbol)
+        see(ledger, loaded, symbol=symbol)
         ledger.close()
     day = tmp_path / "served" / "2022-04-01"
     (day / ".killed.tmp.parquet").write_bytes(b"half")
     (day / "broken.parquet").write_bytes(b"PAR1 not really")
     before = read_ledger(tmp_path)
     tomorrow = ledger_of(tmp_path, at=NOON + dt.timedelta(days=1))
-    see(tomorrow, desk, symbol="GAPS")
+    see(tomorrow, loaded, symbol="GAPS")
     tomorrow.close()
     names = sorted(path.name for path in day.iterdir())
     assert len(names) == 2 and names[0].startswith("all-") and names[1] == "broken.parquet"
@@ -371,9 +371,9 @@ def test_a_day_that_is_over_is_folded_into_one_part_with_each_forecast_once(desk
     assert tomorrow.counts["failures"] == 0
 
 
-def test_rows_are_read_once_though_a_crash_left_them_folded_and_apart(desk, tmp_path):
+def test_rows_are_read_once_though_a_crash_left_them_folded_and_apart(loaded, tmp_path):
     ledger = ledger_of(tmp_path)
-    see(ledger, desk, symbol="MOVES")
+    see(ledger, loaded, symbol="MOVES")
     ledger.close()
     day = tmp_path / "served" / "2022-04-01"
     (part,) = day.glob("*.parquet")
@@ -382,10 +382,10 @@ def test_rows_are_read_once_though_a_crash_left_them_folded_and_apart(desk, tmp_
     assert found.parts == 2 and len(found.frame) == 1
 
 
-def test_a_part_that_is_folded_while_it_is_read_is_found_in_the_other(desk, tmp_path, monkeypatch):
+def test_a_part_that_is_folded_while_it_is_read_is_found_in_the_other(loaded, tmp_path, monkeypatch):
     for symbol in ("MOVES", "THIN"):
         ledger = ledger_of(tmp_path)
-        see(ledger, desk, symbol=symbol)
+        see(ledger, loaded, symbol=symbol)
         ledger.close()
     listed = ledger_files.parts_of
 
@@ -404,11 +404,11 @@ def test_a_day_of_the_log_is_a_day_of_the_releases_exchange(tmp_path):
     at = dt.datetime(2022, 4, 1, 21, 30, tzinfo=dt.UTC)
     folders = {}
     for zone in ("Africa/Nairobi", "America/New_York"):
-        desk, home = Desk(made_desk().release), tmp_path / zone.replace("/", "-")
+        loaded, home = LoadedRelease(loaded_release().release), tmp_path / zone.replace("/", "-")
         home.mkdir()
-        desk.clock = ExchangeClock(zone)
+        loaded.clock = ExchangeClock(zone)
         ledger = ledger_of(home, at=at)
-        see(ledger, desk, symbol="MOVES")
+        see(ledger, loaded, symbol="MOVES")
         ledger.close()
         folders[zone] = [path.name for path in (home / "served").iterdir() if path.is_dir()]
     assert folders == {"Africa/Nairobi": ["2022-04-02"], "America/New_York": ["2022-04-01"]}

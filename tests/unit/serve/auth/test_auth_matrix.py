@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 from fastapi.routing import APIRoute
-from made_client import ADMIN, Client
 from starlette.routing import Route
+from support.asgi import ADMIN, Client
 
 import serve.auth.keys
 from serve.auth.keys import KeyFile
 from serve.deployments.router import http_service
 from serve.ingress.app import make_api
-from serve.model_client.client import Office
+from serve.model_client.client import ModelClient
 from serve.observability.log_files import close_logs
 from serve.settings import ServeSettings
 
@@ -37,9 +37,9 @@ class Door:
             "admin": file.create("operator", ("admin",)),
         }
         settings = ServeSettings(home=str(home), keys=str(file.path), access_log=str(home / "log"))
-        self.office = Office(None, None, settings)
-        self.routes = make_api(self.office).routes
-        self.client = Client(http_service(self.office))
+        self.model_client = ModelClient(None, None, settings)
+        self.routes = make_api(self.model_client).routes
+        self.client = Client(http_service(self.model_client))
 
     def status(self, method: str, path: str, who: str, header: str = "X-API-Key") -> int:
         key = self.keys[who]
@@ -116,7 +116,7 @@ def test_no_key_is_logged_or_sent_back_by_any_route(door, caplog):
                     answer = door.client.request(method, path, headers={"Authorization": f"Bearer {key}"})
                     assert key.split("_", 2)[2] not in answer.text + str(answer.headers), (path, who)
     close_logs()
-    files = [path for path in Path(door.office.settings.access_log).rglob("*") if path.is_file()]
+    files = [path for path in Path(door.model_client.settings.access_log).rglob("*") if path.is_file()]
     logged = caplog.text + "".join(path.read_text() for path in files)
     assert len(logged.splitlines()) > 50, "requests are logged"
     for key in filter(None, door.keys.values()):

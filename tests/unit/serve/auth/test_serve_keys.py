@@ -5,12 +5,12 @@ import logging
 import stat
 
 import pytest
-from made_client import Client
+from support.asgi import Client
 
 from common.errors import ConfigError, Forbidden, NotAuthenticated
 from serve.auth.keys import KeyFile
 from serve.deployments.router import http_service
-from serve.model_client.client import Office
+from serve.model_client.client import ModelClient
 from serve.settings import ServeSettings
 
 
@@ -137,7 +137,9 @@ def test_keys_in_an_object_store_are_downloaded_before_requests_come(two_machine
     here, there = two_machines
     key = KeyFile(here / "serve" / "keys.json").create("reader")
     keys = str(there / "serve" / "keys.json")
-    service = http_service(Office(None, None, ServeSettings(home=str(tmp_path), keys=keys, access_log="off")))
+    service = http_service(
+        ModelClient(None, None, ServeSettings(home=str(tmp_path), keys=keys, access_log="off"))
+    )
     monkeypatch.setattr(
         "serve.auth.keys.storage.current", lambda path: pytest.fail("a request asked the store")
     )

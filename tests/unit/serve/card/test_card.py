@@ -11,8 +11,8 @@ import pytest
 import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_desk import SETTINGS, TODAY
-from made_release import doctored, made_release
+from support.loaded_release import SETTINGS, TODAY
+from support.release import doctored, made_release
 from typer.testing import CliRunner
 
 from common.errors import UnknownSymbol
@@ -104,11 +104,11 @@ def test_a_price_that_stands_still_is_no_forecast_and_has_no_range(forecaster):
     card = make_card(forecaster, "FROZEN", today=TODAY)
     assert "frozen" in codes(card) and {each.confidence for each in card.outlook} == {"low"}
     text = card_text(card, "en")
-    assert f"has not moved for {forecaster.desk.spec.size} trading days" in text and "between" not in text
+    assert f"has not moved for {forecaster.loaded.spec.size} trading days" in text and "between" not in text
 
 
 def test_old_prices_are_counted_in_sessions(forecaster):
-    end = forecaster.desk.data_end
+    end = forecaster.loaded.data_end
     (caution,) = [
         each for each in make_card(forecaster, "MOVES", today=TODAY).cautions if each.code == "old_data"
     ]
@@ -210,9 +210,9 @@ def test_the_command_prints_both_languages_or_one_and_json_holds_numbers_and_tex
 def test_the_verdict_is_relmae_and_a_pair_that_points_elsewhere_is_explained(
     forecaster, monkeypatch, figures, verdict, said
 ):
-    measured = forecaster.desk.measured("MOVES", "1d")
+    measured = forecaster.loaded.measured("MOVES", "1d")
     changed = measured.model_copy(update=dict(zip(("mape", "naive_mape", "rel_mae"), figures, strict=True)))
-    monkeypatch.setattr(forecaster.desk, "measured", lambda *_: changed)
+    monkeypatch.setattr(forecaster.loaded, "measured", lambda *_: changed)
     card = make_card(forecaster, "MOVES", ["1d"], today=TODAY)
     assert card.outlook[0].past.verdict == verdict
     assert said in card_text(card, "en")

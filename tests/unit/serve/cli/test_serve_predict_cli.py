@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 import typer
-from made_desk import SETTINGS, made_desk, predict
-from made_release import doctored, made_release
 from rich.console import Console
+from support.loaded_release import SETTINGS, loaded_release, predict
+from support.release import doctored, made_release
 from typer.testing import CliRunner
 
 from common.release.registry import Registry
@@ -39,7 +39,7 @@ def test_json_is_the_body_of_a_batch_with_the_numbers_of_the_desk(home):
     body = BatchResponse.model_validate_json(done.stdout)
     assert (body.summary.total, body.summary.failed, body.release) == (2, 0, "made")
     for found in body.predictions:
-        expected = predict(made_desk(), symbol=found.symbol, horizon="5d", as_of="2022-01-10")
+        expected = predict(loaded_release(), symbol=found.symbol, horizon="5d", as_of="2022-01-10")
         same = (
             "prediction",
             "mean_prediction",

@@ -17,10 +17,10 @@ import httpx
 import numpy as np
 import pandas as pd
 import pytest
-from made_desk import SETTINGS, made_desk
-from made_desk import predict as desk_says
-from made_release import made_release
-from made_server import serving, told
+from support.loaded_release import SETTINGS, loaded_release
+from support.loaded_release import predict as release_returns
+from support.release import made_release
+from support.server import serving, told
 
 from common.errors import (
     BadRequest,
@@ -35,15 +35,15 @@ from common.errors import (
 )
 from common.release.registry import Registry
 from serve.auth.keys import KeyFile
-from serve.client import AsyncClient, BadAnswer, Client, Patience, Unavailable, calls
-from serve.client.tries import Tries
+from serve.client import AsyncClient, BadResponse, Client, RetryPolicy, Unavailable, calls
+from serve.client.tries import RetryLoop
 from serve.ingress.api_document import description
 from serve.schemas.forecast import Model
 from serve.views import models as pages
 from serve.views.market import market_page
 
 ROOT = Path(__file__).resolve().parents[4]
-QUICK = Patience(deadline_s=60, timeout_s=20, base_s=0.01)
+QUICK = RetryPolicy(deadline_s=60, timeout_s=20, base_s=0.01)
 PROBLEM = {"Content-Type": "application/problem+json"}
 HEALTH = json.dumps(
     {
@@ -105,7 +105,9 @@ def same(one: Any, other: Any) -> bool:
 
 def test_a_prediction_is_the_servers_to_the_last_digit(client):
     body = {"symbol": "MOVES", "horizon": "5d", "as_of": "2022-01-10"}
-    assert same(client.predict("MOVES", "5d", as_of=dt.date(2022, 1, 10)), desk_says(made_desk(), **body))
+    assert same(
+        client.predict("MOVES", "5d", as_of=dt.date(2022, 1, 10)), release_returns(loaded_release(), **body)
+    )
 
 
 def test_prices_may_come_as_a_list_an_array_or_a_series(client):
@@ -133,14 +135,16 @@ def test_many_are_answered_and_those_that_fail_are_listed(client):
 
 
 def test_the_pages_are_the_servers(client):
-    desk = made_desk()
-    assert client.models(include_sectors=True) == pages.available(desk, include_sectors=True)
+    loaded = loaded_release()
+    assert client.models(include_sectors=True) == pages.available(loaded, include_sectors=True)
     assert client.models().sectors is None
-    assert client.model("MOVES") == pages.model_card(desk, "MOVES")
-    assert client.matrix() == pages.matrix_page(desk)
-    assert client.history("MOVES", "5d", days=30) == pages.history_page(desk, "MOVES", horizon="5d", days=30)
+    assert client.model("MOVES") == pages.model_card(loaded, "MOVES")
+    assert client.matrix() == pages.matrix_page(loaded)
+    assert client.history("MOVES", "5d", days=30) == pages.history_page(
+        loaded, "MOVES", horizon="5d", days=30
+    )
     assert client.health().release == "made" and client.stats().release == "made"
-    assert client.market() == market_page(desk)
+    assert client.market() == market_page(loaded)
     assert client.insights().release == client.releases().serving == "made"
     assert client.live().note
     outlook = client.outlook("MOVES")
@@ -235,10 +239,10 @@ def test_a_wait_beyond_the_deadline_is_not_begun(script, kind):
         ((503, PROBLEM, b'{"type": "urn:nsecast:bundle-error", "detail": "d"}'), BundleError, 5),
         ((403, PROBLEM, b'{"type": "urn:nsecast:forbidden", "status": 403, "detail": "no"}'), Forbidden, 1),
         ((418, PROBLEM, b'{"type": "urn:nsecast:teapot", "status": 418, "detail": "tea"}'), BadRequest, 1),
-        ((404, {"Content-Type": "text/html"}, b"<h1>Not here</h1>"), BadAnswer, 1),
-        ((302, {"Location": "http://127.0.0.1:9/steal"}, b""), BadAnswer, 1),
-        ((200, {}, b"{"), BadAnswer, 1),
-        ((200, {}, b'{"status": "ok"}'), BadAnswer, 1),
+        ((404, {"Content-Type": "text/html"}, b"<h1>Not here</h1>"), BadResponse, 1),
+        ((302, {"Location": "http://127.0.0.1:9/steal"}, b""), BadResponse, 1),
+        ((200, {}, b"{"), BadResponse, 1),
+        ((200, {}, b'{"status": "ok"}'), BadResponse, 1),
         ((200, {"Content-Encoding": "gzip"}, b"not gzip"), Unavailable, 5),
         ((0, {}, b""), Unavailable, 5),
     ],
@@ -260,20 +264,20 @@ def test_a_server_that_comes_back_is_used_again(script, kind):
 
 def test_no_server_says_so_and_names_the_address(kind):
     with pytest.raises(Unavailable, match=r"http://127\.0\.0\.1:9: .*`nsecast serve` starts one"):
-        kind("http://127.0.0.1:9", patience=Patience(deadline_s=1, tries=2, base_s=0.01)).health()
+        kind("http://127.0.0.1:9", patience=RetryPolicy(deadline_s=1, tries=2, base_s=0.01)).health()
 
 
 def test_an_answer_that_drips_ends_with_the_deadline(script, kind):
     script.answers = [(-1, {}, HEALTH)]
     began = time.monotonic()
     with pytest.raises(Unavailable, match=r"no whole answer within 0\.7 s"):
-        kind(script.url, patience=Patience(deadline_s=0.7, timeout_s=20)).health()
+        kind(script.url, patience=RetryPolicy(deadline_s=0.7, timeout_s=20)).health()
     assert 0.6 < time.monotonic() - began < 0.2 * len(HEALTH), "it would drip for longer"
 
 
 def test_the_deadline_holds_for_all_tries_together(script, kind):
     script.answers = [(503, {"Retry-After": "0"}, b"")]
-    patience = Patience(deadline_s=0.8, tries=1_000, base_s=0.1, longest_s=0.1)
+    patience = RetryPolicy(deadline_s=0.8, tries=1_000, base_s=0.1, longest_s=0.1)
     began = time.monotonic()
     with pytest.raises(Unavailable):
         kind(script.url, patience=patience).health()
@@ -283,8 +287,8 @@ def test_the_deadline_holds_for_all_tries_together(script, kind):
 
 def test_no_try_begins_after_the_deadline_by_the_clients_own_clock():
     now, waits = [0.0], []
-    patience = Patience(deadline_s=0.8, tries=1_000, base_s=0.1, longest_s=0.1)
-    tries = Tries(patience, clock=lambda: now[0], drawn=lambda low, high: high)
+    patience = RetryPolicy(deadline_s=0.8, tries=1_000, base_s=0.1, longest_s=0.1)
+    tries = RetryLoop(patience, clock=lambda: now[0], drawn=lambda low, high: high)
     with pytest.raises(Unavailable):
         while True:
             waits.append(tries.wait_s(Unavailable("gone")))
@@ -293,7 +297,9 @@ def test_no_try_begins_after_the_deadline_by_the_clients_own_clock():
 
 
 def test_what_retry_after_asks_for_is_waited_and_no_more_than_the_drawn_wait_on_top():
-    tries = Tries(Patience(deadline_s=60, base_s=0.25), clock=lambda: 0.0, drawn=lambda low, high: high)
+    tries = RetryLoop(
+        RetryPolicy(deadline_s=60, base_s=0.25), clock=lambda: 0.0, drawn=lambda low, high: high
+    )
     assert tries.wait_s(Unavailable("busy", retry_after_s=1.0)) == 1.25
 
 
@@ -304,7 +310,9 @@ def test_waits_are_drawn_from_a_bound_that_doubles_up_to_a_limit():
         bounds.append((low, high))
         return high
 
-    tries = Tries(Patience(deadline_s=1e6, tries=8, base_s=1, longest_s=10), clock=lambda: 0.0, drawn=drawn)
+    tries = RetryLoop(
+        RetryPolicy(deadline_s=1e6, tries=8, base_s=1, longest_s=10), clock=lambda: 0.0, drawn=drawn
+    )
     assert [tries.wait_s(error) for _ in range(7)] == [1, 2, 4, 8, 10, 10, 10]
     assert {low for low, _ in bounds} == {0.0}
     with pytest.raises(Unavailable):

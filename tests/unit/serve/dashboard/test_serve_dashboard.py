@@ -11,13 +11,13 @@ import httpx
 import plotly
 import pytest
 from fastapi import FastAPI
-from made_client import Client
+from support.asgi import Client
 
 from serve.dashboard.assets import FOLDER, Assets, plotly_version
 from serve.ingress.api_document import description
 from serve.ingress.app import make_api
 from serve.ingress.dashboard_routes import POLICY, add_dashboard
-from serve.model_client.client import Office
+from serve.model_client.client import ModelClient
 from serve.schemas.problems import register
 from serve.settings import ServeSettings
 
@@ -70,8 +70,8 @@ def test_the_policy_lets_the_page_run_and_load_nothing_but_its_own_files(client)
 
 
 def test_the_apis_reference_is_a_page_without_scripts_whose_links_lead_somewhere(tmp_path):
-    office = Office(None, None, ServeSettings(home=str(tmp_path), access_log="off"))
-    answer = Client(make_api(office)).get("/docs")
+    model_client = ModelClient(None, None, ServeSettings(home=str(tmp_path), access_log="off"))
+    answer = Client(make_api(model_client)).get("/docs")
     page = Page(answer.text)
     assert page.inline == [] and "<script" not in answer.text
     assert page.loads and all(re.match(r"static/", each) for each in page.loads)

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from made_manifests import deployments_of
-from made_release import made_release
+from support.manifests import deployments_of
+from support.release import made_release
 
 from common.errors import BundleError
 from common.release.registry import Registry

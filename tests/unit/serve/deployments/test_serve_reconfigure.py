@@ -9,13 +9,13 @@ import httpx
 import pytest
 import ray.serve
 import uvicorn
-from made_release import made_release
+from support.release import made_release
 
 from common.errors import ConfigError
 from common.release.registry import Registry
 from serve.deployments.model_server import GeneralModel, SpecificModel
 from serve.deployments.router import Router
-from serve.model_client.messages import Question
+from serve.model_client.messages import ModelRequest
 from serve.settings import Limits, ServeSettings
 
 PREDICT = "/api/v4/predict"
@@ -87,7 +87,7 @@ def test_the_same_application_follows_its_new_limits(with_router):
         await router.reconfigure({"limits": {"forecasts_per_minute": 2}})
         fewer = await statuses(client, 3)
         await router.reconfigure({"requests_under_way": 1})
-        return before, fewer, await statuses(client, 3), router.office.settings.requests_under_way
+        return before, fewer, await statuses(client, 3), router.model_client.settings.requests_under_way
 
     assert with_router(scenario) == ([200] * 3, [200, 200, 429], [200] * 3, 1)
 
@@ -132,7 +132,7 @@ def test_a_limit_that_fails_only_when_it_is_used_changes_nothing_either(with_rou
         monkeypatch.setattr("serve.ingress.rate_limit.shared_limiter", not_installed)
         await router.reconfigure({"limits": {"rate_storage": "redis://localhost:1/0"}})
         health = (await client.get("/api/v4/health")).json()
-        return health["problems"], await statuses(client, 1), router.office.settings.limits.rate_storage
+        return health["problems"], await statuses(client, 1), router.model_client.settings.limits.rate_storage
 
     (problem,), seen, storage = with_router(scenario)
     assert "not changed" in problem and seen == [200] and storage == "memory://"
@@ -143,11 +143,11 @@ def test_a_request_that_began_before_keeps_its_limits(with_router):
         slow = asyncio.Event()
 
         class Waits:
-            async def remote(self, questions: list[Question]) -> Any:
+            async def remote(self, questions: list[ModelRequest]) -> Any:
                 await slow.wait()
                 raise RuntimeError("the replica is gone")
 
-        for tier in router.office._tiers.values():
+        for tier in router.model_client._tiers.values():
             tier.forecast = Waits()
         asked = asyncio.ensure_future(client.post(PREDICT, json={"symbol": "MOVES"}))
         await asyncio.sleep(0.05)
@@ -159,17 +159,17 @@ def test_a_request_that_began_before_keeps_its_limits(with_router):
 
 
 def test_questions_and_a_replicas_log_lines_name_the_request(with_router, caplog):
-    questions: list[Question] = []
+    questions: list[ModelRequest] = []
 
     async def scenario(router, client):
-        replica = router.office._tiers["stock_specific"].forecast
+        replica = router.model_client._tiers["stock_specific"].forecast
 
         class Damaged:
-            async def remote(self, asked: list[Question]) -> Any:
+            async def remote(self, asked: list[ModelRequest]) -> Any:
                 questions.extend(asked)
-                return await replica.remote([Question("NONE@gone", *_rest(each)) for each in asked])
+                return await replica.remote([ModelRequest("NONE@gone", *_rest(each)) for each in asked])
 
-        router.office._tiers["stock_specific"].forecast = Damaged()
+        router.model_client._tiers["stock_specific"].forecast = Damaged()
         return (await client.post(PREDICT, json={"symbol": "MOVES"})).json()
 
     answer = with_router(scenario)
@@ -178,5 +178,5 @@ def test_questions_and_a_replicas_log_lines_name_the_request(with_router, caplog
     assert f"no forecast request_id={answer['request_id']} model=NONE@gone" in caplog.text
 
 
-def _rest(question: Question) -> tuple[Any, ...]:
+def _rest(question: ModelRequest) -> tuple[Any, ...]:
     return question.windows, question.asked, question.request_id

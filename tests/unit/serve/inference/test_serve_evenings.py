@@ -6,15 +6,15 @@ import tracemalloc
 import numpy as np
 import pandas as pd
 import pytest
-from made_panel import SPEC, SYMBOLS, made_panel
+from support.panel import SPEC, SYMBOLS, made_panel
 
 from common.exchange.universe import Universe
 from common.presets import WindowSpec
 from common.prices.panel import Panel
 from common.prices.series import market_days, sessions_of
 from serve.inference import evenings as module
-from serve.inference.evenings import PastEvenings
-from serve.inference.window_builder import Past
+from serve.inference.evenings import HistoricalWindows
+from serve.inference.window_builder import PriceHistory
 
 PANEL = made_panel()
 EVENINGS = PANEL.dates.to_numpy().astype("datetime64[D]")
@@ -63,13 +63,13 @@ def as_of_rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return rows
 
 
-def past_of(panel: Panel) -> Past:
+def past_of(panel: Panel) -> PriceHistory:
     universe = Universe.from_symbols([each for each in panel.symbols if not each.startswith("^")])
-    return Past(panel, universe, SPEC)
+    return PriceHistory(panel, universe, SPEC)
 
 
 def test_the_market_of_every_evening_is_that_of_the_panel_cut_off_there_to_the_last_digit():
-    past = PastEvenings(PANEL, SPEC, market_days(PANEL))
+    past = HistoricalWindows(PANEL, SPEC, market_days(PANEL))
     for evening in EVENINGS[5:]:
         expected = market_days(PANEL.as_of(evening.item()))
         market, sessions = past._market_of(evening)
@@ -91,7 +91,7 @@ def test_one_window_of_a_large_market_works_on_a_small_part_of_its_rows(wide, as
 
 def test_the_windows_that_are_kept_stay_within_their_bytes(wide):
     most = 20 * 4_000
-    past = PastEvenings(wide, SPEC, market_days(wide), most_bytes=most)
+    past = HistoricalWindows(wide, SPEC, market_days(wide), most_bytes=most)
     for evening in evenings_of(wide):
         for symbol in wide.symbols:
             assert past.window(evening, symbol) is not None
@@ -104,7 +104,7 @@ def evenings_of(panel: Panel) -> np.ndarray:
 
 
 def test_the_bytes_that_are_counted_are_about_those_that_are_taken(wide):
-    past = PastEvenings(wide, WindowSpec(size=60, horizons=(1, 5)), market_days(wide))
+    past = HistoricalWindows(wide, WindowSpec(size=60, horizons=(1, 5)), market_days(wide))
     evenings = evenings_of(wide)
     for evening in evenings:
         past._market_of(evening)
@@ -118,7 +118,7 @@ def test_the_bytes_that_are_counted_are_about_those_that_are_taken(wide):
 
 
 def test_threads_that_ask_at_once_get_the_same_windows(wide):
-    past, (evening, _) = PastEvenings(wide, SPEC, market_days(wide)), evenings_of(wide)
+    past, (evening, _) = HistoricalWindows(wide, SPEC, market_days(wide)), evenings_of(wide)
     found: list[dict[str, object]] = []
 
     def ask() -> None:
@@ -136,6 +136,6 @@ def test_threads_that_ask_at_once_get_the_same_windows(wide):
 
 
 def test_a_symbol_with_too_few_closes_that_evening_has_no_window():
-    past = PastEvenings(PANEL, SPEC, market_days(PANEL))
+    past = HistoricalWindows(PANEL, SPEC, market_days(PANEL))
     assert past.window(EVENINGS[2], SYMBOLS[0]) is None
     assert (EVENINGS[2], SYMBOLS[0]) in past

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from made_desk import SETTINGS, made_desk, predict
-from made_panel import SYMBOLS
-from made_release import made_release
+from support.loaded_release import SETTINGS, loaded_release, predict
+from support.panel import SYMBOLS
+from support.release import made_release
 
 from common.errors import BadRequest, BundleError, InsufficientHistory, ReleaseNotFound, UnknownSymbol
 from common.release.registry import Registry
@@ -36,7 +36,7 @@ def test_a_row_is_the_answer_of_the_desk_to_the_last_digit(forecaster):
         ("THIN", "30d"),
     ]
     for row in frame.to_dict("records"):
-        expected = predict(made_desk(), symbol=row["symbol"], horizon=row["horizon"], as_of="2022-01-10")
+        expected = predict(loaded_release(), symbol=row["symbol"], horizon=row["horizon"], as_of="2022-01-10")
         for name in ("prediction", "mean_prediction", "last_price", "change_percent", "confidence", "mape"):
             assert row[name] == getattr(expected, name)
         assert (row["lower90"], row["upper90"]) == (
@@ -74,17 +74,17 @@ def test_what_is_named_and_cannot_be_answered_is_an_error(forecaster, arguments,
 
 
 def test_history_is_the_panels(forecaster):
-    frame, rows = forecaster.history("moves", days=30), forecaster.desk.panel.history("MOVES").tail(30)
+    frame, rows = forecaster.history("moves", days=30), forecaster.loaded.panel.history("MOVES").tail(30)
     for name in ("close", "low", "high", "volume"):
         np.testing.assert_array_equal(frame[name], rows[name])
     assert frame.index.tolist() == rows["date"].tolist()
     flags = forecaster.history("SPLITS", days=5_000)["flags"]
-    assert "ACTION" in flags[forecaster.desk.panel.dates[50]]
+    assert "ACTION" in flags[forecaster.loaded.panel.dates[50]]
 
 
 def test_the_backtest_is_the_releases_file_and_the_matrix_agrees_with_it(forecaster):
     table = forecaster.backtest_table()
-    assert table.equals(pd.read_parquet(forecaster.desk.release.file("test_forecasts.parquet")))
+    assert table.equals(pd.read_parquet(forecaster.loaded.release.file("test_forecasts.parquet")))
     matrix = forecaster.matrix().set_index(["symbol", "horizon"])
     rows = table[(table["symbol"] == "MOVES") & (table["horizon"] == 1)].dropna(subset=["actual"])
     rows = rows[~rows["frozen"]] if "frozen" in rows else rows

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_desk import SETTINGS, TODAY
-from made_release import made_release
+from support.loaded_release import SETTINGS, TODAY
+from support.release import made_release
 
 from common.errors import NsecastError
 from common.forecast.prices import Prices
 from common.prices.windows import Windows
 from common.release.registry import Registry
 from serve.deployments.model_server import ModelReplica
-from serve.inference.loaded_release import Desk
-from serve.model_client.messages import Question
+from serve.inference.loaded_release import LoadedRelease
+from serve.model_client.messages import ModelRequest
 from serve.schemas.forecast import PredictRequest
 
 CLOSES = [100.0 + day % 7 for day in range(60)]
@@ -36,9 +36,9 @@ def replica(home: Path) -> ModelReplica:
 
 
 @pytest.fixture(scope="module")
-def questions(home: Path) -> list[Question]:
+def questions(home: Path) -> list[ModelRequest]:
     """Of both tiers, on several evenings, and one whose prices came with the request."""
-    desk = Desk(Registry(home).open("one"))
+    loaded = LoadedRelease(Registry(home).open("one"))
     requests = [
         PredictRequest(symbol=symbol, as_of=evening)
         for evening in (None, dt.date(2022, 1, 18), dt.date(2022, 2, 22))
@@ -48,11 +48,11 @@ def questions(home: Path) -> list[Question]:
     found = []
     for request in requests:
         try:
-            prepared = desk.prepare(request, today=TODAY)
+            prepared = loaded.prepare(request, today=TODAY)
         except NsecastError:
             continue
-        for each in {prepared.key: prepared, desk.general(prepared).key: desk.general(prepared)}.values():
-            found.append(Question(each.key, each.windows, each.asked))
+        for each in {prepared.key: prepared, loaded.general(prepared).key: loaded.general(prepared)}.values():
+            found.append(ModelRequest(each.key, each.windows, each.asked))
     assert len(found) > 12
     return found
 

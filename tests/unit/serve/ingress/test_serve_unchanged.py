@@ -6,8 +6,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from made_release import made_release
-from made_server import serving
+from support.release import made_release
+from support.server import serving
 
 from common.exchange.clock import ExchangeClock
 from common.release.registry import Registry

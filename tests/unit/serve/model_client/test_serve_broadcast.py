@@ -8,12 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from made_desk import made_desk
+from support.loaded_release import loaded_release
 
 from common.errors import BundleError
 from serve.model_client import rehearsal
-from serve.model_client.broadcast import EVERY, Replies, call_every
-from serve.model_client.messages import Said
+from serve.model_client.broadcast import EVERY, BroadcastResult, call_every
+from serve.model_client.messages import ModelResponse
 from serve.model_client.rehearsal import rehearse
 from serve.observability.metrics import Observer
 from serve.views.registry import Deployments
@@ -63,30 +63,30 @@ class Handle:
         return self.results
 
 
-def called(handle: Handle) -> Replies:
+def called(handle: Handle) -> BroadcastResult:
     return asyncio.run(call_every(handle, "stats", within_s=WITHIN_S))
 
 
 def test_replicas_that_have_all_just_died_are_said_to_be_silent():
     handle = Handle()
     handle.empty = []
-    assert asyncio.run(call_every(handle, "stats", within_s=WITHIN_S)) == Replies({}, (EVERY,))
+    assert asyncio.run(call_every(handle, "stats", within_s=WITHIN_S)) == BroadcastResult({}, (EVERY,))
 
 
 def test_a_replica_that_hangs_is_named_and_left_out_and_the_others_answer(caplog):
     handle = Handle(a=1, b=None, c=3)
-    assert called(handle) == Replies({"a": 1, "c": 3}, ("b",))
+    assert called(handle) == BroadcastResult({"a": 1, "c": 3}, ("b",))
     assert handle.results[1].cancelled and "actor=b" in caplog.text
 
 
 def test_a_replica_that_fails_or_whose_call_is_cancelled_is_named_and_left_out(caplog):
     handle = Handle(a=ConnectionError("gone"), b=asyncio.CancelledError(), c=3)
-    assert called(handle) == Replies({"c": 3}, ("a", "b"))
+    assert called(handle) == BroadcastResult({"c": 3}, ("a", "b"))
     assert "gone" in caplog.text
 
 
 def test_a_deployment_without_replicas_is_silent_as_a_whole():
-    assert called(Handle()) == Replies({}, (EVERY,))
+    assert called(Handle()) == BroadcastResult({}, (EVERY,))
 
 
 def test_a_caller_that_is_cancelled_leaves_no_call_behind():
@@ -103,27 +103,29 @@ def test_a_caller_that_is_cancelled_leaves_no_call_behind():
     asyncio.run(run())
 
 
-def rehearsed(forecasts: Replies, loads: Replies, asked: list[Said] | None = None) -> Any:
+def rehearsed(
+    forecasts: BroadcastResult, loads: BroadcastResult, asked: list[ModelResponse] | None = None
+) -> Any:
     """The outcome of a rehearsal with these replies, and the calls that were made."""
     calls = []
 
-    async def broadcast(tier: str, method: str, *arguments: Any, within_s: float) -> Replies:
+    async def broadcast(tier: str, method: str, *arguments: Any, within_s: float) -> BroadcastResult:
         calls.append((tier, method))
         return forecasts if tier == GENERAL else loads
 
-    async def ask(prepared: Any) -> list[Said]:
+    async def ask(prepared: Any) -> list[ModelResponse]:
         calls.append((GENERAL, "ask"))
         assert asked is not None, "nothing more was to be asked"
         return asked
 
-    return asyncio.run(rehearse(made_desk(), broadcast, ask)), calls
+    return asyncio.run(rehearse(loaded_release(), broadcast, ask)), calls
 
 
-GOOD, BAD = Said(None), Said(None, error=BundleError("model general: not usable."))
+GOOD, BAD = ModelResponse(None), ModelResponse(None, error=BundleError("model general: not usable."))
 
 
 def test_a_rehearsal_names_the_replicas_of_both_tiers_that_it_did_not_reach(caplog):
-    replies = Replies({"a": [GOOD]}, ("b",)), Replies({"c": {}}, ("d", "e"))
+    replies = BroadcastResult({"a": [GOOD]}, ("b",)), BroadcastResult({"c": {}}, ("d", "e"))
     silent, calls = rehearsed(*replies)
     assert silent == {GENERAL: ("b",), SPECIFIC: ("d", "e")}
     assert calls == [(GENERAL, "forecast"), (SPECIFIC, "load")]
@@ -133,18 +135,18 @@ def test_a_rehearsal_names_the_replicas_of_both_tiers_that_it_did_not_reach(capl
 
 def test_a_rehearsal_fails_if_any_general_replica_cannot_use_the_model():
     with pytest.raises(BundleError, match="not usable"):
-        rehearsed(Replies({"a": [GOOD], "b": [BAD]}, ()), Replies({"c": {}}, ()))
+        rehearsed(BroadcastResult({"a": [GOOD], "b": [BAD]}, ()), BroadcastResult({"c": {}}, ()))
 
 
 def test_a_rehearsal_that_no_general_replica_answers_waits_for_one():
-    silent, calls = rehearsed(Replies({}, (EVERY,)), Replies({}, (EVERY,)), [GOOD])
+    silent, calls = rehearsed(BroadcastResult({}, (EVERY,)), BroadcastResult({}, (EVERY,)), [GOOD])
     assert calls[-1] == (GENERAL, "ask") and silent[GENERAL] == (EVERY,)
     with pytest.raises(BundleError):
-        rehearsed(Replies({}, (EVERY,)), Replies({}, ()), [BAD])
+        rehearsed(BroadcastResult({}, (EVERY,)), BroadcastResult({}, ()), [BAD])
 
 
 def test_a_model_that_a_replica_cannot_load_is_logged(caplog):
-    rehearsed(Replies({"a": [GOOD]}, ()), Replies({"c": {"MOVES@made": "damaged"}}, ()))
+    rehearsed(BroadcastResult({"a": [GOOD]}, ()), BroadcastResult({"c": {"MOVES@made": "damaged"}}, ()))
     assert "MOVES@made: damaged" in caplog.text
 
 

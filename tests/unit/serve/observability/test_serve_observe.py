@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-from made_client import Client
+from support.asgi import Client
 
 from serve.deployments.router import http_service
-from serve.model_client.client import Office
+from serve.model_client.client import ModelClient
 from serve.observability import log_files
 from serve.observability.log_files import (
     ACCESS,
@@ -111,8 +111,10 @@ def test_the_access_log_of_a_service_is_written_by_another_thread(tmp_path, monk
     monkeypatch.setattr(
         BoundedFile, "emit", lambda self, record: (threads.add(threading.get_ident()), emit(self, record))
     )
-    office = Office(None, None, ServeSettings(home=str(tmp_path), access_log=str(tmp_path / "log")))
-    assert Client(http_service(office)).get("/healthz").status_code == 200
+    model_client = ModelClient(
+        None, None, ServeSettings(home=str(tmp_path), access_log=str(tmp_path / "log"))
+    )
+    assert Client(http_service(model_client)).get("/healthz").status_code == 200
     close_logs()
     (line,) = [json.loads(line) for path in (tmp_path / "log").glob("access-*") for line in path.open()]
     assert (line["path"], line["status"]) == ("/healthz", 200)
@@ -203,13 +205,13 @@ def test_however_often_and_long_routers_run_their_logs_stay_within_bounds(tmp_pa
 
 
 def test_a_failure_that_nobody_expected_is_logged_once_and_with_its_request_id(tmp_path, monkeypatch, caplog):
-    office = Office(None, None, ServeSettings(home=str(tmp_path), access_log="off"))
+    model_client = ModelClient(None, None, ServeSettings(home=str(tmp_path), access_log="off"))
 
     def fails() -> None:
         raise RuntimeError("/etc/inside")
 
-    monkeypatch.setattr(office, "forget", fails)
-    answer = Client(http_service(office)).post("/api/v4/cache/clear")
+    monkeypatch.setattr(model_client, "forget", fails)
+    answer = Client(http_service(model_client)).post("/api/v4/cache/clear")
     assert answer.status_code == 500 and "inside" not in answer.text
     (record,) = [each for each in caplog.records if each.exc_info]
     assert f"request_id={answer.headers['x-request-id']}" in record.getMessage()

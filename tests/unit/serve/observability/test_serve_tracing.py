@@ -7,7 +7,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from made_manifests import FOLDER
+from support.manifests import FOLDER
 
 from common.errors import ConfigError
 from serve.observability import tracing

@@ -8,18 +8,18 @@ import pydantic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_desk import TODAY, ask, made_desk
+from support.loaded_release import TODAY, ask, loaded_release
 
 from serve.schemas.forecast import MAX_BATCH, BatchRequest, PredictRequest, PredictResponse, SectorRequest
 from serve.schemas.problems import Problem, problem_of
 
-DESK = made_desk()
+LOADED = loaded_release()
 GOOD = [10.0 + n % 3 for n in range(60)]
 
 
 def outcome(body: object) -> PredictResponse | Problem:
     try:
-        return ask(DESK, DESK.prepare(PredictRequest.model_validate(body), today=TODAY))
+        return ask(LOADED, LOADED.prepare(PredictRequest.model_validate(body), today=TODAY))
     except Exception as error:
         return problem_of(error)
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 from fastapi import FastAPI, HTTPException
-from made_client import Client
-from made_errors import every_error
+from support.asgi import Client
+from support.errors import every_error
 
 from common.errors import BundleError, NotAuthenticated, NsecastError, TooManyRequests, UnknownSymbol
 from serve.schemas.forecast import Day, PredictRequest

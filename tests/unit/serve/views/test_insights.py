@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from made_evidence import bundle, made_evidence
-from made_release import made_release
+from support.evidence import bundle, made_evidence
+from support.release import made_release
 
 from common import storage
 from serve.views.insights import FILE as READ

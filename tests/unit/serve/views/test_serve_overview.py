@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from made_desk import SETTINGS, made_desk
-from made_evidence import forecasts
-from made_release import doctored, made_release
+from support.evidence import forecasts
+from support.loaded_release import SETTINGS, loaded_release
+from support.release import doctored, made_release
 from typer.testing import CliRunner
 
 import nsecast
@@ -23,56 +23,59 @@ from cluster.monitor.settings import MonitorSettings
 from common import storage
 from common.errors import BundleError
 from common.release.registry import Registry
-from serve.inference.loaded_release import Desk
+from serve.inference.loaded_release import LoadedRelease
 from serve.views.accuracy import LATEST, live_page
 from serve.views.insights import FILE, insights_page
 from serve.views.market import SHOWN, market_page
 from serve.views.registry import Deployments, releases_page
 
-DESK = made_desk()
+LOADED = loaded_release()
 DAY = dt.date(2024, 5, 31)
 
 
 def test_the_market_is_every_counter_as_the_panel_ends():
-    page = market_page(DESK)
-    assert [each.symbol for each in page.quotes] == list(DESK.universe.symbols)
+    page = market_page(LOADED)
+    assert [each.symbol for each in page.quotes] == list(LOADED.universe.symbols)
     for each in page.quotes:
-        rows = DESK.panel.history(each.symbol)
+        rows = LOADED.panel.history(each.symbol)
         assert (each.last_price, each.last_date) == (rows["close"].iloc[-1], rows["date"].iloc[-1].date())
         assert len(each.closes) == min(SHOWN, len(rows)) and each.closes[-1] == each.last_price
         expected = 100 * (rows["close"].iloc[-1] / rows["close"].iloc[-2] - 1)
         assert each.change_percent == pytest.approx(expected, abs=1e-4)
-        assert ", ".join(each.flags) == DESK.matrix[each.symbol].flags
+        assert ", ".join(each.flags) == LOADED.matrix[each.symbol].flags
     assert "frozen" in {each.symbol: each.flags for each in page.quotes}["FROZEN"]
 
 
 def test_the_small_chart_takes_a_split_for_no_fall():
-    rows = DESK.panel.history("SPLITS")
+    rows = LOADED.panel.history("SPLITS")
     (step,) = np.flatnonzero(rows["close"].pct_change() < -0.4)
     early = dataclasses.replace(
-        DESK.panel, frame=DESK.panel.frame[DESK.panel.frame["date"] <= rows["date"].iloc[step + 3]]
+        LOADED.panel, frame=LOADED.panel.frame[LOADED.panel.frame["date"] <= rows["date"].iloc[step + 3]]
     )
-    desk = made_desk_of(early)
-    quote = next(each for each in market_page(desk).quotes if each.symbol == "SPLITS")
+    loaded = loaded_release_of(early)
+    quote = next(each for each in market_page(loaded).quotes if each.symbol == "SPLITS")
     raw = rows["close"].iloc[: step + 4].tail(SHOWN).to_numpy()
     assert min(np.diff(np.log(raw))) < -0.5 and min(np.diff(np.log(quote.closes))) > -0.2
     assert quote.closes[-4:] == pytest.approx(raw[-4:])
 
 
-def made_desk_of(panel):
-    """The desk with another panel."""
-    from serve.inference.window_builder import Past
+def loaded_release_of(panel):
+    """The loaded release with another panel."""
+    from serve.inference.window_builder import PriceHistory
 
-    desk = object.__new__(Desk)
-    desk.__dict__ |= DESK.__dict__ | {"panel": panel, "past": Past(panel, DESK.universe, DESK.spec)}
-    return desk
+    loaded = object.__new__(LoadedRelease)
+    loaded.__dict__ |= LOADED.__dict__ | {
+        "panel": panel,
+        "past": PriceHistory(panel, LOADED.universe, LOADED.spec),
+    }
+    return loaded
 
 
 def test_figures_by_horizon_are_the_manifests_and_an_older_release_says_what_it_lacks(tmp_path):
     release = made_release(tmp_path, **SETTINGS)
     if FILE in release.files:
         release = doctored(release, lambda folder: (folder / FILE).unlink())
-    page = insights_page(Desk(release))
+    page = insights_page(LoadedRelease(release))
     assert [each.horizon for each in page.pooled] == ["1d", "5d", "10d", "30d"]
     for each in page.pooled:
         figures = release.info["test"][each.horizon[:-1]]
@@ -100,7 +103,9 @@ def test_what_a_release_keeps_is_shown_and_what_makes_no_sense_is_refused(tmp_pa
         ],
     }
     release = made_release(tmp_path / "good")
-    page = insights_page(Desk(doctored(release, lambda folder: storage.write_json(folder / FILE, kept))))
+    page = insights_page(
+        LoadedRelease(doctored(release, lambda folder: storage.write_json(folder / FILE, kept)))
+    )
     assert page.note is None
     assert json.loads(page.model_dump_json(include=set(kept))) == kept
     for content in ('{"moves": 3}', "no json", '{"moves": [], "embedding": null}'):
@@ -109,7 +114,7 @@ def test_what_a_release_keeps_is_shown_and_what_makes_no_sense_is_refused(tmp_pa
             made_release(folder), lambda folder, content=content: (folder / FILE).write_text(content)
         )
         with pytest.raises(BundleError, match=FILE):
-            insights_page(Desk(bad))
+            insights_page(LoadedRelease(bad))
 
 
 def test_releases_and_moves_are_the_registrys_newest_first(tmp_path):

@@ -4,42 +4,45 @@ import json
 
 import pandas as pd
 import pytest
-from made_desk import made_desk
-from made_panel import SYMBOLS
+from support.loaded_release import loaded_release
+from support.panel import SYMBOLS
 
 from common.errors import BadRequest, UnknownSymbol
 from serve.inference.model_cache import model_key
 from serve.views import models as pages
 
-DESK = made_desk()
+LOADED = loaded_release()
 
 
 def test_every_stock_is_listed_with_the_model_that_answers():
-    found = pages.available(DESK, include_sectors=True)
+    found = pages.available(LOADED, include_sectors=True)
     assert [each.symbol for each in found.models] == sorted(SYMBOLS)
     assert (found.total, found.stock_specific, found.general, found.synthetic) == (6, 1, 5, True)
     assert {each.symbol: each.model_version for each in found.models}["MOVES"] == "residual_specific"
-    assert found.sectors == {"Unknown": sorted(SYMBOLS)} and pages.available(DESK).sectors is None
+    assert found.sectors == {"Unknown": sorted(SYMBOLS)} and pages.available(LOADED).sectors is None
     assert found.horizons == ["1d", "5d", "10d", "30d"]
 
 
 def test_a_model_known_to_be_bad_is_listed_as_what_answers_instead():
-    bad = frozenset({model_key("MOVES", DESK.release.id)})
-    assert pages.available(DESK, bad=bad).stock_specific == 0
-    assert pages.model_card(DESK, "MOVES", bad=bad).model_version == "residual_general"
+    bad = frozenset({model_key("MOVES", LOADED.release.id)})
+    assert pages.available(LOADED, bad=bad).stock_specific == 0
+    assert pages.model_card(LOADED, "MOVES", bad=bad).model_version == "residual_general"
 
 
 def test_one_model_is_shown_with_its_last_price_and_its_evidence():
-    card, rows = pages.model_card(DESK, "MOVES"), DESK.panel.history("MOVES")
+    card, rows = pages.model_card(LOADED, "MOVES"), LOADED.panel.history("MOVES")
     assert (card.last_price, card.sessions) == (rows["close"].iloc[-1], len(rows))
-    assert card.performance == DESK.matrix["MOVES"] and card.performance.horizons.keys() == DESK.places.keys()
+    assert (
+        card.performance == LOADED.matrix["MOVES"]
+        and card.performance.horizons.keys() == LOADED.places.keys()
+    )
     with pytest.raises(UnknownSymbol):
-        pages.model_card(DESK, "NEWCO")
+        pages.model_card(LOADED, "NEWCO")
 
 
 def test_the_matrix_is_the_releases_file_to_the_last_digit():
-    page = pages.matrix_page(DESK)
-    table = pd.read_csv(DESK.release.file("performance_matrix.csv"))
+    page = pages.matrix_page(LOADED)
+    table = pd.read_csv(LOADED.release.file("performance_matrix.csv"))
     assert [row.symbol for row in page.rows] == table["symbol"].tolist()
     for row, expected in zip(page.rows, table.to_dict("records"), strict=True):
         for horizon, measured in row.horizons.items():
@@ -51,11 +54,11 @@ def test_the_matrix_is_the_releases_file_to_the_last_digit():
 
 
 def test_history_is_the_newest_prices_and_the_forecasts_made_for_them():
-    page = pages.history_page(DESK, "MOVES", horizon="5d", days=40)
-    rows = DESK.panel.history("MOVES").tail(40)
+    page = pages.history_page(LOADED, "MOVES", horizon="5d", days=40)
+    rows = LOADED.panel.history("MOVES").tail(40)
     assert [day.close for day in page.prices] == rows["close"].tolist()
     assert [day.date for day in page.prices] == [day.date() for day in rows["date"]]
-    table = pd.read_parquet(DESK.release.file("test_forecasts.parquet"))
+    table = pd.read_parquet(LOADED.release.file("test_forecasts.parquet"))
     table = table[(table["symbol"] == "MOVES") & (table["horizon"] == 5)].sort_values("cutoff")
     table = table[table["target_date"] >= rows["date"].iloc[0]]
     assert len(table) > 10
@@ -64,14 +67,14 @@ def test_history_is_the_newest_prices_and_the_forecasts_made_for_them():
 
 
 def test_history_names_what_is_wrong_with_a_row():
-    days = {day.date: day for day in pages.history_page(DESK, "SPLITS", days=5_000).prices}
-    dates = [day.date() for day in DESK.panel.dates]
+    days = {day.date: day for day in pages.history_page(LOADED, "SPLITS", days=5_000).prices}
+    dates = [day.date() for day in LOADED.panel.dates]
     assert days[dates[60]].flags == ["STALE"] and days[dates[60]].volume is None
     assert "REPAIRED" in days[dates[40]].flags and "ACTION" in days[dates[50]].flags
 
 
 def test_history_of_a_horizon_or_stock_that_is_not_there_is_refused():
     with pytest.raises(BadRequest, match="horizon: got 5d"):
-        pages.history_page(made_desk("v4_log"), "MOVES", horizon="5d")
+        pages.history_page(loaded_release("v4_log"), "MOVES", horizon="5d")
     with pytest.raises(UnknownSymbol):
-        pages.history_page(DESK, "NEWCO")
+        pages.history_page(LOADED, "NEWCO")

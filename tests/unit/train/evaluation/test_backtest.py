@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from made_backtest import DAYS, END, MODELS, NOMINAL, PANEL, START, served
-from made_panel import REPAIRED_DAYS, SPEC, STALE_DAY
+from support.backtest import DAYS, END, MODELS, NOMINAL, PANEL, START, served
+from support.panel import REPAIRED_DAYS, SPEC, STALE_DAY
 
 from common.errors import BacktestError, InsufficientHistory
 from common.forecast import representation

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from made_panel import SYMBOLS, made_panel
+from support.panel import SYMBOLS, made_panel
 
 from common.exchange.universe import Universe
 from train.evaluation.evidence import Evidence, described, reliability

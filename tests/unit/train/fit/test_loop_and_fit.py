@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from made_panel import SPEC, SYMBOLS, made_panel
+from support.panel import SPEC, SYMBOLS, made_panel
 
 from common.forecast.forecaster import OnnxNetwork
 from common.forecast.representation import Residual

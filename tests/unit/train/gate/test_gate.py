@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from made_release import REAL, doctored, made_release, made_run
+from support.release import REAL, doctored, made_release, made_run
 from typer.testing import CliRunner
 
 from common.errors import BundleError, GateClosed, ReleaseNotFound
@@ -20,7 +20,7 @@ from nsecast import app
 from train.cli.train import _print_outcome
 from train.evaluation.backtest import backtest
 from train.gate.checklist import CHECKS
-from train.gate.contest import MARGIN, MINIMUM_CUTOFFS
+from train.gate.comparison import MARGIN, MINIMUM_CUTOFFS
 from train.gate.promotion import gives_way, judge, promote_through_gate
 from train.pipeline.training import execute
 
@@ -119,7 +119,7 @@ def test_the_margin_is_half_a_percent_of_the_naive_error(registry, monkeypatch, 
     assert MARGIN == 0.005
     in_production(registry, "old")
     worst = ratios(scored(made(registry, "new", shift=SLIGHTLY), 3))
-    monkeypatch.setattr("train.gate.contest.MARGIN", (max(worst.values()) - 1) / excess)
+    monkeypatch.setattr("train.gate.comparison.MARGIN", (max(worst.values()) - 1) / excess)
     assert judge(registry, "new").passed is passes
 
 
@@ -442,7 +442,7 @@ def test_a_release_that_is_worse_at_one_of_several_horizons_is_refused_for_that_
         found.table.loc[rows, "raw"] *= 1.01
         return found
 
-    monkeypatch.setattr("train.gate.contest.backtest", worse_three_days_ahead)
+    monkeypatch.setattr("train.gate.comparison.backtest", worse_three_days_ahead)
     (reason,) = judge(registry, "new").reasons
     assert reason.startswith("relRMSE of the raw price is") and "3 days ahead" in reason
 
@@ -457,7 +457,7 @@ def test_intervals_that_are_worse_than_those_in_production_are_refused(registry,
             found.table["hi95"] *= 1.1
         return found
 
-    monkeypatch.setattr("train.gate.contest.backtest", wider)
+    monkeypatch.setattr("train.gate.comparison.backtest", wider)
     reasons = judge(registry, "new").reasons
     assert reasons and all("relPinball of the intervals" in reason for reason in reasons)
 

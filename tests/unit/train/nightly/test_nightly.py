@@ -9,17 +9,17 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from made_night import FIRST_END, LATER_END, after_the_first_night, asked, trained_ahead, write_archive
-from made_release import REAL, made_release
+from support.night import FIRST_END, LATER_END, after_the_first_night, asked, trained_ahead, write_archive
+from support.release import REAL, made_release
 from typer.testing import CliRunner
 
 import nsecast
 from common.errors import BundleError, TrainingError
 from common.release.registry import Registry
-from serve.inference.release_watcher import Watcher
+from serve.inference.release_watcher import ReleaseWatcher
 from serve.observability.metrics import Observer
 from train.cli import retrain as nightly_cli
-from train.gate.contest import MARGIN
+from train.gate.comparison import MARGIN
 from train.nightly.nightly import retrain
 from train.nightly.record import STEPS, listed, records
 from train.nightly.split import MINIMUM_TEST
@@ -115,10 +115,10 @@ def test_new_sessions_make_a_release_of_the_same_settings_whose_parts_keep_their
 
 
 def test_a_server_takes_the_promoted_release_up_by_itself(begun):
-    async def ready(desk) -> None:
+    async def ready(loaded) -> None:
         pass
 
-    watcher = Watcher(begun.home, Observer(), ready)
+    watcher = ReleaseWatcher(begun.home, Observer(), ready)
     assert asyncio.run(watcher.look()).outcome == "taken"
     grow(begun)
     release = later_nights(begun).values["release"]

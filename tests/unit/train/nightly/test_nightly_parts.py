@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_panel import made_panel
-from made_process import running
-from made_release import made_release
+from support.panel import made_panel
+from support.processes import running
+from support.release import made_release
 
 from common.errors import ArchiveError, ConfigError
 from common.presets import PRESETS, SplitSpec

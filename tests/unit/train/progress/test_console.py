@@ -3,9 +3,9 @@ import re
 import threading
 
 import pytest
-from made_terminal import Terminal, capable_terminal, render  # noqa: F401
-from made_wait import until
 from rich.console import Console
+from support.terminal import Terminal, capable_terminal, render  # noqa: F401
+from support.waiting import until
 
 from train.progress.console import LiveTable, display_mode, result_table, runs_table
 from train.progress.snapshot import PlainLines, RunView, duration, overall

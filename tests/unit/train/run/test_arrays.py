@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from made_panel import SYMBOLS, made_panel
+from support.panel import SYMBOLS, made_panel
 
 from common.errors import ArchiveError
 from common.exchange.universe import Universe
@@ -17,8 +17,8 @@ from common.presets import train_config
 from common.prices.windows import Windows
 from common.release.bundle import GENERAL
 from train.pipeline.training import execute, plan_run
-from train.run.arrays import MappedBench, has_arrays, open_workbench, save_arrays
-from train.run.dataset import RunSpec, Workbench, bundles_dir
+from train.run.arrays import MappedDataset, has_arrays, open_dataset, save_arrays
+from train.run.dataset import RunDataset, RunSpec, bundles_dir
 from train.run.feed import VALID_WINDOWS, FitData
 from train.run.plan import Plan
 from train.workers.queue import TaskQueue
@@ -28,11 +28,11 @@ PANEL = made_panel()
 SETTINGS = {"window": {"size": 12, "horizons": [1, 5]}}
 
 
-def bench(folder: Path, preset: str = "residual", sha: str | None = None) -> Workbench:
+def bench(folder: Path, preset: str = "residual", sha: str | None = None) -> RunDataset:
     universe = Universe.from_symbols(SYMBOLS, specific=SYMBOLS[:2])
     settings = SETTINGS if preset == "residual" else {"window": {"size": 12, "horizons": [1]}}
     spec = RunSpec(train_config(preset, settings), universe, PANEL.source, sha or PANEL.fingerprint())
-    made = Workbench(folder, spec, PANEL)
+    made = RunDataset(folder, spec, PANEL)
     made.spec.save(folder)
     return made
 
@@ -47,7 +47,7 @@ def assert_same(mine: Windows, theirs: Windows) -> None:
 def test_a_mapped_workbench_is_like_the_one_it_was_written_by(tmp_path, preset):
     made = bench(tmp_path, preset)
     save_arrays(made)
-    found = MappedBench(tmp_path, made.spec)
+    found = MappedDataset(tmp_path, made.spec)
     assert found.representation.as_dict() == made.representation.as_dict()
     assert (found.network_shape, found.limits) == (made.network_shape, made.limits)
     for job in (GENERAL, *SYMBOLS):
@@ -65,7 +65,7 @@ def test_a_mapped_workbench_is_like_the_one_it_was_written_by(tmp_path, preset):
 def test_the_windows_of_one_stock_are_those_that_a_look_at_every_window_finds(tmp_path):
     made = bench(tmp_path)
     save_arrays(made)
-    for given in (made, MappedBench(tmp_path, made.spec)):
+    for given in (made, MappedDataset(tmp_path, made.spec)):
         for symbol in (*SYMBOLS, "NOT THERE"):
             for mine, part in zip(given.parts_of(symbol, training=False), given.parts, strict=True):
                 names = np.array(part.series.symbols)[part.symbol]
@@ -76,7 +76,7 @@ def test_the_windows_of_one_stock_are_those_that_a_look_at_every_window_finds(tm
 def test_the_general_fit_is_given_the_same_by_a_mapped_workbench(tmp_path, preset):
     made = bench(tmp_path, preset)
     save_arrays(made)
-    found = MappedBench(tmp_path, made.spec).general_data
+    found = MappedDataset(tmp_path, made.spec).general_data
     train, valid, _ = made.parts_of(GENERAL, training=True)
     data = FitData(train, valid, made.representation, made.stock_ids(GENERAL)).made_ready()
     assert found.ready and found.made_ready() is found and found.stock_ids == data.stock_ids
@@ -88,7 +88,7 @@ def test_the_general_fit_is_given_the_same_by_a_mapped_workbench(tmp_path, prese
 def test_nothing_of_the_prices_is_copied_into_a_process_that_maps_them(tmp_path):
     made = bench(tmp_path)
     save_arrays(made)
-    train = MappedBench(tmp_path, made.spec).general_data.train
+    train = MappedDataset(tmp_path, made.spec).general_data.train
     series = [getattr(train.series, field.name) for field in fields(train.series) if field.name != "symbols"]
     for array in [*series, train.end, train.symbol, train.counted]:
         assert isinstance(array.base, np.memmap) and not array.flags.writeable
@@ -109,19 +109,19 @@ def test_what_is_there_is_not_written_again_unless_it_is_of_other_data(tmp_path)
 def test_a_run_is_opened_by_its_arrays_where_they_are_there_else_by_its_panel(tmp_path):
     made = bench(tmp_path)
     PANEL.save(tmp_path / "panel.parquet")
-    opened = open_workbench.__wrapped__(tmp_path)
-    assert not isinstance(opened, MappedBench) and np.array_equal(opened.series.close, made.series.close)
+    opened = open_dataset.__wrapped__(tmp_path)
+    assert not isinstance(opened, MappedDataset) and np.array_equal(opened.series.close, made.series.close)
     save_arrays(made)
     (tmp_path / "panel.parquet").unlink()
-    opened = open_workbench.__wrapped__(tmp_path)
-    assert isinstance(opened, MappedBench) and np.array_equal(opened.series.close, made.series.close)
+    opened = open_dataset.__wrapped__(tmp_path)
+    assert isinstance(opened, MappedDataset) and np.array_equal(opened.series.close, made.series.close)
 
 
 def test_a_run_whose_panel_is_not_its_own_is_refused(tmp_path):
     bench(tmp_path, sha="other data")
     PANEL.save(tmp_path / "panel.parquet")
     with pytest.raises(ArchiveError, match="not the data this run was planned with"):
-        open_workbench.__wrapped__(tmp_path)
+        open_dataset.__wrapped__(tmp_path)
 
 
 SMALL = {
@@ -137,14 +137,14 @@ SMALL = {
 class HereFleet:
     """A fleet of one worker in this process, which opens the run's folder as any worker does."""
 
-    opened: ClassVar[list[Workbench]] = []
+    opened: ClassVar[list[RunDataset]] = []
 
     def __init__(self, plan: Plan, run_dir: Path, **_: object) -> None:
         self._plan, self._run_dir = plan, run_dir
         self.queue = TaskQueue(plan, run_dir)
 
     def train(self) -> None:
-        bench = open_workbench.__wrapped__(self._run_dir)
+        bench = open_dataset.__wrapped__(self._run_dir)
         self.opened.append(bench)
         for task in self._plan.tasks:
             run_task(bench, task)
@@ -167,8 +167,8 @@ def test_a_plain_training_maps_its_arrays_and_its_networks_are_the_same_to_the_l
     run = plan_run(train_config("residual", SMALL), universe, PANEL, tmp_path / "home")
     execute(run, mode="silent", hand_over=False)
     (mapped,) = HereFleet.opened
-    assert isinstance(mapped, MappedBench) and has_arrays(run.folder, run.spec)
-    copies = Workbench(tmp_path / "copies", run.spec, PANEL)
+    assert isinstance(mapped, MappedDataset) and has_arrays(run.folder, run.spec)
+    copies = RunDataset(tmp_path / "copies", run.spec, PANEL)
     for task in run.plan.tasks:
         run_task(copies, task)
     fits = [task for task in run.plan.tasks if task.epochs]

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_panel import SPEC, SYMBOLS, history, made_panel
+from support.panel import SPEC, SYMBOLS, history, made_panel
 
 from common.errors import TrainingError
 from common.exchange.universe import Universe

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from made_panel import SPEC, SYMBOLS, made_panel
+from support.panel import SPEC, SYMBOLS, made_panel
 
 from common.errors import ConfigError
 from common.forecast.prices import Prices

@@ -5,19 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_search import PANEL, SETTINGS, UNIVERSE
+from support.search import PANEL, SETTINGS, UNIVERSE
 
 from common.presets import train_config
 from common.release.bundle import GENERAL, load_bundle
 from train.pipeline.training import plan_run
-from train.run.dataset import Workbench
+from train.run.dataset import RunDataset
 from train.workers.tasks import run_task
 
 OWN = {"lstm_units": [6, 5], "embedding_dim": 2}
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> RunDataset:
     """Every task of a run, with the choice of candidate left to the figures."""
     fits = {name: {"epochs": 1, "patience": 1} for name in ("general", "scratch", "finetune")}
     settings = {**SETTINGS, "seeds": 1, "scratch_network": OWN}
@@ -26,13 +26,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
         train_config("residual", settings), UNIVERSE, PANEL, tmp_path_factory.mktemp("home"), only=("MOVES",)
     )
     run.spec.save(run.folder)
-    bench = Workbench(run.folder, run.spec, run.panel)
+    bench = RunDataset(run.folder, run.spec, run.panel)
     for task in sorted(run.plan.tasks, key=lambda task: len(task.needs)):
         run_task(bench, task)
     return bench
 
 
-def widths(bench: Workbench, task: str) -> list[tuple[int, ...]]:
+def widths(bench: RunDataset, task: str) -> list[tuple[int, ...]]:
     with np.load(bench.task_dir(task) / "weights.npz") as stored:
         return [stored[name].shape for name in sorted(stored.files)]
 

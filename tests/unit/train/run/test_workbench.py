@@ -3,25 +3,25 @@
 from pathlib import Path
 
 import pytest
-from made_panel import SYMBOLS, made_panel
+from support.panel import SYMBOLS, made_panel
 
 from common.exchange.universe import Universe
 from common.network.channels import frozen
 from common.presets import train_config
 from common.release.bundle import GENERAL
-from train.run.dataset import RunSpec, Workbench
+from train.run.dataset import RunDataset, RunSpec
 
 PANEL = made_panel()
 UNIVERSE = Universe.from_symbols(SYMBOLS, specific=SYMBOLS[:1])
 OWN, OTHER = SYMBOLS[0], SYMBOLS[1]
 
 
-def bench(preset: str, **overrides: object) -> Workbench:
+def bench(preset: str, **overrides: object) -> RunDataset:
     config = train_config(preset, {"window": {"size": 12, "horizons": [1]}, **overrides})
-    return Workbench(Path("nowhere"), RunSpec(config, UNIVERSE, PANEL.source, PANEL.fingerprint()), PANEL)
+    return RunDataset(Path("nowhere"), RunSpec(config, UNIVERSE, PANEL.source, PANEL.fingerprint()), PANEL)
 
 
-def ids(found: Workbench, job: str) -> dict[str, int]:
+def ids(found: RunDataset, job: str) -> dict[str, int]:
     windows = found.windows
     column = found.ids(windows, job)[:, 0]
     return {

@@ -7,14 +7,14 @@ from typing import Any
 
 import httpx
 from click.testing import Result
-from made_desk import SETTINGS
-from made_release import made_release
-from made_server import serving
 from typer.testing import CliRunner
 
 import nsecast
 from common.release.registry import Registry
 from serve.settings import LedgerSettings
+from support.loaded_release import SETTINGS
+from support.release import made_release
+from support.server import serving
 
 RNG = random.Random(3)
 CLOSES = [round(40 + RNG.gauss(0, 2), 2) for _ in range(90)]

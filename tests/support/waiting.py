@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable
 
+import httpx
+
 
 def until(condition: Callable[[], object], *, patience_s: float = 60.0) -> None:
     """Wait for a condition; the patience is only for what never comes.
@@ -16,3 +18,14 @@ def until(condition: Callable[[], object], *, patience_s: float = 60.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"it has not come within {patience_s:g} s"
         time.sleep(0.005)
+
+
+def first_answer(url: str) -> httpx.Response:
+    """The first response of a server that is starting."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            return httpx.get(url, timeout=5)
+        except httpx.TransportError:
+            assert time.monotonic() < deadline, "HAProxy does not answer"
+            time.sleep(0.05)

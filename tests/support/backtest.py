@@ -1,8 +1,5 @@
 """Models and prices for backtests without training."""
 
-from made_network import fake_network
-from made_panel import SPEC, SYMBOLS, made_panel
-
 from common.exchange.universe import Universe
 from common.forecast.conformal import Calibration
 from common.forecast.forecaster import Forecaster
@@ -11,6 +8,8 @@ from common.prices.series import series_of_counters
 from common.prices.windows import make_windows
 from common.release.bundle import GENERAL, Bundle
 from common.release.models import ServedModels
+from support.network import fake_network
+from support.panel import SPEC, SYMBOLS, made_panel
 
 PANEL = made_panel()
 DAYS = PANEL.dates.to_numpy().astype("datetime64[D]")

@@ -11,12 +11,11 @@ from pathlib import Path
 from tempfile import mkdtemp
 from uuid import uuid4
 
-from made_hosts import Host
-
 from cluster.connect.ports import free_port
 from cluster.connect.processes import end, marked, name_of
 from cluster.connect.ray_private import use_token
 from cluster.local.start import ray_start
+from support.hosts import Host
 
 
 def command(*words: str) -> list[str]:

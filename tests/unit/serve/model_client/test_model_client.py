@@ -13,12 +13,12 @@ from ray.serve.exceptions import BackPressureError
 from common.errors import BundleError, Overloaded
 from common.exchange.universe import Universe
 from common.release.bundle import GENERAL
-from serve.inference.loaded_release import Prepared
+from serve.inference.loaded_release import PreparedRequest
 from serve.inference.model_cache import model_key
 from serve.inference.routing import Route, route
-from serve.model_client.client import CALLS_AT_ONCE, Office
+from serve.model_client.client import CALLS_AT_ONCE, ModelClient
 from serve.model_client.fan_out import fan_out
-from serve.model_client.messages import Question, Said
+from serve.model_client.messages import ModelRequest, ModelResponse
 from serve.observability.metrics import Facts
 from serve.schemas.forecast import PredictRequest
 from serve.settings import ServeSettings
@@ -35,7 +35,7 @@ class Tier:
         self.now = self.most = self.calls = 0
         self.asked: Counter[str] = Counter()
 
-    async def remote(self, questions: list[Question]) -> list[Said]:
+    async def remote(self, questions: list[ModelRequest]) -> list[ModelResponse]:
         self.calls += 1
         self.now += 1
         self.most = max(self.most, self.now)
@@ -51,8 +51,8 @@ class Tier:
         finally:
             self.now -= 1
 
-    def said(self, symbol: str) -> Said:
-        return Said(f"prices of {symbol}")
+    def said(self, symbol: str) -> ModelResponse:
+        return ModelResponse(f"prices of {symbol}")
 
     def broadcast(self, method: str, *arguments: Any) -> "Tier":
         raise RuntimeError("no replica can be called directly")
@@ -61,8 +61,8 @@ class Tier:
 class Broken(Tier):
     """Every model of this tier is broken."""
 
-    def said(self, symbol: str) -> Said:
-        return Said(None, error=BundleError(f"model {symbol}: broken."))
+    def said(self, symbol: str) -> ModelResponse:
+        return ModelResponse(None, error=BundleError(f"model {symbol}: broken."))
 
 
 class ManyStocks:
@@ -73,35 +73,35 @@ class ManyStocks:
         self.release, self.places = SimpleNamespace(id="made"), {"1d": 0}
         self.own = frozenset(specific)
 
-    def prepare(self, request: PredictRequest, bad: frozenset[str] = frozenset()) -> Prepared:
+    def prepare(self, request: PredictRequest, bad: frozenset[str] = frozenset()) -> PreparedRequest:
         return self._prepared(request, route(request.symbol, self.universe, self.own))
 
-    def general(self, prepared: Prepared) -> Prepared:
+    def general(self, prepared: PreparedRequest) -> PreparedRequest:
         symbol, stock = prepared.route.symbol, prepared.route.stock
         return self._prepared(prepared.request, Route(symbol, stock, GENERAL, GENERAL))
 
-    def _prepared(self, request: PredictRequest, chosen: Route) -> Prepared:
+    def _prepared(self, request: PredictRequest, chosen: Route) -> PreparedRequest:
         key = model_key(chosen.job, self.release.id)
-        return Prepared(request, chosen, request.symbol, np.zeros(0), 0, 0, (), key)
+        return PreparedRequest(request, chosen, request.symbol, np.zeros(0), 0, 0, (), key)
 
-    def ready(self) -> list[Prepared]:
+    def ready(self) -> list[PreparedRequest]:
         return [self.prepare(PredictRequest(symbol=symbol)) for symbol in self.universe.symbols]
 
 
 @pytest.fixture
-def office_of(tmp_path: Path) -> Any:
+def model_client_of(tmp_path: Path) -> Any:
     """Makes an office whose ledger is off."""
 
-    def make(general: Tier, specific: Tier | None = None, **settings: Any) -> Office:
+    def make(general: Tier, specific: Tier | None = None, **settings: Any) -> ModelClient:
         off = {"days_kept": 0, "answers_days_kept": 0}
         given = ServeSettings(home=str(tmp_path), access_log="off", served=off, **settings)
-        return Office(general, specific or Tier(), given)
+        return ModelClient(general, specific or Tier(), given)
 
     return make
 
 
-async def answered(office: Office, desk: ManyStocks) -> list[tuple[str, Any]]:
-    items = await office._forecast_all(desk, desk.ready(), Facts("made"))
+async def answered(model_client: ModelClient, loaded: ManyStocks) -> list[tuple[str, Any]]:
+    items = await model_client._forecast_all(loaded, loaded.ready(), Facts("made"))
     return [(item.prepared.request.symbol, item.result.prices) for item in items]
 
 
@@ -109,34 +109,34 @@ def expected(symbols: list[str]) -> list[tuple[str, str]]:
     return [(symbol, f"prices of {symbol}") for symbol in symbols]
 
 
-def test_ten_thousand_stocks_are_answered_in_their_order_by_a_tier_that_queues_256_calls(office_of):
-    tier, desk = Tier(), ManyStocks()
-    assert asyncio.run(answered(office_of(tier), desk)) == expected(SYMBOLS)
+def test_ten_thousand_stocks_are_answered_in_their_order_by_a_tier_that_queues_256_calls(model_client_of):
+    tier, loaded = Tier(), ManyStocks()
+    assert asyncio.run(answered(model_client_of(tier), loaded)) == expected(SYMBOLS)
     assert tier.most <= CALLS_AT_ONCE and tier.calls < MANY / 8
     assert set(tier.asked.values()) == {1}
 
 
-def test_a_batch_of_the_exchange_is_sent_a_few_stocks_a_call_as_before(office_of):
+def test_a_batch_of_the_exchange_is_sent_a_few_stocks_a_call_as_before(model_client_of):
     tier = Tier()
-    asyncio.run(answered(office_of(tier), ManyStocks(SYMBOLS[:66])))
+    asyncio.run(answered(model_client_of(tier), ManyStocks(SYMBOLS[:66])))
     assert tier.calls == 9 and tier.most == 9
 
 
-def test_a_second_request_for_all_stocks_asks_no_model(office_of):
-    tier, desk = Tier(), ManyStocks()
-    office = office_of(tier, forecasts_remembered=100)
+def test_a_second_request_for_all_stocks_asks_no_model(model_client_of):
+    tier, loaded = Tier(), ManyStocks()
+    model_client = model_client_of(tier, forecasts_remembered=100)
 
     async def run() -> None:
-        await office._rehearse(desk)
-        await answered(office, desk)
+        await model_client._rehearse(loaded)
+        await answered(model_client, loaded)
         before = tier.calls
-        assert await answered(office, desk) == expected(SYMBOLS)
+        assert await answered(model_client, loaded) == expected(SYMBOLS)
         assert tier.calls == before
 
     asyncio.run(run())
 
 
-def test_what_was_computed_before_a_part_failed_is_not_computed_again(office_of):
+def test_what_was_computed_before_a_part_failed_is_not_computed_again(model_client_of):
     failing = {SYMBOLS[6_000]}
 
     full = BackPressureError(num_queued_requests=9, max_queued_requests=9)
@@ -144,24 +144,24 @@ def test_what_was_computed_before_a_part_failed_is_not_computed_again(office_of)
     def fail(symbols: list[str]) -> Exception | None:
         return full if failing & {*symbols} else None
 
-    tier, desk = Tier(fail=fail), ManyStocks()
-    office = office_of(tier, forecasts_remembered=MANY)
+    tier, loaded = Tier(fail=fail), ManyStocks()
+    model_client = model_client_of(tier, forecasts_remembered=MANY)
     with pytest.raises(Overloaded) as caught:
-        asyncio.run(answered(office, desk))
+        asyncio.run(answered(model_client, loaded))
     assert caught.value.context["retry_after_s"] == 1
     kept = dict(tier.asked)
     assert 5_500 < len(kept) < 8_000, "what came before, and no part that began after"
     failing.clear()
-    assert asyncio.run(answered(office, desk)) == expected(SYMBOLS)
+    assert asyncio.run(answered(model_client, loaded)) == expected(SYMBOLS)
     assert set(tier.asked.values()) == {1}
 
 
-def test_what_was_computed_before_the_request_was_cut_off_is_not_computed_again(office_of):
-    tier, desk = Tier(), ManyStocks()
-    office = office_of(tier, forecasts_remembered=MANY)
+def test_what_was_computed_before_the_request_was_cut_off_is_not_computed_again(model_client_of):
+    tier, loaded = Tier(), ManyStocks()
+    model_client = model_client_of(tier, forecasts_remembered=MANY)
 
     async def run() -> None:
-        caller = asyncio.create_task(answered(office, desk))
+        caller = asyncio.create_task(answered(model_client, loaded))
         while len(tier.asked) < 3_000:
             await asyncio.sleep(0)
         caller.cancel()
@@ -169,25 +169,27 @@ def test_what_was_computed_before_the_request_was_cut_off_is_not_computed_again(
             await caller
         kept = len(tier.asked)
         assert kept < MANY and tier.now == 0
-        assert await answered(office, desk) == expected(SYMBOLS)
+        assert await answered(model_client, loaded) == expected(SYMBOLS)
         assert set(tier.asked.values()) == {1}
 
     asyncio.run(run())
 
 
-def test_a_specific_model_that_fails_in_a_large_batch_is_replaced_by_the_general_one(office_of):
+def test_a_specific_model_that_fails_in_a_large_batch_is_replaced_by_the_general_one(model_client_of):
     own = tuple(SYMBOLS[::10])
     general, specific = Tier(), Broken()
-    assert asyncio.run(answered(office_of(general, specific), ManyStocks(specific=own))) == expected(SYMBOLS)
+    assert asyncio.run(answered(model_client_of(general, specific), ManyStocks(specific=own))) == expected(
+        SYMBOLS
+    )
     assert set(specific.asked) == set(own) and set(general.asked) == set(SYMBOLS)
 
 
-def test_many_large_batches_at_once_leave_room_in_the_queue(office_of):
-    tier, desk = Tier(), ManyStocks(SYMBOLS[:300])
-    office = office_of(tier, forecasts_remembered=0)
+def test_many_large_batches_at_once_leave_room_in_the_queue(model_client_of):
+    tier, loaded = Tier(), ManyStocks(SYMBOLS[:300])
+    model_client = model_client_of(tier, forecasts_remembered=0)
 
     async def run() -> None:
-        found = await asyncio.gather(*(answered(office, desk) for _ in range(40)))
+        found = await asyncio.gather(*(answered(model_client, loaded) for _ in range(40)))
         assert found == [expected(SYMBOLS[:300])] * 40
 
     asyncio.run(run())

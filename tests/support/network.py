@@ -1,9 +1,9 @@
 """A network without training: outputs that depend on every number of its inputs."""
 
 import numpy as np
-from made_panel import SPEC
 
 from common.network.mixture import TAUS
+from support.panel import SPEC
 
 
 def fake_network(x: np.ndarray, stock_id: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Answers of a desk over a real small release: the backtest's numbers, and what is said beside them."""
+"""Responses of a small real release, loaded: the backtest's numbers, and the caveats beside them."""
 
 import datetime as dt
 import json
@@ -8,18 +8,18 @@ import holidays
 import numpy as np
 import pandas as pd
 import pytest
-from made_desk import SETTINGS, TODAY, ask, made_desk, predict
-from made_panel import REPAIRED_DAYS, SYMBOLS
-from made_release import doctored, made_release
+from support.loaded_release import SETTINGS, TODAY, ask, loaded_release, predict
+from support.panel import REPAIRED_DAYS, SYMBOLS
+from support.release import doctored, made_release
 
 from common.errors import BadRequest, BundleError, InsufficientHistory, NsecastError, UnknownSymbol
 from common.release.forecasts import ReleasedModels
-from serve.inference.loaded_release import Desk
+from serve.inference.loaded_release import LoadedRelease
 from serve.inference.model_cache import model_key
 from serve.schemas.forecast import PredictRequest
 
-DESK = made_desk()
-DAYS = [day.date() for day in DESK.panel.dates]
+LOADED = loaded_release()
+DAYS = [day.date() for day in LOADED.panel.dates]
 PRICES = [20.0 + n % 5 for n in range(60)]
 
 
@@ -28,11 +28,11 @@ def codes(found) -> set[str]:
 
 
 def test_an_answer_is_the_backtests_row_to_the_last_digit():
-    table = pd.read_parquet(DESK.release.file("test_forecasts.parquet"))
+    table = pd.read_parquet(LOADED.release.file("test_forecasts.parquet"))
     rows = table.groupby("symbol").sample(12, random_state=0)
     assert len(rows) >= 48
     for row in rows.itertuples():
-        found = predict(DESK, symbol=row.symbol, horizon=f"{row.horizon}d", as_of=f"{row.cutoff:%Y-%m-%d}")
+        found = predict(LOADED, symbol=row.symbol, horizon=f"{row.horizon}d", as_of=f"{row.cutoff:%Y-%m-%d}")
         said = found.prediction, found.mean_prediction, found.last_price, found.forecast_source
         assert said == (row.published, row.raw, row.last_price, row.source)
         assert found.model_type == row.model_type and ("frozen" in codes(found)) == row.frozen
@@ -41,7 +41,7 @@ def test_an_answer_is_the_backtests_row_to_the_last_digit():
 
 
 def test_an_answer_is_what_the_release_says_on_any_evening_of_any_stock():
-    models, checked = ReleasedModels(DESK.release), 0
+    models, checked = ReleasedModels(LOADED.release), 0
     evenings = [None, TODAY, *(DAYS[n] for n in (90, 200, 319, *REPAIRED_DAYS)), DAYS[118] + dt.timedelta(1)]
     for evening in evenings:
         for symbol in SYMBOLS:
@@ -50,10 +50,10 @@ def test_an_answer_is_what_the_release_says_on_any_evening_of_any_stock():
             except NsecastError as error:
                 assert error.http_status in (404, 422)
                 with pytest.raises(InsufficientHistory):
-                    predict(DESK, symbol=symbol, as_of=evening)
+                    predict(LOADED, symbol=symbol, as_of=evening)
                 continue
             for each in expected:
-                found = predict(DESK, symbol=symbol, horizon=f"{each.horizon}d", as_of=evening)
+                found = predict(LOADED, symbol=symbol, horizon=f"{each.horizon}d", as_of=evening)
                 assert (found.prediction, found.mean_prediction) == (each.published, each.raw)
                 assert (found.last_price, found.last_date) == (each.last_price, each.last_date)
                 assert (found.change_percent, found.model_type) == (each.change_percent, each.model_type)
@@ -68,7 +68,7 @@ def test_an_answer_is_what_the_release_says_on_any_evening_of_any_stock():
 
 
 def test_horizons_differ_in_price_interval_and_date():
-    found = [predict(DESK, symbol="MOVES", horizon=horizon) for horizon in ("1d", "5d", "10d", "30d")]
+    found = [predict(LOADED, symbol="MOVES", horizon=horizon) for horizon in ("1d", "5d", "10d", "30d")]
     assert len({each.mean_prediction for each in found}) == 4
     assert len({each.confidence_interval.upper for each in found}) == 4
     assert [each.target_date for each in found] == [
@@ -80,56 +80,56 @@ def test_horizons_differ_in_price_interval_and_date():
 
 
 def test_recent_prices_drive_the_answer():
-    plain = predict(DESK, symbol="MOVES")
-    found = predict(DESK, symbol="MOVES", recent_prices=PRICES)
-    other = predict(DESK, symbol="MOVES", recent_prices=[2 * price for price in PRICES])
+    plain = predict(LOADED, symbol="MOVES")
+    found = predict(LOADED, symbol="MOVES", recent_prices=PRICES)
+    other = predict(LOADED, symbol="MOVES", recent_prices=[2 * price for price in PRICES])
     assert found.last_price == PRICES[-1] != plain.last_price
     assert other.last_price == 2 * PRICES[-1] and other.prediction == pytest.approx(
         2 * found.prediction, rel=0.01
     )
     assert {"closes_only", "dates_assumed", "clipped"} <= codes(found)
-    assert codes(predict(DESK, symbol="MOVES", recent_prices=[*PRICES[:-1], 99.0])) == codes(found)
+    assert codes(predict(LOADED, symbol="MOVES", recent_prices=[*PRICES[:-1], 99.0])) == codes(found)
 
 
 def test_bars_with_dates_need_no_assumptions_and_hide_only_the_market():
     days = pd.bdate_range(end=DAYS[-1], periods=60)
     bars = [{"close": p, "volume": 9, "date": f"{day:%Y-%m-%d}"} for p, day in zip(PRICES, days, strict=True)]
-    found = predict(DESK, symbol="MOVES", recent_bars=bars)
+    found = predict(LOADED, symbol="MOVES", recent_bars=bars)
     assert "market_unknown" in codes(found) and not {"closes_only", "dates_assumed"} & codes(found)
-    stale = predict(DESK, symbol="MOVES", recent_bars=bars, as_of=TODAY)
+    stale = predict(LOADED, symbol="MOVES", recent_bars=bars, as_of=TODAY)
     assert found.last_date == stale.last_date == DAYS[-1]
 
 
 def test_model_and_version_name_the_tier():
-    own, shared = predict(DESK, symbol="MOVES"), predict(DESK, symbol="SPLITS")
+    own, shared = predict(LOADED, symbol="MOVES"), predict(LOADED, symbol="SPLITS")
     assert (own.model_type, own.model_version) == ("stock_specific", "residual_specific")
     assert (shared.model_type, shared.model_version) == ("general", "residual_general")
-    assert own.name == "MOVES" and own.sector == "Unknown" and own.release == DESK.release.id
+    assert own.name == "MOVES" and own.sector == "Unknown" and own.release == LOADED.release.id
 
 
 def test_evidence_is_that_of_the_matrix_for_the_symbol_and_horizon():
-    matrix = pd.read_csv(DESK.release.file("performance_matrix.csv"), index_col="symbol")
-    for horizon in DESK.places:
-        found = predict(DESK, symbol="MOVES", horizon=horizon)
+    matrix = pd.read_csv(LOADED.release.file("performance_matrix.csv"), index_col="symbol")
+    for horizon in LOADED.places:
+        found = predict(LOADED, symbol="MOVES", horizon=horizon)
         assert found.mape == matrix.loc["MOVES", f"mape_{horizon}"]
         assert found.naive_mape == matrix.loc["MOVES", f"naive_mape_{horizon}"]
-        measured = DESK.measured("MOVES", horizon)
+        measured = LOADED.measured("MOVES", horizon)
         assert measured.skill == 1 - matrix.loc["MOVES", f"rel_mae_{horizon}"]
-    assert predict(DESK, symbol="FROZEN").mape is None
+    assert predict(LOADED, symbol="FROZEN").mape is None
 
 
 def test_an_unknown_symbol_with_prices_gets_a_general_forecast_of_low_confidence():
-    found = predict(DESK, symbol="NEWCO", recent_prices=PRICES, allow_unknown=True)
+    found = predict(LOADED, symbol="NEWCO", recent_prices=PRICES, allow_unknown=True)
     assert (found.model_type, found.confidence, found.name) == ("general", "low", None)
     assert "unknown_symbol" in codes(found) and found.mape is None
     with pytest.raises(UnknownSymbol):
-        predict(DESK, symbol="NEWCO", recent_prices=PRICES)
+        predict(LOADED, symbol="NEWCO", recent_prices=PRICES)
     with pytest.raises(UnknownSymbol, match="send recent_prices too"):
-        predict(DESK, symbol="NEWCO", allow_unknown=True)
+        predict(LOADED, symbol="NEWCO", allow_unknown=True)
 
 
 def test_a_stock_that_stood_still_gets_its_last_price_and_low_confidence():
-    found = predict(DESK, symbol="FROZEN", horizon="30d")
+    found = predict(LOADED, symbol="FROZEN", horizon="30d")
     assert (found.prediction, found.forecast_source, found.confidence) == (
         found.last_price,
         "last_price",
@@ -139,25 +139,25 @@ def test_a_stock_that_stood_still_gets_its_last_price_and_low_confidence():
 
 
 def test_a_bad_bundle_goes_to_the_general_model_and_says_so():
-    request, key = PredictRequest(symbol="MOVES"), model_key("MOVES", DESK.release.id)
-    own = DESK.prepare(request, today=TODAY)
+    request, key = PredictRequest(symbol="MOVES"), model_key("MOVES", LOADED.release.id)
+    own = LOADED.prepare(request, today=TODAY)
     assert own.key == key
-    ahead = DESK.prepare(request, frozenset({key}), today=TODAY)
-    after = DESK.general(own)
+    ahead = LOADED.prepare(request, frozenset({key}), today=TODAY)
+    after = LOADED.general(own)
     for prepared in (ahead, after):
-        found = ask(DESK, prepared)
-        assert prepared.key == model_key("general", DESK.release.id)
+        found = ask(LOADED, prepared)
+        assert prepared.key == model_key("general", LOADED.release.id)
         assert found.model_type == "general" and found.confidence != "high" and "fallback" in codes(found)
-    assert ask(DESK, ahead).mean_prediction == ask(DESK, after).mean_prediction
-    assert DESK.prepare(request, frozenset({"MOVES@another"}), today=TODAY).key == key
-    shared = DESK.prepare(PredictRequest(symbol="SPLITS"), today=TODAY)
-    assert DESK.general(shared) is shared
+    assert ask(LOADED, ahead).mean_prediction == ask(LOADED, after).mean_prediction
+    assert LOADED.prepare(request, frozenset({"MOVES@another"}), today=TODAY).key == key
+    shared = LOADED.prepare(PredictRequest(symbol="SPLITS"), today=TODAY)
+    assert LOADED.general(shared) is shared
 
 
 def test_an_old_last_price_is_said_and_lowers_confidence():
-    fresh = predict(DESK, symbol="MOVES", as_of=DAYS[-1])
+    fresh = predict(LOADED, symbol="MOVES", as_of=DAYS[-1])
     late = ask(
-        DESK, DESK.prepare(PredictRequest(symbol="MOVES", as_of="2022-06-01"), today=dt.date(2022, 6, 2))
+        LOADED, LOADED.prepare(PredictRequest(symbol="MOVES", as_of="2022-06-01"), today=dt.date(2022, 6, 2))
     )
     assert "stale" in codes(late) and "stale" not in codes(fresh)
     rank = ["low", "medium", "high"].index
@@ -166,57 +166,57 @@ def test_an_old_last_price_is_said_and_lowers_confidence():
 
 
 def test_invented_data_old_data_and_in_sample_days_are_said():
-    assert {"synthetic", "old_data"} <= codes(predict(DESK, symbol="MOVES"))
-    assert "in_sample" in codes(predict(DESK, symbol="MOVES", as_of=DAYS[100]))
-    assert "in_sample" not in codes(predict(DESK, symbol="MOVES", as_of=DAYS[-3]))
-    assert "copied_day" in codes(predict(DESK, symbol="SPLITS", as_of=DAYS[60]))
+    assert {"synthetic", "old_data"} <= codes(predict(LOADED, symbol="MOVES"))
+    assert "in_sample" in codes(predict(LOADED, symbol="MOVES", as_of=DAYS[100]))
+    assert "in_sample" not in codes(predict(LOADED, symbol="MOVES", as_of=DAYS[-3]))
+    assert "copied_day" in codes(predict(LOADED, symbol="SPLITS", as_of=DAYS[60]))
 
 
 def test_a_horizon_the_release_does_not_have_is_refused_with_those_it_has():
     with pytest.raises(BadRequest, match=r"horizon: got 5d, this release has 1d\."):
-        predict(made_desk("v4_log"), symbol="MOVES", horizon="5d")
+        predict(loaded_release("v4_log"), symbol="MOVES", horizon="5d")
 
 
 def test_the_original_design_is_served_too_without_intervals():
-    desk = made_desk("v4_log")
-    found = predict(desk, symbol="MOVES")
+    loaded = loaded_release("v4_log")
+    found = predict(loaded, symbol="MOVES")
     assert found.model_version == "v4_log_specific"
     assert found.confidence_interval is None and found.intervals == {}
-    assert predict(desk, symbol="NEWCO", recent_prices=PRICES, allow_unknown=True).prediction > 0
-    still = predict(desk, symbol="NEWCO", recent_prices=[7.0] * 60, allow_unknown=True)
+    assert predict(loaded, symbol="NEWCO", recent_prices=PRICES, allow_unknown=True).prediction > 0
+    still = predict(loaded, symbol="NEWCO", recent_prices=[7.0] * 60, allow_unknown=True)
     assert still.prediction == 7.0 and "frozen" in codes(still)
 
 
 def test_levels_asked_are_those_of_the_calibration():
-    calibration = ReleasedModels(DESK.release).calibration
+    calibration = ReleasedModels(LOADED.release).calibration
     for day in ("2020-01-01", str(DAYS[200]), str(DAYS[-1]), "2030-01-01"):
         evening = np.array([day], dtype="datetime64[D]")
-        assert np.array_equal(DESK._asked(evening), calibration.on(evening))
+        assert np.array_equal(LOADED._asked(evening), calibration.on(evening))
 
 
 def test_a_question_is_prepared_in_well_under_a_millisecond():
     for request in (PredictRequest(symbol="MOVES"), PredictRequest(symbol="MOVES", recent_prices=PRICES)):
-        assert not DESK.is_slow(request)
+        assert not LOADED.is_slow(request)
         times = []
         for _ in range(100):
             started = time.thread_time()  # whatever else the machine does
-            DESK.prepare(request, today=TODAY)
+            LOADED.prepare(request, today=TODAY)
             times.append(time.thread_time() - started)
         assert np.median(times) < 1e-3
-    assert Desk(DESK.release).is_slow(PredictRequest(symbol="THIN", as_of=DAYS[40]))
+    assert LoadedRelease(LOADED.release).is_slow(PredictRequest(symbol="THIN", as_of=DAYS[40]))
 
 
 def test_the_response_is_plain_json_with_no_nan():
-    found = predict(DESK, symbol="FROZEN", recent_prices=PRICES)
+    found = predict(LOADED, symbol="FROZEN", recent_prices=PRICES)
     document = json.loads(found.model_dump_json(), parse_constant=lambda name: pytest.fail(name))
     assert document["request_id"] == "made" and document["cached"] is True
     assert document["timestamp"].endswith("Z") and document["execution_time"] > 0
 
 
 def test_a_sector_is_found_whatever_its_case():
-    assert DESK.in_sector(" unknown ") == sorted(SYMBOLS)
+    assert LOADED.in_sector(" unknown ") == sorted(SYMBOLS)
     with pytest.raises(BadRequest, match="There are: Unknown"):
-        DESK.in_sector("Banking")
+        LOADED.in_sector("Banking")
 
 
 def test_a_release_whose_files_make_no_sense_gives_no_desk(tmp_path):
@@ -224,15 +224,15 @@ def test_a_release_whose_files_make_no_sense_gives_no_desk(tmp_path):
         (folder / "performance_matrix.csv").write_text("symbol,name\nMOVES,x\n")
 
     with pytest.raises(BundleError, match=r"performance_matrix\.csv: KeyError"):
-        Desk(doctored(made_release(tmp_path / "a", **SETTINGS), spoil))
+        LoadedRelease(doctored(made_release(tmp_path / "a", **SETTINGS), spoil))
 
     def cut(folder):
         (folder / "general_residual" / "metadata.json").write_text("{")
 
     with pytest.raises(BundleError, match=r"metadata\.json: JSONDecodeError"):
-        Desk(doctored(made_release(tmp_path / "b", **SETTINGS), cut))
+        LoadedRelease(doctored(made_release(tmp_path / "b", **SETTINGS), cut))
 
 
 def test_a_desk_loads_no_network(monkeypatch):
     monkeypatch.setattr("common.release.bundle.OnnxNetwork", lambda path: pytest.fail("a network was loaded"))
-    Desk(DESK.release).prepare(PredictRequest(symbol="MOVES"), today=TODAY)
+    LoadedRelease(LOADED.release).prepare(PredictRequest(symbol="MOVES"), today=TODAY)

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_process import end_all
-from made_release import made_exchange
 from typer.testing import CliRunner
 
 import nsecast
@@ -20,6 +18,8 @@ from cluster.connect.ports import free_port
 from cluster.monitor.cli import BREACH
 from common.release.registry import Registry
 from serve.views.accuracy import LATEST
+from support.processes import end_all
+from support.release import made_exchange
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S, STOP_S = 180, 90

@@ -15,7 +15,7 @@ import uvicorn
 
 from serve.deployments.model_server import GeneralModel, SpecificModel
 from serve.deployments.router import http_service
-from serve.model_client.client import Office
+from serve.model_client.client import ModelClient
 from serve.settings import ServeSettings
 
 
@@ -42,13 +42,13 @@ def serving(home: Path, **settings: Any) -> Iterator[str]:
         ray.serve.run(tier.bind(str(home), 4), name=tier.name, _local_testing_mode=True)
         for tier in (GeneralModel, SpecificModel)
     ]
-    office = Office(*tiers, ServeSettings(home=str(home), access_log="off", **settings))
-    asyncio.run(office.watcher.look())
+    model_client = ModelClient(*tiers, ServeSettings(home=str(home), access_log="off", **settings))
+    asyncio.run(model_client.watcher.look())
     try:
-        with listening(http_service(office)) as url:
+        with listening(http_service(model_client)) as url:
             yield url
     finally:
-        office.ledger.close()
+        model_client.ledger.close()
 
 
 @dataclass

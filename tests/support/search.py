@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from made_panel import SYMBOLS, made_panel
 from optuna.trial import TrialState
 
 from common import storage
 from common.exchange.universe import Universe
 from common.presets import train_config
 from common.prices.panel import Panel
+from support.panel import SYMBOLS, made_panel
 from train.run.plan import finished
 from tune.plan import Effort, Search, plan_search
 from tune.space import Parameters, SearchSpace

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from made_panel import SPEC, SYMBOLS, made_panel
 
 from common.archive.reader import read_archive
 from common.exchange.universe import Universe, load_universe
@@ -25,10 +24,11 @@ from common.prices.panel import Panel
 from common.release.manifest import MANIFEST, Release, read_manifest, write_manifest
 from common.release.registry import Registry
 from common.synthetic.market import MarketConfig, write_market
+from support.panel import SPEC, SYMBOLS, made_panel
 from train.fit.state import save_weights
 from train.pipeline.training import Run, plan_run
 from train.publish.publish import publish_run
-from train.run.dataset import Workbench, bundles_dir
+from train.run.dataset import RunDataset, bundles_dir
 from train.run.plan import Plan
 from train.workers.tasks import run_task
 
@@ -93,7 +93,7 @@ def made_exchange(home: Path, release_id: str, *, shift: float = 0.0) -> Release
     config = _config("residual", json.dumps({"window": {"horizons": [1, 5, 10, 30]}}))
     run = plan_run(config, load_universe(), panel, home)
     panel.save(run.folder / "panel.parquet")
-    bench, rng = Workbench(run.folder, run.spec, panel), np.random.default_rng(5)
+    bench, rng = RunDataset(run.folder, run.spec, panel), np.random.default_rng(5)
     fresh = build_network(bench.network_shape, config.network, seed=0).get_weights()
     weights = [array + rng.normal(0, 0.2, array.shape).astype(array.dtype) for array in fresh]
     _pretend_trained(bench, run.plan, weights)
@@ -115,13 +115,13 @@ def doctored(
 def _trained(preset: str, changes: str) -> Run:
     run = plan_run(_config(preset, changes), UNIVERSE, made_panel(DAYS), _temporary())
     run.folder.mkdir(parents=True)
-    bench = Workbench(run.folder, run.spec, run.panel)
+    bench = RunDataset(run.folder, run.spec, run.panel)
     weights = build_network(bench.network_shape, run.spec.config.network, seed=0).get_weights()
     _pretend_trained(bench, run.plan, weights)
     return run
 
 
-def _pretend_trained(bench: Workbench, plan: Plan, weights: list[np.ndarray]) -> None:
+def _pretend_trained(bench: RunDataset, plan: Plan, weights: list[np.ndarray]) -> None:
     for task in plan.tasks:
         if task.phase == "bundle":
             run_task(bench, task)

@@ -8,18 +8,17 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from made_panel import SPEC
-from made_release import SETTINGS, _pretend_trained, _shift, _temporary, _trust
-
 from common.exchange.universe import Universe
 from common.network.build import build_network
 from common.prices.panel import Panel
 from common.synthetic.market import MarketConfig, write_market
+from support.panel import SPEC
+from support.release import SETTINGS, _pretend_trained, _shift, _temporary, _trust
 from train.nightly.nightly import retrain
 from train.nightly.record import Record
 from train.nightly.steps import Request, Steps
 from train.pipeline.training import Run
-from train.run.dataset import Workbench, bundles_dir
+from train.run.dataset import RunDataset, bundles_dir
 from train.run.source import load_panel
 
 UNIVERSE = Universe.from_symbols(["ABSA", "ARM", "COOP", "EABL"], specific=["ABSA"])
@@ -65,7 +64,7 @@ def asked(archive: Path, **changes: Any) -> Request:
 def trained_ahead(request: Request, home: Path, production: str | None, *, shift: float = 0.0) -> Run:
     """Finish every task of the run that the request comes to, with fresh networks, which say "no change".
 
-    ``shift`` moves what they say, as for `made_release.made_run`.
+    ``shift`` moves what they say, as for `support.release.made_run`.
     """
     record = Record.new(home, key="", archive=request.archive, production=production)
     panel = load_panel(request.archive, home)
@@ -79,7 +78,7 @@ def trained_ahead(request: Request, home: Path, production: str | None, *, shift
 
 def _fresh(run: Run, panel: Panel, shift: float) -> None:
     run.folder.mkdir()
-    bench = Workbench(run.folder, run.spec, panel)
+    bench = RunDataset(run.folder, run.spec, panel)
     weights = build_network(bench.network_shape, run.spec.config.network, seed=0).get_weights()
     _pretend_trained(bench, run.plan, weights)
     for path in bundles_dir(run.folder).rglob("model.onnx") if shift else ():

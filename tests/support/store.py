@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from made_process import running
 from obstore.store import MemoryStore
 
 from common import storage
 from common.storage import root as places
+from support.processes import running
 
 KEY, SECRET = "keykeykey", "secretsecret"
 

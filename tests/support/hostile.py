@@ -15,13 +15,13 @@ from urllib.parse import quote, urlencode
 import httpx
 import ray.serve
 from hypothesis import strategies as st
-from made_release import made_release
 
 from common.release.registry import Registry
 from serve.deployments.model_server import GeneralModel, SpecificModel
 from serve.deployments.router import http_service
-from serve.model_client.client import Office
+from serve.model_client.client import ModelClient
 from serve.settings import ServeSettings
+from support.release import made_release
 
 V4 = "/api/v4"
 POSTS = {f"{V4}/predict": "symbol", f"{V4}/predict/batch": "symbols", f"{V4}/predict/sector": "sector"}
@@ -257,12 +257,12 @@ def application() -> Iterator[Application]:
             for tier in (GeneralModel, SpecificModel)
         ]
         limits = {"forecasts_per_minute": 0, "timeout_s": 120}
-        office = Office(*tiers, ServeSettings(home=str(home), access_log="off", limits=limits))
-        app, loop = http_service(office), asyncio.new_event_loop()
+        model_client = ModelClient(*tiers, ServeSettings(home=str(home), access_log="off", limits=limits))
+        app, loop = http_service(model_client), asyncio.new_event_loop()
         try:
-            loop.run_until_complete(office.watcher.look())
+            loop.run_until_complete(model_client.watcher.look())
             described = Application(app, loop, []).ask(Case("GET", "/openapi.json")).json()["paths"]
             yield Application(app, loop, sorted(path for path, how in described.items() if "get" in how))
         finally:
-            office.ledger.close()
+            model_client.ledger.close()
             loop.close()

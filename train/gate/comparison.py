@@ -35,7 +35,7 @@ Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Contest:
+class Comparison:
     """A comparison in plain JSON values, and what in it speaks against the challenger.
 
     ``figures`` holds ``against`` (a release id), ``comparable``, the ``reason`` if it is not, and otherwise
@@ -56,7 +56,7 @@ class Contest:
 
 def contest(
     release: Release, rival: Release, *, role: str = PRODUCTION, progress: Report = lambda *_: None
-) -> Contest:
+) -> Comparison:
     """Backtest a challenger and a rival on the same test, as they were published.
 
     The same test is the newer one of their panels (by last date), every cutoff that is out of sample for
@@ -89,7 +89,7 @@ def contest(
 
 def _on_the_same_test(
     ours: ReleasedModels, theirs: ReleasedModels, both: list[int], role: str, progress: Report
-) -> Contest:
+) -> Comparison:
     panel = max(ours.panel, theirs.panel, key=lambda panel: panel.dates[-1])
     start = max(ours.release.info["valid_end"], theirs.release.info["valid_end"])
     tables = [_judged(models, panel, start, both, progress) for models in (ours, theirs)]
@@ -135,7 +135,7 @@ def _on_the_same_test(
     }
     whose = f"{NAMES[role]} ({theirs.release.id})"
     reasons = [reason for own, rival in pairs for reason in _worse(own, rival, whose)]
-    return Contest(storage.finite(found), tuple(reasons), _gain(pairs))
+    return Comparison(storage.finite(found), tuple(reasons), _gain(pairs))
 
 
 def _worse(own: Losses, rival: Losses, whose: str) -> Iterator[str]:
@@ -189,13 +189,13 @@ def _silence(rival: Release) -> tuple[str, bool] | None:
     return None if answers else (found, True)
 
 
-def _of_different_kinds(rival: Release, *, closed: bool) -> Contest:
+def _of_different_kinds(rival: Release, *, closed: bool) -> Comparison:
     if is_synthetic(rival.info.get("source")):
         return _not_comparable(rival, "production is of synthetic data, this of real ones", closed=False)
     return _not_comparable(rival, "synthetic data never replace real ones", closed=closed, ever=True)
 
 
-def _not_comparable(rival: Release, reason: str, *, closed: bool, ever: bool = False) -> Contest:
+def _not_comparable(rival: Release, reason: str, *, closed: bool, ever: bool = False) -> Comparison:
     figures = {"against": rival.id, "comparable": False, "reason": reason}
     reasons = (f"not comparable with production ({rival.id}): {reason}",) if closed else ()
-    return Contest(figures, reasons, ever=ever)
+    return Comparison(figures, reasons, ever=ever)
