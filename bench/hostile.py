@@ -26,7 +26,7 @@ import machine
 from hypothesis import HealthCheck, Phase, given, settings
 
 sys.path.insert(0, str(machine.ROOT))
-sys.path.insert(0, str(machine.ROOT / "tests" / "support"))
+sys.path.insert(0, str(machine.ROOT / "tests"))
 
 from support.archive import NEW_HEADER, market, price_line, weekdays
 from support.slow import KINDS, descriptors, slow_clients

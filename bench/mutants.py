@@ -36,7 +36,7 @@ NEVER_WARM = ("ray", "tensorflow", "keras", "obstore", "moto")
 MODULES = {
     "representation": ("common/forecast/representation.py", "representation scaling"),
     "channels": ("common/network/channels.py", "representation scaling"),
-    "level": ("common/forecast/level.py", "representation scaling"),
+    "level": ("common/forecast/log_price.py", "representation scaling"),
     "scaling": ("common/network/scaling.py", "scaling"),
     "windows": ("common/prices/windows.py", "windows representation"),
     "series": ("common/prices/series.py", "windows serve_requests"),

@@ -31,7 +31,7 @@ from common.prices.windows import Windows
 from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
 from train.evaluation.backtest import windows_until
-from train.pipeline.backtest import OURS, Study, figures, plan_study
+from train.pipeline.backtest import OURS, BacktestPlan, figures, plan_study
 from train.pipeline.rivals import rival_table
 from train.rivals.baselines import forecast_from, log_path
 
@@ -59,7 +59,7 @@ def main() -> None:
     print(json.dumps(document, indent=1)) if options.json else show(document)
 
 
-def planned(models: ReleasedModels, home: Path, cutoffs: int) -> Study:
+def planned(models: ReleasedModels, home: Path, cutoffs: int) -> BacktestPlan:
     """The last cutoffs whose farthest outcome is known, none from before the release was chosen."""
     days = models.panel.dates.to_numpy().astype("datetime64[D]")
     last = len(days) - 1 - models.models.window.horizons[-1]
@@ -67,7 +67,7 @@ def planned(models: ReleasedModels, home: Path, cutoffs: int) -> Study:
     return plan_study(models, None, home, start=start, end=days[last])
 
 
-def backtested(study: Study, home: Path) -> dict[str, Any]:
+def backtested(study: BacktestPlan, home: Path) -> dict[str, Any]:
     """What ``nsecast backtest`` says of ours and its own rivals."""
     command = [sys.executable, "-m", "nsecast", "backtest", "--home", str(home), "--json"]
     command += ["--from", str(study.start), "--to", str(study.end), "--baselines", ",".join(BASELINES)]
@@ -76,7 +76,7 @@ def backtested(study: Study, home: Path) -> dict[str, Any]:
     return {name: record[name] for name in ("release", "from", "to", "source", "figures")}
 
 
-def peers(study: Study, python: Path, steps: int) -> tuple[dict[str, pd.DataFrame], dict[str, float]]:
+def peers(study: BacktestPlan, python: Path, steps: int) -> tuple[dict[str, pd.DataFrame], dict[str, float]]:
     """Forecast tables of the peers' networks, and each one's seconds."""
     every = windows_until(study.panel, study.models.models, study.end)
     windows = every.take(every.cutoff >= study.start)
@@ -110,7 +110,7 @@ def peers(study: Study, python: Path, steps: int) -> tuple[dict[str, pd.DataFram
 
 
 def table(
-    windows: Windows, path: np.ndarray, rows: np.ndarray, ahead: np.ndarray, study: Study
+    windows: Windows, path: np.ndarray, rows: np.ndarray, ahead: np.ndarray, study: BacktestPlan
 ) -> pd.DataFrame:
     """Log prices forecast from some rows as the table of a backtest."""
     place = pd.Series(np.arange(len(rows)), index=rows).reindex(windows.end).to_numpy()

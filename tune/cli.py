@@ -87,8 +87,8 @@ def tune(
     The winner is compared with the default settings on the test part once. The same command continues a
     search that was stopped, and does nothing if all is done; a larger --trials goes on.
     """
-    from tune.plan import QUICK, Effort, plan_search
     from tune.run import execute
+    from tune.search_plan import QUICK, SearchBudget, plan_search
     from tune.study import sweep
 
     seconds = parse_time(limit) if limit else None
@@ -106,7 +106,8 @@ def tune(
         "sweep_seeds": sweep_seeds,
     }
     effort = dataclasses.replace(
-        QUICK if quickly else Effort(), **{name: value for name, value in given.items() if value is not None}
+        QUICK if quickly else SearchBudget(),
+        **{name: value for name, value in given.items() if value is not None},
     )
     counters = load_universe(universe)
     panel = shown_panel(archive, root, show=not as_json, accept_mixed_dates=accept_mixed_dates)

@@ -11,7 +11,7 @@ ENDED = ("done", "stopped", "failed")
 
 
 @dataclass
-class Progress:
+class SearchProgress:
     """What the trials of this session report, beside what the study knows."""
 
     study: Study

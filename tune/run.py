@@ -13,11 +13,11 @@ from common.errors import ConfigError, TrainingError
 from train.progress.console import Mode
 from tune import evaluation
 from tune.console import SearchTable
-from tune.plan import Effort, Search
-from tune.progress import Progress
+from tune.progress import SearchProgress
 from tune.report.page import write_report
 from tune.results import Tuning
 from tune.search import search
+from tune.search_plan import SearchBudget, SearchPlan
 from tune.spec import SearchSpec
 from tune.study import FILE, Study, sweep
 from tune.summary import best_toml, tuning_of, winner_of
@@ -27,8 +27,8 @@ PROVENANCE = ("made", "model", "source", "data_sha256", "universe_sha256", "seed
 
 
 def execute(
-    planned: Search,
-    effort: Effort,
+    planned: SearchPlan,
+    effort: SearchBudget,
     *,
     time_s: float | None = None,
     workers: int | None = None,
@@ -70,7 +70,7 @@ def execute(
         left = study.left(effort.trials, compared)
         if not left and before and whole and (before.info["contest"] or not with_contest):
             return before, True
-        progress = Progress(study, planned=effort.trials + len(compared), compared=len(compared))
+        progress = SearchProgress(study, planned=effort.trials + len(compared), compared=len(compared))
         session = ray_session(cpus=workers, address=address, shared=root)
         earlier, started = _seconds(root), time.monotonic()
 
@@ -103,7 +103,7 @@ def execute(
         return tuning, False
 
 
-def _write_best(planned: Search, study: Study, tuning: Tuning) -> None:
+def _write_best(planned: SearchPlan, study: Study, tuning: Tuning) -> None:
     """Write ``best.toml``, the last file: with it the search is complete."""
     info = tuning.info
     winner = study.trials()[info["winner_trial"]]
@@ -119,7 +119,7 @@ def _write_best(planned: Search, study: Study, tuning: Tuning) -> None:
     storage.write_bytes(planned.folder / "best.toml", text.encode())
 
 
-def _open(planned: Search) -> None:
+def _open(planned: SearchPlan) -> None:
     """Make the search's folder, or make sure that it is this search's."""
     spec, root = planned.spec, planned.folder
     if not storage.exists(root / "search.json"):

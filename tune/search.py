@@ -19,7 +19,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from common import storage
 from train.workers.elastic import in_thread
-from tune.progress import Progress
+from tune.progress import SearchProgress
 from tune.study import NumberedSampler, Point, Study, draw
 from tune.trial import JUDGED, run_trial
 
@@ -187,7 +187,7 @@ def early_stopping(study: Study) -> TrialScheduler:
 
 def search(
     study: Study,
-    progress: Progress,
+    progress: SearchProgress,
     *,
     cpus: int,
     trials: int,

@@ -17,7 +17,7 @@ import ray.tune
 from common import storage
 from common.errors import NsecastError
 from train.run.dataset import RunSpec
-from train.run.plan import Progress, history
+from train.run.plan import EpochProgress, history
 from tune.folds import FoldDataset, bench_of
 from tune.space import Parameters
 from tune.spec import SearchSpec
@@ -170,7 +170,9 @@ def carry_out(spec: SearchSpec, trial: Trial, report: Callable[[Standing, int], 
         bench = fold_bench(spec, trial, number)
         for task in spec.tasks:
 
-            def on_epoch(progress: Progress, bench: FoldDataset = bench, phase: str = task.phase) -> None:
+            def on_epoch(
+                progress: EpochProgress, bench: FoldDataset = bench, phase: str = task.phase
+            ) -> None:
                 *_, now = standings(trial.histories(spec), spec.epochs)
                 report(now, loop_for(bench, phase).network.count_params())
 

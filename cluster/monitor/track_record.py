@@ -26,7 +26,7 @@ FIGURES = (
 
 
 @dataclass(frozen=True, eq=False)
-class Record:
+class TrackRecord:
     """A counter's track record."""
 
     symbol: str
@@ -68,7 +68,7 @@ class Record:
 
 def track_record(
     symbol: str, models: ReleasedModels, panel: Panel, home: Path, *, kept: list[str] | None = None
-) -> Record:
+) -> TrackRecord:
     """Score what was served of one counter, by the rules of `cluster.monitor.live`.
 
     Parameters
@@ -105,11 +105,11 @@ def _record(
     chain: Chain,
     lacks: list[str],
     settings: MonitorSettings,
-) -> Record:
+) -> TrackRecord:
     reference = pd.read_parquet(models.release.file("test_forecasts.parquet"))
     figures = judge(live.table, reference, settings).query("level == 'stock'")[list(FIGURES)]
     cutoffs = live.table["cutoff"]
-    return Record(
+    return TrackRecord(
         symbol=symbol,
         release=models.release.id,
         synthetic=panel.synthetic,

@@ -19,7 +19,7 @@ from common.options import AcceptMixedDates, AsJson, Home
 from common.scoring.metrics import REL_MAE
 
 if TYPE_CHECKING:
-    from cluster.monitor.track_record import Record
+    from cluster.monitor.track_record import TrackRecord
 
 BROKEN = 3
 DIGEST = r"[0-9a-f]{64}"
@@ -82,7 +82,7 @@ def _digests(kept: str) -> list[str]:
         raise ConfigError(f"{kept}: need the output of `nsecast track-record SYMBOL --json`.") from None
 
 
-def _print(found: "Record") -> None:
+def _print(found: "TrackRecord") -> None:
     from cluster.monitor.live import REASONS
 
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
@@ -112,7 +112,7 @@ def _print(found: "Record") -> None:
         console.print(f"head: {chain.newest.digest}", soft_wrap=True)
 
 
-def _table(found: "Record") -> Table:
+def _table(found: "TrackRecord") -> Table:
     table = Table(box=rich.box.SIMPLE_HEAD, show_edge=False, caption=REL_MAE, caption_justify="left")
     for heading in (
         "days",

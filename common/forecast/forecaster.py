@@ -90,7 +90,7 @@ def _cpus() -> int:
 
 
 @dataclass(frozen=True)
-class Forecaster:
+class ModelForecaster:
     """A network, the representation it was trained in, and the ids of the stocks it knows."""
 
     network: Network

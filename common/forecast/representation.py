@@ -8,7 +8,7 @@ import numpy as np
 from common.errors import BundleError
 from common.exchange.ticks import round_to_tick
 from common.forecast.conformal import LEVELS
-from common.forecast.level import Level
+from common.forecast.log_price import LogPrice
 from common.forecast.prices import Prices
 from common.network.channels import CHANNELS, CLIP, HIDDEN, blocks, frozen, raw_channels, sigma
 from common.network.mixture import OUTPUTS, Mixture
@@ -122,7 +122,7 @@ class Residual:
 
 def representation_from_dict(stored: dict[str, Any]) -> Representation:
     """Rebuild what ``as_dict`` gave; raises BundleError on an unknown kind or missing numbers."""
-    kinds = {kind.name: kind for kind in (Residual, Level)}
+    kinds = {kind.name: kind for kind in (Residual, LogPrice)}
     try:
         return kinds[stored["representation"]].from_dict(stored)
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:

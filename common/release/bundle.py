@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.errors import BundleError
-from common.forecast.forecaster import Forecaster, OnnxNetwork
+from common.forecast.forecaster import ModelForecaster, OnnxNetwork
 from common.forecast.representation import representation_from_dict
 from common.presets import WindowSpec
 from common.release.manifest import read_json
@@ -44,7 +44,7 @@ class BundleFiles:
 class Bundle:
     """A bundle as serving uses it: ONNX and JSON only."""
 
-    forecaster: Forecaster
+    forecaster: ModelForecaster
     window: WindowSpec
     metadata: dict[str, Any]
 
@@ -69,4 +69,4 @@ def load_bundle(root: Path, preset: str, job: str) -> Bundle:
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise BundleError(f"{folder / 'metadata.json'}: {type(error).__name__}: {error}.") from None
     network = OnnxNetwork(folder / "model.onnx")
-    return Bundle(Forecaster(network, representation, stock_ids, trusted), window, metadata)
+    return Bundle(ModelForecaster(network, representation, stock_ids, trusted), window, metadata)

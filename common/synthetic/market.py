@@ -17,7 +17,7 @@ from common import storage
 from common.archive.layouts import SYNTHETIC_FILE
 from common.errors import ArchiveError
 from common.synthetic import write as market_files
-from common.synthetic.simulate import INDICES, Day, MarketConfig, Plan, make_plan, on_tick, simulate
+from common.synthetic.simulate import INDICES, Day, MarketConfig, MarketPlan, make_plan, on_tick, simulate
 
 __all__ = ["Defect", "MarketConfig", "MarketReport", "write_market"]
 
@@ -90,7 +90,7 @@ class _Writer:
     """One walk over the true sessions for the yearly extremes, a second one to spoil and write them."""
 
     def __init__(
-        self, folder: Path, config: MarketConfig, plan: Plan, progress: Callable[[int, int], None]
+        self, folder: Path, config: MarketConfig, plan: MarketPlan, progress: Callable[[int, int], None]
     ) -> None:
         self.folder, self.config, self.plan, self.progress = folder, config, plan, progress
         self.codes = [*plan.symbols, *INDICES]

@@ -91,7 +91,7 @@ class Day:
 
 
 @dataclass(frozen=True)
-class Plan:
+class MarketPlan:
     """Everything decided before the first trade; arrays have length N, positions count sessions from 0.
 
     ``price`` cents; ``sigma`` per session; ``activity`` chance of a trade at one of the day's moments;
@@ -129,7 +129,7 @@ def on_tick(cents: np.ndarray) -> np.ndarray:
     return rounded
 
 
-def make_plan(config: MarketConfig) -> Plan:
+def make_plan(config: MarketConfig) -> MarketPlan:
     """Draw the counters and their events from the seed."""
     rng = np.random.default_rng([config.seed, 0])
     days = sessions(config.first_day, config.last_day)
@@ -174,7 +174,7 @@ def make_plan(config: MarketConfig) -> Plan:
     until = start + rng.integers(15, 60, n)
     start = np.where(liquid | ((start <= action_at) & (action_at < until)), count, start)
     late = np.isin(symbols, [LATE])
-    return Plan(
+    return MarketPlan(
         days, symbols, names, sectors, price, sigma, activity, volume,
         listed_from=np.where(late, quiet[int(0.6 * len(quiet))] if count > 10 else 0, 0),
         suspended_from=start, suspended_until=until,
@@ -182,7 +182,7 @@ def make_plan(config: MarketConfig) -> Plan:
     )  # fmt: skip
 
 
-def simulate(config: MarketConfig, plan: Plan) -> Iterator[Day]:
+def simulate(config: MarketConfig, plan: MarketPlan) -> Iterator[Day]:
     """Yield the true sessions one by one; memory grows with the counters, not with the days.
 
     Each counter has an efficient log price: market and own shocks with stochastic volatility, part of

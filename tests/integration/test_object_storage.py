@@ -31,7 +31,7 @@ from common.release.registry import Registry
 from nsecast import app
 from train.pipeline.training import Run, execute
 from train.run.dataset import RunDataset, RunSpec
-from train.run.plan import Progress, finished
+from train.run.plan import EpochProgress, finished
 from train.workers.tasks import run_task, weights_of
 
 pytestmark = pytest.mark.integration
@@ -171,7 +171,7 @@ def test_a_fit_goes_on_on_a_machine_that_has_nothing_and_repeats_no_epoch(place,
     task = next(task for task in run.plan.tasks if task.id == "general/seed-0")
     seen: list[int] = []
 
-    def note(progress: Progress) -> None:
+    def note(progress: EpochProgress) -> None:
         seen.append(progress.epoch)
         if len(seen) in (1, 4):
             raise Killed

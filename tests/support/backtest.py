@@ -2,7 +2,7 @@
 
 from common.exchange.universe import Universe
 from common.forecast.conformal import Calibration
-from common.forecast.forecaster import Forecaster
+from common.forecast.forecaster import ModelForecaster
 from common.forecast.representation import Residual
 from common.prices.series import series_of_counters
 from common.prices.windows import make_windows
@@ -22,8 +22,8 @@ def served(network=fake_network) -> ServedModels:
     windows = make_windows(series_of_counters(PANEL, UNIVERSE), SPEC)
     kind = Residual.fit(windows.take(windows.cutoff <= START))
     ids = {stock.symbol: stock.stock_id for stock in UNIVERSE.stocks}
-    general = Forecaster(network, kind, ids, {"THIN": False})
-    own = Forecaster(lambda x, i: network(-x, i), kind, ids)
+    general = ModelForecaster(network, kind, ids, {"THIN": False})
+    own = ModelForecaster(lambda x, i: network(-x, i), kind, ids)
     bundles = {GENERAL: Bundle(general, SPEC, {}), "MOVES": Bundle(own, SPEC, {})}
     return ServedModels(None, "residual", UNIVERSE, frozenset({"MOVES"}), bundles)
 

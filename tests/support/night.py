@@ -15,7 +15,7 @@ from common.synthetic.market import MarketConfig, write_market
 from support.panel import SPEC
 from support.release import SETTINGS, _pretend_trained, _shift, _temporary, _trust
 from train.nightly.nightly import retrain
-from train.nightly.record import Record
+from train.nightly.record import NightlyRecord
 from train.nightly.steps import Request, Steps
 from train.pipeline.training import Run
 from train.run.dataset import RunDataset, bundles_dir
@@ -66,7 +66,7 @@ def trained_ahead(request: Request, home: Path, production: str | None, *, shift
 
     ``shift`` moves what they say, as for `support.release.made_run`.
     """
-    record = Record.new(home, key="", archive=request.archive, production=production)
+    record = NightlyRecord.new(home, key="", archive=request.archive, production=production)
     panel = load_panel(request.archive, home)
     run = Steps(request, home, record, lambda *_: None).plan(panel)
     made = _MADE.setdefault((run.id, shift), _temporary() / run.id)

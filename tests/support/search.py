@@ -13,7 +13,7 @@ from common.presets import train_config
 from common.prices.panel import Panel
 from support.panel import SYMBOLS, made_panel
 from train.run.plan import finished
-from tune.plan import Effort, Search, plan_search
+from tune.search_plan import SearchBudget, SearchPlan, plan_search
 from tune.space import Parameters, SearchSpace
 from tune.study import Study, distributions
 from tune.trial import Trial, standings
@@ -28,7 +28,7 @@ SETTINGS = {
     "split": {"train_end": "2021-05-14", "valid_end": "2021-06-18"},
 }
 SPACE = SearchSpace.parse({"window_size": {"choices": [10, 12, 16]}})
-EFFORT = Effort(trials=2, folds=2, epochs=3, windows_per_epoch=32)
+EFFORT = SearchBudget(trials=2, folds=2, epochs=3, windows_per_epoch=32)
 PANEL = made_panel()
 STATES = {
     "done": TrialState.COMPLETE,
@@ -39,7 +39,9 @@ STATES = {
 }
 
 
-def planned(folder: Path, panel: Panel = PANEL, *, effort: Effort = EFFORT, **changes: Any) -> Search:
+def planned(
+    folder: Path, panel: Panel = PANEL, *, effort: SearchBudget = EFFORT, **changes: Any
+) -> SearchPlan:
     """A search planned in a folder, which is made ready for its trials."""
     config = train_config("residual", {**SETTINGS, **changes.pop("settings", {})})
     wanted = {"space": SPACE, "home": folder, "out": folder / "search", **changes}
@@ -49,21 +51,21 @@ def planned(folder: Path, panel: Panel = PANEL, *, effort: Effort = EFFORT, **ch
     return search
 
 
-def study_of(search: Search) -> Study:
+def study_of(search: SearchPlan) -> Study:
     return Study(search.spec, search.folder)
 
 
-def a_trial(search: Search, number: int = 0, **changes: Any) -> Trial:
+def a_trial(search: SearchPlan, number: int = 0, **changes: Any) -> Trial:
     """The default with some other parameters, not on record."""
     return Trial(number, search.spec.default | changes, 0, search.folder)
 
 
-def inside(search: Search, **changes: Any) -> Parameters:
+def inside(search: SearchPlan, **changes: Any) -> Parameters:
     """A point inside the space, which the default is not."""
     return search.spec.default | {"lstm_1": 20, "lstm_2": 20, "dense_units": 20} | changes
 
 
-def pretend(search: Search, trial: Trial, totals: Sequence[float]) -> None:
+def pretend(search: SearchPlan, trial: Trial, totals: Sequence[float]) -> None:
     """Write what the fits of a trial of the general model would have stored after these epochs."""
     epochs = search.spec.epochs
     for fold in range(len(search.spec.folds)):
@@ -77,19 +79,19 @@ def pretend(search: Search, trial: Trial, totals: Sequence[float]) -> None:
             storage.write_json(path, {"history": history})
 
 
-def is_inside(search: Search, point: Parameters) -> bool:
+def is_inside(search: SearchPlan, point: Parameters) -> bool:
     dimensions = search.spec.space.dimensions(search.spec.scope)
     return all(dimension.holds(point[name]) for name, dimension in dimensions.items())
 
 
-def is_fitted(search: Search, trial: Trial) -> bool:
+def is_fitted(search: SearchPlan, trial: Trial) -> bool:
     """Whether every fit of every fold has ended."""
     folds = range(1, len(search.spec.folds) + 1)
     return all(finished(trial.fold_dir(fold), task.id) for fold in folds for task in search.spec.tasks)
 
 
 def record(
-    search: Search,
+    search: SearchPlan,
     parameters: Parameters | None = None,
     totals: Sequence[float] = (),
     state: str = "done",

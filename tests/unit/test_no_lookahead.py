@@ -13,8 +13,8 @@ from support.network import fake_network
 from support.panel import DAYS, REPAIRED_DAYS, SPEC, SYMBOLS, made_panel
 
 from common.exchange.universe import Universe
-from common.forecast.forecaster import Forecaster, Network
-from common.forecast.level import Level
+from common.forecast.forecaster import ModelForecaster, Network
+from common.forecast.log_price import LogPrice
 from common.forecast.representation import Representation, Residual
 from common.network.channels import frozen, sigma
 from common.presets import TrainConfig
@@ -53,7 +53,7 @@ def windows_of(panel: Panel) -> Windows:
 def fitted(kind: str, panel: Panel):
     windows = windows_of(panel)
     if kind == "level":
-        return Level.fit(windows.series, LIMITS.train_end)
+        return LogPrice.fit(windows.series, LIMITS.train_end)
     return Residual.fit(LIMITS.parts(windows)[0])
 
 
@@ -67,7 +67,7 @@ def everything(kind: str, panel: Panel, cutoff: np.datetime64, represent=None) -
     windows = windows_of(panel)
     windows = windows.take(windows.cutoff <= cutoff)
     representation = represent or fitted(kind, PANEL)
-    prices = Forecaster(outputs_of(representation), representation, IDS).forecast(windows)
+    prices = ModelForecaster(outputs_of(representation), representation, IDS).forecast(windows)
     return {
         "end": windows.end,
         "inputs": representation.inputs(windows),
@@ -102,7 +102,7 @@ def test_a_scaler_that_sees_the_test_part_is_caught():
     changed = spiked(PANEL, after(LIMITS.train_end))
     assert Residual.fit(windows_of(changed)).as_dict() != Residual.fit(windows_of(PANEL)).as_dict()
     everywhere = (
-        Level.fit(windows_of(panel).series, LIMITS.test_end).as_dict() for panel in (PANEL, changed)
+        LogPrice.fit(windows_of(panel).series, LIMITS.test_end).as_dict() for panel in (PANEL, changed)
     )
     assert next(everywhere) != next(everywhere)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.panel import history
 
-from common.forecast.forecaster import Forecaster
+from common.forecast.forecaster import ModelForecaster
 from common.forecast.representation import Residual
 from common.presets import FitConfig, NetworkConfig, NetworkShape, WindowSpec
 from common.prices.series import UNKNOWN_MARKET, Series, series_from_histories
@@ -63,7 +63,7 @@ def skill(change_outcomes, tmp_path) -> tuple[float, float]:
     network = NetworkConfig(embedding_dim=2, lstm_units=(8, 8), dense_units=8, dropout=0.0)
     loop = EpochLoop(shape, network, batch_size=64, clipnorm=1.0, unknown_id_rate=0.0, masking=Masking(()))
     loop.network.set_weights(fit(loop, data, CONFIG, seed=1, state_path=tmp_path / "state.npz").best)
-    prices = Forecaster(loop.predict, data.representation, IDS).forecast(test)
+    prices = ModelForecaster(loop.predict, data.representation, IDS).forecast(test)
     actual = prices.last * np.exp(test.change[:, 0])
     found = errors(last=prices.last, raw=prices.raw[:, 0], published=prices.published[:, 0], actual=actual)
     return found.rel_mae, found.rel_rmse

@@ -30,7 +30,7 @@ from common.options import AcceptMixedDates, AsJson, Home, ReleaseName
 from common.prices.panel import Panel
 from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
-from train.pipeline.backtest import OURS, Study, figures, keep, plan_study, run_study
+from train.pipeline.backtest import OURS, BacktestPlan, figures, keep, plan_study, run_study
 from train.pipeline.rivals import QUICK, RIVALS, TRAINED, Rivals, out_of_sample
 from train.progress.console import Mode
 from train.progress.snapshot import SYNTHETIC
@@ -146,7 +146,7 @@ def _progress(show: bool) -> Iterator[Callable[[str, int, int], None]]:
         yield advance
 
 
-def _print(study: Study, ours: pd.DataFrame, found: pd.DataFrame, out: Path | None) -> None:
+def _print(study: BacktestPlan, ours: pd.DataFrame, found: pd.DataFrame, out: Path | None) -> None:
     console = Console(width=None if sys.stdout.isatty() else 160)
     label = f"{SYNTHETIC}, " if study.panel.synthetic else ""
     console.print(

@@ -19,7 +19,7 @@ from common import storage
 from common.errors import ConfigError, NsecastError, TrainingError
 from common.exchange.universe import load_universe
 from common.options import AcceptMixedDates, AsJson, Home
-from train.nightly.record import STEPS, Record, listed, work_seconds
+from train.nightly.record import STEPS, NightlyRecord, listed, work_seconds
 from train.nightly.table import SAID, figures_table, records_table
 from train.progress.console import Mode
 from train.progress.snapshot import duration
@@ -155,7 +155,7 @@ class _Lines:
         with suppress(OSError):  # nobody may be reading any more: no reason to end a night
             self._console.print(text, highlight=False, soft_wrap=True, markup=False)
 
-    def watch(self, step: str, record: Record) -> None:
+    def watch(self, step: str, record: NightlyRecord) -> None:
         self.close()
         entry = record.values["steps"][step]
         head = f"[{STEPS.index(step) + 1}/{len(STEPS)}] {step:<8}"
@@ -179,7 +179,7 @@ class _Lines:
             self._status = None
 
 
-def _print(record: Record, as_json: bool) -> None:
+def _print(record: NightlyRecord, as_json: bool) -> None:
     values = record.values
     if as_json:
         typer.echo(json.dumps(values, indent=1))

@@ -21,7 +21,7 @@ from common.release.registry import Registry
 from train.pipeline.training import Run, execute, plan_run
 from train.progress.console import Mode, result_table
 from train.progress.snapshot import SYNTHETIC, duration
-from train.publish.publish import Outcome
+from train.publish.publish import TrainingResult
 from train.run.blocks import read_on
 from train.run.inputs import overrides_of, require_known, shown_panel
 from train.run.versions import changes
@@ -134,7 +134,7 @@ def _print_plan(run: Run, workers: int | None, as_json: bool) -> None:
     )
 
 
-def _print_outcome(run: Run, outcome: Outcome, before: bool, as_json: bool) -> None:
+def _print_outcome(run: Run, outcome: TrainingResult, before: bool, as_json: bool) -> None:
     production = Registry(run.home).production()
     if as_json:
         document = {

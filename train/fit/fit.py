@@ -18,7 +18,7 @@ from common.storage import StorageError, current
 from train.fit.loop import Batches, EpochLoop
 from train.fit.state import FitState
 from train.run.feed import FitData, drawn
-from train.run.plan import Progress, windows_per_epoch
+from train.run.plan import EpochProgress, windows_per_epoch
 from train.run.scores import score
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def fit(
     seed: int,
     state_path: Path,
     weights: list[np.ndarray] | None = None,
-    on_epoch: Callable[[Progress], None] = lambda progress: None,
+    on_epoch: Callable[[EpochProgress], None] = lambda progress: None,
     log_dir: Path | None = None,
 ) -> FitState:
     """Train until the epochs or the patience run out; returns the state with the best weights.
@@ -74,7 +74,7 @@ def fit(
         writer.flush()
         each = (time.monotonic() - started) / (state.epoch - first)
         on_epoch(
-            Progress(
+            EpochProgress(
                 state.epoch,
                 config.epochs,
                 loss,

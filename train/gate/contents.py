@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from common.forecast.level import Level
+from common.forecast.log_price import LogPrice
 from common.forecast.representation import Residual
 from common.prices.series import series_from_panel
 from common.prices.windows import last_window
@@ -54,7 +54,7 @@ def scalers(subject: Subject) -> Finding:
         stored = subject.json(name)
         if stored["representation"] != kind:
             problems.append(f"{name}: {stored['representation']}, need {kind}")
-        elif kind == Level.name:
+        elif kind == LogPrice.name:
             needed = _priced_in_training(subject) if job == GENERAL else [job]
             usable = [symbol for symbol in needed if _is_range(stored["scalers"].get(symbol))]
             problems += [f"{name}: none for {symbol}" for symbol in needed if symbol not in usable]

@@ -10,7 +10,7 @@ import pandas as pd
 from common.release.forecasts import ReleasedModels
 from train.evaluation.summary import ROW, compare, summarise
 from train.gate.subject import told
-from train.pipeline.backtest import OURS, Study, figures, keep, run_study
+from train.pipeline.backtest import OURS, BacktestPlan, figures, keep, run_study
 
 SHOWN = ("mae", "mape", "rel_mae", "rel_rmse")
 
@@ -57,7 +57,7 @@ def _forecast(
     models: ReleasedModels, candidate: ReleasedModels, start: np.datetime64, folder: Path, progress: Report
 ) -> pd.DataFrame:
     end = candidate.panel.dates[-1].to_numpy().astype("datetime64[D]")
-    study = Study(models, candidate.panel, start, end, None, folder / models.release.id)
+    study = BacktestPlan(models, candidate.panel, start, end, None, folder / models.release.id)
     table = run_study(study, progress=lambda done, of: progress(models.release.id, done, of)).table
     keep(study, table, figures({OURS: table}, study))
     return table[np.isfinite(table["actual"]) & ~table["frozen"].astype(bool)].reset_index(drop=True)

@@ -18,13 +18,13 @@ from common.release.registry import Registry
 from train.gate.subject import told
 from train.nightly.backtest import Report
 from train.nightly.lock import held
-from train.nightly.record import ENDED, Record, lock_of, records
+from train.nightly.record import ENDED, NightlyRecord, lock_of, records
 from train.nightly.steps import CLOSED, NEW, PANEL, Request, Steps
 from train.pipeline.training import TRAINING_VERSION
 
 __all__ = ["Request", "retrain"]
 
-Watch = Callable[[str, Record], None]
+Watch = Callable[[str, NightlyRecord], None]
 """Told the name of a step when it begins and when it is done; the record says which."""
 
 
@@ -36,7 +36,7 @@ def retrain(
     announce: Callable[[str], None] = lambda text: None,
     watch: Watch = lambda step, record: None,
     progress: Report = lambda release, done, of: None,
-) -> Record:
+) -> NightlyRecord:
     """Do whatever of a retraining is not done yet; returns its record, in one of the states ``ENDED``.
 
     Parameters
@@ -82,11 +82,11 @@ def _fetch(request: Request) -> tuple[dict[str, Any] | None, NsecastError | None
         return None, error
 
 
-def _open(request: Request, home: Path) -> Record:
+def _open(request: Request, home: Path) -> NightlyRecord:
     """The newest record, if it is not done and of the same files, settings and production; else a new one."""
     key, production = _key(request), Registry(home).production()
     newest = next(records(home), None)
-    record = Record.new(home, key=key, archive=request.archive, production=production)
+    record = NightlyRecord.new(home, key=key, archive=request.archive, production=production)
     if newest is not None and newest.values["state"] not in ENDED:
         begun_with, made = newest.values["production"], newest.values["release"]
         if newest.values["key"] == key and production in (begun_with, made or begun_with):

@@ -22,7 +22,7 @@ the gate stayed closed; or files, settings or production changed before it was d
 RECORD = "record.json"
 
 
-class Record:
+class NightlyRecord:
     """One retraining; every change is on storage when a method returns.
 
     ``values`` holds plain JSON: ``id``, ``state`` (``running``, ``failed``, ``interrupted`` or one of
@@ -36,7 +36,7 @@ class Record:
         self.folder, self.values = folder, values
 
     @classmethod
-    def new(cls, home: Path, *, key: str, archive: Path | None, production: str | None) -> "Record":
+    def new(cls, home: Path, *, key: str, archive: Path | None, production: str | None) -> "NightlyRecord":
         """A record that is on storage once `begin` is called."""
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
         nothing = {"started": None, "ended": None, "attempts": 0, "decision": None, "error": None}
@@ -132,7 +132,7 @@ def work_seconds(values: dict[str, Any]) -> float:
     return sum(seconds(entry) or 0.0 for entry in values["steps"].values())
 
 
-def records(home: Path) -> Iterator[Record]:
+def records(home: Path) -> Iterator[NightlyRecord]:
     """Every retraining below ``home``, newest first; ConfigError names a record that cannot be read."""
     for path in reversed(storage.names(folder_of(home), f"*/{RECORD}")):
         try:
@@ -145,7 +145,7 @@ def records(home: Path) -> Iterator[Record]:
             raise ConfigError(
                 f"{storage.shown(path)}: not a retraining's record: {error}. Move it away."
             ) from None
-        yield Record(path.parent, values)
+        yield NightlyRecord(path.parent, values)
 
 
 def listed(home: Path) -> Iterator[dict[str, Any]]:

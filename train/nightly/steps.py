@@ -15,7 +15,7 @@ from common.release.registry import Registry
 from train.gate.promotion import judge
 from train.nightly.backtest import Report, measured
 from train.nightly.ingest import compared, counted, refuse_damage, sessions_of
-from train.nightly.record import Record, records
+from train.nightly.record import NightlyRecord, records
 from train.nightly.split import next_settings, rolled
 from train.pipeline.training import Run, execute, plan_run
 from train.progress.console import Mode
@@ -58,7 +58,7 @@ class Steps:
 
     request: Request
     home: Path
-    record: Record
+    record: NightlyRecord
     progress: Report
 
     @property
@@ -194,7 +194,7 @@ class Steps:
             return CURRENT, f"{name} has the newest session, {found['last_before']}, and the same settings"
         return NEW, f"{found['new_sessions']} new sessions, {found['new_rows']} new rows"
 
-    def _refused_before(self) -> Record | None:
+    def _refused_before(self) -> NightlyRecord | None:
         """An earlier retraining of the very same files, settings and production that the gate refused."""
         mine = self.record.values
         for record in records(self.home):

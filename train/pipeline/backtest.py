@@ -29,7 +29,7 @@ VERSION = 3
 
 
 @dataclass(frozen=True)
-class Study:
+class BacktestPlan:
     """What is to be measured, and where its results are kept."""
 
     models: ReleasedModels
@@ -54,7 +54,7 @@ def plan_study(
     start: np.datetime64 | None = None,
     end: np.datetime64 | None = None,
     refit_every: int | None = None,
-) -> Study:
+) -> BacktestPlan:
     """Settle the period and the prices; writes nothing.
 
     Parameters
@@ -94,7 +94,7 @@ def plan_study(
     key = [VERSION, published, panel.fingerprint(), str(start), str(end), refit_every]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:8]
     folder = home / "backtests" / models.release.id / f"{start}_{end}-{digest}"
-    return Study(models, panel, start, end, refit_every, folder)
+    return BacktestPlan(models, panel, start, end, refit_every, folder)
 
 
 def _refuse_copied_start(panel: Panel, archive: Panel) -> None:
@@ -115,7 +115,7 @@ def _refuse_copied_start(panel: Panel, archive: Panel) -> None:
 
 
 def run_study(
-    study: Study,
+    study: BacktestPlan,
     *,
     workers: int | None = None,
     mode: Mode | None = None,
@@ -148,7 +148,7 @@ def run_study(
     return Backtest(table, windows, parts[-1].calibration)
 
 
-def _stretches(study: Study) -> list[tuple[np.datetime64, np.datetime64, np.datetime64]]:
+def _stretches(study: BacktestPlan) -> list[tuple[np.datetime64, np.datetime64, np.datetime64]]:
     """(first cutoff, last cutoff, last session its targets need) of each refit."""
     sessions = study.panel.dates.to_numpy().astype("datetime64[D]")
     inside = np.flatnonzero((sessions >= study.start) & (sessions <= study.end))
@@ -169,7 +169,7 @@ def _stretches(study: Study) -> list[tuple[np.datetime64, np.datetime64, np.date
 
 
 def _refit(
-    study: Study,
+    study: BacktestPlan,
     first: np.datetime64,
     data_end: np.datetime64,
     workers: int | None,
@@ -200,7 +200,7 @@ def _refit(
     return ReleasedModels(Registry(run.home).open(outcome.release.id))
 
 
-def figures(tables: dict[str, pd.DataFrame], study: Study, by: tuple[str, ...] = ()) -> pd.DataFrame:
+def figures(tables: dict[str, pd.DataFrame], study: BacktestPlan, by: tuple[str, ...] = ()) -> pd.DataFrame:
     """`summarise` of each model's forecasts, with the column ``model``, in the order given."""
     parts = []
     for name, table in tables.items():
@@ -210,7 +210,7 @@ def figures(tables: dict[str, pd.DataFrame], study: Study, by: tuple[str, ...] =
     return pd.concat(parts, ignore_index=True)
 
 
-def keep(study: Study, ours: pd.DataFrame, found: pd.DataFrame) -> dict[str, Any]:
+def keep(study: BacktestPlan, ours: pd.DataFrame, found: pd.DataFrame) -> dict[str, Any]:
     """Store the forecasts and the figures; returns the description stored beside them.
 
     Figures of models that an earlier call measured on the same forecasts are kept.

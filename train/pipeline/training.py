@@ -18,8 +18,8 @@ from common.release.bundle import GENERAL
 from common.release.registry import Registry, ReleaseInfo
 from train.gate.promotion import gives_way, is_sound, promote_through_gate
 from train.progress.console import LiveTable, Mode
-from train.progress.record import Record
-from train.publish.publish import Outcome, publish_run, published_outcome
+from train.progress.record import ProgressRecord
+from train.publish.publish import TrainingResult, publish_run, published_result
 from train.run.blocks import engine_for
 from train.run.dataset import RunDataset, RunSpec
 from train.run.plan import Plan, finished, make_plan
@@ -83,7 +83,7 @@ def execute(
     fresh: bool = False,
     hand_over: bool = True,
     address: str | None = None,
-) -> tuple[Outcome, bool]:
+) -> tuple[TrainingResult, bool]:
     """Train and publish a run, or whatever of it is not done yet.
 
     A complete release goes to production through the gate where nothing is in production, or where what is
@@ -108,7 +108,7 @@ def execute(
     with storage.claim(run.folder.with_suffix(".lock"), f"run {run.id}"):
         before = None if fresh else _published(registry, run, failed={})
         if before:
-            outcome = published_outcome(run.plan, registry.open(before.id))
+            outcome = published_result(run.plan, registry.open(before.id))
             if hand_over and not registry.production():
                 outcome = _hand_over(registry, outcome)
             return outcome, True
@@ -119,7 +119,10 @@ def execute(
         run.folder.mkdir(parents=True, exist_ok=True)
         run.panel.save(run.folder / "panel.parquet")
         run.spec.save(run.folder)
-        with Record(run.id, run.folder, run.spec, run.plan) as record, LiveTable(record.poll, mode=mode):
+        with (
+            ProgressRecord(run.id, run.folder, run.spec, run.plan) as record,
+            LiveTable(record.poll, mode=mode),
+        ):
             failed = {} if run.is_trained() else _train(run, record, workers, address)
             if GENERAL in failed:
                 raise TrainingError(
@@ -137,7 +140,7 @@ def execute(
     return outcome, False
 
 
-def _train(run: Run, record: Record, workers: int | None, address: str | None) -> dict[str, str]:
+def _train(run: Run, record: ProgressRecord, workers: int | None, address: str | None) -> dict[str, str]:
     """Run the fleet; returns the reason of each job that failed."""
     from train.run.arrays import save_arrays
     from train.workers.fleet import Fleet
@@ -159,10 +162,12 @@ def _train(run: Run, record: Record, workers: int | None, address: str | None) -
     return {job["job"]: job["reason"] for job in jobs if job["state"] == "failed"}
 
 
-def _publish(registry: Registry, run: Run, failed: dict[str, str], engine: Engine, *, fresh: bool) -> Outcome:
+def _publish(
+    registry: Registry, run: Run, failed: dict[str, str], engine: Engine, *, fresh: bool
+) -> TrainingResult:
     again = None if fresh else _published(registry, run, failed)
     if again:
-        return published_outcome(run.plan, registry.open(again.id))
+        return published_result(run.plan, registry.open(again.id))
     name = run.release_id + (f"-partial-{_digest(sorted(failed))}" if failed else "")
     taken = {release.id for release in registry.releases()}
     numbered = (f"{name}-{number}" for number in itertools.count(2))
@@ -170,7 +175,7 @@ def _publish(registry: Registry, run: Run, failed: dict[str, str], engine: Engin
     return publish_run(run.folder, run.spec, run.panel, run.plan, failed, registry, release_id, engine)
 
 
-def _hand_over(registry: Registry, outcome: Outcome) -> Outcome:
+def _hand_over(registry: Registry, outcome: TrainingResult) -> TrainingResult:
     """Let a complete release through the gate where production gives way; the outcome says if it did not."""
     if not outcome.failed and gives_way(registry, outcome.release):
         try:

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 INTERVAL_S = 2.0
 
 
-class Record(contextlib.AbstractContextManager["Record"]):
+class ProgressRecord(contextlib.AbstractContextManager["ProgressRecord"]):
     """Keeps the run's record on storage, and the snapshot for the table, up to date from a thread."""
 
     def __init__(self, run_id: str, folder: Path, spec: RunSpec, plan: Plan) -> None:
@@ -65,7 +65,7 @@ class Record(contextlib.AbstractContextManager["Record"]):
                 self.refresh()
             self._write(self._snapshot())
 
-    def __enter__(self) -> "Record":
+    def __enter__(self) -> "ProgressRecord":
         self._write(self._snapshot())
         self._thread.start()
         return self

@@ -11,7 +11,7 @@ import numpy as np
 
 from common import storage
 from common.errors import BundleError
-from common.forecast.level import Level
+from common.forecast.log_price import LogPrice
 from common.forecast.representation import Representation
 from common.network.build import average_network, networks_of
 from common.presets import NetworkConfig
@@ -105,7 +105,7 @@ def _embedding(model: keras.Model, stock_ids: dict[str, int]) -> dict[str, list[
 def _write_scalers(stem: Path, representation: Representation, job: str) -> None:
     """JSON for serving, joblib (plain numbers inside) for notebooks."""
     stored = representation.as_dict()
-    if isinstance(representation, Level) and job != GENERAL:
+    if isinstance(representation, LogPrice) and job != GENERAL:
         stored["scalers"] = {job: stored["scalers"][job]}
     storage.write_json(stem.with_suffix(".json"), stored)
     content = json.loads(stem.with_suffix(".json").read_bytes())

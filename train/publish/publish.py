@@ -36,7 +36,7 @@ HIDDEN = shutil.ignore_patterns(".*")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingResult:
     """What a run came to."""
 
     release: Release
@@ -58,7 +58,7 @@ def publish_run(
     registry: Registry,
     release_id: str,
     engine: Engine = IN_PROCESS,
-) -> Outcome:
+) -> TrainingResult:
     """Publish what a run trained; the caller has made sure that the general model is among it.
 
     A specific model that failed or was skipped is simply not there: the general one covers its stock.
@@ -107,7 +107,7 @@ def publish_run(
         release = registry.publish(staging, release_id, info=info)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return Outcome(release, rows, matrix, failed)
+    return TrainingResult(release, rows, matrix, failed)
 
 
 @dataclass(frozen=True)
@@ -167,13 +167,13 @@ def _write_data(run_dir: Path, spec: RunSpec, tested: _Tested, staging: Path) ->
         tested.shared.to_parquet(staging / "general_test_forecasts.parquet", index=False)
 
 
-def published_outcome(plan: Plan, release: Release) -> Outcome:
+def published_result(plan: Plan, release: Release) -> TrainingResult:
     """The outcome of a run that was published before."""
     table = pd.read_parquet(release.file("test_forecasts.parquet"))
     matrix = pd.read_csv(release.file("performance_matrix.csv"))
     choices = dict(zip(matrix["symbol"], matrix["model"], strict=True)) | {GENERAL: GENERAL}
     failed = release.info["failed"]
-    return Outcome(release, result_rows(plan, table, choices, failed), matrix, failed)
+    return TrainingResult(release, result_rows(plan, table, choices, failed), matrix, failed)
 
 
 def test_part(table: pd.DataFrame, borders: dict[str, str]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import numpy as np
 
 from common import storage
 from common.exchange.universe import Universe
-from common.forecast.level import Level
+from common.forecast.log_price import LogPrice
 from common.forecast.representation import Representation, Residual
 from common.network.channels import frozen
 from common.presets import FitConfig, NetworkConfig, NetworkShape, TrainConfig
@@ -81,8 +81,8 @@ class RunDataset:
     @cached_property
     def representation(self) -> Representation:
         """Fitted on the training part only."""
-        if self.config.representation == Level.name:
-            return Level.fit(self.series, self.limits.train_end)
+        if self.config.representation == LogPrice.name:
+            return LogPrice.fit(self.series, self.limits.train_end)
         return Residual.fit(self.parts[0])
 
     @cached_property

@@ -41,7 +41,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Progress:
+class EpochProgress:
     """One finished epoch, as the queue and the table see it."""
 
     epoch: int

@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from common import storage
 from common.errors import NsecastError, RayUnavailable
-from train.run.plan import Plan, Progress, Task
+from train.run.plan import EpochProgress, Plan, Task
 from train.workers.elastic import run
 from train.workers.queue import ATTEMPTS, SILENCE_S, TakenAway, TaskQueue
 
@@ -148,7 +148,7 @@ def work(config: dict[str, Any]) -> None:
     with _heartbeat(queue, rank):
         for task in _tasks(queue, rank, key):
 
-            def still_ours(progress: Progress | None = None, id: str = task.id) -> None:
+            def still_ours(progress: EpochProgress | None = None, id: str = task.id) -> None:
                 if not ray.get(queue.progress.remote(id, rank, progress, key)):
                     raise TakenAway(id)
 

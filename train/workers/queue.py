@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common import storage
-from train.run.plan import Plan, Progress, Task, finished, history
+from train.run.plan import EpochProgress, Plan, Task, finished, history
 
 ATTEMPTS = 3
 """A task whose worker died so often without finishing an epoch is given up."""
@@ -132,7 +132,9 @@ class TaskQueue:
                 return entry.task
         return "wait" if self._counts["waiting"] or self._counts["running"] else "end"
 
-    def progress(self, task_id: str, rank: int, progress: Progress | None, key: str | None = None) -> bool:
+    def progress(
+        self, task_id: str, rank: int, progress: EpochProgress | None, key: str | None = None
+    ) -> bool:
         """An epoch of a task is done, or with None something is to be written: whether the task is still
         this worker's. What nobody else has taken up is."""
         entry = self._entries[task_id]

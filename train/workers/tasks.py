@@ -11,7 +11,7 @@ import numpy as np
 
 from common import storage
 from common.errors import TrainingError
-from common.forecast.forecaster import Forecaster
+from common.forecast.forecaster import ModelForecaster
 from common.forecast.prices import Prices
 from common.prices.windows import Windows
 from common.release.bundle import GENERAL
@@ -20,7 +20,7 @@ from train.fit.loop import EpochLoop, loop_of
 from train.fit.state import FitState, save_result
 from train.publish.export import write_bundle
 from train.run.dataset import RunDataset
-from train.run.plan import Progress, Task, finished
+from train.run.plan import EpochProgress, Task, finished
 from train.run.scores import Score, beats_naive, by_symbol, choose, score
 
 Members = list[list[np.ndarray]]
@@ -37,7 +37,7 @@ class _Candidate:
 def run_task(
     bench: RunDataset,
     task: Task,
-    on_epoch: Callable[[Progress], None] = lambda progress: None,
+    on_epoch: Callable[[EpochProgress], None] = lambda progress: None,
     *,
     may_write: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def run_task(
     return result
 
 
-def _fit(bench: RunDataset, task: Task, folder: Path, on_epoch: Callable[[Progress], None]) -> FitState:
+def _fit(bench: RunDataset, task: Task, folder: Path, on_epoch: Callable[[EpochProgress], None]) -> FitState:
     config = bench.fit_config(task.phase)
     return fit(
         loop_for(bench, task.phase),
@@ -143,7 +143,7 @@ def forecast(bench: RunDataset, job: str, members: Members, windows: Windows, *,
         mean: np.ndarray = np.mean(outputs, axis=0)
         return mean
 
-    return Forecaster(network, bench.representation, bench.stock_ids(job)).forecast(windows)
+    return ModelForecaster(network, bench.representation, bench.stock_ids(job)).forecast(windows)
 
 
 def _loop_with_network_of(bench: RunDataset, phase: str) -> EpochLoop:

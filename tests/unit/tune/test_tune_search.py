@@ -9,10 +9,10 @@ from support.search import inside, planned, record, study_of
 
 from common.errors import ConfigError
 from tune.cli import parse_time
-from tune.plan import Effort
-from tune.progress import Progress
+from tune.progress import SearchProgress
 from tune.run import execute
 from tune.search import early_stopping
+from tune.search_plan import SearchBudget
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def progress(tmp_path):
         (24, [0.9] * 2, "waiting"),
     ]:
         record(search, inside(search, lstm_1=size), totals, state)
-    return Progress(study_of(search), planned=9, compared=4, concurrent=2, state="searching")
+    return SearchProgress(study_of(search), planned=9, compared=4, concurrent=2, state="searching")
 
 
 def report(work: int) -> dict[str, float]:
@@ -115,7 +115,7 @@ def test_trials_of_earlier_sessions_are_compared_with_and_those_for_comparison_a
     assert asha_says(early_stopping(study_of(search)), "new", [0.84] * 6) == (6, "done")
 
 
-@pytest.mark.parametrize("changes", [{"asha": False}, {"effort": Effort(folds=1, epochs=3)}])
+@pytest.mark.parametrize("changes", [{"asha": False}, {"effort": SearchBudget(folds=1, epochs=3)}])
 def test_without_early_stopping_or_a_second_fold_every_trial_goes_to_its_end(tmp_path, changes):
     assert type(early_stopping(study_of(planned(tmp_path, **changes)))) is FIFOScheduler
 
@@ -136,7 +136,7 @@ def test_a_folder_that_holds_another_search_is_refused_before_anything_starts(tm
     other = planned(tmp_path / "other", settings={"seed": 3}, out=tmp_path / "other/search")
     there = type(other)(**{**vars(other), "folder": tmp_path / "search"})
     with pytest.raises(ConfigError, match="holds search"):
-        execute(there, Effort(trials=1), mode="silent")
+        execute(there, SearchBudget(trials=1), mode="silent")
 
 
 def test_a_folder_of_an_earlier_version_is_answered_with_what_to_do(tmp_path):
@@ -145,5 +145,5 @@ def test_a_folder_of_an_earlier_version_is_answered_with_what_to_do(tmp_path):
     trial.parent.mkdir(parents=True)
     trial.write_text(json.dumps({"number": 1, "origin": "sweep", "parameters": {}, "seed": 0}))
     with pytest.raises(ConfigError, match="by an earlier version"):
-        execute(search, Effort(trials=1), mode="silent")
+        execute(search, SearchBudget(trials=1), mode="silent")
     assert not (search.folder / "study.journal").exists()

@@ -14,7 +14,7 @@ from support.panel import SPEC, SYMBOLS, history, made_panel
 
 from common.errors import BundleError
 from common.exchange.ticks import round_to_tick
-from common.forecast.level import Level
+from common.forecast.log_price import LogPrice
 from common.forecast.representation import Residual, representation_from_dict
 from common.network.channels import frozen, sigma
 from common.network.mixture import OUTPUTS, TAUS
@@ -26,7 +26,7 @@ from common.prices.windows import Windows, last_window, make_windows
 SMALL = WindowSpec(size=10, horizons=(1, 5))
 PANEL_WINDOWS = make_windows(series_from_panel(made_panel(), SYMBOLS), SPEC)
 RESIDUAL = Residual.fit(PANEL_WINDOWS)
-LEVEL = Level.fit(PANEL_WINDOWS.series, PANEL_WINDOWS.series.dates.max())
+LEVEL = LogPrice.fit(PANEL_WINDOWS.series, PANEL_WINDOWS.series.dates.max())
 AT = {name: place for place, name in enumerate(Residual.channels)}
 PLAIN = Residual(ChannelScaler((0.0,) * 14, (1.0,) * 14))
 """Channels as they are, not standardised."""
@@ -218,9 +218,10 @@ def test_wider_intervals_hold_the_narrower_ones_and_the_published_price():
 @pytest.mark.parametrize("kind", ["residual", "level"])
 def test_a_window_that_never_moved_gets_the_last_price_whatever_the_network_says(kind, price):
     windows = windows_of({"F": history([price] * 10), "M": history(walk())})
-    representation = {"residual": RESIDUAL, "level": Level.fit(windows.series, windows.series.dates.max())}[
-        kind
-    ]
+    representation = {
+        "residual": RESIDUAL,
+        "level": LogPrice.fit(windows.series, windows.series.dates.max()),
+    }[kind]
     outputs = np.full((2, 2, representation.outputs), 5.0)
     prices = representation.prices(windows, outputs)
     assert list(prices.frozen) == [True, False]
@@ -289,8 +290,8 @@ def test_inputs_and_prices_are_finite_for_ugly_but_valid_histories(rows, kind):
     frame = history(close, high=high, low=low, volume=volume)
     columns = {"market": market, "breadth": market, "active": np.abs(market)}
     windows = windows_of({"A": frame}, pd.DataFrame(columns, index=frame["date"]))
-    level = Level.fit(windows.series, windows.series.dates.max())
-    representation = {"residual": RESIDUAL, "level": level, "unfitted level": Level({})}[kind]
+    level = LogPrice.fit(windows.series, windows.series.dates.max())
+    representation = {"residual": RESIDUAL, "level": level, "unfitted level": LogPrice({})}[kind]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         x = representation.inputs(windows)
@@ -308,7 +309,7 @@ def test_inputs_and_prices_are_finite_for_ugly_but_valid_histories(rows, kind):
 @given(st.lists(st.floats(0.5, 900), min_size=10, max_size=20), st.floats(-0.5, 1.5))
 def test_the_level_goes_there_and_back_by_the_original_formula(closes, output):
     windows = windows_of({"A": history(closes)})
-    level = Level.fit(windows.series, windows.series.dates.max())
+    level = LogPrice.fit(windows.series, windows.series.dates.max())
     low, high = math.log(min(closes)), math.log(max(closes))
     span = (high - low) or 1.0
     scaled = [(math.log(close) - low) / span for close in closes[-10:]]
@@ -339,7 +340,7 @@ def test_a_residual_target_put_back_through_prices_is_the_price_that_came():
 def test_a_level_model_fits_each_symbol_on_its_own_closes_up_to_the_date():
     series = PANEL_WINDOWS.series
     day = np.unique(series.dates)[40]
-    found = Level.fit(series, day)
+    found = LogPrice.fit(series, day)
     for symbol in series.symbols:
         rows = series.rows(symbol)
         past = [c for c, d in zip(series.close[rows], series.dates[rows], strict=True) if d <= day]
@@ -456,8 +457,8 @@ def test_each_interval_is_at_the_level_that_was_asked_for():
 def test_a_symbol_that_the_level_was_not_fitted_on_is_scaled_by_its_own_window():
     made = {"A": history(walk(14)), "B": history(3 * walk(14, seed=1)), "C": history(walk(14, seed=2))}
     windows = windows_of(made)
-    fitted = Level.fit(windows.series, windows.series.dates.max())
-    level = Level({symbol: fitted.scalers[symbol] for symbol in ("A", "C")})
+    fitted = LogPrice.fit(windows.series, windows.series.dates.max())
+    level = LogPrice({symbol: fitted.scalers[symbol] for symbol in ("A", "C")})
     prices = level.prices(windows, np.full((3, 2, 1), 0.25))
     for row, (symbol, rows) in enumerate(made.items()):
         closes = list(rows["close"])

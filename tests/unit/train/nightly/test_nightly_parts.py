@@ -22,7 +22,7 @@ from common.presets import PRESETS, SplitSpec
 from common.prices.panel import Panel
 from train.nightly.ingest import TOLERANCE, compared, refuse_damage
 from train.nightly.lock import held, is_held
-from train.nightly.record import Record
+from train.nightly.record import NightlyRecord
 from train.nightly.split import MINIMUM_TEST, next_settings, rolled
 
 SESSIONS = pd.bdate_range("2020-01-01", periods=600).to_numpy().astype("datetime64[D]")
@@ -185,7 +185,7 @@ def test_a_killed_holder_lets_go(tmp_path):
 
 
 def test_a_step_that_is_stopped_says_so_in_the_record(tmp_path):
-    record = Record.new(tmp_path, key="k", archive=None, production=None)
+    record = NightlyRecord.new(tmp_path, key="k", archive=None, production=None)
     record.begin()
     with pytest.raises(KeyboardInterrupt), record.step("ingest"):
         raise KeyboardInterrupt

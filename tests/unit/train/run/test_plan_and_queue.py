@@ -20,7 +20,7 @@ from common.prices.panel import Panel
 from common.prices.series import UNKNOWN_MARKET, series_from_histories, series_from_panel
 from common.prices.windows import Boundaries, make_windows
 from train.fit.state import FitState
-from train.run.plan import Plan, Progress, Task, make_plan, windows_per_epoch
+from train.run.plan import EpochProgress, Plan, Task, make_plan, windows_per_epoch
 from train.workers.queue import ATTEMPTS, TaskQueue
 
 PANEL = made_panel()
@@ -74,8 +74,8 @@ def job(queue: TaskQueue, name: str) -> dict:
     return next(row for row in queue.snapshot() if row["job"] == name)
 
 
-def progress(epoch: int, epochs: int = 4) -> Progress:
-    return Progress(epoch, epochs, 0.5, 0.4, 0.98, 0.97, epoch, 7.5)
+def progress(epoch: int, epochs: int = 4) -> EpochProgress:
+    return EpochProgress(epoch, epochs, 0.5, 0.4, 0.98, 0.97, epoch, 7.5)
 
 
 def slow_chain(plan: Plan, start: Task) -> float:

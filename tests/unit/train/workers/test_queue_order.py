@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.run.plan import Plan, Progress, Task
+from train.run.plan import EpochProgress, Plan, Task
 from train.workers.queue import ATTEMPTS, TaskQueue
 
 NOWHERE, SILENCE_S, WORLD = Path("/nowhere"), 30.0, 3
@@ -105,7 +105,7 @@ def test_every_lease_is_the_one_of_the_plain_rule(plan, steps):
         if step == "lease":
             assert queue.lease(rank) == plain.lease(rank)
         elif step == "progress":
-            told = Progress(1, 4, 1.0, 1.0, 1.0, 1.0, 1, 1.0)
+            told = EpochProgress(1, 4, 1.0, 1.0, 1.0, 1.0, 1, 1.0)
             assert queue.progress(task, rank, told) == plain.progress(task, rank)
         elif step == "hello":
             queue.hello(rank, WORLD, rank)

@@ -20,7 +20,7 @@ from tune.study import QUICK_SIZES, SIZES
 
 
 @dataclass(frozen=True)
-class Effort:
+class SearchBudget:
     """How much work a search is."""
 
     trials: int = 40
@@ -33,11 +33,11 @@ class Effort:
     sizes: tuple[int, ...] = SIZES
 
 
-QUICK = Effort(trials=8, folds=2, epochs=2, windows_per_epoch=1_600, sweep_seeds=1, sizes=QUICK_SIZES)
+QUICK = SearchBudget(trials=8, folds=2, epochs=2, windows_per_epoch=1_600, sweep_seeds=1, sizes=QUICK_SIZES)
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchPlan:
     """A planned search; the same settings, counters, prices and work always give the same one."""
 
     spec: SearchSpec
@@ -58,13 +58,13 @@ def plan_search(
     *,
     model: str = GENERAL,
     space: SearchSpace | None = None,
-    effort: Effort = Effort(),
+    effort: SearchBudget = SearchBudget(),
     full: TrainConfig | None = None,
     asha: bool = True,
     sampler: Sampler = "tpe",
     home: Path,
     out: Path | None = None,
-) -> Search:
+) -> SearchPlan:
     """Plan a search and name it by what decides its result; writes nothing.
 
     Raises
@@ -109,7 +109,7 @@ def plan_search(
         reasons = "; ".join(f"{stock}: {reason}" for stock, reason in left_out.items())
         raise ConfigError(f"--model {model}: no stock to search with. {reasons}.")
     spec = replace(draft, jobs=jobs, folds=tuple(folds))
-    return Search(spec, full or config, panel, seen, out or home / "tuning" / spec.id, left_out)
+    return SearchPlan(spec, full or config, panel, seen, out or home / "tuning" / spec.id, left_out)
 
 
 def _stocks(universe: Universe, model: str, scope: str, wanted: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from common.prices.windows import Windows
 
 
 @dataclass(frozen=True)
-class Level:
+class LogPrice:
     """The original v4 design: the min-max-scaled log close in, the scaled log close ahead out."""
 
     scalers: dict[str, LogPriceScaler]
@@ -25,7 +25,7 @@ class Level:
     outputs = 1
 
     @classmethod
-    def fit(cls, series: Series, train_end: np.datetime64) -> "Level":
+    def fit(cls, series: Series, train_end: np.datetime64) -> "LogPrice":
         """One scaler per symbol over its closes up to ``train_end``; a symbol with none gets none."""
         scalers = {}
         for symbol in series.symbols:
@@ -38,7 +38,7 @@ class Level:
         return cls(scalers)
 
     @classmethod
-    def from_dict(cls, stored: dict[str, Any]) -> "Level":
+    def from_dict(cls, stored: dict[str, Any]) -> "LogPrice":
         return cls({symbol: LogPriceScaler(**bounds) for symbol, bounds in stored["scalers"].items()})
 
     def as_dict(self) -> dict[str, Any]:
