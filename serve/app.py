@@ -1,4 +1,4 @@
-"""The graph: ``serve run serve.app:build_app [home=DIR ...]``, or a YAML as in ``cluster/manifests``.
+"""The graph: ``serve run serve.app:build_app [home=DIR ...]``, or a YAML as in ``cluster/deploy``.
 
 ::
 

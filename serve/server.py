@@ -121,7 +121,7 @@ def _join(address: str, settings: ServeSettings, say: Callable[[str], None]) -> 
             ray.get_actor(**CONTROLLER)
             raise RayUnavailable(
                 f"serve: the cluster at {address} serves already. Add to it with `serve deploy "
-                "cluster/manifests/serve.yaml`, or end that service first."
+                "cluster/deploy/serve.yaml`, or end that service first."
             )
     except BaseException:
         ray.shutdown()  # before anything of Serve is stopped that is not ours

@@ -1,6 +1,6 @@
 """Environment variables that harden Ray Serve's HTTP ingress; set before Ray starts, on every node.
 
-The same switches are used by ``nsecast serve``, by the image (``cluster/Dockerfile``) and, through
+The same switches are used by ``nsecast serve``, by the image (``cluster/deploy/Dockerfile``) and, through
 ``nsecast serve haproxy``, by clusters on machines of your own.
 """
 

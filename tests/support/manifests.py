@@ -1,4 +1,4 @@
-"""The manifests as they lie in ``cluster/manifests``, and who may speak to whom by their network policies."""
+"""The manifests as they lie in ``cluster/deploy``, and who may speak to whom by their network policies."""
 
 import ipaddress
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "cluster" / "manifests"
+FOLDER = ROOT / "cluster" / "deploy"
 NOT_KUBERNETES = ("kustomization.yaml", "ray-up.yaml", "serve.yaml")
 NAMESPACE = "nsecast"
 

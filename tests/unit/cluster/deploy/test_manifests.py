@@ -256,7 +256,7 @@ def test_the_serve_image_hardens_haproxy_as_the_command_does(tmp_path):
     """What the pods get is what `nsecast serve haproxy` makes, from the same folder."""
     from serve.launch.proxy_environment import hardened
 
-    text = (ROOT / "cluster/Dockerfile").read_text()
+    text = (ROOT / "cluster/deploy/Dockerfile").read_text()
     folder = re.search(r"^RUN .*&& nsecast serve haproxy --folder (\S+)$", text, re.M)[1]
     stage = text.partition("FROM base AS serve\n")[2].partition("\nFROM ")[0]
     assert "COPY --from=build-serve /opt/nsecast /opt/nsecast" in stage
@@ -269,7 +269,7 @@ def test_the_serve_image_hardens_haproxy_as_the_command_does(tmp_path):
 
 @pytest.mark.parametrize("name", ["serve.yaml", "ray-up.yaml"])
 def test_clusters_without_the_image_are_told_to_harden_haproxy(name):
-    text = (ROOT / "cluster/manifests" / name).read_text()
+    text = (ROOT / "cluster/deploy" / name).read_text()
     starts = len(re.findall(r"ray start --", text))
     assert len(re.findall(r'eval "\$\((?:\S*/)?nsecast serve haproxy', text)) == starts > 0
 
@@ -284,7 +284,7 @@ def test_one_list_names_every_file_and_image():
     assert not any(image.endswith(":latest") or ":" not in image for image in used)
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert {each["newTag"] for each in document["images"]} == {version}
-    targets = re.findall(r"^FROM base AS (\w+)$", (ROOT / "cluster/Dockerfile").read_text(), re.M)
+    targets = re.findall(r"^FROM base AS (\w+)$", (ROOT / "cluster/deploy/Dockerfile").read_text(), re.M)
     assert {f"registry.example/nsecast-{target}:{version}" for target in targets} == ours
     for _, each in every():
         assert each["metadata"].get("namespace", each["metadata"].get("name")) == "nsecast"

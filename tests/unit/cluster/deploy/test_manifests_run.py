@@ -71,7 +71,7 @@ def test_a_command_that_is_none_is_caught(command):
 
 
 def test_the_image_without_tensorflow_leaves_out_only_what_serving_never_imports():
-    text = (ROOT / "cluster" / "Dockerfile").read_text()
+    text = (ROOT / "cluster" / "deploy" / "Dockerfile").read_text()
     left_out = re.search(r'ARG LEAVE_OUT="(.+)"', text)[1].split("|")
     needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     assert "tensorflow" in left_out and set(left_out) < {re.match(r"[\w-]+", each)[0] for each in needed}
@@ -93,14 +93,14 @@ print("served")
 
 def test_the_dockerfile_is_clean_and_its_packages_pinned():
     hadolint = subprocess.run(
-        [f"{sys.exec_prefix}/bin/hadolint", "--failure-threshold", "info", "cluster/Dockerfile"],
+        [f"{sys.exec_prefix}/bin/hadolint", "--failure-threshold", "info", "cluster/deploy/Dockerfile"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=60,
     )
     assert hadolint.returncode == 0, hadolint.stdout
-    text = (ROOT / "cluster" / "Dockerfile").read_text()
+    text = (ROOT / "cluster" / "deploy" / "Dockerfile").read_text()
     users = re.findall(r"^USER (.+)$", text, re.M)
     assert users[-1] == "10001:10001"
     assert all(
