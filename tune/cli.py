@@ -1,4 +1,4 @@
-"""``nsecast tune``: the search from the command line."""
+"""``nsecast tune``: search hyperparameters from the command line."""
 
 import dataclasses
 import datetime as dt
@@ -28,7 +28,7 @@ from tune.results import Tuning
 from tune.space import SearchSpace
 
 SECONDS_PER_WINDOW = 1 / 4000
-"""One core's pace with the default network, for the plan's estimate only."""
+"""Pace of one core with the default network, for the estimate of ``--dry-run`` only."""
 
 
 def tune(
@@ -40,25 +40,27 @@ def tune(
         str | None, typer.Option(help="residual or v4_log; default: the settings file's, else residual.")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(metavar="FILE.toml", help="Settings that change the preset: the default.")
+        Path | None, typer.Option(metavar="FILE.toml", help="Settings of the default, on top of the preset.")
     ] = None,
     universe: UniverseFile = None,
     model: Annotated[str, typer.Option(help="general, specific:SYM or specific:all.")] = "general",
     space: Annotated[
-        Path | None, typer.Option(metavar="FILE.toml", help="Ranges that differ from the usual ones.")
+        Path | None, typer.Option(metavar="FILE.toml", help="Ranges that differ from the default ones.")
     ] = None,
     trials: Annotated[
         int | None,
-        typer.Option(min=1, help="Proposals, besides the trials for comparison; default 40, quick 8."),
+        typer.Option(min=1, help="Proposals, besides the comparison trials; default 40, quick 8."),
     ] = None,
     limit: Annotated[
-        str | None, typer.Option("--time", metavar="30m", help="End the trials then; 90s, 30m or 2h.")
+        str | None,
+        typer.Option("--time", metavar="30m", help="Stop the trials after this time: 90s, 30m or 2h."),
     ] = None,
-    folds: Annotated[int | None, typer.Option(min=1, help="Cutoffs to score at; default 3.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Of each fit; default 6.")] = None,
+    folds: Annotated[int | None, typer.Option(min=1, help="Validation folds; default 3.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of each fit; default 6.")] = None,
     windows_per_epoch: Annotated[int | None, typer.Option(min=1, help="Default 24,000.")] = None,
     sweep_seeds: Annotated[
-        int | None, typer.Option(min=0, help="Starts for comparing embedding sizes; 0: none; default 2.")
+        int | None,
+        typer.Option(min=0, help="Seeds for comparing embedding sizes; 0: no comparison; default 2."),
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Default: all CPUs.")] = None,
     address: Address = None,
@@ -67,25 +69,26 @@ def tune(
     ] = None,
     valid_end: Annotated[
         dt.datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="Last validation day; no trial sees a later one."),
+        typer.Option(formats=["%Y-%m-%d"], help="Last validation day; trials see no later one."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of the proposals and the fits.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the proposals and the fits.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default <home>/tuning/<search>.")] = None,
     accept_mixed_dates: AcceptMixedDates = False,
     home: Home = None,
     quickly: Quickly = False,
     asha: Annotated[bool, typer.Option("--asha/--no-asha", help="Stop bad trials early.")] = True,
-    random: Annotated[bool, typer.Option("--random", help="Propose at random instead of by TPE.")] = False,
+    random: Annotated[bool, typer.Option("--random", help="Random proposals instead of TPE.")] = False,
     contest: Annotated[
-        bool, typer.Option("--contest/--no-contest", help="Compare the winner with the default on the test.")
+        bool,
+        typer.Option("--contest/--no-contest", help="Compare the winner with the default on the test part."),
     ] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Search embedding and LSTM sizes, dropout, learning rate, window size and L2 on validation folds.
 
-    The winner is compared with the default settings on the test part once. The same command continues a
-    search that was stopped, and does nothing if all is done; a larger --trials goes on.
+    The winner is compared with the default settings on the test part once. The same command continues an
+    interrupted search and does nothing if the search is complete; a larger --trials extends it.
     """
     from tune.run import execute
     from tune.search_plan import QUICK, SearchBudget, plan_search
@@ -93,12 +96,12 @@ def tune(
 
     seconds = parse_time(limit) if limit else None
     root = storage.home(home)
-    where = None if dry_run else placed(address, root)
+    ray_address = None if dry_run else placed(address, root)
     overrides = overrides_of(config, train_end, valid_end, None, seed)
-    named = overrides.pop("preset", "residual")
-    full = train_config(preset or named, overrides, where=str(config or "settings"))
+    config_preset = overrides.pop("preset", "residual")
+    full = train_config(preset or config_preset, overrides, where=str(config or "settings"))
     ranges = SearchSpace.parse(read_toml(space), where=str(space)) if space else SearchSpace()
-    given: dict[str, Any] = {
+    options: dict[str, Any] = {
         "trials": trials,
         "folds": folds,
         "epochs": epochs,
@@ -107,16 +110,16 @@ def tune(
     }
     effort = dataclasses.replace(
         QUICK if quickly else SearchBudget(),
-        **{name: value for name, value in given.items() if value is not None},
+        **{name: value for name, value in options.items() if value is not None},
     )
-    counters = load_universe(universe)
+    stocks = load_universe(universe)
     panel = shown_panel(archive, root, show=not as_json, accept_mixed_dates=accept_mixed_dates)
-    require_known(counters, panel, (), strict=universe is not None)
+    require_known(stocks, panel, (), strict=universe is not None)
     planned = plan_search(
         quick(full) if quickly else full,
-        counters,
+        stocks,
         panel,
-        model=_model(model),
+        model=_normalized(model),
         space=ranges,
         effort=effort,
         full=full,
@@ -136,27 +139,27 @@ def tune(
         "(the default settings, and these with other embedding sizes; see --sweep-seeds)",
         err=True,
     )
-    tuning, before = execute(
+    tuning, was_done = execute(
         planned,
         effort,
         time_s=seconds,
         workers=workers,
         with_contest=contest,
         mode="plain" if as_json else None,
-        address=where,
+        address=ray_address,
     )
-    _print_outcome(tuning, planned.folder, before, as_json)
+    _print_result(tuning, planned.folder, was_done, as_json)
 
 
 def parse_time(text: str) -> float:
-    """Seconds in ``90s``, ``30m`` or ``2h``; raises ConfigError."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
-    if not found or not float(found[1]):
+    """Return the seconds in ``90s``, ``30m`` or ``2h``; raises ConfigError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    if not match or not float(match[1]):
         raise ConfigError(f"--time: got {text!r}; need a number and a unit, such as 90s, 30m or 2h.")
-    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
 
 
-def _model(text: str) -> str:
+def _normalized(text: str) -> str:
     kind, colon, name = text.partition(":")
     return kind if not colon else f"{kind}:{name if name == 'all' else name.upper()}"
 
@@ -180,7 +183,7 @@ def _print_plan(planned: Any, effort: Any, compared: int, workers: int | None, a
         "compared": compared,
         "epochs_total": spec.fold_epochs * len(spec.folds),
         "folds": [fold.as_dict() for fold in spec.folds],
-        "parameters": {name: found.as_dict() for name, found in spec.space.searched(spec.scope).items()},
+        "parameters": spec.parameters(),
         "default": spec.default,
         "estimate_s": round(estimate),
     }
@@ -191,14 +194,14 @@ def _print_plan(planned: Any, effort: Any, compared: int, workers: int | None, a
     table = Table(box=rich.box.SIMPLE_HEAD, title=f"{spec.id}  data: {spec.source}", title_justify="left")
     for heading in ("parameter", "searched", "default"):
         table.add_column(heading)
-    for name, found in spec.space.searched(spec.scope).items():
-        low, high = found.ends
-        ranged = f"{low:g} to {high:g}" + (", even in the logarithm" if found.log else "")
-        searched = ", ".join(f"{value:g}" for value in found.choices) if found.choices else ranged
-        table.add_row(name, searched, f"{spec.default[name]:g}")
+    for name, dimension in spec.space.searched(spec.scope).items():
+        low, high = dimension.ends
+        interval = f"{low:g} to {high:g}" + (", log scale" if dimension.log else "")
+        choices = dimension.choices and ", ".join(f"{value:g}" for value in dimension.choices)
+        table.add_row(name, choices or interval, f"{spec.default[name]:g}")
     console.print(table)
     for number, fold in enumerate(spec.folds, start=1):
-        console.print(f"fold {number}: trained up to {fold.train_end}, judged up to {fold.valid_end}")
+        console.print(f"fold {number}: trained up to {fold.train_end}, validated up to {fold.valid_end}")
     console.print(
         f"{labels.counted(effort.trials, compared)}, {document['epochs_total']} epochs each; "
         f"at most about {duration(estimate)} on {count} CPUs without early stopping; nothing was written.",
@@ -207,14 +210,14 @@ def _print_plan(planned: Any, effort: Any, compared: int, workers: int | None, a
     )
 
 
-def _print_outcome(tuning: Tuning, folder: Path, before: bool, as_json: bool) -> None:
+def _print_result(tuning: Tuning, folder: Path, was_done: bool, as_json: bool) -> None:
     if as_json:
         typer.echo((folder / "result.json").read_text())
         return
     info, console = tuning.info, _console()
     console.print(best_table(tuning))
-    if before:
-        console.print("All of it was done before: nothing to do (a larger --trials goes on).")
+    if was_done:
+        console.print("The search was complete: nothing to do (a larger --trials extends it).")
     states = tuning.trials["state"].value_counts()
     counted = ", ".join(f"{count} {state}" for state, count in states.items())
     compared = int((tuning.trials["origin"] == "sweep").sum())
@@ -222,28 +225,28 @@ def _print_outcome(tuning: Tuning, folder: Path, before: bool, as_json: bool) ->
     console.print(
         f"{len(tuning.trials)} trials ({kinds}): {counted}; score on validation, naive is 1", highlight=False
     )
-    for found, key in ((info["embedding"], "because"), (info["contest"], "sentence")):
-        if found:
-            console.print(found[key], highlight=False, soft_wrap=True)
+    for comparison, key in ((info["embedding"], "because"), (info["contest"], "sentence")):
+        if comparison:
+            console.print(comparison[key], highlight=False, soft_wrap=True)
     if info["contest"] is None:
         console.print(
-            "Not compared with the default on the test part: that comes when all trials have ended."
+            "Not yet compared with the default on the test part: this follows when all trials have ended."
         )
-    if later := _later(tuning):
+    if later := _better_since(tuning):
         console.print(later, highlight=False, soft_wrap=True)
     for name in ("best.toml", "report.html", "trials.csv"):
         console.print(f"{folder / name}", highlight=False, soft_wrap=True)
 
 
-def _later(tuning: Tuning) -> str | None:
-    """A word on a trial that came after the contest and would have been in it."""
+def _better_since(tuning: Tuning) -> str | None:
+    """Return a note if a trial after the comparison scored better than its winner."""
     trials = tuning.trials[(tuning.trials["state"] == "done") & (tuning.trials["origin"] == "search")]
     best = trials.nsmallest(1, "score")
     winner = tuning.trials[tuning.trials["trial"] == tuning.info["winner_trial"]]
     if not len(best) or best["score"].iloc[0] >= winner["score"].iloc[0]:
         return None
     return (
-        f"Trial {best['trial'].iloc[0]} scored better since, but a search uses the test part once. "
+        f"Trial {best['trial'].iloc[0]} scored better since then, but a search uses the test part only once. "
         "To compare it, search again with another --seed."
     )
 

@@ -1,16 +1,16 @@
-"""What a person sees of a search: the live table, its lines for a log, and the closing table.
+"""The terminal output of a search: the live table, its log lines, and the closing table.
 
-The progress comes as a *snapshot*, a plain dict::
+Progress is a *snapshot*, a plain dict::
 
     {"search": str, "source": str, "model": str, "state": "starting|searching|refitting|done",
      "started": epoch seconds, "concurrent": int,
      "epochs_total": int, of one trial over all folds, "trials_total": int, "trials_done": int,
-     "trials_compared": int, of the total those for comparison,
+     "trials_compared": int, comparison trials among the total,
      "best": {"trial", "score", "parameters"} or None, "default_score": float or None,
      "eta_s": float or None,
      "trials": [{"trial": int or str, "origin": "sweep|search|refit",
                  "state": "waiting|running|done|stopped|failed", "parameters": {name: value},
-                 "fold": int or None, "epoch": int or None, "done": epochs behind it,
+                 "fold": int or None, "epoch": int or None, "done": epochs done,
                  "loss": float or None, "score": float or None, "eta_s": float or None,
                  "reason": str or None}]}
 
@@ -18,8 +18,8 @@ Absent values are drawn as ``-``.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, TextIO
+from collections.abc import Iterator
+from typing import Any
 
 import rich.box
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -27,47 +27,22 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from train.progress.console import LiveTable, Mode
 from train.progress.snapshot import SYNTHETIC, against_naive, duration, flat, is_synthetic, number
 from tune import labels
 from tune.results import Tuning, cleaned, default_score, finished
 
 BEST = 5
-"""Finished trials that the closing table shows, and the live one at most."""
+"""Finished trials in the closing table, and at most in the live table."""
 OVER = ("done", "stopped", "failed")
 """States of a trial that has ended."""
 _STYLES = {"running": "cyan", "done": "green", "failed": "bold red", "stopped": "yellow", "waiting": "dim"}
 _PLAIN_INTERVAL_S = 10.0
 _WIDE = 112
-"""Characters from which on sizes are named and states explained."""
-
-
-class SearchTable(LiveTable):
-    """Shows a search while the ``with`` block works, in the manner of `train.progress.console.LiveTable`.
-
-    Parameters
-    ----------
-    poll : callable
-        Returns a snapshot, described above.
-    mode : "live", "plain" or "silent", optional
-        Default by `train.progress.console.display_mode`.
-    """
-
-    def __init__(
-        self,
-        poll: Callable[[], dict[str, Any]],
-        mode: Mode | None = None,
-        *,
-        interval_s: float = 0.5,
-        stream: TextIO | None = None,
-    ) -> None:
-        super().__init__(
-            poll, interval_s=interval_s, stream=stream, mode=mode, view=SearchView, lines=SearchLines()
-        )
+"""Terminal width from which sizes are named and states explained."""
 
 
 class SearchView:
-    """A snapshot as a table of the trials at work and the best so far, never taller than the terminal."""
+    """A snapshot as a table of running trials and the best so far, never taller than the terminal."""
 
     def __init__(self, snapshot: dict[str, Any], now: float, note: str = "") -> None:
         self.snapshot, self.now, self.note = snapshot, now, note
@@ -115,24 +90,24 @@ class SearchView:
 
 
 class SearchLines:
-    """Snapshots as lines for a log: each trial's start and end at once, all progress every ten seconds."""
+    """Snapshots as log lines: each trial's start and end at once, the progress every ten seconds."""
 
     def __init__(self) -> None:
         self._state: str | None = None
         self._trials: dict[Any, str] = {}
-        self._said = 0.0
+        self._last_line = 0.0
 
     def lines(self, snapshot: dict[str, Any], now: float) -> list[str]:
-        """The lines that ``snapshot`` adds to those already given."""
+        """Return the lines that this snapshot adds."""
         clock = time.strftime("%H:%M:%S", time.localtime(now))
-        news = [f"{clock} {text}" for text in self._trial_news(snapshot)]
+        new = [f"{clock} {text}" for text in self._trial_lines(snapshot)]
         changed = snapshot.get("state") != self._state
-        if changed or now - self._said >= _PLAIN_INTERVAL_S:
-            self._state, self._said = snapshot.get("state"), now
-            news.insert(len(news) if self._state == "done" else 0, f"{clock} {_search_fields(snapshot)}")
-        return news
+        if changed or now - self._last_line >= _PLAIN_INTERVAL_S:
+            self._state, self._last_line = snapshot.get("state"), now
+            new.insert(len(new) if self._state == "done" else 0, f"{clock} {_search_fields(snapshot)}")
+        return new
 
-    def _trial_news(self, snapshot: dict[str, Any]) -> Iterator[str]:
+    def _trial_lines(self, snapshot: dict[str, Any]) -> Iterator[str]:
         for trial in snapshot.get("trials", []):
             name, state = trial.get("trial"), trial.get("state", "waiting")
             if state != self._trials.get(name, "waiting"):
@@ -141,26 +116,26 @@ class SearchLines:
 
 
 def shown_trials(trials: list[dict[str, Any]], rows: int) -> list[dict[str, Any]]:
-    """At most ``rows`` trials: those at work, the newest failure, then the best that finished."""
-    working = [trial for trial in trials if trial.get("state") == "running"][:rows]
+    """Return at most ``rows`` trials: running ones, the newest failure, then the best finished ones."""
+    running = [trial for trial in trials if trial.get("state") == "running"][:rows]
     failed = [trial for trial in trials if trial.get("state") == "failed"][-1:]
     done = [trial for trial in trials if trial.get("state") == "done" and trial.get("score") is not None]
     done = sorted(done, key=lambda trial: trial["score"])[:BEST]
-    return [*working, *failed, *done][:rows]
+    return [*running, *failed, *done][:rows]
 
 
 def overall(snapshot: dict[str, Any]) -> float:
-    """The fraction of the trials that is behind us, those at work counted by their epochs."""
+    """Return the fraction of the trials that is done; running trials count by their epochs."""
     if snapshot.get("state") == "done":
         return 1.0
     total, epochs = snapshot.get("trials_total") or 0, snapshot.get("epochs_total") or 0
-    working = [trial for trial in snapshot.get("trials", []) if trial.get("state") == "running"]
-    part = sum(min(1.0, (trial.get("done") or 0) / epochs) for trial in working) if epochs else 0.0
+    running = [trial for trial in snapshot.get("trials", []) if trial.get("state") == "running"]
+    part = sum(min(1.0, (trial.get("done") or 0) / epochs) for trial in running) if epochs else 0.0
     return min(1.0, ((snapshot.get("trials_done") or 0) + part) / total) if total else 0.0
 
 
 def best_table(tuning: Tuning) -> Table:
-    """The closing table: the best finished trials and the default, scored on validation."""
+    """Return the closing table: the best finished trials and the default, scored on validation."""
     tuning = cleaned(tuning)
     title = Text("Best trials on validation (naive = 1)")
     if is_synthetic(tuning.info["source"]):
@@ -180,11 +155,10 @@ def best_table(tuning: Tuning) -> Table:
 
 def _scored(tuning: Tuning, score: float | None, values: dict[str, Any]) -> list[Text]:
     cells = [Text(number(score), style=against_naive(score))]
-    return cells + [Text(labels.said(values.get(name))) for name in tuning.parameters]
+    return cells + [Text(labels.value_text(values.get(name))) for name in tuning.parameters]
 
 
 def _best_line(search: dict[str, Any]) -> Text:
-    """The best so far next to the default and naive."""
     best, default = search.get("best"), search.get("default_score")
     line = Text("best ", overflow="ellipsis", no_wrap=True)
     if best:
@@ -198,15 +172,15 @@ def _best_line(search: dict[str, Any]) -> Text:
 
 
 def _work_line(search: dict[str, Any]) -> str:
-    """What the trials are for: ``--trials`` counts the proposals alone."""
+    """Count the trials by kind, because ``--trials`` counts only the proposals."""
     total, compared = search.get("trials_total") or 0, search.get("trials_compared") or 0
     return f"{total:,} trials: {labels.counted(total - compared, compared)} with the default settings"
 
 
 def _cells(trial: dict[str, Any], *, wide: bool) -> list[Text]:
     state, values, score = trial.get("state", "waiting"), trial.get("parameters") or {}, trial.get("score")
-    told = {"failed": trial.get("reason"), "running": trial.get("eta_s") and duration(trial["eta_s"])}
-    text = f"{state} {flat(told[state])}" if told.get(state) else state
+    details = {"failed": trial.get("reason"), "running": trial.get("eta_s") and duration(trial["eta_s"])}
+    text = f"{state} {flat(details[state])}" if details.get(state) else state
     status = Text(text, style=_STYLES.get(state, ""))
     status.truncate(24 if wide else 15, overflow="ellipsis")
     return [
@@ -228,12 +202,12 @@ def _name(trial: dict[str, Any], wide: bool) -> str:
 
 def _search_fields(search: dict[str, Any]) -> str:
     best = search.get("best") or {}
-    working = sum(trial.get("state") == "running" for trial in search.get("trials", []))
+    running = sum(trial.get("state") == "running" for trial in search.get("trials", []))
     label = f" {SYNTHETIC}" if is_synthetic(search.get("source")) else ""
     return (
         f"search={flat(search.get('search'))} state={flat(search.get('state'))}"
         f" trials={search.get('trials_done', 0)}/{search.get('trials_total', 0)}"
-        f" compared={search.get('trials_compared', 0)} running={working}"
+        f" compared={search.get('trials_compared', 0)} running={running}"
         f" best={number(best.get('score'))} best_trial={flat(best.get('trial'))}"
         f" default={number(search.get('default_score'))} done={overall(search):.0%}"
         f" eta={duration(search.get('eta_s'))}{label}"
@@ -242,7 +216,7 @@ def _search_fields(search: dict[str, Any]) -> str:
 
 def _trial_fields(trial: dict[str, Any]) -> str:
     values = {"origin": trial.get("origin")}
-    values |= {name: labels.said(value) for name, value in (trial.get("parameters") or {}).items()}
+    values |= {name: labels.value_text(value) for name, value in (trial.get("parameters") or {}).items()}
     if trial.get("state") in OVER:
         values |= {"fold": trial.get("fold"), "epoch": trial.get("epoch")}
         values |= {key: number(trial[key]) for key in ("loss", "score") if trial.get(key) is not None}

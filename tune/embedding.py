@@ -1,4 +1,4 @@
-"""Whether the default embedding is wide enough: the same settings with other sizes, fold by fold."""
+"""Test whether the default embedding is wide enough: the same settings with other sizes, fold by fold."""
 
 import math
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 WORTH = 0.001
-"""A smaller gain in score than this is not worth a wider embedding, however certain."""
+"""A smaller gain in score does not justify another embedding size, even if it is significant."""
 CONFIDENCE = 0.95
 
 Scores = dict[int, dict[tuple[int, int], float]]
@@ -15,22 +15,22 @@ Scores = dict[int, dict[tuple[int, int], float]]
 
 
 def compare(scores: Scores, default: int) -> dict[str, Any] | None:
-    """Compare every size with the default one.
+    """Compare every size with the default size.
 
-    Differences are paired by fold and seed, so that what is common to a fold or a start cancels. Their mean
-    gets a Student's t interval whose level is raised so that all hold at once with 95 % (Bonferroni).
+    Differences are paired by fold and seed, so that effects of the fold and the seed cancel. Their means have
+    Student's t intervals that hold simultaneously with 95 % confidence (Bonferroni).
 
     Parameters
     ----------
     scores : dict
         Score of each fit, lower is better, by size and then (fold, seed).
     default : int
-        The size that the others are compared with.
+        The default size.
 
     Returns
     -------
     dict or None
-        As ``Tuning.info["embedding"]``; None without a pair to compare.
+        As ``Tuning.info["embedding"]``; None if there is no pair to compare.
     """
     own = scores.get(default, {})
     paired = {
@@ -38,7 +38,7 @@ def compare(scores: Scores, default: int) -> dict[str, Any] | None:
         for size, fits in sorted(scores.items())
         if size != default
     }
-    paired = {size: found for size, found in paired.items() if len(found)}
+    paired = {size: differences for size, differences in paired.items() if len(differences)}
     if not paired:
         return None
     rows = [_row(default, own, 0.0, 0.0, 0.0)]
@@ -59,7 +59,7 @@ def compare(scores: Scores, default: int) -> dict[str, Any] | None:
 
 
 def half_width(differences: np.ndarray, *, comparisons: int) -> float | None:
-    """Half the width of the interval of a mean of N differences; None for fewer than two."""
+    """Return half the width of the mean's interval; None for fewer than two differences."""
     n = len(differences)
     if n < 2:
         return None
@@ -85,7 +85,10 @@ def _because(
 ) -> str:
     others = [row for row in rows if row["size"] != default]
     best = min(better or others, key=lambda row: row["difference"])
-    figures = f"{_signed(best['difference'])} in score ({_interval(best)}, {_pairs(paired[best['size']])})"
+    pairs = len(paired[best["size"]])
+    figures = (
+        f"{best['difference']:+.4f} in score ({_interval(best)}, {pairs} pair{'s' if pairs > 1 else ''})"
+    )
     if better:
         return (
             f"Embedding size {default} is not sufficient because size {best['size']} is better beyond noise: "
@@ -102,12 +105,4 @@ def _because(
 def _interval(row: dict[str, Any]) -> str:
     if row["low"] is None:
         return "no interval from one pair"
-    return f"95 % interval {_signed(row['low'])} to {_signed(row['high'])}"
-
-
-def _pairs(differences: np.ndarray) -> str:
-    return f"{len(differences)} pair{'s' if len(differences) > 1 else ''}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.4f}"
+    return f"95 % interval {row['low']:+.4f} to {row['high']:+.4f}"

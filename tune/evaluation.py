@@ -1,4 +1,4 @@
-"""The winner against the default on the test part: both refitted at full work and scored there once."""
+"""Compare the winner with the default on the test part: refit both at full work and score them there once."""
 
 import functools
 import json
@@ -28,30 +28,29 @@ QUICK_SEEDS = 2
 
 
 class TestPartDataset(FoldDataset):
-    """A bench with the run's real split, whose test part is the rows that both sides can forecast."""
+    """The run's own split; its test part has the rows that both configurations can forecast."""
 
     limits = RunDataset.limits
 
     @cached_property
     def parts(self) -> tuple[Windows, Windows, Windows]:
         train, valid, test = self.limits.parts(self.windows)
-        return train, valid, test.take(np.isin(test.end, self._judged))
+        return train, valid, test.take(np.isin(test.end, self._judged_rows))
 
 
 def evaluate(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[str, Any]:
-    """Refit both and compare them; a comparison in ``contest.json`` is never made again.
+    """Refit and compare both configurations, or return the comparison stored in ``contest.json``.
 
-    Needs Ray to be running. What is refitted already is not done again. Where the default is the best, the
-    test part is not touched and nothing is written: more trials may still find a better one.
+    Ray must be running. Finished refits are not repeated. If the default is the best, the test part is not
+    used and nothing is written, because later trials may still beat the default.
 
     Raises
     ------
     TrainingError
         If a refit failed.
     """
-    before = stored(root)
-    if before is not None:
-        return before
+    if (earlier := stored(root)) is not None:
+        return earlier
     if winner.parameters == spec.default:
         return {
             "seeds": [],
@@ -69,7 +68,7 @@ def evaluate(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[
 
 
 def stored(root: Path) -> dict[str, Any] | None:
-    """The comparison, None before it was made."""
+    """Return the stored comparison, None if there is none."""
     try:
         result: dict[str, Any] = json.loads(storage.current(root / "contest.json").read_bytes())
         return result
@@ -83,7 +82,7 @@ def _compare(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[
     sizes = Sizes(*sorted([spec.config.window.size, chosen.window.size]))
     folders = {
         "default": root / "contest" / "default",
-        # One for each trial: another that wins later must not find this one's networks.
+        # A folder per trial: a later winner must not use the networks of an earlier one.
         "winner": root / "contest" / f"trial-{winner.number:03}",
     }
     panel.save(root / "contest" / "panel.parquet")
@@ -91,51 +90,48 @@ def _compare(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[
         config = train_config(config.preset, merged(config.model_dump(), {"seeds": seeds}))
         RunSpec(config, spec.universe, spec.source, spec.data_sha256).save(folder)
     fit = ray.remote(num_cpus=1, max_retries=3)(_refit)
-    waiting = {
-        (side, seed): [fit.remote(storage.address_of(folder), sizes, task) for task in _tasks(spec, seed)]
+    refits = {
+        (side, seed): [
+            fit.remote(storage.address_of(folder), sizes, task) for task in spec.fits(seed=seed, epochs=0)
+        ]
         for seed in range(seeds)
         for side, folder in folders.items()
     }
     try:
-        forecasts = {key: _pooled(ray.get(fits)) for key, fits in waiting.items()}
+        forecasts = {key: _pooled(ray.get(fits)) for key, fits in refits.items()}
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", error)
         reason = (str(cause).strip().splitlines() or [type(cause).__name__])[-1]
-        raise TrainingError(f"contest: a refit failed: {reason} The same command tries again.") from error
-    bench = bench_for(folders["default"], sizes)
-    test = bench.parts[2]
-    stocks = bench.series.symbols if spec.scope == GENERAL else spec.jobs
-    truth = test.take(np.isin(test.symbol, [bench.series.symbols.index(stock) for stock in stocks]))
-    assert all(np.array_equal(each.rows, truth.end) for each in forecasts.values())
-    return verdict(truth, forecasts, seeds, spec.config.seed)
+        raise TrainingError(f"contest: a refit failed: {reason} Run the same command again.") from error
+    dataset = test_dataset(folders["default"], sizes)
+    test, symbols = dataset.parts[2], dataset.series.symbols
+    stocks = symbols if spec.scope == GENERAL else spec.jobs
+    test = test.take(np.isin(test.symbol, [symbols.index(stock) for stock in stocks]))
+    assert all(np.array_equal(refit.rows, test.end) for refit in forecasts.values())
+    return verdict(test, forecasts, seeds, spec.config.seed)
 
 
 @functools.lru_cache(maxsize=2)
-def bench_for(folder: Path, sizes: Sizes) -> TestPartDataset:
+def test_dataset(folder: Path, sizes: Sizes) -> TestPartDataset:
     panel = Panel.load(storage.current(folder.parent / "panel.parquet"))
     return TestPartDataset(folder, RunSpec.load(folder), panel, sizes)
 
 
 def _refit(address: str, sizes: Sizes, task: Task) -> Forecasts:
-    """Fit one network, or take what was fitted, and let it forecast the test part; in a Ray task."""
+    """Fit one network unless it is fitted, and forecast the test part; runs as a Ray task."""
     from train.fit.loop import one_thread
     from train.workers.tasks import forecast, run_task, weights_of
 
     one_thread()
-    bench = bench_for(storage.locate(address), sizes)
-    run_task(bench, task)
-    test = bench.parts_of(task.job, training=False)[2]
-    prices = forecast(bench, task.job, [weights_of(bench, task.id)], test, phase=task.phase)
+    dataset = test_dataset(storage.locate(address), sizes)
+    run_task(dataset, task)
+    test = dataset.parts_of(task.job, training=False)[2]
+    prices = forecast(dataset, task.job, [weights_of(dataset, task.id)], test, phase=task.phase)
     return Forecasts(test.end, prices.raw, prices.published)
 
 
-def _tasks(spec: SearchSpec, seed: int) -> list[Task]:
-    phase = "seed" if spec.scope == GENERAL else "scratch"
-    return [Task(f"{job}/{phase}-{seed}", job, phase, seed, (), 0.0, 0) for job in spec.jobs]
-
-
 def _pooled(parts: list[Forecasts]) -> Forecasts:
-    """Several jobs' forecasts as one, by row."""
+    """Merge the forecasts of several jobs, ordered by row."""
     rows = np.concatenate([part.rows for part in parts])
     order = np.argsort(rows, kind="stable")
     return Forecasts(

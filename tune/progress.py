@@ -1,52 +1,50 @@
-"""How a search is going, as a snapshot for the table, see `tune.console`."""
+"""The progress of a search as snapshots for the table in `tune.console`."""
 
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from tune.study import Study
-from tune.trial import Trial, is_default, standings
+from tune.summary import winner_of
+from tune.trial import Trial, is_default, progress_by_epoch
 
 ENDED = ("done", "stopped", "failed")
 
 
 @dataclass
 class SearchProgress:
-    """What the trials of this session report, beside what the study knows."""
+    """Combines the reports of this session's trials with the study."""
 
     study: Study
     planned: int
-    """Trials there will be."""
+    """Total number of trials."""
     compared: int = 0
-    """How many of them are for comparison: the default, and it with other embedding sizes."""
+    """Number of comparison trials among them."""
     concurrent: int = 1
     state: str = "starting"
     started: float = field(default_factory=time.time)
     _last: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """The last report of each trial of this session, by number."""
+    """The last report of each trial in this session, by number."""
     _before: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """How far the trials came that report nothing in this session."""
+    """Stored progress of the trials without a report in this session."""
     _first: dict[int, tuple[float, int]] = field(default_factory=dict)
-    """When a trial first reported a new epoch in this session, and its work then."""
+    """Time and epochs done at the report from which a trial's pace is measured."""
 
     def update(self, number: int, result: dict[str, Any]) -> None:
-        """Take a trial's report; epochs reported again say nothing of its pace."""
+        """Take a trial's report; the pace is measured after the epochs that are reported again."""
         if result.get("again"):
             self._first[number] = time.time(), result["work"]
         self._first.setdefault(number, (time.time(), result["work"]))
         self._last[number] = result
 
     def snapshot(self) -> dict[str, Any]:
-        """As `tune.console.SearchTable` takes it."""
+        """Return a snapshot, see `tune.console`."""
         spec = self.study.spec
         total = spec.fold_epochs * len(spec.folds)
         trials = self.study.trials()
         rows = [self._row(trial, total) for trial in trials]
-        done = [row for row in rows if row["state"] == "done"]
-        defaults = [trial.number for trial in trials if is_default(spec, trial)]
-        own = [row for row in done if row["trial"] in defaults][:1]
-        rivals = [row for row in done if row["origin"] == "search"]
-        best = min(own + rivals, key=lambda row: row["score"], default=None)
+        best = winner_of(spec, trials)
+        defaults = [trial.score for trial in trials if trial.state == "done" and is_default(spec, trial)]
         return {
             "search": spec.id,
             "source": spec.source,
@@ -58,8 +56,8 @@ class SearchProgress:
             "trials_total": max(self.planned, len(rows)),
             "trials_compared": max(self.compared, sum(row["origin"] == "sweep" for row in rows)),
             "trials_done": sum(row["state"] in ENDED for row in rows),
-            "best": best and {name: best[name] for name in ("trial", "score", "parameters")},
-            "default_score": own[0]["score"] if own else None,
+            "best": best and {"trial": best.number, "score": best.score, "parameters": best.parameters},
+            "default_score": defaults[0] if defaults else None,
             "eta_s": self._eta(rows, total),
             "trials": rows,
         }
@@ -67,11 +65,11 @@ class SearchProgress:
     def _row(self, trial: Trial, total: int) -> dict[str, Any]:
         ended = trial.state in ENDED
         now = self._last.get(trial.number) or self._stored(trial)
-        at_work = "running" if trial.number in self._last and self.state == "searching" else "waiting"
+        is_running = trial.number in self._last and self.state == "searching"
         row = {
             "trial": trial.number,
             "origin": trial.origin,
-            "state": trial.state if ended else at_work,
+            "state": trial.state if ended else "running" if is_running else "waiting",
             "parameters": trial.parameters,
             "fold": now.get("fold"),
             "epoch": now.get("epoch"),
@@ -88,18 +86,17 @@ class SearchProgress:
     def _stored(self, trial: Trial) -> dict[str, Any]:
         if trial.number not in self._before:
             spec = self.study.spec
-            known = [vars(standing) for standing in standings(trial.histories(spec), spec.epochs)]
-            self._before[trial.number] = known[-1] if known else {}
+            stored = [vars(now) for now in progress_by_epoch(trial.histories(spec), spec.epochs)]
+            self._before[trial.number] = stored[-1] if stored else {}
         return self._before[trial.number]
 
     def _pace(self, number: int) -> float | None:
-        """Seconds an epoch of a running trial takes."""
-        now = self._last.get(number)
-        if now is None:
+        """Return the seconds per epoch of a trial, None before it has reported a new epoch."""
+        if number not in self._last:
             return None
         since, work = self._first[number]
-        behind = now["work"] - work
-        return (time.time() - since) / behind if behind > 0 else None
+        done = self._last[number]["work"] - work
+        return (time.time() - since) / done if done > 0 else None
 
     def _eta(self, rows: list[dict[str, Any]], total: int) -> float | None:
         paces = [pace for row in rows if row["state"] == "running" and (pace := self._pace(row["trial"]))]

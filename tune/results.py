@@ -1,11 +1,11 @@
-"""The result of a search, as it lies in its folder; written by the search, read by reports.
+"""The result of a search and its files; written by the search, read by the report.
 
 ==================  ====================================================================================
 ``result.json``     `Tuning.info`
 ``trials.csv``      `Tuning.trials`
 ``curves.csv``      `Tuning.curves`
 ``best.toml``       settings that ``nsecast train --config`` takes
-``report.html``     the pictures
+``report.html``     the report
 ==================  ====================================================================================
 """
 
@@ -31,7 +31,7 @@ TRIAL_COLUMNS = (
     "seconds",
     "reason",
 )
-"""Of ``trials.csv``, besides a column for each parameter searched and ``fold_1`` to ``fold_K``."""
+"""Columns of ``trials.csv``, besides one for each parameter and ``fold_1`` to ``fold_K``."""
 CURVE_COLUMNS = ("trial", "fold", "epoch", "loss", "val_loss", "score")
 
 
@@ -45,22 +45,21 @@ class Tuning:
         ``id``; ``made`` (ISO time); ``model`` ("general", "specific:SCOM" or "specific:all"); ``preset``;
         ``source`` and ``data_sha256`` of the prices; ``universe_sha256``; ``quick`` (bool); ``seed``;
         ``epochs`` of a fold; ``horizons`` in days; ``folds``, a list of ``{"train_end", "valid_end"}``;
-        ``parameters``, by name
-        ``{"low", "high", "log"}`` or ``{"choices"}``; ``default`` and ``winner``, by parameter;
-        ``winner_trial``; ``versions``; ``cpus``; ``seconds``; ``contest``, None before it was held, else
+        ``parameters``, by name ``{"low", "high", "log"}`` or ``{"choices"}``; ``default`` and ``winner``, by
+        parameter; ``winner_trial``; ``versions``; ``cpus``; ``seconds``; ``contest``, None before it, else
         ``{"seeds", "default", "winner", "gain", "noise", "better", "sentence"}`` where ``default`` and
         ``winner`` are lists with ``{"seed", "total", "rel_mae", "rel_rmse"}`` of each refit on the test part
-        (the last two by horizon); ``embedding``, None where it was not compared, else ``{"sizes": [{"size",
+        (the last two by horizon); ``embedding``, None if sizes were not compared, else ``{"sizes": [{"size",
         "fits", "score", "difference", "low", "high"}], "default", "sufficient", "because"}``, the differences
         in score to the default size, paired by fold and seed, with their 95 % interval.
     trials : DataFrame
-        A row per trial, see ``TRIAL_COLUMNS``. ``origin`` is "sweep" (the default, or the default with
-        another embedding size, never stopped early) or "search"; ``state`` is done, stopped (early), failed
-        or interrupted; ``score`` is the mean over the folds reached of `train.run.scores.Score.total` on
-        validation (naive = 1, lower is better), comparable between trials whose ``state`` is done;
-        ``weights`` is the size of the network.
+        A row per trial, see ``TRIAL_COLUMNS``. ``origin`` is "sweep" (a comparison trial: the default, or the
+        default with another embedding size, never stopped early) or "search"; ``state`` is done, stopped
+        (early), failed or interrupted; ``score`` is the mean over the folds reached of
+        `train.run.scores.Score.total` on validation (naive = 1, lower is better), comparable only if
+        ``state`` is done; ``weights`` is the size of the network.
     curves : DataFrame
-        A row per trial, fold and epoch, see ``CURVE_COLUMNS``; ``score`` is that epoch's alone.
+        A row per trial, fold and epoch, see ``CURVE_COLUMNS``; ``score`` is that of the epoch.
     """
 
     info: dict[str, Any]
@@ -69,18 +68,18 @@ class Tuning:
 
     @property
     def parameters(self) -> list[str]:
-        """Names of those searched, in the order of the table's columns."""
+        """Names of the searched parameters, in the order of the table's columns."""
         return [name for name in self.trials.columns if name in self.info["parameters"]]
 
     def save(self, folder: Path) -> None:
-        """Write all three files, each whole or not at all."""
+        """Write all three files, each atomically."""
         for name, table in (("trials.csv", self.trials), ("curves.csv", self.curves)):
             storage.write_bytes(folder / name, table.to_csv(index=False).encode())
         storage.write_json(folder / "result.json", storage.finite(self.info))
 
     @classmethod
     def load(cls, folder: Path) -> "Tuning":
-        """Read a search's folder; raises OSError if it holds none."""
+        """Read a search's folder; raises OSError if it has no result."""
         return cls(
             json.loads((folder / "result.json").read_bytes()),
             pd.read_csv(folder / "trials.csv"),
@@ -89,14 +88,14 @@ class Tuning:
 
 
 def finished(tuning: Tuning) -> pd.DataFrame:
-    """The trials whose scores can be compared, best first."""
+    """Return the trials whose scores can be compared, best first."""
     trials = tuning.trials
     return trials[(trials["state"] == "done") & np.isfinite(trials["score"])].sort_values("score")
 
 
 def cleaned(tuning: Tuning) -> Tuning:
-    """The same whether it comes from its files or not: plain numbers, NaN for what is not finite, and the
-    parameters in the order of the table's columns."""
+    """Return the result as if read from its files: numeric columns, NaN for infinities, parameters in the
+    order of the table's columns."""
     kinds = tuning.info["parameters"]
     info = tuning.info | {"parameters": {name: kinds[name] for name in tuning.trials if name in kinds}}
     names = ["score", "weights", "seconds", *(name for name in tuning.trials if name.startswith("fold_"))]
@@ -106,14 +105,14 @@ def cleaned(tuning: Tuning) -> Tuning:
 
 
 def winner(tuning: Tuning) -> pd.DataFrame:
-    """The winner's row, else that of the best finished trial; empty if none finished."""
+    """Return the winner's row, else that of the best finished trial; empty if none finished."""
     done = finished(tuning)
-    own = done[done["trial"] == tuning.info["winner_trial"]]
-    return own if len(own) else done.head(1)
+    rows = done[done["trial"] == tuning.info["winner_trial"]]
+    return rows if len(rows) else done.head(1)
 
 
 def trials_with(tuning: Tuning, values: dict[str, Any]) -> pd.DataFrame:
-    """The trials with just these parameters, whatever became of them."""
+    """Return the trials with exactly these parameters, in any state."""
     trials = tuning.trials
     same = np.full(len(trials), bool(values))
     for name in tuning.parameters:
@@ -122,14 +121,14 @@ def trials_with(tuning: Tuning, values: dict[str, Any]) -> pd.DataFrame:
 
 
 def default_score(tuning: Tuning) -> float | None:
-    """Mean validation score of the finished trials of the default configuration, None without one."""
-    found = trials_with(tuning, tuning.info["default"])
-    scores = found.loc[(found["state"] == "done") & np.isfinite(found["score"]), "score"]
+    """Return the mean validation score of the default's finished trials; None if there are none."""
+    trials = trials_with(tuning, tuning.info["default"])
+    scores = trials.loc[(trials["state"] == "done") & np.isfinite(trials["score"]), "score"]
     return float(scores.mean()) if len(scores) else None
 
 
 def same_value(value: Any, wanted: Any) -> bool:
-    """Whether a value of a table is a parameter's, whatever types the two have."""
+    """Return whether a value of a table equals a parameter, whatever their types."""
     if isinstance(value, int | float) and isinstance(wanted, int | float):
         return bool(np.isclose(value, wanted, rtol=1e-6, atol=0))
     return str(value) == str(wanted)

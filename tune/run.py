@@ -1,4 +1,4 @@
-"""A search end to end: trials, comparison on the test part, files. Called by the command line and others."""
+"""Run a search from end to end: trials, comparison on the test part, files."""
 
 import json
 import math
@@ -10,9 +10,9 @@ from cluster.connect.session import ray_session
 from common import storage
 from common.config import read_toml
 from common.errors import ConfigError, TrainingError
-from train.progress.console import Mode
+from train.progress.console import LiveTable, Mode
 from tune import evaluation
-from tune.console import SearchTable
+from tune.console import SearchLines, SearchView
 from tune.progress import SearchProgress
 from tune.report.page import write_report
 from tune.results import Tuning
@@ -23,7 +23,7 @@ from tune.study import FILE, Study, sweep
 from tune.summary import best_toml, tuning_of, winner_of
 
 PROVENANCE = ("made", "model", "source", "data_sha256", "universe_sha256", "seed", "versions")
-"""Of `Tuning.info`, what ``best.toml`` says of its origin."""
+"""Entries of `Tuning.info` that ``best.toml`` repeats."""
 
 
 def execute(
@@ -36,26 +36,26 @@ def execute(
     mode: Mode | None = None,
     address: str | None = None,
 ) -> tuple[Tuning, bool]:
-    """Do a search, or whatever of it is not done yet.
+    """Run a search, or the rest of one that was interrupted.
 
     Parameters
     ----------
     time_s : float, optional
-        Seconds after which no trial starts and those running end with their epoch, to be continued.
+        Seconds after which no trial starts and running ones stop after their epoch, to be continued later.
     with_contest : bool
         Refit the winner and the default and compare them on the test part, once all trials have ended.
     address : str, optional
-        A Ray cluster to work on, see `ray_session`.
+        A Ray cluster to run on, see `ray_session`.
 
     Returns
     -------
     (Tuning, bool)
-        The result, and whether all of it had been done before.
+        The result, and whether there was nothing left to do.
 
     Raises
     ------
     ConfigError
-        If the folder holds another search, or this one is at work in another process.
+        If the folder holds another search, or another process is running this one.
     TrainingError
         If no trial succeeded.
     """
@@ -65,11 +65,11 @@ def execute(
         study = Study(spec, root)
         compared = sweep(spec, seeds=effort.sweep_seeds, sizes=effort.sizes)
         contest = evaluation.stored(root)
-        before = _stored(root)
-        whole = before is not None and len(before.trials) == len(study.trials())
+        stored = _stored(root)
         left = study.left(effort.trials, compared)
-        if not left and before and whole and (before.info["contest"] or not with_contest):
-            return before, True
+        is_current = stored is not None and len(stored.trials) == len(study.trials())
+        if not left and stored and is_current and (stored.info["contest"] or not with_contest):
+            return stored, True
         progress = SearchProgress(study, planned=effort.trials + len(compared), compared=len(compared))
         session = ray_session(cpus=workers, address=address, shared=root)
         earlier, started = _seconds(root), time.monotonic()
@@ -80,7 +80,8 @@ def execute(
             tuning.save(root)
             return tuning
 
-        with SearchTable(progress.snapshot, mode=mode), session as cpus:
+        table = LiveTable(progress.snapshot, mode=mode, view=SearchView, lines=SearchLines())
+        with table, session as cpus:
             try:
                 if left:
                     deadline = time.time() + time_s if time_s else math.inf
@@ -89,7 +90,7 @@ def execute(
                     )
                 winner = winner_of(spec, study.trials())
                 if winner is None:
-                    raise TrainingError(_nothing(study))
+                    raise TrainingError(_no_winner(study))
                 if with_contest and contest is None and not study.left(effort.trials, compared):
                     progress.state = "refitting"
                     contest = evaluation.evaluate(spec, planned.panel, root, winner)
@@ -104,7 +105,7 @@ def execute(
 
 
 def _write_best(planned: SearchPlan, study: Study, tuning: Tuning) -> None:
-    """Write ``best.toml``, the last file: with it the search is complete."""
+    """Write ``best.toml``, the last file of a search."""
     info = tuning.info
     winner = study.trials()[info["winner_trial"]]
     provenance: dict[str, Any] = {
@@ -120,7 +121,7 @@ def _write_best(planned: SearchPlan, study: Study, tuning: Tuning) -> None:
 
 
 def _open(planned: SearchPlan) -> None:
-    """Make the search's folder, or make sure that it is this search's."""
+    """Create the search's folder, or check that it belongs to this search."""
     spec, root = planned.spec, planned.folder
     if not storage.exists(root / "search.json"):
         planned.seen.save(root / "panel.parquet")
@@ -129,19 +130,19 @@ def _open(planned: SearchPlan) -> None:
     other = SearchSpec.load(root)
     if other.id != spec.id:
         raise ConfigError(
-            f"--out: {root} holds search {other.id}, need {spec.id}: other settings, prices or work. "
+            f"--out: {root} holds search {other.id}, need {spec.id}: settings, prices or work differ. "
             "Use another folder."
         )
     if storage.names(root, "trials/*/trial.json") and not storage.exists(root / FILE):
         raise ConfigError(
             f"--out: {root} holds a search by an earlier version, whose trials cannot be continued (they are "
-            f"in trials/, not in {FILE}). Its tables, report and best.toml stay as they are. Search again in "
-            "another folder."
+            f"in trials/, not in {FILE}). Its tables, report and best.toml are not changed. Use another "
+            "folder."
         )
 
 
 def _stored(root: Path) -> Tuning | None:
-    """The result of a search that ended; None where there is none, or where it was cut off since."""
+    """Return the result of a complete search; None if there is none or a later session was interrupted."""
     try:
         for name in ("result.json", "trials.csv", "curves.csv", "best.toml"):
             storage.current(root / name)
@@ -149,12 +150,12 @@ def _stored(root: Path) -> Tuning | None:
         made = read_toml(root / "best.toml")["provenance"]["made"]
     except (OSError, ValueError, KeyError, ConfigError):
         return None
-    cut_off = made != stored.info["made"] or (stored.trials["state"] == "interrupted").any()
-    return None if cut_off else stored
+    interrupted = made != stored.info["made"] or (stored.trials["state"] == "interrupted").any()
+    return None if interrupted else stored
 
 
 def _seconds(root: Path) -> float:
-    """How long earlier sessions worked."""
+    """Return the working time of earlier sessions."""
     try:
         seconds: float = json.loads(storage.current(root / "result.json").read_bytes())["seconds"]
         return seconds
@@ -162,11 +163,10 @@ def _seconds(root: Path) -> float:
         return 0.0
 
 
-def _nothing(study: Study) -> str:
+def _no_winner(study: Study) -> str:
     trials = study.trials()
     reasons = [trial.reason for trial in trials if trial.state == "failed" and trial.reason]
     if reasons:
-        return (
-            f"no trial succeeded; the last of {len(trials)} said: {reasons[-1]} See {study.root / 'trials'}."
-        )
-    return "no trial was finished. Give it more --time; the same command continues."
+        folder = study.root / "trials"
+        return f"no trial succeeded; the last of {len(trials)} failed with: {reasons[-1]} See {folder}."
+    return "no trial finished. Give more --time; the same command continues the search."

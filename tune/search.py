@@ -1,4 +1,4 @@
-"""The search itself: Ray Tune runs trials that Optuna proposes, until there are enough or time is up."""
+"""Run a search: Ray Tune runs trials that Optuna proposes, until all have ended or the time limit."""
 
 import logging
 import math
@@ -29,22 +29,20 @@ QUIET = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
 }
-"""Turns off what Ray Tune prints, the files it writes while it works, and its ending of a whole search over
-one trial that has nothing to report: it failed at once, or had only its end to write."""
+"""Switches off Ray Tune's output and its files, and its check that every report has the metric: without
+that, a trial that fails before its first epoch would end the whole search."""
 PROCESS_DEATHS = 3
-"""How often a trial's process may die before the trial has failed."""
+"""A trial has failed when its process has died more often than this."""
 REDUCTION = 2
-"""Of the trials that come so far, about one in so many goes on."""
-NO_CONTROLLER: Any = None
-"""ASHA is given one and does not look at it."""
+"""About one in this many of the trials that reach a rung continues."""
 
 
 class StudySearch(OptunaSearch):
-    """Ray Tune's `OptunaSearch` over a search's study, with the study left as a record.
+    """Ray Tune's `OptunaSearch` over a search's Optuna study.
 
-    Beyond Ray's own: trials for comparison take turns with proposals; a trial that was stopped early or
-    failed is told to Optuna as pruned or failed, with the reason; one that the end of the time or of the
-    process cut off stays unfinished, to be continued.
+    In addition to Ray's class: comparison trials alternate with proposals; a trial that was stopped early or
+    failed is recorded as pruned or failed, with its reason; a trial that the time limit or the end of the
+    process interrupted stays unfinished, so that the next session continues it.
     """
 
     def __init__(
@@ -69,11 +67,11 @@ class StudySearch(OptunaSearch):
         self._deadline, self._on_report = deadline, on_report
         self._total = spec.fold_epochs * len(spec.folds)
         self._trials: dict[str, Any] = {}
-        """Optuna's trials, by Ray Tune's identifiers."""
+        """Optuna's trials by Ray Tune's trial id."""
         self._elapsed: dict[str, float] = {}
-        """Seconds that a trial's present process has worked."""
+        """Seconds that the trial's current process has worked."""
         self.closed = False
-        """Set when the search ends: what Ray Tune says of its trials' processes then is not about them."""
+        """Set when the search ends: Ray Tune then reports the end of its processes, not of the trials."""
 
     def suggest(  # type: ignore[override]  # Ray's FINISHED is text
         self, trial_id: str
@@ -85,7 +83,7 @@ class StudySearch(OptunaSearch):
             point = study.next_comparison(self._wanted, self._compared)
             if point is not None:
                 study.enqueue(point)
-            elif study.proposed() >= self._wanted:
+            elif study.count_proposals() >= self._wanted:
                 return Searcher.FINISHED
         config = super().suggest(trial_id)
         self._trials[trial_id] = self._last
@@ -93,7 +91,7 @@ class StudySearch(OptunaSearch):
         return config
 
     def _propose(self, trial: Any) -> dict[str, Any]:
-        """What `run_trial` gets."""
+        """Return the config of `run_trial`."""
         spec, attributes, self._last = self._record.spec, trial.user_attrs, trial
         return {
             **draw(trial, spec.space, spec.scope),
@@ -108,8 +106,8 @@ class StudySearch(OptunaSearch):
         self._on_report(trial.number, result)
         if result.get("weights") != trial.user_attrs.get("weights") and "weights" in result:
             trial.set_user_attr("weights", result["weights"])
-        elapsed, before = result.get("elapsed", 0.0), self._elapsed.get(trial_id, 0.0)
-        spent = elapsed - before if elapsed >= before else elapsed  # less where its process died
+        elapsed, previous = result.get("elapsed", 0.0), self._elapsed.get(trial_id, 0.0)
+        spent = elapsed - previous if elapsed >= previous else elapsed  # a new process starts at 0
         trial.set_user_attr("seconds", round(trial.user_attrs.get("seconds", 0.0) + spent, 2))
         self._elapsed[trial_id] = elapsed
         work, score = result["work"], result.get("score", math.inf)
@@ -119,14 +117,14 @@ class StudySearch(OptunaSearch):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        if self.closed or (result is None and not error):  # it never started
+        if self.closed or (result is None and not error):  # the trial never started
             return
         if result is not None:
             self.on_trial_result(trial_id, result)
         result = result or {"work": 0}
         complete = result.get("complete") or result["work"] >= self._total
         if error:
-            self._end(trial_id, "its process died again and again", failed=True)
+            self._end(trial_id, f"its process died more than {PROCESS_DEATHS} times", failed=True)
         elif "reason" in result:
             self._end(trial_id, result["reason"], failed=True)
         elif complete and math.isfinite(result.get("score", math.inf)):
@@ -142,26 +140,25 @@ class StudySearch(OptunaSearch):
         super().on_trial_complete(trial_id, None, error=failed)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: what there is to know is in the study."""
+        """Do nothing: the state is in the study."""
 
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing, likewise."""
+    restore = save
 
 
 class _Silent(TrialProgressCallback):
-    """Prints nothing where Ray's own would print every trial's end."""
+    """Replaces Ray's callback, which prints the end of every trial."""
 
     def _print(self, msg: str) -> None:
         pass
 
 
 def early_stopping(study: Study) -> TrialScheduler:
-    """ASHA (Li et al., MLSys 2020) with rungs at the end of whole folds: after one, two, four of them.
+    """Return ASHA (Li et al., MLSys 2020) with rungs at the ends of folds: after one, two and four of them.
 
-    All trials work through the folds in the same order, so scores at the same number of epochs compare like
-    with like; and at the end of a fold every learning rate has come down, so that a high one is not judged
-    half-way. Trials for comparison do not report ``JUDGED`` and are passed over. The proposals of earlier
-    sessions are recorded before anything else.
+    All trials work through the folds in the same order, so scores at the same number of epochs are
+    comparable. At the end of a fold every learning rate has decayed, so high rates are not judged too early.
+    Comparison trials do not report ``JUDGED`` and are ignored. The scheduler first gets the results of the
+    proposals of earlier sessions.
     """
     spec = study.spec
     total = spec.fold_epochs * len(spec.folds)
@@ -171,17 +168,18 @@ def early_stopping(study: Study) -> TrialScheduler:
         time_attr=JUDGED,
         metric="score",
         mode="min",
-        max_t=total - 1,  # a trial at its last epoch is done, not stopped
+        max_t=total - 1,  # at its last epoch a trial is done, not stopped
         grace_period=spec.fold_epochs,
         reduction_factor=REDUCTION,
         stop_last_trials=False,
     )
+    unused: Any = None  # the controller, which ASHA does not use
     for frozen in study.frozen(TrialState.COMPLETE, TrialState.PRUNED):
         if "origin" not in frozen.user_attrs:
             ended: Any = SimpleNamespace(trial_id=f"ended-{frozen.number}")
-            asha.on_trial_add(NO_CONTROLLER, ended)
+            asha.on_trial_add(unused, ended)
             for work, score in sorted(frozen.intermediate_values.items()):
-                asha.on_trial_result(NO_CONTROLLER, ended, {JUDGED: work, "score": score})
+                asha.on_trial_result(unused, ended, {JUDGED: work, "score": score})
     return asha
 
 
@@ -194,9 +192,9 @@ def search(
     compared: Sequence[Point],
     deadline: float = math.inf,
 ) -> None:
-    """Run trials until ``trials`` proposals and the comparison have ended, or until ``deadline``.
+    """Run trials until ``trials`` proposals and all comparison trials have ended, or until ``deadline``.
 
-    Needs Ray to be running. A trial that was cut off is continued from its last epoch.
+    Ray must be running. An interrupted trial continues after its last epoch.
     """
     os.environ.update(QUIET)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""Planning a search: how much work it is, on which stocks and folds, and its name."""
+"""Plan a search: its work, stocks and folds, and its id."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,15 +21,15 @@ from tune.study import QUICK_SIZES, SIZES
 
 @dataclass(frozen=True)
 class SearchBudget:
-    """How much work a search is."""
+    """The amount of work of a search."""
 
     trials: int = 40
-    """Proposals."""
+    """Number of proposals."""
     folds: int = 3
     epochs: int = 6
     windows_per_epoch: int = 24_000
     sweep_seeds: int = 2
-    """Starts of the comparison of embedding sizes; 0 leaves it out."""
+    """Seeds of the comparison of embedding sizes; 0 switches it off."""
     sizes: tuple[int, ...] = SIZES
 
 
@@ -38,17 +38,17 @@ QUICK = SearchBudget(trials=8, folds=2, epochs=2, windows_per_epoch=1_600, sweep
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """A planned search; the same settings, counters, prices and work always give the same one."""
+    """A planned search; the same settings, stocks, prices and work always give the same plan."""
 
     spec: SearchSpec
     full: TrainConfig
-    """The settings as the user gave them, without the reductions of a quick search."""
+    """The user's settings, without the reductions of a quick search."""
     panel: Panel
     seen: Panel
     """The prices up to the end of the validation part."""
     folder: Path
     left_out: dict[str, str]
-    """Reason by stock that is in the model's scope and cannot be searched for."""
+    """Stocks of the model that have too little history, with the reason."""
 
 
 def plan_search(
@@ -65,12 +65,14 @@ def plan_search(
     home: Path,
     out: Path | None = None,
 ) -> SearchPlan:
-    """Plan a search and name it by what decides its result; writes nothing.
+    """Plan a search; writes nothing.
 
     Raises
     ------
     ConfigError
-        If the history is too short for the folds, or ``model`` names nothing that can be searched.
+        If the history is too short for the folds, or ``model`` is not a model that can be searched.
+    UniverseError
+        If ``model`` names a stock without a specific model.
     """
     space = space or SearchSpace()
     scope, _, wanted = model.partition(":")
@@ -126,10 +128,10 @@ def _stocks(universe: Universe, model: str, scope: str, wanted: str) -> tuple[st
 
 
 def _skipped(spec: SearchSpec, seen: Panel, fold: Fold, stocks: tuple[str, ...]) -> dict[str, str]:
-    """Which of the stocks a fold has too little of."""
+    """Return the stocks with too little history in a fold, with the reason."""
     longest = spec.sizes.longest
     changes = {"window": {"size": longest}, "split": fold.split.model_dump()}
     config = train_config(spec.config.preset, merged(spec.config.model_dump(), changes))
     run = RunSpec(config, spec.universe, spec.source, spec.seen_sha256)
-    bench = FoldDataset(Path(), run, seen, Sizes(longest, longest))
-    return make_plan(config, spec.universe, bench.windows, bench.limits, only=stocks or ("",)).skipped
+    dataset = FoldDataset(Path(), run, seen, Sizes(longest, longest))
+    return make_plan(config, spec.universe, dataset.windows, dataset.limits, only=stocks or ("",)).skipped

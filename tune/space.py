@@ -1,4 +1,4 @@
-"""What is searched: a range or choices for each parameter, and how a point of it becomes settings."""
+"""The search space: a range or choices for each parameter, and how a point becomes settings."""
 
 from typing import Annotated, Any
 
@@ -22,22 +22,22 @@ LIMITS: dict[str, tuple[float, float]] = {
     "window_size": (10, 250),
     "l2": (0, 1),
 }
-"""Beyond these a bound is a mistake, not a wish."""
+"""Bounds outside these limits are refused as mistakes."""
 WHOLE = ("embedding_dim", "lstm_1", "lstm_2", "dense_units", "window_size")
 GENERAL_ONLY = ("embedding_dim", "window_size")
-"""Not searched for specific models: they know one stock, and their windows are the general model's."""
+"""Not searched for specific models: these see one stock, in windows of the general model's size."""
 
 
 class Dimension(Config):
-    """Where one parameter may lie: between ``low`` and ``high``, or among ``choices``.
+    """The values that one parameter may take: from ``low`` to ``high``, or one of ``choices``.
 
-    In a file a bare number stands for a single choice: the parameter is then not searched.
+    In a file, a plain number is a single choice: the parameter is fixed and not searched.
     """
 
     low: Number | None = None
     high: Number | None = None
     log: bool = False
-    """Proposals are even in the logarithm."""
+    """Draw uniformly in the logarithm."""
     choices: tuple[Number, ...] | None = None
 
     @pydantic.model_validator(mode="before")
@@ -69,8 +69,7 @@ class Dimension(Config):
         assert self.low is not None and self.high is not None
         return self.low, self.high
 
-    def holds(self, value: float) -> bool:
-        """Whether a value lies there."""
+    def contains(self, value: float) -> bool:
         low, high = self.ends
         return value in self.choices if self.choices is not None else low <= value <= high
 
@@ -98,7 +97,7 @@ class SearchSpace(Config):
     learning_rate: Dimension = Dimension(low=5e-4, high=1.6e-2, log=True)
     """Adam's rate at the first step."""
     window_size: Dimension = Dimension(choices=(30, 45, 60))
-    """Trading days looked back over."""
+    """Trading days in a window."""
     l2: Dimension = Dimension(choices=(0, 1e-6, 1e-5, 1e-4))
 
     @pydantic.field_validator("*")
@@ -108,42 +107,37 @@ class SearchSpace(Config):
         outside = [end for end in value.ends if not low <= end <= high]
         if outside:
             raise ValueError(f"{outside[0]:g} is outside {low:g} to {high:g}")
-        if info.field_name in WHOLE and any(
-            end != int(end) for end in value.choices or value.ends if end is not None
-        ):
+        if info.field_name in WHOLE and any(end != int(end) for end in value.choices or value.ends):
             raise ValueError("needs whole numbers")
         return value
 
     def dimensions(self, model: str) -> dict[str, Dimension]:
-        """The parameters that a model has, fixed ones too."""
+        """Return all parameters of a model, including fixed ones."""
         names = [name for name in LIMITS if model == GENERAL or name not in GENERAL_ONLY]
         return {name: getattr(self, name) for name in names}
 
     def searched(self, model: str) -> dict[str, Dimension]:
-        """Those that are left to search; raises ConfigError if there are none."""
-        free = {name: found for name, found in self.dimensions(model).items() if not found.fixed}
+        """Return the parameters that are not fixed; raises ConfigError if there are none."""
+        free = {name: dimension for name, dimension in self.dimensions(model).items() if not dimension.fixed}
         if not free:
             raise ConfigError("space: every parameter is fixed, so there is nothing to search. Free one.")
         return free
 
     def complete(self, model: str, searched: Parameters) -> Parameters:
-        """Values of the searched parameters together with the fixed ones."""
-        fixed = {
-            name: typed(name, found.choices[0])
-            for name, found in self.dimensions(model).items()
-            if found.choices is not None and found.fixed
+        """Add the fixed parameters to the searched ones, in the order of the space."""
+        return {
+            name: searched[name] if name in searched else typed(name, dimension.ends[0])
+            for name, dimension in self.dimensions(model).items()
         }
-        values = {**fixed, **searched}
-        return {name: values[name] for name in self.dimensions(model)}
 
 
 def defaults(config: TrainConfig, model: str) -> Parameters:
-    """The point that settings stand for.
+    """Return the point of the space that the settings describe.
 
     Raises
     ------
     ConfigError
-        If the networks have another number of LSTM layers than two.
+        If the networks do not have two LSTM layers.
     """
     network = config.network if model == GENERAL else config.scratch_network or config.network
     if len(network.lstm_units) != 2:
@@ -166,7 +160,7 @@ def defaults(config: TrainConfig, model: str) -> Parameters:
 
 
 def overrides(parameters: Parameters, model: str) -> dict[str, Any]:
-    """A point as the settings it changes, in the form that ``train_config`` takes."""
+    """Return a point as settings overrides for ``train_config``."""
     network: dict[str, Any] = {
         name: parameters[name]
         for name in ("embedding_dim", "dense_units", "dropout", "l2")
@@ -180,16 +174,16 @@ def overrides(parameters: Parameters, model: str) -> dict[str, Any]:
 
 
 def apply(parameters: Parameters, config: TrainConfig, model: str) -> TrainConfig:
-    """Settings with that point; raises ConfigError as `train_config` does."""
+    """Return the settings changed to that point; raises ConfigError as `train_config` does."""
     values = merged(config.model_dump(), overrides(parameters, model))
     return train_config(config.preset, values, where="trial")
 
 
 def typed(name: str, value: float) -> int | float:
-    """A value of a parameter as whole number or not."""
+    """Return an int for parameters that are whole numbers."""
     return int(value) if name in WHOLE else value
 
 
 def _plain(value: float | None) -> int | float | None:
-    """A whole number without its point."""
+    """Return an int if the value is a whole number."""
     return int(value) if value is not None and value == int(value) else value

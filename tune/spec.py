@@ -1,4 +1,4 @@
-"""A search as planned: all that decides its result, and the name that follows from it."""
+"""The specification of a search: everything that decides its result, and the id derived from it."""
 
 import hashlib
 import json
@@ -17,27 +17,27 @@ from tune.folds import Fold, Sizes
 from tune.space import Parameters, SearchSpace, apply, defaults
 
 TUNING_VERSION = 3
-"""Raised when the same search no longer gives the same trials: older ones are not continued."""
+"""Increased when the same search would give other trials; searches of older versions are not continued."""
 
 Sampler = Literal["tpe", "random"]
 
 
 @dataclass(frozen=True)
 class SearchSpec:
-    """What decides a search's result, besides the code."""
+    """Everything besides the code that decides a search's result."""
 
     config: TrainConfig
-    """Settings of the default, at full work."""
+    """Settings of the default, unreduced."""
     universe: Universe
     source: str
     data_sha256: str
     """Of all prices."""
     seen_sha256: str
-    """Of the prices up to the end of the validation part, which is all that trials get."""
+    """Of the prices up to the end of the validation part; trials see no others."""
     model: str
     """``general``, ``specific:SYM`` or ``specific:all``."""
     jobs: tuple[str, ...]
-    """Whose networks are fitted: ``general``, or stocks."""
+    """The networks that are fitted: ``general``, or stocks."""
     space: SearchSpace
     folds: tuple[Fold, ...]
     epochs: int
@@ -58,7 +58,7 @@ class SearchSpec:
 
     @property
     def sizes(self) -> Sizes:
-        """Of the windows of all trials, the default's among them."""
+        """Shortest and longest window of all trials, including the default."""
         own = self.config.window.size
         if self.scope != GENERAL:
             return Sizes(own, own)
@@ -67,17 +67,25 @@ class SearchSpec:
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """The fits of one fold, in their order."""
+        """The fits of one fold, in order."""
+        return self.fits(seed=0, epochs=self.epochs)
+
+    def fits(self, *, seed: int, epochs: int) -> tuple[Task, ...]:
+        """Return one fit per job with this seed."""
         phase = "seed" if self.scope == GENERAL else "scratch"
-        return tuple(Task(f"{job}/{phase}-0", job, phase, 0, (), 0.0, self.epochs) for job in self.jobs)
+        return tuple(Task(f"{job}/{phase}-{seed}", job, phase, seed, (), 0.0, epochs) for job in self.jobs)
 
     @property
     def fold_epochs(self) -> int:
         """Epochs of a trial in one fold."""
         return self.epochs * len(self.jobs)
 
+    def parameters(self) -> dict[str, Any]:
+        """Return the range or the choices of each searched parameter."""
+        return {name: dimension.as_dict() for name, dimension in self.space.searched(self.scope).items()}
+
     def settings(self, parameters: Parameters, seed: int, fold: Fold) -> TrainConfig:
-        """What a trial fits with in a fold: the point at reduced work, one network a job."""
+        """Return the settings of a trial's fits in a fold: the point, with reduced work and one seed."""
         work = {"epochs": self.epochs, "patience": self.epochs, "windows_per_epoch": self.windows_per_epoch}
         changes = {
             "general" if self.scope == GENERAL else "scratch": work,
@@ -110,7 +118,9 @@ class SearchSpec:
             "config": self.config.model_dump(mode="json"),
             "universe": self.universe.as_dict(),
             "jobs": list(self.jobs),
-            "space": {name: found.as_dict() for name, found in self.space.dimensions(GENERAL).items()},
+            "space": {
+                name: dimension.as_dict() for name, dimension in self.space.dimensions(GENERAL).items()
+            },
             "folds": [fold.as_dict() for fold in self.folds],
         }
 

@@ -1,4 +1,4 @@
-"""What a search leaves in its folder: the tables of its trials, and settings to train with."""
+"""Build the result of a search: the tables of its trials, and settings to train with."""
 
 import datetime as dt
 import hashlib
@@ -31,7 +31,7 @@ def tuning_of(
     cpus: int,
     seconds: float,
 ) -> Tuning:
-    """The tables and figures of all trials so far."""
+    """Return the tables and figures of all trials so far."""
     histories = {trial.number: trial.histories(spec) for trial in trials}
     winner = winner_of(spec, trials)
     if contest is not None:
@@ -50,7 +50,7 @@ def tuning_of(
         "epochs": spec.epochs,
         "horizons": list(spec.config.window.horizons),
         "folds": [fold.as_dict() for fold in spec.folds],
-        "parameters": {name: found.as_dict() for name, found in spec.space.searched(spec.scope).items()},
+        "parameters": spec.parameters(),
         "default": spec.default,
         "winner": winner.parameters if winner else None,
         "winner_trial": winner.number if winner else None,
@@ -70,28 +70,28 @@ def tuning_of(
 
 
 def winner_of(spec: SearchSpec, trials: Sequence[Trial]) -> Trial | None:
-    """The best finished trial among the proposals and the default; None if none finished."""
-    rivals = [
+    """Return the best finished trial among the proposals and the default; None if none finished."""
+    candidates = [
         trial
         for trial in trials
         if trial.state == "done" and (trial.origin == "search" or is_default(spec, trial))
     ]
-    return min(rivals, key=lambda trial: math.inf if trial.score is None else trial.score, default=None)
+    return min(candidates, key=lambda trial: math.inf if trial.score is None else trial.score, default=None)
 
 
 def curve(histories: Histories) -> list[dict[str, Any]]:
-    """Rows of ``curves.csv`` of one trial, without its number; several jobs are averaged epoch by epoch."""
+    """Return one trial's rows of ``curves.csv`` without its number; jobs are averaged epoch by epoch."""
     names = {"loss": "loss", "val_loss": "val_loss", "score": "total"}
     rows: list[dict[str, Any]] = []
     for fold, jobs in enumerate(histories, start=1):
         for epochs in itertools.zip_longest(*jobs):
-            there = [epoch for epoch in epochs if epoch is not None]
+            reached = [epoch for epoch in epochs if epoch is not None]
             values = {
-                name: [math.nan if epoch[key] is None else epoch[key] for epoch in there]
+                name: [math.nan if epoch[key] is None else epoch[key] for epoch in reached]
                 for name, key in names.items()
             }
-            means = {name: sum(each) / len(each) for name, each in values.items()}
-            rows.append({"fold": fold, "epoch": max(epoch["epoch"] for epoch in there), **means})
+            means = {name: sum(numbers) / len(numbers) for name, numbers in values.items()}
+            rows.append({"fold": fold, "epoch": max(epoch["epoch"] for epoch in reached), **means})
     return rows
 
 
@@ -102,12 +102,11 @@ def best_toml(
     contest: dict[str, Any] | None,
     provenance: dict[str, Any],
 ) -> str:
-    """``best.toml``: what differs from the preset, and a table that ``train`` passes over.
+    """Return ``best.toml``: the settings that differ from the preset, and ``provenance``.
 
-    The settings are the winner's where it was better or was not compared, else the default's. ``full`` are
-    those that the user gave, without the reductions of a quick search.
+    The settings are the winner's if it was better or was not compared, else the default's. ``full`` are
+    the user's settings, without the reductions of a quick search.
     """
-    taken = contest is None or contest["better"]
     if contest is None:
         which = (
             f"Trial {winner.number}, the best on validation; not compared with the default on the test part."
@@ -116,7 +115,8 @@ def best_toml(
         which = f"Trial {winner.number}. {contest['sentence']}"
     else:
         which = f"The default, because no trial was better. {contest['sentence']}"
-    chosen = apply(winner.parameters, full, spec.scope) if taken else full
+    use_winner = contest is None or contest["better"]
+    chosen = apply(winner.parameters, full, spec.scope) if use_winner else full
     settings = chosen.model_dump(mode="json")
     preset = PRESETS[full.preset].model_dump(mode="json")
     changed = {"preset": full.preset} | _changed(preset, settings)
@@ -145,7 +145,7 @@ def _row(trial: Trial, histories: Histories) -> dict[str, Any]:
 def _embedding(
     spec: SearchSpec, trials: Sequence[Trial], histories: dict[int, Histories]
 ) -> dict[str, Any] | None:
-    """The comparison of embedding sizes, from the finished trials that were made for it."""
+    """Compare the embedding sizes of the finished comparison trials."""
     if spec.scope != GENERAL:
         return None
     scores: dict[int, dict[tuple[int, int], float]] = {}

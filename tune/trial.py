@@ -1,7 +1,7 @@
-"""A trial: its place on storage, its score after each epoch, and the function that Ray Tune runs for it.
+"""A trial: its folder, its score after each epoch, and the function that Ray Tune runs for it.
 
-The run folder of each fold keeps what its fits stored after their last epoch, so a trial whose process was
-killed goes on from there. Everything else about a trial is in the Optuna study, see `tune.study`.
+The run folder of each fold holds the state of its fits after their last epoch, so a killed trial continues
+from there. Everything else about a trial is in the Optuna study, see `tune.study`.
 """
 
 import math
@@ -18,7 +18,7 @@ from common import storage
 from common.errors import NsecastError
 from train.run.dataset import RunSpec
 from train.run.plan import EpochProgress, history
-from tune.folds import FoldDataset, bench_of
+from tune.folds import FoldDataset, fold_dataset
 from tune.space import Parameters
 from tune.spec import SearchSpec
 
@@ -26,39 +26,39 @@ Origin = Literal["sweep", "search"]
 Histories = list[list[list[dict[str, Any]]]]
 """Epochs by fold and job."""
 JUDGED = "judged_epochs"
-"""In reports of proposals: the epochs behind them. Early stopping passes over trials without it."""
+"""Key in the reports of proposals: epochs done. Early stopping ignores trials that lack it."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One point of the space, and what the study says of it."""
+    """One point of the space, with its record in the study."""
 
     number: int
-    """Optuna's, from 0."""
+    """Optuna's number, from 0."""
     parameters: Parameters
-    """All of them, the fixed ones too."""
+    """Including fixed ones."""
     seed: int
     root: Path
     """The search's folder."""
     origin: Origin = "search"
-    """``sweep``: for comparison, never stopped early; ``search``: a proposal."""
+    """``sweep``: a comparison trial, never stopped early; ``search``: a proposal."""
     state: str = "interrupted"
     """``done``, ``stopped`` (early), ``failed`` or ``interrupted``."""
     score: float | None = None
-    """After its last epoch; None before the first, or where it is not finite."""
+    """Score after its last epoch; None before the first, or if it is not finite."""
     reason: str | None = None
-    """Why it was stopped or failed."""
+    """Why it was stopped or has failed."""
     weights: int | None = None
-    """Size of its network."""
+    """Number of weights of its network."""
     seconds: float = 0.0
-    """Of work so far, over all processes."""
+    """Working time so far, over all processes."""
 
     @property
     def folder(self) -> Path:
         return self.root / "trials" / f"{self.number:03}"
 
     def fold_dir(self, fold: int) -> Path:
-        """Run folder of a fold, 1 being the newest."""
+        """Return the run folder of a fold; 1 is the newest."""
         return self.folder / f"fold-{fold}"
 
     def histories(self, spec: SearchSpec) -> Histories:
@@ -70,68 +70,63 @@ class Trial:
 
 
 def is_default(spec: SearchSpec, trial: Trial) -> bool:
-    """Whether it is the default configuration with the seed of all proposals."""
+    """Return whether this is the default configuration with the seed of the proposals."""
     return trial.parameters == spec.default and trial.seed == spec.config.seed
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Where a trial is after an epoch."""
+class TrialProgress:
+    """The progress of a trial after an epoch."""
 
     work: int
-    """Epochs of the whole trial behind it; a fit that ended early counts in full."""
+    """Epochs done over all folds; a fit that ended early counts in full."""
     score: float
-    """Mean over the folds begun of each one's best so far."""
+    """Mean over the started folds of the score at each one's best epoch."""
     fold: int
     epoch: int
-    """Of the fold's present fit."""
+    """Of the fold's current fit."""
     loss: float
-    val_loss: float
 
 
 def best_total(epochs: list[dict[str, Any]]) -> float:
-    """`Score.total` at the epoch that training would keep, the first with the lowest validation loss."""
+    """Return `Score.total` at the epoch that training keeps: the first with the lowest validation loss."""
     best = min(epochs, key=lambda epoch: _number(epoch["val_loss"]))
     return _number(best["total"])
 
 
 def fold_score(jobs: list[list[dict[str, Any]]]) -> float | None:
-    """Mean over the jobs begun; None if none is."""
-    begun = [best_total(epochs) for epochs in jobs if epochs]
-    return sum(begun) / len(begun) if begun else None
+    """Return the mean score of the started jobs; None if none has started."""
+    totals = [best_total(epochs) for epochs in jobs if epochs]
+    return sum(totals) / len(totals) if totals else None
 
 
-def standings(histories: Histories, epochs: int) -> Iterator[Standing]:
-    """Every epoch of a trial in the order of the work, with what was known after it.
-
-    ``epochs`` is the number a fit has; jobs and folds are worked through in order.
-    """
-    before: list[float] = []
-    place = 0
+def progress_by_epoch(histories: Histories, epochs: int) -> Iterator[TrialProgress]:
+    """Yield the progress after each stored epoch; ``epochs`` is the length of a fit."""
+    earlier: list[float] = []
+    work = 0
     for fold, jobs in enumerate(histories, start=1):
         for position, job in enumerate(jobs):
             for count, epoch in enumerate(job, start=1):
                 now = fold_score([*jobs[:position], job[:count]])
                 assert now is not None
-                yield Standing(
-                    work=place + count,
-                    score=(sum(before) + now) / (len(before) + 1),
+                yield TrialProgress(
+                    work=work + count,
+                    score=(sum(earlier) + now) / (len(earlier) + 1),
                     fold=fold,
                     epoch=count,
                     loss=_number(epoch["loss"]),
-                    val_loss=_number(epoch["val_loss"]),
                 )
-            place += epochs
+            work += epochs
         score = fold_score(jobs)
-        before += [] if score is None else [score]
+        earlier += [] if score is None else [score]
 
 
 def run_trial(config: dict[str, Any]) -> None:
-    """The trainable; ``config`` is what `tune.search.StudySearch` proposes.
+    """Run one trial: Ray Tune's trainable, with the config that `tune.search.StudySearch` proposes.
 
-    Epochs that are stored are reported again and not done again, so that the scheduler sees a trial that is
-    continued like one that was never interrupted. An error in our own code ends the trial as failed, with
-    its reason; only a process that dies is a failure to Ray Tune, which then tries again.
+    Stored epochs are reported again and not computed again, so that the scheduler treats a continued trial
+    like one that was never interrupted. An exception ends the trial as failed, with its reason; only the
+    death of the process is a failure to Ray Tune, which then retries.
     """
     from train.fit.loop import one_thread
 
@@ -142,53 +137,53 @@ def run_trial(config: dict[str, Any]) -> None:
     trial = Trial(config["number"], point, config["seed"], root, config["origin"])
     reported: dict[str, Any] = {"work": 0}
 
-    def report(standing: Standing | None, **more: Any) -> None:
-        if standing is not None:
-            reported.update(asdict(standing))
+    def report(now: TrialProgress | None, **more: Any) -> None:
+        if now is not None:
+            reported.update(asdict(now))
             if trial.origin == "search":
-                reported[JUDGED] = standing.work
+                reported[JUDGED] = now.work
         ray.tune.report({**reported, "elapsed": time.monotonic() - started, **more})
 
     try:
-        for standing in standings(trial.histories(spec), spec.epochs):
-            report(standing, again=True)
-        carry_out(spec, trial, lambda standing, weights: report(standing, weights=weights))
+        for now in progress_by_epoch(trial.histories(spec), spec.epochs):
+            report(now, again=True)
+        fit_folds(spec, trial, lambda now, weights: report(now, weights=weights))
     except Exception as error:
         report(None, reason=reason_of(trial, error))
         return
     report(None, complete=True)
 
 
-def carry_out(spec: SearchSpec, trial: Trial, report: Callable[[Standing, int], None]) -> None:
-    """Do what is left of a trial in this process.
+def fit_folds(spec: SearchSpec, trial: Trial, report: Callable[[TrialProgress, int], None]) -> None:
+    """Run the remaining fits of a trial in this process.
 
-    ``report`` gets every epoch after it is stored, and the number of the network's weights.
+    ``report`` is called after each stored epoch with the progress and the network's number of weights.
     """
     from train.workers.tasks import loop_for, run_task
 
     for number in range(1, len(spec.folds) + 1):
-        bench = fold_bench(spec, trial, number)
+        dataset = open_fold(spec, trial, number)
         for task in spec.tasks:
 
             def on_epoch(
-                progress: EpochProgress, bench: FoldDataset = bench, phase: str = task.phase
+                progress: EpochProgress, dataset: FoldDataset = dataset, phase: str = task.phase
             ) -> None:
-                *_, now = standings(trial.histories(spec), spec.epochs)
-                report(now, loop_for(bench, phase).network.count_params())
+                *_, now = progress_by_epoch(trial.histories(spec), spec.epochs)
+                report(now, loop_for(dataset, phase).network.count_params())
 
-            run_task(bench, task, on_epoch)
+            run_task(dataset, task, on_epoch)
 
 
-def fold_bench(spec: SearchSpec, trial: Trial, number: int) -> FoldDataset:
-    """Open a fold's run folder, 1 being the newest fold."""
+def open_fold(spec: SearchSpec, trial: Trial, number: int) -> FoldDataset:
+    """Write the settings of a fold's run and return its dataset; 1 is the newest fold."""
     settings = spec.settings(trial.parameters, trial.seed, spec.folds[number - 1])
     run_dir = trial.fold_dir(number)
     RunSpec(settings, spec.universe, spec.source, spec.seen_sha256).save(run_dir)
-    return bench_of(run_dir, storage.current(trial.root / "panel.parquet"), spec.sizes)
+    return fold_dataset(run_dir, storage.current(trial.root / "panel.parquet"), spec.sizes)
 
 
 def reason_of(trial: Trial, error: BaseException) -> str:
-    """One line for people; the traceback goes to a file beside the trial."""
+    """Return an error as one line; the traceback is written to ``error.log`` in the trial's folder."""
     storage.write_bytes(trial.folder / "error.log", "".join(traceback.format_exception(error)).encode())
     return error.message if isinstance(error, NsecastError) else f"{type(error).__name__}: {error}"
 

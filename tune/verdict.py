@@ -1,4 +1,4 @@
-"""Whether the winner is better than the default on the test part: the arithmetic."""
+"""Decide whether the winner is better than the default on the test part."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -18,7 +18,7 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class Forecasts:
-    """What one network says of the test part: prices in KES, shape (N, H), by row of the cutoff."""
+    """One network's forecasts of the test part: prices in KES, shape (N, H), by row of the cutoff."""
 
     rows: np.ndarray
     raw: np.ndarray
@@ -28,8 +28,13 @@ class Forecasts:
 def verdict(
     test: Windows, forecasts: dict[tuple[str, int], Forecasts], seeds: int, first: int
 ) -> dict[str, Any]:
+    """Compare forecasts by (side, seed); returns ``contest`` of `tune.results.Tuning.info`.
+
+    The winner is better if its gain in the mean score exceeds Welch's 95 % interval over the seeds and a
+    Diebold-Mariano test of the mean forecasts is significant. ``first`` is the number of the first seed.
+    """
     scores = {name: [score_of(test, forecasts[name, seed]) for seed in range(seeds)] for name in SIDES}
-    totals = {name: np.array([found.total for found in each]) for name, each in scores.items()}
+    totals = {name: np.array([score.total for score in side]) for name, side in scores.items()}
     gain = float(totals["default"].mean() - totals["winner"].mean())
     noise = welch(totals["default"], totals["winner"])
     average = {name: losses(test, _mean([forecasts[name, seed] for seed in range(seeds)])) for name in SIDES}
@@ -41,9 +46,9 @@ def verdict(
         **{
             name: [
                 {"seed": first + seed, "total": s.total, "rel_mae": s.rel_mae, "rel_rmse": s.rel_rmse}
-                for seed, s in enumerate(each)
+                for seed, s in enumerate(side)
             ]
-            for name, each in scores.items()
+            for name, side in scores.items()
         },
         "gain": gain,
         "noise": noise,
@@ -65,7 +70,7 @@ def _sentence(totals: dict[str, np.ndarray], gain: float, noise: float, p: float
 
 
 def welch(first: np.ndarray, second: np.ndarray) -> float:
-    """Half the width of Welch's 95 % interval for the difference of two means; inf where it has none."""
+    """Return half the width of Welch's 95 % interval for the difference of two means; inf if undefined."""
     variances = np.array(
         [values.var(ddof=1) / len(values) if len(values) > 1 else np.nan for values in (first, second)]
     )
@@ -79,7 +84,7 @@ def welch(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def score_of(test: Windows, forecasts: Forecasts) -> Score:
-    """The score over all of these windows."""
+    """Return the score over all of these windows."""
     return Score(
         tuple(
             errors(
@@ -95,9 +100,9 @@ def score_of(test: Windows, forecasts: Forecasts) -> Score:
 
 
 def losses(test: Windows, forecasts: Forecasts) -> np.ndarray:
-    """Each window's share of the score, shape (N,).
+    """Return each window's share of the score, shape (N,).
 
-    Absolute and squared error, each over naive's mean one, horizons weighted as in the score.
+    Absolute and squared error, each over the mean error of naive, horizons weighted as in the score.
     """
     last, actual = test.last_price[:, None], test.actual
     weights = np.where(np.isfinite(actual), horizon_weights(test.spec.horizons), np.nan)
@@ -109,9 +114,9 @@ def losses(test: Windows, forecasts: Forecasts) -> np.ndarray:
     return scores
 
 
-def _mean(each: list[Forecasts]) -> Forecasts:
+def _mean(refits: list[Forecasts]) -> Forecasts:
     return Forecasts(
-        each[0].rows,
-        np.mean([forecasts.raw for forecasts in each], axis=0),
-        np.mean([forecasts.published for forecasts in each], axis=0),
+        refits[0].rows,
+        np.mean([refit.raw for refit in refits], axis=0),
+        np.mean([refit.published for refit in refits], axis=0),
     )

@@ -1,4 +1,4 @@
-"""A command of ours as a Ray job: sent with its code, its log streamed, its exit code returned."""
+"""Run an ``nsecast`` command as a Ray job: upload the code, stream the log, return the exit code."""
 
 import asyncio
 import logging
@@ -21,12 +21,12 @@ DISTRIBUTED = ("train", "tune", "backtest", "retrain", "serve")
 """Commands that take ``--address``."""
 STOPPED = 130
 PATHS = ("--home", "--archive", "--config", "--universe", "--space", "--settings", "--keys", "--out")
-"""Options of our commands that name a file or folder."""
+"""Options whose value is a file or folder."""
 STOP_S = 30.0
-"""How long a stopped job may take to end: it writes down what it has."""
+"""How long a stopped job may take to save its state and end."""
 QUIET_S = 1.0
 LOST_S = 60.0
-"""How long the job server may be silent before we give up on it; the job itself goes on."""
+"""How long the job server may be unreachable before we stop following; the job itself continues."""
 
 
 def submit(address: str, command: Sequence[str], *, home: Path | None = None) -> int:
@@ -35,13 +35,13 @@ def submit(address: str, command: Sequence[str], *, home: Path | None = None) ->
     Parameters
     ----------
     address : of the job server, ``http://HEAD:8265``
-    command : as it would follow ``nsecast``
-    home : storage root as the nodes see it; default: what their environment says
+    command : the words after ``nsecast``
+    home : storage root as the nodes see it; default: that of their environment
 
     Returns
     -------
     int
-        The job's own exit code; 130 if it was stopped.
+        The job's exit code; 130 if it was stopped.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def submit(address: str, command: Sequence[str], *, home: Path | None = None) ->
     use_token()
     with tempfile.TemporaryDirectory(prefix="nse-code-") as folder:
         stage(Path(folder))
-        with _speaking(address), _quiet():
+        with _connection_errors(address), _quiet():
             client = _client(address)
             job = client.submit_job(
                 entrypoint="exec " + shlex.join(["python", "-m", "nsecast", *words]),
@@ -76,17 +76,17 @@ def submit(address: str, command: Sequence[str], *, home: Path | None = None) ->
 
 
 def job_command(command: Sequence[str]) -> list[str]:
-    """``command`` as the job runs it: on the cluster it is in, and with absolute paths.
+    """Return the command as the job runs it: with ``--address auto`` and absolute paths.
 
     Raises
     ------
     ConfigError
-        If there is none, or it names an address itself.
+        If it is empty or contains ``--address``.
     """
     if not command:
         raise ConfigError("submit: no command. Use `nsecast cluster submit -- train --quick`.")
     if any(word.split("=")[0] == "--address" for word in command):
-        raise ConfigError("submit: the command runs on the cluster it is sent to; leave its --address out.")
+        raise ConfigError("submit: the command runs on the cluster that it is sent to. Remove its --address.")
     words = _absolute(command)
     if words[0] in DISTRIBUTED and not (words[0] == "serve" and words[1:2] in (["status"], ["keys"])):
         words[1:1] = ["--address", "auto"]
@@ -94,29 +94,29 @@ def job_command(command: Sequence[str]) -> list[str]:
 
 
 def _absolute(command: Sequence[str]) -> list[str]:
-    """``command`` with the values of `PATHS` in full: a job works in another folder."""
-    words, before = [], ""
+    """Make the values of `PATHS` absolute: a job runs in another folder."""
+    words, previous = [], ""
     for word in command:
         option, equals, text = word.partition("=")
-        if before in PATHS:
+        if previous in PATHS:
             word = storage.address_of(storage.locate(word))
         elif equals and option in PATHS:
             word = f"{option}={storage.address_of(storage.locate(text))}"
         words.append(word)
-        before = word
+        previous = word
     return words
 
 
 def _follow(client: Any, job: str, log: "_Log", *, patience_s: float = float("inf")) -> None:
-    """Print the job's log until it has ended; what was printed before a broken connection is not again."""
-    deadline, heard = time.monotonic() + patience_s, time.monotonic()
+    """Print the job's log until it ends; after a broken connection, continue where it stopped."""
+    deadline, last_contact = time.monotonic() + patience_s, time.monotonic()
 
     async def stream() -> None:
-        nonlocal heard
+        nonlocal last_contact
         log.begin()
         async for text in client.tail_job_logs(job):
             log.take(text)
-            heard = time.monotonic()
+            last_contact = time.monotonic()
 
     while time.monotonic() < deadline:
         with suppress(RuntimeError, OSError, asyncio.TimeoutError):
@@ -124,38 +124,39 @@ def _follow(client: Any, job: str, log: "_Log", *, patience_s: float = float("in
         try:
             if client.get_job_status(job).is_terminal():
                 return
-            heard = time.monotonic()
+            last_contact = time.monotonic()
         except (RuntimeError, OSError) as error:
-            if time.monotonic() - heard > LOST_S:
+            if time.monotonic() - last_contact > LOST_S:
                 raise RayUnavailable(
-                    f"job {job}: the server was silent for {LOST_S:.0f} s: {error}. The job may still run."
+                    f"job {job}: no answer from the server for {LOST_S:.0f} s: {error}. The job may still "
+                    "run."
                 ) from error
         time.sleep(QUIET_S)
 
 
 class _Log:
-    """A job's log as it comes, possibly from its beginning again; Ray's own first lines are left out."""
+    """Prints a job's log, which may start again from its beginning; omits Ray's own first lines."""
 
     def __init__(self, job: str) -> None:
-        self._first = f"Running entrypoint for job {job}:"
+        self._marker = f"Running entrypoint for job {job}:"
         self._head: str | None = ""
-        self._place = self._printed = 0
+        self._position = self._printed = 0
 
     def begin(self) -> None:
-        """The next text is the log's beginning."""
-        self._head, self._place = "", 0
+        """Expect the log from its beginning."""
+        self._head, self._position = "", 0
 
     def take(self, text: str) -> None:
         if self._head is not None:
             self._head += text
-            _, found, rest = self._head.partition(self._first)
-            _, ended, text = rest.partition("\n")
-            if not (found and ended):
+            _, marker, rest = self._head.partition(self._marker)
+            _, newline, text = rest.partition("\n")
+            if not (marker and newline):
                 return
             self._head = None
-        print(text[max(0, self._printed - self._place) :], end="", flush=True)
-        self._place += len(text)
-        self._printed = max(self._printed, self._place)
+        print(text[max(0, self._printed - self._position) :], end="", flush=True)
+        self._position += len(text)
+        self._printed = max(self._printed, self._position)
 
 
 def _exit_code(client: Any, job: str) -> int:
@@ -175,12 +176,12 @@ def _exit_code(client: Any, job: str) -> int:
 def _client(address: str) -> Any:
     from ray.job_submission import JobSubmissionClient
 
-    with _without("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):  # Ray lets these overrule the address given
+    with _without("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):  # these take precedence over the argument
         return JobSubmissionClient(address)
 
 
 @contextmanager
-def _speaking(address: str) -> Iterator[None]:
+def _connection_errors(address: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ConnectionError, ValueError, OSError) as error:
@@ -193,19 +194,19 @@ def _speaking(address: str) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Ray's reports of what it uploads: its loggers have levels of their own."""
-    before = logging.root.manager.disable
+    """Silence Ray's messages on its uploads; its loggers have levels of their own."""
+    level = logging.root.manager.disable
     logging.disable(logging.INFO)
     try:
         yield
     finally:
-        logging.disable(before)
+        logging.disable(level)
 
 
 @contextmanager
 def _without(*names: str) -> Iterator[None]:
-    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
+    variables = {name: os.environ.pop(name) for name in names if name in os.environ}
     try:
         yield
     finally:
-        os.environ.update(kept)
+        os.environ.update(variables)

@@ -1,4 +1,4 @@
-"""Ports: which are free, and which of them processes listen on."""
+"""Free ports, and the ports that processes listen on."""
 
 import socket
 from collections.abc import Iterable
@@ -33,12 +33,12 @@ def is_loopback(host: str) -> bool:
 
 
 def in_url(host: str) -> str:
-    """A host as URLs and HAProxy write it: IPv6 addresses in brackets."""
+    """Return a host as URLs and HAProxy write it: IPv6 addresses in brackets."""
     return f"[{host}]" if ":" in host else host
 
 
 def free_port() -> int:
-    """A port that nobody listens on just now."""
+    """Return a port that is free at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -56,25 +56,25 @@ def is_free(host: str, port: int) -> bool:
 
 
 def listeners(pids: Iterable[int]) -> list[Listener]:
-    """Every TCP port that these processes listen on."""
-    found: dict[tuple[str, int], Listener] = {}
+    """Return every TCP port that these processes listen on."""
+    by_address: dict[tuple[str, int], Listener] = {}
     for pid in pids:
         with suppress(psutil.Error, OSError):
             process = psutil.Process(pid)
-            for each in process.net_connections("tcp"):
-                if each.status == psutil.CONN_LISTEN:
-                    address, port = each.laddr
-                    found.setdefault((address, port), Listener(address, port, pid, _name(process)))
-    return sorted(found.values(), key=lambda each: (each.on_loopback, each.port))
+            for connection in process.net_connections("tcp"):
+                if connection.status == psutil.CONN_LISTEN:
+                    address, port = connection.laddr
+                    by_address.setdefault((address, port), Listener(address, port, pid, _name(process)))
+    return sorted(by_address.values(), key=lambda listener: (listener.on_loopback, listener.port))
 
 
 def beyond_loopback(root: int) -> list[Listener]:
-    """What a process and all that it started listen on where others could reach it."""
-    return [each for each in listeners(descendants(root)) if not each.on_loopback]
+    """Return the ports beyond loopback that a process and its descendants listen on."""
+    return [listener for listener in listeners(descendants(root)) if not listener.on_loopback]
 
 
 def descendants(root: int) -> list[int]:
-    """A process and all that it started."""
+    """Return the ids of a process and of all its descendants."""
     with suppress(psutil.Error):
         return [root, *(child.pid for child in psutil.Process(root).children(recursive=True))]
     return [root]

@@ -1,4 +1,4 @@
-"""Processes by number and birth, so that none is ended that merely has the same number."""
+"""Processes identified by id and start time, so that a reused id is never mistaken for them."""
 
 import os
 import signal
@@ -9,16 +9,13 @@ from contextlib import suppress
 import psutil
 
 MARK = "NSECAST_CLUSTER_NODE"
-"""In the environment of every process of a local cluster's node, whoever its parent has become."""
+"""Environment variable of every process of a local cluster's node, also of orphaned ones."""
 TICKS = 100
-"""Births are counted in hundredths of a second since the machine started."""
+"""Start times are in hundredths of a second since the machine booted."""
 
 
 def born(pid: int) -> str:
-    """When a process began, so that a number used again is not taken for it; empty if it is gone.
-
-    Counted from the machine's start, so that a clock that is set does not change it.
-    """
+    """Return when a process started, relative to the boot so that clock changes do not matter; "" if gone."""
     with suppress(psutil.Error):
         process = psutil.Process(pid)
         if process.status() != psutil.STATUS_ZOMBIE:
@@ -27,7 +24,7 @@ def born(pid: int) -> str:
 
 
 def name_of(pid: int) -> str:
-    """The program a process runs; empty if it is gone."""
+    """Return the program that a process runs; "" if it is gone."""
     try:
         name: str = psutil.Process(pid).name()
     except psutil.Error:
@@ -36,25 +33,25 @@ def name_of(pid: int) -> str:
 
 
 def left(processes: Mapping[int, str]) -> list[int]:
-    """Those of ``processes`` (number to birth) that still run."""
+    """Return the ids of the ``processes`` (id to start time) that still run."""
     return [pid for pid, when in processes.items() if when and born(pid) == when]
 
 
 def marked(mark: str) -> dict[int, str]:
-    """Every process of this user whose `MARK` begins with ``mark``, with its birth."""
-    found = {}
+    """Return every process of this user whose `MARK` starts with ``mark``, with its start time."""
+    processes = {}
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             variables = process.environ()
             if MARK in variables and variables[MARK].startswith(mark):
-                found[process.pid] = born(process.pid)
-    return found
+                processes[process.pid] = born(process.pid)
+    return processes
 
 
 def end(processes: Mapping[int, str], *, patience_s: float = 5.0) -> int:
-    """End exactly these processes, politely at first; returns how many ran.
+    """End exactly these processes, first with SIGTERM, then with SIGKILL; returns how many were running.
 
-    ``psutil.wait_procs`` would take the exit status of a child from whoever started it.
+    ``psutil.wait_procs`` is not used because it would reap children that other code waits for.
     """
     running = left(processes)
     for number in (signal.SIGTERM, signal.SIGKILL):

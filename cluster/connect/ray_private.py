@@ -1,7 +1,7 @@
-"""The private parts of Ray 2.60 that training and clusters need; nobody else touches them.
+"""The private parts of Ray 2.60 that training and clusters need; no other module uses them.
 
-`tests/unit/serve/launch/test_private_parts.py` fails when one of them is gone or behaves differently, and
-`tests/unit/test_architecture.py` when private names are used elsewhere. Why each of them is needed is in
+`tests/unit/serve/launch/test_private_parts.py` fails if one of them is gone or behaves differently, and
+`tests/unit/test_architecture.py` if private names are used elsewhere. The reason for each of them is in
 docs/decisions.md, "Private parts of the engines".
 """
 
@@ -19,15 +19,15 @@ log = logging.getLogger(__name__)
 
 AUTH_MODE = "RAY_AUTH_MODE"
 PRIVATE_FILES = 0o077
-"""The umask of files that only their user may read."""
+"""Umask of files that only their owner may read."""
 
 
 def init(*, node_ip: str | None = None, temp_dir: str | None = None, **options: Any) -> None:
-    """Run ``ray.init``, quietly: what Ray reports of lost nodes and workers is logged.
+    """Run ``ray.init`` and log Ray's messages on lost nodes and workers instead of printing them.
 
-    Ray prints it on stdout, among a command's results, even with ``log_to_driver=False`` (Ray's pull request
-    19054 would have ended that, and was not merged). The address of the node and the temporary folder of one
-    session are options of ``ray.init`` with private names.
+    Ray prints them on stdout, among a command's results, even with ``log_to_driver=False`` (Ray's pull
+    request 19054 would have changed that, and was not merged). The node's address and the session's temporary
+    folder are options of ``ray.init`` with private names.
 
     Parameters
     ----------
@@ -47,21 +47,21 @@ def init(*, node_ip: str | None = None, temp_dir: str | None = None, **options: 
 
 
 def use_token(*, make: bool = False) -> bool:
-    """Let this process and its children speak to Ray with the user's token; whether there is one.
+    """Enable Ray's token authentication for this process and its children; returns whether there is a token.
 
     The token is ``RAY_AUTH_TOKEN``, the file ``RAY_AUTH_TOKEN_PATH``, or ``~/.ray/auth_token``. An explicit
     ``RAY_AUTH_MODE`` is respected. Ray itself turns authentication on only for a cluster that it starts or
-    finds, not for an address that it is given, and once it is imported the variable alone does nothing (no
-    issue is known).
+    finds, not for an explicit address, and after its import the variable alone has no effect (no issue is
+    known).
 
     Parameters
     ----------
-    make : write a new token, for this user's eyes only, where there is none
+    make : create a token that only this user can read, if there is none
 
     Raises
     ------
     RayUnavailable
-        If ``make`` and ``RAY_AUTH_MODE`` turns authentication off.
+        If ``make`` is set and ``RAY_AUTH_MODE`` turns authentication off.
     """
     from ray._private.authentication import authentication_token_setup as setup
 
@@ -77,16 +77,16 @@ def use_token(*, make: bool = False) -> bool:
     if not make:
         return setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     setup.enable_token_auth_by_default()
-    before = os.umask(PRIVATE_FILES)
+    umask = os.umask(PRIVATE_FILES)
     try:
         setup.ensure_token_if_auth_enabled(create_token_if_missing=True)
     finally:
-        os.umask(before)
+        os.umask(umask)
     return True
 
 
 def at_most(workers: Callable[[], int]) -> Any:
-    """Return a callback of Ray Train's ``RunConfig`` that keeps a run to at most ``workers()`` workers.
+    """Return a callback for Ray Train's ``RunConfig`` that limits a run to ``workers()`` workers.
 
     ``workers`` is called in the run's controller, before each start, replacement or resize. Ray's public
     callbacks see reports and exceptions, not the size of a group (Ray's issue 22349: a lost node is waited
@@ -102,11 +102,11 @@ def at_most(workers: Callable[[], int]) -> Any:
 
 
 def give_back_reservation(run_id: str) -> None:
-    """Free the CPUs that an interrupted run of Ray Train has reserved on a cluster; it never raises.
+    """Free the CPUs that an interrupted Ray Train run has reserved on a cluster; never raises.
 
-    Ray keeps a reservation for three minutes after its driver was interrupted (Ray's pull request 64824 has
-    the reservation, and no issue is known).
+    Ray keeps a reservation for three minutes after its driver was interrupted (introduced by Ray's pull
+    request 64824; no issue is known).
     """
-    with suppress(Exception):  # it ends by itself where this cannot be said
+    with suppress(Exception):  # the reservation expires anyway
         coordinator = ray.get_actor("AutoscalingCoordinator", namespace="AutoscalingCoordinator")
         ray.get(coordinator.cancel_request.remote(f"train-{run_id}"), timeout=5)

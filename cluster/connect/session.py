@@ -1,4 +1,4 @@
-"""One Ray session for a command: a cluster of its own, or a driver on one that is there."""
+"""A command's Ray session: on a cluster of its own, or as a driver on an existing one."""
 
 import importlib
 import logging
@@ -28,27 +28,27 @@ CONNECT_S = 5.0
 def ray_session(
     *, cpus: int | None = None, address: str | None = None, shared: Path | None = None
 ) -> Iterator[int]:
-    """Run a block on Ray; yields how many CPUs to use.
+    """Run a block with a Ray session; yields the number of CPUs to use.
 
     Parameters
     ----------
     cpus : int, optional
-        CPUs to use; default: all this process may use, or all of the cluster at ``address``. More than that
-        cluster has are used as nodes join it.
+        CPUs to use; default: all that this process may use, or all of the cluster at ``address``. If that
+        cluster has fewer, more are used as nodes join.
     address : str, optional
-        ``auto`` or ``HOST:PORT`` of a cluster that is there, on one of whose nodes this process runs;
-        default: a cluster of its own, which ends with the block.
+        ``auto`` or ``HOST:PORT`` of an existing cluster; this process must run on one of its nodes.
+        Default: a new cluster, which ends with the block.
     shared : Path, optional
-        Folder, or mirror of an object store, that all nodes of that cluster have to see.
+        Folder, or mirror of an object store, that all nodes of that cluster must be able to use.
 
     Raises
     ------
     RayUnavailable
-        If no cluster can be started or reached, a node of it has other packages or code or does not see
-        ``shared``, or a package of ours is shadowed by a stranger.
+        If no cluster can be started or reached, if one of its nodes has other packages or code or cannot use
+        ``shared``, or if a package of ours is shadowed by another one.
     """
     refuse_shadows()
-    # Read by the controller: a lost worker is noticed sooner than after the default 2 s.
+    # Read by the controller; the default of 2 s detects lost workers later.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     try:
         if address is None:
@@ -58,35 +58,36 @@ def ray_session(
             from cluster.connect.match import check_nodes
 
             check_nodes(shared)
-        there = int(ray.cluster_resources().get("CPU", 1))
-        yield there if address is None else cpus or there
+        available = int(ray.cluster_resources().get("CPU", 1))
+        yield available if address is None else cpus or available
     finally:
         ray.shutdown()
 
 
 def start(cpus: int, **options: Any) -> None:
-    """Start a cluster of this process's own, with options of `ray_private.init`; ``ray.shutdown()`` ends it.
+    """Start a new cluster with options of `ray_private.init`; ``ray.shutdown()`` ends it.
 
     Raises
     ------
     RayUnavailable
-        If it does not come up.
+        If it does not start.
     """
     try:
         _init(address="local", num_cpus=cpus, include_dashboard=False, **options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise RayUnavailable(
-            f"Ray: cannot start a local cluster: {error}. Check memory and room in the temporary folder."
+            f"Ray: cannot start a local cluster: {error}. Check memory and free space in the temporary "
+            "folder."
         ) from error
 
 
 def connect(address: str) -> None:
-    """Join a cluster as a driver; our code goes along. To be ended with ``ray.shutdown()``.
+    """Join a cluster as a driver and upload our code; ``ray.shutdown()`` leaves it.
 
     Raises
     ------
     RayUnavailable
-        If nothing answers at ``address``, it wants another token, or another Ray runs there.
+        If nothing answers at ``address``, the token is wrong, or the cluster runs another Ray version.
     """
     ray_private.use_token()
     host, _, port = address.rpartition(":")
@@ -109,40 +110,39 @@ def connect(address: str) -> None:
 
 
 def _this_node(address: str) -> str | None:
-    """The node to join where several are on this machine, each with a loopback address: the head."""
-    found = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
-    host = found.rpartition(":")[0]
+    """Return the head's IP where several nodes on this machine have loopback addresses, else None."""
+    cluster = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
+    host = cluster.rpartition(":")[0]
     return host if host.startswith("127.") else None
 
 
 def _init(**options: Any) -> None:
-    """Run ``ray.init`` without letting it take this command's end on SIGTERM.
+    """Run ``ray.init`` and keep this command's SIGTERM handler.
 
-    Ray sets a handler of its own at the first step of ``ray.init``, which exits with 15, as if a command that
-    is stopped while it starts had failed: the handler from before is called instead, and set again. Ray's
-    handler in C would print a stack before it calls that one.
+    ``ray.init`` first installs its own handler, which exits with code 15, as if a command stopped during its
+    start had failed. The previous handler is called instead and restored afterwards.
     """
-    before = signal.getsignal(signal.SIGTERM)
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         ray_private.init(**options)
     except SystemExit as stop:
-        if stop.code == signal.SIGTERM and callable(before):
-            before(signal.SIGTERM, None)
+        if stop.code == signal.SIGTERM and callable(handler):
+            handler(signal.SIGTERM, None)
         raise
     finally:
-        if before is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 def usable_cpus() -> int:
-    """CPUs this process may run on."""
+    """Return the number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def refuse_shadows() -> None:
-    """Raise RayUnavailable naming a package of ours that is not installed, or imported from elsewhere.
+    """Raise RayUnavailable if a package of ours is not installed or is imported from elsewhere.
 
-    ``tune`` and ``cluster`` are also names of packages that others publish.
+    Other publishers have packages named ``tune`` and ``cluster``.
     """
     for name in PACKAGES:
         if not (ROOT / name).is_dir():
@@ -159,5 +159,5 @@ def refuse_shadows() -> None:
         if origin.parent != ROOT:
             raise RayUnavailable(
                 f"package {name!r} was imported from {origin}, need {ROOT / name}. "
-                f"Uninstall the stranger, or install this project with `make setup`."
+                f"Uninstall the other package, or install this project with `make setup`."
             )

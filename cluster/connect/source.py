@@ -1,4 +1,4 @@
-"""Our code as it travels to other nodes: the packages alone, no data, no environment."""
+"""Our code as it is sent to other nodes: the packages only, no data, no environment."""
 
 import hashlib
 import shutil
@@ -10,11 +10,11 @@ from common.errors import ConfigError
 PACKAGES = ("common", "train", "serve", "tune", "cluster")
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_BYTES = 20_000_000
-"""More than this is not our code: something was left in a package's folder."""
+"""Larger code contains files that do not belong in a package's folder."""
 
 
 def code_files(root: Path = ROOT) -> Iterator[Path]:
-    """Every file of our packages, in a fixed order."""
+    """Yield every file of our packages in a fixed order."""
     if (root / "nsecast.py").exists():
         yield root / "nsecast.py"
     for package in sorted(PACKAGES):
@@ -25,21 +25,21 @@ def code_files(root: Path = ROOT) -> Iterator[Path]:
 
 
 def digest(root: Path = ROOT) -> str:
-    """A digest of all our code, by names and contents."""
-    found = hashlib.sha256()
+    """Return a digest of the names and contents of all our code."""
+    code = hashlib.sha256()
     for path in code_files(root):
-        found.update(f"{path.relative_to(root).as_posix()}\0".encode())
-        found.update(hashlib.sha256(path.read_bytes()).digest())
-    return found.hexdigest()[:16]
+        code.update(f"{path.relative_to(root).as_posix()}\0".encode())
+        code.update(hashlib.sha256(path.read_bytes()).digest())
+    return code.hexdigest()[:16]
 
 
 def stage(folder: Path, root: Path = ROOT) -> int:
-    """Copy our code to ``folder``, as a job's working directory; returns its bytes.
+    """Copy our code to ``folder``, as a job's working directory; returns its size in bytes.
 
     Raises
     ------
     ConfigError
-        If it is larger than code can be, naming the largest file.
+        If it is larger than ``LIMIT_BYTES``; names the largest file.
     """
     files = {path: path.stat().st_size for path in code_files(root)}
     total = sum(files.values())

@@ -1,6 +1,6 @@
-"""A cluster of several Ray nodes on this machine, each its own processes: to try what needs more than one.
+"""A test cluster of several Ray nodes on this machine, each with its own processes.
 
-Every node has an address of its own on loopback. What runs is kept in ``<home>/cluster/cluster.json``.
+Every node has its own loopback address. The cluster is recorded in ``<home>/cluster/cluster.json``.
 """
 
 import shutil
@@ -24,64 +24,64 @@ from common.errors import ConfigError, RayUnavailable
 
 DASHBOARD_PORT = 8265
 FIRST_ADDRESS = 2
-"""The head is 127.0.0.2: 127.0.0.1 itself Ray replaces by the machine's outer address."""
+"""The head is 127.0.0.2; Ray would replace 127.0.0.1 by the machine's outer address."""
 
 
 def up(
-    home: Path, nodes: int, cpus_each: int, say: Callable[[str], None] = lambda text: None
+    home: Path, nodes: int, cpus_each: int, note: Callable[[str], None] = lambda text: None
 ) -> tuple[LocalCluster, int]:
-    """Have a cluster of so many nodes: start what of it does not run, and wait until all are alive.
+    """Start the missing nodes of a cluster and wait until all are alive.
 
-    Where its head runs, nodes are added and dead ones started again; drivers and jobs go on meanwhile. A
-    cluster whose head is gone is ended and started anew.
+    If its head runs, missing nodes are added and dead ones restarted, while drivers and jobs continue. A
+    cluster whose head is gone is ended and started again.
 
     Returns
     -------
     (LocalCluster, int)
-        The cluster, and how many nodes were started.
+        The cluster, and the number of nodes started.
 
     Raises
     ------
     ConfigError
-        If a larger one, or one with other nodes, runs already.
+        If a cluster with more nodes, or with other CPUs per node, is up.
     RayUnavailable
-        If it does not come up; nothing of what was started is left then.
+        If it does not come up; the started nodes are ended then.
     """
     if not psutil.LINUX:
         raise ConfigError("cluster up: needs Linux. Elsewhere use Ray on this machine, without --address.")
     with storage.claim(home / "cluster" / "cluster.lock", "nsecast cluster"):
-        found = running(home)
-        if found is None:
+        cluster = running(home)
+        if cluster is None:
             _clear(home)
             use_token(make=True)
-            found = _nothing_yet()
-        elif len(found.nodes) > nodes or found.nodes[0].cpus != cpus_each:
+            cluster = _empty_cluster()
+        elif len(cluster.nodes) > nodes or cluster.nodes[0].cpus != cpus_each:
             raise ConfigError(
-                f"a cluster of {len(found.nodes)} nodes with {found.nodes[0].cpus} CPUs each is up, need "
-                f"{nodes} with {cpus_each}. A larger one it can become; else end it with `nsecast cluster "
-                "down` first."
+                f"a cluster of {len(cluster.nodes)} nodes with {cluster.nodes[0].cpus} CPUs each is up, need "
+                f"{nodes} with {cpus_each}. Nodes can only be added; else end it with `nsecast cluster down` "
+                "first."
             )
-        there = {node.name for node in found.nodes if node.runs}
-        missing = [name for name in (f"node-{number}" for number in range(nodes)) if name not in there]
-        return (_start(home, found, missing, cpus_each, say) if missing else found), len(missing)
+        alive = {node.name for node in cluster.nodes if node.runs}
+        missing = [name for name in (f"node-{number}" for number in range(nodes)) if name not in alive]
+        return (_start(home, cluster, missing, cpus_each, note) if missing else cluster), len(missing)
 
 
 def down(home: Path) -> int:
-    """End this storage root's cluster and no other process; returns how many processes ended."""
+    """End this storage root's cluster and no other process; returns the number of processes ended."""
     with storage.claim(home / "cluster" / "cluster.lock", "nsecast cluster"):
         return _clear(home)
 
 
-def alive(cluster: LocalCluster) -> list[dict[str, Any]]:
-    """The nodes as Ray sees them: ``ip``, ``state``, ``head``, ``cpus``; raises RayUnavailable.
+def list_nodes(cluster: LocalCluster) -> list[dict[str, Any]]:
+    """Return ``ip``, ``state``, ``head`` and ``cpus`` of each node from Ray; raises RayUnavailable.
 
-    A node that was started again is there once.
+    A restarted node is listed once.
     """
-    from ray.util.state import list_nodes
+    from ray.util import state
 
     use_token()
     try:
-        found = list_nodes(address=cluster.dashboard, timeout=10, raise_on_missing_output=False)
+        states = state.list_nodes(address=cluster.dashboard, timeout=10, raise_on_missing_output=False)
     except Exception as error:
         raise RayUnavailable(
             f"{cluster.dashboard}: no answer: {str(error).strip().splitlines()[-1]}"
@@ -93,13 +93,13 @@ def alive(cluster: LocalCluster) -> list[dict[str, Any]]:
             "head": node.is_head_node,
             "cpus": int((node.resources_total or {}).get("CPU", 0)),
         }
-        for node in sorted(found, key=lambda node: node.state == "ALIVE")
+        for node in sorted(states, key=lambda node: node.state == "ALIVE")
     }
     return sorted(nodes.values(), key=lambda node: (not node["head"], node["ip"]))
 
 
-def _nothing_yet() -> LocalCluster:
-    """A cluster without nodes: its ports are chosen."""
+def _empty_cluster() -> LocalCluster:
+    """Choose the id, ports and folder of a new cluster."""
     dashboard = DASHBOARD_PORT if is_free("127.0.0.1", DASHBOARD_PORT) else free_port()
     return LocalCluster(
         id=uuid4().hex[:12],
@@ -111,23 +111,23 @@ def _nothing_yet() -> LocalCluster:
 
 
 def _start(
-    home: Path, cluster: LocalCluster, names: list[str], cpus_each: int, say: Callable[[str], None]
+    home: Path, cluster: LocalCluster, names: list[str], cpus_each: int, note: Callable[[str], None]
 ) -> LocalCluster:
-    """Start the nodes ``names``, those that died before anew, and write the cluster down once all live."""
-    kept = {node.name: node for node in cluster.nodes if node.name not in names}
+    """Start or restart the nodes ``names``, and record the cluster once all are alive."""
+    nodes = {node.name: node for node in cluster.nodes if node.name not in names}
     try:
         for name in names:
-            end(marked(f"{cluster.id}/{name}"))  # what a dead node's raylet left behind
+            end(marked(f"{cluster.id}/{name}"))  # processes that a dead raylet left
             number = int(name.partition("-")[2])
             ip = f"127.0.0.{FIRST_ADDRESS + number}"
-            say(f"starting {name}, {ip}")
-            where = [*_place(cluster, name), "--node-ip-address", ip]
-            folder = Path(cluster.folder, str(number))  # two nodes must not unpack code in one place
+            note(f"starting {name}, {ip}")
+            options = [*_role_options(cluster, name), "--node-ip-address", ip]
+            folder = Path(cluster.folder, str(number))  # nodes must not unpack code in the same folder
             shutil.rmtree(folder, ignore_errors=True)
-            where += ["--temp-dir", str(folder), "--dashboard-agent-listen-port", str(free_port())]
-            ray_start(where, cpus_each, f"{cluster.id}/{name}")
-            kept[name] = LocalNode(name, ip, cpus_each, {})
-        _wait(replace(cluster, nodes=tuple(kept.values())), say)
+            options += ["--temp-dir", str(folder), "--dashboard-agent-listen-port", str(free_port())]
+            ray_start(options, cpus_each, f"{cluster.id}/{name}")
+            nodes[name] = LocalNode(name, ip, cpus_each, {})
+        _wait(replace(cluster, nodes=tuple(nodes.values())), note)
     except BaseException:
         for name in names:
             end(marked(f"{cluster.id}/{name}"))
@@ -136,14 +136,14 @@ def _start(
         raise
     for name in names:
         births = {str(pid): when for pid, when in marked(f"{cluster.id}/{name}").items()}
-        kept[name] = replace(kept[name], processes=births)
-    found = replace(cluster, nodes=tuple(sorted(kept.values(), key=lambda node: int(node.name[5:]))))
-    storage.write_json(path_of(home), asdict(found))
-    return found
+        nodes[name] = replace(nodes[name], processes=births)
+    cluster = replace(cluster, nodes=tuple(sorted(nodes.values(), key=lambda node: int(node.name[5:]))))
+    storage.write_json(path_of(home), asdict(cluster))
+    return cluster
 
 
-def _place(cluster: LocalCluster, name: str) -> list[str]:
-    """What makes a node the head, or one of the head's."""
+def _role_options(cluster: LocalCluster, name: str) -> list[str]:
+    """Return the options of ``ray start`` for the head, or for a node that joins it."""
     if name != HEAD:
         return ["--address", cluster.address]
     port, dashboard = (url.rpartition(":")[2] for url in (cluster.address, cluster.dashboard))
@@ -153,12 +153,12 @@ def _place(cluster: LocalCluster, name: str) -> list[str]:
     ]
 
 
-def _wait(cluster: LocalCluster, say: Callable[[str], None]) -> None:
+def _wait(cluster: LocalCluster, note: Callable[[str], None]) -> None:
     deadline, last = time.monotonic() + START_S, "no answer"
-    say("waiting for all nodes")
+    note("waiting for all nodes")
     while time.monotonic() < deadline:
         try:
-            count = sum(node["state"] == "ALIVE" for node in alive(cluster))
+            count = sum(node["state"] == "ALIVE" for node in list_nodes(cluster))
             if count >= len(cluster.nodes):
                 return
             last = f"{count} of {len(cluster.nodes)} nodes alive"
@@ -169,15 +169,15 @@ def _wait(cluster: LocalCluster, say: Callable[[str], None]) -> None:
 
 
 def _clear(home: Path) -> int:
-    """End what is written down, whole or in part, and forget it."""
+    """End the recorded cluster and remove its record."""
     try:
-        found = read(home)
+        cluster = read(home)
     except ConfigError:
-        found = None
+        cluster = None
     ended = 0
-    if found:
-        ended = end(found.processes)
-        ended += end(found.processes)  # what was just being started
-        shutil.rmtree(found.folder, ignore_errors=True)
+    if cluster:
+        ended = end(cluster.processes)
+        ended += end(cluster.processes)  # processes that were just being started
+        shutil.rmtree(cluster.folder, ignore_errors=True)
     path_of(home).unlink(missing_ok=True)
     return ended

@@ -11,31 +11,31 @@ from cluster.connect.processes import MARK
 from common.errors import RayUnavailable
 
 START_S = 300.0
-"""A loaded machine takes minutes over it."""
+"""Starting takes minutes on a loaded machine."""
 OBJECT_STORE_BYTES = 500_000_000
 DOWN_AFTER_MS = 1_000
-"""How often a node is asked whether it lives; after five questions without an answer it counts as dead."""
+"""Period of Ray's health checks; a node is dead after five failed ones."""
 JOB_STOP_S = 20
-"""How long a job that is stopped may take to write what it has."""
-ELSEWHERE = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR")
-"""Variables that point at another cluster."""
+"""How long a stopped job may take to save its state."""
+FOREIGN = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR")
+"""Environment variables that name another cluster."""
 
 
-def ray_start(where: list[str], cpus: int, mark: str, *, through: Sequence[str] = ()) -> None:
-    """Start one node and return once its processes run.
+def ray_start(options: list[str], cpus: int, mark: str, *, through: Sequence[str] = ()) -> None:
+    """Start one node and return when its processes run.
 
     Parameters
     ----------
-    where : of ``ray start``: head or address of one, ports, address of the node
-    mark : written into the environment of everything that the node runs, see `cluster.connect.processes`
-    through : a program that starts the node, as ``ip netns exec NAME`` does on a network of its own
+    options : of ``ray start``: head or its address, ports, address of the node
+    mark : in the environment of all processes of the node, see `cluster.connect.processes`
+    through : a command prefix, such as ``ip netns exec NAME``
 
     Raises
     ------
     RayUnavailable
-        With the last words of ``ray start``, if it fails.
+        If ``ray start`` fails; contains the end of its output.
     """
-    command = [*through, sys.executable, "-m", "ray.scripts.scripts", "start", *where]
+    command = [*through, sys.executable, "-m", "ray.scripts.scripts", "start", *options]
     command += ["--num-cpus", str(cpus)]
     command += ["--object-store-memory", str(OBJECT_STORE_BYTES), "--disable-usage-stats"]
     settings = {
@@ -47,12 +47,12 @@ def ray_start(where: list[str], cpus: int, mark: str, *, through: Sequence[str] 
         "RAY_DASHBOARD_STARTUP_TIMEOUT_S": str(int(START_S)),
         "RAY_agent_register_timeout_ms": str(int(START_S * 1000)),
     }
-    kept = {name: text for name, text in os.environ.items() if name not in ELSEWHERE}
+    environment = {name: text for name, text in os.environ.items() if name not in FOREIGN}
     with tempfile.TemporaryFile("w+") as output:  # not a pipe: the node's processes may hold it open
         try:
-            done = subprocess.run(  # nosec B603 # `ray start` with our own arguments, no shell
+            finished = subprocess.run(  # nosec B603 # `ray start` with our own arguments, no shell
                 command,
-                env=kept | settings,
+                env=environment | settings,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -63,7 +63,7 @@ def ray_start(where: list[str], cpus: int, mark: str, *, through: Sequence[str] 
             raise RayUnavailable(
                 f"ray start: not done after {START_S:.0f} s. Check memory and load."
             ) from None
-        if done.returncode:
+        if finished.returncode:
             output.seek(0)
             tail = " ".join(output.read().split()[-60:])
-            raise RayUnavailable(f"ray start: exit code {done.returncode}: {tail}")
+            raise RayUnavailable(f"ray start: exit code {finished.returncode}: {tail}")

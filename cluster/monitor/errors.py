@@ -1,4 +1,4 @@
-"""Whether the errors of served forecasts are those that the backtest promised."""
+"""Test whether the errors of served forecasts match the backtest."""
 
 import math
 from typing import Any, NamedTuple
@@ -15,9 +15,9 @@ from train.evaluation.summary import summarise
 NOMINAL = 0.9
 KINDS = ("error", "skill", "coverage")
 LEVELS = {"all": [], "tier": ["tier"], "stock": ["symbol"]}
-"""What forecasts are grouped by, besides the horizon."""
+"""The columns that forecasts are grouped by, besides the horizon."""
 PLAIN = ("n", "n_frozen", "mae", "naive_mae", "rel_mae", "rel_rmse", "cover90", "width90", "dm_abs_p")
-"""Figures of the live forecasts, see `train.evaluation.summary`."""
+"""Figures of the served forecasts, see `train.evaluation.summary`."""
 COLUMNS = (
     *("level", "group", "horizon", "dates", *PLAIN),
     *("backtest_mae", "backtest_rel_mae", "backtest_cover90", "error_ratio", "cover90_low", "cover90_high"),
@@ -28,7 +28,7 @@ COLUMNS = (
 
 
 class Breakdown(NamedTuple):
-    """A one-sided test of whether losses are worse than before; NaN where it cannot be made."""
+    """A one-sided test of whether losses have increased; NaN if it is not defined."""
 
     statistic: float
     p: float
@@ -38,9 +38,9 @@ def breakdown(surprise: np.ndarray, *, horizon: int, reference_dates: int) -> Br
     """Test whether losses exceed the mean loss of an earlier period (Giacomini and Rossi, "Detecting and
     predicting forecast breakdowns", Review of Economic Studies 2009).
 
-    Surprise losses (loss minus the mean loss of the reference) have mean 0 as long as nothing broke. Their
-    mean is studentised as in `diebold_mariano`, and divided by sqrt(1 + n / m), since the reference mean is
-    itself an estimate, from m dates (their fixed scheme).
+    Surprise losses (loss minus the mean loss of the reference) have mean 0 without a breakdown. Their mean is
+    studentised as in `diebold_mariano` and divided by sqrt(1 + n / m), because the mean of the reference is
+    itself estimated from m dates (their fixed scheme).
 
     Parameters
     ----------
@@ -48,33 +48,33 @@ def breakdown(surprise: np.ndarray, *, horizon: int, reference_dates: int) -> Br
     horizon : steps ahead that were forecast
     reference_dates : m
     """
-    found = diebold_mariano(surprise, horizon=horizon)
-    if math.isnan(found.statistic) or reference_dates < 1:
+    test = diebold_mariano(surprise, horizon=horizon)
+    if math.isnan(test.statistic) or reference_dates < 1:
         return Breakdown(math.nan, math.nan)
-    statistic = found.statistic / math.sqrt(1 + found.n / reference_dates)
-    return Breakdown(statistic, float(stdtr(found.n - 1, -statistic)))
+    statistic = test.statistic / math.sqrt(1 + test.n / reference_dates)
+    return Breakdown(statistic, float(stdtr(test.n - 1, -statistic)))
 
 
 class Coverage(NamedTuple):
-    """Share of outcomes inside their intervals, with its exact binomial interval; NaN where there is none."""
+    """Share of outcomes inside their intervals, with its exact binomial interval; NaN without outcomes."""
 
     share: float
     low: float
     high: float
     p: float
-    """Two-sided, of the nominal level."""
+    """Two-sided p-value of the nominal level."""
     effective_n: float
 
 
 def binomial_coverage(
     inside: np.ndarray, dates: np.ndarray, *, horizon: int, level: float, nominal: float = NOMINAL
 ) -> Coverage:
-    """The Clopper-Pearson interval for an effective number of outcomes (Korn and Graubard, Survey Methodology
-    1998): stocks move together and horizons overlap, so that n outcomes tell less than n.
+    """Return the Clopper-Pearson interval for an effective number of outcomes (Korn and Graubard, Survey
+    Methodology 1998), because stocks move together and horizons overlap.
 
-    The effective number is p (1 - p) over the variance of p, that of the dates' means as in
-    `diebold_mariano`, and at most n over horizon: no more outcomes than that do not overlap. Where it cannot
-    be estimated (all inside, or too few dates), dates over horizon stand for it.
+    The effective number is p (1 - p) over the variance of p, estimated from the means of the dates as in
+    `diebold_mariano`, and at most n / horizon, the number of outcomes that do not overlap. If it cannot be
+    estimated (all inside, or too few dates), it is the number of dates over horizon.
 
     Parameters
     ----------
@@ -103,13 +103,14 @@ def binomial_coverage(
 
 
 def judge(live: pd.DataFrame, reference: pd.DataFrame, settings: MonitorSettings) -> pd.DataFrame:
-    """Realised errors by horizon, tier and stock, next to what the backtest expects of the same rows.
+    """Compare realised errors by horizon, tier and stock with what the backtest expects of the same rows.
 
-    Every live row is held against the backtest's mean of its own stock and horizon, so that it does not
-    matter which stocks were asked for. Three tests: ``error`` (absolute error of the published price, percent
-    of the last one) and ``skill`` (the same minus naive's) by `breakdown`, ``coverage`` of the 90 % interval
-    by `binomial_coverage`; p-values of one test and level are corrected together (Benjamini and Hochberg).
-    Evenings that the backtest has too make the tests more careful, not less.
+    Every served row is compared with the backtest's mean of its own stock and horizon, so the result does not
+    depend on which stocks were requested. Three tests: ``error`` (absolute error of the published price in
+    percent of the last price) and ``skill`` (the same minus naive's) by `breakdown`, ``coverage`` of the 90 %
+    interval by `binomial_coverage`; p-values of one test and level are adjusted together (Benjamini and
+    Hochberg).
+    Evenings that are also in the backtest make the tests more conservative.
 
     Parameters
     ----------
@@ -123,12 +124,12 @@ def judge(live: pd.DataFrame, reference: pd.DataFrame, settings: MonitorSettings
         ``backtest_mae`` (KES), ``backtest_rel_mae``, ``backtest_cover90``, ``error_ratio`` (live over
         expected, percent errors), ``cover90_low``, ``cover90_high``, ``q_error``, ``q_skill``,
         ``q_coverage`` (adjusted p), ``verdict`` (``as expected``, ``too few``, ``no backtest``, or the
-        tests that it failed). Frozen windows are counted and in no figure.
+        failed tests). Frozen windows are counted, but excluded from all figures.
     """
     expected = _expected(reference, settings.fewest_dates)
     rows = live.merge(expected, on=["symbol", "horizon"], how="left", validate="many_to_one")
     rows = rows.assign(**_losses(rows))
-    found = []
+    rows_by_level: list[dict[str, Any]] = []
     for level, keys in LEVELS.items():
         by = ["horizon", *keys]
         plain = summarise(live, by).set_index(by)
@@ -136,8 +137,8 @@ def judge(live: pd.DataFrame, reference: pd.DataFrame, settings: MonitorSettings
             _one(level, key, group, plain, settings)
             for key, group in rows[~rows["frozen"].astype(bool)].groupby(by)
         ]
-        found += _verdicts(part, settings)
-    return pd.DataFrame(found, columns=COLUMNS)
+        rows_by_level += _verdicts(part, settings)
+    return pd.DataFrame(rows_by_level, columns=COLUMNS)
 
 
 def _losses(rows: pd.DataFrame) -> dict[str, pd.Series]:
@@ -152,7 +153,7 @@ def _losses(rows: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def _expected(reference: pd.DataFrame, fewest: int) -> pd.DataFrame:
-    """The backtest's means of each stock and horizon with enough moving, scored rows."""
+    """Return the backtest's means of each stock and horizon with enough moving, scored rows."""
     used = reference[reference["actual"].notna() & ~reference["frozen"].astype(bool)]
     used = used.assign(**_losses(used))
     used["inside"] = used["inside"].astype(float).where(used["has_interval"])
@@ -181,10 +182,10 @@ def _one(
         breakdown(by_date(loss.to_numpy(), dates), horizon=horizon, reference_dates=then)
         for loss in (surprise, less_skill)
     ]
-    having = rows[rows["has_interval"]]
+    with_interval = rows[rows["has_interval"]]
     cover = binomial_coverage(
-        having["inside"].to_numpy(bool),
-        having["cutoff"].to_numpy(),
+        with_interval["inside"].to_numpy(bool),
+        with_interval["cutoff"].to_numpy(),
         horizon=horizon,
         level=1 - settings.alpha,
     )
@@ -214,7 +215,7 @@ def _over(error: pd.Series, naive: pd.Series) -> float:
 
 
 def _verdicts(part: list[dict[str, Any]], settings: MonitorSettings) -> list[dict[str, Any]]:
-    """Adjusted p-values of one level's groups, and what they come to."""
+    """Add adjusted p-values and verdicts to the groups of one level."""
     enough = [row["dates"] >= settings.fewest_dates for row in part]
     for kind in KINDS:
         p = np.array([row[f"p_{kind}"] if ok else math.nan for row, ok in zip(part, enough, strict=True)])

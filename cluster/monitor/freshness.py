@@ -1,4 +1,4 @@
-"""How old the prices are, and how many stocks have stopped."""
+"""Age of the prices, and the number of stale and frozen stocks."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -23,23 +23,23 @@ class Freshness:
     data_end: dt.date
     """Last session with prices."""
     due: dt.date
-    """Last day whose closes could be known."""
+    """Last day whose closes should be known."""
     sessions_old: int
-    """Sessions after ``data_end`` up to ``due``; future ones count weekdays that are no public holiday."""
+    """Sessions after ``data_end`` up to ``due``; beyond the data, weekdays that are no public holiday."""
     counters: int
     without_data: tuple[str, ...]
     stale: tuple[str, ...]
-    """Stocks whose last price is ``STALE_SESSIONS`` sessions of the data old."""
+    """Stocks whose last price is at least ``STALE_SESSIONS`` sessions old."""
     newly_stale: tuple[str, ...]
-    """Those of them that were not at the release."""
+    """Stale stocks that were not stale at the release."""
     frozen: tuple[str, ...]
-    """Stocks whose price never moved inside their last window."""
+    """Stocks whose price did not move in their last window."""
     frozen_share: float
-    """Of the stocks that have a window."""
+    """Share of the stocks that have a window."""
     frozen_share_then: float
     """The same at the release."""
     unknown_closes: int
-    """Stocks whose close of the last session was not known that evening: a copied day."""
+    """Stocks whose last close was not known that evening, because the day was copied."""
 
 
 def freshness(
@@ -49,11 +49,9 @@ def freshness(
     matrix: pd.DataFrame,
     now: dt.datetime,
 ) -> Freshness:
-    """How fresh a panel is.
+    """Return the state of a panel's prices.
 
-    Parameters
-    ----------
-    matrix : the release's performance matrix, whose ``flags`` say what was stale and frozen then
+    ``matrix`` is the release's performance matrix, whose ``flags`` list what was stale or frozen then.
     """
     sessions = Sessions(panel.dates.to_numpy().astype("datetime64[D]"), universe.country)
     due = universe.clock.last_due(now)
@@ -67,7 +65,7 @@ def freshness(
     flags = matrix.set_index("symbol")["flags"].fillna("")
     was_stale = set(flags.index[flags.str.contains("stale|no data")])
     enough = [s for s, size in zip(series.symbols, np.diff(series.offsets), strict=True) if size >= spec.size]
-    still = _frozen(panel, enough, spec)
+    frozen_now = _frozen(panel, enough, spec)
     judged = flags[~flags.str.contains("no data|too short")]
     on_last = series.dates[lasts] == sessions.last
     return Freshness(
@@ -78,8 +76,8 @@ def freshness(
         without_data=tuple(s for s in universe.symbols if s not in behind),
         stale=stale,
         newly_stale=tuple(symbol for symbol in stale if symbol not in was_stale),
-        frozen=still,
-        frozen_share=len(still) / len(enough) if enough else 0.0,
+        frozen=frozen_now,
+        frozen_share=len(frozen_now) / len(enough) if enough else 0.0,
         frozen_share_then=float(judged.str.contains("frozen").mean()) if len(judged) else 0.0,
         unknown_closes=int((on_last & ~series.known[lasts]).sum()),
     )
@@ -90,5 +88,5 @@ def _frozen(panel: Panel, symbols: list[str], spec: WindowSpec) -> tuple[str, ..
         return ()
     universe = Universe.from_symbols(symbols)
     series = series_of_counters(panel, universe)
-    still = frozen(last_window(series, spec))
-    return tuple(symbol for symbol, stands in zip(series.symbols, still, strict=True) if stands)
+    flags = frozen(last_window(series, spec))
+    return tuple(symbol for symbol, flag in zip(series.symbols, flags, strict=True) if flag)

@@ -1,4 +1,4 @@
-"""Served forecasts beside what happened: the rules of the backtest, and nothing known too early."""
+"""Join served forecasts with the realised closes, by the rules of the backtest."""
 
 from dataclasses import dataclass
 
@@ -16,29 +16,29 @@ REASONS = {
     "other_preset": "by a release of another preset",
     "not_asked_here": "of a stock or horizon that this release does not forecast",
     "unusable": "without a price, or served before its own cutoff",
-    "cutoff_unknown": "from a cutoff that these prices lack, or whose close was not known that evening",
-    "other_price": "from another last price than these prices have",
-    "asked_again": "of an evening that an earlier answer, kept, had forecast",
-    "no_close": "whose target's close is not known, or lies across a split",
-    "late": "served when the target's close was known already",
+    "cutoff_unknown": "from a cutoff without a price, or whose close was not known that evening",
+    "other_price": "from a last price that differs from these prices",
+    "asked_again": "repeats of an earlier forecast for the same evening",
+    "no_close": "whose target's close is not known or lies beyond a split",
+    "late": "served after the target's close was known",
 }
-"""Why a served forecast is in no figure."""
+"""Why a served forecast is excluded from all figures."""
 ROW = ["symbol", "cutoff", "horizon"]
 
 
 @dataclass(frozen=True)
 class Live:
-    """What was served, joined with the prices."""
+    """Served forecasts, joined with the prices."""
 
     table: pd.DataFrame
-    """The scored ones: columns of the log with ``target_date`` and ``actual`` (KES) as they came to be, and
-    ``tier``; one row for each symbol, cutoff and horizon."""
+    """Scored forecasts: columns of the log with the realised ``target_date`` and ``actual`` (KES), and
+    ``tier``; one row per symbol, cutoff and horizon."""
     recent: pd.DataFrame
-    """Those and the waiting ones."""
+    """Scored and waiting forecasts."""
     waiting: int
-    """Their target is not there yet."""
+    """Forecasts whose target has not been reached."""
     left_out: dict[str, int]
-    """How many for each of ``REASONS``."""
+    """Count for each of ``REASONS``."""
 
 
 def join_actuals(
@@ -51,11 +51,11 @@ def join_actuals(
 ) -> Live:
     """Score served forecasts with the closes of a panel, as `make_windows` counts sessions.
 
-    The target of a forecast is the stock's close ``horizon`` market sessions after the cutoff: a true one,
-    with no split between. A forecast waits until that session is there; if the stock has no close then, it is
-    left out. A forecast counts only if it was served before that close was known: before the exchange closed
-    (`Universe.clock`) on the day whose evening made it known. Of several answers for one
-    symbol, cutoff and horizon (two routers, a new release that evening) the first counts.
+    The target of a forecast is the stock's close ``horizon`` market sessions after the cutoff: a true close,
+    without a split in between. A forecast waits until that session exists; if the stock has no close
+    then, it is left out. It counts only if it was served before that close was known: before the exchange
+    closed (`Universe.clock`) on the day in whose evening the close became known. Of several forecasts for one
+    symbol, cutoff and horizon (two routers, a new release that evening), the first counts.
 
     Parameters
     ----------
@@ -64,21 +64,21 @@ def join_actuals(
     tiers = {stock.symbol: stock.tier for stock in universe.stocks}
     left_out, rows = dict.fromkeys(REASONS, 0), served
 
-    def keep(good: pd.Series | np.ndarray, reason: str) -> None:
+    def keep(valid: pd.Series | np.ndarray, reason: str) -> None:
         nonlocal rows
-        left_out[reason] += int((~good).sum())
-        rows = rows[good]
+        left_out[reason] += int((~valid).sum())
+        rows = rows[valid]
 
     keep(rows["preset"] == preset, "other_preset")
     keep(rows["symbol"].isin(tiers) & rows["horizon"].isin(spec.horizons), "not_asked_here")
     prices = rows[["last_price", "raw", "published"]].to_numpy(float)
-    there = (np.isfinite(prices) & (prices > 0)).all(axis=1)
+    has_prices = (np.isfinite(prices) & (prices > 0)).all(axis=1)
     served_on = rows["served_at"].dt.tz_convert(universe.clock.zone).dt.tz_localize(None)
-    keep(there & (served_on >= rows["cutoff"]).to_numpy(bool), "unusable")
+    keep(has_prices & (served_on >= rows["cutoff"]).to_numpy(bool), "unusable")
 
     first = rows["cutoff"].to_numpy().min() if len(rows) else np.datetime64("9999-12-31")
-    happened = _outcomes(panel, universe, spec, first)
-    rows = rows.drop(columns="target_date").merge(happened, on=ROW, how="left", validate="many_to_one")
+    outcomes = _outcomes(panel, universe, spec, first)
+    rows = rows.drop(columns="target_date").merge(outcomes, on=ROW, how="left", validate="many_to_one")
     keep(rows["close"].notna(), "cutoff_unknown")
     keep(np.isclose(rows["close"], rows["last_price"], rtol=1e-9), "other_price")
     keep(~rows.duplicated(ROW), "asked_again")
@@ -95,7 +95,7 @@ def join_actuals(
 
 
 def _outcomes(panel: Panel, universe: Universe, spec: WindowSpec, first: np.datetime64) -> pd.DataFrame:
-    """Of every window from that cutoff on: ``ROW``, ``close``, and its target's date, close and evening."""
+    """Return ``ROW``, ``close`` and the target's date, close and evening of the windows since ``first``."""
     series = series_of_counters(panel, universe)
     windows = make_windows(series, spec)
     windows = windows.take(windows.cutoff >= first)
@@ -126,7 +126,7 @@ def _as_rows(windows: Windows, evenings: np.ndarray, sessions: np.ndarray) -> pd
 
 
 def _closing(days: pd.Series, clock: ExchangeClock) -> pd.Series:
-    """The instants at which the exchange closed; the earlier one where clocks show a time twice."""
+    """Return the instants at which the exchange closed; the earlier one if the clock shows a time twice."""
     after_midnight = pd.Timedelta(hours=clock.closes.hour, minutes=clock.closes.minute)
     first = np.ones(len(days), bool)
     return (days + after_midnight).dt.tz_localize(clock.zone, ambiguous=first, nonexistent="shift_forward")

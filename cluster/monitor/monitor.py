@@ -1,4 +1,4 @@
-"""Live accuracy: what was served against what happened, and whether inputs and prices are as they were."""
+"""Monitor live accuracy, drift of the inputs and age of the prices."""
 
 import datetime as dt
 import logging
@@ -27,29 +27,29 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Breach:
-    """One thing beyond its threshold."""
+    """A figure beyond its threshold."""
 
     kind: str
     """``error``, ``skill``, ``coverage``, ``drift`` or ``freshness``."""
     what: str
-    """Such as ``stock SCOM 5d``."""
+    """For example ``stock SCOM 5d``."""
     got: float
     limit: float
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """Everything that one look found."""
+    """The result of one run of the monitor."""
 
     at: dt.datetime
     release: str
-    """The release whose backtest is the measure."""
+    """The release whose backtest is the reference."""
     synthetic: bool
     served: int
-    """Distinct forecasts first served inside the window."""
+    """Distinct forecasts first served in the last ``window_days``."""
     scored: int
     waiting: int
-    """Their target is not there yet."""
+    """Forecasts whose target has not been reached."""
     left_out: dict[str, int]
     """See `cluster.monitor.live.REASONS`."""
     damaged: tuple[str, ...]
@@ -61,11 +61,11 @@ class Report:
     breaches: list[Breach]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values; None for what cannot be told."""
-        found = asdict(self) | {"errors": self.errors.to_dict(orient="records"), "at": self.at.isoformat()}
+        """Return plain JSON values, with None for undefined figures."""
+        values = asdict(self) | {"errors": self.errors.to_dict(orient="records"), "at": self.at.isoformat()}
         for name in ("data_end", "due"):
-            found["fresh"][name] = found["fresh"][name].isoformat()
-        plain: dict[str, Any] = storage.finite(found)
+            values["fresh"][name] = values["fresh"][name].isoformat()
+        plain: dict[str, Any] = storage.finite(values)
         return plain
 
 
@@ -77,17 +77,17 @@ def look(
     *,
     now: dt.datetime | None = None,
 ) -> Report:
-    """Score what was served with the closes of a panel, and hold everything against a release.
+    """Score served forecasts with the closes of a panel, and compare them with a release's backtest.
 
-    Nothing that became known after ``now`` is used: the panel is cut to the closes that were due, by the
-    clock of the release's exchange, and the log to what was served.
+    Nothing that became known after ``now`` is used: the panel ends with the closes that were due by the clock
+    of the release's exchange, and later entries of the log are ignored.
 
     Parameters
     ----------
-    models : the release whose backtest, inputs and stocks are the measure
+    models : the release whose backtest, inputs and stocks are the reference
     panel : its own prices, or newer ones
-    home : storage root, whose ``served`` folder is read
-    now : an instant with a zone; default: this one
+    home : storage root with the ``served`` folder
+    now : a time with a time zone; default: the current time
 
     Raises
     ------
@@ -101,8 +101,8 @@ def look(
     if not panel.symbols:
         raise InsufficientHistory(f"no prices up to {due}. Choose a later day.")
     spec = models.models.window
-    found = read_ledger(home, since=today - dt.timedelta(days=settings.window_days - 1))
-    served = found.frame[(found.frame["served_at"] <= pd.Timestamp(at))]
+    ledger = read_ledger(home, since=today - dt.timedelta(days=settings.window_days - 1))
+    served = ledger.frame[(ledger.frame["served_at"] <= pd.Timestamp(at))]
     reference = pd.read_parquet(models.release.file("test_forecasts.parquet"))
     live = join_actuals(
         served,
@@ -123,7 +123,7 @@ def look(
         scored=len(live.table),
         waiting=live.waiting,
         left_out=live.left_out,
-        damaged=found.damaged,
+        damaged=ledger.damaged,
         errors=errors,
         drift=drift,
         fresh=fresh,
@@ -131,8 +131,8 @@ def look(
     )
 
 
-def say(breaches: list[Breach]) -> None:
-    """One log line for each breach."""
+def log_breaches(breaches: list[Breach]) -> None:
+    """Log a warning for each breach."""
     for breach in breaches:
         log.warning(
             "breach kind=%s what=%r got=%.4g limit=%.4g", breach.kind, breach.what, breach.got, breach.limit
@@ -142,10 +142,10 @@ def say(breaches: list[Breach]) -> None:
 def known_prices(
     home: Path, models: ReleasedModels, archive: Path | None, *, accept_mixed_dates: bool = False
 ) -> Panel:
-    """What the served forecasts are compared with: an archive's prices, in the release's kind of rows.
+    """Return the prices to score with: an archive's, prepared as for the release.
 
-    Without an archive those of the newest release of the same kind (real or invented), or this one's if none
-    is newer.
+    Without an archive: the prices of the newest release if they are newer and of the same kind (real or
+    synthetic), else those of this release.
     """
     if archive is not None:
         prices = load_panel(archive, Path(), accept_mixed_dates=accept_mixed_dates)
@@ -162,7 +162,7 @@ def known_prices(
 def _breaches(
     errors: pd.DataFrame, drift: list[Drift], fresh: Freshness, settings: MonitorSettings
 ) -> list[Breach]:
-    found = []
+    breaches = []
     for row in errors.to_dict(orient="records"):
         what = f"{row['level']} {row['group']} {row['horizon']}d"
         limits = {
@@ -171,9 +171,9 @@ def _breaches(
             "coverage": (row["cover90"], 0.9),
         }
         failed = row["verdict"].split(", ")
-        found += [Breach(kind, what, *pair) for kind, pair in limits.items() if kind in failed]
-    found += [Breach("drift", each.feature, each.psi, settings.psi_large) for each in drift if each.breached]
-    found += [
+        breaches += [Breach(kind, what, *pair) for kind, pair in limits.items() if kind in failed]
+    breaches += [Breach("drift", d.feature, d.psi, settings.psi_large) for d in drift if d.breached]
+    breaches += [
         Breach("freshness", what, float(got), float(limit))
         for what, got, limit in (
             ("sessions old", fresh.sessions_old, settings.sessions_old_most),
@@ -182,4 +182,4 @@ def _breaches(
         )
         if got > limit
     ]
-    return found
+    return breaches

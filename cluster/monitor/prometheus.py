@@ -1,4 +1,4 @@
-"""A monitor's report as Prometheus gauges, for the node exporter's textfile collector."""
+"""The monitor's report as Prometheus gauges for the node exporter's textfile collector."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +11,8 @@ from common.errors import ConfigError
 
 GROUP = ("level", "group", "horizon")
 GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "last_run_timestamp_seconds": ("When the monitor last looked.", ()),
-    "release_info": ("1 for the release whose backtest is the measure.", ("release",)),
+    "last_run_timestamp_seconds": ("When the monitor last ran.", ()),
+    "release_info": ("1 for the release whose backtest is the reference.", ("release",)),
     "forecasts": (
         "Served forecasts in the window by state: scored, waiting, or why they are left out.",
         ("state",),
@@ -30,20 +30,20 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "q_value": ("Adjusted p-value of the test error, skill or coverage.", (*GROUP, "test")),
     "psi": ("Population stability index of a feature.", ("feature",)),
-    "psi_chance": ("What chance alone stays below, but for a share alpha of cases.", ("feature",)),
+    "psi_chance": ("Index that chance alone exceeds in a share alpha of cases.", ("feature",)),
     "sessions_old": ("Sessions whose closes should be known and are not.", ()),
     "stale_stocks": ("Stocks without a price for five sessions; newly: since the release.", ("since",)),
     "frozen_share": ("Share of stocks whose price did not move in their last window.", ("when",)),
     "unknown_closes": ("Stocks whose close of the last session is a copy of the day before.", ()),
     "damaged_parts": ("Parts of the log of served forecasts that could not be read.", ()),
-    "breaches": ("Things beyond their threshold, by kind.", ("kind",)),
+    "breaches": ("Figures beyond their threshold, by kind.", ("kind",)),
 }
-"""Help and labels of each gauge; names begin with ``nsecast_monitor_``; what cannot be told is not there."""
+"""Help and labels of each gauge; names begin with ``nsecast_monitor_``; undefined figures are omitted."""
 KINDS = ("error", "skill", "coverage", "drift", "freshness")
 
 
 def write_prometheus(report: Report, path: Path) -> None:
-    """Write the gauges, whole or not at all; ConfigError unless the name ends in ``.prom``."""
+    """Write the gauges atomically; raises ConfigError unless the name ends in ``.prom``."""
     import prometheus_client
 
     if path.suffix != ".prom":
@@ -68,10 +68,10 @@ def _samples(report: Report) -> Iterator[tuple[str, tuple[str, ...], Any]]:
     for state, count in states.items():
         yield "forecasts", (state,), count
     for row in report.errors.to_dict(orient="records"):
-        yield from _of_a_group(row)
-    for each in report.drift:
-        yield "psi", (each.feature,), each.psi
-        yield "psi_chance", (each.feature,), each.chance
+        yield from _group_samples(row)
+    for drift in report.drift:
+        yield "psi", (drift.feature,), drift.psi
+        yield "psi_chance", (drift.feature,), drift.chance
     fresh = report.fresh
     yield "sessions_old", (), fresh.sessions_old
     yield "stale_stocks", ("ever",), len(fresh.stale)
@@ -84,7 +84,7 @@ def _samples(report: Report) -> Iterator[tuple[str, tuple[str, ...], Any]]:
         yield "breaches", (kind,), sum(breach.kind == kind for breach in report.breaches)
 
 
-def _of_a_group(row: dict[str, Any]) -> Iterator[tuple[str, tuple[str, ...], Any]]:
+def _group_samples(row: dict[str, Any]) -> Iterator[tuple[str, tuple[str, ...], Any]]:
     group = (row["level"], row["group"], f"{row['horizon']}d")
     yield "dates", group, row["dates"]
     yield "error_ratio", group, row["error_ratio"]

@@ -1,4 +1,4 @@
-"""The log of served forecasts, read."""
+"""Read the log of served forecasts."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -12,29 +12,29 @@ from serve.audit.files import day_folders, first_served, read_day
 
 @dataclass(frozen=True)
 class Served:
-    """What `read_ledger` found."""
+    """The result of `read_ledger`."""
 
     frame: pd.DataFrame
-    """Columns of `serve.audit.files.SCHEMA`; days as datetime64, the first served first."""
+    """Columns of `serve.audit.files.SCHEMA` with days as datetime64, in the order of serving."""
     parts: int
     damaged: tuple[str, ...]
-    """Parts that could not be read, with the reason."""
+    """Unreadable parts, with the reason."""
 
 
 def read_ledger(home: Path, *, since: dt.date | None = None) -> Served:
-    """Every distinct forecast served since a day of the exchange, as it was first served."""
+    """Return every distinct forecast served since a day, as it was first served."""
     tables: list[pa.Table] = []
     damaged: list[str] = []
     for day in day_folders(Path(home) / "served"):
         if since is None or day.name >= since.isoformat():
-            found, broken = read_day(day)
-            tables += [table for table, _ in found.values()]
+            parts, broken = read_day(day)
+            tables += [table for table, _ in parts.values()]
             damaged += [f"{path}: {reason}" for path, reason in broken.items()]
     return Served(frame_of(tables), len(tables), tuple(damaged))
 
 
 def frame_of(tables: list[pa.Table]) -> pd.DataFrame:
-    """See `Served.frame`."""
+    """Return the tables as `Served.frame`."""
     frame = first_served(tables).to_pandas(date_as_object=False)
     for name in ("cutoff", "target_date"):
         frame[name] = frame[name].astype("datetime64[s]")

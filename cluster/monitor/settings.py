@@ -1,4 +1,4 @@
-"""When served forecasts, inputs or data are no longer what the release was measured on."""
+"""Thresholds of the monitor."""
 
 from typing import Annotated, Any
 
@@ -11,12 +11,12 @@ from common.scoring.significance import FEWEST
 
 
 class MonitorSettings(Config):
-    """Thresholds of `nsecast monitor`; a breach must be beyond chance and large enough to matter."""
+    """Thresholds of `nsecast monitor`; a breach is both significant and large."""
 
     window_days: PositiveInt = 180
-    """Forecasts first served in the last so many calendar days are judged."""
+    """Calendar days; forecasts first served within them are scored."""
     fewest_dates: Annotated[int, Ge(FEWEST)] = 20
-    """Evenings with a scored forecast that a verdict needs; a stock's backtest as many rows."""
+    """Evenings with a scored forecast that a verdict needs, and rows that a stock's backtest needs."""
     alpha: Annotated[float, Gt(0), Lt(0.5)] = 0.01
     """False discovery rate of the tests of one kind and level; coverage has a 1 - alpha interval."""
     error_excess: NonNegativeFloat = 0.10
@@ -30,11 +30,11 @@ class MonitorSettings(Config):
     psi_moderate: PositiveFloat = 0.10
     """Population stability index from which a drift is moderate (Siddiqi, Credit Risk Scorecards, 2006)."""
     psi_large: PositiveFloat = 0.25
-    """From here it is large, and a breach if chance does not explain it (same source)."""
+    """Index from which a drift is large, and a breach if it is beyond chance (same source)."""
     sessions_old_most: NonNegativeInt = 2
-    """Sessions of which the closes should be known and are not."""
+    """Sessions whose closes should be known and are not."""
     newly_stale_most: NonNegativeInt = 3
-    """Stocks that had prices when the release was made and have none any more."""
+    """Stocks that had prices at the release and have none any more."""
     frozen_excess: NonNegativeFloat = 0.10
     """How much the share of frozen stocks may exceed that at the release."""
 

@@ -1,4 +1,4 @@
-"""How good the forecasts were that a counter was served, of those that the log's chain vouches for."""
+"""The accuracy of a stock's served forecasts, as far as the hash chain of the log proves them."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from cluster.monitor.errors import judge
-from cluster.monitor.live import Live, join_actuals
+from cluster.monitor.live import join_actuals
 from cluster.monitor.served import frame_of
 from cluster.monitor.settings import MonitorSettings
 from common import storage
@@ -22,16 +22,16 @@ FIGURES = (
     *("horizon", "n", "dates", "mae", "naive_mae", "rel_mae"),
     *("cover90", "cover90_low", "cover90_high", "backtest_rel_mae", "verdict"),
 )
-"""Columns of `cluster.monitor.errors.judge` that are shown."""
+"""Columns of `cluster.monitor.errors.judge` in the track record."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrackRecord:
-    """A counter's track record."""
+    """The track record of one stock."""
 
     symbol: str
     release: str
-    """Whose backtest stands beside it."""
+    """The release whose backtest is shown for comparison."""
     synthetic: bool
     served: int
     """Distinct forecasts in the chain."""
@@ -40,50 +40,50 @@ class TrackRecord:
     left_out: dict[str, int]
     """See `cluster.monitor.live.REASONS`."""
     frozen: int
-    """Scored ones of a price that stood still: they are in no figure."""
+    """Scored forecasts of frozen windows, which are excluded from all figures."""
     first: dt.date | None
-    """First and last evening that a scored forecast was made from."""
+    """First and last cutoff of the scored forecasts."""
     last: dt.date | None
     figures: pd.DataFrame
-    """``FIGURES``, a row for each horizon (trading days), errors in KES."""
+    """``FIGURES``, one row per horizon (trading days), errors in KES."""
     chain: Chain
     lacks: list[str]
-    """Digests that were kept elsewhere and that the chain has no more."""
+    """Digests kept elsewhere that the chain no longer contains."""
 
     @property
     def broken(self) -> bool:
         return bool(self.chain.problems or self.lacks)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values; None for what cannot be told."""
+        """Return plain JSON values, with None for undefined figures."""
         plain = ("symbol", "release", "synthetic", "served", "scored", "waiting", "left_out", "frozen")
-        found: dict[str, Any] = storage.finite(
+        values: dict[str, Any] = storage.finite(
             {name: getattr(self, name) for name in plain}
             | {name: day and day.isoformat() for name, day in (("first", self.first), ("last", self.last))}
             | {"figures": self.figures.to_dict(orient="records")}
             | {"chain": self.chain.as_dict() | {"lacks": self.lacks}}
         )
-        return found
+        return values
 
 
 def track_record(
     symbol: str, models: ReleasedModels, panel: Panel, home: Path, *, kept: list[str] | None = None
 ) -> TrackRecord:
-    """Score what was served of one counter, by the rules of `cluster.monitor.live`.
+    """Score the served forecasts of one stock, by the rules of `cluster.monitor.live`.
 
     Parameters
     ----------
-    models : the release that says which counters, horizons and preset there are
+    models : the release that defines stocks, horizons and preset
     panel : prices to score with
-    home : storage root, whose ``served`` folder is read
-    kept : digests of heads that were kept elsewhere
+    home : storage root with the ``served`` folder
+    kept : digests of heads that were noted elsewhere
 
     Raises
     ------
     UnknownSymbol
-        If it is no counter.
+        If the symbol is unknown.
     """
-    stock, settings = models.universe.find(symbol), MonitorSettings()
+    stock = models.universe.find(symbol)
     tables: list[pa.Table] = []
     chain = check(Path(home) / SERVED, lambda part: tables.append(part[2]))
     served = frame_of(tables)
@@ -94,23 +94,11 @@ def track_record(
         models.models.window,
         preset=str(models.release.info["preset"]),
     )
-    return _record(stock.symbol, models, panel, live, chain, chain.lacks(kept or []), settings)
-
-
-def _record(
-    symbol: str,
-    models: ReleasedModels,
-    panel: Panel,
-    live: Live,
-    chain: Chain,
-    lacks: list[str],
-    settings: MonitorSettings,
-) -> TrackRecord:
     reference = pd.read_parquet(models.release.file("test_forecasts.parquet"))
-    figures = judge(live.table, reference, settings).query("level == 'stock'")[list(FIGURES)]
+    figures = judge(live.table, reference, MonitorSettings()).query("level == 'stock'")[list(FIGURES)]
     cutoffs = live.table["cutoff"]
     return TrackRecord(
-        symbol=symbol,
+        symbol=stock.symbol,
         release=models.release.id,
         synthetic=panel.synthetic,
         served=len(live.table) + live.waiting + sum(live.left_out.values()),
@@ -122,5 +110,5 @@ def _record(
         last=cutoffs.max().date() if len(cutoffs) else None,
         figures=figures.reset_index(drop=True),
         chain=chain,
-        lacks=lacks,
+        lacks=chain.lacks(kept or []),
     )

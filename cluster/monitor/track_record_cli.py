@@ -1,4 +1,4 @@
-"""``nsecast track-record``: how good were the forecasts that a counter was served, and are they all there?"""
+"""``nsecast track-record``: the accuracy of a stock's served forecasts, and the check of their log."""
 
 import json
 import re
@@ -26,13 +26,13 @@ DIGEST = r"[0-9a-f]{64}"
 
 
 def track_record(
-    symbol: Annotated[str, typer.Argument(help="A counter, such as SCOM.")],
+    symbol: Annotated[str, typer.Argument(help="A stock, such as SCOM.")],
     kept: Annotated[
         list[str] | None,
         typer.Option(metavar="DIGEST|FILE", help="A head noted earlier, or the file of an earlier --json."),
     ] = None,
     release: Annotated[
-        str, typer.Option(help="Whose backtest stands beside it: production, latest or a release id.")
+        str, typer.Option(help="Release whose backtest to compare with: production, latest or a release id.")
     ] = "production",
     archive: Annotated[
         Path | None,
@@ -42,11 +42,11 @@ def track_record(
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score every forecast that was served of a counter, beside the last price, and check the log's chain.
+    """Score every served forecast of a stock next to the last price, and check the hash chain of the log.
 
-    Rows that the chain does not vouch for are in no figure. Keep the head that is printed somewhere else:
-    with --kept it shows later whether the log was written anew.
-    Exit codes: 0 the chain is intact; 3 it is broken, and where is said; 1 no such counter or release.
+    Rows that are not in the chain are excluded. Keep the printed head somewhere else: with --kept it shows
+    later whether the log was rewritten.
+    Exit codes: 0 the chain is intact; 3 it is broken, with the place; 1 unknown stock or release.
     """
     from cluster.monitor.monitor import known_prices
     from cluster.monitor.track_record import track_record as record
@@ -54,20 +54,20 @@ def track_record(
     from common.release.registry import Registry
 
     root = storage.home(home)
-    digests = [digest for each in kept or [] for digest in _digests(each)]
+    digests = [digest for value in kept or [] for digest in _digests(value)]
     models = ReleasedModels(Registry(root).open(release))
     panel = known_prices(root, models, archive, accept_mixed_dates=accept_mixed_dates)
-    found = record(symbol.strip().upper(), models, panel, root, kept=digests)
+    result = record(symbol.strip().upper(), models, panel, root, kept=digests)
     if as_json:
-        typer.echo(json.dumps(found.as_dict(), indent=1, allow_nan=False))
+        typer.echo(json.dumps(result.as_dict(), indent=1, allow_nan=False))
     else:
-        _print(found)
-    if found.broken:
+        _print(result)
+    if result.broken:
         raise typer.Exit(BROKEN)
 
 
 def _digests(kept: str) -> list[str]:
-    """The argument itself if it is a digest, else those in the file of an earlier ``--json``."""
+    """Return the argument if it is a digest, else the digests in the file of an earlier ``--json``."""
     if re.fullmatch(DIGEST, kept.strip().lower()):
         return [kept.strip().lower()]
     if not Path(kept).exists():
@@ -75,44 +75,44 @@ def _digests(kept: str) -> list[str]:
     content = read_file(Path(kept))
     try:
         heads = list(json.loads(content)["chain"]["heads"].values())
-        if not all(isinstance(each, str) for each in heads):
+        if not all(isinstance(head, str) for head in heads):
             raise TypeError
         return heads
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ConfigError(f"{kept}: need the output of `nsecast track-record SYMBOL --json`.") from None
 
 
-def _print(found: "TrackRecord") -> None:
+def _print(result: "TrackRecord") -> None:
     from cluster.monitor.live import REASONS
 
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
-    label = "SYNTHETIC DATA, " if found.synthetic else ""
-    period = f", from the evenings of {found.first} to {found.last}" if found.first else ""
+    label = "SYNTHETIC DATA, " if result.synthetic else ""
+    period = f", from the evenings of {result.first} to {result.last}" if result.first else ""
     console.print(
-        f"{label}{found.symbol}: {found.served:,} forecasts served, {found.scored:,} scored{period}"
+        f"{label}{result.symbol}: {result.served:,} forecasts served, {result.scored:,} scored{period}"
     )
-    if found.waiting:
-        console.print(f"  {found.waiting:,} wait for their close")
-    for reason, count in found.left_out.items():
+    if result.waiting:
+        console.print(f"  {result.waiting:,} wait for their close")
+    for reason, count in result.left_out.items():
         if count:
             console.print(f"  left out: {count:,} {REASONS[reason]}")
-    if found.frozen:
-        console.print(f"  in no figure: {found.frozen:,} of a price that stood still")
-    if len(found.figures):
-        console.print(_table(found))
-    chain = found.chain
+    if result.frozen:
+        console.print(f"  in no figure: {result.frozen:,} of frozen windows")
+    if len(result.figures):
+        console.print(_table(result))
+    chain = result.chain
     for path in chain.unchained:
         console.print(f"  not in the chain, and not counted: {path}", soft_wrap=True)
-    for problem in (*chain.problems, *(f"head {digest} is in it no more" for digest in found.lacks)):
+    for problem in (*chain.problems, *(f"head {digest} is no longer in it" for digest in result.lacks)):
         console.print(f"  broken at {problem}", soft_wrap=True, style="bold red")
-    word = "broken" if found.broken else chain.verdict
+    word = "broken" if result.broken else chain.verdict
     since = f" since {chain.oldest}, {chain.parts:,} parts" if chain.parts else ""
-    console.print(f"chain: {word}{since}", style="bold red" if found.broken else "")
+    console.print(f"chain: {word}{since}", style="bold red" if result.broken else "")
     if chain.newest:
         console.print(f"head: {chain.newest.digest}", soft_wrap=True)
 
 
-def _table(found: "TrackRecord") -> Table:
+def _table(result: "TrackRecord") -> Table:
     table = Table(box=rich.box.SIMPLE_HEAD, show_edge=False, caption=REL_MAE, caption_justify="left")
     for heading in (
         "days",
@@ -127,7 +127,7 @@ def _table(found: "TrackRecord") -> Table:
         "",
     ):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
-    for row in found.figures.to_dict(orient="records"):
+    for row in result.figures.to_dict(orient="records"):
         table.add_row(
             *(str(row[name]) for name in ("horizon", "n", "dates")),
             *(_number(row[name]) for name in ("mae", "naive_mae", "rel_mae", "backtest_rel_mae", "cover90")),

@@ -12,7 +12,7 @@ from tune.report import write_report
 
 pytestmark = pytest.mark.e2e
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
-CHARTS = ("sizes", "points", "contest", "importance", "parallel", "curves", "cost_weights", "cost_seconds")
+CHARTS = ("sizes", "contest", "importance", "parallel", "curves", "cost_weights", "cost_seconds")
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from train.run.plan import finished
 from tune.search_plan import SearchBudget, SearchPlan, plan_search
 from tune.space import Parameters, SearchSpace
 from tune.study import Study, distributions
-from tune.trial import Trial, standings
+from tune.trial import Trial, progress_by_epoch
 
 UNIVERSE = Universe.from_symbols(SYMBOLS, specific=["MOVES", "SPLITS", "SHORT"])
 SETTINGS = {
@@ -81,7 +81,7 @@ def pretend(search: SearchPlan, trial: Trial, totals: Sequence[float]) -> None:
 
 def is_inside(search: SearchPlan, point: Parameters) -> bool:
     dimensions = search.spec.space.dimensions(search.spec.scope)
-    return all(dimension.holds(point[name]) for name, dimension in dimensions.items())
+    return all(dimension.contains(point[name]) for name, dimension in dimensions.items())
 
 
 def is_fitted(search: SearchPlan, trial: Trial) -> bool:
@@ -105,7 +105,7 @@ def record(
     ranges = distributions(spec.space, spec.scope) if origin == "search" else {}
     trial = Trial(len(study.frozen()), point, 0, search.folder)
     pretend(search, trial, totals)
-    reported = {now.work: now.score for now in standings(trial.histories(spec), spec.epochs)}
+    reported = {now.work: now.score for now in progress_by_epoch(trial.histories(spec), spec.epochs)}
     attributes = {"origin": "sweep", "seed": 0, "parameters": point} if origin == "sweep" else {}
     study.study.add_trial(
         optuna.trial.create_trial(

@@ -1,4 +1,4 @@
-"""The search's charts, made of one Tuning; colours and text as in `train.report.figures`."""
+"""The charts of a search's report; colours and text as in `train.report.figures`."""
 
 from html import escape
 from typing import Any
@@ -11,25 +11,24 @@ from train.report import figures as style
 from train.report.figures import LINE, NOTE, Figure, around, epoch_ticks, plain
 from tune import labels
 from tune.report.parallel import parallel_coordinates
-from tune.report.statistics import Importance, embedding_name, pareto_front, size_band
+from tune.report.statistics import Importance, pareto_front
 from tune.results import Tuning, finished, trials_with, winner
 
 COSTS = {"weights": "weights of the network", "seconds": "seconds of training, all folds"}
 SPREAD = 3
-"""Scores further above the third quartile than this many quartile distances are drawn at the edge."""
+"""Scores more than this many interquartile ranges above the third quartile are drawn at the edge."""
 BEST = {"color": style.GOOD, "symbol": "star", "size": 15}
 DEFAULT = {"color": style.OTHER, "symbol": "diamond", "size": 12}
 DOT = {"color": style.OURS, "size": 7, "opacity": 0.75}
 SCORE = "validation score (naive = 1)"
 
 
-def figures(tuning: Tuning, found: Importance | None) -> dict[str, Figure | None]:
-    """All charts by name."""
+def figures(tuning: Tuning, importance: Importance | None) -> dict[str, Figure | None]:
+    """Return all charts by name; None where there is nothing to draw."""
     return {
         "sizes": size_differences(tuning),
-        "points": score_by_size(tuning),
         "contest": contest(tuning),
-        "importance": None if found is None else importance_bars(found),
+        "importance": importance and importance_bars(importance),
         "parallel": parallel_coordinates(tuning),
         "curves": learning_curves(tuning),
         **{f"cost_{name}": cost_against_quality(tuning, name) for name in COSTS},
@@ -37,7 +36,7 @@ def figures(tuning: Tuning, found: Importance | None) -> dict[str, Figure | None
 
 
 def size_differences(tuning: Tuning) -> Figure | None:
-    """Each embedding size's score less the default size's, with its interval."""
+    """Draw the difference in score of each embedding size to the default size, with its interval."""
     embedding = tuning.info["embedding"]
     if not embedding or not embedding["sizes"]:
         return None
@@ -60,54 +59,26 @@ def size_differences(tuning: Tuning) -> Figure | None:
     for text, y, anchor in (("↑ worse", 1, "top"), ("↓ better", 0, "bottom")):
         corner = {"x": 1, "y": y, "xref": "paper", "yref": "paper", "xanchor": "right", "yanchor": anchor}
         figure.add_annotation(text=text, showarrow=False, font=NOTE, **corner)
-    room = 1.15 * max(0.0005, values.abs().max(axis=None))
+    limit = 1.15 * max(0.0005, values.abs().max(axis=None))
     return plain(
         figure,
         xaxis=_size_axis(rows["size"]),
         yaxis={"title_text": f"score less that of size {embedding['default']}", "tickformat": "+.4f"},
-        yaxis_range=[-room, room],
+        yaxis_range=[-limit, limit],
         showlegend=False,
     )
 
 
-def score_by_size(tuning: Tuning) -> Figure | None:
-    """All finished trials by embedding size, with the band of their mean."""
-    name, done = embedding_name(tuning), finished(tuning)
-    if name is None or len(done) < 2:
-        return None
-    edge, figure = _edge(done["score"]), go.Figure()
-    band = size_band(done[name].to_numpy(), done["score"].to_numpy())
-    if band is not None:
-        line = {"x": band.size, "mode": "lines", "hoverinfo": "skip"}
-        hidden = line | {"line_width": 0, "showlegend": False}
-        figure.add_scatter(**hidden, y=band.low)
-        figure.add_scatter(**hidden, y=band.high, fill="tonexty", fillcolor=style.BAND)
-        figure.add_scatter(**line, y=band.mean, name="mean, with its 95 % band", line_color=style.OURS)
-    for origin, text, symbol in (
-        ("search", "proposal", "circle"),
-        ("sweep", "for comparison", "square-open"),
-    ):
-        rows = done[done["origin"] == origin]
-        _add_trials(figure, tuning, rows, name, edge, name=text, marker=DOT | {"symbol": symbol})
-    _add_marked(figure, tuning, name, edge, with_winner=False)
-    sizes = tuning.info["parameters"][name].get("choices") or done[name]
-    return plain(
-        figure,
-        xaxis=_size_axis(sizes),
-        yaxis={"title_text": SCORE, "range": around((done["score"].min(), edge), 0.08, 0.001)},
-    )
-
-
-def importance_bars(found: Importance) -> Figure:
-    """A bar for each parameter, and a mark where chance alone would reach."""
-    names = [escape(labels.label(name)) for name in found.share.index]
+def importance_bars(importance: Importance) -> Figure:
+    """Draw a bar for each parameter, and a mark at what chance alone would reach."""
+    names = [escape(labels.label(name)) for name in importance.share.index]
     figure = go.Figure()
     figure.add_bar(
-        **{"x": 100 * found.share, "y": names, "orientation": "h", "name": "importance"},
+        **{"x": 100 * importance.share, "y": names, "orientation": "h", "name": "importance"},
         **{"hovertemplate": "%{y}: %{x:.0f} %<extra></extra>", "marker_color": style.OURS},
     )
     figure.add_scatter(
-        **{"x": 100 * found.chance, "y": names, "mode": "markers", "name": "within reach of chance"},
+        **{"x": 100 * importance.chance, "y": names, "mode": "markers", "name": "within reach of chance"},
         hovertemplate="chance alone stays below %{x:.0f} % 19 times in 20<extra></extra>",
         marker={"color": style.OTHER, "symbol": "line-ns-open", "size": 18, "line_width": 3},
     )
@@ -120,7 +91,7 @@ def importance_bars(found: Importance) -> Figure:
 
 
 def learning_curves(tuning: Tuning) -> Figure | None:
-    """The validation score by epoch in the first fold: all trials grey, the winner and the default not."""
+    """Draw the validation score by epoch in the first fold: trials grey, winner and default coloured."""
     curves = tuning.curves[tuning.curves["fold"] == 1].sort_values(["trial", "epoch"])
     curves = curves[np.isfinite(curves["score"])]
     if not len(curves):
@@ -135,8 +106,8 @@ def learning_curves(tuning: Tuning) -> Figure | None:
     ):
         for trial in rows.loc[rows["trial"].isin(curves["trial"]), "trial"].head(1):
             strong = {"line": {"color": colour, "width": 3}, "marker": {"color": colour, "size": 7}}
-            own = curves[curves["trial"] == trial]
-            _add_curves(figure, own, f"{name} (trial {trial})", mode="lines+markers", **strong)
+            rows_of_trial = curves[curves["trial"] == trial]
+            _add_curves(figure, rows_of_trial, f"{name} (trial {trial})", mode="lines+markers", **strong)
     last = curves.groupby("trial")["score"].min()
     low, high = curves["score"].min(), max(curves["score"].quantile(0.9), last.quantile(0.75))
     if low < 1 < high:
@@ -149,7 +120,7 @@ def learning_curves(tuning: Tuning) -> Figure | None:
 
 
 def cost_against_quality(tuning: Tuning, cost: str) -> Figure | None:
-    """Finished trials by what they cost and how they score, with the front that nothing beats in both."""
+    """Draw the finished trials by cost and score, with the Pareto front."""
     done = finished(tuning)
     done = done[np.isfinite(done[cost])] if cost in done else done.iloc[:0]
     if len(done) < 2:
@@ -163,7 +134,11 @@ def cost_against_quality(tuning: Tuning, cost: str) -> Figure | None:
         line={"shape": "hv", "color": style.GOOD, "width": 2},
     )
     _add_trials(figure, tuning, done, cost, edge, name="finished trials", marker=DOT)
-    _add_marked(figure, tuning, cost, edge, with_winner=True)
+    default = done[done["trial"].isin(trials_with(tuning, tuning.info["default"])["trial"])]
+    rows = pd.concat([default, winner(tuning)])
+    marks = pd.DataFrame([DEFAULT] * len(default) + [BEST] * (len(rows) - len(default)), columns=[*BEST])
+    look = marks.to_dict("list") | {"opacity": 1}
+    _add_trials(figure, tuning, rows, cost, edge, name="default ◆, winner ★", marker=look)
     axis = {"title_text": COSTS[cost], "type": "log", "nticks": 6, "minor_showgrid": False}
     return plain(
         figure,
@@ -173,12 +148,12 @@ def cost_against_quality(tuning: Tuning, cost: str) -> Figure | None:
 
 
 def contest(tuning: Tuning) -> Figure | None:
-    """Scores on the test part of each refit of both configurations, seeds joined by a line."""
-    held = tuning.info["contest"]
-    if not held or not held["default"]:
+    """Draw each refit's score on the test part; lines join refits of the same seed."""
+    comparison = tuning.info["contest"]
+    if not comparison or not comparison["default"]:
         return None
     sides = ("default", "winner")
-    totals = pd.DataFrame({side: {row["seed"]: row["total"] for row in held[side]} for side in sides})
+    totals = pd.DataFrame({side: {row["seed"]: row["total"] for row in comparison[side]} for side in sides})
     figure = go.Figure()
     pairs = totals.dropna().assign(gap=None)
     figure.add_scatter(
@@ -203,7 +178,7 @@ def contest(tuning: Tuning) -> Figure | None:
 def _add_trials(
     figure: go.Figure, tuning: Tuning, rows: pd.DataFrame, along: str, edge: float, **look: Any
 ) -> None:
-    """Trials as points; a score beyond ``edge`` is drawn there, and its own is shown on a hover."""
+    """Add trials as points; scores beyond ``edge`` are drawn there, with the true value on hover."""
     texts = []
     for row in rows.to_dict(orient="records"):
         values = {name: row[name] for name in tuning.parameters}
@@ -215,18 +190,8 @@ def _add_trials(
     )
 
 
-def _add_marked(figure: go.Figure, tuning: Tuning, along: str, edge: float, *, with_winner: bool) -> None:
-    """The default's trials and, if asked for, the winner."""
-    done = finished(tuning)
-    own = done[done["trial"].isin(trials_with(tuning, tuning.info["default"])["trial"])]
-    rows = pd.concat([own, winner(tuning)]) if with_winner else own
-    marks = pd.DataFrame([DEFAULT] * len(own) + [BEST] * (len(rows) - len(own)), columns=[*BEST])
-    name = "default ◆, winner ★" if with_winner else "default"
-    _add_trials(figure, tuning, rows, along, edge, name=name, marker=marks.to_dict("list") | {"opacity": 1})
-
-
 def _add_curves(figure: go.Figure, rows: pd.DataFrame, name: str, **look: Any) -> None:
-    """One trace for many trials, with gaps between them."""
+    """Add many trials as one trace, with gaps between them."""
     if not len(rows):
         return
     gaps = rows.drop_duplicates("trial").assign(epoch=np.inf)
@@ -245,7 +210,7 @@ def _edge(scores: pd.Series) -> float:
 
 
 def _log_ticks(values: pd.Series) -> dict[str, Any]:
-    """Ticks at 1, 2 and 5 times the powers of ten among the values, where there are several."""
+    """Return ticks at 1, 2 and 5 times powers of ten, if at least two lie among the values."""
     low, high = float(values.min()), float(values.max())
     powers = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
     ticks = [step * 10.0**power for power in powers for step in (1, 2, 5)]
@@ -254,7 +219,7 @@ def _log_ticks(values: pd.Series) -> dict[str, Any]:
 
 
 def _size_axis(sizes: Any) -> dict[str, Any]:
-    """A logarithmic axis of sizes with powers of two."""
+    """Return a logarithmic axis of sizes with ticks at powers of two."""
     low, high = np.log2(np.min(sizes)), np.log2(np.max(sizes))
     ticks = [2**power for power in range(int(np.floor(low)), int(np.ceil(high)) + 1)]
     ends = [float(end * np.log10(2)) for end in around((low, high), 0.05, 0.5)]

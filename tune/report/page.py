@@ -1,4 +1,4 @@
-"""The search's report: one HTML page that needs nothing else, no network either."""
+"""The report of a search: one self-contained HTML page."""
 
 from pathlib import Path
 from typing import Any
@@ -20,27 +20,19 @@ STATES = {"done": "finished", "stopped": "stopped early", "failed": "failed", "i
 
 
 def write_report(path: Path, tuning: Tuning) -> None:
-    """Write the report of a search to ``path``, whole or not at all.
+    """Write the report of a search to an HTML file, atomically.
 
-    The page is made as that of a release is, see `train.report.page.write_report`.
-
-    Parameters
-    ----------
-    path : Path
-        The HTML file.
-    tuning : Tuning
-        The contest and the comparison of embedding sizes may be missing, and all trials may have failed:
-        their place then says so.
+    Missing comparisons, and searches in which all trials failed, are explained on the page.
     """
     storage.write_bytes(path, page(tuning).encode())
 
 
 def page(tuning: Tuning) -> str:
-    """The report as HTML."""
+    """Return the report as HTML."""
     tuning = cleaned(tuning)
-    found = importance(tuning)
-    made = figures(tuning, found)
-    drawn = {name: figure for name, figure in made.items() if figure is not None}
+    shares = importance(tuning)
+    charts = figures(tuning, shares)
+    drawn = {name: figure for name, figure in charts.items() if figure is not None}
     return render(
         "tune.report",
         "search.html",
@@ -48,13 +40,13 @@ def page(tuning: Tuning) -> str:
         synthetic=is_synthetic(tuning.info["source"]),
         quick=tuning.info["quick"],
         info=tuning.info,
-        figures=made,
-        costs=[(cost, COSTS[cost], tables.front_table(tuning, cost)) for cost in COSTS],
+        figures=charts,
+        costs=COSTS,
         configurations=tables.configurations_table(tuning),
         refits=tables.contest_table(tuning),
         sizes=tables.sizes_table(tuning),
-        importance=found,
-        importance_table=found and tables.importance_table(found),
+        importance=shares,
+        importance_table=shares and tables.importance_table(shares),
         fewest=FEWEST_BEST,
         curves=tables.curves_table(tuning) if len(tuning.curves) else None,
         trials=tables.trials_table(tuning),
@@ -66,7 +58,7 @@ def page(tuning: Tuning) -> str:
 
 
 def card_values(tuning: Tuning) -> dict[str, Any]:
-    """What the cards at the top show, see ``cards.html``."""
+    """Return the values of the cards at the top, see ``cards.html``."""
     states, info = tuning.trials["state"], tuning.info
     counts = [(int((states == state).sum()), word) for state, word in STATES.items()]
     compared = int((tuning.trials["origin"] == "sweep").sum())
@@ -81,11 +73,11 @@ def card_values(tuning: Tuning) -> dict[str, Any]:
         "finished": len(finished(tuning)),
         "contest": contest,
         "noise": noise if noise is not None and np.isfinite(noise) else None,
-        "spent": _long(float(np.nansum(tuning.trials["seconds"]))),
-        "took": _long(info["seconds"]),
+        "spent": _duration(float(np.nansum(tuning.trials["seconds"]))),
+        "took": _duration(info["seconds"]),
         "cpus": info["cpus"],
     }
 
 
-def _long(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     return f"{seconds / 3600:,.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"

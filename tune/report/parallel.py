@@ -1,7 +1,7 @@
-"""Parallel coordinates, lying: an axis for each parameter, one below the other, and a line for each trial.
+"""Parallel coordinates with horizontal axes, one below the other, and a line for each trial.
 
-Drawn with plotly's ordinary lines: its own parallel coordinates need WebGL and programs made at run time,
-which the page's policy forbids, and axes side by side do not fit a phone.
+Drawn with ordinary plotly lines: plotly's own parallel coordinates need WebGL and ``eval``, which the page's
+policy forbids, and vertical axes side by side do not fit a phone.
 """
 
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ from tune.results import Tuning, finished, trials_with, winner
 
 ROW_HEIGHT = 58
 BEST_SHARE = 0.25
-MOST_TICKS = 5
-ROOM = 18
-"""Characters that the ticks of an axis may have together on a phone."""
+MAX_TICKS = 5
+MAX_CHARACTERS = 18
+"""Of the ticks of an axis together, so that they fit a phone."""
 SHORT_NAME = 9
-"""Longer names have two lines."""
+"""Longer names are broken into two lines."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis: places from 0 to 1 of values, and its ticks."""
+    """One axis; maps values to positions from 0 to 1."""
 
     name: str
     low: float
@@ -35,29 +35,29 @@ class Axis:
     log: bool
     choices: tuple[str, ...] = ()
 
-    def place(self, value: Any) -> float:
+    def position(self, value: Any) -> float:
         if self.choices:
-            text = labels.said(value)
+            text = labels.value_text(value)
             return (
                 self.choices.index(text) / max(1, len(self.choices) - 1) if text in self.choices else np.nan
             )
         if value is None or not np.isfinite(value):
             return np.nan
-        value, low, high = (self._scaled(each) for each in (value, self.low, self.high))
+        value, low, high = map(self._scaled, (value, self.low, self.high))
         return float(np.clip((value - low) / (high - low), 0, 1)) if high > low else 0.5
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Places and texts, the ends among them."""
+        """Return positions and labels, including both ends."""
         if self.choices:
-            return [(self.place(choice), choice) for choice in self.choices]
-        for count in (MOST_TICKS, 3):
+            return [(self.position(choice), choice) for choice in self.choices]
+        for count in (MAX_TICKS, 3):
             values = self._steps(count)
-            if sum(len(labels.said(value)) for value in values) <= ROOM:
+            if sum(len(labels.value_text(value)) for value in values) <= MAX_CHARACTERS:
                 break
-        return [(self.place(value), labels.said(value)) for value in values]
+        return [(self.position(value), labels.value_text(value)) for value in values]
 
     def _steps(self, count: int) -> list[float]:
-        """Round values evenly between the ends, and the ends."""
+        """Return the ends and evenly spaced, rounded values between them."""
         between = np.geomspace if self.log else np.linspace
         values = [float(f"{value:.1g}") for value in between(self.low, self.high, count)[1:-1]]
         return sorted({self.low, self.high, *(value for value in values if self.low < value < self.high)})
@@ -67,19 +67,19 @@ class Axis:
 
 
 def axes_of(tuning: Tuning) -> list[Axis]:
-    """An axis per parameter over the range that was searched, and one of the score."""
-    found = []
+    """Return an axis per parameter over its searched range, and one for the score."""
+    axes = []
     for name, kind in tuning.info["parameters"].items():
         if "choices" in kind:
-            found.append(Axis(name, 0, 1, False, tuple(labels.said(choice) for choice in kind["choices"])))
+            axes.append(Axis(name, 0, 1, False, tuple(map(labels.value_text, kind["choices"]))))
         else:
-            found.append(Axis(name, float(kind["low"]), float(kind["high"]), bool(kind.get("log"))))
+            axes.append(Axis(name, float(kind["low"]), float(kind["high"]), bool(kind.get("log"))))
     scores = finished(tuning)["score"]
-    return [*found, Axis("score", float(scores.min()), float(scores.max()), False)]
+    return [*axes, Axis("score", float(scores.min()), float(scores.max()), False)]
 
 
 def parallel_coordinates(tuning: Tuning) -> Figure | None:
-    """Every trial that finished; those stopped early too, but for their score, which cannot be compared."""
+    """Draw all finished trials, and those stopped early without their score, which is not comparable."""
     done = finished(tuning)
     if len(done) < 2:
         return None
@@ -100,11 +100,11 @@ def parallel_coordinates(tuning: Tuning) -> Figure | None:
     for row, axis in enumerate(axes):
         ends = {"type": "line", "x0": 0, "x1": 1, "y0": -row, "y1": -row, "layer": "below"}
         figure.add_shape(**ends, line={"color": TEXT, "width": 1})
-        for place, text in axis.ticks():
+        for position, text in axis.ticks():
             figure.add_annotation(
-                **{"x": place, "y": -row, "text": escape(text), "showarrow": False, "bgcolor": PAGE},
+                **{"x": position, "y": -row, "text": escape(text), "showarrow": False, "bgcolor": PAGE},
                 **{"yanchor": "top", "yshift": -3, "font": {"size": 11, "color": TEXT}, "borderpad": 0},
-                xanchor="left" if place == 0 else "right" if place == 1 else "center",
+                xanchor="left" if position == 0 else "right" if position == 1 else "center",
             )
     names = [_in_lines(labels.label(axis.name)) for axis in axes]
     return plain(
@@ -117,12 +117,12 @@ def parallel_coordinates(tuning: Tuning) -> Figure | None:
 
 
 def _lines(rows: pd.DataFrame, axes: list[Axis]) -> dict[str, Any]:
-    """One line per trial over all axes, with gaps between them; unfinished ones end before the score."""
+    """Return one trace with a line per trial and gaps between them; unfinished ones end before the score."""
     x: list[float] = []
     texts: list[str] = []
     for row in rows.to_dict(orient="records"):
         scored = row["state"] == "done"
-        x += [axis.place(row[axis.name]) if scored or axis.name != "score" else np.nan for axis in axes]
+        x += [axis.position(row[axis.name]) if scored or axis.name != "score" else np.nan for axis in axes]
         x.append(np.nan)
         texts += [f"trial {row['trial']}, {labels.label(axis.name)} {_value(row, axis)}" for axis in axes]
         texts.append("")
@@ -136,4 +136,4 @@ def _in_lines(name: str) -> str:
 
 
 def _value(row: dict[str, Any], axis: Axis) -> str:
-    return f"{row['score']:.4f}" if axis.name == "score" else labels.said(row[axis.name])
+    return f"{row['score']:.4f}" if axis.name == "score" else labels.value_text(row[axis.name])

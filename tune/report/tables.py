@@ -8,8 +8,8 @@ import pandas as pd
 
 from common.pages.tables import Column, Table, fixed, ratio
 from tune import labels
-from tune.report.statistics import Importance, pareto_front
-from tune.results import Tuning, finished, trials_with
+from tune.report.statistics import Importance
+from tune.results import Tuning, trials_with
 
 ORIGINS = {"sweep": "for comparison", "search": "proposal"}
 RATIOS = {"rel_mae": "relMAE", "rel_rmse": "relRMSE"}
@@ -17,17 +17,19 @@ exact, signed, whole, percent = fixed(".4f"), fixed("+.4f"), fixed(",.0f"), fixe
 
 
 class Spread(float):
-    """A spread of scores, which is not itself better or worse than naive."""
+    """A standard deviation of scores, which is not compared with naive."""
 
 
 def score(value: float) -> str:
-    """A score next to naive, whose differences are of the fourth digit."""
+    """Return a score with four digits, marked as better or worse than naive."""
     return exact(value) if isinstance(value, Spread) else ratio(value, digits=4)
 
 
 def columns(named: dict[str, str | tuple[str, Callable[..., str]]]) -> list[Column]:
-    """Columns by name: the heading alone, or with how values are shown; ``str`` makes a column of words."""
-    specs = {name: spec if isinstance(spec, tuple) else (spec, labels.said) for name, spec in named.items()}
+    """Return columns by name: a heading, or a heading and a formatter; ``str`` makes a text column."""
+    specs = {
+        name: spec if isinstance(spec, tuple) else (spec, labels.value_text) for name, spec in named.items()
+    }
     return [Column(name, heading, show, number=show is not str) for name, (heading, show) in specs.items()]
 
 
@@ -36,7 +38,7 @@ def parameters(tuning: Tuning) -> dict[str, Any]:
 
 
 def trials_table(tuning: Tuning) -> Table:
-    """Every trial, best first; the scores of those that did not finish stand in a column of their own."""
+    """Return all trials, best first; scores of unfinished trials have a column of their own."""
     trials, done = tuning.trials, tuning.trials["state"] == "done"
     default = set(trials_with(tuning, tuning.info["default"])["trial"])
     notes = [
@@ -44,12 +46,14 @@ def trials_table(tuning: Tuning) -> Table:
         for trial in trials["trial"]
     ]
     shown = trials.assign(
-        late=~done,
+        unfinished=~done,
         partial=trials["score"].where(~done),
         notes=notes,
         origin=trials["origin"].replace(ORIGINS),
     )
-    shown = shown.sort_values(["late", "score"], na_position="last").assign(score=trials["score"].where(done))
+    shown = shown.sort_values(["unfinished", "score"], na_position="last").assign(
+        score=trials["score"].where(done)
+    )
     folds = [n for n in range(1, len(tuning.info["folds"]) + 1) if f"fold_{n}" in trials]
     named = {
         **{"trial": "trial", "score": ("score", score), "state": ("state", str), "notes": ("which", str)},
@@ -70,7 +74,7 @@ def trials_table(tuning: Tuning) -> Table:
 
 
 def configurations_table(tuning: Tuning) -> Table:
-    """The default and the winner, parameter by parameter."""
+    """Return the default and the winner, parameter by parameter."""
     default, winner = tuning.info["default"], tuning.info["winner"] or {}
     rows = [
         {"name": labels.label(name), "default": default.get(name), "winner": winner.get(name)}
@@ -83,22 +87,22 @@ def configurations_table(tuning: Tuning) -> Table:
 
 
 def contest_table(tuning: Tuning) -> Table | None:
-    """Each refit on the test part, with mean and spread over the seeds; None without a contest."""
-    held = tuning.info["contest"]
-    if not held or not held["default"] or not held["winner"]:
+    """Return each refit on the test part with mean and spread over the seeds; None without a comparison."""
+    comparison = tuning.info["contest"]
+    if not comparison or not comparison["default"] or not comparison["winner"]:
         return None
     rows: list[dict[str, Any]] = []
     for side in ("default", "winner"):
-        frame = pd.DataFrame([{"total": row["total"], **_by_horizon(row)} for row in held[side]])
-        frame.index = pd.Index([str(row["seed"]) for row in held[side]])
-        own = {**frame.to_dict(orient="index"), "mean": frame.mean().to_dict()}
+        frame = pd.DataFrame([{"total": row["total"], **_by_horizon(row)} for row in comparison[side]])
+        frame.index = pd.Index([str(row["seed"]) for row in comparison[side]])
+        values_by_seed = {**frame.to_dict(orient="index"), "mean": frame.mean().to_dict()}
         if len(frame) > 1:
-            own["spread"] = {key: Spread(value) for key, value in frame.std().items()}
-        rows += [{"side": side, "seed": seed, **values} for seed, values in own.items()]
+            values_by_seed["spread"] = {key: Spread(value) for key, value in frame.std().items()}
+        rows += [{"side": side, "seed": seed, **values} for seed, values in values_by_seed.items()]
     named: dict[str, Any] = {"side": ("configuration", str), "seed": ("seed", str), "total": ("total", score)}
     for key, title in RATIOS.items():
-        for place, horizon in enumerate(tuning.info["horizons"]):
-            named[f"{key}_{place}"] = (f"{title}, {horizon}\N{NO-BREAK SPACE}d", score)
+        for position, horizon in enumerate(tuning.info["horizons"]):
+            named[f"{key}_{position}"] = (f"{title}, {horizon}\N{NO-BREAK SPACE}d", score)
     return Table(
         rows,
         columns(named),
@@ -109,7 +113,7 @@ def contest_table(tuning: Tuning) -> Table | None:
 
 
 def sizes_table(tuning: Tuning) -> Table | None:
-    """Each embedding size beside the default's; None if sizes were not compared."""
+    """Return each embedding size with the difference to the default size; None if sizes were not compared."""
     embedding = tuning.info["embedding"]
     if not embedding or not embedding["sizes"]:
         return None
@@ -127,8 +131,10 @@ def sizes_table(tuning: Tuning) -> Table | None:
     )
 
 
-def importance_table(found: Importance) -> Table:
-    frame = pd.DataFrame({"share": found.share, "chance": found.chance.reindex(found.share.index)})
+def importance_table(importance: Importance) -> Table:
+    frame = pd.DataFrame(
+        {"share": importance.share, "chance": importance.chance}, index=importance.share.index
+    )
     verdicts = np.where(frame["share"] > frame["chance"], "more than chance", "may be chance")
     frame = frame.assign(name=frame.index.map(labels.label), verdict=verdicts)
     named = columns({"name": ("parameter", str), "share": ("importance, %", percent)})
@@ -137,7 +143,7 @@ def importance_table(found: Importance) -> Table:
 
 
 def curves_table(tuning: Tuning) -> Table:
-    """The learning curves' figures: a row per trial, a column per epoch."""
+    """Return the values of the learning curves: a row per trial, a column per epoch."""
     curves = tuning.curves[tuning.curves["fold"] == 1]
     wide = curves.pivot_table(index="trial", columns="epoch", values="score").rename(columns=str)
     named = columns({"trial": "trial", **{name: (f"epoch {name}", exact) for name in wide}})
@@ -145,34 +151,19 @@ def curves_table(tuning: Tuning) -> Table:
     return Table(rows, named, "Validation score of the first fold by epoch")
 
 
-def front_table(tuning: Tuning, cost: str) -> Table | None:
-    """The trials that no cheaper one matches; None where too few trials finished."""
-    done = finished(tuning)
-    done = done[np.isfinite(done[cost])]
-    if len(done) < 2:
-        return None
-    front = done.iloc[pareto_front(done[cost].to_numpy(float), done["score"].to_numpy(float))]
-    named = {cost: (cost, whole), "score": ("score", score), "trial": "trial", **parameters(tuning)}
-    return Table(front.to_dict(orient="records"), columns(named), f"The best for the price: {cost}")
-
-
 def folds_table(tuning: Tuning) -> Table:
-    rows = [{"fold": place, **fold} for place, fold in enumerate(tuning.info["folds"], start=1)]
+    rows = [{"fold": number, **fold} for number, fold in enumerate(tuning.info["folds"], start=1)]
     trained, judged = "trained on targets up to", "judged by those after it, up to"
     named = columns({"fold": "fold", "train_end": (trained, str), "valid_end": (judged, str)})
     return Table(rows, named, "The folds")
 
 
 def _by_horizon(row: dict[str, Any]) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for key in RATIOS:
-        values = row[key].values() if isinstance(row[key], dict) else row[key]
-        found |= {f"{key}_{place}": value for place, value in enumerate(values)}
-    return found
+    return {f"{key}_{position}": value for key in RATIOS for position, value in enumerate(row[key])}
 
 
 def _range(kind: dict[str, Any]) -> str:
     if "choices" in kind:
-        return ", ".join(map(labels.said, kind["choices"]))
+        return ", ".join(map(labels.value_text, kind["choices"]))
     scale = ", log scale" if kind.get("log") else ""
-    return f"{labels.said(kind['low'])} to {labels.said(kind['high'])}{scale}"
+    return f"{labels.value_text(kind['low'])} to {labels.value_text(kind['high'])}{scale}"

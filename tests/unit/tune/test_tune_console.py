@@ -1,4 +1,4 @@
-"""What a person sees of a search while it runs and when it ends."""
+"""The terminal output of a search while it runs and when it ends."""
 
 import io
 import re
@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 import nsecast
 from common.pages.render import render as render_page
-from tune.cli import _print_outcome
-from tune.console import SearchLines, SearchTable, SearchView, best_table, overall, shown_trials
+from train.progress.console import LiveTable
+from tune.cli import _print_result
+from tune.console import SearchLines, SearchView, best_table, overall, shown_trials
 from tune.report.page import card_values
 from tune.results import default_score, finished
 
@@ -21,6 +22,10 @@ from tune.results import default_score, finished
 def trial(number, state="waiting", **values):
     blank = dict.fromkeys(("fold", "epoch", "loss", "score", "eta_s", "reason")) | {"done": 0}
     return blank | {"trial": number, "origin": "search", "state": state, "parameters": DEFAULT} | values
+
+
+def search_table(poll, **options) -> LiveTable:
+    return LiveTable(poll, view=SearchView, lines=SearchLines(), **options)
 
 
 def snapshot(*trials, **values):
@@ -65,7 +70,7 @@ def test_no_number_is_cut_on_an_ordinary_terminal(width):
     assert all(len(line) <= width for line in text.splitlines())
 
 
-def test_the_best_stands_next_to_the_default_and_naive():
+def test_the_best_score_is_shown_next_to_the_default_and_naive():
     best = {"trial": 7, "score": 0.9612, "parameters": DEFAULT}
     text = render(SearchView(snapshot(RUNNING, best=best, default_score=0.9653), 1010.0))
     assert "best 0.9612, default 0.9653, naive 1   trial 7: emb 10" in text
@@ -78,16 +83,16 @@ def test_the_table_says_which_trials_are_for_comparison():
         assert "40 trials: 28 proposals and 12 for comparison" in text
 
 
-def test_a_search_says_at_its_start_that_more_trials_run_than_were_asked_for(tmp_path, monkeypatch):
+def test_a_search_announces_the_comparison_trials_at_its_start(tmp_path, monkeypatch):
     def started(planned, effort, **_):
-        said.append(effort.trials)
+        trials.append(effort.trials)
         raise typer.Exit(0)
 
-    said: list[int] = []
+    trials: list[int] = []
     monkeypatch.setattr("tune.run.execute", started)
     command = ["tune", "--trials", "4", "--quick", "--home", str(tmp_path)]
     done = CliRunner().invoke(nsecast.app, command)
-    assert done.exit_code == 0 and said == [4], done.output
+    assert done.exit_code == 0 and trials == [4], done.output
     assert "7 trials: 4 proposals and 3 for comparison" in done.stderr
     plan = CliRunner().invoke(nsecast.app, [*command, "--dry-run"])
     assert "4 proposals and 3 for comparison" in plan.stdout
@@ -97,12 +102,12 @@ def test_the_closing_line_and_the_report_count_both_kinds(tmp_path, capsys):
     tuning = made_tuning()
     compared = int((tuning.trials["origin"] == "sweep").sum())
     kinds = f"{len(tuning.trials) - compared} proposals and {compared} for comparison"
-    _print_outcome(tuning, tmp_path, before=False, as_json=False)
+    _print_result(tuning, tmp_path, was_done=False, as_json=False)
     assert f"{len(tuning.trials)} trials ({kinds})" in capsys.readouterr().out
     assert kinds in render_page("tune.report", "cards.html", **card_values(tuning))
 
 
-def test_a_low_terminal_keeps_the_trials_at_work_and_the_bar():
+def test_a_low_terminal_still_shows_running_trials_and_the_progress_bar():
     many = [trial(number, "done", score=0.9 + number / 1000, done=18) for number in range(30)]
     lines = render(SearchView(snapshot(*many, RUNNING, note=""), 1010.0), height=14).splitlines()
     assert len(lines) < 14 and any(line.strip().startswith("13 ") for line in lines)
@@ -116,13 +121,13 @@ def test_running_trials_come_first_then_the_newest_failure_then_the_best():
     assert [each["trial"] for each in shown_trials([*ENDED, RUNNING], 2)] == [13, 11]
 
 
-def test_the_bar_counts_trials_at_work_by_their_epochs():
+def test_the_progress_bar_counts_running_trials_by_their_epochs():
     assert overall(snapshot(*ENDED, RUNNING)) == pytest.approx((12 + 9 / 18) / 40)
     assert overall(snapshot()) == 0 and overall(snapshot(state="done")) == 1
     assert overall({"trials": []}) == 0
 
 
-def test_synthetic_data_is_said_in_every_view():
+def test_synthetic_data_are_labelled_in_every_view():
     run = snapshot(RUNNING, source="synthetic seed=1")
     for width in (60, 80, 140):
         assert "SYNTHETIC DATA" in render(SearchView(run, 1010.0), width=width)
@@ -136,7 +141,7 @@ def test_reasons_keep_their_brackets_and_lose_their_control_characters():
     assert "failed [b]no?[2J rows" in render(SearchView(snapshot(failed), 1010.0), width=140)
 
 
-def test_plain_lines_tell_each_start_and_end_once():
+def test_plain_lines_report_each_start_and_end_once():
     plain = SearchLines()
     first = plain.lines(snapshot(trial(1)), 1000.0)
     assert len(first) == 1 and "search=general-1a2b state=searching trials=0/40 compared=12" in first[0]
@@ -149,17 +154,17 @@ def test_plain_lines_tell_each_start_and_end_once():
     assert "state=done" in ended and "done=100%" in ended
 
 
-def test_plain_lines_tell_the_progress_every_ten_seconds():
+def test_plain_lines_report_the_progress_every_ten_seconds():
     plain = SearchLines()
     lines = [plain.lines(snapshot(RUNNING), 1000.0 + second) for second in range(31)]
-    told = [second for second, news in enumerate(lines) if any("search=" in line for line in news)]
-    assert told == [0, 10, 20, 30] and sum(map(len, lines)) == 5
+    shown = [second for second, news in enumerate(lines) if any("search=" in line for line in news)]
+    assert shown == [0, 10, 20, 30] and sum(map(len, lines)) == 5
 
 
 def test_the_live_table_draws_on_a_terminal_and_plainly_elsewhere():
     terminal, pipe = Terminal(), io.StringIO()
     for stream in (terminal, pipe):
-        with SearchTable(lambda: snapshot(RUNNING), interval_s=0.01, stream=stream):
+        with search_table(lambda: snapshot(RUNNING), interval_s=0.01, stream=stream):
             until(lambda stream=stream: "13" in stream.getvalue())
     assert "\x1b[?25h" in terminal.getvalue() and "general-1a2b" in terminal.getvalue()
     assert "\x1b" not in pipe.getvalue() and "trial=13 state=running" in pipe.getvalue()
@@ -167,7 +172,7 @@ def test_the_live_table_draws_on_a_terminal_and_plainly_elsewhere():
 
 def test_the_mode_can_be_chosen():
     stream = Terminal()
-    with SearchTable(lambda: pytest.fail("polled"), "silent", stream=stream):
+    with search_table(lambda: pytest.fail("polled"), mode="silent", stream=stream):
         pass
     assert stream.getvalue() == ""
 
@@ -180,7 +185,7 @@ def test_a_nonsensical_snapshot_does_not_end_the_block(mode):
         polled.append(next(answers, {"trials": 3}))
         return polled[-1]
 
-    with SearchTable(poll, mode, interval_s=0.01, stream=stream):
+    with search_table(poll, mode=mode, interval_s=0.01, stream=stream):
         until(lambda: len(polled) > 3)
     assert "13" in stream.getvalue()
 

@@ -1,4 +1,4 @@
-"""The winner against the default: the arithmetic against SciPy's, and the settings that result."""
+"""The comparison of winner and default, checked against SciPy, and the resulting settings."""
 
 import math
 import tomllib
@@ -35,13 +35,13 @@ def test_one_seed_says_nothing_of_the_noise():
 
 @pytest.fixture
 def test_part(tmp_path):
-    """A bench with the made search's split, and its test windows."""
+    """The search, the dataset of its test part, and the test windows."""
     search = planned(tmp_path)
     spec = RunSpec(search.spec.config, search.spec.universe, search.panel.source, search.spec.data_sha256)
     spec.save(tmp_path / "contest/default")
     search.panel.save(tmp_path / "contest/panel.parquet")
-    bench = evaluation.bench_for(tmp_path / "contest/default", Sizes(10, 16))
-    return search, bench, bench.parts[2]
+    dataset = evaluation.test_dataset(tmp_path / "contest/default", Sizes(10, 16))
+    return search, dataset, dataset.parts[2]
 
 
 def forecasts(windows, error: float, seed: int) -> Forecasts:
@@ -54,11 +54,11 @@ def forecasts(windows, error: float, seed: int) -> Forecasts:
 
 
 def test_the_test_part_is_the_runs_own_and_holds_only_rows_that_every_size_can_judge(test_part):
-    _, bench, windows = test_part
-    plain = RunDataset(bench.run_dir, bench.spec, bench.panel)
-    assert bench.limits == plain.limits and bench.limits.valid_end == np.datetime64("2021-06-18")
+    _, dataset, windows = test_part
+    plain = RunDataset(dataset.run_dir, dataset.spec, dataset.panel)
+    assert dataset.limits == plain.limits and dataset.limits.valid_end == np.datetime64("2021-06-18")
     assert set(windows.end) < set(plain.parts[2].end)
-    assert bench.parts[0].end.tolist() == plain.parts[0].end.tolist()
+    assert dataset.parts[0].end.tolist() == plain.parts[0].end.tolist()
 
 
 def test_the_score_is_the_one_that_training_gives(test_part):

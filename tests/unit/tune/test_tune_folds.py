@@ -1,4 +1,4 @@
-"""Where trials train and are judged: before the test part, and on the same rows for every window size."""
+"""Folds end before the test part and judge every window size on the same rows."""
 
 import datetime as dt
 import json
@@ -14,7 +14,7 @@ from common.prices.panel import Panel
 from common.prices.windows import Boundaries
 from train.run.plan import finished
 from tune.folds import Fold, make_folds
-from tune.trial import Trial, carry_out, fold_bench
+from tune.trial import Trial, fit_folds, open_fold
 
 DATES = np.arange("2020-01-01", "2020-07-19", dtype="datetime64[D]")
 LIMITS = Boundaries(DATES[139], DATES[159], DATES[-1])
@@ -53,8 +53,8 @@ def test_the_newest_fold_is_the_runs_own_training_and_validation_part(tmp_path):
 def judged(search, parameters, fold):
     number = len(list(search.folder.glob("trials/*")))
     trial = Trial(number, parameters, 0, search.folder)
-    bench = fold_bench(search.spec, trial, fold)
-    return bench, bench.parts_of("general", training=True)[1]
+    dataset = open_fold(search.spec, trial, fold)
+    return dataset, dataset.parts_of("general", training=True)[1]
 
 
 @pytest.mark.parametrize("fold", [1, 2])
@@ -62,13 +62,13 @@ def test_every_window_size_is_judged_on_the_same_rows(tmp_path, fold):
     search = planned(tmp_path)
     rows = {}
     for size in (10, 12, 16):
-        bench, valid = judged(search, search.spec.default | {"window_size": size}, fold)
+        dataset, valid = judged(search, search.spec.default | {"window_size": size}, fold)
         assert valid.spec.size == size and len(valid) > 20
         scored = valid.take(~frozen(valid))
         rows[size] = set(zip(scored.end.tolist(), map(tuple, scored.target.tolist()), strict=True))
         assert len(scored) == len(valid), "frozen by its own length though not by the shortest"
     assert rows[10] == rows[12] == rows[16]
-    everything = bench.limits.parts(bench.windows)[1]
+    everything = dataset.limits.parts(dataset.windows)[1]
     longest = everything.take(~frozen(everything))
     assert 0 <= len(longest) - len(scored) < len(longest) / 4, "hardly any row is given up for it"
 
@@ -76,8 +76,8 @@ def test_every_window_size_is_judged_on_the_same_rows(tmp_path, fold):
 def test_a_folds_rows_lie_after_its_training_and_before_the_next_fold(tmp_path):
     search = planned(tmp_path)
     for number, fold in enumerate(search.spec.folds, start=1):
-        bench, valid = judged(search, search.spec.default, number)
-        train, _, test = bench.parts
+        dataset, valid = judged(search, search.spec.default, number)
+        train, _, test = dataset.parts
         known = valid.target_date[np.isfinite(valid.change)]
         assert known.min() > np.datetime64(fold.train_end) and known.max() <= np.datetime64(fold.valid_end)
         assert valid.cutoff.min() >= np.datetime64(fold.train_end)
@@ -85,7 +85,7 @@ def test_a_folds_rows_lie_after_its_training_and_before_the_next_fold(tmp_path):
         assert len(test) == 0
 
 
-def test_a_bench_is_made_once_per_size_and_fold_and_keeps_trials_apart(tmp_path):
+def test_data_are_computed_once_per_window_size_and_fold_but_not_shared_settings(tmp_path):
     search = planned(tmp_path)
     one, _ = judged(search, search.spec.default, 1)
     two, _ = judged(search, search.spec.default | {"dropout": 0.4}, 1)
@@ -114,7 +114,7 @@ def test_nothing_after_the_validation_part_reaches_a_trial(tmp_path):
         seen = Panel.load(search.folder / "panel.parquet")
         assert seen.dates[-1] <= end and (seen.frame["known"] <= end).all()
         trial = a_trial(search)
-        carry_out(search.spec, trial, lambda standing, weights: None)
+        fit_folds(search.spec, trial, lambda standing, weights: None)
         histories.append(json.dumps(trial.histories(search.spec)))
         assert finished(trial.fold_dir(2), "general/seed-0") is not None
     assert histories[0] == histories[1]

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
-import statsmodels.api as sm
 from support.page import LOADING, Seen
 from support.tuning import BECAUSE, DEFAULT, PARAMETERS, SWEPT, made_tuning
 
@@ -17,7 +16,7 @@ from tune import labels
 from tune.report import write_report
 from tune.report.charts import figures
 from tune.report.parallel import Axis, axes_of
-from tune.report.statistics import importance, pareto_front, size_band
+from tune.report.statistics import importance, pareto_front
 from tune.results import Tuning, cleaned, default_score, finished, trials_with, winner
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -48,7 +47,7 @@ def seen(tmp_path_factory, tuning) -> Seen:
     return read(tmp_path_factory.mktemp("page") / "report.html", tuning)
 
 
-def test_the_sentences_and_the_shares_of_trials_stand_at_the_top(seen, tuning):
+def test_the_page_begins_with_the_answers_and_the_shares_of_trials(seen, tuning):
     text = said(seen)
     assert BECAUSE in text and tuning.info["contest"]["sentence"] in text
     counts, total = tuning.trials["state"].value_counts(), len(tuning.trials)
@@ -89,7 +88,7 @@ def test_the_contest_shows_every_seed_with_mean_and_spread(seen, tuning):
     assert "relMAE, 1 d" in heads and "relRMSE, 30 d" in heads
 
 
-def test_the_page_is_closed_labelled_and_loads_nothing(seen):
+def test_the_page_is_valid_and_self_contained(seen):
     assert not seen.open_tags and not seen.mismatched
     links = [value for _, attrs in seen.tags for name, value in attrs.items() if name in LOADING]
     assert links and all(value.startswith(("#", "data:")) for value in links)
@@ -103,7 +102,7 @@ def test_the_page_is_closed_labelled_and_loads_nothing(seen):
     assert kinds.count("table") == kinds.count("caption")
 
 
-def test_every_chart_is_valid_plotly_and_has_its_place(seen, tuning):
+def test_every_chart_is_valid_plotly_and_on_the_page(seen, tuning):
     made = figures(cleaned(tuning), importance(tuning))
     places = {attrs["data-figure"] for _, attrs in seen.tags if "data-figure" in attrs}
     assert places == set(made) == set(json.loads(seen.scripts[0])["figures"])
@@ -135,19 +134,22 @@ def test_a_size_without_an_interval_is_drawn_without_one(tmp_path):
     ("changes", "words"),
     [
         ({"embedding": None}, ("was not compared in this search", "sizes were not compared")),
-        ({"contest": None}, ("has not been compared with the default on the test part yet", "Not held yet")),
+        (
+            {"contest": None},
+            ("has not been compared with the default on the test part yet", "Not compared yet"),
+        ),
         (
             {"model": "specific:SCOM", "embedding": None},
             ("Which sizes suit the model of SCOM?", "have no embedding"),
         ),
     ],
 )
-def test_what_is_not_known_yet_is_said(tmp_path, changes, words):
+def test_missing_comparisons_are_explained(tmp_path, changes, words):
     text = said(read(tmp_path / "report.html", made_tuning(**changes)))
     assert all(word in text for word in words)
 
 
-def test_a_contest_without_an_opponent_or_a_noise_is_told_as_it_is(tmp_path):
+def test_a_comparison_without_an_opponent_or_noise_is_explained(tmp_path):
     sentence = "The default is itself the best on validation."
     alone = {"seeds": [], "default": [], "winner": [], "gain": 0.0, "noise": 0.0, "better": False}
     text = said(read(tmp_path / "a.html", made_tuning(contest=alone | {"sentence": sentence})))
@@ -155,7 +157,7 @@ def test_a_contest_without_an_opponent_or_a_noise_is_told_as_it_is(tmp_path):
     held = made_tuning().info["contest"]
     for noise in (None, float("inf")):
         text = said(read(tmp_path / "b.html", made_tuning(contest=held | {"noise": noise})))
-        assert "the noise cannot be told" in text
+        assert "the noise is unknown" in text
 
 
 @pytest.mark.parametrize("fate", ["failed", "stopped", "interrupted"])
@@ -180,7 +182,7 @@ def test_no_trial_at_all_gives_a_page(tmp_path):
     tuning = made_tuning(0, winner=None, winner_trial=None, contest=None, embedding=None)
     empty = replace(tuning, trials=tuning.trials.iloc[:0], curves=tuning.curves.iloc[:0])
     text = said(read(tmp_path / "report.html", empty))
-    assert "None was started." in text and "There is nothing to list here." in text
+    assert "No trial was started." in text and "There is nothing to list here." in text
 
 
 def test_figures_before_they_were_saved_may_be_none_or_infinite(tmp_path):
@@ -219,23 +221,7 @@ def test_hostile_texts_are_text_and_nothing_else(tmp_path):
     assert not any("onerror" in attrs for _, attrs in seen.tags)
 
 
-def test_the_band_of_the_mean_is_that_of_ordinary_least_squares():
-    rng = np.random.default_rng(1)
-    sizes = rng.choice([2, 4, 7, 10, 20, 40, 64], 30)
-    scores = 0.97 + 0.01 / sizes + rng.normal(0, 0.002, 30)
-    band = size_band(sizes, scores)
-
-    def design(at: np.ndarray) -> np.ndarray:
-        return np.column_stack([np.ones(len(at)), np.log(at), np.log(at) ** 2])
-
-    expected = sm.OLS(scores, design(sizes)).fit().get_prediction(design(band.size))
-    low, high = expected.conf_int(alpha=0.05).T
-    assert band.mean == pytest.approx(expected.predicted_mean)
-    assert band.low == pytest.approx(low) and band.high == pytest.approx(high)
-    assert size_band(np.array([2, 4, 8] * 5), np.arange(15.0)) is None
-
-
-def test_the_front_is_what_nothing_beats_in_both():
+def test_the_pareto_front_equals_the_obvious_loop():
     rng = np.random.default_rng(2)
     cost, score = rng.integers(0, 15, 60).astype(float), rng.integers(0, 15, 60).astype(float)
     found = {(cost[place], score[place]) for place in pareto_front(cost, score)}
@@ -262,13 +248,13 @@ def test_the_parameter_that_made_the_score_is_the_most_important_beyond_chance()
     assert found.trials == 60 and found.best == 15
 
 
-def test_where_nothing_mattered_hardly_anything_passes_its_mark():
+def test_with_random_scores_hardly_any_importance_exceeds_chance():
     found = [importance(planted(40, "", seed)) for seed in range(2)]
     beyond = sum((each.share > each.chance).sum() for each in found)
     assert beyond <= 4, "of 16 marks one in twenty is passed by chance"
 
 
-def test_importance_needs_enough_trials_and_leaves_the_sweep_out():
+def test_importance_needs_enough_proposals():
     assert importance(planted(12, "learning_rate")) is None
     assert importance(made_tuning(0)) is None
 
@@ -280,7 +266,7 @@ def test_the_default_is_found_among_the_trials_and_scored_by_its_mean(tuning):
     assert default_score(made_tuning(3, fate="failed")) is None
 
 
-def test_the_winner_is_the_one_that_was_named_not_a_lucky_size_of_the_sweep(tuning):
+def test_the_winner_is_the_named_trial_and_not_a_better_comparison_trial(tuning):
     best = finished(tuning)["trial"].iloc[0]
     assert winner(tuning)["trial"].tolist() == [tuning.info["winner_trial"]] != [best]
     unnamed = replace(tuning, info=tuning.info | {"winner_trial": None})
@@ -289,15 +275,15 @@ def test_the_winner_is_the_one_that_was_named_not_a_lucky_size_of_the_sweep(tuni
 
 def test_an_axis_places_values_in_the_logarithm_and_marks_its_ends(tuning):
     rate = Axis("learning_rate", 1e-4, 1e-2, True)
-    assert [rate.place(value) for value in (1e-4, 1e-3, 1e-2)] == pytest.approx([0, 0.5, 1])
-    assert np.isnan(rate.place(float("nan")))
+    assert [rate.position(value) for value in (1e-4, 1e-3, 1e-2)] == pytest.approx([0, 0.5, 1])
+    assert np.isnan(rate.position(float("nan")))
     for axis in axes_of(tuning)[:-1]:
         ticks = axis.ticks()
         assert ticks[0][0] == 0 and ticks[-1][0] == 1 and len(ticks) >= 3
         for place, text in ticks:
-            assert axis.place(text if axis.choices else float(text)) == pytest.approx(place, abs=0.01)
+            assert axis.position(text if axis.choices else float(text)) == pytest.approx(place, abs=0.01)
     window = next(axis for axis in axes_of(tuning) if axis.name == "window_size")
-    assert window.place(45) == 0.5 and window.choices == ("30", "45", "60")
+    assert window.position(45) == 0.5 and window.choices == ("30", "45", "60")
 
 
 def test_every_finished_trial_is_a_line_and_only_finished_ones_reach_the_score(tuning):
@@ -314,6 +300,6 @@ def test_names_and_values_are_short_and_plain():
     assert labels.sizes(DEFAULT) == "emb 10 · lstm 50/50 · dense 64 · win 60"
     assert labels.sizes(DEFAULT, named=False) == "10 50/50 64 60" and labels.rate(DEFAULT) == "0.004"
     assert labels.label("embedding_dim") == "embedding dim" and labels.label("l2") == "L2"
-    assert [labels.said(value) for value in (60.0, 1e-6, None, float("nan"), [50, 40], True)] == [
-        *("60", "1e-06", "-", "-", "50/40", "True")
+    assert [labels.value_text(value) for value in (60.0, 1e-6, None, float("nan"), "relu")] == [
+        *("60", "1e-06", "-", "-", "relu")
     ]

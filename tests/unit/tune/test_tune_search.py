@@ -1,4 +1,4 @@
-"""What the table is told of a search, who is stopped early, and what the command refuses."""
+"""Progress snapshots, early stopping, and what the command refuses."""
 
 import json
 from types import SimpleNamespace
@@ -37,7 +37,7 @@ def report(work: int) -> dict[str, float]:
     return {"work": work, "score": 0.9, "fold": 2, "epoch": work - 3, "loss": 2.0, "val_loss": 0.9}
 
 
-def test_the_snapshot_has_every_trial_with_its_state_and_how_far_it_came(progress):
+def test_the_snapshot_has_every_trial_with_its_state_and_progress(progress):
     progress.update(5, report(4))
     found = progress.snapshot()
     assert [row["state"] for row in found["trials"]] == [
@@ -69,7 +69,7 @@ def test_the_time_left_follows_from_the_pace_of_this_session(progress, monkeypat
     assert found["eta_s"] == pytest.approx(left * 10 / 2)
 
 
-def test_epochs_reported_again_say_nothing_of_the_pace(progress, monkeypatch):
+def test_epochs_reported_again_do_not_count_for_the_pace(progress, monkeypatch):
     now = 1000.0
     monkeypatch.setattr("tune.progress.time.time", lambda: now)
     for work in (1, 2, 3, 4):
@@ -80,13 +80,13 @@ def test_epochs_reported_again_say_nothing_of_the_pace(progress, monkeypatch):
     assert progress.snapshot()["trials"][5]["eta_s"] == pytest.approx(20.0)
 
 
-def test_a_snapshot_after_the_end_of_the_trials_is_as_good_as_one_before(progress):
+def test_no_trial_is_running_while_the_winner_is_refitted(progress):
     progress.update(5, report(4))
     progress.state = "refitting"
     assert progress.snapshot()["trials"][5]["state"] == "waiting"
 
 
-def asha_says(scheduler, name, totals, *, judged=True) -> tuple[int, str]:
+def asha_decides(scheduler, name, totals, *, judged=True) -> tuple[int, str]:
     """Report a trial epoch by epoch; returns (epochs done, the scheduler's last word)."""
     trial = SimpleNamespace(trial_id=name)
     scheduler.on_trial_add(None, trial)
@@ -99,20 +99,20 @@ def asha_says(scheduler, name, totals, *, judged=True) -> tuple[int, str]:
 
 def test_a_trial_is_judged_at_the_end_of_a_fold_and_never_at_its_last_epoch(tmp_path):
     scheduler = early_stopping(study_of(planned(tmp_path)))
-    assert asha_says(scheduler, "first", [0.9] * 6) == (6, "done")
-    assert asha_says(scheduler, "late", [1.5, 1.4, 0.8, 0.8, 0.8, 1.9]) == (6, "done")
-    assert asha_says(scheduler, "worse", [0.1, 0.1, 0.95, 0.1, 0.1, 0.1]) == (3, "stopped")
-    assert asha_says(scheduler, "compared", [1.9] * 6, judged=False) == (6, "done")
+    assert asha_decides(scheduler, "first", [0.9] * 6) == (6, "done")
+    assert asha_decides(scheduler, "late", [1.5, 1.4, 0.8, 0.8, 0.8, 1.9]) == (6, "done")
+    assert asha_decides(scheduler, "worse", [0.1, 0.1, 0.95, 0.1, 0.1, 0.1]) == (3, "stopped")
+    assert asha_decides(scheduler, "compared", [1.9] * 6, judged=False) == (6, "done")
 
 
-def test_trials_of_earlier_sessions_are_compared_with_and_those_for_comparison_are_not(tmp_path):
+def test_early_stopping_uses_proposals_of_earlier_sessions_but_no_comparison_trials(tmp_path):
     search = planned(tmp_path)
     record(search, totals=[0.8] * 6, origin="sweep")
-    assert asha_says(early_stopping(study_of(search)), "new", [0.99] * 6) == (6, "done")
+    assert asha_decides(early_stopping(study_of(search)), "new", [0.99] * 6) == (6, "done")
     record(search, totals=[0.85] * 6)
     record(search, totals=[0.9] * 3, state="stopped")
-    assert asha_says(early_stopping(study_of(search)), "new", [0.99] * 6) == (3, "stopped")
-    assert asha_says(early_stopping(study_of(search)), "new", [0.84] * 6) == (6, "done")
+    assert asha_decides(early_stopping(study_of(search)), "new", [0.99] * 6) == (3, "stopped")
+    assert asha_decides(early_stopping(study_of(search)), "new", [0.84] * 6) == (6, "done")
 
 
 @pytest.mark.parametrize("changes", [{"asha": False}, {"effort": SearchBudget(folds=1, epochs=3)}])
@@ -126,7 +126,7 @@ def test_a_time_has_a_unit(text, seconds):
 
 
 @pytest.mark.parametrize("text", ["30", "m", "0m", "-5m", "1d", "30 minutes", ""])
-def test_a_time_that_cannot_be_read_is_refused(text):
+def test_a_malformed_time_is_refused(text):
     with pytest.raises(ConfigError, match="30m or 2h"):
         parse_time(text)
 
@@ -139,7 +139,7 @@ def test_a_folder_that_holds_another_search_is_refused_before_anything_starts(tm
         execute(there, SearchBudget(trials=1), mode="silent")
 
 
-def test_a_folder_of_an_earlier_version_is_answered_with_what_to_do(tmp_path):
+def test_a_folder_of_an_earlier_version_is_refused_with_the_next_step(tmp_path):
     search = planned(tmp_path)
     trial = search.folder / "trials/001/trial.json"
     trial.parent.mkdir(parents=True)

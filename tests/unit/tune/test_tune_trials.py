@@ -1,4 +1,4 @@
-"""Trials on storage and in the study: scores, cutting off, continuing, and what is proposed next."""
+"""Trials on storage and in the study: scores, interruption, continuation, and proposals."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from train.run.plan import history
 from tune.search import StudySearch
 from tune.spec import SearchSpec
 from tune.study import FILE, sweep
-from tune.trial import best_total, carry_out, run_trial, standings
+from tune.trial import best_total, fit_folds, progress_by_epoch, run_trial
 
 
 def epoch(val_loss: float | None, total: float | None) -> dict[str, float | None]:
@@ -31,9 +31,9 @@ def test_a_score_that_is_not_finite_is_the_worst():
     assert best_total([epoch(None, 0.1), epoch(2, 0.9)]) == 0.9
 
 
-def test_every_epoch_knows_the_mean_over_the_folds_so_far():
+def test_the_score_after_an_epoch_is_the_mean_over_the_folds_so_far():
     folds = [[[epoch(3, 1.0), epoch(2, 0.9)]], [[epoch(5, 0.6), epoch(6, 0.2)]]]
-    found = [(now.work, now.fold, now.epoch, now.score) for now in standings(folds, 2)]
+    found = [(now.work, now.fold, now.epoch, now.score) for now in progress_by_epoch(folds, 2)]
     assert found == [
         (1, 1, 1, pytest.approx(1.0)),
         (2, 1, 2, pytest.approx(0.9)),
@@ -42,9 +42,9 @@ def test_every_epoch_knows_the_mean_over_the_folds_so_far():
     ]
 
 
-def test_several_stocks_are_averaged_inside_a_fold_and_counted_one_after_the_other():
+def test_several_stocks_are_averaged_within_a_fold_and_their_epochs_added():
     folds = [[[epoch(1, 0.8)], [epoch(1, 1.0), epoch(0.5, 0.9)]], [[epoch(1, 0.5)], []]]
-    found = [(now.work, now.score) for now in standings(folds, 2)]
+    found = [(now.work, now.score) for now in progress_by_epoch(folds, 2)]
     assert found == [
         (1, pytest.approx(0.8)),
         (3, pytest.approx(0.9)),
@@ -53,19 +53,19 @@ def test_several_stocks_are_averaged_inside_a_fold_and_counted_one_after_the_oth
     ], "the first stock's fit ended early and counts in full"
 
 
-def test_nothing_begun_has_no_score():
-    assert list(standings([[[]], [[]]], 3)) == []
+def test_a_trial_without_epochs_has_no_score():
+    assert list(progress_by_epoch([[[]], [[]]], 3)) == []
 
 
 class Killed(BaseException):
     """Not an Exception, as a signal is not."""
 
 
-def test_a_trial_cut_off_after_any_epoch_ends_like_one_that_was_not(tmp_path):
+def test_a_trial_interrupted_after_any_epoch_ends_like_an_uninterrupted_one(tmp_path):
     whole, parts = planned(tmp_path / "whole"), planned(tmp_path / "parts")
     undisturbed, disturbed = a_trial(whole), a_trial(parts)
     weights = []
-    carry_out(whole.spec, undisturbed, lambda standing, count: weights.append(count))
+    fit_folds(whole.spec, undisturbed, lambda standing, count: weights.append(count))
     total = EFFORT.epochs * EFFORT.folds
 
     seen: list[int] = []
@@ -77,16 +77,16 @@ def test_a_trial_cut_off_after_any_epoch_ends_like_one_that_was_not(tmp_path):
             raise Killed
 
         with pytest.raises(Killed):
-            carry_out(parts.spec, disturbed, stop)
-        stored = list(standings(disturbed.histories(parts.spec), EFFORT.epochs))
+            fit_folds(parts.spec, disturbed, stop)
+        stored = list(progress_by_epoch(disturbed.histories(parts.spec), EFFORT.epochs))
         assert stored[-1].work == seen[-1]
-    carry_out(parts.spec, disturbed, lambda standing, count: pytest.fail("an epoch was repeated"))
+    fit_folds(parts.spec, disturbed, lambda standing, count: pytest.fail("an epoch was repeated"))
     assert seen == list(range(1, total + 1))
     assert disturbed.histories(parts.spec) == undisturbed.histories(whole.spec)
     assert is_fitted(parts, disturbed) and len(set(weights)) == 1 and weights[0] > 100
 
 
-def test_what_a_kill_leaves_half_written_is_as_good_as_absent(tmp_path):
+def test_a_half_written_journal_line_and_state_are_ignored(tmp_path):
     search = planned(tmp_path)
     trial = record(search, totals=[0.9] * 6)
     with (search.folder / FILE).open("ab") as journal:
@@ -130,7 +130,7 @@ def test_a_continued_trial_reports_stored_epochs_again_and_then_new_ones(tmp_pat
     assert [report["score"] for report in again] == [report["score"] for report in first]
 
 
-def test_a_search_reads_back_as_it_was_written_and_keeps_its_name(tmp_path):
+def test_a_saved_search_loads_equal_and_keeps_its_id(tmp_path):
     spec = planned(tmp_path, model="specific:all").spec
     again = SearchSpec.load(tmp_path / "search")
     assert again == spec and again.id == spec.id
@@ -147,12 +147,12 @@ def test_a_search_reads_back_as_it_was_written_and_keeps_its_name(tmp_path):
         {"space": SPACE.model_copy(update={"dropout": SPACE.l2})},
     ],
 )
-def test_whatever_decides_the_result_changes_the_name(tmp_path, changes):
+def test_everything_that_decides_the_result_changes_the_id(tmp_path, changes):
     assert planned(tmp_path / "a").spec.id == planned(tmp_path / "b").spec.id
     assert planned(tmp_path / "c", **changes).spec.id != planned(tmp_path / "a").spec.id
 
 
-def test_specific_scope_searches_the_stocks_that_have_enough_history_and_says_which_do_not(tmp_path):
+def test_specific_models_are_searched_on_stocks_with_enough_history_and_the_others_are_named(tmp_path):
     search = planned(tmp_path, model="specific:all")
     assert search.spec.jobs == ("MOVES", "SPLITS") and set(search.left_out) == {"SHORT"}
     assert [task.id for task in search.spec.tasks] == ["MOVES/scratch-0", "SPLITS/scratch-0"]
@@ -167,7 +167,7 @@ def test_a_trial_of_specific_models_fits_their_own_networks(tmp_path):
     search = planned(tmp_path, model="specific:MOVES")
     weights = []
     for trial in (a_trial(search, 0, lstm_1=7), a_trial(search, 1)):
-        carry_out(search.spec, trial, lambda standing, count: weights.append(count))
+        fit_folds(search.spec, trial, lambda standing, count: weights.append(count))
         assert is_fitted(search, trial)
     channels = 14
     assert weights[0] - weights[-1] == 4 * (7 * (channels + 7 + 1) - 4 * (channels + 4 + 1)) + 4 * 4 * 3
@@ -229,7 +229,7 @@ def test_a_continued_search_proposes_what_it_would_have_proposed_and_more_trials
     assert handed_out(parts, trials=14) == []
 
 
-def test_trials_that_were_cut_off_come_before_new_ones_and_keep_their_numbers(tmp_path):
+def test_interrupted_trials_come_before_new_ones_and_keep_their_numbers(tmp_path):
     search = planned(tmp_path)
     ended = record(search, totals=[0.9] * 6)
     for size in (30, 40):
@@ -249,13 +249,11 @@ def test_a_trial_killed_before_its_parameters_were_drawn_gets_those_it_would_hav
     assert handed_out(parts, trials=2, compared=[]) == everything
 
 
-def test_after_the_time_is_over_nothing_is_handed_out(tmp_path):
+def test_no_trial_starts_after_the_deadline(tmp_path):
     assert handed_out(planned(tmp_path), deadline=0) == []
 
 
-def test_a_trial_that_the_end_of_the_time_cut_off_is_continued_and_one_that_was_stopped_is_not(
-    tmp_path, monkeypatch
-):
+def test_a_trial_interrupted_by_the_deadline_is_continued_and_a_stopped_one_is_not(tmp_path, monkeypatch):
     search, now = planned(tmp_path), 0.0
     monkeypatch.setattr("tune.search.time.time", lambda: now)
     for end, state, left in ((10.0, "interrupted", 1), (9.0, "stopped", 0)):
@@ -294,12 +292,12 @@ def test_a_trial_that_never_started_or_whose_process_ends_with_the_search_stays_
 @pytest.mark.parametrize(
     ("result", "error", "reason"),
     [
-        (None, True, "its process died again and again"),
+        (None, True, "its process died more than 3 times"),
         ({"work": 0, "reason": "no rows"}, False, "no rows"),
         ({"work": 6, "score": math.inf, "complete": True}, False, "no finite score on validation"),
     ],
 )
-def test_a_trial_that_failed_says_why(tmp_path, result, error, reason):
+def test_a_failed_trial_has_a_reason(tmp_path, result, error, reason):
     search = planned(tmp_path)
     searcher = StudySearch(study_of(search), trials=1, compared=[])
     searcher.suggest("t")
@@ -331,7 +329,7 @@ def test_numbers_are_proposed_with_few_digits(tmp_path):
             assert all(value == float(f"{value:.4g}") for value in point.values()), point
 
 
-def test_a_proposal_knows_of_trials_still_running(tmp_path):
+def test_a_proposal_depends_on_running_trials(tmp_path):
     one, other = planned(tmp_path / "one"), planned(tmp_path / "other")
     assert handed_out(one, trials=12, compared=[]) == handed_out(other, trials=12, compared=[])
     record(other, state="failed")

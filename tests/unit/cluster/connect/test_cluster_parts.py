@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from cluster.connect.match import differences, look
+from cluster.connect.match import describe_process, differences
 from cluster.connect.processes import MARK, born, end, left, marked
 from cluster.connect.source import LIMIT_BYTES, code_files, digest, stage
 from common.errors import ConfigError
@@ -84,13 +84,13 @@ def test_data_left_in_a_package_is_named_and_not_sent(tmp_path):
 def test_a_node_like_this_one_has_no_difference(tmp_path):
     probe = tmp_path / "probe"
     probe.write_text("here")
-    need = look(None)
+    need = describe_process(None)
     assert need["python"] == sys.version.split()[0] and need["numpy"].count(".") == 2
-    assert differences(need, {"10.0.0.2": look((str(probe), "here"))}, str(tmp_path)) == []
+    assert differences(need, {"10.0.0.2": describe_process((str(probe), "here"))}, str(tmp_path)) == []
 
 
 def test_every_difference_names_node_package_what_it_is_and_what_is_needed(tmp_path):
-    need = look(None)
+    need = describe_process(None)
     other = need | {"keras": "3.0.0", "nsecast code": "beef", "code at": "/opt/old"}
     lines = differences(need, {"10.0.0.3": other, "10.0.0.2": "no answer in 120 s"}, "/shared/nse")
     assert lines == [
@@ -103,11 +103,11 @@ def test_every_difference_names_node_package_what_it_is_and_what_is_needed(tmp_p
 def test_a_storage_root_that_a_node_does_not_share_is_told_from_one_that_is_missing(tmp_path):
     probe = tmp_path / "probe"
     probe.write_text("of another disk")
-    need = look(None)
+    need = describe_process(None)
     seen = {
-        "a": look((str(probe), "of this disk")),
-        "b": look((str(tmp_path / "nothing"), "x")),
-        "c": look((str(tmp_path / "none" / "nothing"), "x")),
+        "a": describe_process((str(probe), "of this disk")),
+        "b": describe_process((str(tmp_path / "nothing"), "x")),
+        "c": describe_process((str(tmp_path / "none" / "nothing"), "x")),
     }
     assert differences(need, seen, "/shared/nse") == [
         "node a: sees another folder as /shared/nse",

@@ -80,7 +80,7 @@ def test_people_get_a_table_with_the_verdict_and_the_head_to_keep(served):
     assert done.exit_code == 0 and "SYNTHETIC DATA, MOVES: 3 forecasts served, 2 scored" in done.stdout
     assert "chain: intact" in done.stdout and f"head: {head}" in done.stdout and "relMAE" in done.stdout
     frozen = run(home, "FROZEN").stdout
-    assert "in no figure: 2 of a price that stood still" in frozen
+    assert "in no figure: 2 of frozen windows" in frozen
 
 
 def test_a_head_that_is_there_no_more_breaks_the_verdict(served, tmp_path):

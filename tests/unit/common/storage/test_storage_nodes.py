@@ -6,7 +6,7 @@ from support.release import made_release
 from support.store import objects
 
 from cluster.connect.jobs import job_command
-from cluster.connect.match import look
+from cluster.connect.match import describe_process
 from common import storage
 from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
@@ -44,9 +44,9 @@ def test_a_job_takes_a_url_as_it_is_and_a_folder_in_full(url, given, tmp_path, m
 def test_a_node_says_whether_it_sees_the_drivers_objects(two_machines):
     here, there = two_machines
     storage.write_bytes(here / "probe-1", b"text")
-    assert look((str(there / "probe-1"), "text"), ())["storage"] == "ok"
-    assert look((str(there / "probe-1"), "another"), ())["storage"] == "sees another folder as"
-    assert look((str(there / "probe-2"), "text"), ())["storage"] == "cannot see the storage root"
+    assert describe_process((str(there / "probe-1"), "text"), ())["storage"] == "ok"
+    assert describe_process((str(there / "probe-1"), "another"), ())["storage"] == "sees another folder as"
+    assert describe_process((str(there / "probe-2"), "text"), ())["storage"] == "cannot see the storage root"
 
 
 def test_a_backtest_on_another_machine_keeps_what_earlier_ones_found(two_machines):

@@ -38,7 +38,7 @@ from train.workers.queue import TaskQueue
 from tune.search import StudySearch
 from tune.spec import SearchSpec
 from tune.study import Study
-from tune.trial import Trial, carry_out, standings
+from tune.trial import Trial, fit_folds, progress_by_epoch
 
 pytestmark = pytest.mark.usefixtures("no_mirrors")
 
@@ -101,7 +101,7 @@ class Killed(BaseException):
 def test_a_trial_cut_off_after_any_epoch_goes_on_on_the_next_machine(fresh, tmp_path):
     whole = planned(tmp_path / "plain")
     undisturbed = a_trial(whole)
-    carry_out(whole.spec, undisturbed, lambda standing, weights: None)
+    fit_folds(whole.spec, undisturbed, lambda standing, weights: None)
 
     search = planned(first := fresh())
     spec = search.spec
@@ -123,15 +123,15 @@ def test_a_trial_cut_off_after_any_epoch_goes_on_on_the_next_machine(fresh, tmp_
     while len(seen) < total:
         _, trial = continued()
         with pytest.raises(Killed):
-            carry_out(spec, trial, stop)
+            fit_folds(spec, trial, stop)
     searcher, last = continued()
-    carry_out(spec, last, lambda standing, weights: pytest.fail("an epoch was repeated"))
+    fit_folds(spec, last, lambda standing, weights: pytest.fail("an epoch was repeated"))
     assert seen == list(range(1, total + 1))
     assert last.histories(spec) == undisturbed.histories(whole.spec) and is_fitted(search, last)
     searcher.on_trial_complete("t", {"work": total, "score": 0.9, "weights": 123})
     (elsewhere,) = Study(spec, fresh() / "search").trials()
     assert (elsewhere.state, elsewhere.score, elsewhere.weights) == ("done", 0.9, 123)
-    assert len(list(standings(elsewhere.histories(spec), EFFORT.epochs))) == total
+    assert len(list(progress_by_epoch(elsewhere.histories(spec), EFFORT.epochs))) == total
     assert any("/tensorboard/" in key for key in objects(first))
 
 
@@ -151,7 +151,7 @@ def test_an_epoch_that_cannot_be_stored_does_not_end_a_fit(fresh, caplog):
         return real(key, content)
 
     store.put = put
-    carry_out(spec, trial, lambda standing, weights: seen.append(standing.work))
+    fit_folds(spec, trial, lambda standing, weights: seen.append(standing.work))
     assert "lost" in seen and "not stored" in caplog.text and is_fitted(search, trial)
 
 
