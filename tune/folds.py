@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import ArchiveError, ConfigError
+from common.forecast.representation import Representation
 from common.network.channels import frozen
 from common.presets import SplitSpec, WindowSpec
 from common.prices.panel import Panel
+from common.prices.series import Series
 from common.prices.windows import Boundaries, Windows, make_windows
 from train.run.dataset import RunDataset, RunSpec
 
@@ -88,6 +90,20 @@ class FoldDataset(RunDataset):
     """
 
     sizes: Sizes
+    computed: "FoldDataset | None" = None
+    """A dataset with the same prices, windows and split, whose data are used here too."""
+
+    @cached_property
+    def series(self) -> Series:
+        return self.computed.series if self.computed else super().series
+
+    @cached_property
+    def windows(self) -> Windows:
+        return self.computed.windows if self.computed else super().windows
+
+    @cached_property
+    def representation(self) -> Representation:
+        return self.computed.representation if self.computed else super().representation
 
     @cached_property
     def limits(self) -> Boundaries:
@@ -97,12 +113,16 @@ class FoldDataset(RunDataset):
 
     @cached_property
     def parts(self) -> tuple[Windows, Windows, Windows]:
+        if self.computed:
+            return self.computed.parts
         train, valid, test = self.limits.parts(self.windows)
         return train, valid.take(np.isin(valid.end, self._judged_rows)), test
 
     @cached_property
     def _moving(self) -> set[str]:
         """Use windows of the longest size, so that every window size trains on the same stocks."""
+        if self.computed:
+            return self.computed._moving
         train = self.limits.parts(self._windows_of(self.sizes.longest))[0]
         moving = np.unique(train.symbol[~frozen(train)])
         return {self.series.symbols[position] for position in moving}
@@ -128,16 +148,12 @@ def fold_dataset(run_dir: Path, panel_path: Path, sizes: Sizes) -> FoldDataset:
     panel, fingerprint = _panel(panel_path)
     if fingerprint != spec.data_sha256:
         raise ArchiveError(f"{panel_path}: not the prices that this search was planned with.")
-    dataset = FoldDataset(run_dir, spec, panel, sizes)
     key = (panel_path, sizes, spec.config.window, spec.config.split)
-    computed = _DATASETS.setdefault(key, dataset)
-    if computed is not dataset:
-        dataset.__dict__.update({name: getattr(computed, name) for name in SHARED})
-    return dataset
+    if key not in _DATASETS:
+        _DATASETS[key] = FoldDataset(run_dir, spec, panel, sizes)
+    return FoldDataset(run_dir, spec, panel, sizes, _DATASETS[key])
 
 
-SHARED = ("series", "windows", "representation", "limits", "parts", "_moving")
-"""Cached properties that are equal in datasets with the same prices, windows and split."""
 _DATASETS: dict[tuple[Path, Sizes, WindowSpec, SplitSpec], FoldDataset] = {}
 
 
