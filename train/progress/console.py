@@ -51,18 +51,12 @@ class LiveTable:
 
     Parameters
     ----------
-    poll : callable
-        Returns a snapshot, described in `train.progress.snapshot`.
-    interval_s : float
-        Pause between polls.
-    stream : text stream, optional
-        Default stderr.
-    mode : "live", "plain" or "silent", optional
-        Default by `display_mode`; ``silent`` never polls.
-    view : callable
-        Draws a snapshot in live mode; also takes the time and a note on the snapshot's age.
-    lines : optional
-        Turns snapshots into the lines of plain mode; default `PlainLines`.
+    poll : returns a snapshot, described in `train.progress.snapshot`
+    interval_s : pause between polls
+    stream : default stderr
+    mode : default by `display_mode`; ``silent`` never polls
+    view : draws a snapshot in live mode, given the time and a note on the snapshot's age
+    lines : turns snapshots into the lines of plain mode; default `PlainLines`
     """
 
     def __init__(
@@ -145,16 +139,11 @@ class LiveTable:
 
 
 def result_table(rows: list[dict[str, Any]], *, source: str) -> Group:
-    """The closing table of test errors, and below it why jobs were skipped or failed.
+    """Return the closing table of test errors, and below it why jobs were skipped or failed.
 
-    Parameters
-    ----------
-    rows : list of dict
-        ``job``, ``model`` (general, fine-tuned, average, scratch or skipped), ``n`` (forecasts),
-        ``mae_kes``, ``naive_mae_kes``, ``rel_mae``, ``rel_rmse``, ``state`` and ``reason``; all except
-        ``job`` may be absent. The last row has the job ``pooled``.
-    source : str
-        Where the prices come from; synthetic ones are named in the title.
+    ``rows`` have ``job``, ``model`` (general, fine-tuned, average, scratch or skipped), ``n`` (forecasts),
+    ``mae_kes``, ``naive_mae_kes``, ``rel_mae``, ``rel_rmse``, ``state`` and ``reason``; all except ``job``
+    may be absent. The last row has the job ``pooled``. The title names a synthetic ``source``.
     """
     title = titled(Text("Test errors"), source)
     table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD)
@@ -187,7 +176,7 @@ def _error_cells(row: dict[str, Any]) -> list[Text]:
 
 
 def runs_table(runs: list[dict[str, Any]]) -> Table:
-    """A table of the training runs that `train.progress.runs.list_runs` returns."""
+    """Return a table of the training runs that `train.progress.runs.list_runs` returns."""
     table = Table(title="Runs", title_justify="left", box=rich.box.SIMPLE_HEAD, show_edge=False)
     table.padding = (0, 1, 0, 0)
     for heading in ("run", "state", "started", "updated", "preset", "source", "jobs", "process"):
@@ -199,7 +188,7 @@ def runs_table(runs: list[dict[str, Any]]) -> Table:
             Text(flat(run.get("id"))),
             Text(flat(run.get("state")), style=styles.get(run.get("state", ""), "cyan")),
             _local(run.get("started")),
-            _ago(run.get("updated")),
+            _local(run.get("updated")),
             flat(run.get("preset")),
             Text("SYNTHETIC" if synthetic else flat(run.get("source")), style="yellow" if synthetic else ""),
             f"{run.get('jobs_done', '-')}/{run.get('jobs_total', '-')}",
@@ -210,10 +199,3 @@ def runs_table(runs: list[dict[str, Any]]) -> Table:
 
 def _local(seconds: float | None) -> str:
     return "-" if not seconds else time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
-
-
-def _ago(seconds: float | None) -> str:
-    if not seconds:
-        return "-"
-    age = time.time() - seconds
-    return f"{age / 86_400:.0f} days ago" if age > 2 * 86_400 else f"{duration(age)} ago"

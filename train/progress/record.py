@@ -24,8 +24,8 @@ INTERVAL_S = 2.0
 class ProgressRecord:
     """Writes the run's record from a thread, and returns snapshots for the live table."""
 
-    def __init__(self, run_id: str, folder: Path, spec: RunSpec, plan: Plan) -> None:
-        self._run_id, self._folder, self._spec, self._started = run_id, folder, spec, time.time()
+    def __init__(self, folder: Path, spec: RunSpec, plan: Plan) -> None:
+        self._folder, self._spec, self._started = folder, spec, time.time()
         self.state, self.workers = "starting", 0
         self.fleet: Fleet | None = None
         self.jobs: list[dict[str, Any]] = TaskQueue(plan, folder).snapshot()
@@ -47,7 +47,7 @@ class ProgressRecord:
 
     def _snapshot(self) -> dict[str, Any]:
         return {
-            "run": self._run_id,
+            "run": self._folder.name,
             "source": self._spec.source,
             "preset": self._spec.config.preset,
             "started": self._started,
@@ -80,4 +80,4 @@ class ProgressRecord:
         try:
             write_progress(self._folder, self._snapshot() | more)
         except (OSError, storage.StorageError) as error:
-            log.warning("run=%s record not written: %s", self._run_id, error)
+            log.warning("run=%s record not written: %s", self._folder.name, error)

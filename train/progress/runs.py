@@ -102,26 +102,24 @@ def runs(
     if as_json and watch:
         raise typer.BadParameter("choose one of --json and --watch.")
     root = storage.home(home)
+    listed = list_runs(root)
+    if not listed and not as_json:
+        next_step = "; waiting for one. Ctrl-C stops." if watch else ". Start one with `nsecast train`."
+        typer.echo(f"No runs in {storage.shown(root / 'runs')} yet{next_step}", err=True)
     if watch:
         try:
             _watch(root)
         except KeyboardInterrupt:
             raise typer.Exit(0) from None
-    listed = list_runs(root)
+        listed = list_runs(root)
     if as_json:
         typer.echo(json.dumps(listed, indent=1))
     elif listed:
         Console(width=None if sys.stdout.isatty() else 160).print(runs_table(listed))
-    else:
-        where = storage.shown(root / "runs")
-        typer.echo(f"No runs in {where} yet. Start one with `nsecast train`.", err=True)
 
 
 def _watch(home: Path, *, interval_s: float = 1.0) -> None:
     """Redraw the runs and the newest one's jobs until Ctrl-C; off a terminal, write lines until it ends."""
-    if not list_runs(home):
-        where = storage.shown(home / "runs")
-        typer.echo(f"No runs in {where} yet; waiting for one. Ctrl-C stops.", err=True)
     plain: dict[str, PlainLines] = defaultdict(PlainLines)
     live = None if display_mode(sys.stdout) == "plain" else Live(auto_refresh=False)
     with live or nullcontext():

@@ -168,7 +168,10 @@ def work(config: dict[str, Any]) -> None:
         ray.get(queue.abort.remote(error.message))
         return
     with _heartbeat(queue, rank):
-        for task in _tasks(queue, rank, key):
+        while (task := ray.get(queue.lease.remote(rank, key))) != "end":
+            if task == "wait":
+                time.sleep(IDLE_S)
+                continue
 
             def report(progress: EpochProgress | None = None, id: str = task.id) -> None:
                 if not ray.get(queue.progress.remote(id, rank, progress, key)):
@@ -201,14 +204,6 @@ def _heartbeat(queue: Any, rank: int) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-
-
-def _tasks(queue: Any, rank: int, key: str) -> Iterator[Task]:
-    while (task := ray.get(queue.lease.remote(rank, key))) != "end":
-        if task == "wait":
-            time.sleep(IDLE_S)
-        else:
-            yield task
 
 
 def _reason(run_dir: Path, task: Task, error: Exception) -> str:

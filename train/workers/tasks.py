@@ -3,7 +3,6 @@
 import time
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,15 +22,8 @@ from train.run.plan import EpochProgress, Task, finished
 from train.run.scores import Score, beats_naive, by_symbol, choose, score
 
 Members = list[list[np.ndarray]]
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """Networks whose average could become a job's model."""
-
-    phase: str
-    """Decides the networks' widths; fine-tuned ones have those of ``seed``."""
-    members: Members
+Candidate = tuple[str, Members]
+"""Networks whose average could become a job's model, and the phase that decides their widths."""
 
 
 def run_task(
@@ -80,13 +72,12 @@ def _bundle(dataset: RunDataset, task: Task, may_write: Callable[[], None]) -> d
     _, valid, test = dataset.parts_of(task.job, training=False)
     prices: dict[str, Prices] = {}
     scores: dict[str, dict[str, Score]] = {}
-    for name, candidate in candidates.items():
-        members, phase = candidate.members, candidate.phase
+    for name, (phase, members) in candidates.items():
         prices[name] = forecast(dataset, task.job, members, valid, phase=phase)
         on_test = forecast(dataset, task.job, members, test, phase=phase)
         scores[name] = {"valid": score(valid, prices[name]), "test": score(test, on_test)}
     choice = choose({name: parts["valid"].total for name, parts in scores.items()})
-    chosen, first_horizon = candidates[choice], scores[choice]["test"].by_horizon[0]
+    (phase, members), first_horizon = candidates[choice], scores[choice]["test"].by_horizon[0]
     by_stock = by_symbol(valid, prices[choice])
     metadata = {
         "job": task.job,
@@ -102,26 +93,26 @@ def _bundle(dataset: RunDataset, task: Task, may_write: Callable[[], None]) -> d
         | {symbol: beats_naive(own) for symbol, own in by_stock.items()},
         "training": {need: (finished(dataset.run_dir, need) or {}).get("history", []) for need in task.needs},
     }
-    network = dataset.network_config(chosen.phase)
+    network = dataset.network_config(phase)
     may_write()
-    write_bundle(dataset, task.job, network, chosen.members, storage.finite(metadata), check=valid)
+    write_bundle(dataset, task.job, network, members, storage.finite(metadata), check=valid)
     return {"choice": choice, "lead": metadata["lead"], "valid": _as_dict(scores[choice]["valid"])}
 
 
-def _candidates(dataset: RunDataset, task: Task) -> dict[str, _Candidate]:
+def _candidates(dataset: RunDataset, task: Task) -> dict[str, Candidate]:
     def weights(job: str, phase: str) -> Members:
         return [weights_of(dataset, f"{job}/{phase}-{number}") for number in range(dataset.config.seeds)]
 
     if task.job == GENERAL:
-        return {"general": _Candidate("seed", weights(GENERAL, "seed"))}
-    scratch = _Candidate("scratch", [weights_of(dataset, f"{task.job}/scratch-0")])
+        return {"general": ("seed", weights(GENERAL, "seed"))}
+    scratch = "scratch", [weights_of(dataset, f"{task.job}/scratch-0")]
     if dataset.config.finetune is None:
         return {"scratch": scratch}
     general, finetuned = weights(GENERAL, "seed"), weights(task.job, "finetune")
     return {
-        "general": _Candidate("seed", general),
-        "fine-tuned": _Candidate("seed", finetuned),
-        "average": _Candidate("seed", general + finetuned),
+        "general": ("seed", general),
+        "fine-tuned": ("seed", finetuned),
+        "average": ("seed", general + finetuned),
         "scratch": scratch,
     }
 
