@@ -22,7 +22,7 @@ from train.progress.snapshot import (
     duration,
     flat,
     is_synthetic,
-    titled,
+    label_title,
 )
 
 log = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ def result_table(rows: list[dict[str, Any]], *, source: str) -> Group:
     ``mae_kes``, ``naive_mae_kes``, ``rel_mae``, ``rel_rmse``, ``state`` and ``reason``; all except ``job``
     may be absent. The last row has the job ``pooled``. The title names a synthetic ``source``.
     """
-    title = titled(Text("Test errors"), source)
+    title = label_title(Text("Test errors"), source)
     table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD)
     for heading in ("job", "model", "n", "MAE KES", "naive MAE KES", "relMAE", "relRMSE", "state"):
         left = heading in ("job", "model", "state")

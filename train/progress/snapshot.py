@@ -42,7 +42,7 @@ def is_synthetic(source: Any) -> bool:
     return "synthetic" in str(source).lower()
 
 
-def titled(text: Text, source: Any) -> Text:
+def label_title(text: Text, source: Any) -> Text:
     """Append a label to a table's title if the prices are synthetic."""
     if is_synthetic(source):
         text.append("  ").append(f" {SYNTHETIC} ", style="bold black on yellow")
@@ -112,7 +112,7 @@ class RunView:
 
     def _table(self, rows: int, state_width: int) -> Table:
         run = self.snapshot
-        title = titled(Text(flat(run.get("run")), style="bold"), run.get("source"))
+        title = label_title(Text(flat(run.get("run")), style="bold"), run.get("source"))
         details = f"{flat(run.get('state'))}, {flat(run.get('preset'))}, {flat(run.get('workers'))} workers"
         title.append(f"  {details}", style="not bold")
         table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, show_edge=False)

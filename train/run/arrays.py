@@ -68,9 +68,7 @@ class MappedDataset(RunDataset):
 
     @cached_property
     def _facts(self) -> dict[str, Any]:
-        path = storage.current(_folder(self.run_dir) / "facts.json")
-        facts: dict[str, Any] = json.loads(path.read_bytes())
-        return facts
+        return dict(json.loads(storage.current(_folder(self.run_dir) / "facts.json").read_bytes()))
 
     def _mapped(self, name: str) -> np.ndarray:
         """Return a read-only array whose pages are read on access."""

@@ -80,13 +80,11 @@ class Fleet:
 
     def snapshot(self) -> list[dict[str, Any]]:
         """Return the state of each job, described in `train.progress.snapshot`."""
-        jobs: list[dict[str, Any]] = ray.get(self.queue.snapshot.remote(), timeout=10)
-        return jobs
+        return list(ray.get(self.queue.snapshot.remote(), timeout=10))
 
     def workers(self) -> int:
         """Return the number of workers; 0 before the first has started."""
-        workers: int = ray.get(self.queue.workers.remote(), timeout=10)
-        return workers
+        return int(ray.get(self.queue.workers.remote(), timeout=10))
 
     def train(self) -> None:
         """Run the workers until every task is done or has failed.

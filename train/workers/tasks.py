@@ -128,8 +128,7 @@ def forecast(dataset: RunDataset, job: str, members: Members, windows: Windows, 
         for weights in members:
             loop.network.set_weights(weights)
             outputs.append(loop.predict(x, stock_id))
-        mean: np.ndarray = np.mean(outputs, axis=0)
-        return mean
+        return np.asarray(np.mean(outputs, axis=0))
 
     return ModelForecaster(network, dataset.representation, dataset.stock_ids(job)).forecast(windows)
 
