@@ -99,7 +99,7 @@ class Ours:
         steps = len(case.data.train) // size
         self._epochs += 1
         clock = Clock()
-        batches = _batches(case.data.train, case.data, size, steps, seed=(0, self._epochs))
+        batches = _batches(case.data, size, steps, seed=(0, self._epochs))
         case.loop.epoch(batches, case.config, total_steps=100 * steps, seed=0)
         return clock.pace(len(case.data.train))
 

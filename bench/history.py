@@ -93,7 +93,7 @@ def measured(folder: Path, home: Path) -> dict[str, Any]:
     took["plan_s"] = clock.lap()
     bench = RunDataset(run.folder, run.spec, panel)
     train, valid, _ = bench.parts_of(GENERAL, training=True)
-    data = FitData(train, valid, bench.representation, bench.stock_ids(GENERAL)).made_ready()
+    data = FitData(train, valid, bench.representation, bench.stock_ids(GENERAL)).prepare()
     took["data_s"] = clock.lap()
     case = Case(loop_for(bench, "seed"), data, bench.config.general)
     few = replace(data, train=data.train.take(slice(WARM_UP)))

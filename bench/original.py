@@ -33,7 +33,7 @@ def _fitted(bench: RunDataset, job: str, own: set[str]) -> tuple[pd.DataFrame, i
     """Train one model; its forecasts of the test part, and how many windows it was trained on in all."""
     config = bench.fit_config("seed" if job == GENERAL else "scratch")
     train, valid, _ = bench.parts_of(job, training=True)
-    data = FitData(train, valid, bench.representation, bench.stock_ids(job)).made_ready()
+    data = FitData(train, valid, bench.representation, bench.stock_ids(job)).prepare()
 
     def arrays(windows: Windows) -> tuple[list[np.ndarray], np.ndarray]:
         inputs = [bench.representation.inputs(windows), data.ids(windows)]

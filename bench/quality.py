@@ -54,7 +54,7 @@ def _ours(case: Case, loop: Any, faster: float) -> list[list[float]]:
         loop.start(seed=seed)
         losses.append([])
         for epoch in range(EPOCHS):
-            loop.epoch(_batches(case, loop, _order(case, seed, epoch)), config, total_steps=1, seed=seed)
+            loop.epoch([_batches(case, loop, _order(case, seed, epoch))], config, total_steps=1, seed=seed)
             losses[-1].append(float(np.mean((loop.predict(x, ids) - y) ** 2)))
     return losses
 

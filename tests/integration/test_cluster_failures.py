@@ -16,7 +16,6 @@ from support.cluster import Hosts, hosts
 from support.hosts import second_host, why_no_hosts
 from support.runs import epochs_written, results, small_run
 
-import train.workers.elastic
 import train.workers.fleet
 from bench.chaos.elsewhere import end_node
 from cluster.connect.session import ray_session
@@ -36,7 +35,7 @@ SEED, SCRATCH = f"{GENERAL}/seed-0", "ABSA/scratch-0"
 def quick() -> Iterator[None]:
     """Ray and we notice sooner what is lost or has joined than by default."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train.workers.elastic, "GROW_S", 1.0)
+        patch.setattr(train.workers.fleet, "GROW_S", 1.0)
         patch.setattr(train.workers.fleet, "OVER_S", 1.0)
         patch.setenv("RAY_health_check_timeout_ms", "1000")
         yield

@@ -1,1 +1,1 @@
-"""One fit: the epoch loop, its losses, data and state."""
+"""Fit one network."""

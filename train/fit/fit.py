@@ -1,4 +1,4 @@
-"""One fit, from its first epoch or from wherever it stopped, to the best weights on validation."""
+"""One fit, from its first or its last stored epoch to the best weights on validation."""
 
 import logging
 import math
@@ -17,14 +17,14 @@ from common.prices.windows import Windows
 from common.storage import StorageError, current
 from train.fit.loop import Batches, EpochLoop
 from train.fit.state import FitState
-from train.run.feed import FitData, drawn
+from train.run.feed import FitData, draw
 from train.run.plan import EpochProgress, windows_per_epoch
 from train.run.scores import score
 
 log = logging.getLogger(__name__)
 
-CUT_AT_ONCE = 16_384
-"""Windows that are cut before they are trained on: an epoch of any length takes no more memory."""
+WINDOWS_AT_ONCE = 16_384
+"""Windows that are prepared at a time, so that the memory of an epoch does not grow with its length."""
 
 
 def fit(
@@ -38,24 +38,32 @@ def fit(
     on_epoch: Callable[[EpochProgress], None] = lambda progress: None,
     log_dir: Path | None = None,
 ) -> FitState:
-    """Train until the epochs or the patience run out; returns the state with the best weights.
+    """Train until the epochs or the patience run out; return the state with the best weights.
 
-    The order of the windows, the masks and the dropout of epoch ``n`` depend on (seed, n) alone, so a
-    fit that was killed and resumed from ``state_path`` ends exactly like one that was not.
+    The order of the windows, the masks and the dropout of epoch ``n`` depend only on (seed, n), so a fit that
+    was killed and resumed from ``state_path`` ends exactly like one that was not.
     """
-    data = data.made_ready()
-    steps = _ceil(windows_per_epoch(config, len(data.train)), config.batch_size)
-    check = _Check(loop, data)
-    state = _resume(loop, state_path) or _fresh(loop, check, config, seed, weights)
+    data = data.prepare()
+    steps = math.ceil(windows_per_epoch(config, len(data.train)) / config.batch_size)
+    inputs, targets = _inputs(data, data.valid), _targets(data, data.valid)
+    state = _resume(loop, state_path)
+    if state is None:
+        loop.start(seed=seed, weights=weights)
+        state = FitState(best=loop.network.get_weights())
+        if config.step_zero:
+            state.best_loss = loop.loss(loop.predict(*inputs), *targets)
     writer = tf.summary.create_file_writer(str(log_dir)) if log_dir else tf.summary.create_noop_writer()
     started, first = time.monotonic(), state.epoch
     while state.epoch < config.epochs and state.epoch - state.best_epoch < config.patience:
-        batches = _batches(data.train, data, config.batch_size, steps, seed=(seed, state.epoch))
+        batches = _batches(data, config.batch_size, steps, seed=(seed, state.epoch))
         loss = loop.epoch(batches, config, total_steps=steps * config.epochs, seed=seed)
-        outputs = check.outputs()
-        val_loss = check.loss(outputs)
+        outputs = loop.predict(*inputs)
+        val_loss = loop.loss(outputs, *targets)
         if not (math.isfinite(loss) and math.isfinite(val_loss)):
-            _refuse_nothing_good(state, config, loss, val_loss)
+            message = f"epoch {state.epoch + 1} diverged: loss {loss}, validation loss {val_loss}"
+            if not math.isfinite(state.best_loss):
+                raise TrainingError(f"{message}. Lower learning_rate, now {config.learning_rate}.")
+            log.warning("%s; the best weights, of epoch %d, are kept", message, state.best_epoch)
             break
         state.epoch += 1
         if val_loss < state.best_loss:
@@ -66,61 +74,27 @@ def fit(
             {"epoch": state.epoch, "loss": loss, "val_loss": val_loss, "rel_mae": mae, "total": total}
         )
         state.loop = loop.state()
-        _keep(state, state_path)
+        try:
+            state.save(state_path)
+        except StorageError as error:  # the next epoch is stored again
+            log.warning("epoch %d not stored: %s", state.epoch, error.message)
         with writer.as_default(step=state.epoch):
             for name in ("loss", "val_loss", "rel_mae"):
                 if math.isfinite(state.history[-1][name]):
                     tf.summary.scalar(name, state.history[-1][name])
         writer.flush()
-        each = (time.monotonic() - started) / (state.epoch - first)
-        on_epoch(
-            EpochProgress(
-                state.epoch,
-                config.epochs,
-                loss,
-                val_loss,
-                mae,
-                total,
-                state.best_epoch,
-                each * (config.epochs - state.epoch),
-            )
-        )
+        epoch, epochs = state.epoch, config.epochs
+        eta_s = (time.monotonic() - started) / (epoch - first) * (epochs - epoch)
+        on_epoch(EpochProgress(epoch, epochs, loss, val_loss, mae, total, state.best_epoch, eta_s))
     return state
 
 
-class _Check:
-    """The validation windows as a network takes them, prepared once for all epochs."""
-
-    def __init__(self, loop: EpochLoop, data: FitData) -> None:
-        self._loop = loop
-        self._inputs = data.representation.inputs(data.valid), data.ids(data.valid)
-        self._truth = data.representation.targets(data.valid), sigma(data.valid).astype(np.float32)
-
-    def outputs(self) -> np.ndarray:
-        """Outputs of the network as it is now, (N, H, K)."""
-        return self._loop.predict(*self._inputs)
-
-    def loss(self, outputs: np.ndarray) -> float:
-        """Mean loss of these outputs on the validation windows."""
-        return self._loop.loss(outputs, *self._truth)
+def _inputs(data: FitData, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
+    return data.representation.inputs(windows), data.ids(windows)
 
 
-def _fresh(
-    loop: EpochLoop, check: _Check, config: FitConfig, seed: int, weights: list[np.ndarray] | None
-) -> FitState:
-    loop.start(seed=seed, weights=weights)
-    state = FitState(best=loop.network.get_weights())
-    if config.step_zero:
-        state.best_loss = check.loss(check.outputs())
-    return state
-
-
-def _keep(state: FitState, path: Path) -> None:
-    """Store an epoch; where an object store fails, the fit goes on and the next epoch is stored."""
-    try:
-        state.save(path)
-    except StorageError as error:
-        log.warning("epoch %d not stored: %s", state.epoch, error.message)
+def _targets(data: FitData, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
+    return data.representation.targets(windows), sigma(windows).astype(np.float32)
 
 
 def _resume(loop: EpochLoop, path: Path) -> FitState | None:
@@ -135,31 +109,12 @@ def _resume(loop: EpochLoop, path: Path) -> FitState | None:
     return state
 
 
-def _refuse_nothing_good(state: FitState, config: FitConfig, loss: float, val_loss: float) -> None:
-    """A fit that diverged keeps its best weights; without any, that is an error."""
-    found = f"epoch {state.epoch + 1} diverged: loss {loss}, validation loss {val_loss}"
-    if not math.isfinite(state.best_loss):
-        raise TrainingError(f"{found}. Lower learning_rate, now {config.learning_rate}.")
-    log.warning("%s; the best weights, of epoch %d, are kept", found, state.best_epoch)
-
-
-def _ceil(count: int, size: int) -> int:
-    return -(-count // size)
-
-
-def _batches(
-    train: Windows, data: FitData, size: int, steps: int, *, seed: tuple[int, int]
-) -> Iterator[Batches]:
-    """An epoch's batches, ``CUT_AT_ONCE`` windows at a time."""
-    order = drawn(len(train), steps * size, seed).reshape(steps, size)
-    at_once = max(1, CUT_AT_ONCE // size)
+def _batches(data: FitData, size: int, steps: int, *, seed: tuple[int, int]) -> Iterator[Batches]:
+    """Yield an epoch's batches, ``WINDOWS_AT_ONCE`` windows at a time."""
+    order = draw(len(data.train), steps * size, seed).reshape(steps, size)
+    at_once = max(1, WINDOWS_AT_ONCE // size)
     for start in range(0, steps, at_once):
         rows = order[start : start + at_once]
-        chosen = train.take(rows.ravel())
-        arrays = (
-            data.representation.inputs(chosen),
-            data.ids(chosen),
-            data.representation.targets(chosen),
-            sigma(chosen).astype(np.float32),
-        )
+        chosen = data.train.take(rows.ravel())
+        arrays = *_inputs(data, chosen), *_targets(data, chosen)
         yield Batches(*(values.reshape(*rows.shape, *values.shape[1:]) for values in arrays))

@@ -1,4 +1,4 @@
-"""Keras' LSTM layer on TensorFlow's BlockLSTM kernel: the same weights and numbers, a quarter faster."""
+"""Keras' LSTM layer on TensorFlow's BlockLSTM kernel: the same weights and numbers, 25 % faster."""
 
 from typing import Any
 
@@ -7,21 +7,21 @@ import tensorflow as tf
 
 
 class FusedLSTM(keras.layers.LSTM):
-    """The whole sequence in one operation instead of a loop of them; CPU, default activations, no masks.
+    """An LSTM that runs the whole sequence in one operation; CPU, default activations, no masks.
 
-    Only training uses it: its weights are those of `keras.layers.LSTM`, gate by gate, so that a plain
-    network takes them over for export.
+    Only training uses it. Its weights have the layout of `keras.layers.LSTM`, so that a plain network can be
+    exported with them.
     """
 
     def call(
         self, sequences: tf.Tensor, initial_state: Any = None, mask: Any = None, training: bool = False
     ) -> tf.Tensor:
-        """Hidden states (N, T, units), or the last one (N, units); ``sequences`` (N, T, C).
+        """Return hidden states (N, T, units), or the last one (N, units), of sequences (N, T, C).
 
         Raises
         ------
         ValueError
-            If given a mask or an initial state: the kernel starts from zeros and sees every step.
+            If given a mask or an initial state: the kernel starts from zeros and uses every step.
         """
         if initial_state is not None or mask is not None:
             raise ValueError(f"{self.name}: got a mask or an initial state, need neither.")
@@ -46,9 +46,9 @@ class FusedLSTM(keras.layers.LSTM):
 
 
 def _kernel_order(weights: tf.Tensor) -> tf.Tensor:
-    """Keras orders the gates input, forget, cell, output; the kernel input, cell, forget, output.
+    """Reorder the gates from Keras' input, forget, cell, output to the kernel's input, cell, forget, output.
 
-    BlockLSTMV2 takes Keras' order, but TensorFlow 2.21 gives it the gradient of the older order.
+    BlockLSTMV2 uses Keras' order, but TensorFlow 2.21 computes its gradient in the older order.
     """
-    put_in, forget, cell, put_out = tf.split(weights, 4, axis=-1)
-    return tf.concat([put_in, cell, forget, put_out], axis=-1)
+    input_gate, forget, cell, output_gate = tf.split(weights, 4, axis=-1)
+    return tf.concat([input_gate, cell, forget, output_gate], axis=-1)

@@ -1,4 +1,4 @@
-"""One epoch in one ``tf.function``: a loop over batches with no Python between the steps."""
+"""One epoch as one ``tf.function``: a loop over batches without Python between the steps."""
 
 import functools
 import math
@@ -20,7 +20,7 @@ PREDICT_BATCH = 1024
 
 @dataclass(frozen=True)
 class Masking:
-    """Channel positions hidden together, each with the share of windows it happens to."""
+    """Groups of channel positions that are hidden together, each with the share of windows to hide it in."""
 
     groups: tuple[tuple[tuple[int, ...], float], ...]
 
@@ -36,16 +36,15 @@ class Batches:
 
 
 class EpochLoop:
-    """A network, its optimiser and the compiled epoch; reused for every job of the same shape.
+    """A network, its optimiser and the compiled epoch, reused for all jobs of the same shape.
 
-    Compiling costs more than a small fit, so a worker keeps its loops and only swaps the weights.
+    Compiling takes longer than a small fit, so a worker keeps its loops and only changes the weights.
     """
 
     def __init__(
         self,
         shape: NetworkShape,
         network: NetworkConfig,
-        *,
         batch_size: int,
         clipnorm: float,
         unknown_id_rate: float,
@@ -57,7 +56,7 @@ class EpochLoop:
         self.optimizer.build(self.network.trainable_variables)
         self._unknown_id_rate, self._masking = unknown_id_rate, masking
         self._loss = (mixture_loss if shape.mixture else level_loss)(shape.days)
-        # Nothing here is for AutoGraph to rewrite; it would leave a file for each function of each process.
+        # AutoGraph would have nothing to rewrite, and leave a file per function and process.
         self._epoch = tf.function(self._run_epoch, input_signature=self._signature(), autograph=False)
         self._predict = tf.function(
             lambda x, stock_id: self.network([x, stock_id], training=False),
@@ -69,10 +68,10 @@ class EpochLoop:
         )
 
     def start(self, *, seed: int, weights: list[np.ndarray] | None = None) -> None:
-        """Begin a fit: fresh weights from ``seed``, or these; the optimiser forgets everything."""
+        """Start a fit: set ``weights``, or new ones from ``seed``, and reset the optimiser."""
         fresh = build_network(self.shape, self.config, seed=seed)
-        for mine, new in zip(self.network.variables, fresh.variables, strict=True):
-            mine.assign(new)
+        for variable, value in zip(self.network.variables, fresh.variables, strict=True):
+            variable.assign(value)
         if weights is not None:
             self.network.set_weights(weights)
         for variable in self.optimizer.variables:
@@ -80,27 +79,25 @@ class EpochLoop:
                 variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
 
     def state(self) -> list[np.ndarray]:
-        """All that decides the following epochs: weights, dropout's generators, optimiser."""
+        """Return what decides the following epochs: weights, the generators of dropout, optimiser."""
         return [np.asarray(v) for v in [*self.network.variables, *self.optimizer.variables]]
 
     def restore(self, state: list[np.ndarray]) -> None:
         for variable, value in zip([*self.network.variables, *self.optimizer.variables], state, strict=True):
             variable.assign(value)
 
-    def epoch(
-        self, parts: Batches | Iterable[Batches], fit: FitConfig, *, total_steps: int, seed: int
-    ) -> float:
-        """Train on every batch once, however they are parted; returns the mean training loss."""
+    def epoch(self, parts: Iterable[Batches], fit: FitConfig, *, total_steps: int, seed: int) -> float:
+        """Train on every batch once; return the mean training loss."""
         schedule = tf.constant([fit.learning_rate, fit.final_fraction, total_steps], tf.float32)
         total, steps = tf.constant(0.0), 0
-        for part in [parts] if isinstance(parts, Batches) else parts:
+        for part in parts:
             arrays = (part.x, part.stock_id, part.y, part.sigma)
             total = self._epoch(*arrays, schedule, tf.constant(seed, tf.int32), total)
             steps += len(part.x)
         return float(total / tf.cast(steps, tf.float32))
 
     def predict(self, x: np.ndarray, stock_id: np.ndarray) -> np.ndarray:
-        """Outputs (N, H, K) for windows (N, size, C) and ids (N, 1)."""
+        """Return outputs (N, H, K) for windows (N, size, C) and ids (N, 1)."""
         parts = [
             self._predict(x[start : start + PREDICT_BATCH], stock_id[start : start + PREDICT_BATCH]).numpy()
             for start in range(0, max(len(x), 1), PREDICT_BATCH)
@@ -132,7 +129,7 @@ class EpochLoop:
         seed: tf.Tensor,
         total: tf.Tensor,
     ) -> tf.Tensor:
-        """Adds the batches' losses to ``total``."""
+        """Train on all batches; return ``total`` plus their losses."""
 
         def train_on(step: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             number = tf.cast(self.optimizer.iterations, tf.int32)
@@ -154,43 +151,27 @@ class EpochLoop:
         draws = tf.random.stateless_uniform((1 + len(self._masking.groups), self.batch_size), seed)
         ids = tf.where(draws[0][:, None] < self._unknown_id_rate, 0, ids)
         for draw, (positions, rate) in zip(tf.unstack(draws[1:]), self._masking.groups, strict=True):
-            kept = np.ones(self.shape.channels, dtype=np.float32)
-            kept[list(positions)] = 0
-            x = tf.where((draw < rate)[:, None, None], x * kept, x)
+            visible = np.ones(self.shape.channels, dtype=np.float32)
+            visible[list(positions)] = 0
+            x = tf.where((draw < rate)[:, None, None], x * visible, x)
         return x, ids
 
 
 def _cosine(step: tf.Tensor, schedule: tf.Tensor) -> tf.Tensor:
-    """Cosine decay (Loshchilov and Hutter, 2017) from the first rate to a fraction of it."""
+    """Cosine decay (Loshchilov and Hutter, 2017) from the initial rate to a fraction of it."""
     rate, final, total = schedule[0], schedule[1], schedule[2]
     done = tf.minimum(tf.cast(step, tf.float32) / tf.maximum(total, 1.0), 1.0)
     return rate * (final + (1 - final) * 0.5 * (1 + tf.cos(math.pi * done)))
 
 
-@functools.lru_cache(maxsize=8)
-def shared_loop(
-    shape: NetworkShape,
-    network: NetworkConfig,
-    batch_size: int,
-    clipnorm: float,
-    unknown_id_rate: float,
-    masking: Masking,
-) -> EpochLoop:
-    """This process's loop for that shape, compiled once."""
-    return EpochLoop(
-        shape,
-        network,
-        batch_size=batch_size,
-        clipnorm=clipnorm,
-        unknown_id_rate=unknown_id_rate,
-        masking=masking,
-    )
+shared_loop = functools.lru_cache(maxsize=8)(EpochLoop)
+"""This process's loop with these settings, compiled once."""
 
 
 def loop_of(
     shape: NetworkShape, network: NetworkConfig, fit: FitConfig, representation: Representation
 ) -> EpochLoop:
-    """This process's compiled loop for fits with these settings."""
+    """Return this process's compiled loop for fits with these settings."""
     rates = {"closes_only": fit.closes_only_rate, "market": fit.market_hidden_rate}
     groups = tuple(
         (tuple(representation.channels.index(channel) for channel in channels), rates[group])
@@ -200,6 +181,6 @@ def loop_of(
 
 
 def one_thread() -> None:
-    """Keep TensorFlow on one core, as a worker with one CPU must; call before its first operation."""
+    """Keep TensorFlow on the one CPU of a worker; call before its first operation."""
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)

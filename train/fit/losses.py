@@ -1,4 +1,4 @@
-"""What the networks minimise."""
+"""The loss functions."""
 
 from collections.abc import Callable
 
@@ -12,27 +12,27 @@ Loss = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def _weights(days: tuple[int, ...]) -> tf.Tensor:
-    """Of each horizon over that of the first, so that L2 and the bound on gradients mean the same for all."""
+    """Weights relative to the first horizon's, so that L2 and clipnorm mean the same for any horizons."""
     weights = horizon_weights(days)
     return tf.constant(weights / weights[0])
 
 
 def mixture_loss(days: tuple[int, ...]) -> Loss:
-    """Huber loss of the first output (raw), absolute error, cross-entropy of a move, pinball where it moved.
+    """Huber loss of the first output (raw), absolute error, cross-entropy of a move, pinball if it moved.
 
-    All but the cross-entropy are weighted by sigma over its batch mean, which is what errors in percent
-    of the price weigh. Pinball: Koenker and Bassett, Econometrica 1978. Weights of the four terms: 1,
-    .7, .4, 2, measured on validation. Horizons, ``days`` ahead, weigh as `train.run.scores.horizon_weights`
-    says.
+    The weights of the four terms, 1, .7, .4 and 2, were measured on validation. All but the cross-entropy are
+    also weighted by sigma over its batch mean, as errors in percent of the price are. Pinball: Koenker and
+    Bassett, Econometrica 1978. Horizons, ``days`` ahead, have the weights of
+    `train.run.scores.horizon_weights`.
     """
     weights = _weights(days)
     taus = tf.constant(TAUS, tf.float32)
 
     def loss(outputs: tf.Tensor, targets: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
-        known = tf.cast(tf.math.is_finite(targets), tf.float32)
+        mask = tf.cast(tf.math.is_finite(targets), tf.float32)
         target = tf.where(tf.math.is_finite(targets), targets, 0.0)
-        moved = tf.cast(target != 0, tf.float32) * known
-        weight = (sigma / tf.reduce_mean(sigma))[:, None] * known
+        moved = tf.cast(target != 0, tf.float32) * mask
+        weight = (sigma / tf.reduce_mean(sigma))[:, None] * mask
         error = target - outputs[..., 0]
         size = tf.abs(error)
         huber = tf.where(size <= 1, 0.5 * error * error, size - 0.5)
@@ -41,8 +41,8 @@ def mixture_loss(days: tuple[int, ...]) -> Loss:
         entropy = -(moved * tf.math.log(p_move) + (1 - moved) * tf.math.log(1 - p_move))
         gap = target[..., None] - outputs[..., 2:-1]
         pinball = tf.reduce_mean(tf.maximum(taus * gap, (taus - 1) * gap), axis=-1)
-        terms = weight * (huber + 0.7 * absolute + 2 * moved * pinball) + 0.4 * known * entropy
-        return _per_horizon(terms, known, weights)
+        terms = weight * (huber + 0.7 * absolute + 2 * moved * pinball) + 0.4 * mask * entropy
+        return _per_horizon(terms, mask, weights)
 
     return loss
 
@@ -52,13 +52,13 @@ def level_loss(days: tuple[int, ...]) -> Loss:
     weights = _weights(days)
 
     def loss(outputs: tf.Tensor, targets: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
-        known = tf.cast(tf.math.is_finite(targets), tf.float32)
+        mask = tf.cast(tf.math.is_finite(targets), tf.float32)
         target = tf.where(tf.math.is_finite(targets), targets, 0.0)
-        return _per_horizon(known * tf.square(target - outputs[..., 0]), known, weights)
+        return _per_horizon(mask * tf.square(target - outputs[..., 0]), mask, weights)
 
     return loss
 
 
-def _per_horizon(terms: tf.Tensor, known: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    means = tf.reduce_sum(terms, axis=0) / tf.maximum(tf.reduce_sum(known, axis=0), 1.0)
+def _per_horizon(terms: tf.Tensor, mask: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    means = tf.reduce_sum(terms, axis=0) / tf.maximum(tf.reduce_sum(mask, axis=0), 1.0)
     return tf.reduce_sum(means * weights)

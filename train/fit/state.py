@@ -1,4 +1,4 @@
-"""What a fit leaves on storage: its state after every epoch, and its result."""
+"""A fit on storage: its state after every epoch, and its result."""
 
 import json
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from common import storage
 
 @dataclass
 class FitState:
-    """What a fit knows after an epoch; written whole after each one."""
+    """The state of a fit after an epoch, stored after each one."""
 
     epoch: int = 0
     best_epoch: int = 0
@@ -29,9 +29,7 @@ class FitState:
             "history": self.history,
             "parts": [len(self.loop), len(self.best)],
         }
-        arrays: dict[str, Any] = {f"a{i:04}": a for i, a in enumerate([*self.loop, *self.best])}
-        with storage.atomic_path(path) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, numbers=json.dumps(numbers), **arrays)
+        save_weights(path, [*self.loop, *self.best], numbers=json.dumps(numbers))
 
     @classmethod
     def load(cls, path: Path) -> "FitState":
@@ -43,7 +41,7 @@ class FitState:
 
 
 def save_result(folder: Path, state: FitState, seconds: float) -> dict[str, Any]:
-    """Store a fit that ended; its weights first, because whoever finds the result takes it as done."""
+    """Store a finished fit: its weights first, because a fit that has a result counts as done."""
     save_weights(folder / "weights.npz", state.best)
     result = {
         "epochs": state.epoch,
@@ -57,7 +55,8 @@ def save_result(folder: Path, state: FitState, seconds: float) -> dict[str, Any]
     return result
 
 
-def save_weights(path: Path, weights: list[np.ndarray]) -> None:
+def save_weights(path: Path, arrays: list[np.ndarray], **more: Any) -> None:
+    """Store arrays as a0000, a0001 and so on in an ``.npz`` file, with further values by name."""
+    named: dict[str, Any] = {f"a{number:04}": array for number, array in enumerate(arrays)}
     with storage.atomic_path(path) as temporary, temporary.open("wb") as stream:
-        arrays: dict[str, Any] = {f"a{i:04}": array for i, array in enumerate(weights)}
-        np.savez(stream, **arrays)
+        np.savez(stream, **more, **named)

@@ -1,4 +1,4 @@
-"""One backtest from a release's name to its figures: period, prices, weights fixed or refitted, rivals."""
+"""A backtest from end to end: its period and prices, with fixed or refitted weights, and its figures."""
 
 import hashlib
 import json
@@ -23,21 +23,21 @@ from train.progress.console import Mode
 
 OURS = "nsecast"
 COPIED_STOCKS, COPIED_SHARE = 5, 0.9
-"""So many traded stocks, and such a share of them, repeat price and volume only on a copied day."""
+"""A session in which this share of at least this many traded stocks repeats price and volume is a copy."""
 VERSION = 3
-"""Raised when the same inputs no longer give the same forecasts: what was kept is not read again."""
+"""Increased when the same inputs no longer give the same forecasts: stored ones are not read again."""
 
 
 @dataclass(frozen=True)
 class BacktestPlan:
-    """What is to be measured, and where its results are kept."""
+    """What a backtest measures, and the folder of its results."""
 
     models: ReleasedModels
     panel: Panel
     start: np.datetime64
     end: np.datetime64
     refit_every: int | None
-    """Sessions between two trainings on all that was known; None: the release's weights throughout."""
+    """Sessions between two trainings on all prices known by then; None uses the release's weights."""
     folder: Path
 
     @property
@@ -55,27 +55,27 @@ def plan_study(
     end: np.datetime64 | None = None,
     refit_every: int | None = None,
 ) -> BacktestPlan:
-    """Settle the period and the prices; writes nothing.
+    """Choose the period and the prices of a backtest; writes nothing.
 
     Parameters
     ----------
-    archive : prices that the release does not have yet; a row that both have is the release's, unless the
-        other one became known later
+    archive : newer prices than the release's; of a row in both, the release's is used unless the archive's
+        became known later
     start, end : first and last cutoff; default: from the end of validation to the last session
 
     Raises
     ------
     BacktestError
-        If real and invented prices would be mixed, the period is empty, or it begins before the models
-        were chosen, so that fixed weights would be judged on what they have seen.
+        If real and synthetic prices would be mixed, the period is empty, or it starts before the end of
+        validation, so that fixed weights would be tested on prices they were fitted or chosen on.
     """
     panel = models.panel
     if archive is not None:
         if archive.synthetic != panel.synthetic:
-            kinds = ["synthetic" if each.synthetic else "real" for each in (panel, archive)]
+            kinds = ["synthetic" if prices.synthetic else "real" for prices in (panel, archive)]
             raise BacktestError(
-                f"release {models.release.id} is of {kinds[0]} prices and the archive of {kinds[1]} ones. "
-                "Choose an archive of the same kind."
+                f"release {models.release.id} has {kinds[0]} prices and the archive {kinds[1]} ones. Choose "
+                "an archive of the same kind."
             )
         _refuse_copied_start(panel, archive)
         panel = panel.merge(archive)
@@ -87,8 +87,8 @@ def plan_study(
     if start < chosen_on and not refit_every:
         raise BacktestError(
             f"--from {start}: release {models.release.id} was fitted and chosen on prices to {chosen_on}, so "
-            f"what is before is no test of it. Use --from {chosen_on} or later, or --refit-every N, which "
-            "trains for each stretch on what was known then."
+            f"earlier forecasts do not test it. Use --from {chosen_on} or later, or --refit-every N, which "
+            "trains for each stretch on the prices known by then."
         )
     published = f"{models.release.id} {models.release.created.isoformat()}"
     key = [VERSION, published, panel.fingerprint(), str(start), str(end), refit_every]
@@ -98,7 +98,7 @@ def plan_study(
 
 
 def _refuse_copied_start(panel: Panel, archive: Panel) -> None:
-    """Raise BacktestError if the archive begins on a copied day: its reader could not see that."""
+    """Raise BacktestError if the archive starts with a copied session, which its reader cannot detect."""
     first = archive.dates[0]
     before = panel.frame[(panel.frame["date"] < first) & (panel.frame["volume"] > 0)]
     if first in panel.dates or not len(before):
@@ -110,12 +110,12 @@ def _refuse_copied_start(panel: Panel, archive: Panel) -> None:
     if len(both) >= COPIED_STOCKS and same.mean() > COPIED_SHARE:
         raise BacktestError(
             f"--archive: its first session, {first:%Y-%m-%d}, repeats the prices and volumes of the last one "
-            "that the release has, so its true closes cannot be found. Add the file of the day before it."
+            "of the release, so its true closes are unknown. Add the file of the day before it."
         )
 
 
 def run_study(
-    study: BacktestPlan,
+    plan: BacktestPlan,
     *,
     workers: int | None = None,
     mode: Mode | None = None,
@@ -123,111 +123,107 @@ def run_study(
     announce: Callable[[str], None] = lambda text: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Backtest:
-    """Every forecast of the period. With refits, each stretch is forecast by models trained before it."""
-    if not study.refit_every:
+    """Forecast the whole period; with refits, models trained before each stretch forecast it."""
+    if not plan.refit_every:
         return backtest(
-            study.models.models,
-            study.panel,
-            study.models.calibration,
-            start=study.start,
-            end=study.end,
+            plan.models.models,
+            plan.panel,
+            plan.models.calibration,
+            start=plan.start,
+            end=plan.end,
             progress=progress,
         )
-    stretches = _stretches(study)
+    stretches = _stretches(plan)
     parts = []
     for number, (first, last, data_end) in enumerate(stretches, start=1):
         announce(f"refit {number} of {len(stretches)}: trained on prices to {first}, for {first} to {last}")
-        models = _refit(study, first, data_end, workers, mode, address)
+        models = _refit(plan, first, data_end, workers, mode, address)
         parts.append(
-            backtest(models.models, study.panel, models.calibration, start=first, end=last, progress=progress)
+            backtest(models.models, plan.panel, models.calibration, start=first, end=last, progress=progress)
         )
     table = pd.concat([part.table for part in parts], ignore_index=True)
     table = table.sort_values(["symbol", "cutoff", "horizon"], ignore_index=True)
-    windows = windows_until(study.panel, study.models.models, study.end)
-    windows = windows.take(windows.cutoff >= study.start)
+    windows = windows_until(plan.panel, plan.models.models, plan.end)
+    windows = windows.take(windows.cutoff >= plan.start)
     return Backtest(table, windows, parts[-1].calibration)
 
 
-def _stretches(study: BacktestPlan) -> list[tuple[np.datetime64, np.datetime64, np.datetime64]]:
-    """(first cutoff, last cutoff, last session its targets need) of each refit."""
-    sessions = study.panel.dates.to_numpy().astype("datetime64[D]")
-    inside = np.flatnonzero((sessions >= study.start) & (sessions <= study.end))
-    far, every = study.models.models.window.horizons[-1], study.refit_every or 1
-    found = []
-    for place in range(0, len(inside), every):
-        stretch = inside[place : place + every]
-        beyond = min(stretch[-1] + far, len(sessions) - 1)
+def _stretches(plan: BacktestPlan) -> list[tuple[np.datetime64, np.datetime64, np.datetime64]]:
+    """The (first cutoff, last cutoff, last session of its targets) of each refit."""
+    sessions = plan.panel.dates.to_numpy().astype("datetime64[D]")
+    inside = np.flatnonzero((sessions >= plan.start) & (sessions <= plan.end))
+    far, every = plan.models.models.window.horizons[-1], plan.refit_every or 1
+    stretches = []
+    for position in range(0, len(inside), every):
+        stretch = inside[position : position + every]
+        last_target = min(stretch[-1] + far, len(sessions) - 1)
         if stretch[0] < len(sessions) - 1:
-            found.append((sessions[stretch[0]], sessions[stretch[-1]], sessions[beyond]))
-        elif found:  # a training needs a session after it to be scored on
-            found[-1] = (found[-1][0], sessions[-1], sessions[-1])
-    if not found:
+            stretches.append((sessions[stretch[0]], sessions[stretch[-1]], sessions[last_target]))
+        elif stretches:  # a training needs a later session to be scored on
+            stretches[-1] = (stretches[-1][0], sessions[-1], sessions[-1])
+    if not stretches:
         raise BacktestError(
-            f"no session from {study.start} to {study.end} with another one after it. Choose another period."
+            f"no session from {plan.start} to {plan.end} is followed by another. Choose another period."
         )
-    return found
+    return stretches
 
 
 def _refit(
-    study: BacktestPlan,
+    plan: BacktestPlan,
     first: np.datetime64,
     data_end: np.datetime64,
     workers: int | None,
     mode: Mode | None,
     address: str | None,
 ) -> ReleasedModels:
-    """Models fitted and chosen on what was known on ``first``, by the release's own settings."""
+    """Train models with the release's settings on the prices known on ``first``."""
     from train.pipeline.training import execute, plan_run
 
-    info = study.models.release.info
-    sessions = study.panel.dates.to_numpy().astype("datetime64[D]")
-    span = int(
-        np.searchsorted(sessions, np.datetime64(info["valid_end"]))
-        - np.searchsorted(sessions, np.datetime64(info["train_end"]))
-    )
-    place = int(np.searchsorted(sessions, first))
-    if place <= span:
+    info = plan.models.release.info
+    sessions = plan.panel.dates.to_numpy().astype("datetime64[D]")
+    borders = np.array([info["train_end"], info["valid_end"], first], dtype="datetime64[D]")
+    train_end, valid_end, position = map(int, np.searchsorted(sessions, borders))
+    span = valid_end - train_end
+    if position <= span:
         raise BacktestError(
-            f"--from {first}: validation takes {span} sessions and the prices begin on {sessions[0]}. "
+            f"--from {first}: validation needs {span} sessions and the prices start on {sessions[0]}. "
             "Choose a later start."
         )
-    stored = json.loads(study.models.release.file("config.json").read_bytes())
-    stored["split"] |= {"train_end": str(sessions[place - span]), "valid_end": str(first)}
+    stored = json.loads(plan.models.release.file("config.json").read_bytes())
+    stored["split"] |= {"train_end": str(sessions[position - span]), "valid_end": str(first)}
     config = TrainConfig.parse(stored, where="the release's config.json")
-    panel = study.panel.as_of(str(data_end))
-    run = plan_run(config, study.models.universe, panel, study.folder / "refits")
-    outcome, _ = execute(run, workers=workers, mode=mode, address=address, hand_over=False)
-    return ReleasedModels(Registry(run.home).open(outcome.release.id))
+    panel = plan.panel.as_of(str(data_end))
+    run = plan_run(config, plan.models.universe, panel, plan.folder / "refits")
+    result, _ = execute(run, workers=workers, mode=mode, address=address, hand_over=False)
+    return ReleasedModels(Registry(run.home).open(result.release.id))
 
 
-def figures(tables: dict[str, pd.DataFrame], study: BacktestPlan, by: tuple[str, ...] = ()) -> pd.DataFrame:
-    """`summarise` of each model's forecasts, with the column ``model``, in the order given."""
-    parts = []
-    for name, table in tables.items():
-        found = summarise(described(table, study.models.universe), ["horizon", *by])
-        found.insert(0, "model", name)
-        parts.append(found)
-    return pd.concat(parts, ignore_index=True)
+def figures(tables: dict[str, pd.DataFrame], plan: BacktestPlan, by: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Summarise each model's forecasts with `summarise`; the column ``model`` comes first."""
+    universe = plan.models.universe
+    parts = {name: summarise(described(table, universe), ["horizon", *by]) for name, table in tables.items()}
+    return pd.concat(parts, names=["model"]).reset_index("model").reset_index(drop=True)
 
 
-def keep(study: BacktestPlan, ours: pd.DataFrame, found: pd.DataFrame) -> dict[str, Any]:
-    """Store the forecasts and the figures; returns the description stored beside them.
+def keep(plan: BacktestPlan, ours: pd.DataFrame, measured: pd.DataFrame) -> dict[str, Any]:
+    """Store the forecasts and the figures; return the stored description.
 
-    Figures of models that an earlier call measured on the same forecasts are kept.
+    Figures of other models from earlier calls stay.
     """
-    path = study.folder / "backtest.json"
+    path = plan.folder / "backtest.json"
     if storage.exists(path):
         earlier = pd.DataFrame(json.loads(path.read_bytes())["figures"])
-        found = pd.concat([found, earlier[~earlier["model"].isin(found["model"])]], ignore_index=True)
+        others = earlier[~earlier["model"].isin(measured["model"])]
+        measured = pd.concat([measured, others], ignore_index=True)
     record = {
-        "release": study.models.release.id,
-        "from": str(study.start),
-        "to": str(study.end),
-        "weights": study.weights,
-        "source": study.panel.source,
-        "data_sha256": study.panel.fingerprint(),
-        "figures": storage.finite(found.to_dict(orient="records")),
+        "release": plan.models.release.id,
+        "from": str(plan.start),
+        "to": str(plan.end),
+        "weights": plan.weights,
+        "source": plan.panel.source,
+        "data_sha256": plan.panel.fingerprint(),
+        "figures": storage.finite(measured.to_dict(orient="records")),
     }
-    storage.write_with(study.folder / f"{OURS}.parquet", lambda path: ours.to_parquet(path, index=False))
+    storage.write_with(plan.folder / f"{OURS}.parquet", lambda path: ours.to_parquet(path, index=False))
     storage.write_json(path, record)
     return record

@@ -1,5 +1,6 @@
-"""What simple rivals reach on the windows of a backtest, in the same table form."""
+"""Forecasts of simple rivals on the windows of a backtest, as the same kind of table."""
 
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,17 +33,17 @@ V4 = "v4_log"
 QUICK = ("naive", "drift")
 TRAINED = ("lightgbm", V4)
 RIVALS = (*QUICK, *MODELS, *TRAINED)
-"""Every rival, in the order of the table."""
+"""All rivals, in the order of the table."""
 Progress = Callable[[str, int, int], None]
 """(rival, done, total)"""
 
 
 @dataclass(frozen=True)
 class Rivals:
-    """The rivals of one backtest, on the windows of ``ours``; what one forecast is kept in ``folder``.
+    """The rivals of one backtest, on the windows of ``ours``; their forecasts are stored in ``folder``.
 
-    LightGBM and preset ``v4_log`` are trained on the release's own training part and stopped on its
-    validation part; the classical ones see every close up to each cutoff.
+    LightGBM and preset ``v4_log`` are trained on the release's training part and stopped on its validation
+    part; the classical models use every close up to each cutoff.
     """
 
     ours: Backtest
@@ -53,56 +54,44 @@ class Rivals:
     mode: Mode | None
     progress: Progress
     address: str | None = None
-    """A Ray cluster for what is trained on the fleet."""
+    """A Ray cluster to train on."""
 
     def tables(self, names: Sequence[str]) -> dict[str, pd.DataFrame]:
-        """Forecast tables by rival; one that is there already is read."""
+        """Return the forecast table of each rival; stored ones are read."""
         return {name: self._table(name) for name in names}
 
     def _table(self, name: str) -> pd.DataFrame:
         path = self.folder / f"{name}.parquet"
         if not storage.exists(path):
             self.progress(name, 0, 1)
-            made = self._v4() if name == V4 else self._simple(name)
-            storage.write_with(path, lambda temporary: made.to_parquet(temporary, index=False))
+            table = self._v4() if name == V4 else self._simple(name)
+            storage.write_with(path, lambda temporary: table.to_parquet(temporary, index=False))
         self.progress(name, 1, 1)
         return pd.read_parquet(path)
 
     def _simple(self, name: str) -> pd.DataFrame:
         windows, bounds = self.ours.windows, None
+        progress = functools.partial(self.progress, name)
         if name in MODELS:
-            found = statistical(
-                windows,
-                workers=self.workers,
-                models=[name],
-                progress=lambda done, total: self.progress(name, done, total),
-            )[name]
+            forecast = statistical(windows, workers=self.workers, models=[name], progress=progress)[name]
         elif name == "lightgbm":
             train, valid, _ = _parts(self.models, windows)
             representation = self.models.bundle(GENERAL).forecaster.representation
             if not isinstance(representation, Residual):
                 representation = Residual.fit(train)
-            found = trees(
-                train,
-                valid,
-                windows,
-                representation,
-                threads=self.workers,
-                progress=lambda done, total: self.progress(name, done, total),
-            )
+            forecast = trees(train, valid, windows, representation, threads=self.workers, progress=progress)
         else:
-            found = {"naive": naive, "drift": drift}[name](windows)
-        if found.failures:
-            log.warning("rival=%s failed on %d windows: the last price stands in there", name, found.failures)
+            forecast = {"naive": naive, "drift": drift}[name](windows)
+        if forecast.failures:
+            log.warning("rival=%s failed on %d windows: the last price is used", name, forecast.failures)
         if name == "naive" and out_of_sample(self.models, windows):
             bounds = _naive_bounds(self.models, windows)
-        return rival_table(windows, found, self.models, bounds)
+        return rival_table(windows, forecast, self.models, bounds)
 
     def _v4(self) -> pd.DataFrame:
-        """Train the original design on the same split, on the fleet, and backtest it.
+        """Train the original design on the same split, and backtest it.
 
-        Its own price is published even where it did not beat the last one on validation: a rival is shown
-        as it is.
+        Its own price is shown even for stocks for which it did not beat the last price on validation.
         """
         from common.presets import train_config
         from train.pipeline.training import execute, plan_run
@@ -112,8 +101,8 @@ class Rivals:
         config = train_config(V4, {"split": split})
         run = plan_run(config, self.models.universe, self.models.panel, self.folder / V4)
         workers = None if self.address else self.workers
-        outcome, _ = execute(run, workers=workers, mode=self.mode, hand_over=False, address=self.address)
-        rival = ReleasedModels(Registry(run.home).open(outcome.release.id))
+        result, _ = execute(run, workers=workers, mode=self.mode, hand_over=False, address=self.address)
+        rival = ReleasedModels(Registry(run.home).open(result.release.id))
         start, end = windows.cutoff.min(), windows.cutoff.max()
         table = backtest(rival.models, self.panel, rival.calibration, start=start, end=end).table
         own = np.where(table["frozen"], table["raw"], round_to_tick(table["raw"].to_numpy()))
@@ -121,30 +110,30 @@ class Rivals:
 
 
 def out_of_sample(models: ReleasedModels, windows: Windows) -> bool:
-    """Whether all windows lie after what a rival trained on the release's split has seen."""
+    """Whether all windows come after the validation part, which a rival on the release's split has seen."""
     return bool(windows.cutoff.min() >= np.datetime64(models.release.info["valid_end"]))
 
 
 def rival_table(
     windows: Windows,
-    found: BaselineForecast,
+    forecast: BaselineForecast,
     models: ReleasedModels,
     bounds: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> pd.DataFrame:
-    """A rival's forecasts in the form of ours; ``bounds``: low and high, each (N, H, 3)."""
-    none = np.full(found.raw.shape, np.nan)
-    nothing = np.full((*found.raw.shape, len(LEVELS)), np.nan)
-    low, high = bounds or (nothing, nothing)
+    """Return a rival's forecasts as a forecast table; ``bounds``: low and high, each (N, H, 3)."""
+    missing = np.full(forecast.raw.shape, np.nan)
+    no_bounds = np.full((*forecast.raw.shape, len(LEVELS)), np.nan)
+    low, high = bounds or (no_bounds, no_bounds)
     prices = Prices(
         last=windows.last_price,
         frozen=frozen(windows),
-        raw=found.raw,
-        published=found.published,
-        p_move=none,
+        raw=forecast.raw,
+        published=forecast.published,
+        p_move=missing,
         low=low,
         high=high,
-        needed=none,
-        by_model=np.ones(found.raw.shape, dtype=bool),
+        needed=missing,
+        by_model=np.ones(forecast.raw.shape, dtype=bool),
     )
     return forecast_table(windows, prices, models.models, general_only=True)
 
@@ -160,12 +149,11 @@ def _naive_bounds(models: ReleasedModels, windows: Windows) -> tuple[np.ndarray,
     """Conformal intervals around the last price, by the same rule and from the same day as ours."""
     train, *_ = _parts(models, windows)
     spread = NaiveSpread.fit(train)
-    every = make_windows(windows.series, windows.spec)
+    past = make_windows(windows.series, windows.spec)
     start = np.datetime64(models.release.info["train_end"])
-    every = every.take((every.cutoff >= start) & (every.cutoff <= windows.cutoff.max()) & ~frozen(every))
-    outcomes = Outcomes.of(every, spread.needed_level(every))
-    calibration = Calibration.nominal(windows.spec.horizons).extended(outcomes)
-    asked = calibration.on(windows.cutoff)
-    pairs = [spread.bounds(windows, asked[..., place]) for place in range(len(LEVELS))]
+    past = past.take((past.cutoff >= start) & (past.cutoff <= windows.cutoff.max()) & ~frozen(past))
+    outcomes = Outcomes.of(past, spread.needed_level(past))
+    levels = Calibration.nominal(windows.spec.horizons).extended(outcomes).on(windows.cutoff)
+    pairs = [spread.bounds(windows, levels[..., position]) for position in range(len(LEVELS))]
     low, high = (np.stack(side, axis=-1) for side in zip(*pairs, strict=True))
     return low, high

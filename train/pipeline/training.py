@@ -1,4 +1,4 @@
-"""The main job, end to end: data, plan, fleet, release. The command line and other callers use this."""
+"""Training from end to end: plan, Ray Train run, release, gate."""
 
 import hashlib
 import itertools
@@ -15,7 +15,7 @@ from common.exchange.universe import Universe
 from common.presets import TrainConfig
 from common.prices.panel import Panel
 from common.release.bundle import GENERAL
-from common.release.registry import Registry, ReleaseInfo
+from common.release.registry import Registry
 from train.gate.promotion import gives_way, is_sound, promote_through_gate
 from train.progress.console import LiveTable, Mode
 from train.progress.record import ProgressRecord
@@ -27,14 +27,14 @@ from train.run.scores import unusual_weights
 from train.run.versions import begin
 
 PUBLISHED_ON_RAY = 1_000
-"""Symbols from which on a release is worth another start of Ray, about 10 s."""
+"""Releases of at least this many symbols are made on Ray, whose start takes about 10 s."""
 TRAINING_VERSION = 4
-"""Raised when the same settings and data no longer give the same networks: older runs are not continued."""
+"""Increased when the same settings and data no longer give the same networks: older runs do not continue."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A planned run; the same settings, universe and data always give the same run."""
+    """A planned run; the same settings, universe and data give the same id."""
 
     id: str
     folder: Path
@@ -45,7 +45,7 @@ class Run:
 
     @property
     def release_id(self) -> str:
-        """What its release is called, if that name is free."""
+        """The id of its release, if it is free."""
         return f"{self.panel.dates[-1]:%Y%m%d}-{self.id}"
 
     def is_trained(self) -> bool:
@@ -57,9 +57,9 @@ class Run:
 def plan_run(
     config: TrainConfig, universe: Universe, panel: Panel, home: Path, *, only: tuple[str, ...] = ()
 ) -> Run:
-    """Plan a run and name it by what decides its result; writes nothing."""
+    """Plan a run, whose id is a hash of what decides its result; writes nothing."""
     spec = RunSpec(config, universe, panel.source, panel.fingerprint())
-    decides = [
+    identity = [
         TRAINING_VERSION,
         config.model_dump(mode="json"),
         universe.as_dict(),
@@ -68,10 +68,10 @@ def plan_run(
         sorted(set(only)),
         *unusual_weights(config.window.horizons),
     ]
-    run_id = f"{config.preset}-{_digest(decides)}"
+    run_id = f"{config.preset}-{_digest(identity)}"
     folder = home / "runs" / run_id
-    bench = RunDataset(folder, spec, panel)
-    plan = make_plan(config, universe, bench.windows, bench.limits, only=only)
+    dataset = RunDataset(folder, spec, panel)
+    plan = make_plan(config, universe, dataset.windows, dataset.limits, only=only)
     return Run(run_id, folder, home, spec, plan, panel)
 
 
@@ -84,34 +84,33 @@ def execute(
     hand_over: bool = True,
     address: str | None = None,
 ) -> tuple[TrainingResult, bool]:
-    """Train and publish a run, or whatever of it is not done yet.
+    """Train and publish a run, or the part of it that is not done yet.
 
-    A complete release goes to production through the gate where nothing is in production, or where what is
-    gives way to it (see `gives_way`). Any other move is left to the user. If the gate stays closed, the
-    release is published, production is as it was, and the outcome says why. With ``hand_over`` false,
-    production is left alone in any case. ``address`` is a Ray cluster to work on, see `ray_session`.
+    A complete release goes to production through the gate if nothing is in production, or if what is there
+    gives way to it (see `gives_way`). If the gate stays closed, the release is published, production does
+    not change, and the result says why. ``hand_over=False`` never changes production. ``address`` is a Ray
+    cluster to use, see `ray_session`.
 
     Returns
     -------
-    (Outcome, bool)
-        The outcome, and whether it had been published before, so that nothing was trained.
+    (TrainingResult, bool)
+        The result, and whether it was published before, so that nothing was trained.
 
     Raises
     ------
     ConfigError
-        If the same run is at work in another process, or was begun with other versions of the libraries.
+        If another process executes the same run, or it was started with other versions of the libraries.
     TrainingError
-        If the general model could not be trained: nothing is published, what was done is kept.
+        If the general model could not be trained: nothing is published, finished tasks are kept.
     """
     registry = Registry(run.home)
     registry.clean()
     with storage.claim(run.folder.with_suffix(".lock"), f"run {run.id}"):
-        before = None if fresh else _published(registry, run, failed={})
-        if before:
-            outcome = published_result(run.plan, registry.open(before.id))
+        published = None if fresh else _published(registry, run, failed={})
+        if published is not None:
             if hand_over and not registry.production():
-                outcome = _hand_over(registry, outcome)
-            return outcome, True
+                published = _hand_over(registry, published)
+            return published, True
         if fresh:
             storage.remove_tree(run.folder)
         if not run.is_trained():
@@ -119,79 +118,75 @@ def execute(
         run.folder.mkdir(parents=True, exist_ok=True)
         run.panel.save(run.folder / "panel.parquet")
         run.spec.save(run.folder)
-        with (
-            ProgressRecord(run.id, run.folder, run.spec, run.plan) as record,
-            LiveTable(record.poll, mode=mode),
-        ):
+        with ProgressRecord(run.folder, run.spec, run.plan) as record, LiveTable(record.poll, mode=mode):
             failed = {} if run.is_trained() else _train(run, record, workers, address)
             if GENERAL in failed:
                 raise TrainingError(
-                    f"run {run.id}: the general model failed: {failed[GENERAL]} Nothing is published and "
-                    "what was in production still is; the same command tries again.",
+                    f"run {run.id}: the general model failed: {failed[GENERAL]} Nothing was published and "
+                    "production did not change; the same command tries again.",
                     failed=failed,
                 )
             record.state = "publishing"
             with engine_for(len(run.panel.symbols), PUBLISHED_ON_RAY, workers, address, run.home) as engine:
-                outcome = _publish(registry, run, failed, engine, fresh=fresh)
+                result = _publish(registry, run, failed, engine, fresh=fresh)
             record.state = "evaluating"
             if hand_over:
-                outcome = _hand_over(registry, outcome)
+                result = _hand_over(registry, result)
             record.state = "failed" if failed else "done"
-    return outcome, False
+    return result, False
 
 
 def _train(run: Run, record: ProgressRecord, workers: int | None, address: str | None) -> dict[str, str]:
-    """Run the fleet; returns the reason of each job that failed."""
+    """Do all tasks; return why each failed job failed."""
     from train.run.arrays import save_arrays
     from train.workers.fleet import Fleet
 
     with ray_session(cpus=workers, address=address, shared=run.home) as cpus:
         tasks = len(run.plan.tasks)
         record.workers = min(cpus, tasks)
-        most = tasks if address and workers is None else record.workers  # on a cluster as many as join it
-        fleet = Fleet(run.plan, run.folder, workers=most, log_dir=run.folder / "ray")
+        limit = tasks if address and workers is None else record.workers  # a cluster may still grow
+        fleet = Fleet(run.plan, run.folder, workers=limit, log_dir=run.folder / "ray")
         record.fleet, record.state = fleet, "training"
         try:
             save_arrays(RunDataset(run.folder, run.spec, run.panel))
             fleet.train()
             record.jobs = jobs = fleet.snapshot()
         finally:
-            record.fleet = None  # nobody may call Ray once it is shut down: that would start another
+            record.fleet = None  # a call after the shutdown would start Ray again
     if storage.mirror_of(run.folder) is not None:
-        storage.found(run.folder / "tensorboard", "**/*")  # what other machines wrote
+        storage.found(run.folder / "tensorboard", "**/*")  # copy what other machines wrote
     return {job["job"]: job["reason"] for job in jobs if job["state"] == "failed"}
 
 
 def _publish(
     registry: Registry, run: Run, failed: dict[str, str], engine: Engine, *, fresh: bool
 ) -> TrainingResult:
-    again = None if fresh else _published(registry, run, failed)
-    if again:
-        return published_result(run.plan, registry.open(again.id))
+    published = None if fresh else _published(registry, run, failed)
+    if published is not None:
+        return published
     name = run.release_id + (f"-partial-{_digest(sorted(failed))}" if failed else "")
     taken = {release.id for release in registry.releases()}
     numbered = (f"{name}-{number}" for number in itertools.count(2))
-    release_id = next(each for each in itertools.chain([name], numbered) if each not in taken)
+    release_id = next(free for free in itertools.chain([name], numbered) if free not in taken)
     return publish_run(run.folder, run.spec, run.panel, run.plan, failed, registry, release_id, engine)
 
 
-def _hand_over(registry: Registry, outcome: TrainingResult) -> TrainingResult:
-    """Let a complete release through the gate where production gives way; the outcome says if it did not."""
-    if not outcome.failed and gives_way(registry, outcome.release):
+def _hand_over(registry: Registry, result: TrainingResult) -> TrainingResult:
+    """Promote a complete release if production gives way; the result says why if the gate stays closed."""
+    if not result.failed and gives_way(registry, result.release):
         try:
-            promote_through_gate(registry, outcome.release.id)
+            promote_through_gate(registry, result.release.id)
         except GateClosed as closed:
-            return replace(outcome, gate=closed.message)
-    return outcome
+            return replace(result, gate=closed.message)
+    return result
 
 
-def _published(registry: Registry, run: Run, failed: dict[str, str]) -> ReleaseInfo | None:
-    """The sound release this run published with these jobs failed, if any."""
+def _published(registry: Registry, run: Run, failed: dict[str, str]) -> TrainingResult | None:
+    """The result in the sound release that this run published with the same failed jobs, if any."""
     for release in registry.releases():
-        of_run, lost = release.info.get("run") == run.id, release.info.get("failed", {})
-        same = of_run and sorted(lost) == sorted(failed)
+        same = release.info.get("run") == run.id and sorted(release.info.get("failed", {})) == sorted(failed)
         if same and release.state == "ok" and is_sound(registry, release.id):
-            return release
+            return published_result(run.plan, registry.open(release.id))
     return None
 
 

@@ -1,1 +1,1 @@
-"""What people see of training."""
+"""Show the progress of training."""

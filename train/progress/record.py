@@ -1,11 +1,11 @@
-"""A run's record on storage, kept up to date while it is at work."""
+"""Keep a run's record on storage up to date while it runs."""
 
-import contextlib
 import logging
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from common import storage
 from train.progress.runs import write_progress
@@ -21,11 +21,11 @@ log = logging.getLogger(__name__)
 INTERVAL_S = 2.0
 
 
-class ProgressRecord(contextlib.AbstractContextManager["ProgressRecord"]):
-    """Keeps the run's record on storage, and the snapshot for the table, up to date from a thread."""
+class ProgressRecord:
+    """Writes the run's record from a thread, and returns snapshots for the live table."""
 
-    def __init__(self, run_id: str, folder: Path, spec: RunSpec, plan: Plan) -> None:
-        self._run_id, self._folder, self._spec, self._started = run_id, folder, spec, time.time()
+    def __init__(self, folder: Path, spec: RunSpec, plan: Plan) -> None:
+        self._folder, self._spec, self._started = folder, spec, time.time()
         self.state, self.workers = "starting", 0
         self.fleet: Fleet | None = None
         self.jobs: list[dict[str, Any]] = TaskQueue(plan, folder).snapshot()
@@ -33,23 +33,21 @@ class ProgressRecord(contextlib.AbstractContextManager["ProgressRecord"]):
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="run-record", daemon=True)
 
-    def refresh(self) -> None:
+    def poll(self) -> dict[str, Any]:
+        """Return a snapshot with news from the queue; raises if the queue does not answer."""
         fleet = self.fleet
         if fleet is not None:
             jobs, workers = fleet.snapshot(), fleet.workers()
             if self.fleet is not None:
                 self.jobs, self.workers = jobs, workers or self.workers
-                done, resumed = (sum(job[f"work_{what}"] for job in jobs) for what in ("done", "resumed"))
-                if self._pace is None and done > resumed:  # the first epoch took the compiler's time, too
+                done, resumed = (sum(job[key] for job in jobs) for key in ("work_done", "work_resumed"))
+                if self._pace is None and done > resumed:  # leaves out the first epoch, which also compiles
                     self._pace = {"since": time.time(), "work": done}
-
-    def poll(self) -> dict[str, Any]:
-        self.refresh()
         return self._snapshot()
 
     def _snapshot(self) -> dict[str, Any]:
         return {
-            "run": self._run_id,
+            "run": self._folder.name,
             "source": self._spec.source,
             "preset": self._spec.config.preset,
             "started": self._started,
@@ -61,12 +59,12 @@ class ProgressRecord(contextlib.AbstractContextManager["ProgressRecord"]):
 
     def _loop(self) -> None:
         while not self._stop.wait(INTERVAL_S):
-            with contextlib.suppress(Exception):
-                self.refresh()
-            self._write(self._snapshot())
+            with suppress(Exception):
+                self.poll()
+            self._write()
 
-    def __enter__(self) -> "ProgressRecord":
-        self._write(self._snapshot())
+    def __enter__(self) -> Self:
+        self._write()
         self._thread.start()
         return self
 
@@ -75,11 +73,11 @@ class ProgressRecord(contextlib.AbstractContextManager["ProgressRecord"]):
         self._thread.join()
         if kind is not None:
             self.state = "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
-        self._write(self._snapshot() | {"finished": time.time()})
+        self._write(finished=time.time())
 
-    def _write(self, snapshot: dict[str, Any]) -> None:
-        """A record that cannot be written must not end a run that can go on."""
+    def _write(self, **more: float) -> None:
+        """Write the record; a failure is logged, because the run itself can continue."""
         try:
-            write_progress(self._folder, snapshot)
+            write_progress(self._folder, self._snapshot() | more)
         except (OSError, storage.StorageError) as error:
-            log.warning("run=%s record not written: %s", self._run_id, error)
+            log.warning("run=%s record not written: %s", self._folder.name, error)

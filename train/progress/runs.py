@@ -1,7 +1,7 @@
-"""Run records: what a training run is doing, readable from another terminal (``nsecast runs``).
+"""Records of training runs, for other terminals (``nsecast runs``).
 
-Each run keeps ``<home>/runs/<run id>/run.json``: its latest snapshot (see `train.progress.snapshot`) with the
-writer's ``pid`` and ``host`` and the time it was ``updated``, replaced atomically.
+A record is ``<home>/runs/<run id>/run.json``: the latest snapshot (see `train.progress.snapshot`) with the
+writer's ``pid`` and ``host`` and the time when it was ``updated``, replaced atomically.
 """
 
 import json
@@ -10,9 +10,12 @@ import os
 import socket
 import sys
 import time
+from collections import defaultdict
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
+import psutil
 import typer
 from rich.console import Console, Group
 from rich.live import Live
@@ -25,17 +28,17 @@ from train.progress.snapshot import ENDED, FINISHED, PlainLines, RunView
 log = logging.getLogger(__name__)
 
 SILENCE_S = 60.0
-"""A run that has not written for longer than this is taken for interrupted."""
+"""A run that has not written its record for longer counts as interrupted."""
 
 
 def write_progress(run_dir: Path, snapshot: dict[str, Any]) -> None:
-    """Replace the record of a run; a number that is not finite is stored as null."""
+    """Replace the record of a run; numbers that are not finite are stored as null."""
     stamp = {"pid": os.getpid(), "host": socket.gethostname(), "updated": time.time()}
     storage.write_json(Path(run_dir) / "run.json", storage.finite(snapshot) | stamp)
 
 
 def read_run(run_dir: Path) -> dict[str, Any] | None:
-    """The record of one run; None if it has not written one or it cannot be read."""
+    """Return the record of one run; None if it is missing or cannot be read."""
     try:
         return _read(storage.current(Path(run_dir) / "run.json"))
     except FileNotFoundError:
@@ -54,14 +57,14 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def list_runs(home: Path) -> list[dict[str, Any]]:
-    """All runs below ``home``, the newest first.
+    """Return all runs below ``home``, the newest first.
 
     Returns
     -------
     list of dict
         ``id``, ``state``, ``started`` and ``updated`` (epoch seconds), ``preset``, ``source``,
-        ``jobs_done``, ``jobs_total``, ``pid``, ``host``. A run that has not ended, but whose process is
-        gone or silent, has the state ``interrupted``; one whose record cannot be read, ``unreadable``.
+        ``jobs_done``, ``jobs_total``, ``pid``, ``host``. The state is ``interrupted`` if the run has not
+        ended but its process is gone or silent, and ``unreadable`` if the record cannot be read.
     """
     runs = [_summary(path) for path in storage.found(Path(home) / "runs", "*/run.json")]
     return sorted(runs, key=lambda run: (run["started"] or 0.0, run["id"]), reverse=True)
@@ -83,19 +86,11 @@ def _summary(path: Path) -> dict[str, Any]:
 
 
 def _is_alive(record: dict[str, Any]) -> bool:
-    """Whether the writer spoke lately and, if it runs on this host, still exists."""
+    """Whether the record is recent and its writer, if it ran on this host, still exists."""
     if time.time() - (record.get("updated") or 0.0) > SILENCE_S:
         return False
-    pid = record.get("pid")
-    if record.get("host") != socket.gethostname() or not isinstance(pid, int) or pid <= 0:
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+    elsewhere = record.get("host") != socket.gethostname() or not isinstance(record.get("pid"), int)
+    return elsewhere or psutil.pid_exists(record["pid"])
 
 
 def runs(
@@ -107,50 +102,46 @@ def runs(
     if as_json and watch:
         raise typer.BadParameter("choose one of --json and --watch.")
     root = storage.home(home)
+    listed = list_runs(root)
+    if not listed and not as_json:
+        next_step = "; waiting for one. Ctrl-C stops." if watch else ". Start one with `nsecast train`."
+        typer.echo(f"No runs in {storage.shown(root / 'runs')} yet{next_step}", err=True)
     if watch:
         try:
             _watch(root)
         except KeyboardInterrupt:
             raise typer.Exit(0) from None
-    found = list_runs(root)
+        listed = list_runs(root)
     if as_json:
-        typer.echo(json.dumps(found, indent=1))
-    elif found:
-        Console(width=None if sys.stdout.isatty() else 160).print(runs_table(found))
-    else:
-        where = storage.shown(root / "runs")
-        typer.echo(f"No runs in {where} yet. Start one with `nsecast train`.", err=True)
+        typer.echo(json.dumps(listed, indent=1))
+    elif listed:
+        Console(width=None if sys.stdout.isatty() else 160).print(runs_table(listed))
 
 
 def _watch(home: Path, *, interval_s: float = 1.0) -> None:
-    """Redraw the runs, and the jobs of the newest one, until interrupted; lines end with the newest run."""
-    if not list_runs(home):
-        where = storage.shown(home / "runs")
-        typer.echo(f"No runs in {where} yet; waiting for one. Ctrl-C stops.", err=True)
-    if display_mode(sys.stdout) == "plain":
-        plain: dict[str, PlainLines] = {}
+    """Redraw the runs and the newest one's jobs until Ctrl-C; off a terminal, write lines until it ends."""
+    plain: dict[str, PlainLines] = defaultdict(PlainLines)
+    live = None if display_mode(sys.stdout) == "plain" else Live(auto_refresh=False)
+    with live or nullcontext():
         while True:
-            found = list_runs(home)
-            for name, record in _newest(home, found):
-                for line in plain.setdefault(name, PlainLines()).lines(record, time.time()):
+            listed = list_runs(home)
+            record = _newest(home, listed)
+            if live is not None:
+                view = RunView(record, time.time(), reserve=9) if record else ""
+                live.update(Group(runs_table(listed[:5]), "", view), refresh=True)
+            else:
+                for line in plain[listed[0]["id"]].lines(record, time.time()) if record else []:
                     typer.echo(line)
-            if found and found[0]["state"] in ENDED:
-                return
-            time.sleep(interval_s)
-    with Live(auto_refresh=False) as live:
-        while True:
-            found = list_runs(home)
-            views = [RunView(record, time.time(), reserve=9) for _, record in _newest(home, found)]
-            live.update(Group(runs_table(found[:5]), "", *views), refresh=True)
+                if listed and listed[0]["state"] in ENDED:
+                    return
             time.sleep(interval_s)
 
 
-def _newest(home: Path, found: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
-    """The newest run's name and record with the state the list gives it; empty if there is none."""
-    record = read_run(home / "runs" / found[0]["id"]) if found else None
-    if record is None:
-        return []
-    record["state"] = found[0]["state"]
-    if record["state"] in ENDED:
-        record.setdefault("finished", record["updated"])
-    return [(found[0]["id"], record)]
+def _newest(home: Path, listed: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The record of the newest run, with its state in the list; None if there is none."""
+    record = read_run(home / "runs" / listed[0]["id"]) if listed else None
+    if record is not None:
+        record["state"] = listed[0]["state"]
+        if record["state"] in ENDED:
+            record.setdefault("finished", record["updated"])
+    return record

@@ -1,44 +1,52 @@
-"""Drawing the progress of a training run: as a table with a bar, or as lines for a log.
+"""Draw the progress of a training run: as a table with a bar, or as lines for a log.
 
 The progress comes as a *snapshot*, a plain dict::
 
     {"run": str, "source": str, "preset": str, "started": epoch seconds, "workers": int,
      "state": "starting|training|evaluating|publishing|done|failed",
      "jobs": [{"job": "general" or a symbol, "phase": str, "worker": int or None,
-               "state": "waiting|running|resumed|done|failed|skipped",
+               "state": "waiting|running|done|failed|skipped",
                "epoch": int, "epochs": int, "best_epoch": int or None,
                "loss": float or None, "val_loss": float or None,
                "mae": validation MAE over the naive one, or None,
                "eta_s": float or None, "work_done": float, "work_total": float,
                "reason": str or None}]}
 
-``work_resumed`` (work a job had behind it when the run began), ``pace`` (from when on the pace counts, as
-``{"since": epoch seconds, "work": float}``) and ``finished`` (epoch seconds) are optional. Absent values are
-drawn as ``-``.
+A job may also have ``work_resumed`` (its work that was done before the run started); a run ``pace`` (the
+first measurement of its pace, ``{"since": epoch seconds, "work": float}``) and ``finished`` (epoch seconds).
+Absent values are drawn as ``-``.
 """
 
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import rich.box
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 SYNTHETIC = "SYNTHETIC DATA"
-ACTIVE, FINISHED = ("running", "resumed"), ("done", "failed", "skipped")
-"""States of a job."""
+FINISHED = ("done", "failed", "skipped")
+"""States of a job that has ended."""
 ENDED = ("done", "failed", "interrupted")
-"""States of a run; the last is the reader's finding, see `train.progress.runs`."""
-_STYLES = {"running": "cyan", "resumed": "cyan", "done": "green", "failed": "bold red", "waiting": "dim"}
+"""States of a run that has ended; `train.progress.runs` finds out the last one."""
+_STYLES = {"running": "cyan", "done": "green", "failed": "bold red", "waiting": "dim"}
 _PLAIN_INTERVAL_S = 10.0
 
 
 def is_synthetic(source: Any) -> bool:
     return "synthetic" in str(source).lower()
+
+
+def label_title(text: Text, source: Any) -> Text:
+    """Append a label to a table's title if the prices are synthetic."""
+    if is_synthetic(source):
+        text.append("  ").append(f" {SYNTHETIC} ", style="bold black on yellow")
+    return text
 
 
 def duration(seconds: float | None) -> str:
@@ -59,16 +67,16 @@ def number(value: float | None) -> str:
 
 
 def flat(value: Any) -> str:
-    """``value`` on one line and without control characters, ``-`` if there is none."""
+    """Return ``value`` on one line and without control characters; ``-`` if it is missing."""
     if value is None or value == "":
         return "-"
     return "".join(c if c.isprintable() else "?" for c in " ".join(str(value).split()))
 
 
 def overall(snapshot: dict[str, Any], now: float) -> tuple[float, float | None]:
-    """The fraction of the run's work that is done, and the seconds left at the pace so far.
+    """Return the fraction of the run's work that is done, and the seconds left at the pace so far.
 
-    Skipped jobs count for nothing, and not for the pace: work resumed from an earlier run, and the start.
+    Skipped jobs do not count; the pace leaves out work that was resumed, and the time before ``pace``.
     """
     jobs = [job for job in snapshot.get("jobs", []) if job.get("state") != "skipped"]
     total = sum(job.get("work_total") or 0.0 for job in jobs)
@@ -84,14 +92,16 @@ def overall(snapshot: dict[str, Any], now: float) -> tuple[float, float | None]:
     return (done / total if total else 0.0), eta
 
 
+@dataclass
 class RunView:
-    """A snapshot as a table of jobs with the overall bar beneath, never taller than the terminal.
+    """A snapshot as a table of jobs above a progress bar, never taller than the terminal."""
 
-    ``note`` is added beneath; ``reserve`` is how many lines of the terminal others need.
-    """
-
-    def __init__(self, snapshot: dict[str, Any], now: float, note: str = "", reserve: int = 0) -> None:
-        self.snapshot, self.now, self.note, self.reserve = snapshot, now, note, reserve
+    snapshot: dict[str, Any]
+    now: float
+    note: str = ""
+    """A line to add below the bar."""
+    reserve: int = 0
+    """Lines of the terminal to leave free."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         rows = max(3, console.size.height - 9 - self.reserve) if console.is_terminal else 10_000
@@ -102,27 +112,15 @@ class RunView:
 
     def _table(self, rows: int, state_width: int) -> Table:
         run = self.snapshot
-        title = Text(flat(run.get("run")), style="bold")
-        if is_synthetic(run.get("source")):
-            title.append("  ").append(f" {SYNTHETIC} ", style="bold black on yellow")
+        title = label_title(Text(flat(run.get("run")), style="bold"), run.get("source"))
         details = f"{flat(run.get('state'))}, {flat(run.get('preset'))}, {flat(run.get('workers'))} workers"
         title.append(f"  {details}", style="not bold")
         table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, show_edge=False)
         table.padding = (0, 1, 0, 0)
-        for heading in (
-            "job",
-            "worker",
-            "state",
-            "epoch",
-            "loss",
-            "MAE/\nnaive",
-            "val\nloss",
-            "best\nepoch",
-            "ETA",
-        ):
-            table.add_column(
-                heading, justify="left" if heading in ("job", "state") else "right", no_wrap=True
-            )
+        headings = "job", "worker", "state", "epoch", "loss", "MAE/\nnaive", "val\nloss", "best\nepoch", "ETA"
+        for heading in headings:
+            justify: JustifyMethod = "left" if heading in ("job", "state") else "right"
+            table.add_column(heading, justify=justify, no_wrap=True)
         jobs = run.get("jobs", [])
         shown = _most_interesting(jobs, rows)
         for job in shown:
@@ -148,11 +146,11 @@ class RunView:
 
 
 def _most_interesting(jobs: list[dict[str, Any]], rows: int) -> list[dict[str, Any]]:
-    """At most ``rows`` jobs in their own order: those at work, then failed, waiting and done ones."""
+    """At most ``rows`` jobs in their own order: running ones first, then failed, waiting and done ones."""
     if len(jobs) <= rows:
         return jobs
-    order = {state: rank for rank, state in enumerate((*ACTIVE, "failed", "waiting", "done", "skipped"))}
-    ranked = sorted(range(len(jobs)), key=lambda i: (order.get(jobs[i].get("state", ""), len(order)), i))
+    rank = {state: rank for rank, state in enumerate(("running", "failed", "waiting", "done"))}
+    ranked = sorted(range(len(jobs)), key=lambda i: rank.get(jobs[i].get("state", ""), len(rank)))
     return [jobs[i] for i in sorted(ranked[: rows - 1])]
 
 
@@ -163,7 +161,7 @@ def _cells(job: dict[str, Any], state_width: int) -> list[Text]:
     status = Text(text, style=_STYLES.get(state, ""))
     status.truncate(state_width, overflow="ellipsis")
     return [
-        Text(flat(job.get("job")), style="bold" if state in ACTIVE else ""),
+        Text(flat(job.get("job")), style="bold" if state == "running" else ""),
         Text(flat(job.get("worker"))),
         status,
         Text(_epoch(job) or "-"),
@@ -171,13 +169,13 @@ def _cells(job: dict[str, Any], state_width: int) -> list[Text]:
         Text(number(mae), style=against_naive(mae)),
         Text(number(job.get("val_loss"))),
         Text(flat(job.get("best_epoch"))),
-        Text(duration(job.get("eta_s")) if state in ACTIVE else "-"),
+        Text(duration(job.get("eta_s")) if state == "running" else "-"),
     ]
 
 
 def _epoch(job: dict[str, Any]) -> str | None:
     epoch, epochs = job.get("epoch") or 0, job.get("epochs")
-    return f"{epoch}/{epochs}" if epochs and (epoch or job.get("state") in ACTIVE) else None
+    return f"{epoch}/{epochs}" if epochs and (epoch or job.get("state") == "running") else None
 
 
 def against_naive(ratio: float | None) -> str:
@@ -188,14 +186,14 @@ def against_naive(ratio: float | None) -> str:
 
 
 class PlainLines:
-    """Snapshots as lines for a log: each change of state at once, progress every ten seconds a job."""
+    """Snapshots as lines for a log: each change of state at once, a job's progress every ten seconds."""
 
     def __init__(self) -> None:
         self._run_state: str | None = None
         self._jobs: dict[str, tuple[str, Any, float]] = {}
 
     def lines(self, snapshot: dict[str, Any], now: float) -> list[str]:
-        """The lines that ``snapshot`` adds to those already given."""
+        """Return the lines that ``snapshot`` adds to those already returned."""
         clock = time.strftime("%H:%M:%S", time.localtime(now))
         news = [f"{clock} {text}" for text in self._job_news(snapshot, now)]
         if snapshot.get("state") != self._run_state:
@@ -208,12 +206,12 @@ class PlainLines:
         for job in snapshot.get("jobs", []):
             name, state = flat(job.get("job")), job.get("state", "waiting")
             progress = (job.get("phase"), job.get("epoch"))
-            old_state, old_progress, said = self._jobs.get(name, ("waiting", progress, now))
-            due = state in ACTIVE and progress != old_progress and now - said >= _PLAIN_INTERVAL_S
+            old_state, old_progress, written = self._jobs.get(name, ("waiting", progress, now))
+            due = state == "running" and progress != old_progress and now - written >= _PLAIN_INTERVAL_S
             if state != old_state or due:
                 yield f"job={name} state={state}{_job_fields(job)}"
-                old_progress, said = progress, now
-            self._jobs[name] = (state, old_progress, said)
+                old_progress, written = progress, now
+            self._jobs[name] = (state, old_progress, written)
 
 
 def _run_fields(run: dict[str, Any], now: float) -> str:
@@ -231,7 +229,7 @@ def _job_fields(job: dict[str, Any]) -> str:
         "phase": job.get("phase") and repr(flat(job["phase"])),
         "epoch": _epoch(job),
         "best_epoch": job.get("best_epoch"),
-        "eta": duration(job.get("eta_s")) if job.get("state") in ACTIVE else None,
+        "eta": duration(job.get("eta_s")) if job.get("state") == "running" else None,
         "reason": job.get("reason") and repr(flat(job["reason"])),
     }
     values |= {key: number(job[key]) for key in ("loss", "mae", "val_loss") if job.get(key) is not None}

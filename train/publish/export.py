@@ -1,4 +1,4 @@
-"""Writing a bundle: Keras, ONNX and scalers side by side, checked against each other."""
+"""Write a bundle: the Keras and ONNX models, compared with each other, and the scalers."""
 
 import json
 import shutil
@@ -15,18 +15,19 @@ from common.forecast.log_price import LogPrice
 from common.forecast.representation import Representation
 from common.network.build import average_network, networks_of
 from common.presets import NetworkConfig
-from common.prices.windows import Windows
+from common.prices.windows import Windows, id_column
 from common.release.bundle import GENERAL, BundleFiles, load_bundle
 from train.publish.onnx_graph import onnx_model
 from train.run.dataset import RunDataset, bundles_dir
+from train.run.feed import evenly
 
 PARITY = 1e-5
-"""Largest allowed difference between Keras and ONNX, in units of the scaled output."""
+"""Largest difference allowed between Keras and ONNX, in units of the scaled output."""
 PARITY_WINDOWS = 256
 
 
 def write_bundle(
-    bench: RunDataset,
+    dataset: RunDataset,
     job: str,
     network: NetworkConfig,
     members: list[list[np.ndarray]],
@@ -38,31 +39,29 @@ def write_bundle(
 
     Parameters
     ----------
-    network : their widths
+    network : widths of the networks
     members : weights of the networks to average
     check : real windows on which Keras and ONNX must agree
 
     Raises
     ------
     BundleError
-        If they differ by more than 1e-5: such a bundle is never published.
+        If they differ by more than ``PARITY``.
     """
-    root = bundles_dir(bench.run_dir)
-    files = BundleFiles.of(bench.config.preset, job)
+    root = bundles_dir(dataset.run_dir)
+    files = BundleFiles.of(dataset.config.preset, job)
     folder = root / files.folder
     shutil.rmtree(folder, ignore_errors=True)
-    model = average_network(bench.network_shape, network, members)
-    windows = check.take(
-        np.unique(np.linspace(0, len(check) - 1, min(len(check), PARITY_WINDOWS)).astype(int))
-    )
-    x, ids = bench.representation.inputs(windows), bench.ids(windows, job)
+    model = average_network(dataset.network_shape, network, members)
+    windows = evenly(check, PARITY_WINDOWS)
+    x, ids = dataset.representation.inputs(windows), id_column(windows, dataset.stock_ids(job))
     expected = np.asarray(model([x, ids], training=False))
     storage.write_with(folder / files.weights, lambda path: model.save(path))
     storage.write_bytes(
-        folder / "model.onnx", onnx_model(networks_of(model), bench.network_shape).SerializeToString()
+        folder / "model.onnx", onnx_model(networks_of(model), dataset.network_shape).SerializeToString()
     )
-    _write_scalers(folder / files.scaler, bench.representation, job)
-    stock_ids = bench.stock_ids(job)
+    _write_scalers(folder / files.scaler, dataset.representation, job)
+    stock_ids = dataset.stock_ids(job)
     if job == GENERAL:
         storage.write_json(folder / "stock_id_mapping.json", stock_ids)
         storage.write_json(folder / "embedding.json", _embedding(model, stock_ids))
@@ -70,40 +69,40 @@ def write_bundle(
         folder / "metadata.json",
         metadata
         | {
-            "preset": bench.config.preset,
-            "model_version": f"{bench.config.preset}_{'general' if job == GENERAL else 'specific'}",
-            "window": bench.config.window.model_dump(mode="json"),
+            "preset": dataset.config.preset,
+            "model_version": f"{dataset.config.preset}_{'general' if job == GENERAL else 'specific'}",
+            "window": dataset.config.window.model_dump(mode="json"),
             "network": network.model_dump(mode="json"),
             "members": len(members),
             "stock_ids": stock_ids,
-            "source": bench.spec.source,
-            "data_sha256": bench.spec.data_sha256,
-            "train_end": str(bench.limits.train_end),
-            "valid_end": str(bench.limits.valid_end),
-            "test_end": str(bench.limits.test_end),
+            "source": dataset.spec.source,
+            "data_sha256": dataset.spec.data_sha256,
+            "train_end": str(dataset.limits.train_end),
+            "valid_end": str(dataset.limits.valid_end),
+            "test_end": str(dataset.limits.test_end),
         },
     )
-    bundle = load_bundle(root, bench.config.preset, job)
+    bundle = load_bundle(root, dataset.config.preset, job)
     gap = float(np.abs(bundle.forecaster.network(x, ids) - expected).max(initial=0.0))
     if not gap <= PARITY:
         raise BundleError(
             f"{folder / 'model.onnx'}: differs from Keras by {gap:.2g} on real windows, allowed "
-            f"{PARITY:.0e}. Train again; if it repeats, the exporter and ONNX Runtime "
-            "versions do not fit together.",
+            f"{PARITY:.0e}. Train again; if it repeats, the versions of the exporter and ONNX Runtime do "
+            "not fit together.",
             job=job,
             gap=gap,
         )
 
 
 def _embedding(model: keras.Model, stock_ids: dict[str, int]) -> dict[str, list[float]]:
-    """Each stock's place in the embedding; the networks of an average side by side."""
-    found = [network.get_layer("stock_embedding").get_weights()[0] for network in networks_of(model)]
-    weights = np.concatenate(found, axis=1)
+    """Each stock's embedding vector; those of averaged networks are concatenated."""
+    vectors = [network.get_layer("stock_embedding").get_weights()[0] for network in networks_of(model)]
+    weights = np.concatenate(vectors, axis=1)
     return {symbol: weights[number].tolist() for symbol, number in stock_ids.items()}
 
 
 def _write_scalers(stem: Path, representation: Representation, job: str) -> None:
-    """JSON for serving, joblib (plain numbers inside) for notebooks."""
+    """Write the scalers as JSON for serving, and as joblib (of plain numbers) for notebooks."""
     stored = representation.as_dict()
     if isinstance(representation, LogPrice) and job != GENERAL:
         stored["scalers"] = {job: stored["scalers"][job]}

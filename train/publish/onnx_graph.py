@@ -1,7 +1,7 @@
-"""Networks as an ONNX graph: their average in one file, written from the weights.
+"""Write the average of networks as one ONNX graph, from their weights.
 
-A general converter traces every network anew, for seconds each, and leaves the shapes of its tracing in the
-graph; these networks are always the same few layers. Operators: https://onnx.ai/onnx/operators, opset 17.
+A general converter would trace every network, for seconds each, and leave the traced shapes in the graph;
+these networks always have the same few layers. Operators: https://onnx.ai/onnx/operators, opset 17.
 """
 
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from common.presets import NetworkShape
 
 OPSET, IR = 17, 8
 GATES = (0, 3, 1, 2)
-"""Keras' gates (input, forget, cell, output) in the order of ONNX (input, output, forget, cell)."""
+"""Positions of ONNX' gates (input, output, forget, cell) in Keras' order (input, forget, cell, output)."""
 
 
 @dataclass
@@ -37,14 +37,14 @@ class _Graph:
 
 
 def onnx_model(networks: list[keras.Model], shape: NetworkShape) -> onnx.ModelProto:
-    """The average of networks that `build_network` made.
+    """Return the graph of the average of networks from `build_network`.
 
     Inputs ``window`` (N, size, C) float32 and ``stock_id`` (N, 1) int32, output (N, H, K) float32.
     """
     graph = _Graph()
     (days,) = graph.add("Transpose", "window", perm=[1, 0, 2])
-    said = [_member(graph, network, days, shape.horizons) for network in networks]
-    (outputs,) = graph.add("Concat", *said, axis=1)
+    outputs_of = [_member(graph, network, days, shape.horizons) for network in networks]
+    (outputs,) = graph.add("Concat", *outputs_of, axis=1)
     width = sum(HEADS.values()) if shape.mixture else 1
     members = graph.put(np.array([-1, len(networks), shape.horizons, width]))
     (outputs,) = graph.add("Reshape", outputs, members)
@@ -54,13 +54,13 @@ def onnx_model(networks: list[keras.Model], shape: NetworkShape) -> onnx.ModelPr
         (heads["p_move"],) = graph.add("Sigmoid", heads["p_move"])
         (outputs,) = graph.add("Concat", *heads.values(), axis=3)
     (outputs,) = graph.add("ReduceMean", outputs, axes=[1], keepdims=0)
-    takes = [
+    graph_inputs = [
         helper.make_tensor_value_info("window", TensorProto.FLOAT, ["N", shape.size, shape.channels]),
         helper.make_tensor_value_info("stock_id", TensorProto.INT32, ["N", 1]),
     ]
-    gives = [helper.make_tensor_value_info(outputs, TensorProto.FLOAT, ["N", shape.horizons, width])]
+    graph_outputs = [helper.make_tensor_value_info(outputs, TensorProto.FLOAT, ["N", shape.horizons, width])]
     return helper.make_model(
-        helper.make_graph(graph.nodes, "networks", takes, gives, graph.weights),
+        helper.make_graph(graph.nodes, "networks", graph_inputs, graph_outputs, graph.weights),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR,
         producer_name="nsecast",
@@ -68,15 +68,17 @@ def onnx_model(networks: list[keras.Model], shape: NetworkShape) -> onnx.ModelPr
 
 
 def _member(graph: _Graph, network: keras.Model, days: str, horizons: int) -> str:
-    """One network up to its last activation; the name of its output, (N, H * K)."""
+    """Add a network up to its last activation; return the name of its output, (N, H * K)."""
     axis = [graph.put(np.array([number])) for number in (0, 1)]
-    for layer in (each for each in network.layers if isinstance(each, keras.layers.LSTM)):
+    for layer in network.layers:
+        if not isinstance(layer, keras.layers.LSTM):
+            continue
         kernel, recurrent, bias = map(_gates, layer.get_weights())
         both = np.concatenate([bias, np.zeros_like(bias)], axis=1)
         weights = map(graph.put, (kernel, recurrent, both))
-        every, last = graph.add("LSTM", days, *weights, outputs=2, hidden_size=layer.units)
+        states, last = graph.add("LSTM", days, *weights, outputs=2, hidden_size=layer.units)
         if layer.return_sequences:
-            (days,) = graph.add("Squeeze", every, axis[1])
+            (days,) = graph.add("Squeeze", states, axis[1])
     (hidden,) = graph.add("Squeeze", last, axis[0])
     (embedding,) = network.get_layer("stock_embedding").get_weights()
     (stock,) = graph.add("Gather", graph.put(embedding), "stock_id", axis=0)
@@ -94,13 +96,13 @@ def _member(graph: _Graph, network: keras.Model, days: str, horizons: int) -> st
 
 
 def _gates(value: np.ndarray) -> np.ndarray:
-    """Keras' (inputs, 4 units) as (1, 4 units, inputs), its (4 units,) as (1, 4 units); gates as in ONNX."""
+    """Turn Keras' (inputs, 4 units) into (1, 4 units, inputs), (4 units,) into (1, 4 units); ONNX' gates."""
     gates = np.split(value.T, len(GATES))
     return np.concatenate([gates[gate] for gate in GATES])[None]
 
 
 def _by_horizon(parts: tuple[np.ndarray, ...], horizons: int) -> np.ndarray:
-    """The heads' (..., H * width) side by side at each horizon, (..., H * K)."""
+    """Join the heads' (..., H * width) at each horizon: (..., H * K)."""
     split = [part.reshape(*part.shape[:-1], horizons, -1) for part in parts]
     joined = np.concatenate(split, axis=-1)
     return joined.reshape(*joined.shape[:-2], -1)

@@ -1,4 +1,4 @@
-"""A run's prices and windows as files that all processes of a node map: in memory once, not once each."""
+"""A run's prices and windows as files that all processes of a node map, so that memory holds them once."""
 
 import functools
 import json
@@ -23,17 +23,17 @@ from train.run.feed import VALID_WINDOWS, FitData, evenly
 LAYOUT = 2
 COLUMNS = tuple(field.name for field in fields(Series) if field.name != "symbols")
 PARTS = ("train", "valid", "test")
-OF_WINDOWS = ("end", "symbol", "counted")
+INDEXES = ("end", "symbol", "counted")
 
 
 @dataclass(frozen=True)
 class MappedDataset(RunDataset):
-    """A dataset that computes nothing: what another made of the panel is mapped, see `save_arrays`.
+    """A dataset that maps the files of `save_arrays` and computes nothing.
 
-    Of the training part only the windows are there in which the price moves: nothing else is trained on.
+    Its training part has only the windows in which the price moves, since nothing else is trained on.
     """
 
-    panel: Panel | None = None  # type: ignore[assignment]  # never asked for here
+    panel: Panel | None = None  # type: ignore[assignment]  # not used here
 
     @cached_property
     def series(self) -> Series:
@@ -43,7 +43,7 @@ class MappedDataset(RunDataset):
     @cached_property
     def parts(self) -> tuple[Windows, Windows, Windows]:
         train, valid, test = (
-            Windows(self.series, self.config.window, *(self._mapped(f"{part}-{name}") for name in OF_WINDOWS))
+            Windows(self.series, self.config.window, *(self._mapped(f"{part}-{name}") for name in INDEXES))
             for part in PARTS
         )
         return train, valid, test
@@ -57,15 +57,10 @@ class MappedDataset(RunDataset):
 
     @cached_property
     def general_data(self) -> FitData:
-        """What the general model's fits are given."""
+        """The data of the general model's fits, prepared once."""
         train, valid, _ = self.parts_of(GENERAL, training=True)
-        return FitData(
-            train,
-            evenly(valid.take(~frozen(valid)), VALID_WINDOWS),
-            self.representation,
-            self.stock_ids(GENERAL),
-            ready=True,
-        )
+        valid = evenly(valid.take(~frozen(valid)), VALID_WINDOWS)
+        return FitData(train, valid, self.representation, self.stock_ids(GENERAL), prepared=True)
 
     @cached_property
     def _moving(self) -> set[str]:
@@ -73,39 +68,37 @@ class MappedDataset(RunDataset):
 
     @cached_property
     def _facts(self) -> dict[str, Any]:
-        path = storage.current(_folder(self.run_dir) / "facts.json")
-        facts: dict[str, Any] = json.loads(path.read_bytes())
-        return facts
+        return dict(json.loads(storage.current(_folder(self.run_dir) / "facts.json").read_bytes()))
 
     def _mapped(self, name: str) -> np.ndarray:
-        """Read-only; a page is read when it is touched."""
+        """Return a read-only array whose pages are read on access."""
         path = storage.current(_folder(self.run_dir) / f"{name}.npy")
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
-def save_arrays(bench: RunDataset) -> None:
-    """Write what a `MappedDataset` maps, unless it is there: 51 bytes a row of prices, 12 a window."""
-    if has_arrays(bench.run_dir, bench.spec):
+def save_arrays(dataset: RunDataset) -> None:
+    """Write the files of a `MappedDataset` unless they exist: 51 bytes per row of prices, 12 per window."""
+    if has_arrays(dataset.run_dir, dataset.spec):
         return
-    folder, (train, valid, test) = _folder(bench.run_dir), bench.parts
+    folder, (train, valid, test) = _folder(dataset.run_dir), dataset.parts
     train = train.take(~frozen(train))
     for name in COLUMNS:
-        _save(folder / f"{name}.npy", getattr(bench.series, name))
+        _save(folder / f"{name}.npy", getattr(dataset.series, name))
     for part, windows in zip(PARTS, (train, valid, test), strict=True):
-        for name in OF_WINDOWS:
+        for name in INDEXES:
             _save(folder / f"{part}-{name}.npy", getattr(windows, name))
     facts = {
         "layout": LAYOUT,
-        "data_sha256": bench.spec.data_sha256,
-        "symbols": bench.series.symbols,
-        "moving": [bench.series.symbols[place] for place in np.unique(train.symbol)],
-        "representation": bench.representation.as_dict(),
+        "data_sha256": dataset.spec.data_sha256,
+        "symbols": dataset.series.symbols,
+        "moving": [dataset.series.symbols[position] for position in np.unique(train.symbol)],
+        "representation": dataset.representation.as_dict(),
     }
     storage.write_json(folder / "facts.json", facts)
 
 
 def has_arrays(run_dir: Path, spec: RunSpec) -> bool:
-    """Whether a run's arrays are there, whole (the facts are written last) and of its data."""
+    """Whether a run's arrays are complete (``facts.json`` is written last) and of its data."""
     try:
         facts = json.loads(storage.current(_folder(run_dir) / "facts.json").read_bytes())
     except (FileNotFoundError, ValueError):
@@ -115,13 +108,7 @@ def has_arrays(run_dir: Path, spec: RunSpec) -> bool:
 
 @functools.lru_cache(maxsize=1)
 def open_dataset(run_dir: Path) -> RunDataset:
-    """Open a run's folder; kept for the life of the process.
-
-    Raises
-    ------
-    ArchiveError
-        If its panel is not the one the run was planned with.
-    """
+    """Open a run's folder, once per process; raises ArchiveError if its panel is another than planned."""
     spec = RunSpec.load(run_dir)
     if has_arrays(run_dir, spec):
         return MappedDataset(run_dir, spec)

@@ -1,4 +1,4 @@
-"""What a worker needs for any task of a run, made once per process from the run's folder."""
+"""A run's settings and data, as its tasks use them."""
 
 import json
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from common.network.channels import frozen
 from common.presets import FitConfig, NetworkConfig, NetworkShape, TrainConfig
 from common.prices.panel import Panel
 from common.prices.series import Series, series_of_counters
-from common.prices.windows import Boundaries, Windows, boundaries, id_column, make_windows
+from common.prices.windows import Boundaries, Windows, boundaries, make_windows
 from common.release.bundle import GENERAL
 from train.run.feed import FitData
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What decides a run's result, besides the code: settings, universe and data."""
+    """Everything that decides a run's result, apart from the code: settings, universe and data."""
 
     config: TrainConfig
     universe: Universe
@@ -51,7 +51,7 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class RunDataset:
-    """A run's data, split and scaled; the same in every process that opens the same run."""
+    """A run's data, split and scaled, the same in every process."""
 
     run_dir: Path
     spec: RunSpec
@@ -75,25 +75,24 @@ class RunDataset:
 
     @cached_property
     def parts(self) -> tuple[Windows, Windows, Windows]:
-        """(train, valid, test) of all symbols."""
+        """Windows of all symbols: (train, valid, test)."""
         return self.limits.parts(self.windows)
 
     @cached_property
     def representation(self) -> Representation:
-        """Fitted on the training part only."""
+        """The scaling of inputs and targets, fitted only on the training part."""
         if self.config.representation == LogPrice.name:
             return LogPrice.fit(self.series, self.limits.train_end)
         return Residual.fit(self.parts[0])
 
     @cached_property
     def _moving(self) -> set[str]:
-        """Stocks with a training window in which the price moved; on no other is anything trained."""
+        """Stocks whose price moves in some training window; no other stock is trained on."""
         train = self.parts[0]
-        moving = np.unique(train.symbol[~frozen(train)])
-        return {self.series.symbols[place] for place in moving}
+        return {self.series.symbols[position] for position in np.unique(train.symbol[~frozen(train)])}
 
     def stock_ids(self, job: str) -> dict[str, int]:
-        """Ids of the stocks that a job's networks are trained on; any other is 0, "unknown", to them."""
+        """Return the ids of the stocks that a job's networks are trained on; others are 0, "unknown"."""
         universe = self.spec.universe
         seen = universe.general if self.config.general_sees == "general" else universe.stocks
         general = {stock.symbol: stock.stock_id for stock in seen if stock.symbol in self._moving}
@@ -113,16 +112,12 @@ class RunDataset:
             mixture=self.representation.name == Residual.name,
         )
 
-    def ids(self, windows: Windows, job: str) -> np.ndarray:
-        """Stock id of each window for a job's networks, int32, shape (N, 1)."""
-        return id_column(windows, self.stock_ids(job))
-
     def parts_of(self, job: str, *, training: bool) -> tuple[Windows, Windows, Windows]:
-        """(train, valid, test) windows of a job; ``training`` leaves out what it is not trained on."""
+        """Return a job's windows (train, valid, test); with ``training`` only those for its fits."""
         symbols = self.series.symbols
         if job != GENERAL:
-            place = symbols.index(job) if job in symbols else len(symbols)
-            train, valid, test = (_of_symbol(part, place) for part in self.parts)
+            position = symbols.index(job) if job in symbols else len(symbols)
+            train, valid, test = (_of_symbol(part, position) for part in self.parts)
         elif training and self.config.general_sees == "general":
             chosen = set(self.stock_ids(GENERAL))
             wanted = np.array([symbol in chosen for symbol in symbols])
@@ -132,22 +127,18 @@ class RunDataset:
         return train, valid, test
 
     def fit_data(self, job: str) -> FitData:
-        """What a job's fits are given."""
+        """Return the data of a job's fits."""
         train, valid, _ = self.parts_of(job, training=True)
         return FitData(train, valid, self.representation, self.stock_ids(job))
 
     def fit_config(self, phase: str) -> FitConfig:
-        named = {
-            "seed": self.config.general,
-            "scratch": self.config.scratch,
-            "finetune": self.config.finetune,
-        }
-        config = named[phase]
+        name = "general" if phase == "seed" else phase
+        config: FitConfig | None = getattr(self.config, name)
         assert config is not None, f"the plan has a {phase} task without settings for it"
         return config
 
     def network_config(self, phase: str) -> NetworkConfig:
-        """Widths of the networks of that phase: a fine-tuned one has the general model's."""
+        """Return the widths of a phase's networks; fine-tuned ones have those of the general model."""
         own = self.config.scratch_network if phase == "scratch" else None
         return own or self.config.network
 
@@ -155,16 +146,16 @@ class RunDataset:
         return self.run_dir / "tasks" / task_id
 
     def log_dir(self, task_id: str) -> Path:
-        """Of TensorBoard's files."""
+        """Return the folder of a task's TensorBoard files."""
         return self.run_dir / "tensorboard" / task_id
 
 
-def _of_symbol(windows: Windows, place: int) -> Windows:
-    """One symbol's windows, which lie together: found without a look at the others'."""
-    first, last = np.searchsorted(windows.symbol, [place, place + 1])
+def _of_symbol(windows: Windows, position: int) -> Windows:
+    """The windows of one symbol, which are consecutive."""
+    first, last = np.searchsorted(windows.symbol, [position, position + 1])
     return windows.take(slice(first, last))
 
 
 def bundles_dir(run_dir: Path) -> Path:
-    """Where a run's bundles lie, in the layout of a release."""
+    """Return the folder of a run's bundles, laid out like a release."""
     return run_dir / "bundles"

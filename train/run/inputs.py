@@ -1,4 +1,4 @@
-"""What the commands that train are given: settings, prices and counters."""
+"""Inputs of the commands that train: settings, prices and universe."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def overrides_of(
     seeds: int | None,
     seed: int | None,
 ) -> dict[str, Any]:
-    """What a settings file and options change, a search's provenance left out; raises ConfigError."""
+    """Merge a settings file, without a search's provenance, and options; raises ConfigError."""
     overrides = read_toml(config) if config else {}
     overrides.pop("provenance", None)
     if train_end or valid_end:
@@ -42,7 +42,7 @@ def shown_panel(
     accept_mixed_dates: bool = False,
     reader: Callable[[Path], Archive] = read_archive,
 ) -> Panel:
-    """The archive's prices or the synthetic market's, with a bar on stderr while it takes."""
+    """Load the archive's prices, or the synthetic market's, with a progress bar on stderr."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not show) as bar:
         work = bar.add_task("reading the archive" if archive else "making the synthetic market", total=None)
@@ -56,7 +56,7 @@ def shown_panel(
 
 
 def require_known(universe: Universe, panel: Panel, only: tuple[str, ...], *, strict: bool) -> None:
-    """Raise UniverseError on counters that are not there; those merely without data are named on stderr."""
+    """Raise UniverseError for unknown counters, and if ``strict`` without data; else name these on stderr."""
     if unknown := sorted(set(only) - {stock.symbol for stock in universe.specific}):
         raise UniverseError(f"--only: not specific counters: {', '.join(unknown)}.", symbols=unknown)
     absent = universe.check_against(panel.symbols)

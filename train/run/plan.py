@@ -1,4 +1,4 @@
-"""What a run has to do: tasks, what each needs, and which models are not worth inventing."""
+"""The plan of a run: its tasks, what each needs, and which stocks get no model of their own."""
 
 import json
 import zipfile
@@ -19,16 +19,13 @@ from common.release.bundle import GENERAL
 from train.run.scores import MINIMUM_JUDGED
 
 FROZEN_SESSIONS = 250
-"""A stock that did not move once in so many sessions is frozen."""
+"""A stock whose price has not changed in this many sessions is frozen."""
 BUNDLE_COST = 15_000.0
 
 
 @dataclass(frozen=True)
 class Task:
-    """One piece of work for one worker.
-
-    ``cost`` is about the number of windows trained on: it orders the queue and drives the ETA.
-    """
+    """One piece of work for one worker."""
 
     id: str
     job: str
@@ -37,12 +34,13 @@ class Task:
     """Which of the averaged networks this is (seed offset); 0 for a bundle."""
     needs: tuple[str, ...]
     cost: float
+    """About the number of windows trained on; it orders the queue and gives the ETA."""
     epochs: int
 
 
 @dataclass(frozen=True)
 class EpochProgress:
-    """One finished epoch, as the queue and the table see it."""
+    """A finished epoch."""
 
     epoch: int
     epochs: int
@@ -59,18 +57,18 @@ class EpochProgress:
 @dataclass(frozen=True)
 class Plan:
     tasks: tuple[Task, ...]
-    """Each after those it needs."""
+    """Every task comes after those it needs."""
     skipped: dict[str, str]
-    """Reason by symbol: no model of its own, the general one covers it."""
+    """Reason by symbol that gets no model of its own; the general model covers it."""
 
     @property
     def jobs(self) -> tuple[str, ...]:
-        """The general model and every specific stock, skipped ones included."""
+        """The general model and every specific stock, including skipped ones."""
         return tuple(dict.fromkeys([GENERAL, *(task.job for task in self.tasks), *self.skipped]))
 
     @cached_property
     def priorities(self) -> dict[str, float]:
-        """By task, the cost of the longest chain of tasks that starts there: the most urgent work first."""
+        """Cost of the longest chain of tasks that starts at each task; the longest are done first."""
         costs = {task.id: task.cost for task in self.tasks}
         after = dict.fromkeys(costs, 0.0)
         for task in reversed(self.tasks):
@@ -89,12 +87,12 @@ def make_plan(
 ) -> Plan:
     """Plan the general model and the specific ones (or those in ``only``).
 
-    Whether a stock is too short or frozen is judged on the training and validation part alone.
+    Only the training and validation parts decide whether a stock is frozen or has too little history.
 
     Raises
     ------
     TrainingError
-        If there is nothing to train the general model on, or nothing to judge it by.
+        If there is nothing to train the general model on, or nothing to validate it on.
     """
     train, valid, _ = limits.parts(windows)
     counts, judged = _moving_windows(train), _moving_windows(valid)
@@ -105,8 +103,8 @@ def make_plan(
             f"nothing to train on: got {total} training and {check} validation windows of "
             f"{windows.spec.size} days in which a price moved. Use a longer archive or a smaller window."
         )
-    for place, horizon in enumerate(windows.spec.horizons):
-        targets = [int(part.counted[:, place].sum()) for part in (train, valid)]
+    for position, horizon in enumerate(windows.spec.horizons):
+        targets = [int(part.counted[:, position].sum()) for part in (train, valid)]
         if not all(targets):
             raise TrainingError(
                 f"horizon {horizon}: got {targets[0]} training and {targets[1]} validation targets, need "
@@ -137,7 +135,7 @@ def make_plan(
 
 
 def finished(run_dir: Path, task_id: str) -> dict[str, Any] | None:
-    """The stored result of a finished task, None if it is not finished or cannot be read."""
+    """Return the stored result of a task; None if it is not finished or cannot be read."""
     try:
         path = storage.current(run_dir / "tasks" / task_id / "result.json")
         result: dict[str, Any] = json.loads(path.read_bytes())
@@ -147,7 +145,7 @@ def finished(run_dir: Path, task_id: str) -> dict[str, Any] | None:
 
 
 def history(run_dir: Path, task_id: str) -> list[dict[str, Any]]:
-    """The epochs of a fit so far, whether it ended or not; empty where nothing is stored."""
+    """Return the stored epochs of a fit, finished or not; empty if there are none."""
     done = finished(run_dir, task_id)
     if done is not None:
         epochs: list[dict[str, Any]] = done["history"]
@@ -162,7 +160,7 @@ def history(run_dir: Path, task_id: str) -> list[dict[str, Any]]:
 
 
 def windows_per_epoch(fit: FitConfig, available: int) -> int:
-    """How many windows an epoch draws of those available."""
+    """Return how many of the available windows an epoch draws."""
     return min(fit.windows_per_epoch or available, max(1, round(available * fit.epoch_share)))
 
 
@@ -185,7 +183,7 @@ def _unfit(
     windows: Windows,
     limits: Boundaries,
 ) -> str | None:
-    """Why a stock gets no model of its own; None if it does."""
+    """Return why a stock gets no model of its own; None if it gets one."""
     if symbol not in counts:
         return "not in the data"
     rows = windows.series.rows(symbol)

@@ -1,4 +1,4 @@
-"""How good forecasts were, over the days that can be judged."""
+"""Scores of forecasts, and the choice between candidates by them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,44 +11,37 @@ from common.prices.windows import Windows
 from common.scoring.metrics import Errors, errors
 
 CLEAR_LEAD = 0.01
-"""Lead in `Score.total` over one stock's validation year that a candidate needs; a judgement, see
-docs/decisions.md."""
+"""Lead in `Score.total` on validation that replaces the usual candidate (docs/decisions.md)."""
 MINIMUM_JUDGED = 20
-"""Moving validation windows that a judgement on one stock needs."""
+"""Moving validation windows that a verdict on one stock needs."""
 HORIZON_WEIGHTS = {1: 1.0, 5: 0.125, 10: 0.0625, 30: 0.03}
-"""Weight of a horizon by its trading days, in the loss and in `Score.total`; more for the far ones costs the
-first."""
+"""Weight of a horizon by its trading days, in the loss and in `Score.total`."""
 
 
 def horizon_weights(days: Sequence[int]) -> np.ndarray:
-    """Weight of each horizon, float32, shape (H,): what its days weigh, whatever other horizons there are.
+    """Return the weight of horizons in trading days ahead, ascending: float32, shape (H,).
 
     Between the days of ``HORIZON_WEIGHTS`` the log of the weight is linear in the log of the days; beyond the
-    last of them the weight is the last one's.
-
-    Parameters
-    ----------
-    days : sequence of int
-        Trading days ahead, ascending.
+    last of them it is constant. Other horizons do not matter.
 
     Raises
     ------
     ConfigError
-        If there are none, or they are not ascending from 1.
+        If there are none, or they do not ascend from at least 1.
     """
     if not days or list(days) != sorted(set(days)) or days[0] < 1:
         raise ConfigError(
             f"window.horizons: got {list(days)}, need ascending trading days from 1, such as [1, 5, 10, 30]."
         )
-    known = np.log(list(HORIZON_WEIGHTS)), np.log(list(HORIZON_WEIGHTS.values()))
-    weights = [HORIZON_WEIGHTS.get(day, float(np.exp(np.interp(np.log(day), *known)))) for day in days]
+    logs = np.log(list(HORIZON_WEIGHTS)), np.log(list(HORIZON_WEIGHTS.values()))
+    weights = [HORIZON_WEIGHTS.get(day, float(np.exp(np.interp(np.log(day), *logs)))) for day in days]
     return np.array(weights, dtype=np.float32)
 
 
 def unusual_weights(days: Sequence[int]) -> list[float]:
-    """The weights of horizons other than the shipped ones (or the first few of them), else nothing.
+    """Return the weights of horizons that differ from the first keys of ``HORIZON_WEIGHTS``, else nothing.
 
-    They go into a run's id, because they once went by a horizon's place and not by its days.
+    They are part of a run's id, because an earlier version weighted horizons by position, not by days.
     """
     shipped = tuple(HORIZON_WEIGHTS)[: len(days)]
     return [] if tuple(days) == shipped else horizon_weights(days).tolist()
@@ -56,11 +49,11 @@ def unusual_weights(days: Sequence[int]) -> list[float]:
 
 @dataclass(frozen=True)
 class Score:
-    """Errors by horizon, and one number to choose by."""
+    """Errors by horizon, and their total."""
 
     by_horizon: tuple[Errors, ...]
     days: tuple[int, ...]
-    """Trading days ahead of each."""
+    """Trading days ahead of each horizon."""
 
     @property
     def rel_mae(self) -> list[float]:
@@ -72,16 +65,16 @@ class Score:
 
     @property
     def total(self) -> float:
-        """Mean of relMAE (published) and relRMSE (raw), horizons weighted as in the loss; inf if broken."""
+        """Mean of relMAE (published) and relRMSE (raw), weighted by horizon; inf if not finite."""
         weights = horizon_weights(self.days)
         total = np.average((np.array(self.rel_mae) + np.array(self.rel_rmse)) / 2, weights=weights)
         return float(total) if np.isfinite(total) else float("inf")
 
 
 def choose(totals: dict[str, float]) -> str:
-    """The candidate to publish, from `Score.total` on validation by candidate.
+    """Return the candidate to publish, given each one's `Score.total` on validation.
 
-    The average of the general and the fine-tuned networks unless another is ahead by more than
+    It is the average of the general and the fine-tuned networks, unless another leads by more than
     ``CLEAR_LEAD``.
     """
     usual = "average" if "average" in totals else next(iter(totals))
@@ -90,10 +83,10 @@ def choose(totals: dict[str, float]) -> str:
 
 
 def score(windows: Windows, prices: Prices, rows: np.ndarray | None = None) -> Score:
-    """Score forecasts for ``windows`` against what happened; windows without a target are left out.
+    """Score forecasts for ``windows`` against the actual prices; windows without a target are left out.
 
-    ``rows`` (a mask, shape (N,), or positions) limits it to some of them; default those in which the price
-    moves, because a frozen one would flatter every mean.
+    ``rows`` (a mask, shape (N,), or positions) chooses windows; by default those in which the price moves,
+    because frozen ones would improve every mean.
     """
     rows = ~prices.frozen if rows is None else rows
     actual = windows.take(rows).actual
@@ -112,22 +105,21 @@ def score(windows: Windows, prices: Prices, rows: np.ndarray | None = None) -> S
 
 
 def by_symbol(windows: Windows, prices: Prices) -> dict[str, Score]:
-    """The score of each symbol's own moving windows; one without any has n = 0."""
+    """Return the score of each symbol on its moving windows; a symbol without any has n = 0."""
     present = np.unique(windows.symbol)
     moving = np.flatnonzero(~prices.frozen)
     moving = moving[np.argsort(windows.symbol[moving], kind="stable")]
     starts = np.searchsorted(windows.symbol[moving], present)
     return {
-        windows.series.symbols[place]: score(windows, prices, rows)
-        for place, rows in zip(present, np.split(moving, starts[1:]), strict=True)
+        windows.series.symbols[position]: score(windows, prices, rows)
+        for position, rows in zip(present, np.split(moving, starts[1:]), strict=True)
     }
 
 
 def beats_naive(judged: Score) -> bool:
-    """Whether a stock's model was better than the last price on validation, by `Score.total`.
+    """Whether a stock's model beat the last price on validation, by `Score.total`.
 
-    Where it was not, or too few windows moved to say, the last price is what is published. One verdict for
-    all horizons and both losses: verdicts on one loss of one horizon are mostly noise, and cost more than
-    they save (docs/results.md).
+    If it did not, or too few windows moved, the last price is published. The verdict is the same for all
+    horizons and both losses: single ones are mostly noise, and cost more than they save (docs/results.md).
     """
     return judged.by_horizon[0].n >= MINIMUM_JUDGED and judged.total < 1

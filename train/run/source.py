@@ -1,4 +1,4 @@
-"""Where a run's prices come from: the user's archive, or the embedded synthetic market."""
+"""Load a run's prices: from the user's archive, or from the embedded synthetic market."""
 
 import json
 from collections.abc import Callable
@@ -22,11 +22,9 @@ def load_panel(
     progress: Callable[[int, int], None] | None = None,
     reader: Callable[[Path], Archive] = read_archive,
 ) -> Panel:
-    """The prices of an archive folder, or of the synthetic market; arguments and errors as `load_archive`."""
-    found, source = load_archive(
-        archive, home, accept_mixed_dates=accept_mixed_dates, progress=progress, reader=reader
-    )
-    return Panel.from_archive(found, source)
+    """Load an archive folder or the synthetic market as a panel; arguments and errors as `load_archive`."""
+    options: dict[str, Any] = {"progress": progress, "reader": reader}
+    return Panel.from_archive(*load_archive(archive, home, accept_mixed_dates=accept_mixed_dates, **options))
 
 
 def load_archive(
@@ -39,37 +37,37 @@ def load_archive(
 ) -> tuple[Archive, str]:
     """Read an archive folder; without one, write the synthetic market below ``home`` and read that.
 
-    Both take the same way through the reader, so the synthetic market's planted defects are mended
-    exactly like real ones. The text says where the prices come from, see `Panel.source`.
+    Returns the archive and the name of its source, see `Panel.source`. The same reader reads both, so the
+    synthetic market's defects are repaired exactly like real ones.
 
     Raises
     ------
     ArchiveError
-        If the folder is no archive, or a synthetic market whose writing was cut off; if its dates look mixed
-        up and ``accept_mixed_dates`` is false.
+        If the folder is not an archive, or an unfinished synthetic market; if its dates look mixed up and
+        ``accept_mixed_dates`` is false.
     """
     if archive is not None:
-        made = _made(archive)
-        if made and not made.get("complete"):
+        market = _market(archive)
+        if market and not market.get("complete"):
             raise ArchiveError(f"{archive}: a synthetic market that was never finished. Write it again.")
-        found = reader(archive)
+        rows = reader(archive)
         if not accept_mixed_dates:
-            refuse_mixed(archive, found.mixed)
-        return found, "synthetic archive" if made else "archive"
+            refuse_mixed(archive, rows.mixed)
+        return rows, "synthetic archive" if market else "archive"
     config = MarketConfig()
     folder = home / "market" / f"seed-{config.seed}"
     with storage.exclusive(folder.with_suffix(".lock")):
-        made = _made(folder)
-        if not made.get("complete") or made.get("config") != config.model_dump(mode="json"):
+        market = _market(folder)
+        if not market.get("complete") or market.get("config") != config.model_dump(mode="json"):
             write_market(folder, config, progress)
         return read_archive(folder), f"synthetic seed={config.seed}"
 
 
-def _made(folder: Path) -> dict[str, Any]:
-    """What the synthetic market in a folder says of itself; empty if it holds none."""
+def _market(folder: Path) -> dict[str, Any]:
+    """The description of the synthetic market in a folder; empty if the folder holds none."""
     try:
-        made: dict[str, Any] = json.loads((folder / SYNTHETIC_FILE).read_bytes())
-        return made
+        market: dict[str, Any] = json.loads((folder / SYNTHETIC_FILE).read_bytes())
+        return market
     except OSError:
         return {}
     except ValueError:

@@ -1,4 +1,4 @@
-"""The versions of the libraries that decide what a run's networks come to."""
+"""The versions of the libraries that decide a run's networks."""
 
 import json
 from importlib.metadata import version
@@ -10,18 +10,18 @@ from common.errors import ConfigError
 from train.run.plan import Plan, finished, history
 
 DECIDING = ("tensorflow", "keras", "numpy", "scipy", "onnx", "onnxruntime")
-"""They compute, initialise, score or export networks. Ray only decides where, and pandas' work is in the
-fingerprint of the data."""
+"""Libraries that compute, initialise, score or export networks; those that make the data are covered by its
+fingerprint."""
 FILE = "versions.json"
 
 
 def installed() -> dict[str, str]:
-    """By name, what this process has."""
+    """Return the versions that this process uses, by library."""
     return {name: version(name) for name in DECIDING}
 
 
 def trained_with(run_dir: Path) -> dict[str, str]:
-    """What a run was begun with; empty for one that was begun before this was kept."""
+    """Return the versions that a run was started with; empty if they were not recorded."""
     try:
         stored: dict[str, str] = json.loads(storage.current(run_dir / FILE).read_bytes())
         return stored
@@ -30,7 +30,7 @@ def trained_with(run_dir: Path) -> dict[str, str]:
 
 
 def changes(then: dict[str, Any]) -> str:
-    """What is installed in another version than ``then``, for people; empty if nothing is."""
+    """Describe the libraries whose versions differ from ``then``; empty if all are the same."""
     now = installed()
     return ", ".join(
         f"{name} {then[name]} (now {now.get(name, 'not installed')})"
@@ -40,12 +40,12 @@ def changes(then: dict[str, Any]) -> str:
 
 
 def begin(run_id: str, run_dir: Path, plan: Plan) -> None:
-    """Note the versions of a run that has nothing yet; let another go on only with those it was begun with.
+    """Record the versions of a new run, or check those of a run that continues.
 
     Raises
     ------
     ConfigError
-        If some of the run was done with other versions, or nobody knows which: nothing is changed.
+        If tasks of the run were done with other or unknown versions: nothing is changed.
     """
     with storage.looked(run_dir / "tasks", "result.json", "state.npz"):
         done = sum(
@@ -55,12 +55,12 @@ def begin(run_id: str, run_dir: Path, plan: Plan) -> None:
         storage.write_json(run_dir / FILE, installed())
         return
     then = trained_with(run_dir)
-    differ = changes(then) if then else "unknown versions of the libraries (it was begun by an older nsecast)"
+    differ = changes(then) if then else "unknown versions of the libraries (an older nsecast started it)"
     if differ:
         wanted = " ".join(f"{name}=={then[name]}" for name in then)
         back = f"Install those versions (pip install {wanted}), or" if then else "Either keep it as it is, or"
         raise ConfigError(
-            f"run {run_id}: {done} of {len(plan.tasks)} tasks were done with {differ}; going on would mix "
-            f"networks of both. {back} start it again with --fresh.",
+            f"run {run_id}: {done} of {len(plan.tasks)} tasks were done with {differ}; continuing would mix "
+            f"networks of both. {back} restart it with --fresh.",
             run=run_id,
         )

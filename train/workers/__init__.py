@@ -1,1 +1,1 @@
-"""The Ray Train run: workers that take tasks from a queue."""
+"""The Ray Train run: workers, their queue, and the tasks they do."""

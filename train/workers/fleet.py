@@ -1,4 +1,4 @@
-"""The whole fleet in one Ray Train run: workers pull tasks from a queue until none is left."""
+"""One Ray Train run for all models: workers lease tasks from a queue until none is left."""
 
 import logging
 import os
@@ -14,31 +14,36 @@ from uuid import uuid4
 import ray
 import ray.train
 from ray.train.backend import Backend, BackendConfig
+from ray.train.v2.api.config import ScalingConfig
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cluster.connect.ray_private import at_most, give_back_reservation
 from common import storage
-from common.errors import NsecastError, RayUnavailable
+from common.errors import NsecastError, RayUnavailable, TrainingError
 from train.run.plan import EpochProgress, Plan, Task
-from train.workers.elastic import run
+from train.workers.elastic import in_thread, room
 from train.workers.queue import ATTEMPTS, SILENCE_S, TakenAway, TaskQueue
 
 log = logging.getLogger(__name__)
 
 IDLE_S = 0.2
 BEAT_S = 2.0
+GROW_S = 20.0
+"""How often Ray Train checks whether there is room for more workers; adding some restarts all of them."""
 OVER_S = 10.0
-"""How long Ray Train may take to end once every task has; it waits for ever for the place of a lost node."""
+"""How long to wait for Ray Train after the last task: it waits forever for a lost node to be replaced."""
 LOST_S = 35.0
-"""A queue that has not answered for so long is lost. Without a head for 60 s, Ray ends this process."""
+"""A queue that has been silent for longer is lost. Ray ends this process after 60 s without a head."""
 WORKER_DEATHS = 10
-"""Worker processes that may be lost for no task's fault before the run gives up."""
+"""Worker processes that may die through no fault of their tasks before the run fails."""
 
 
 class _IndependentWorkers(Backend):
-    """Workers share nothing but the queue, so one that dies is replaced and the others carry on.
+    """Workers share only the queue, so one that dies is replaced while the others continue.
 
-    Ray Train restarts the whole group by default; a backend with replica groups, each of one worker,
-    makes it replace the dead one alone.
+    Ray Train restarts the whole group by default; with a backend that has replica groups, each of one worker,
+    it replaces only the dead one.
     """
 
     has_replica_groups = True
@@ -51,12 +56,12 @@ class IndependentWorkers(BackendConfig):
 
 
 class Fleet:
-    """One run's queue and trainer.
+    """The queue and the trainer of one run.
 
     Parameters
     ----------
-    workers : at most so many; fewer work until the cluster has a CPU for each
-    silence_s : a worker that was not heard of for so long has lost its task
+    workers : the most workers to start; there are fewer while the cluster has too few CPUs
+    silence_s : a worker that has been silent for longer loses its task
     """
 
     def __init__(
@@ -64,7 +69,7 @@ class Fleet:
     ) -> None:
         self._run_dir, self._workers, self._log_dir = run_dir, workers, log_dir
         self._tasks = len(plan.tasks)
-        # On the driver's node, without which nothing goes on anyway (a soft wish was not granted).
+        # On the driver's node, which the run needs anyway (Ray ignored a soft affinity).
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(TaskQueue)
         self.queue: Any = actor.options(scheduling_strategy=here).remote(
@@ -74,17 +79,17 @@ class Fleet:
         self._answered = time.monotonic()
 
     def snapshot(self) -> list[dict[str, Any]]:
-        """The jobs as `train.progress.snapshot` describes them."""
-        jobs: list[dict[str, Any]] = ray.get(self.queue.snapshot.remote(), timeout=10)
-        return jobs
+        """Return the state of each job, described in `train.progress.snapshot`."""
+        return list(ray.get(self.queue.snapshot.remote(), timeout=10))
 
     def workers(self) -> int:
-        """How many workers there are; 0 while none has begun."""
-        workers: int = ray.get(self.queue.workers.remote(), timeout=10)
-        return workers
+        """Return the number of workers; 0 before the first has started."""
+        return int(ray.get(self.queue.workers.remote(), timeout=10))
 
     def train(self) -> None:
-        """Work until every task is done or has failed.
+        """Run the workers until every task is done or has failed.
+
+        An interrupted run frees its CPUs at once; Ray itself reserves them for three more minutes.
 
         Raises
         ------
@@ -93,43 +98,58 @@ class Fleet:
         RayUnavailable
             If the cluster's head is lost.
         """
-        self._answered = time.monotonic()
-        run(
+        self._answered, run = time.monotonic(), self._run_dir.name
+        trainer = DataParallelTrainer(
             work,
-            {"queue": self.queue},
-            run_dir=self._run_dir,
-            name=self._run_dir.name,
-            workers=self._workers,
-            log_dir=self._log_dir,
-            max_failures=WORKER_DEATHS + ATTEMPTS * self._tasks,
-            backend=IndependentWorkers(),
-            enough=self._is_over,
+            train_loop_config={"run_dir": storage.address_of(self._run_dir), "queue": self.queue},
+            backend_config=IndependentWorkers(),
+            scaling_config=ScalingConfig(
+                num_workers=(1, self._workers) if self._workers > 1 else 1,
+                resources_per_worker={"CPU": 1},
+                elastic_resize_monitor_interval_s=GROW_S,
+            ),
+            run_config=ray.train.RunConfig(
+                name=run,
+                storage_path=str(self._log_dir),
+                callbacks=[at_most(room)],
+                failure_config=ray.train.FailureConfig(max_failures=WORKER_DEATHS + ATTEMPTS * self._tasks),
+            ),
         )
+        try:
+            if not in_thread(trainer.fit, enough=self._is_over):
+                give_back_reservation(trainer.train_run_context.run_id)
+        except KeyboardInterrupt:
+            give_back_reservation(trainer.train_run_context.run_id)
+            raise
+        except ray.train.TrainingFailedError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise TrainingError(
+                f"run {run}: Ray Train gave up: {reason}. What is done is kept; the same command continues."
+            ) from error
+        except ray.exceptions.RayError as error:
+            raise self._lost(str(error).strip().splitlines()[0]) from error
 
     def _is_over(self) -> bool:
-        """Whether every task ended a while ago, so that nobody need wait for a lost node to come back.
-
-        Raises RayUnavailable if the queue has not answered for ``LOST_S``.
-        """
+        """Whether every task ended ``OVER_S`` ago; raises RayUnavailable if the queue is lost."""
         try:
-            at_work = any(job["state"] in ("waiting", "running") for job in self.snapshot())
+            working = any(job["state"] in ("waiting", "running") for job in self.snapshot())
         except ray.exceptions.RayError as error:
             if time.monotonic() - self._answered > LOST_S:
-                raise RayUnavailable(
-                    f"run {self._run_dir.name}: Ray was lost: the queue has not answered for {LOST_S:.0f} s. "
-                    "What is done is kept; once the head runs again, the same command continues."
-                ) from error
+                raise self._lost(f"the queue has not answered for {LOST_S:.0f} s.") from error
         else:
             self._answered = time.monotonic()
-            if at_work:
-                self._over_since = None
-            elif self._over_since is None:
-                self._over_since = time.monotonic()
+            self._over_since = None if working else self._over_since or self._answered
         return self._over_since is not None and time.monotonic() - self._over_since > OVER_S
+
+    def _lost(self, reason: str) -> RayUnavailable:
+        return RayUnavailable(
+            f"run {self._run_dir.name}: Ray was lost: {reason} What is done is kept; once the head runs "
+            "again, the same command continues."
+        )
 
 
 def work(config: dict[str, Any]) -> None:
-    """What each worker runs: pull a task, do it, until the queue is empty."""
+    """Do the work of one worker: lease tasks and run them until the queue is empty."""
     from train.fit.loop import one_thread
     from train.run.arrays import open_dataset
     from train.workers.tasks import run_task
@@ -141,21 +161,24 @@ def work(config: dict[str, Any]) -> None:
     ray.get(queue.hello.remote(rank, context.get_world_size(), os.getpid(), key))
     try:
         run_dir = storage.locate(config["run_dir"])
-        bench = open_dataset(run_dir)
+        dataset = open_dataset(run_dir)
     except NsecastError as error:
         ray.get(queue.abort.remote(error.message))
         return
     with _heartbeat(queue, rank):
-        for task in _tasks(queue, rank, key):
+        while (task := ray.get(queue.lease.remote(rank, key))) != "end":
+            if task == "wait":
+                time.sleep(IDLE_S)
+                continue
 
-            def still_ours(progress: EpochProgress | None = None, id: str = task.id) -> None:
+            def report(progress: EpochProgress | None = None, id: str = task.id) -> None:
                 if not ray.get(queue.progress.remote(id, rank, progress, key)):
                     raise TakenAway(id)
 
             try:
-                run_task(bench, task, still_ours, may_write=still_ours)
+                run_task(dataset, task, report, may_write=report)
             except TakenAway:
-                log.warning("task=%s is another worker's now", task.id)
+                log.warning("task=%s now belongs to another worker", task.id)
             except Exception as error:
                 ray.get(queue.failed.remote(task.id, _reason(run_dir, task, error), rank, key))
             else:
@@ -164,7 +187,7 @@ def work(config: dict[str, Any]) -> None:
 
 @contextmanager
 def _heartbeat(queue: Any, rank: int) -> Iterator[None]:
-    """Tell the queue again and again that this worker lives."""
+    """Report to the queue every ``BEAT_S`` that this worker is alive, while the block runs."""
     over = threading.Event()
 
     def beat() -> None:
@@ -181,20 +204,12 @@ def _heartbeat(queue: Any, rank: int) -> Iterator[None]:
         thread.join()
 
 
-def _tasks(queue: Any, rank: int, key: str) -> Iterator[Task]:
-    while (task := ray.get(queue.lease.remote(rank, key))) != "end":
-        if task == "wait":
-            time.sleep(IDLE_S)
-        else:
-            yield task
-
-
 def _reason(run_dir: Path, task: Task, error: Exception) -> str:
-    """One line for people; the traceback goes to a file beside the task."""
+    """Write the traceback to the run's folder, and return one line for people."""
     trace = run_dir / "errors" / f"{task.id.replace('/', '-')}.log"
     text = error.message if isinstance(error, NsecastError) else f"{type(error).__name__}: {error}"
     try:
         storage.write_bytes(trace, "".join(traceback.format_exception(error)).encode())
-    except (OSError, storage.StorageError) as trouble:
-        return f"{text} (the details could not be written: {trouble})"
+    except (OSError, storage.StorageError) as unwritten:
+        return f"{text} (the details could not be written: {unwritten})"
     return f"{text} (see errors/{trace.name} in the run's folder)"

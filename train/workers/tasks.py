@@ -1,10 +1,8 @@
-"""Carrying out one task of a run: a fit, or the bundle that a job ends in."""
+"""Run one task: a fit, or the bundle at the end of a job."""
 
 import time
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,74 +22,63 @@ from train.run.plan import EpochProgress, Task, finished
 from train.run.scores import Score, beats_naive, by_symbol, choose, score
 
 Members = list[list[np.ndarray]]
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """Networks whose average could be a job's model; fine-tuned ones have the shape of phase ``seed``."""
-
-    phase: str
-    members: Members
+Candidate = tuple[str, Members]
+"""Networks whose average could become a job's model, and the phase that decides their widths."""
 
 
 def run_task(
-    bench: RunDataset,
+    dataset: RunDataset,
     task: Task,
     on_epoch: Callable[[EpochProgress], None] = lambda progress: None,
     *,
     may_write: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Do a task, or return the result of having done it before; safe to repeat at any point.
+    """Run a task and return its result, or the stored one; safe to repeat at any point.
 
-    ``may_write`` is called before what it came to is written; if it raises, nothing is.
+    ``may_write`` is called before the result is written; if it raises, nothing is written.
     """
-    folder = bench.task_dir(task.id)
-    done = finished(bench.run_dir, task.id)
+    done = finished(dataset.run_dir, task.id)
     if done is not None:
         return done
+    folder = dataset.task_dir(task.id)
     started = time.monotonic()
     if task.phase != "bundle":
-        state = _fit(bench, task, folder, on_epoch)
+        state = _fit(dataset, task, on_epoch)
         may_write()
-        storage.push(bench.log_dir(task.id))
+        storage.push(dataset.log_dir(task.id))
         return save_result(folder, state, time.monotonic() - started)
-    result = _bundle(bench, task, may_write)
+    result = _bundle(dataset, task, may_write)
     result["seconds"] = round(time.monotonic() - started, 2)
     storage.write_json(folder / "result.json", storage.finite(result))
     return result
 
 
-def _fit(bench: RunDataset, task: Task, folder: Path, on_epoch: Callable[[EpochProgress], None]) -> FitState:
-    config = bench.fit_config(task.phase)
+def _fit(dataset: RunDataset, task: Task, on_epoch: Callable[[EpochProgress], None]) -> FitState:
     return fit(
-        loop_for(bench, task.phase),
-        bench.fit_data(task.job),
-        config,
-        seed=bench.config.seed + task.number,
-        state_path=folder / "state.npz",
-        weights=weights_of(bench, f"{GENERAL}/seed-{task.number}") if task.phase == "finetune" else None,
+        loop_for(dataset, task.phase),
+        dataset.fit_data(task.job),
+        dataset.fit_config(task.phase),
+        seed=dataset.config.seed + task.number,
+        state_path=dataset.task_dir(task.id) / "state.npz",
+        weights=weights_of(dataset, f"{GENERAL}/seed-{task.number}") if task.phase == "finetune" else None,
         on_epoch=on_epoch,
-        log_dir=bench.log_dir(task.id),
+        log_dir=dataset.log_dir(task.id),
     )
 
 
-def _bundle(bench: RunDataset, task: Task, may_write: Callable[[], None]) -> dict[str, Any]:
-    """Choose among the candidates on validation and write the winner's files."""
-    candidates = _candidates(bench, task)
-    _, valid, test = bench.parts_of(task.job, training=False)
-    prices = {
-        name: forecast(bench, task.job, candidate.members, valid, phase=candidate.phase)
-        for name, candidate in candidates.items()
-    }
-    scores = {
-        name: {
-            "valid": score(valid, prices[name]),
-            "test": score(test, forecast(bench, task.job, candidate.members, test, phase=candidate.phase)),
-        }
-        for name, candidate in candidates.items()
-    }
+def _bundle(dataset: RunDataset, task: Task, may_write: Callable[[], None]) -> dict[str, Any]:
+    """Choose a candidate by its validation score and write its files."""
+    candidates = _candidates(dataset, task)
+    _, valid, test = dataset.parts_of(task.job, training=False)
+    prices: dict[str, Prices] = {}
+    scores: dict[str, dict[str, Score]] = {}
+    for name, (phase, members) in candidates.items():
+        prices[name] = forecast(dataset, task.job, members, valid, phase=phase)
+        on_test = forecast(dataset, task.job, members, test, phase=phase)
+        scores[name] = {"valid": score(valid, prices[name]), "test": score(test, on_test)}
     choice = choose({name: parts["valid"].total for name, parts in scores.items()})
-    judged = by_symbol(valid, prices[choice])
+    (phase, members), first_horizon = candidates[choice], scores[choice]["test"].by_horizon[0]
+    by_stock = by_symbol(valid, prices[choice])
     metadata = {
         "job": task.job,
         "choice": choice,
@@ -99,65 +86,55 @@ def _bundle(bench: RunDataset, task: Task, may_write: Callable[[], None]) -> dic
             name: {part: _as_dict(value) for part, value in parts.items()} for name, parts in scores.items()
         },
         "lead": _lead(scores, choice),
-        "test_mape": scores[choice]["test"].by_horizon[0].mape,
-        "test_naive_mape": scores[choice]["test"].by_horizon[0].naive_mape,
-        "validation": {symbol: _as_dict(own)["by_horizon"] for symbol, own in judged.items()},
-        "beats_naive": dict.fromkeys(bench.spec.universe.symbols, False)
-        | {symbol: beats_naive(own) for symbol, own in judged.items()},
-        "training": {need: (finished(bench.run_dir, need) or {}).get("history", []) for need in task.needs},
+        "test_mape": first_horizon.mape,
+        "test_naive_mape": first_horizon.naive_mape,
+        "validation": {symbol: _as_dict(own)["by_horizon"] for symbol, own in by_stock.items()},
+        "beats_naive": dict.fromkeys(dataset.spec.universe.symbols, False)
+        | {symbol: beats_naive(own) for symbol, own in by_stock.items()},
+        "training": {need: (finished(dataset.run_dir, need) or {}).get("history", []) for need in task.needs},
     }
-    chosen = candidates[choice]
-    network = bench.network_config(chosen.phase)
+    network = dataset.network_config(phase)
     may_write()
-    write_bundle(bench, task.job, network, chosen.members, storage.finite(metadata), check=valid)
+    write_bundle(dataset, task.job, network, members, storage.finite(metadata), check=valid)
     return {"choice": choice, "lead": metadata["lead"], "valid": _as_dict(scores[choice]["valid"])}
 
 
-def _candidates(bench: RunDataset, task: Task) -> dict[str, _Candidate]:
+def _candidates(dataset: RunDataset, task: Task) -> dict[str, Candidate]:
     def weights(job: str, phase: str) -> Members:
-        return [weights_of(bench, f"{job}/{phase}-{number}") for number in range(bench.config.seeds)]
+        return [weights_of(dataset, f"{job}/{phase}-{number}") for number in range(dataset.config.seeds)]
 
     if task.job == GENERAL:
-        return {"general": _Candidate("seed", weights(GENERAL, "seed"))}
-    scratch = _Candidate("scratch", [weights_of(bench, f"{task.job}/scratch-0")])
-    if bench.config.finetune is None:
+        return {"general": ("seed", weights(GENERAL, "seed"))}
+    scratch = "scratch", [weights_of(dataset, f"{task.job}/scratch-0")]
+    if dataset.config.finetune is None:
         return {"scratch": scratch}
     general, finetuned = weights(GENERAL, "seed"), weights(task.job, "finetune")
     return {
-        "general": _Candidate("seed", general),
-        "fine-tuned": _Candidate("seed", finetuned),
-        "average": _Candidate("seed", general + finetuned),
+        "general": ("seed", general),
+        "fine-tuned": ("seed", finetuned),
+        "average": ("seed", general + finetuned),
         "scratch": scratch,
     }
 
 
-def forecast(bench: RunDataset, job: str, members: Members, windows: Windows, *, phase: str) -> Prices:
-    """What networks of that phase, averaged, say of these windows."""
-    loop = _loop_with_network_of(bench, phase)
+def forecast(dataset: RunDataset, job: str, members: Members, windows: Windows, *, phase: str) -> Prices:
+    """Forecast prices with the average of networks that have the widths of ``phase``."""
+    # Any network of the same widths will do: "scratch", the fit before a stock's bundle, is compiled already.
+    same_widths = dataset.network_config(phase) == dataset.network_config("scratch")
+    loop = loop_for(dataset, "scratch" if same_widths else phase)
 
     def network(x: np.ndarray, stock_id: np.ndarray) -> np.ndarray:
         outputs = []
         for weights in members:
             loop.network.set_weights(weights)
             outputs.append(loop.predict(x, stock_id))
-        mean: np.ndarray = np.mean(outputs, axis=0)
-        return mean
+        return np.asarray(np.mean(outputs, axis=0))
 
-    return ModelForecaster(network, bench.representation, bench.stock_ids(job)).forecast(windows)
-
-
-def _loop_with_network_of(bench: RunDataset, phase: str) -> EpochLoop:
-    """A compiled loop whose network has that phase's widths; how it would train does not matter here.
-
-    A loop of phase ``scratch`` will do for any network as wide: a stock's bundle comes after its fit from
-    scratch, so that this process has one compiled.
-    """
-    alike = bench.network_config(phase) == bench.network_config("scratch")
-    return loop_for(bench, "scratch" if alike else phase)
+    return ModelForecaster(network, dataset.representation, dataset.stock_ids(job)).forecast(windows)
 
 
 def _lead(scores: dict[str, dict[str, Score]], choice: str) -> float | None:
-    """How far the winner is ahead of the next candidate on validation; None if it stands alone."""
+    """The winner's lead over the next candidate on validation; None if there is no other."""
     others = [parts["valid"].total for name, parts in scores.items() if name != choice]
     return min(others) - scores[choice]["valid"].total if others else None
 
@@ -166,15 +143,15 @@ def _as_dict(value: Score) -> dict[str, Any]:
     return {"total": value.total, "by_horizon": [errors.as_dict() for errors in value.by_horizon]}
 
 
-def loop_for(bench: RunDataset, phase: str) -> EpochLoop:
-    """This process's compiled loop for a fit of that phase."""
-    config, network = bench.fit_config(phase), bench.network_config(phase)
-    return loop_of(bench.network_shape, network, config, bench.representation)
+def loop_for(dataset: RunDataset, phase: str) -> EpochLoop:
+    """Return this process's compiled loop for fits of a phase."""
+    config, network = dataset.fit_config(phase), dataset.network_config(phase)
+    return loop_of(dataset.network_shape, network, config, dataset.representation)
 
 
-def weights_of(bench: RunDataset, task_id: str) -> list[np.ndarray]:
-    """The weights a finished fit ended with."""
-    folder = bench.task_dir(task_id)
+def weights_of(dataset: RunDataset, task_id: str) -> list[np.ndarray]:
+    """Return the weights of a finished fit; raises TrainingError if they cannot be read."""
+    folder = dataset.task_dir(task_id)
     try:
         with np.load(storage.current(folder / "weights.npz"), allow_pickle=False) as stored:
             return [stored[name] for name in sorted(stored.files)]

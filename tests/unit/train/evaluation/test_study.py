@@ -57,7 +57,7 @@ def test_an_empty_period_and_prices_of_another_kind_are_refused(models, home):
     with pytest.raises(BacktestError, match="is empty"):
         plan_study(models, None, home, start=SESSIONS[-1], end=SESSIONS[-2])
     real = Panel(PANEL.frame, "archive")
-    with pytest.raises(BacktestError, match="synthetic prices and the archive of real ones"):
+    with pytest.raises(BacktestError, match="synthetic prices and the archive real ones"):
         plan_study(models, real, home)
 
 

@@ -1,4 +1,4 @@
-"""Training: losses against plain Python, and fits that end the same however they were interrupted."""
+"""Losses compared with plain Python, and interrupted fits compared with uninterrupted ones."""
 
 import json
 import math
@@ -55,18 +55,18 @@ def data() -> FitData:
 
 @pytest.fixture(scope="module")
 def loop() -> EpochLoop:
-    """Used by every test here, so each also shows that a job leaves nothing behind for the next."""
+    """Shared by the tests, which thereby show that a job does not affect the next."""
     return loop_of()
 
 
 @pytest.fixture(scope="module")
 def undisturbed(data, tmp_path_factory) -> FitState:
-    """Fitted in one go in a loop of its own."""
+    """A fit without interruption in its own loop."""
     return fit(loop_of(), data, CONFIG, seed=3, state_path=tmp_path_factory.mktemp("whole") / "state.npz")
 
 
 class Killed(BaseException):
-    """Not an Exception, as a signal is not."""
+    """Like a signal, not an Exception."""
 
 
 def kill_after(epoch: int):
@@ -84,7 +84,7 @@ def assert_same(one: FitState, other: FitState) -> None:
         assert mine.dtype == theirs.dtype and np.array_equal(mine, theirs)
 
 
-def test_the_same_seed_gives_the_same_weights_also_in_a_loop_that_did_other_jobs(
+def test_the_same_seed_gives_the_same_weights_in_a_loop_that_did_other_jobs(
     loop, data, undisturbed, tmp_path
 ):
     other = fit(loop, data, CONFIG, seed=8, state_path=tmp_path / "other.npz")
@@ -94,7 +94,7 @@ def test_the_same_seed_gives_the_same_weights_also_in_a_loop_that_did_other_jobs
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 3])
-def test_a_fit_killed_after_an_epoch_and_resumed_ends_like_one_that_was_not(
+def test_a_fit_that_is_killed_and_resumed_ends_like_an_uninterrupted_one(
     loop, data, undisturbed, tmp_path, epoch
 ):
     path = tmp_path / "state.npz"
@@ -107,7 +107,7 @@ def test_a_fit_killed_after_an_epoch_and_resumed_ends_like_one_that_was_not(
     assert_same(resumed, undisturbed)
 
 
-def test_a_fine_tuning_fit_killed_and_resumed_ends_like_one_that_was_not(loop, data, undisturbed, tmp_path):
+def test_fine_tuning_killed_and_resumed_ends_like_an_uninterrupted_one(loop, data, undisturbed, tmp_path):
     config = CONFIG.model_copy(update={"step_zero": True, "epochs": 2, "learning_rate": 1e-3})
     whole = fit(loop, data, config, seed=1, state_path=tmp_path / "whole.npz", weights=undisturbed.best)
     path = tmp_path / "state.npz"
@@ -118,9 +118,7 @@ def test_a_fine_tuning_fit_killed_and_resumed_ends_like_one_that_was_not(loop, d
 
 
 @pytest.mark.parametrize("rate", [1.0, 1e20], ids=["worsens", "diverges"])
-def test_fine_tuning_that_only_worsens_keeps_the_weights_it_began_with(
-    loop, data, undisturbed, tmp_path, rate
-):
+def test_fine_tuning_that_only_worsens_keeps_its_initial_weights(loop, data, undisturbed, tmp_path, rate):
     config = CONFIG.model_copy(update={"step_zero": True, "epochs": 2, "learning_rate": rate})
     state = fit(
         loop,
@@ -137,7 +135,7 @@ def test_fine_tuning_that_only_worsens_keeps_the_weights_it_began_with(
         assert np.array_equal(mine, began)
 
 
-def test_a_fit_stops_when_its_patience_runs_out_also_when_resumed_then(loop, data, tmp_path):
+def test_a_fit_stops_when_its_patience_runs_out_and_stays_stopped_when_resumed(loop, data, tmp_path):
     config = CONFIG.model_copy(update={"step_zero": True, "epochs": 4, "learning_rate": 5.0, "patience": 2})
     path = tmp_path / "s.npz"
     assert fit(loop, data, config, seed=1, state_path=path).epoch == 2
@@ -145,7 +143,7 @@ def test_a_fit_stops_when_its_patience_runs_out_also_when_resumed_then(loop, dat
 
 
 @pytest.mark.parametrize("spoil", ["cut", "flip", "other shape"])
-def test_a_spoilt_state_only_costs_the_epochs_it_held(loop, data, undisturbed, tmp_path, spoil):
+def test_a_broken_state_only_loses_its_epochs(loop, data, undisturbed, tmp_path, spoil):
     path = tmp_path / "state.npz"
     undisturbed.save(path)
     content = path.read_bytes()
@@ -165,13 +163,13 @@ def test_a_state_is_the_same_after_being_stored(undisturbed, tmp_path):
     assert_same(FitState.load(tmp_path / "s.npz"), undisturbed)
 
 
-def test_a_fit_learns_from_moving_windows_alone_and_its_losses_are_finite(undisturbed, data):
+def test_a_fit_has_finite_losses_and_keeps_the_best(undisturbed, data):
     assert frozen(data.train).any()
     assert all(math.isfinite(row["loss"]) and math.isfinite(row["val_loss"]) for row in undisturbed.history)
     assert undisturbed.best_loss == min(row["val_loss"] for row in undisturbed.history)
 
 
-def test_a_shared_loop_is_made_once_for_its_settings():
+def test_a_shared_loop_is_created_once_for_its_settings():
     settings = (SHAPE, NETWORK, 8, 1.0, 0.1, Masking(()))
     assert shared_loop(*settings) is shared_loop(*settings)
     assert shared_loop(SHAPE, NETWORK, 9, 1.0, 0.1, Masking(())) is not shared_loop(*settings)
@@ -196,14 +194,14 @@ def masked(loop: EpochLoop, x: np.ndarray, ids: np.ndarray, step: int) -> tuple[
     return seen[0].numpy(), seen[1].numpy()
 
 
-def test_masks_hide_whole_groups_in_their_share_of_the_windows_and_nothing_else():
+def test_masks_hide_only_whole_groups_in_their_share_of_the_windows():
     groups = (((1, 2), 0.5), ((5,), 0.25))
-    made = loop_of(batch_size=64, rate=0.1, groups=groups)
+    loop = loop_of(batch_size=64, rate=0.1, groups=groups)
     x = np.random.default_rng(0).normal(5, 1, (64, SPEC.size, len(Residual.channels))).astype(np.float32)
     ids = np.full((64, 1), 3, dtype=np.int32)
     hidden, unknown = {(1, 2): 0, (5,): 0}, 0
     for step in range(40):
-        seen, seen_ids = masked(made, x, ids, step)
+        seen, seen_ids = masked(loop, x, ids, step)
         assert set(np.unique(seen_ids)) <= {0, 3}
         unknown += int((seen_ids == 0).sum())
         for positions, _ in groups:
@@ -217,18 +215,18 @@ def test_masks_hide_whole_groups_in_their_share_of_the_windows_and_nothing_else(
 
 
 @pytest.mark.parametrize(("rate", "hidden"), [(0.0, False), (1.0, True)])
-def test_a_rate_of_none_or_all_hides_none_or_all(rate, hidden):
-    made = loop_of(rate=rate, groups=(((0, 9), rate),))
+def test_a_rate_of_zero_or_one_hides_none_or_all(rate, hidden):
+    loop = loop_of(rate=rate, groups=(((0, 9), rate),))
     x, ids = (
         np.ones((16, SPEC.size, len(Residual.channels)), dtype=np.float32),
         np.full((16, 1), 3, dtype=np.int32),
     )
-    seen, seen_ids = masked(made, x, ids, 0)
+    seen, seen_ids = masked(loop, x, ids, 0)
     assert ((seen[..., [0, 9]] == 0).all() if hidden else (seen == 1).all()) and (seen[..., 1:9] == 1).all()
     assert (seen_ids == (0 if hidden else 3)).all()
 
 
-def test_the_masks_of_a_step_depend_on_the_seed_and_the_step_alone(loop):
+def test_the_masks_of_a_step_depend_only_on_seed_and_step(loop):
     x, ids = (
         np.ones((16, SPEC.size, len(Residual.channels)), dtype=np.float32),
         np.ones((16, 1), dtype=np.int32),
@@ -279,12 +277,12 @@ def test_the_mixture_loss_equals_the_plain_sum(seed, horizons):
 def test_the_level_loss_is_the_mean_square_over_known_targets():
     outputs, targets, sigma = made_batch(1, 2)
     means = [np.nanmean((targets[:, h] - outputs[:, h, 0]) ** 2) for h in range(2)]
-    found = float(level_loss((5, 10))(*map(tf.constant, (outputs, targets, sigma))))
-    assert found == pytest.approx(means[0] + 0.0625 / 0.125 * means[1], rel=1e-5)
+    loss = float(level_loss((5, 10))(*map(tf.constant, (outputs, targets, sigma))))
+    assert loss == pytest.approx(means[0] + 0.0625 / 0.125 * means[1], rel=1e-5)
 
 
 @pytest.mark.parametrize("loss", [mixture_loss(DAYS[:3]), level_loss(DAYS[:3])], ids=["mixture", "level"])
-def test_an_unknown_target_has_no_gradient_and_spoils_no_other(loss):
+def test_a_missing_target_has_no_gradient_and_does_not_affect_others(loss):
     outputs, targets, sigma = map(tf.constant, made_batch(2))
     with tf.GradientTape() as tape:
         tape.watch(outputs)
@@ -314,14 +312,14 @@ def test_an_average_network_is_the_mean_of_its_members_outputs():
         network.set_weights([rng.normal(0, 0.5, w.shape) for w in network.get_weights()])
     x = rng.normal(0, 1, (5, SPEC.size, len(Residual.channels))).astype(np.float32)
     ids = np.array([[0], [1], [2], [6], [3]], dtype=np.int32)
-    each = [np.asarray(network([x, ids], training=False)) for network in networks]
+    outputs = [np.asarray(network([x, ids], training=False)) for network in networks]
     average = average_network(SHAPE, NETWORK, [network.get_weights() for network in networks])
-    np.testing.assert_allclose(average([x, ids], training=False), np.mean(each, axis=0), atol=1e-6)
+    np.testing.assert_allclose(average([x, ids], training=False), np.mean(outputs, axis=0), atol=1e-6)
     alone = average_network(SHAPE, NETWORK, [networks[1].get_weights()])
-    np.testing.assert_array_equal(alone([x, ids], training=False), each[1])
+    np.testing.assert_array_equal(alone([x, ids], training=False), outputs[1])
 
 
-def test_a_published_network_answers_like_the_trained_one_in_batches_of_any_size(undisturbed, data, tmp_path):
+def test_an_exported_network_equals_the_trained_one_in_batches_of_any_size(undisturbed, data, tmp_path):
     model = average_network(SHAPE, NETWORK, [undisturbed.best, undisturbed.best])
     x, ids = data.representation.inputs(data.valid), data.ids(data.valid)
     whole = np.asarray(model([x, ids], training=False))
@@ -331,7 +329,7 @@ def test_a_published_network_answers_like_the_trained_one_in_batches_of_any_size
         np.testing.assert_allclose(network(x[:count], ids[:count]), whole[:count], atol=1e-5)
 
 
-def test_the_fused_layer_gives_the_numbers_and_gradients_of_kerass_own():
+def test_the_fused_layer_has_the_outputs_and_gradients_of_the_keras_layer():
     x = np.random.default_rng(3).normal(size=(7, 12, 3)).astype(np.float32)
     for sequences in (True, False):
         plain, fused = (kind(5, return_sequences=sequences) for kind in (keras.layers.LSTM, FusedLSTM))
@@ -348,16 +346,16 @@ def test_the_fused_layer_gives_the_numbers_and_gradients_of_kerass_own():
             np.testing.assert_allclose(np.asarray(ours), np.asarray(theirs), rtol=1e-4, atol=1e-5)
 
 
-def test_a_saved_network_loads_in_a_notebook_without_anything_of_ours(tmp_path):
-    made = average_network(
+def test_a_saved_network_loads_without_nsecast(tmp_path):
+    model = average_network(
         SHAPE, NETWORK, [build_network(SHAPE, NETWORK, seed=s).get_weights() for s in (1, 2)]
     )
-    made.save(tmp_path / "network.h5")
+    model.save(tmp_path / "network.h5")
     code = "import sys, numpy as np, keras; m = keras.models.load_model(sys.argv[1], compile=False); "
     code += "x = np.ones((1, *m.inputs[0].shape[1:])); print(np.asarray(m([x, np.ones((1, 1))])).sum())"
-    found = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-c", code, "network.h5"], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     x = np.ones((1, SPEC.size, len(Residual.channels)))
-    expected = np.asarray(made([x, np.ones((1, 1))])).sum()
-    assert float(found.stdout) == pytest.approx(float(expected), rel=1e-5)
+    expected = np.asarray(model([x, np.ones((1, 1))])).sum()
+    assert float(printed.stdout) == pytest.approx(float(expected), rel=1e-5)

@@ -72,7 +72,7 @@ def test_a_run_silent_for_a_minute_is_interrupted_wherever_it_ran(tmp_path):
 
 
 @pytest.mark.parametrize("state", ["done", "failed"])
-def test_a_run_that_ended_keeps_its_state_for_good(tmp_path, state):
+def test_a_run_that_ended_keeps_its_state(tmp_path, state):
     record(tmp_path, state=state)
     amend(tmp_path, updated=0.0, pid=2**22 + 1)
     assert list_runs(tmp_path)[0]["state"] == state
@@ -109,7 +109,7 @@ def test_json_and_watch_exclude_each_other(app, tmp_path):
     assert CliRunner().invoke(app, ["--json", "--watch", "--home", str(tmp_path)]).exit_code == 2
 
 
-def test_watching_tells_news_until_ctrl_c_and_exits_zero(app, tmp_path, monkeypatch):
+def test_watching_writes_changes_until_ctrl_c_and_exits_zero(app, tmp_path, monkeypatch):
     record(tmp_path)
     ticks = iter([None, None])
 

@@ -1,4 +1,4 @@
-"""The ONNX graph says what Keras says."""
+"""The ONNX graph gives the outputs of Keras."""
 
 import numpy as np
 import onnx
@@ -21,7 +21,7 @@ def shape_of(mixture: bool, horizons: int = 3, channels: int = 4) -> NetworkShap
 
 
 def members(shape: NetworkShape, config: NetworkConfig, count: int) -> list[list[np.ndarray]]:
-    """Weights at random: a fresh network says the same of every window."""
+    """Random weights, because a new network has the same output for every window."""
     fresh = build_network(shape, config, seed=0).get_weights()
     return [[RNG.normal(0, 0.6, weight.shape).astype(np.float32) for weight in fresh] for _ in range(count)]
 
@@ -34,7 +34,7 @@ def windows(shape: NetworkShape, count: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("units", [(6,), (6, 5), (4, 3, 7)])
 @pytest.mark.parametrize(("mixture", "horizons"), [(True, 3), (True, 1), (False, 3), (False, 1)])
-def test_it_answers_like_keras_whatever_the_layers_and_however_many_are_averaged(
+def test_the_graph_equals_keras_for_any_layers_and_any_number_of_averaged_networks(
     tmp_path, mixture, horizons, units, count
 ):
     shape = shape_of(mixture, horizons)
@@ -47,11 +47,11 @@ def test_it_answers_like_keras_whatever_the_layers_and_however_many_are_averaged
     onnx.checker.check_model(written, full_check=True)
     (tmp_path / "model.onnx").write_bytes(written.SerializeToString())
     network = OnnxNetwork(tmp_path / "model.onnx")
-    found = network(x, ids)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=2e-6)
-    (whole,) = network._session.run(None, {"window": x, "stock_id": ids})
-    np.testing.assert_allclose(whole, expected, atol=2e-6)
+    outputs = network(x, ids)
+    assert outputs.dtype == np.float32
+    np.testing.assert_allclose(outputs, expected, atol=2e-6)
+    (at_once,) = network._session.run(None, {"window": x, "stock_id": ids})
+    np.testing.assert_allclose(at_once, expected, atol=2e-6)
 
 
 def test_the_same_weights_give_the_same_bytes():
@@ -70,7 +70,7 @@ def test_a_stock_id_beyond_the_embedding_is_refused(tmp_path):
         OnnxNetwork(tmp_path / "model.onnx")(x, np.array([[IDS]], dtype=np.int32))
 
 
-def test_many_windows_are_answered_as_they_are_one_by_one(tmp_path, monkeypatch):
+def test_many_windows_get_the_outputs_of_each_alone(tmp_path, monkeypatch):
     shape, config = shape_of(True), NetworkConfig(lstm_units=(6, 5), dense_units=6)
     model = average_network(shape, config, members(shape, config, 2))
     (tmp_path / "model.onnx").write_bytes(onnx_model(networks_of(model), shape).SerializeToString())

@@ -1,4 +1,4 @@
-"""A run's prices and windows on storage, mapped by every process; and windows worked on some at a time."""
+"""A run's prices and windows as mapped files, and windows processed in blocks."""
 
 import contextlib
 from dataclasses import fields
@@ -28,13 +28,13 @@ PANEL = made_panel()
 SETTINGS = {"window": {"size": 12, "horizons": [1, 5]}}
 
 
-def bench(folder: Path, preset: str = "residual", sha: str | None = None) -> RunDataset:
+def dataset_of(folder: Path, preset: str = "residual", sha: str | None = None) -> RunDataset:
     universe = Universe.from_symbols(SYMBOLS, specific=SYMBOLS[:2])
     settings = SETTINGS if preset == "residual" else {"window": {"size": 12, "horizons": [1]}}
     spec = RunSpec(train_config(preset, settings), universe, PANEL.source, sha or PANEL.fingerprint())
-    made = RunDataset(folder, spec, PANEL)
-    made.spec.save(folder)
-    return made
+    dataset = RunDataset(folder, spec, PANEL)
+    dataset.spec.save(folder)
+    return dataset
 
 
 def assert_same(mine: Windows, theirs: Windows) -> None:
@@ -44,81 +44,83 @@ def assert_same(mine: Windows, theirs: Windows) -> None:
 
 
 @pytest.mark.parametrize("preset", ["residual", "v4_log"])
-def test_a_mapped_workbench_is_like_the_one_it_was_written_by(tmp_path, preset):
-    made = bench(tmp_path, preset)
-    save_arrays(made)
-    found = MappedDataset(tmp_path, made.spec)
-    assert found.representation.as_dict() == made.representation.as_dict()
-    assert (found.network_shape, found.limits) == (made.network_shape, made.limits)
+def test_a_mapped_dataset_equals_the_one_that_was_written(tmp_path, preset):
+    dataset = dataset_of(tmp_path, preset)
+    save_arrays(dataset)
+    mapped = MappedDataset(tmp_path, dataset.spec)
+    assert mapped.representation.as_dict() == dataset.representation.as_dict()
+    assert (mapped.network_shape, mapped.limits) == (dataset.network_shape, dataset.limits)
     for job in (GENERAL, *SYMBOLS):
-        assert found.stock_ids(job) == made.stock_ids(job)
-        train, valid, test = made.parts_of(job, training=True)
+        assert mapped.stock_ids(job) == dataset.stock_ids(job)
+        train, valid, test = dataset.parts_of(job, training=True)
         for mine, theirs in zip(
-            found.parts_of(job, training=True), (train.take(~frozen(train)), valid, test), strict=True
+            mapped.parts_of(job, training=True), (train.take(~frozen(train)), valid, test), strict=True
         ):
             assert_same(mine, theirs)
             if len(theirs):
-                inputs = [each.representation.inputs(w) for each, w in ((found, mine), (made, theirs))]
+                inputs = [
+                    source.representation.inputs(w) for source, w in ((mapped, mine), (dataset, theirs))
+                ]
                 assert np.array_equal(*inputs)
 
 
-def test_the_windows_of_one_stock_are_those_that_a_look_at_every_window_finds(tmp_path):
-    made = bench(tmp_path)
-    save_arrays(made)
-    for given in (made, MappedDataset(tmp_path, made.spec)):
+def test_the_windows_of_one_stock_equal_a_search_of_all_windows(tmp_path):
+    dataset = dataset_of(tmp_path)
+    save_arrays(dataset)
+    for source in (dataset, MappedDataset(tmp_path, dataset.spec)):
         for symbol in (*SYMBOLS, "NOT THERE"):
-            for mine, part in zip(given.parts_of(symbol, training=False), given.parts, strict=True):
+            for mine, part in zip(source.parts_of(symbol, training=False), source.parts, strict=True):
                 names = np.array(part.series.symbols)[part.symbol]
                 assert_same(mine, part.take(names == symbol))
 
 
 @pytest.mark.parametrize("preset", ["residual", "v4_log"])
-def test_the_general_fit_is_given_the_same_by_a_mapped_workbench(tmp_path, preset):
-    made = bench(tmp_path, preset)
-    save_arrays(made)
-    found = MappedDataset(tmp_path, made.spec).general_data
-    train, valid, _ = made.parts_of(GENERAL, training=True)
-    data = FitData(train, valid, made.representation, made.stock_ids(GENERAL)).made_ready()
-    assert found.ready and found.made_ready() is found and found.stock_ids == data.stock_ids
-    assert_same(found.train, data.train)
-    assert_same(found.valid, data.valid)
-    assert 0 < len(found.train) < len(train)
+def test_a_mapped_dataset_gives_the_general_fit_the_same_data(tmp_path, preset):
+    dataset = dataset_of(tmp_path, preset)
+    save_arrays(dataset)
+    mapped = MappedDataset(tmp_path, dataset.spec).general_data
+    train, valid, _ = dataset.parts_of(GENERAL, training=True)
+    data = FitData(train, valid, dataset.representation, dataset.stock_ids(GENERAL)).prepare()
+    assert mapped.prepared and mapped.prepare() is mapped and mapped.stock_ids == data.stock_ids
+    assert_same(mapped.train, data.train)
+    assert_same(mapped.valid, data.valid)
+    assert 0 < len(mapped.train) < len(train)
 
 
-def test_nothing_of_the_prices_is_copied_into_a_process_that_maps_them(tmp_path):
-    made = bench(tmp_path)
-    save_arrays(made)
-    train = MappedDataset(tmp_path, made.spec).general_data.train
+def test_a_process_that_maps_the_prices_copies_none_of_them(tmp_path):
+    dataset = dataset_of(tmp_path)
+    save_arrays(dataset)
+    train = MappedDataset(tmp_path, dataset.spec).general_data.train
     series = [getattr(train.series, field.name) for field in fields(train.series) if field.name != "symbols"]
     for array in [*series, train.end, train.symbol, train.counted]:
         assert isinstance(array.base, np.memmap) and not array.flags.writeable
 
 
-def test_what_is_there_is_not_written_again_unless_it_is_of_other_data(tmp_path):
-    made, close = bench(tmp_path), tmp_path / "arrays" / "close.npy"
-    save_arrays(made)
+def test_arrays_are_written_again_only_for_other_data(tmp_path):
+    dataset, close = dataset_of(tmp_path), tmp_path / "arrays" / "close.npy"
+    save_arrays(dataset)
     before = close.stat().st_mtime_ns
-    save_arrays(made)
+    save_arrays(dataset)
     assert close.stat().st_mtime_ns == before
-    other = bench(tmp_path, sha="other data")
+    other = dataset_of(tmp_path, sha="other data")
     assert not has_arrays(tmp_path, other.spec)
     save_arrays(other)
     assert close.stat().st_mtime_ns > before and has_arrays(tmp_path, other.spec)
 
 
-def test_a_run_is_opened_by_its_arrays_where_they_are_there_else_by_its_panel(tmp_path):
-    made = bench(tmp_path)
+def test_a_run_is_opened_from_its_arrays_if_they_exist_and_else_from_its_panel(tmp_path):
+    dataset = dataset_of(tmp_path)
     PANEL.save(tmp_path / "panel.parquet")
     opened = open_dataset.__wrapped__(tmp_path)
-    assert not isinstance(opened, MappedDataset) and np.array_equal(opened.series.close, made.series.close)
-    save_arrays(made)
+    assert not isinstance(opened, MappedDataset) and np.array_equal(opened.series.close, dataset.series.close)
+    save_arrays(dataset)
     (tmp_path / "panel.parquet").unlink()
     opened = open_dataset.__wrapped__(tmp_path)
-    assert isinstance(opened, MappedDataset) and np.array_equal(opened.series.close, made.series.close)
+    assert isinstance(opened, MappedDataset) and np.array_equal(opened.series.close, dataset.series.close)
 
 
-def test_a_run_whose_panel_is_not_its_own_is_refused(tmp_path):
-    bench(tmp_path, sha="other data")
+def test_a_run_with_another_panel_is_refused(tmp_path):
+    dataset_of(tmp_path, sha="other data")
     PANEL.save(tmp_path / "panel.parquet")
     with pytest.raises(ArchiveError, match="not the data this run was planned with"):
         open_dataset.__wrapped__(tmp_path)
@@ -135,7 +137,7 @@ SMALL = {
 
 
 class HereFleet:
-    """A fleet of one worker in this process, which opens the run's folder as any worker does."""
+    """A fleet of one worker in this process, which opens the run's folder like any worker."""
 
     opened: ClassVar[list[RunDataset]] = []
 
@@ -144,10 +146,10 @@ class HereFleet:
         self.queue = TaskQueue(plan, run_dir)
 
     def train(self) -> None:
-        bench = open_dataset.__wrapped__(self._run_dir)
-        self.opened.append(bench)
+        dataset = open_dataset.__wrapped__(self._run_dir)
+        self.opened.append(dataset)
         for task in self._plan.tasks:
-            run_task(bench, task)
+            run_task(dataset, task)
             self.queue.done(task.id)
 
     def snapshot(self) -> list[dict[str, Any]]:
@@ -157,10 +159,8 @@ class HereFleet:
         return 1
 
 
-def test_a_plain_training_maps_its_arrays_and_its_networks_are_the_same_to_the_last_bit(
-    tmp_path, monkeypatch
-):
-    """The workers of any training map what the driver wrote; copies of their own would give the same."""
+def test_training_on_mapped_arrays_gives_bit_identical_networks(tmp_path, monkeypatch):
+    """Workers map what the driver wrote; datasets computed by each would give the same networks."""
     monkeypatch.setattr("train.pipeline.training.ray_session", lambda **_: contextlib.nullcontext(1))
     monkeypatch.setattr("train.workers.fleet.Fleet", HereFleet)
     universe = Universe.from_symbols(SYMBOLS, specific=["MOVES"])
@@ -181,40 +181,42 @@ def test_a_plain_training_maps_its_arrays_and_its_networks_are_the_same_to_the_l
         assert path.read_bytes() == other.read_bytes()
 
 
-def test_a_window_takes_eight_bytes_and_one_for_each_horizon(tmp_path):
-    windows = bench(tmp_path).windows
+def test_a_window_takes_eight_bytes_and_one_per_horizon(tmp_path):
+    windows = dataset_of(tmp_path).windows
     arrays = (windows.end, windows.symbol, windows.counted)
     assert sum(array.nbytes for array in arrays) == len(windows) * (8 + 2)
 
 
-def test_made_ready_keeps_what_moves_and_few_enough_to_judge_by(tmp_path):
-    made = bench(tmp_path)
-    train, valid, _ = made.parts
+def test_prepare_keeps_what_moves_and_few_enough_validation_windows(tmp_path):
+    dataset = dataset_of(tmp_path)
+    train, valid, _ = dataset.parts
     many = valid.take(np.resize(np.arange(len(valid)), 2 * VALID_WINDOWS + 7))
-    ready = FitData(train, many, made.representation, {}).made_ready()
+    ready = FitData(train, many, dataset.representation, {}).prepare()
     assert len(ready.train) == (~frozen(train)).sum() < len(train)
     assert len(ready.valid) == VALID_WINDOWS and not frozen(ready.valid).any()
-    assert ready.made_ready() is ready
+    assert ready.prepare() is ready
 
 
-def test_windows_worked_on_in_blocks_equal_windows_one_by_one(tmp_path):
-    made = bench(tmp_path)
-    chosen = np.random.default_rng(0).integers(0, len(made.windows), 2 * BLOCK + 3)
-    windows, some = made.windows.take(chosen), np.arange(0, 2 * BLOCK + 3, 97)
+def test_windows_processed_in_blocks_equal_windows_one_by_one(tmp_path):
+    dataset = dataset_of(tmp_path)
+    chosen = np.random.default_rng(0).integers(0, len(dataset.windows), 2 * BLOCK + 3)
+    windows, some = dataset.windows.take(chosen), np.arange(0, 2 * BLOCK + 3, 97)
     outputs = np.random.default_rng(1).uniform(0.01, 0.99, (len(windows), 2, OUTPUTS)).astype(np.float32)
-    prices = made.representation.prices(windows, outputs)
+    prices = dataset.representation.prices(windows, outputs)
     for row in some:
         one = windows.take(np.array([row]))
         assert sigma(one)[0] == sigma(windows)[row] and frozen(one)[0] == frozen(windows)[row]
-        assert np.array_equal(made.representation.inputs(one)[0], made.representation.inputs(windows)[row])
-        alone = made.representation.prices(one, outputs[row : row + 1])
+        assert np.array_equal(
+            dataset.representation.inputs(one)[0], dataset.representation.inputs(windows)[row]
+        )
+        alone = dataset.representation.prices(one, outputs[row : row + 1])
         for field in fields(alone):
             mine, theirs = getattr(alone, field.name)[0], getattr(prices, field.name)[row]
             assert np.array_equal(mine, theirs, equal_nan=mine.dtype.kind == "f")
 
 
 def test_a_change_is_the_difference_of_logs_of_all_closes_to_the_last_bit(tmp_path):
-    windows = bench(tmp_path).windows
+    windows = dataset_of(tmp_path).windows
     logs = np.log(windows.series.close)
     target = windows.target
     expected = np.where(windows.counted, logs[target] - logs[windows.end][:, None], np.nan)

@@ -1,4 +1,4 @@
-"""What a run has to do, and who does it: the plan and its queue, without Ray."""
+"""The plan of a run and its queue, without Ray."""
 
 import json
 import time
@@ -63,10 +63,10 @@ def queue(tmp_path: Path) -> TaskQueue:
 
 def drain(queue: TaskQueue, rank: int = 0) -> list[str]:
     done = []
-    while isinstance(found := queue.lease(rank), Task):
-        done.append(found.id)
-        queue.done(found.id)
-    assert found == "end"
+    while isinstance(lease := queue.lease(rank), Task):
+        done.append(lease.id)
+        queue.done(lease.id)
+    assert lease == "end"
     return done
 
 
@@ -79,7 +79,7 @@ def progress(epoch: int, epochs: int = 4) -> EpochProgress:
 
 
 def slow_chain(plan: Plan, start: Task) -> float:
-    """Cost of the dearest path, by walking every path."""
+    """Cost of the most expensive chain, by following every path."""
     paths, longest = [(start, start.cost)], 0.0
     while paths:
         here, cost = paths.pop()
@@ -88,16 +88,16 @@ def slow_chain(plan: Plan, start: Task) -> float:
     return longest
 
 
-@pytest.mark.parametrize("plan", [SMALL, plan_of()], ids=["by hand", "made"])
-def test_the_priority_of_a_task_is_its_dearest_chain(plan):
+@pytest.mark.parametrize("plan", [SMALL, plan_of()], ids=["by hand", "planned"])
+def test_the_priority_of_a_task_is_the_cost_of_its_longest_chain(plan):
     for one in plan.tasks:
         assert plan.priorities[one.id] == pytest.approx(slow_chain(plan, one))
 
 
-def test_tasks_without_needs_go_out_longest_chain_first(queue):
+def test_tasks_without_needs_are_leased_longest_chain_first(queue):
     leased = [queue.lease(rank) for rank in range(4)]
-    assert [found.id for found in leased[:2]] == ["general/seed-0", "general/seed-1"]
-    assert [found.id for found in leased[2:]] == ["SCOM/scratch-0", "KCB/scratch-0"]
+    assert [lease.id for lease in leased[:2]] == ["general/seed-0", "general/seed-1"]
+    assert [lease.id for lease in leased[2:]] == ["SCOM/scratch-0", "KCB/scratch-0"]
     assert queue.lease(4) == "wait"
 
 
@@ -120,22 +120,22 @@ def test_a_blocked_task_waits_until_the_last_of_its_needs_is_done(queue):
     assert {queue.lease(7).id, queue.lease(6).id} == {"general/bundle", "KCB/bundle"}
 
 
-def test_a_worker_that_begins_anew_frees_what_its_predecessor_held(queue):
-    held = queue.lease(0)
+def test_a_new_worker_frees_the_task_of_the_one_that_had_its_rank(queue):
+    lost = queue.lease(0)
     other = queue.lease(1)
     queue.hello(0, 2, 4711)
-    assert queue.lease(0) == held
+    assert queue.lease(0) == lost
     assert job(queue, "general")["state"] == "running" and queue.lease(2).id != other.id
 
 
-def test_ranks_that_a_smaller_world_lacks_lose_their_tasks(queue):
+def test_ranks_beyond_a_smaller_world_lose_their_tasks(queue):
     leased = {rank: queue.lease(rank).id for rank in range(3)}
     queue.hello(0, 2, 4711)
     freed = {queue.lease(rank).id for rank in (0, 3)}
     assert freed == {leased[0], leased[2]}
 
 
-def test_a_task_whose_worker_dies_three_times_is_given_up_with_a_reason(queue):
+def test_a_task_whose_worker_dies_three_times_fails_with_a_reason(queue):
     for _ in range(ATTEMPTS):
         assert queue.lease(0).id == "general/seed-0"
         queue.hello(0, 1, 4711)
@@ -152,30 +152,30 @@ def test_when_a_general_network_fails_its_dependents_fail_and_scratch_tasks_stil
         assert job(queue, name)["state"] == "failed" and "ValueError: no" in job(queue, name)["reason"]
 
 
-def test_one_failed_stock_leaves_the_others_alone(queue):
-    while (found := queue.lease(0)) != "end":
-        if found.id == "KCB/scratch-0":
-            queue.failed(found.id, "broken")
+def test_one_failed_stock_does_not_affect_the_others(queue):
+    while (lease := queue.lease(0)) != "end":
+        if lease.id == "KCB/scratch-0":
+            queue.failed(lease.id, "broken")
         else:
-            queue.done(found.id)
+            queue.done(lease.id)
     states = {row["job"]: row["state"] for row in queue.snapshot()}
     assert states == {"general": "done", "KCB": "failed", "SCOM": "done", "ARM": "skipped"}
 
 
-def test_a_late_message_of_a_worker_that_was_replaced_does_not_bring_a_task_back(queue):
+def test_a_late_message_of_a_replaced_worker_does_not_reopen_a_task(queue):
     queue.lease(0)
     queue.done("general/seed-0")
     queue.progress("general/seed-0", 1, progress(2))
-    assert {found.id for rank in range(6) if isinstance(found := queue.lease(rank), Task)} >= {
+    assert {lease.id for rank in range(6) if isinstance(lease := queue.lease(rank), Task)} >= {
         "KCB/finetune-0",
         "SCOM/finetune-0",
     }
     queue.hello(1, 4, 4711)
-    names = [found.id for rank in range(4, 9) if isinstance(found := queue.lease(rank), Task)]
+    names = [lease.id for rank in range(4, 9) if isinstance(lease := queue.lease(rank), Task)]
     assert "general/seed-0" not in names
 
 
-def test_a_failed_task_stays_failed_whatever_a_replaced_worker_still_reports(queue):
+def test_a_failed_task_stays_failed_when_a_replaced_worker_reports_progress(queue):
     queue.lease(0)
     queue.failed("general/seed-0", "broken")
     queue.progress("general/seed-0", 0, progress(2))
@@ -184,14 +184,14 @@ def test_a_failed_task_stays_failed_whatever_a_replaced_worker_still_reports(que
     assert "general/seed-0" not in drain(queue)
 
 
-def test_a_message_in_flight_when_its_sender_died_does_not_keep_the_run_waiting(queue):
+def test_a_message_of_a_worker_that_died_does_not_block_the_run(queue):
     assert queue.lease(0).id == "general/seed-0"
     queue.hello(0, 1, 4712)
     queue.progress("general/seed-0", 0, progress(2))
     assert sorted(drain(queue)) == sorted(one.id for one in SMALL.tasks)
 
 
-def test_what_is_finished_on_disk_is_not_handed_out_again(tmp_path):
+def test_a_task_with_a_stored_result_is_not_leased(tmp_path):
     for name in ("general/seed-0", "KCB/scratch-0"):
         folder = tmp_path / "tasks" / name
         folder.mkdir(parents=True)
@@ -212,7 +212,7 @@ def stored(folder: Path, epochs: int) -> None:
     FitState(epoch=epochs, history=history).save(folder / "state.npz")
 
 
-def test_epochs_kept_from_before_are_shown_at_once_and_count_as_resumed(tmp_path):
+def test_stored_epochs_are_shown_at_once_and_count_as_resumed(tmp_path):
     stored(tmp_path / "tasks" / "general" / "seed-0", 3)
     queue = TaskQueue(SMALL, tmp_path)
     row = job(queue, "general")
@@ -224,7 +224,7 @@ def test_epochs_kept_from_before_are_shown_at_once_and_count_as_resumed(tmp_path
     assert (job(queue, "general")["work_done"], job(queue, "general")["work_resumed"]) == (100.0, 75.0)
 
 
-def test_a_fit_that_starts_over_has_nothing_kept(tmp_path):
+def test_a_fit_that_starts_over_has_no_resumed_work(tmp_path):
     stored(tmp_path / "tasks" / "general" / "seed-0", 3)
     queue = TaskQueue(SMALL, tmp_path)
     queue.hello(0, 1, 4711)
@@ -233,7 +233,7 @@ def test_a_fit_that_starts_over_has_nothing_kept(tmp_path):
     assert (job(queue, "general")["work_done"], job(queue, "general")["work_resumed"]) == (25.0, 0.0)
 
 
-def test_a_waiting_job_shows_what_it_waits_with_not_what_is_done(queue):
+def test_a_waiting_job_shows_its_next_fit_and_not_a_finished_one(queue):
     queue.hello(0, 1, 4711)
     assert queue.progress("KCB/scratch-0", 0, progress(4))
     queue.done("KCB/scratch-0")
@@ -241,17 +241,17 @@ def test_a_waiting_job_shows_what_it_waits_with_not_what_is_done(queue):
     assert job(queue, "KCB")["work_done"] == 30
 
 
-def test_a_queue_that_restarts_hands_out_the_rest_and_ends(tmp_path):
+def test_a_queue_that_restarts_leases_the_rest_and_ends(tmp_path):
     first = TaskQueue(SMALL, tmp_path)
     for _ in range(2):
-        found = first.lease(0)
-        (tmp_path / "tasks" / found.id).mkdir(parents=True)
-        (tmp_path / "tasks" / found.id / "result.json").write_text("{}")
-        first.done(found.id)
+        lease = first.lease(0)
+        (tmp_path / "tasks" / lease.id).mkdir(parents=True)
+        (tmp_path / "tasks" / lease.id / "result.json").write_text("{}")
+        first.done(lease.id)
     assert len(drain(TaskQueue(SMALL, tmp_path))) == len(SMALL.tasks) - 2
 
 
-def test_a_snapshot_says_who_does_what_and_how_far_it_is(queue):
+def test_a_snapshot_names_worker_phase_and_progress_of_a_job(queue):
     queue.hello(3, 4, 4711)
     queue.lease(3)
     queue.progress("general/seed-0", 3, progress(1))
@@ -284,13 +284,13 @@ def test_a_snapshot_says_who_does_what_and_how_far_it_is(queue):
     json.dumps(queue.snapshot(), allow_nan=False)
 
 
-def test_work_done_never_falls_while_a_lone_worker_works_and_ends_at_the_total(queue):
+def test_work_done_never_decreases_with_one_worker_and_ends_at_the_total(queue):
     done = [sum(row["work_done"] for row in queue.snapshot())]
-    while isinstance(found := queue.lease(0), Task):
-        for epoch in range(1, found.epochs + 1):
-            queue.progress(found.id, 0, progress(epoch))
+    while isinstance(lease := queue.lease(0), Task):
+        for epoch in range(1, lease.epochs + 1):
+            queue.progress(lease.id, 0, progress(epoch))
             done.append(sum(row["work_done"] for row in queue.snapshot()))
-        queue.done(found.id)
+        queue.done(lease.id)
         done.append(sum(row["work_done"] for row in queue.snapshot()))
     assert all(later >= earlier for earlier, later in pairwise(done))
     assert done[-1] == sum(one.cost for one in SMALL.tasks)
@@ -301,44 +301,44 @@ def test_work_done_never_falls_while_a_lone_worker_works_and_ends_at_the_total(q
 @given(
     st.lists(st.tuples(st.sampled_from(["work", "die", "fail", "shrink"]), st.integers(0, 3)), max_size=60)
 )
-def test_no_task_is_ever_held_twice_or_begun_early_or_after_it_ended(steps):
-    """Four workers that pull, finish, fail, die, are replaced and become fewer or more in any order."""
+def test_no_task_is_leased_twice_or_too_early_or_after_it_ended(steps):
+    """Four workers lease, finish, fail, die, are replaced and change in number, in any order."""
     queue = TaskQueue(SMALL, Path("/nowhere"))
-    held: dict[int, Task] = {}
+    leases: dict[int, Task] = {}
     done, failed, deaths = set(), set(), dict.fromkeys((one.id for one in SMALL.tasks), 0)
     world = 4
     queue.hello(0, world, 4711)
 
     for step, rank in [*steps, *[("work", rank) for _ in range(40) for rank in range(4)]]:
         if step == "die" and world == 4:
-            if one := held.pop(rank, None):
+            if one := leases.pop(rank, None):
                 deaths[one.id] += 1
             queue.hello(rank, world, 4711)
         elif step in ("die", "shrink"):
             world = 4 if step == "die" else 1 + world % 3
-            held.clear()
+            leases.clear()
             queue.hello(0, world, 4711)
-        elif rank in held:
-            one = held.pop(rank)
+        elif rank in leases:
+            one = leases.pop(rank)
             if step == "fail":
                 queue.failed(one.id, "broken")
                 failed.add(one.id)
             else:
                 queue.done(one.id)
                 done.add(one.id)
-        elif isinstance(found := queue.lease(rank), Task):
-            assert found.id not in {one.id for one in held.values()}, "held twice"
-            assert found.id not in done | failed and deaths[found.id] < ATTEMPTS
-            assert set(found.needs) <= done, "begun before its needs were done"
-            held[rank] = found
-    assert not held and queue.lease(0) == "end"
+        elif isinstance(lease := queue.lease(rank), Task):
+            assert lease.id not in {one.id for one in leases.values()}, "leased twice"
+            assert lease.id not in done | failed and deaths[lease.id] < ATTEMPTS
+            assert set(lease.needs) <= done, "leased before its needs were done"
+            leases[rank] = lease
+    assert not leases and queue.lease(0) == "end"
     given_up = failed | {name for name, times in deaths.items() if times >= ATTEMPTS}
     for one in SMALL.tasks:
         blocked = any(need not in done for need in one.needs)
         assert (one.id in done) != (one.id in given_up or blocked)
 
 
-def test_a_plan_skips_what_never_moves_or_is_too_short_and_says_why():
+def test_a_plan_skips_frozen_and_short_stocks_with_a_reason():
     plan = plan_of()
     assert plan.skipped["FROZEN"].startswith("frozen: no price change in its last 116 sessions up to")
     assert plan.skipped["GAPS"].startswith("too little history: ")
@@ -347,18 +347,18 @@ def test_a_plan_skips_what_never_moves_or_is_too_short_and_says_why():
     assert {one.job for one in plan.tasks} == {"general", "MOVES", "SPLITS", "THIN"}
 
 
-def test_a_counter_listed_after_validation_ends_is_too_short_and_not_frozen():
+def test_a_stock_listed_after_validation_has_too_little_history_and_is_not_frozen():
     assert plan_of().skipped["SHORT"].startswith("too little history: 0 moving training windows")
 
 
-def test_a_counter_that_is_not_in_the_data_is_skipped_and_named():
+def test_a_stock_that_is_not_in_the_data_is_skipped_and_named():
     universe = Universe.from_symbols([*SYMBOLS, "NEWCO"], specific=["NEWCO", "MOVES"])
     plan = plan_of(universe=universe)
     assert plan.skipped == {"NEWCO": "not in the data"} and "MOVES" in plan.jobs
 
 
-def test_a_counter_that_has_no_moving_validation_window_is_skipped_too():
-    """Suspended before validation: a fit of it could neither choose its best epoch nor be compared."""
+def test_a_stock_without_a_moving_validation_window_is_skipped():
+    """It was suspended before validation: no epoch and no candidate could be chosen."""
     rows = PANEL.frame
     gone = (rows["symbol"] == "MOVES") & (rows["date"] > pd.Timestamp(LIMITS.train_end))
     panel = Panel.from_frame(rows[~gone], PANEL.source)
@@ -366,7 +366,7 @@ def test_a_counter_that_has_no_moving_validation_window_is_skipped_too():
     assert plan.skipped["MOVES"].startswith("nothing to choose by: 0 moving validation windows")
 
 
-def test_every_task_needs_only_tasks_of_the_plan_that_come_before_it():
+def test_every_task_needs_only_earlier_tasks_of_the_plan():
     plan, seen = plan_of(), set()
     for one in plan.tasks:
         assert set(one.needs) <= seen
@@ -374,7 +374,7 @@ def test_every_task_needs_only_tasks_of_the_plan_that_come_before_it():
     assert len(seen) == len(plan.tasks)
 
 
-def test_a_specific_model_has_a_network_from_scratch_and_a_fine_tuned_one_for_each_general_one():
+def test_a_specific_model_has_one_network_from_scratch_and_one_fine_tuned_per_general_network():
     plan = plan_of(train_config("residual", {"window": SPEC.model_dump(), "minimum_windows": 50, "seeds": 3}))
     needs = {one.id: one.needs for one in plan.tasks if one.job == "MOVES"}
     general = tuple(f"general/seed-{number}" for number in range(3))
@@ -395,7 +395,7 @@ def test_without_fine_tuning_a_specific_model_does_not_wait_for_the_general_one(
     }
 
 
-def test_an_archive_in_which_nothing_the_general_model_sees_moves_is_refused():
+def test_an_archive_without_a_moving_stock_for_the_general_model_is_refused():
     config = train_config("v4_log", {"window": {"size": 12, "horizons": [1]}})
     with pytest.raises(TrainingError, match="got 0 training"):
         plan_of(config, Universe.from_symbols(SYMBOLS, specific=SYMBOLS))
@@ -419,11 +419,11 @@ def test_the_cost_of_a_fit_is_the_moving_training_windows_it_draws():
     ("share", "most", "available", "expected"),
     [(1.0, None, 500, 500), (1 / 3, None, 900, 300), (1.0, 64, 900, 64), (0.01, None, 3, 1), (1.0, 64, 9, 9)],
 )
-def test_an_epoch_draws_its_share_up_to_the_most(share, most, available, expected):
+def test_an_epoch_draws_its_share_up_to_the_maximum(share, most, available, expected):
     assert windows_per_epoch(FitConfig(epoch_share=share, windows_per_epoch=most), available) == expected
 
 
-def test_a_plan_for_a_thousand_specific_stocks_is_ordered_within_seconds():
+def test_a_queue_of_a_thousand_specific_stocks_starts_within_seconds():
     rows = history(20 * np.exp(np.cumsum(np.random.default_rng(0).normal(0, 0.02, 160))))
     names = tuple(f"S{number:03}" for number in range(1000))
     series = series_from_histories(dict.fromkeys(names, rows), UNKNOWN_MARKET)

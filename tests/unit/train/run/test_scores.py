@@ -52,35 +52,35 @@ def judged(rel_mae: float | None, rel_rmse: float | None, n: int = 100) -> Score
         (judged(2.5, 2.1), False),
     ],
 )
-def test_a_stock_is_trusted_to_a_model_that_beat_naive_on_enough_windows(score, beats):
+def test_a_model_must_beat_naive_on_enough_windows(score, beats):
     assert beats_naive(score) is beats
 
 
-def test_it_is_the_nearest_horizon_that_must_have_enough_windows():
+def test_only_the_first_horizon_must_have_enough_windows():
     near, far = (judged(0.9, 0.9, n).by_horizon[0] for n in (MINIMUM_JUDGED, MINIMUM_JUDGED - 1))
     assert beats_naive(Score((near, far), (1, 5))) and not beats_naive(Score((far, near), (1, 5)))
 
 
-def test_the_shipped_horizons_weigh_as_the_decisions_say_to_the_last_bit():
+def test_the_weights_of_the_default_horizons_are_bit_exact():
     expected = (np.array([4.0, 0.5, 0.25, 0.12]) / 4.0).astype(np.float32)
     for count in (1, 2, 3, 4):
-        found = horizon_weights((1, 5, 10, 30)[:count])
-        assert found.dtype == np.float32 and found.tolist() == expected[:count].tolist()
+        result = horizon_weights((1, 5, 10, 30)[:count])
+        assert result.dtype == np.float32 and result.tolist() == expected[:count].tolist()
 
 
-def test_a_horizon_weighs_by_its_days_whatever_its_place():
+def test_a_horizon_is_weighted_by_its_days_and_not_by_its_position():
     assert horizon_weights((5, 10)).tolist() == [0.125, 0.0625]
     assert horizon_weights((30,)) == horizon_weights((1, 5, 10, 30))[3]
     assert horizon_weights((1, 3, 5))[2] == 0.125
 
 
-def test_between_the_known_days_the_weight_falls_as_a_power_of_the_days_and_beyond_them_not_at_all():
-    found = horizon_weights((2, 7, 17, 60, 250))
-    for day, weight, (low, high) in zip((2, 7, 17), found, ((1, 5), (5, 10), (10, 30)), strict=False):
+def test_the_weight_is_a_power_of_the_days_between_the_given_ones_and_constant_beyond_them():
+    result = horizon_weights((2, 7, 17, 60, 250))
+    for day, weight, (low, high) in zip((2, 7, 17), result, ((1, 5), (5, 10), (10, 30)), strict=False):
         at = {1: 1.0, 5: 0.125, 10: 0.0625, 30: 0.03}
         power = math.log(at[high] / at[low]) / math.log(high / low)
         assert weight == pytest.approx(at[low] * (day / low) ** power, rel=1e-6)
-    assert found[3] == found[4] == np.float32(0.03)
+    assert result[3] == result[4] == np.float32(0.03)
 
 
 @pytest.mark.parametrize("days", [(), (0, 5), (5, 1), (5, 5)])
@@ -89,16 +89,16 @@ def test_horizons_that_are_not_ascending_days_are_refused(days):
         horizon_weights(days)
 
 
-def test_the_total_is_the_weighted_mean_of_both_ratios_and_a_horizon_that_never_moved_counts_as_naive():
-    found = Score((judged(0.9, 0.8).by_horizon[0], judged(None, None).by_horizon[0]), (1, 5))
-    assert found.rel_mae == [0.9, 1.0] and found.rel_rmse == [0.8, 1.0]
-    assert found.total == pytest.approx((4 * 0.85 + 0.5 * 1.0) / 4.5)
-    later = Score(found.by_horizon, (5, 10))
-    assert later.total == pytest.approx((2 * 0.85 + 1.0) / 3), "five days weigh twice what ten do"
+def test_the_total_is_the_weighted_mean_of_both_ratios_with_1_for_a_horizon_that_never_moved():
+    result = Score((judged(0.9, 0.8).by_horizon[0], judged(None, None).by_horizon[0]), (1, 5))
+    assert result.rel_mae == [0.9, 1.0] and result.rel_rmse == [0.8, 1.0]
+    assert result.total == pytest.approx((4 * 0.85 + 0.5 * 1.0) / 4.5)
+    later = Score(result.by_horizon, (5, 10))
+    assert later.total == pytest.approx((2 * 0.85 + 1.0) / 3), "five days have twice the weight of ten"
 
 
 def made_prices(windows: Windows) -> Prices:
-    """Forecasts off the mark, without intervals."""
+    """Forecasts with errors, without intervals."""
     off = np.exp(np.random.default_rng(0).normal(0, 0.03, (2, *windows.counted.shape)))
     raw, published = windows.last_price[:, None] * off
     none = np.full(raw.shape, np.nan)
@@ -106,7 +106,7 @@ def made_prices(windows: Windows) -> Prices:
 
 
 def obvious(windows: Windows, prices: Prices, column: int, chosen: list[int]) -> tuple[int, float, float]:
-    """(n, MAE of the published, RMSE of the raw price) of these windows, one after the other."""
+    """(n, MAE of the published, RMSE of the raw price) of these windows, one by one."""
     chosen = [row for row in chosen if not math.isnan(windows.change[row, column])]
     absolute, squares = [], []
     for row in chosen:
@@ -116,27 +116,27 @@ def obvious(windows: Windows, prices: Prices, column: int, chosen: list[int]) ->
     return len(chosen), sum(absolute) / len(chosen), math.sqrt(sum(squares) / len(chosen))
 
 
-def same(found: Score, windows: Windows, prices: Prices, chosen: list[int]) -> None:
-    for column, errors in enumerate(found.by_horizon):
+def same(result: Score, windows: Windows, prices: Prices, chosen: list[int]) -> None:
+    for column, errors in enumerate(result.by_horizon):
         assert (errors.n, errors.mae, errors.rmse) == pytest.approx(obvious(windows, prices, column, chosen))
 
 
-def test_a_score_is_over_the_windows_that_move_unless_others_are_asked_for():
+def test_a_score_is_over_moving_windows_unless_rows_are_given():
     prices = made_prices(WINDOWS)
     moving = [row for row in range(len(WINDOWS)) if not prices.frozen[row]]
     assert 0 < len(moving) < len(WINDOWS)
     same(score(WINDOWS, prices), WINDOWS, prices, moving)
-    asked = np.arange(len(WINDOWS)) % 3 == 0
-    for rows in (asked, np.flatnonzero(asked)):
+    mask = np.arange(len(WINDOWS)) % 3 == 0
+    for rows in (mask, np.flatnonzero(mask)):
         same(score(WINDOWS, prices, rows), WINDOWS, prices, list(range(0, len(WINDOWS), 3)))
 
 
-def test_each_symbol_s_score_is_that_of_its_own_moving_windows_in_whatever_order_they_come():
+def test_each_symbols_score_is_over_its_moving_windows_in_any_order():
     windows = WINDOWS.take(np.random.default_rng(1).permutation(len(WINDOWS)))
     prices = made_prices(windows)
-    found = by_symbol(windows, prices)
-    assert set(found) == {"FROZEN", "GAPS", "MOVES", "SPLITS", "THIN"}
-    for symbol, judged_alone in found.items():
+    result = by_symbol(windows, prices)
+    assert set(result) == {"FROZEN", "GAPS", "MOVES", "SPLITS", "THIN"}
+    for symbol, judged_alone in result.items():
         own = [
             row
             for row in range(len(windows))
@@ -145,4 +145,4 @@ def test_each_symbol_s_score_is_that_of_its_own_moving_windows_in_whatever_order
         if own:
             same(judged_alone, windows, prices, own)
         else:
-            assert symbol == "FROZEN" and [each.n for each in judged_alone.by_horizon] == [0, 0, 0]
+            assert symbol == "FROZEN" and [errors.n for errors in judged_alone.by_horizon] == [0, 0, 0]

@@ -1,4 +1,4 @@
-"""Specific models fitted from scratch with widths of their own, beside those of the general shape."""
+"""Specific models fitted from scratch with other widths than the general model."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ OWN = {"lstm_units": [6, 5], "embedding_dim": 2}
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> RunDataset:
-    """Every task of a run, with the choice of candidate left to the figures."""
+    """A run with all tasks done."""
     fits = {name: {"epochs": 1, "patience": 1} for name in ("general", "scratch", "finetune")}
     settings = {**SETTINGS, "seeds": 1, "scratch_network": OWN}
     settings |= {name: {**SETTINGS.get(name, {}), **fit} for name, fit in fits.items()}
@@ -26,14 +26,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> RunDataset:
         train_config("residual", settings), UNIVERSE, PANEL, tmp_path_factory.mktemp("home"), only=("MOVES",)
     )
     run.spec.save(run.folder)
-    bench = RunDataset(run.folder, run.spec, run.panel)
+    dataset = RunDataset(run.folder, run.spec, run.panel)
     for task in sorted(run.plan.tasks, key=lambda task: len(task.needs)):
-        run_task(bench, task)
-    return bench
+        run_task(dataset, task)
+    return dataset
 
 
-def widths(bench: RunDataset, task: str) -> list[tuple[int, ...]]:
-    with np.load(bench.task_dir(task) / "weights.npz") as stored:
+def widths(dataset: RunDataset, task: str) -> list[tuple[int, ...]]:
+    with np.load(dataset.task_dir(task) / "weights.npz") as stored:
         return [stored[name].shape for name in sorted(stored.files)]
 
 

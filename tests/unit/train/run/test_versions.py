@@ -1,4 +1,4 @@
-"""A half-done run goes on only with the library versions it was begun with."""
+"""A half-done run continues only with the library versions it was started with."""
 
 import json
 import shutil
@@ -16,24 +16,24 @@ from train.run.versions import DECIDING, FILE, begin, changes, installed, traine
 
 
 def half_done(run: Run) -> None:
-    """Take back the bundles: the fits are there, the run has to go on."""
+    """Remove the bundles, so that the run has to continue."""
     for folder in (run.folder / "tasks").glob("*/bundle"):
         shutil.rmtree(folder)
 
 
-def begun_with(run: Run, **other: str) -> None:
+def started_with(run: Run, **other: str) -> None:
     (run.folder / FILE).write_text(json.dumps(installed() | other))
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch) -> Run:
-    monkeypatch.setattr("train.pipeline.training._train", lambda *_: pytest.fail("it went on"))
+    monkeypatch.setattr("train.pipeline.training._train", lambda *_: pytest.fail("the run continued"))
     return made_run(tmp_path)
 
 
-def test_a_half_done_run_of_another_tensorflow_is_refused_with_both_versions_and_what_to_do(run):
+def test_a_half_done_run_of_another_tensorflow_is_refused_with_both_versions_and_the_next_step(run):
     half_done(run)
-    begun_with(run, tensorflow="2.20.9", keras="3.14.0")
+    started_with(run, tensorflow="2.20.9", keras="3.14.0")
     before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
     with pytest.raises(ConfigError) as refused:
         execute(run, mode="silent")
@@ -51,37 +51,37 @@ def test_a_half_done_run_of_unknown_versions_is_refused_too(run):
         execute(run, mode="silent")
 
 
-def test_a_half_done_run_of_the_same_versions_goes_on(run, monkeypatch):
+def test_a_half_done_run_of_the_same_versions_continues(run, monkeypatch):
     half_done(run)
-    begun_with(run)
+    started_with(run)
     begin(run.id, run.folder, run.plan)
     assert trained_with(run.folder) == installed()
 
 
-def test_a_new_run_notes_the_versions_of_everything_that_computes(tmp_path):
+def test_a_new_run_records_the_versions_of_everything_that_computes(tmp_path):
     begin("new", tmp_path / "new", Plan((Task("general/seed-0", "general", "seed", 0, (), 1.0, 1),), {}))
     assert json.loads((tmp_path / "new" / FILE).read_bytes()) == installed()
     assert {"tensorflow", "keras", "numpy", "onnx"} <= set(DECIDING) == installed().keys()
 
 
-def test_a_finished_run_of_other_versions_is_published_found_again_and_said_to_be_of_those(run, capsys):
-    begun_with(run, tensorflow="2.20.9")
-    outcome, before = execute(run, mode="silent")
-    assert not before and outcome.release.info["versions"]["tensorflow"] == "2.20.9"
+def test_a_finished_run_of_other_versions_is_published_and_its_versions_are_named(run, capsys):
+    started_with(run, tensorflow="2.20.9")
+    result, before = execute(run, mode="silent")
+    assert not before and result.release.info["versions"]["tensorflow"] == "2.20.9"
     again, before = execute(run, mode="silent")
-    assert before and again.release == outcome.release
+    assert before and again.release == result.release
     _print_outcome(run, again, before, False)
     assert "It was trained with tensorflow 2.20.9 (now" in capsys.readouterr().out
     assert changes(installed()) == "" == changes({})
 
 
-def test_only_a_run_whose_horizons_weigh_otherwise_than_by_their_place_has_another_id():
+def test_only_a_run_whose_horizon_weights_differ_from_those_by_position_has_another_id():
     assert unusual_weights((1, 5, 10, 30)) == unusual_weights((1,)) == unusual_weights((1, 5)) == []
     assert unusual_weights((5, 10)) == [0.125, 0.0625]
     assert len(unusual_weights((1, 5, 10, 30, 60))) == 5
 
 
-def test_the_versions_do_not_rename_a_run(run, monkeypatch):
+def test_the_versions_are_not_part_of_a_run_id(run, monkeypatch):
     monkeypatch.setattr("train.run.versions.version", lambda name: "9")
     spec = run.spec
     assert plan_run(spec.config, spec.universe, run.panel, run.home).id == run.id

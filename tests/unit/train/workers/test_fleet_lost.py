@@ -1,4 +1,4 @@
-"""A run whose Ray cluster is gone says so, before Ray ends the process."""
+"""A run whose Ray cluster is lost reports it before Ray ends the process."""
 
 from pathlib import Path
 
@@ -19,18 +19,18 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def silent(monkeypatch, clock) -> Fleet:
-    """A fleet whose queue does not answer any more."""
-    found = object.__new__(Fleet)
-    found._run_dir, found._over_since, found._answered = Path("runs/one"), None, clock[0]
+    """A fleet whose queue no longer answers."""
+    fleet = object.__new__(Fleet)
+    fleet._run_dir, fleet._over_since, fleet._answered = Path("runs/one"), None, clock[0]
 
     def snapshot(self):
         raise ray.exceptions.GetTimeoutError("10 s")
 
     monkeypatch.setattr(Fleet, "snapshot", snapshot)
-    return found
+    return fleet
 
 
-def test_a_queue_that_is_silent_for_a_while_may_be_starting_again(silent, clock):
+def test_a_queue_that_is_silent_for_a_while_may_be_restarting(silent, clock):
     clock[0] += LOST_S
     assert not silent._is_over()
 
@@ -41,7 +41,7 @@ def test_a_queue_that_stays_silent_is_lost(silent, clock):
         silent._is_over()
 
 
-def test_an_answer_after_a_long_pause_of_this_process_is_an_answer(silent, clock, monkeypatch):
+def test_an_answer_counts_even_after_a_long_pause_of_this_process(silent, clock, monkeypatch):
     clock[0] += 10 * LOST_S
     monkeypatch.setattr(Fleet, "snapshot", lambda self: [{"state": "running"}])
     assert not silent._is_over()

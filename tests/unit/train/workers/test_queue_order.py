@@ -1,4 +1,4 @@
-"""The queue hands out what the plain rule would, and its work does not grow with the square of the tasks."""
+"""The queue leases what a plain search would, and its work does not grow with the square of the tasks."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ NOWHERE, SILENCE_S, WORLD = Path("/nowhere"), 30.0, 3
 
 
 class PlainQueue:
-    """The rule in its plainest form: every lease looks at every task."""
+    """The same rule without a heap: every lease looks at every task."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.now = plan, 0.0
@@ -92,7 +92,7 @@ STEPS = st.tuples(
 
 @settings(max_examples=400, deadline=None)
 @given(plans(), st.lists(STEPS, max_size=60))
-def test_every_lease_is_the_one_of_the_plain_rule(plan, steps):
+def test_every_lease_equals_that_of_the_plain_search(plan, steps):
     ids, plain = [task.id for task in plan.tasks], PlainQueue(plan)
     queue = TaskQueue(plan, NOWHERE, silence_s=SILENCE_S, clock=lambda: plain.now)
     for rank in range(WORLD):
@@ -105,8 +105,8 @@ def test_every_lease_is_the_one_of_the_plain_rule(plan, steps):
         if step == "lease":
             assert queue.lease(rank) == plain.lease(rank)
         elif step == "progress":
-            told = EpochProgress(1, 4, 1.0, 1.0, 1.0, 1.0, 1, 1.0)
-            assert queue.progress(task, rank, told) == plain.progress(task, rank)
+            epoch = EpochProgress(1, 4, 1.0, 1.0, 1.0, 1.0, 1, 1.0)
+            assert queue.progress(task, rank, epoch) == plain.progress(task, rank)
         elif step == "hello":
             queue.hello(rank, WORLD, rank)
             plain.hello(rank)
@@ -136,14 +136,14 @@ def specific_models(count: int) -> Plan:
 
 
 def operations(count: int, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Comparisons of priorities and looks at a task's state, while one worker does everything."""
-    made = 0
+    """Count comparisons of priorities and states while one worker does all tasks."""
+    comparisons = 0
 
     class Counted(float):
         def _count(name):
             def compare(self, other):
-                nonlocal made
-                made += 1
+                nonlocal comparisons
+                comparisons += 1
                 return getattr(float, name)(self, other)
 
             return compare
@@ -156,8 +156,8 @@ def operations(count: int, monkeypatch: pytest.MonkeyPatch) -> int:
 
     class Looked(str):
         def __eq__(self, other):
-            nonlocal made
-            made += 1
+            nonlocal comparisons
+            comparisons += 1
             return str.__eq__(self, other)
 
         def __ne__(self, other):
@@ -171,7 +171,7 @@ def operations(count: int, monkeypatch: pytest.MonkeyPatch) -> int:
     queue = TaskQueue(plan, NOWHERE)
     for entry in queue._entries.values():
         entry.state = Looked(entry.state)
-    made = 0
+    comparisons = 0
     handed_out = 0
     while isinstance(task := queue.lease(0), Task):
         queue.done(task.id)
@@ -179,7 +179,7 @@ def operations(count: int, monkeypatch: pytest.MonkeyPatch) -> int:
         handed_out += 1
     monkeypatch.undo()
     assert task == "end" and handed_out == len(plan.tasks)
-    return made
+    return comparisons
 
 
 def test_ten_times_the_specific_models_take_little_more_than_ten_times_the_work(monkeypatch):
@@ -187,6 +187,6 @@ def test_ten_times_the_specific_models_take_little_more_than_ten_times_the_work(
     assert few > 200 * 3 and many / few < 20, "n log n; the square would be 100 times"
 
 
-def test_ten_thousand_specific_models_are_handed_out(monkeypatch):
+def test_ten_thousand_specific_models_can_be_leased(monkeypatch):
     few, many = operations(1_000, monkeypatch), operations(10_000, monkeypatch)
     assert many / few < 16
