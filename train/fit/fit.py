@@ -35,33 +35,35 @@ def fit(
     seed: int,
     state_path: Path,
     weights: list[np.ndarray] | None = None,
+    epochs: int | None = None,
     on_epoch: Callable[[EpochProgress], None] = lambda progress: None,
     log_dir: Path | None = None,
 ) -> FitState:
     """Train until the epochs or the patience run out; returns the state with the best weights.
+
+    With ``epochs``, train for exactly so many, without validation; the learning rate falls as if all epochs
+    of ``config`` were to come. The best weights are then the last ones.
 
     The order of the windows, the masks and the dropout of epoch ``n`` depend on (seed, n) alone, so a
     fit that was killed and resumed from ``state_path`` ends exactly like one that was not.
     """
     data = data.made_ready()
     steps = _ceil(windows_per_epoch(config, len(data.train)), config.batch_size)
-    check = _Check(loop, data)
+    check = None if epochs is not None else _Check(loop, data)
     state = _resume(loop, state_path) or _fresh(loop, check, config, seed, weights)
     writer = tf.summary.create_file_writer(str(log_dir)) if log_dir else tf.summary.create_noop_writer()
     started, first = time.monotonic(), state.epoch
-    while state.epoch < config.epochs and state.epoch - state.best_epoch < config.patience:
+    last = config.epochs if epochs is None else epochs
+    while state.epoch < last and state.epoch - state.best_epoch < config.patience:
         batches = _batches(data.train, data, config.batch_size, steps, seed=(seed, state.epoch))
         loss = loop.epoch(batches, config, total_steps=steps * config.epochs, seed=seed)
-        outputs = check.outputs()
-        val_loss = check.loss(outputs)
-        if not (math.isfinite(loss) and math.isfinite(val_loss)):
+        val_loss, mae, total = (math.nan,) * 3 if check is None else check.figures()
+        if not (math.isfinite(loss) and (check is None or math.isfinite(val_loss))):
             _refuse_nothing_good(state, config, loss, val_loss)
             break
         state.epoch += 1
-        if val_loss < state.best_loss:
+        if check is None or val_loss < state.best_loss:
             state.best_epoch, state.best_loss, state.best = state.epoch, val_loss, loop.network.get_weights()
-        judged = score(data.valid, data.representation.prices(data.valid, outputs))
-        mae, total = judged.rel_mae[0], judged.total
         state.history.append(
             {"epoch": state.epoch, "loss": loss, "val_loss": val_loss, "rel_mae": mae, "total": total}
         )
@@ -76,13 +78,13 @@ def fit(
         on_epoch(
             EpochProgress(
                 state.epoch,
-                config.epochs,
+                last,
                 loss,
                 val_loss,
                 mae,
                 total,
                 state.best_epoch,
-                each * (config.epochs - state.epoch),
+                each * (last - state.epoch),
             )
         )
     return state
@@ -92,26 +94,29 @@ class _Check:
     """The validation windows as a network takes them, prepared once for all epochs."""
 
     def __init__(self, loop: EpochLoop, data: FitData) -> None:
-        self._loop = loop
+        self._loop, self._data = loop, data
         self._inputs = data.representation.inputs(data.valid), data.ids(data.valid)
         self._truth = data.representation.targets(data.valid), sigma(data.valid).astype(np.float32)
 
-    def outputs(self) -> np.ndarray:
-        """Outputs of the network as it is now, (N, H, K)."""
-        return self._loop.predict(*self._inputs)
+    def figures(self) -> tuple[float, float, float]:
+        """Mean loss, relMAE at the shortest horizon and `Score.total` of the network as it is now."""
+        outputs = self._loop.predict(*self._inputs)
+        judged = score(self._data.valid, self._data.representation.prices(self._data.valid, outputs))
+        return self.loss(outputs), judged.rel_mae[0], judged.total
 
-    def loss(self, outputs: np.ndarray) -> float:
-        """Mean loss of these outputs on the validation windows."""
+    def loss(self, outputs: np.ndarray | None = None) -> float:
+        """Mean loss of these outputs, or of the network as it is now, on the validation windows."""
+        outputs = self._loop.predict(*self._inputs) if outputs is None else outputs
         return self._loop.loss(outputs, *self._truth)
 
 
 def _fresh(
-    loop: EpochLoop, check: _Check, config: FitConfig, seed: int, weights: list[np.ndarray] | None
+    loop: EpochLoop, check: _Check | None, config: FitConfig, seed: int, weights: list[np.ndarray] | None
 ) -> FitState:
     loop.start(seed=seed, weights=weights)
     state = FitState(best=loop.network.get_weights())
-    if config.step_zero:
-        state.best_loss = check.loss(check.outputs())
+    if config.step_zero and check is not None:
+        state.best_loss = check.loss()
     return state
 
 

@@ -14,7 +14,8 @@ from common import storage
 from common.errors import BacktestError
 from common.presets import TrainConfig
 from common.prices.panel import Panel
-from common.release.forecasts import ReleasedModels
+from common.release.forecasts import Networks, ReleasedModels
+from common.release.manifest import Release
 from common.release.registry import Registry
 from train.evaluation.backtest import Backtest, backtest, windows_until
 from train.evaluation.evidence import described
@@ -54,6 +55,7 @@ def plan_study(
     start: np.datetime64 | None = None,
     end: np.datetime64 | None = None,
     refit_every: int | None = None,
+    networks: Networks | None = None,
 ) -> BacktestPlan:
     """Settle the period and the prices; writes nothing.
 
@@ -61,7 +63,10 @@ def plan_study(
     ----------
     archive : prices that the release does not have yet; a row that both have is the release's, unless the
         other one became known later
-    start, end : first and last cutoff; default: from the end of validation to the last session
+    start, end : first and last cutoff; default: from the last date that the networks have seen to the last
+        session
+    networks : which networks of a refitted release; default: the served ones if there are newer prices than
+        these have seen, unless ``start`` is before, else the evaluated ones
 
     Raises
     ------
@@ -79,22 +84,34 @@ def plan_study(
             )
         _refuse_copied_start(panel, archive)
         panel = panel.merge(archive)
-    chosen_on = np.datetime64(models.release.info["valid_end"])
+    models = ReleasedModels(models.release, networks or _networks(models.release, panel, start))
+    chosen_on = np.datetime64(models.seen_until)
     start = chosen_on if start is None else start
     end = panel.dates[-1].to_datetime64().astype("datetime64[D]") if end is None else end
     if start > end:
         raise BacktestError(f"period: {start} to {end} is empty. Choose --from before --to.")
     if start < chosen_on and not refit_every:
         raise BacktestError(
-            f"--from {start}: release {models.release.id} was fitted and chosen on prices to {chosen_on}, so "
-            f"what is before is no test of it. Use --from {chosen_on} or later, or --refit-every N, which "
-            "trains for each stretch on what was known then."
+            f"--from {start}: the {models.networks} networks of release {models.release.id} were fitted and "
+            f"chosen on prices to {chosen_on}, so what is before is no test of them. Use --from {chosen_on} "
+            f"or later, {_HINT[models.networks]}--refit-every N, which trains for each stretch on what was "
+            "known then."
         )
     published = f"{models.release.id} {models.release.created.isoformat()}"
-    key = [VERSION, published, panel.fingerprint(), str(start), str(end), refit_every]
+    key = [VERSION, published, panel.fingerprint(), str(start), str(end), refit_every, models.networks]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:8]
     folder = home / "backtests" / models.release.id / f"{start}_{end}-{digest}"
     return BacktestPlan(models, panel, start, end, refit_every, folder)
+
+
+_HINT: dict[Networks, str] = {"served": "--networks evaluated, or ", "evaluated": "or "}
+
+
+def _networks(release: Release, panel: Panel, start: np.datetime64 | None) -> Networks:
+    """The served networks for days after the prices that they have seen, else the evaluated ones."""
+    seen = np.datetime64(ReleasedModels(release).seen_until)
+    newest = panel.dates[-1].to_datetime64().astype("datetime64[D]")
+    return "served" if newest > seen and (start is None or start >= seen) else "evaluated"
 
 
 def _refuse_copied_start(panel: Panel, archive: Panel) -> None:
@@ -176,7 +193,7 @@ def _refit(
     mode: Mode | None,
     address: str | None,
 ) -> ReleasedModels:
-    """Models fitted and chosen on what was known on ``first``, by the release's own settings."""
+    """Models chosen, then fitted, on all that was known on ``first``, by the release's own settings."""
     from train.pipeline.training import execute, plan_run
 
     info = study.models.release.info
@@ -196,7 +213,7 @@ def _refit(
     config = TrainConfig.parse(stored, where="the release's config.json")
     panel = study.panel.as_of(str(data_end))
     run = plan_run(config, study.models.universe, panel, study.folder / "refits")
-    outcome, _ = execute(run, workers=workers, mode=mode, address=address, hand_over=False)
+    outcome, _ = execute(run, workers=workers, mode=mode, address=address, hand_over=False, refit_to=first)
     return ReleasedModels(Registry(run.home).open(outcome.release.id))
 
 
@@ -224,6 +241,7 @@ def keep(study: BacktestPlan, ours: pd.DataFrame, found: pd.DataFrame) -> dict[s
         "from": str(study.start),
         "to": str(study.end),
         "weights": study.weights,
+        "networks": study.models.networks,
         "source": study.panel.source,
         "data_sha256": study.panel.fingerprint(),
         "figures": storage.finite(found.to_dict(orient="records")),

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cluster.connect.session import ray_session
 from common import storage
 from common.engine import Engine
@@ -20,8 +22,9 @@ from train.gate.promotion import gives_way, is_sound, promote_through_gate
 from train.progress.console import LiveTable, Mode
 from train.progress.record import ProgressRecord
 from train.publish.publish import TrainingResult, publish_run, published_result
+from train.run import refit as refitting
 from train.run.blocks import engine_for
-from train.run.dataset import RunDataset, RunSpec
+from train.run.dataset import RunDataset, RunSpec, bundles_dir
 from train.run.plan import Plan, finished, make_plan
 from train.run.scores import unusual_weights
 from train.run.versions import begin
@@ -47,6 +50,12 @@ class Run:
     def release_id(self) -> str:
         """What its release is called, if that name is free."""
         return f"{self.panel.dates[-1]:%Y%m%d}-{self.id}"
+
+    def refit(self, to: np.datetime64 | None) -> "Run":
+        """Plan the refit of this run, which is trained, to prices up to a date (default: the newest)."""
+        folder, plan = self.folder / refitting.FOLDER, refitting.refit_plan(self.folder, self.plan)
+        spec = replace(self.spec, refit=f"{self.panel.dates[-1]:%Y-%m-%d}" if to is None else str(to))
+        return replace(self, id=f"{self.id}-refit", folder=folder, spec=spec, plan=plan)
 
     def is_trained(self) -> bool:
         """Whether every task has a result."""
@@ -82,6 +91,8 @@ def execute(
     mode: Mode | None = None,
     fresh: bool = False,
     hand_over: bool = True,
+    refit: bool | None = None,
+    refit_to: np.datetime64 | None = None,
     address: str | None = None,
 ) -> tuple[TrainingResult, bool]:
     """Train and publish a run, or whatever of it is not done yet.
@@ -89,7 +100,10 @@ def execute(
     A complete release goes to production through the gate where nothing is in production, or where what is
     gives way to it (see `gives_way`). Any other move is left to the user. If the gate stays closed, the
     release is published, production is as it was, and the outcome says why. With ``hand_over`` false,
-    production is left alone in any case. ``address`` is a Ray cluster to work on, see `ray_session`.
+    production is left alone in any case. With ``refit`` (default: unless the run is a quick one) the
+    release serves networks that are fitted to all prices up to ``refit_to`` (default: the newest); if they
+    cannot be, it serves the evaluated ones and says why. ``address`` is a Ray cluster to work
+    on, see `ray_session`.
 
     Returns
     -------
@@ -103,10 +117,11 @@ def execute(
     TrainingError
         If the general model could not be trained: nothing is published, what was done is kept.
     """
+    refit = not run.spec.config.quick if refit is None else refit
     registry = Registry(run.home)
     registry.clean()
     with storage.claim(run.folder.with_suffix(".lock"), f"run {run.id}"):
-        before = None if fresh else _published(registry, run, failed={})
+        before = None if fresh else _published(registry, run, failed={}, refit=refit)
         if before:
             outcome = published_result(run.plan, registry.open(before.id))
             if hand_over and not registry.production():
@@ -130,9 +145,10 @@ def execute(
                     "what was in production still is; the same command tries again.",
                     failed=failed,
                 )
+            refitted = _refit(run, refit_to, record, workers, address) if refit else None
             record.state = "publishing"
             with engine_for(len(run.panel.symbols), PUBLISHED_ON_RAY, workers, address, run.home) as engine:
-                outcome = _publish(registry, run, failed, engine, fresh=fresh)
+                outcome = _publish(registry, run, failed, refitted, engine, fresh=fresh)
             record.state = "evaluating"
             if hand_over:
                 outcome = _hand_over(registry, outcome)
@@ -140,7 +156,9 @@ def execute(
     return outcome, False
 
 
-def _train(run: Run, record: ProgressRecord, workers: int | None, address: str | None) -> dict[str, str]:
+def _train(
+    run: Run, record: ProgressRecord, workers: int | None, address: str | None, state: str = "training"
+) -> dict[str, str]:
     """Run the fleet; returns the reason of each job that failed."""
     from train.run.arrays import save_arrays
     from train.workers.fleet import Fleet
@@ -150,7 +168,7 @@ def _train(run: Run, record: ProgressRecord, workers: int | None, address: str |
         record.workers = min(cpus, tasks)
         most = tasks if address and workers is None else record.workers  # on a cluster as many as join it
         fleet = Fleet(run.plan, run.folder, workers=most, log_dir=run.folder / "ray")
-        record.fleet, record.state = fleet, "training"
+        record.watch(fleet, state)
         try:
             save_arrays(RunDataset(run.folder, run.spec, run.panel))
             fleet.train()
@@ -162,17 +180,45 @@ def _train(run: Run, record: ProgressRecord, workers: int | None, address: str |
     return {job["job"]: job["reason"] for job in jobs if job["state"] == "failed"}
 
 
+def _refit(
+    run: Run, to: np.datetime64 | None, record: ProgressRecord, workers: int | None, address: str | None
+) -> refitting.RefitResult:
+    """Fit the run's recipe to all prices up to a date; a failure is a result, unless Ray was lost."""
+    refit, jobs = run.refit(to), record.jobs
+    try:
+        if not refit.is_trained():
+            refit.folder.mkdir(parents=True, exist_ok=True)
+            refit.spec.save(refit.folder)
+            failed = _train(refit, record, workers, address, state="refitting")
+            if failed:
+                reasons = "; ".join(f"{job}: {reason}" for job, reason in failed.items())
+                return refitting.RefitResult(reason=reasons)
+    except TrainingError as error:
+        return refitting.RefitResult(reason=error.message)
+    finally:
+        record.jobs = jobs
+    return refitting.RefitResult(bundles_dir(refit.folder), refit.spec.refit)
+
+
 def _publish(
-    registry: Registry, run: Run, failed: dict[str, str], engine: Engine, *, fresh: bool
+    registry: Registry,
+    run: Run,
+    failed: dict[str, str],
+    refitted: refitting.RefitResult | None,
+    engine: Engine,
+    *,
+    fresh: bool,
 ) -> TrainingResult:
-    again = None if fresh else _published(registry, run, failed)
+    again = None if fresh else _published(registry, run, failed, refit=refitted is not None)
     if again:
         return published_result(run.plan, registry.open(again.id))
     name = run.release_id + (f"-partial-{_digest(sorted(failed))}" if failed else "")
     taken = {release.id for release in registry.releases()}
     numbered = (f"{name}-{number}" for number in itertools.count(2))
     release_id = next(each for each in itertools.chain([name], numbered) if each not in taken)
-    return publish_run(run.folder, run.spec, run.panel, run.plan, failed, registry, release_id, engine)
+    return publish_run(
+        run.folder, run.spec, run.panel, run.plan, failed, registry, release_id, engine, refitted
+    )
 
 
 def _hand_over(registry: Registry, outcome: TrainingResult) -> TrainingResult:
@@ -185,11 +231,11 @@ def _hand_over(registry: Registry, outcome: TrainingResult) -> TrainingResult:
     return outcome
 
 
-def _published(registry: Registry, run: Run, failed: dict[str, str]) -> ReleaseInfo | None:
-    """The sound release this run published with these jobs failed, if any."""
+def _published(registry: Registry, run: Run, failed: dict[str, str], *, refit: bool) -> ReleaseInfo | None:
+    """The sound release this run published with these jobs failed, refitted or not, if any."""
     for release in registry.releases():
         of_run, lost = release.info.get("run") == run.id, release.info.get("failed", {})
-        same = of_run and sorted(lost) == sorted(failed)
+        same = of_run and sorted(lost) == sorted(failed) and ("refit" in release.info) == refit
         if same and release.state == "ok" and is_sound(registry, release.id):
             return release
     return None

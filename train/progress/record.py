@@ -33,6 +33,10 @@ class ProgressRecord(contextlib.AbstractContextManager["ProgressRecord"]):
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="run-record", daemon=True)
 
+    def watch(self, fleet: "Fleet", state: str) -> None:
+        """Show a fleet that begins to work."""
+        self.fleet, self.state, self._pace = fleet, state, None
+
     def refresh(self) -> None:
         fleet = self.fleet
         if fleet is not None:

@@ -1,8 +1,9 @@
 """Carrying out one task of a run: a fit, or the bundle that a job ends in."""
 
+import functools
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,21 @@ from common.errors import TrainingError
 from common.forecast.forecaster import ModelForecaster
 from common.forecast.prices import Prices
 from common.prices.windows import Windows
-from common.release.bundle import GENERAL
+from common.release.bundle import GENERAL, load_bundle
 from train.fit.fit import fit
 from train.fit.loop import EpochLoop, loop_of
 from train.fit.state import FitState, save_result
 from train.publish.export import write_bundle
 from train.run.dataset import RunDataset
 from train.run.plan import EpochProgress, Task, finished
+from train.run.refit import (
+    BORDERS,
+    disagreement,
+    evaluated_bundles,
+    evaluated_metadata,
+    recent_windows,
+    refuse_disagreement,
+)
 from train.run.scores import Score, beats_naive, by_symbol, choose, score
 
 Members = list[list[np.ndarray]]
@@ -55,7 +64,7 @@ def run_task(
         may_write()
         storage.push(bench.log_dir(task.id))
         return save_result(folder, state, time.monotonic() - started)
-    result = _bundle(bench, task, may_write)
+    result = _refitted_bundle(bench, task, may_write) if bench.spec.refit else _bundle(bench, task, may_write)
     result["seconds"] = round(time.monotonic() - started, 2)
     storage.write_json(folder / "result.json", storage.finite(result))
     return result
@@ -70,6 +79,7 @@ def _fit(bench: RunDataset, task: Task, folder: Path, on_epoch: Callable[[EpochP
         seed=bench.config.seed + task.number,
         state_path=folder / "state.npz",
         weights=weights_of(bench, f"{GENERAL}/seed-{task.number}") if task.phase == "finetune" else None,
+        epochs=task.epochs if bench.spec.refit else None,
         on_epoch=on_epoch,
         log_dir=bench.log_dir(task.id),
     )
@@ -77,7 +87,7 @@ def _fit(bench: RunDataset, task: Task, folder: Path, on_epoch: Callable[[EpochP
 
 def _bundle(bench: RunDataset, task: Task, may_write: Callable[[], None]) -> dict[str, Any]:
     """Choose among the candidates on validation and write the winner's files."""
-    candidates = _candidates(bench, task)
+    candidates = _candidates(bench, task.job)
     _, valid, test = bench.parts_of(task.job, training=False)
     prices = {
         name: forecast(bench, task.job, candidate.members, valid, phase=candidate.phase)
@@ -113,21 +123,44 @@ def _bundle(bench: RunDataset, task: Task, may_write: Callable[[], None]) -> dic
     return {"choice": choice, "lead": metadata["lead"], "valid": _as_dict(scores[choice]["valid"])}
 
 
-def _candidates(bench: RunDataset, task: Task) -> dict[str, _Candidate]:
-    def weights(job: str, phase: str) -> Members:
-        return [weights_of(bench, f"{job}/{phase}-{number}") for number in range(bench.config.seeds)]
+def _refitted_bundle(bench: RunDataset, task: Task, may_write: Callable[[], None]) -> dict[str, Any]:
+    """Write the files of the candidate that the evaluated run chose, if refitting changed it little."""
+    metadata = evaluated_metadata(bench, task.job)
+    choice = metadata["choice"]
+    candidate = _candidates(bench, task.job, (choice,))[choice]
+    recent = recent_windows(bench, task.job, metadata["valid_end"])
+    prices = forecast(bench, task.job, candidate.members, recent, phase=candidate.phase)
+    evaluated = load_bundle(evaluated_bundles(bench), bench.config.preset, task.job).forecaster
+    gap = disagreement(recent, prices, evaluated.forecast(recent))
+    refuse_disagreement(task.job, gap)
+    may_write()
+    network = bench.network_config(candidate.phase)
+    stated = {"evaluated": {name: metadata[name] for name in BORDERS}, "disagreement": gap}
+    write_bundle(bench, task.job, network, candidate.members, metadata | {"refit": stated}, check=recent)
+    return {"choice": choice, "lead": metadata["lead"], "disagreement": gap}
 
-    if task.job == GENERAL:
-        return {"general": _Candidate("seed", weights(GENERAL, "seed"))}
-    scratch = _Candidate("scratch", [weights_of(bench, f"{task.job}/scratch-0")])
-    if bench.config.finetune is None:
-        return {"scratch": scratch}
-    general, finetuned = weights(GENERAL, "seed"), weights(task.job, "finetune")
+
+def _candidates(bench: RunDataset, job: str, wanted: Collection[str] | None = None) -> dict[str, _Candidate]:
+    """A job's candidates by name: all that its settings allow, or those wanted."""
+
+    def weights(of: str, phase: str, count: int) -> Members:
+        return [weights_of(bench, f"{of}/{phase}-{number}") for number in range(count)]
+
+    seeds = bench.config.seeds
+    general = functools.partial(weights, GENERAL, "seed", seeds)
+    finetuned = functools.partial(weights, job, "finetune", seeds)
+    scratch = functools.partial(weights, job, "scratch", 1)
+    members: dict[str, tuple[str, Callable[[], Members]]] = {"general": ("seed", general)}
+    if job != GENERAL and bench.config.finetune is None:
+        members = {"scratch": ("scratch", scratch)}
+    elif job != GENERAL:
+        members["fine-tuned"] = "seed", finetuned
+        members["average"] = "seed", lambda: general() + finetuned()
+        members["scratch"] = "scratch", scratch
     return {
-        "general": _Candidate("seed", general),
-        "fine-tuned": _Candidate("seed", finetuned),
-        "average": _Candidate("seed", general + finetuned),
-        "scratch": scratch,
+        name: _Candidate(phase, networks())
+        for name, (phase, networks) in members.items()
+        if wanted is None or name in wanted
     }
 
 
