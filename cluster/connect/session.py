@@ -28,7 +28,7 @@ CONNECT_S = 5.0
 def ray_session(
     *, cpus: int | None = None, address: str | None = None, shared: Path | None = None
 ) -> Iterator[int]:
-    """Run a block on Ray; yields how many CPUs to use.
+    """Run a block on Ray; yields how many CPUs to use. A block inside another one uses that one's Ray.
 
     Parameters
     ----------
@@ -47,6 +47,9 @@ def ray_session(
         If no cluster can be started or reached, a node of it has other packages or code or does not see
         ``shared``, or a package of ours is shadowed by a stranger.
     """
+    if ray.is_initialized():
+        yield cpus or int(ray.cluster_resources().get("CPU", 1))
+        return
     refuse_shadows()
     # Read by the controller: a lost worker is noticed sooner than after the default 2 s.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")

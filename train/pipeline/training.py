@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -138,14 +139,16 @@ def execute(
             ProgressRecord(run.id, run.folder, run.spec, run.plan) as record,
             LiveTable(record.poll, mode=mode),
         ):
-            failed = {} if run.is_trained() else _train(run, record, workers, address)
-            if GENERAL in failed:
-                raise TrainingError(
-                    f"run {run.id}: the general model failed: {failed[GENERAL]} Nothing is published and "
-                    "what was in production still is; the same command tries again.",
-                    failed=failed,
-                )
-            refitted = _refit(run, refit_to, record, workers, address) if refit else None
+            fits_left = not run.is_trained() or (refit and not run.refit(refit_to).is_trained())
+            with ray_session(cpus=workers, address=address, shared=run.home) if fits_left else nullcontext():
+                failed = {} if run.is_trained() else _train(run, record, workers, address)
+                if GENERAL in failed:
+                    raise TrainingError(
+                        f"run {run.id}: the general model failed: {failed[GENERAL]} Nothing is published and "
+                        "what was in production still is; the same command tries again.",
+                        failed=failed,
+                    )
+                refitted = _refit(run, refit_to, record, workers, address) if refit else None
             record.state = "publishing"
             with engine_for(len(run.panel.symbols), PUBLISHED_ON_RAY, workers, address, run.home) as engine:
                 outcome = _publish(registry, run, failed, refitted, engine, fresh=fresh)
