@@ -28,7 +28,7 @@ CONNECT_S = 5.0
 def ray_session(
     *, cpus: int | None = None, address: str | None = None, shared: Path | None = None
 ) -> Iterator[int]:
-    """Run a block with a Ray session; yields the number of CPUs to use.
+    """Run a block with a Ray session; yields the number of CPUs to use. Blocks may be nested.
 
     Parameters
     ----------
@@ -47,6 +47,9 @@ def ray_session(
         If no cluster can be started or reached, if one of its nodes has other packages or code or cannot use
         ``shared``, or if a package of ours is shadowed by another one.
     """
+    if ray.is_initialized():
+        yield cpus or int(ray.cluster_resources().get("CPU", 1))
+        return
     refuse_shadows()
     # Read by the controller; the default of 2 s detects lost workers later.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")

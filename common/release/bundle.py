@@ -11,6 +11,8 @@ from common.presets import WindowSpec
 from common.release.manifest import read_json
 
 GENERAL: Final = "general"
+EVALUATED: Final = "evaluated"
+"""Folder of a release with the networks that its figures are measured on, where it serves refitted ones."""
 MOST_STOCKS = 2**31
 """Stock ids are int32."""
 

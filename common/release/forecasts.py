@@ -3,6 +3,8 @@
 import datetime as dt
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -15,9 +17,11 @@ from common.presets import SPECIFIC
 from common.prices.panel import Panel
 from common.prices.series import market_days, series_from_histories, sessions_of
 from common.prices.windows import Windows, last_window
-from common.release.bundle import GENERAL, Bundle, BundleFiles
+from common.release.bundle import EVALUATED, GENERAL, Bundle, BundleFiles
 from common.release.manifest import Release, read_json
 from common.release.models import ServedModels
+
+Networks = Literal["served", "evaluated"]
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,31 @@ class Forecast:
     release: str
 
 
-class ReleasedModels:
-    """Forecasts of a verified release, its bundles loaded when first needed."""
+def is_refitted(release: Release) -> bool:
+    """Whether the networks that a release serves are not those that its figures are measured on."""
+    return "train_end" in release.info.get("refit", {})
 
-    def __init__(self, release: Release) -> None:
-        self.release = release
+
+def networks_line(info: dict[str, Any]) -> str:
+    """A sentence on which networks a release, whose manifest says ``info``, was measured on and serves."""
+    measured, refit = f"Measured on networks trained to {info['train_end']}", info.get("refit", {})
+    if "train_end" in refit:
+        return f"{measured}; served by the same recipe trained to {refit['train_end']}."
+    failed = f" The refit to all prices failed: {refit['failed']}" if "failed" in refit else ""
+    return f"{measured}, which are served too.{failed}"
+
+
+class ReleasedModels:
+    """Forecasts of a verified release, its bundles loaded when first needed.
+
+    Parameters
+    ----------
+    networks : ``served``, or ``evaluated``: the networks that the release's figures are measured on. They are
+        the same unless the release was refitted to all its prices.
+    """
+
+    def __init__(self, release: Release, networks: Networks = "served") -> None:
+        self.release, self.networks = release, networks
         self._evenings: dict[dt.date | None, tuple[Panel, pd.DataFrame]] = {}
 
     @cached_property
@@ -69,13 +93,26 @@ class ReleasedModels:
 
     @cached_property
     def models(self) -> ServedModels:
-        preset = self.release.info["preset"]
+        preset, root = self.release.info["preset"], self._root
         own = {
             symbol
             for symbol in self.universe.symbols
-            if f"{BundleFiles.of(preset, symbol).folder.as_posix()}/metadata.json" in self.release.files
+            if (root / BundleFiles.of(preset, symbol).folder / "metadata.json").as_posix()
+            in self.release.files
         }
-        return ServedModels(self.release.path, preset, self.universe, frozenset(own))
+        return ServedModels(self.release.path / root, preset, self.universe, frozenset(own))
+
+    @property
+    def _root(self) -> Path:
+        return Path(EVALUATED) if self.networks == "evaluated" and is_refitted(self.release) else Path()
+
+    @property
+    def seen_until(self) -> dt.date:
+        """The last date of the prices that the networks were fitted or chosen on."""
+        refitted = self.networks == "served" and is_refitted(self.release)
+        return dt.date.fromisoformat(
+            self.release.info["refit"]["train_end"] if refitted else self.release.info["valid_end"]
+        )
 
     def job_for(self, symbol: str) -> str:
         """The stock's own model if the release has one, else ``"general"``; UnknownSymbol if no counter."""
@@ -136,6 +173,6 @@ class ReleasedModels:
             model_type=GENERAL if self.job_for(symbol) == GENERAL else SPECIFIC,
             source="model" if prices.by_model[0, place] else "last_price",
             frozen=bool(prices.frozen[0]),
-            in_sample=str(windows.cutoff[0]) < self.release.info["valid_end"],
+            in_sample=windows.cutoff[0].item() < self.seen_until,
             release=self.release.id,
         )

@@ -21,7 +21,7 @@ class KnownRelease(Protocol):
     panel: Panel
     past: PriceHistory
     spec: WindowSpec
-    valid_end: dt.date
+    seen_until: dt.date
     own: frozenset[str]
 
     @property
@@ -53,7 +53,7 @@ def cautions(
             found.append(("copied_day", f"The close of {last_date} was not known; the one before stands in."))
     if behind >= STALE_SESSIONS:
         found.append(("stale", f"The last price is of {last_date}, {behind} sessions ago."))
-    if last_date < release.valid_end:
+    if last_date < release.seen_until:
         found.append(
             (
                 "in_sample",

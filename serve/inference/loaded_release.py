@@ -67,7 +67,9 @@ class LoadedRelease:
         self.past = PriceHistory(self.panel, self.universe, self.spec)
         self.matrix = read_matrix(release)
         self.valid_end = _day(release, "valid_end")
-        """The models were fitted and chosen on what came before."""
+        """Figures are measured on what came after."""
+        self.seen_until = models.seen_until
+        """The networks that serve were fitted and chosen on what came before."""
         self.sectors: dict[str, list[str]] = {}
         for stock in self.universe.stocks:
             self.sectors.setdefault(stock.sector, []).append(stock.symbol)

@@ -30,6 +30,7 @@ from train.pipeline.training import Run, plan_run
 from train.publish.publish import publish_run
 from train.run.dataset import RunDataset, bundles_dir
 from train.run.plan import Plan
+from train.run.refit import RefitResult
 from train.workers.tasks import run_task
 
 DAYS = 320
@@ -101,6 +102,25 @@ def made_exchange(home: Path, release_id: str, *, shift: float = 0.0) -> Release
     return publish_run(run.folder, run.spec, panel, run.plan, {}, Registry(home), release_id).release
 
 
+def refitted_release(home: Path, release_id: str = "refitted") -> Release:
+    """A release that serves other networks than its figures are measured on; real refit tasks write them.
+
+    Its refitted fits are not trained but have slightly other weights than the evaluated ones.
+    """
+    run = made_run(home)
+    refit = run.refit(None)
+    dataset = RunDataset(refit.folder, refit.spec, run.panel)
+    fresh = build_network(dataset.network_shape, run.spec.config.network, seed=0).get_weights()
+    rng = np.random.default_rng(3)
+    weights = [array + rng.normal(0, 0.01, array.shape).astype(array.dtype) for array in fresh]
+    _pretend_trained(dataset, refit.plan, weights)
+    refitted = RefitResult(bundles_dir(refit.folder), refit.spec.refit)
+    registry = Registry(home)
+    return publish_run(
+        run.folder, run.spec, run.panel, run.plan, {}, registry, release_id, refit=refitted
+    ).release
+
+
 def doctored(
     release: Release, change: Callable[[Path], object] = lambda folder: None, **info: Any
 ) -> Release:
@@ -128,7 +148,8 @@ def _pretend_trained(bench: RunDataset, plan: Plan, weights: list[np.ndarray]) -
             continue
         bench.task_dir(task.id).mkdir(parents=True)
         save_weights(bench.task_dir(task.id) / "weights.npz", weights)
-        (bench.task_dir(task.id) / "result.json").write_text(json.dumps({"history": []}))
+        result = {"history": [], "best_epoch": 1}
+        (bench.task_dir(task.id) / "result.json").write_text(json.dumps(result))
 
 
 @functools.cache

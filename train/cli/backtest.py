@@ -28,7 +28,7 @@ from cluster.connect.address import Address, placed
 from common import storage
 from common.options import AcceptMixedDates, AsJson, Home, ReleaseName
 from common.prices.panel import Panel
-from common.release.forecasts import ReleasedModels
+from common.release.forecasts import Networks, ReleasedModels
 from common.release.registry import Registry
 from train.pipeline.backtest import OURS, BacktestPlan, figures, keep, plan_study, run_study
 from train.pipeline.rivals import QUICK, RIVALS, TRAINED, Rivals, out_of_sample
@@ -56,6 +56,12 @@ def backtest(
             min=1, metavar="N", help="Train again every N sessions on all that was known, on the fleet."
         ),
     ] = None,
+    networks: Annotated[
+        Networks | None,
+        typer.Option(
+            help="Of a refitted release; default: served on prices newer than it has seen, else evaluated."
+        ),
+    ] = None,
     baselines: Annotated[
         str, typer.Option(help=f"all, none, quick ({', '.join(QUICK)}) or some of {', '.join(RIVALS)}.")
     ] = "all",
@@ -78,15 +84,16 @@ def backtest(
     names = _rivals(baselines)
     root = storage.home(home)
     where = placed(address, root)
-    models = ReleasedModels(Registry(root).open(release))
     study = plan_study(
-        models,
+        ReleasedModels(Registry(root).open(release)),
         _newer(archive, accept_mixed_dates),
         root,
         start=None if start is None else np.datetime64(start.date()),
         end=None if end is None else np.datetime64(end.date()),
         refit_every=refit_every,
+        networks=networks,
     )
+    models = study.models
     count = workers or usable_cpus()
     mode: Mode | None = "plain" if as_json else None
     with _progress(not as_json) as advance:
@@ -153,6 +160,10 @@ def _print(study: BacktestPlan, ours: pd.DataFrame, found: pd.DataFrame, out: Pa
         f"{label}{study.models.release.id}: cutoffs {study.start} to {study.end}, weights {study.weights}",
         highlight=False,
     )
+    if not study.refit_every:
+        console.print(
+            f"Networks: {study.models.networks}, trained to {study.models.seen_until}", highlight=False
+        )
     console.print(_ratios(found))
     mine = found[found["model"] == OURS]
     console.print(_intervals(found))

@@ -17,6 +17,7 @@ from common import storage
 from common.exchange.universe import load_universe
 from common.options import AcceptMixedDates, AsJson, Home, Quickly, UniverseFile
 from common.presets import quick, train_config
+from common.release.forecasts import networks_line
 from common.release.registry import Registry
 from train.pipeline.training import Run, execute, plan_run
 from train.progress.console import Mode, result_table
@@ -58,6 +59,13 @@ def train(
     home: Home = None,
     quickly: Quickly = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what this very run did before.")] = False,
+    refit: Annotated[
+        bool | None,
+        typer.Option(
+            "--refit/--no-refit",
+            help="Serve networks fitted to all prices after the evaluation. Default: unless --quick.",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -87,7 +95,7 @@ def train(
         _print_plan(run, workers, as_json)
         return
     mode: Mode | None = "plain" if as_json else None
-    outcome, before = execute(run, workers=workers, mode=mode, fresh=fresh, address=where)
+    outcome, before = execute(run, workers=workers, mode=mode, fresh=fresh, refit=refit, address=where)
     _print_outcome(run, outcome, before, as_json)
     if outcome.failed:
         raise typer.Exit(1)
@@ -167,6 +175,7 @@ def _print_outcome(run: Run, outcome: TrainingResult, before: bool, as_json: boo
             highlight=False,
         )
     console.print(f"Release {outcome.release.id}, {_label(run)}; production is {production}", highlight=False)
+    console.print(networks_line(outcome.release.info), highlight=False, soft_wrap=True)
     if outcome.gate:
         console.print(f"Not promoted: {outcome.gate}", highlight=False, soft_wrap=True, style="yellow")
     elif production != outcome.release.id:

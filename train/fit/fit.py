@@ -35,41 +35,50 @@ def fit(
     seed: int,
     state_path: Path,
     weights: list[np.ndarray] | None = None,
+    epochs: int | None = None,
     on_epoch: Callable[[EpochProgress], None] = lambda progress: None,
     log_dir: Path | None = None,
 ) -> FitState:
     """Train until the epochs or the patience run out; return the state with the best weights.
+
+    With ``epochs``, train for exactly so many, without validation; the learning rate falls as if all epochs
+    of ``config`` were to come. The best weights are then the last ones.
 
     The order of the windows, the masks and the dropout of epoch ``n`` depend only on (seed, n), so a fit that
     was killed and resumed from ``state_path`` ends exactly like one that was not.
     """
     data = data.prepare()
     steps = math.ceil(windows_per_epoch(config, len(data.train)) / config.batch_size)
+    validate = epochs is None
     inputs, targets = _inputs(data, data.valid), _targets(data, data.valid)
     state = _resume(loop, state_path)
     if state is None:
         loop.start(seed=seed, weights=weights)
         state = FitState(best=loop.network.get_weights())
-        if config.step_zero:
+        if config.step_zero and validate:
             state.best_loss = loop.loss(loop.predict(*inputs), *targets)
     writer = tf.summary.create_file_writer(str(log_dir)) if log_dir else tf.summary.create_noop_writer()
     started, first = time.monotonic(), state.epoch
-    while state.epoch < config.epochs and state.epoch - state.best_epoch < config.patience:
+    last = config.epochs if epochs is None else epochs
+    while state.epoch < last and state.epoch - state.best_epoch < config.patience:
         batches = _batches(data, config.batch_size, steps, seed=(seed, state.epoch))
         loss = loop.epoch(batches, config, total_steps=steps * config.epochs, seed=seed)
-        outputs = loop.predict(*inputs)
-        val_loss = loop.loss(outputs, *targets)
-        if not (math.isfinite(loss) and math.isfinite(val_loss)):
+        val_loss = mae = total = math.nan
+        if validate:
+            outputs = loop.predict(*inputs)
+            val_loss = loop.loss(outputs, *targets)
+        if not (math.isfinite(loss) and (math.isfinite(val_loss) or not validate)):
             message = f"epoch {state.epoch + 1} diverged: loss {loss}, validation loss {val_loss}"
             if not math.isfinite(state.best_loss):
                 raise TrainingError(f"{message}. Lower learning_rate, now {config.learning_rate}.")
             log.warning("%s; the best weights, of epoch %d, are kept", message, state.best_epoch)
             break
         state.epoch += 1
-        if val_loss < state.best_loss:
+        if val_loss < state.best_loss or not validate:
             state.best_epoch, state.best_loss, state.best = state.epoch, val_loss, loop.network.get_weights()
-        judged = score(data.valid, data.representation.prices(data.valid, outputs))
-        mae, total = judged.rel_mae[0], judged.total
+        if validate:
+            judged = score(data.valid, data.representation.prices(data.valid, outputs))
+            mae, total = judged.rel_mae[0], judged.total
         state.history.append(
             {"epoch": state.epoch, "loss": loss, "val_loss": val_loss, "rel_mae": mae, "total": total}
         )
@@ -83,9 +92,9 @@ def fit(
                 if math.isfinite(state.history[-1][name]):
                     tf.summary.scalar(name, state.history[-1][name])
         writer.flush()
-        epoch, epochs = state.epoch, config.epochs
-        eta_s = (time.monotonic() - started) / (epoch - first) * (epochs - epoch)
-        on_epoch(EpochProgress(epoch, epochs, loss, val_loss, mae, total, state.best_epoch, eta_s))
+        epoch = state.epoch
+        eta_s = (time.monotonic() - started) / (epoch - first) * (last - epoch)
+        on_epoch(EpochProgress(epoch, last, loss, val_loss, mae, total, state.best_epoch, eta_s))
     return state
 
 

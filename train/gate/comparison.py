@@ -61,7 +61,7 @@ def contest(
 
     The same test is the newer one of their panels (by last date), every cutoff that is out of sample for
     both, every horizon that both have (and that many days), and the stocks that moved in both: each release
-    with its own models and its own calibration. Only rows that both have enter a figure.
+    with its own evaluated networks and its own calibration. Only rows that both have enter a figure.
 
     Real data beat synthetic ones without a comparison, and synthetic ones never replace real ones. If
     the rival does not answer (this version may not understand an old release), nothing speaks against the
@@ -77,7 +77,7 @@ def contest(
     if silence := _silence(rival):
         reason, for_good = silence
         return _not_comparable(rival, f"{role} does not answer: {reason}", closed=False, ever=not for_good)
-    ours, theirs = ReleasedModels(release), ReleasedModels(rival)
+    ours, theirs = (ReleasedModels(each, "evaluated") for each in (release, rival))
     try:
         both = sorted(set(ours.models.window.horizons) & set(theirs.models.window.horizons))
         if not both:

@@ -131,7 +131,7 @@ def no_look_ahead(subject: Subject) -> Finding:
 
 
 def _differences(subject: Subject, symbol: str, day: dt.date, rows: pd.DataFrame) -> Iterator[str]:
-    answers = {answer.horizon: answer for answer in subject.models.forecast(symbol, as_of=day)}
+    answers = {answer.horizon: answer for answer in subject.evaluated.forecast(symbol, as_of=day)}
     for row in rows.itertuples():
         answer = answers[row.horizon]
         now = {

@@ -26,6 +26,7 @@ class Subject:
     def __init__(self, release: Release) -> None:
         self.release = release
         self.models = ReleasedModels(release)
+        self.evaluated = ReleasedModels(release, "evaluated")
 
     @cached_property
     def jobs(self) -> tuple[str, ...]:

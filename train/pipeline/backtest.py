@@ -14,7 +14,8 @@ from common import storage
 from common.errors import BacktestError
 from common.presets import TrainConfig
 from common.prices.panel import Panel
-from common.release.forecasts import ReleasedModels
+from common.release.forecasts import Networks, ReleasedModels
+from common.release.manifest import Release
 from common.release.registry import Registry
 from train.evaluation.backtest import Backtest, backtest, windows_until
 from train.evaluation.evidence import described
@@ -54,6 +55,7 @@ def plan_study(
     start: np.datetime64 | None = None,
     end: np.datetime64 | None = None,
     refit_every: int | None = None,
+    networks: Networks | None = None,
 ) -> BacktestPlan:
     """Choose the period and the prices of a backtest; writes nothing.
 
@@ -61,7 +63,10 @@ def plan_study(
     ----------
     archive : newer prices than the release's; of a row in both, the release's is used unless the archive's
         became known later
-    start, end : first and last cutoff; default: from the end of validation to the last session
+    start, end : first and last cutoff; default: from the last date that the networks have seen to the last
+        session
+    networks : which networks of a refitted release; default: the served ones if there are newer prices than
+        these have seen, unless ``start`` is before, else the evaluated ones
 
     Raises
     ------
@@ -79,22 +84,34 @@ def plan_study(
             )
         _refuse_copied_start(panel, archive)
         panel = panel.merge(archive)
-    chosen_on = np.datetime64(models.release.info["valid_end"])
+    models = ReleasedModels(models.release, networks or _networks(models.release, panel, start))
+    chosen_on = np.datetime64(models.seen_until)
     start = chosen_on if start is None else start
     end = panel.dates[-1].to_datetime64().astype("datetime64[D]") if end is None else end
     if start > end:
         raise BacktestError(f"period: {start} to {end} is empty. Choose --from before --to.")
     if start < chosen_on and not refit_every:
         raise BacktestError(
-            f"--from {start}: release {models.release.id} was fitted and chosen on prices to {chosen_on}, so "
-            f"earlier forecasts do not test it. Use --from {chosen_on} or later, or --refit-every N, which "
-            "trains for each stretch on the prices known by then."
+            f"--from {start}: the {models.networks} networks of release {models.release.id} were fitted and "
+            f"chosen on prices to {chosen_on}, so earlier forecasts do not test them. Use --from {chosen_on} "
+            f"or later, {_HINT[models.networks]}--refit-every N, which trains for each stretch on the prices "
+            "known by then."
         )
     published = f"{models.release.id} {models.release.created.isoformat()}"
-    key = [VERSION, published, panel.fingerprint(), str(start), str(end), refit_every]
+    key = [VERSION, published, panel.fingerprint(), str(start), str(end), refit_every, models.networks]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:8]
     folder = home / "backtests" / models.release.id / f"{start}_{end}-{digest}"
     return BacktestPlan(models, panel, start, end, refit_every, folder)
+
+
+_HINT: dict[Networks, str] = {"served": "--networks evaluated, or ", "evaluated": "or "}
+
+
+def _networks(release: Release, panel: Panel, start: np.datetime64 | None) -> Networks:
+    """The served networks for days after the prices that they have seen, else the evaluated ones."""
+    seen = np.datetime64(ReleasedModels(release).seen_until)
+    newest = panel.dates[-1].to_datetime64().astype("datetime64[D]")
+    return "served" if newest > seen and (start is None or start >= seen) else "evaluated"
 
 
 def _refuse_copied_start(panel: Panel, archive: Panel) -> None:
@@ -176,7 +193,7 @@ def _refit(
     mode: Mode | None,
     address: str | None,
 ) -> ReleasedModels:
-    """Train models with the release's settings on the prices known on ``first``."""
+    """Choose models with the release's settings, then fit them to all prices known on ``first``."""
     from train.pipeline.training import execute, plan_run
 
     info = plan.models.release.info
@@ -194,7 +211,7 @@ def _refit(
     config = TrainConfig.parse(stored, where="the release's config.json")
     panel = plan.panel.as_of(str(data_end))
     run = plan_run(config, plan.models.universe, panel, plan.folder / "refits")
-    result, _ = execute(run, workers=workers, mode=mode, address=address, hand_over=False)
+    result, _ = execute(run, workers=workers, mode=mode, address=address, hand_over=False, refit_to=first)
     return ReleasedModels(Registry(run.home).open(result.release.id))
 
 
@@ -220,6 +237,7 @@ def keep(plan: BacktestPlan, ours: pd.DataFrame, measured: pd.DataFrame) -> dict
         "from": str(plan.start),
         "to": str(plan.end),
         "weights": plan.weights,
+        "networks": plan.models.networks,
         "source": plan.panel.source,
         "data_sha256": plan.panel.fingerprint(),
         "figures": storage.finite(measured.to_dict(orient="records")),

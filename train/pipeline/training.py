@@ -3,9 +3,12 @@
 import hashlib
 import itertools
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from cluster.connect.session import ray_session
 from common import storage
@@ -20,8 +23,9 @@ from train.gate.promotion import gives_way, is_sound, promote_through_gate
 from train.progress.console import LiveTable, Mode
 from train.progress.record import ProgressRecord
 from train.publish.publish import TrainingResult, publish_run, published_result
+from train.run import refit as refitting
 from train.run.blocks import engine_for
-from train.run.dataset import RunDataset, RunSpec
+from train.run.dataset import RunDataset, RunSpec, bundles_dir
 from train.run.plan import Plan, finished, make_plan
 from train.run.scores import unusual_weights
 from train.run.versions import begin
@@ -47,6 +51,12 @@ class Run:
     def release_id(self) -> str:
         """The id of its release, if it is free."""
         return f"{self.panel.dates[-1]:%Y%m%d}-{self.id}"
+
+    def refit(self, to: np.datetime64 | None) -> "Run":
+        """Plan the refit of this run, which is trained, to prices up to a date (default: the newest)."""
+        folder, plan = self.folder / refitting.FOLDER, refitting.refit_plan(self.folder, self.plan)
+        spec = replace(self.spec, refit=f"{self.panel.dates[-1]:%Y-%m-%d}" if to is None else str(to))
+        return replace(self, id=f"{self.id}-refit", folder=folder, spec=spec, plan=plan)
 
     def is_trained(self) -> bool:
         """Whether every task has a result."""
@@ -82,14 +92,18 @@ def execute(
     mode: Mode | None = None,
     fresh: bool = False,
     hand_over: bool = True,
+    refit: bool | None = None,
+    refit_to: np.datetime64 | None = None,
     address: str | None = None,
 ) -> tuple[TrainingResult, bool]:
     """Train and publish a run, or the part of it that is not done yet.
 
     A complete release goes to production through the gate if nothing is in production, or if what is there
     gives way to it (see `gives_way`). If the gate stays closed, the release is published, production does
-    not change, and the result says why. ``hand_over=False`` never changes production. ``address`` is a Ray
-    cluster to use, see `ray_session`.
+    not change, and the result says why. ``hand_over=False`` never changes production. With ``refit``
+    (default: unless the run is a quick one) the release serves networks that are fitted to all prices up to
+    ``refit_to`` (default: the newest); if they cannot be, it serves the evaluated ones and says why.
+    ``address`` is a Ray cluster to use, see `ray_session`.
 
     Returns
     -------
@@ -103,10 +117,11 @@ def execute(
     TrainingError
         If the general model could not be trained: nothing is published, finished tasks are kept.
     """
+    refit = not run.spec.config.quick if refit is None else refit
     registry = Registry(run.home)
     registry.clean()
     with storage.claim(run.folder.with_suffix(".lock"), f"run {run.id}"):
-        published = None if fresh else _published(registry, run, failed={})
+        published = None if fresh else _published(registry, run, failed={}, refit=refit)
         if published is not None:
             if hand_over and not registry.production():
                 published = _hand_over(registry, published)
@@ -119,16 +134,19 @@ def execute(
         run.panel.save(run.folder / "panel.parquet")
         run.spec.save(run.folder)
         with ProgressRecord(run.folder, run.spec, run.plan) as record, LiveTable(record.poll, mode=mode):
-            failed = {} if run.is_trained() else _train(run, record, workers, address)
-            if GENERAL in failed:
-                raise TrainingError(
-                    f"run {run.id}: the general model failed: {failed[GENERAL]} Nothing was published and "
-                    "production did not change; the same command tries again.",
-                    failed=failed,
-                )
+            fits_left = not run.is_trained() or (refit and not run.refit(refit_to).is_trained())
+            with ray_session(cpus=workers, address=address, shared=run.home) if fits_left else nullcontext():
+                failed = {} if run.is_trained() else _train(run, record, workers, address)
+                if GENERAL in failed:
+                    raise TrainingError(
+                        f"run {run.id}: the general model failed: {failed[GENERAL]} Nothing was published "
+                        "and production did not change; the same command tries again.",
+                        failed=failed,
+                    )
+                refitted = _refit(run, refit_to, record, workers, address) if refit else None
             record.state = "publishing"
             with engine_for(len(run.panel.symbols), PUBLISHED_ON_RAY, workers, address, run.home) as engine:
-                result = _publish(registry, run, failed, engine, fresh=fresh)
+                result = _publish(registry, run, failed, refitted, engine, fresh=fresh)
             record.state = "evaluating"
             if hand_over:
                 result = _hand_over(registry, result)
@@ -136,7 +154,9 @@ def execute(
     return result, False
 
 
-def _train(run: Run, record: ProgressRecord, workers: int | None, address: str | None) -> dict[str, str]:
+def _train(
+    run: Run, record: ProgressRecord, workers: int | None, address: str | None, state: str = "training"
+) -> dict[str, str]:
     """Do all tasks; return why each failed job failed."""
     from train.run.arrays import save_arrays
     from train.workers.fleet import Fleet
@@ -146,7 +166,7 @@ def _train(run: Run, record: ProgressRecord, workers: int | None, address: str |
         record.workers = min(cpus, tasks)
         limit = tasks if address and workers is None else record.workers  # a cluster may still grow
         fleet = Fleet(run.plan, run.folder, workers=limit, log_dir=run.folder / "ray")
-        record.fleet, record.state = fleet, "training"
+        record.watch(fleet, state)
         try:
             save_arrays(RunDataset(run.folder, run.spec, run.panel))
             fleet.train()
@@ -158,17 +178,45 @@ def _train(run: Run, record: ProgressRecord, workers: int | None, address: str |
     return {job["job"]: job["reason"] for job in jobs if job["state"] == "failed"}
 
 
+def _refit(
+    run: Run, to: np.datetime64 | None, record: ProgressRecord, workers: int | None, address: str | None
+) -> refitting.RefitResult:
+    """Fit the run's recipe to all prices up to a date; a failure is a result, unless Ray was lost."""
+    refit, jobs = run.refit(to), record.jobs
+    try:
+        if not refit.is_trained():
+            refit.folder.mkdir(parents=True, exist_ok=True)
+            refit.spec.save(refit.folder)
+            failed = _train(refit, record, workers, address, state="refitting")
+            if failed:
+                reasons = "; ".join(f"{job}: {reason}" for job, reason in failed.items())
+                return refitting.RefitResult(reason=reasons)
+    except TrainingError as error:
+        return refitting.RefitResult(reason=error.message)
+    finally:
+        record.jobs = jobs
+    return refitting.RefitResult(bundles_dir(refit.folder), refit.spec.refit)
+
+
 def _publish(
-    registry: Registry, run: Run, failed: dict[str, str], engine: Engine, *, fresh: bool
+    registry: Registry,
+    run: Run,
+    failed: dict[str, str],
+    refitted: refitting.RefitResult | None,
+    engine: Engine,
+    *,
+    fresh: bool,
 ) -> TrainingResult:
-    published = None if fresh else _published(registry, run, failed)
+    published = None if fresh else _published(registry, run, failed, refit=refitted is not None)
     if published is not None:
         return published
     name = run.release_id + (f"-partial-{_digest(sorted(failed))}" if failed else "")
     taken = {release.id for release in registry.releases()}
     numbered = (f"{name}-{number}" for number in itertools.count(2))
     release_id = next(free for free in itertools.chain([name], numbered) if free not in taken)
-    return publish_run(run.folder, run.spec, run.panel, run.plan, failed, registry, release_id, engine)
+    return publish_run(
+        run.folder, run.spec, run.panel, run.plan, failed, registry, release_id, engine, refitted
+    )
 
 
 def _hand_over(registry: Registry, result: TrainingResult) -> TrainingResult:
@@ -181,10 +229,11 @@ def _hand_over(registry: Registry, result: TrainingResult) -> TrainingResult:
     return result
 
 
-def _published(registry: Registry, run: Run, failed: dict[str, str]) -> TrainingResult | None:
+def _published(registry: Registry, run: Run, failed: dict[str, str], *, refit: bool) -> TrainingResult | None:
     """The result in the sound release that this run published with the same failed jobs, if any."""
     for release in registry.releases():
         same = release.info.get("run") == run.id and sorted(release.info.get("failed", {})) == sorted(failed)
+        same = same and ("refit" in release.info) == refit
         if same and release.state == "ok" and is_sound(registry, release.id):
             return published_result(run.plan, registry.open(release.id))
     return None

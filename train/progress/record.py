@@ -33,6 +33,10 @@ class ProgressRecord:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="run-record", daemon=True)
 
+    def watch(self, fleet: "Fleet", state: str) -> None:
+        """Show the tasks of a fleet that starts to work."""
+        self.fleet, self.state, self._pace = fleet, state, None
+
     def poll(self) -> dict[str, Any]:
         """Return a snapshot with news from the queue; raises if the queue does not answer."""
         fleet = self.fleet

@@ -13,7 +13,7 @@ from common import storage
 from common.engine import IN_PROCESS, Engine
 from common.forecast.conformal import Calibration
 from common.prices.panel import Panel
-from common.release.bundle import GENERAL, BundleFiles
+from common.release.bundle import EVALUATED, GENERAL, BundleFiles
 from common.release.manifest import Release
 from common.release.models import ServedModels
 from common.release.registry import Registry
@@ -29,6 +29,7 @@ from train.publish.insights import insights
 from train.report.page import write_report
 from train.run.dataset import RunSpec, bundles_dir
 from train.run.plan import Plan, finished
+from train.run.refit import RefitResult
 from train.run.versions import trained_with
 
 HIDDEN = shutil.ignore_patterns(".*")
@@ -58,8 +59,12 @@ def publish_run(
     registry: Registry,
     release_id: str,
     engine: Engine = IN_PROCESS,
+    refit: RefitResult | None = None,
 ) -> TrainingResult:
     """Publish what a run trained; the caller has made sure that the general model is among it.
+
+    All figures are measured on the run's own networks. If it was refitted, the release serves the refitted
+    ones and keeps the others in its folder ``evaluated``.
 
     A specific model that failed or was skipped is simply not there: the general one covers its stock.
     Forecasts are made and summed up in blocks of symbols on ``engine``.
@@ -69,7 +74,11 @@ def publish_run(
     choices = {job: result["choice"] for job, result in results.items()}
     staging = registry.stage(release_id)
     try:
-        _copy_bundles(run_dir, spec, jobs, staging)
+        evaluated = bundles_dir(run_dir)
+        served = refit.bundles if refit and refit.bundles else evaluated
+        _copy_bundles(served, spec, jobs, staging)
+        if served != evaluated:
+            _copy_bundles(evaluated, spec, jobs, staging / EVALUATED)
         tested = _tested(run_dir, spec, panel, frozenset(jobs) - {GENERAL}, engine)
         matrix = performance_matrix(tested.table, spec.universe, panel, choices, tested.by_symbol)
         _write_data(run_dir, spec, tested, staging)
@@ -87,6 +96,7 @@ def publish_run(
             "failed": failed,
             **test_info(tested.table),
             **tested.borders,
+            **_refit_info(refit),
         }
         evidence = Evidence(
             release=release_id,
@@ -124,11 +134,18 @@ class _Tested:
     calibration: Calibration
 
 
-def _copy_bundles(run_dir: Path, spec: RunSpec, jobs: list[str], staging: Path) -> None:
+def _copy_bundles(bundles: Path, spec: RunSpec, jobs: list[str], target: Path) -> None:
     for job in jobs:
         folder = BundleFiles.of(spec.config.preset, job).folder
-        storage.found(bundles_dir(run_dir) / folder, "*")
-        shutil.copytree(bundles_dir(run_dir) / folder, staging / folder, ignore=HIDDEN)
+        storage.found(bundles / folder, "*")
+        shutil.copytree(bundles / folder, target / folder, ignore=HIDDEN)
+
+
+def _refit_info(refit: RefitResult | None) -> dict[str, Any]:
+    """What a manifest says of a refit: the last date its networks have seen, or why there are none."""
+    if refit is None:
+        return {}
+    return {"refit": {"failed": refit.reason} if refit.reason else {"train_end": refit.train_end}}
 
 
 def _tested(run_dir: Path, spec: RunSpec, panel: Panel, own: frozenset[str], engine: Engine) -> _Tested:

@@ -28,6 +28,8 @@ class RunSpec:
     universe: Universe
     source: str
     data_sha256: str
+    refit: str | None = None
+    """Date up to which an evaluated run's recipe is fitted again, see `train.run.refit`; None: no refit."""
 
     def save(self, run_dir: Path) -> None:
         values = {
@@ -35,6 +37,7 @@ class RunSpec:
             "universe": self.universe.as_dict(),
             "source": self.source,
             "data_sha256": self.data_sha256,
+            "refit": self.refit,
         }
         storage.write_json(run_dir / "spec.json", values)
 
@@ -46,6 +49,7 @@ class RunSpec:
             Universe.from_dict(values["universe"]),
             values["source"],
             values["data_sha256"],
+            values.get("refit"),
         )
 
 
@@ -71,7 +75,11 @@ class RunDataset:
 
     @cached_property
     def limits(self) -> Boundaries:
-        return boundaries(np.unique(self.series.dates), self.config.split)
+        """Where the parts end; a refit has no validation and no test part."""
+        sessions = np.unique(self.series.dates)
+        if self.spec.refit:
+            return Boundaries(*(np.datetime64(self.spec.refit),) * 3)
+        return boundaries(sessions, self.config.split)
 
     @cached_property
     def parts(self) -> tuple[Windows, Windows, Windows]:

@@ -12,13 +12,21 @@ from common.errors import TrainingError
 from common.forecast.forecaster import ModelForecaster
 from common.forecast.prices import Prices
 from common.prices.windows import Windows
-from common.release.bundle import GENERAL
+from common.release.bundle import GENERAL, load_bundle
 from train.fit.fit import fit
 from train.fit.loop import EpochLoop, loop_of
 from train.fit.state import FitState, save_result
 from train.publish.export import write_bundle
 from train.run.dataset import RunDataset
 from train.run.plan import EpochProgress, Task, finished
+from train.run.refit import (
+    BORDERS,
+    disagreement,
+    evaluated_bundles,
+    evaluated_metadata,
+    recent_windows,
+    refuse_disagreement,
+)
 from train.run.scores import Score, beats_naive, by_symbol, choose, score
 
 Members = list[list[np.ndarray]]
@@ -47,7 +55,8 @@ def run_task(
         may_write()
         storage.push(dataset.log_dir(task.id))
         return save_result(folder, state, time.monotonic() - started)
-    result = _bundle(dataset, task, may_write)
+    bundle = _refitted_bundle if dataset.spec.refit else _bundle
+    result = bundle(dataset, task, may_write)
     result["seconds"] = round(time.monotonic() - started, 2)
     storage.write_json(folder / "result.json", storage.finite(result))
     return result
@@ -61,6 +70,7 @@ def _fit(dataset: RunDataset, task: Task, on_epoch: Callable[[EpochProgress], No
         seed=dataset.config.seed + task.number,
         state_path=dataset.task_dir(task.id) / "state.npz",
         weights=weights_of(dataset, f"{GENERAL}/seed-{task.number}") if task.phase == "finetune" else None,
+        epochs=task.epochs if dataset.spec.refit else None,
         on_epoch=on_epoch,
         log_dir=dataset.log_dir(task.id),
     )
@@ -68,7 +78,7 @@ def _fit(dataset: RunDataset, task: Task, on_epoch: Callable[[EpochProgress], No
 
 def _bundle(dataset: RunDataset, task: Task, may_write: Callable[[], None]) -> dict[str, Any]:
     """Choose a candidate by its validation score and write its files."""
-    candidates = _candidates(dataset, task)
+    candidates = {name: _candidate(dataset, task.job, name) for name in _candidate_names(dataset, task.job)}
     _, valid, test = dataset.parts_of(task.job, training=False)
     prices: dict[str, Prices] = {}
     scores: dict[str, dict[str, Score]] = {}
@@ -99,22 +109,39 @@ def _bundle(dataset: RunDataset, task: Task, may_write: Callable[[], None]) -> d
     return {"choice": choice, "lead": metadata["lead"], "valid": _as_dict(scores[choice]["valid"])}
 
 
-def _candidates(dataset: RunDataset, task: Task) -> dict[str, Candidate]:
-    def weights(job: str, phase: str) -> Members:
-        return [weights_of(dataset, f"{job}/{phase}-{number}") for number in range(dataset.config.seeds)]
+def _refitted_bundle(dataset: RunDataset, task: Task, may_write: Callable[[], None]) -> dict[str, Any]:
+    """Write the files of the candidate that the evaluated run chose, if refitting changed it little."""
+    metadata = evaluated_metadata(dataset, task.job)
+    choice = metadata["choice"]
+    phase, members = _candidate(dataset, task.job, choice)
+    recent = recent_windows(dataset, task.job, metadata["valid_end"])
+    prices = forecast(dataset, task.job, members, recent, phase=phase)
+    evaluated = load_bundle(evaluated_bundles(dataset), dataset.config.preset, task.job).forecaster
+    gap = disagreement(recent, prices, evaluated.forecast(recent))
+    refuse_disagreement(task.job, gap)
+    may_write()
+    metadata["refit"] = {"evaluated": {name: metadata[name] for name in BORDERS}, "disagreement": gap}
+    write_bundle(dataset, task.job, dataset.network_config(phase), members, metadata, check=recent)
+    return {"choice": choice, "lead": metadata["lead"], "disagreement": gap}
 
-    if task.job == GENERAL:
-        return {"general": ("seed", weights(GENERAL, "seed"))}
-    scratch = "scratch", [weights_of(dataset, f"{task.job}/scratch-0")]
-    if dataset.config.finetune is None:
-        return {"scratch": scratch}
-    general, finetuned = weights(GENERAL, "seed"), weights(task.job, "finetune")
-    return {
-        "general": ("seed", general),
-        "fine-tuned": ("seed", finetuned),
-        "average": ("seed", general + finetuned),
-        "scratch": scratch,
-    }
+
+def _candidate_names(dataset: RunDataset, job: str) -> tuple[str, ...]:
+    if job == GENERAL:
+        return ("general",)
+    return ("general", "fine-tuned", "average", "scratch") if dataset.config.finetune else ("scratch",)
+
+
+def _candidate(dataset: RunDataset, job: str, name: str) -> Candidate:
+    """Return the phase and the weights of the networks that a candidate averages."""
+
+    def weights(fits_of: str, phase: str) -> Members:
+        return [weights_of(dataset, f"{fits_of}/{phase}-{number}") for number in range(dataset.config.seeds)]
+
+    if name == "scratch":
+        return "scratch", [weights_of(dataset, f"{job}/scratch-0")]
+    general = weights(GENERAL, "seed") if name in ("general", "average") else []
+    finetuned = weights(job, "finetune") if name in ("fine-tuned", "average") else []
+    return "seed", general + finetuned
 
 
 def forecast(dataset: RunDataset, job: str, members: Members, windows: Windows, *, phase: str) -> Prices:

@@ -28,7 +28,7 @@ def figures(tuning: Tuning, importance: Importance | None) -> dict[str, Figure |
     return {
         "sizes": size_differences(tuning),
         "contest": contest(tuning),
-        "importance": importance and importance_bars(importance),
+        "importance": importance_bars(importance) if importance else None,
         "parallel": parallel_coordinates(tuning),
         "curves": learning_curves(tuning),
         **{f"cost_{name}": cost_against_quality(tuning, name) for name in COSTS},

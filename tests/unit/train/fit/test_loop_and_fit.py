@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -140,6 +141,32 @@ def test_a_fit_stops_when_its_patience_runs_out_and_stays_stopped_when_resumed(l
     path = tmp_path / "s.npz"
     assert fit(loop, data, config, seed=1, state_path=path).epoch == 2
     assert fit(loop, data, config, seed=1, state_path=path).epoch == 2
+
+
+def test_a_fit_of_a_fixed_number_of_epochs_trains_like_any_other_and_needs_no_validation(
+    loop, data, tmp_path
+):
+    """It runs that much of the usual schedule and keeps the weights of its last epoch."""
+    unvalidated = replace(data, valid=data.valid.take(slice(0, 0)))
+    short = fit(loop, unvalidated, CONFIG, seed=3, state_path=tmp_path / "fixed.npz", epochs=2)
+    stopped = FitState()
+
+    def stop(progress):
+        if progress.epoch == 2:
+            stopped.best = loop.network.get_weights()
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit(loop, data, CONFIG, seed=3, state_path=tmp_path / "usual.npz", on_epoch=stop)
+    assert short.epoch == short.best_epoch == 2
+    for mine, usual in zip(short.best, stopped.best, strict=True):
+        np.testing.assert_array_equal(mine, usual)
+
+
+def test_a_fit_of_no_epochs_keeps_the_weights_that_it_is_given(loop, data, undisturbed, tmp_path):
+    none = fit(loop, data, CONFIG, seed=1, state_path=tmp_path / "s.npz", weights=undisturbed.best, epochs=0)
+    for mine, given in zip(none.best, undisturbed.best, strict=True):
+        np.testing.assert_array_equal(mine, given)
 
 
 @pytest.mark.parametrize("spoil", ["cut", "flip", "other shape"])

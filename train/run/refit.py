@@ -1,0 +1,114 @@
+"""Plan a refit: the recipe of an evaluated run, fitted to all prices up to the newest day.
+
+A refit is a run of its own in the folder ``refit`` of the evaluated run. It has no validation part, so
+whatever validation decided is taken from the evaluated run: how many epochs each fit trains, which candidate
+is a stock's model, and which stocks' forecasts are published.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common import storage
+from common.errors import TrainingError
+from common.forecast.prices import Prices
+from common.network.channels import sigma
+from common.prices.windows import Windows
+from common.release.bundle import GENERAL, BundleFiles
+from train.run.dataset import RunDataset, bundles_dir
+from train.run.feed import evenly
+from train.run.plan import Plan, finished
+
+FOLDER = "refit"
+BORDERS = ("train_end", "valid_end", "test_end")
+COMPARED_WINDOWS = 2_000
+MOST_DISAGREEMENT = 0.5
+"""Largest root mean square difference of the raw forecasts of a refitted and an evaluated model, at any
+horizon, in standard deviations of the change over that horizon."""
+FITS_OF = {
+    "general": {"seed"},
+    "fine-tuned": {"seed", "finetune"},
+    "average": {"seed", "finetune"},
+    "scratch": {"scratch"},
+}
+"""Phases whose fits a chosen candidate needs."""
+
+
+@dataclass(frozen=True)
+class RefitResult:
+    """What became of a refit: its bundles and the last date they have seen, or why there are none."""
+
+    bundles: Path | None = None
+    train_end: str | None = None
+    reason: str | None = None
+
+
+def refit_plan(run_dir: Path, plan: Plan) -> Plan:
+    """Plan the fits that the evaluated run's choices need, each with its best number of epochs.
+
+    Parameters
+    ----------
+    run_dir : folder of the evaluated run
+    plan : its plan; jobs without a bundle are left out
+    """
+    choices = {
+        task.job: result["choice"]
+        for task in plan.tasks
+        if task.phase == "bundle" and (result := finished(run_dir, task.id)) is not None
+    }
+    kept = {
+        task.id
+        for task in plan.tasks
+        if task.job in choices
+        and (task.phase == "bundle" or task.job == GENERAL or task.phase in FITS_OF[choices[task.job]])
+    }
+    tasks = []
+    for task in plan.tasks:
+        if task.id not in kept:
+            continue
+        epochs = int((finished(run_dir, task.id) or {}).get("best_epoch", 0)) if task.epochs else 0
+        cost = task.cost * epochs / task.epochs if task.epochs else task.cost
+        needs = tuple(need for need in task.needs if need in kept)
+        tasks.append(replace(task, needs=needs, cost=cost, epochs=epochs))
+    return Plan(tuple(tasks), {})
+
+
+def evaluated_metadata(dataset: RunDataset, job: str) -> dict[str, Any]:
+    """Read the metadata of the evaluated bundle that a refit's bundle takes the place of."""
+    path = evaluated_bundles(dataset) / BundleFiles.of(dataset.config.preset, job).folder / "metadata.json"
+    metadata: dict[str, Any] = json.loads(storage.current(path).read_bytes())
+    return metadata
+
+
+def evaluated_bundles(dataset: RunDataset) -> Path:
+    """Folder of the evaluated run's bundles."""
+    return bundles_dir(dataset.run_dir.parent)
+
+
+def recent_windows(dataset: RunDataset, job: str, since: str) -> Windows:
+    """A job's windows of the evaluated run's test part, or all if there are none, evenly thinned."""
+    windows = dataset.parts_of(job, training=False)[0]
+    recent = windows.take(windows.cutoff >= np.datetime64(since))
+    return evenly(recent if len(recent) else windows, COMPARED_WINDOWS)
+
+
+def disagreement(windows: Windows, refitted: Prices, evaluated: Prices) -> float:
+    """Largest difference of the two models' raw forecasts, see `MOST_DISAGREEMENT`; inf if not finite."""
+    scale = sigma(windows)[:, None] * np.sqrt(windows.spec.horizons)
+    gaps = np.log(refitted.raw / evaluated.raw) / scale
+    worst = float(np.sqrt((gaps**2).mean(axis=0)).max())
+    return worst if np.isfinite(worst) else float("inf")
+
+
+def refuse_disagreement(job: str, gap: float) -> None:
+    """Raise TrainingError if a refitted model differs too much for the evaluated one's figures to hold."""
+    if not gap <= MOST_DISAGREEMENT:
+        raise TrainingError(
+            f"{job}: the refitted model's forecasts differ from the evaluated model's by {gap:.2f} standard "
+            f"deviations, allowed {MOST_DISAGREEMENT}. The evaluated models are served.",
+            job=job,
+            gap=gap,
+        )
