@@ -61,6 +61,10 @@ class ModelCall:
     def tier(self) -> str:
         return self.prepared.route.model_type
 
+    @property
+    def request(self) -> ModelRequest:
+        return ModelRequest(self.prepared.key, self.prepared.windows, self.prepared.levels)
+
 
 class ModelClient:
     """Answers the routes of `serve.ingress.app` by calling the models.
@@ -205,10 +209,7 @@ class ModelClient:
 
         async def send(part: Sequence[ModelCall]) -> None:
             async with limit:
-                responses = await self._send(
-                    tier,
-                    [ModelRequest(p.key, p.windows, p.levels) for p in (call.prepared for call in part)],
-                )
+                responses = await self._send(tier, [call.request for call in part])
             for call, response in zip(part, responses, strict=True):
                 call.response = response
                 if response.prices is not None:
