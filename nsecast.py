@@ -1,4 +1,4 @@
-"""The ``nsecast`` command: composes the verbs of every part."""
+"""The ``nsecast`` command and its verbs."""
 
 import importlib
 import signal
@@ -32,7 +32,7 @@ COMMANDS = {
     "serve": "serve.cli.serve:app",
     "cluster": "cluster.cli:app",
 }
-"""Where each verb is; imported once it is asked for, since all of them together take seconds."""
+"""The function or app of each verb, imported at first use, since importing all takes seconds."""
 
 
 class Verbs(Mapping[str, Any]):
@@ -40,13 +40,13 @@ class Verbs(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         module, _, attribute = COMMANDS[name].partition(":")
-        found = getattr(importlib.import_module(module), attribute)
-        if isinstance(found, typer.Typer):
-            command: Any = typer.main.get_group(found)
+        verb = getattr(importlib.import_module(module), attribute)
+        if isinstance(verb, typer.Typer):
+            command: Any = typer.main.get_group(verb)
         else:
-            alone = typer.Typer(add_completion=False)
-            alone.command()(found)
-            command = typer.main.get_command(alone)
+            single = typer.Typer(add_completion=False)
+            single.command()(verb)
+            command = typer.main.get_command(single)
         command.name = name
         return command
 
@@ -58,7 +58,7 @@ class Verbs(Mapping[str, Any]):
 
 
 class Command(TyperGroup):
-    """The command itself, with `Verbs`."""
+    """The group of all verbs."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -78,7 +78,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Exit codes: 0 done, 1 failed, 2 usage, 130 stopped."""
+    """Run the command; exit codes: 0 done, 1 failed, 2 usage, 130 stopped."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
@@ -90,7 +90,7 @@ def main() -> None:
         print(f"error: {error.message}", file=sys.stderr)
         sys.exit(1)
     except OSError as error:
-        print(f"error: {error}. Check the path, its permissions and the room on the disk.", file=sys.stderr)
+        print(f"error: {error}. Check the path, its permissions and the free space.", file=sys.stderr)
         sys.exit(1)
 
 

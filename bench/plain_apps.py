@@ -70,8 +70,8 @@ def app() -> FastAPI:
         forecaster = models.bundle(job).forecaster
         inputs = forecaster.representation.inputs(prepared.windows)
         ids = np.array([[forecaster.stock_ids.get(body["symbol"], 0)]], dtype=np.int32)
-        prices = forecaster.prices(prepared.windows, network(job)(inputs, ids), prepared.asked)
-        return {"symbol": body["symbol"], "prediction": float(prices.published[0, prepared.place])}
+        prices = forecaster.prices(prepared.windows, network(job)(inputs, ids), prepared.levels)
+        return {"symbol": body["symbol"], "prediction": float(prices.published[0, prepared.position])}
 
     @made.get("/readyz")
     def readyz() -> dict[str, int]:

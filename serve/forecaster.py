@@ -1,9 +1,4 @@
-"""A release's forecasts without a server: as the server would answer, and as data frames for notebooks.
-
-It lives beside `serve.inference.loaded_release`, because an answer is more than what a network says
-(`common.forecast.forecaster`): the choice of the model, the caveats and the measured errors are made there,
-once for all who ask.
-"""
+"""A release's forecasts without a server: as the server's responses, and as data frames for notebooks."""
 
 import datetime as dt
 import time
@@ -35,7 +30,7 @@ SHOWN = (
 
 
 class Forecaster:
-    """One verified release and its own prices; models are loaded when first needed and kept."""
+    """A verified release and its own prices; models are loaded at first use and cached."""
 
     def __init__(self, release: Release) -> None:
         self.loaded = LoadedRelease(release)
@@ -58,7 +53,7 @@ class Forecaster:
         ReleaseNotFound
             If there is none.
         BundleError
-            If it is half-written or altered.
+            If it is incomplete or altered.
         """
         return cls(Registry(storage.home(home)).open(reference))
 
@@ -68,15 +63,15 @@ class Forecaster:
 
     @property
     def horizons(self) -> list[Horizon]:
-        """Those that can be asked for, nearest first."""
-        return list(self.loaded.places)
+        """The release's horizons, nearest first."""
+        return list(self.loaded.positions)
 
     def answer(
         self, symbols: Iterable[str], horizon: Horizon = "1d", *, as_of: dt.date | str | None = None
     ) -> BatchResponse:
-        """What the server would answer; a symbol that fails is in ``summary.errors``."""
+        """Forecast as the server's batch route does; a symbol that fails is in ``summary.errors``."""
         started, request_id = time.perf_counter(), uuid4().hex
-        answers, failures = self._each(symbols, horizon, as_of, request_id)
+        answers, failures = self._forecast_all(symbols, horizon, as_of, request_id)
         return batch_answer(self.loaded, answers, failures, started=started, request_id=request_id)
 
     def one(
@@ -87,15 +82,15 @@ class Forecaster:
         as_of: dt.date | str | None = None,
         today: dt.date | None = None,
     ) -> PredictResponse:
-        """What the server would answer for one stock; raises the error that stands in the way.
+        """Forecast one stock as the server does; raises the error that the server would report.
 
         Parameters
         ----------
         today : as in `LoadedRelease.prepare`
         """
-        answers, failures = self._each([symbol], horizon, as_of, uuid4().hex, today)
+        answers, failures = self._forecast_all([symbol], horizon, as_of, uuid4().hex, today)
         for error in failures.values():
-            raise _ours(error)
+            raise _as_nsecast_error(error)
         return answers[0]
 
     def predict(
@@ -105,35 +100,35 @@ class Forecaster:
         *,
         as_of: dt.date | str | None = None,
     ) -> pd.DataFrame:
-        """Forecasts in KES, a row for each symbol and horizon.
+        """Forecast in KES, with a row for each symbol and horizon.
 
         Parameters
         ----------
-        symbols : default: every counter that can be forecast; ``attrs["failed"]`` says why others cannot
+        symbols : default: every stock that can be forecast; ``attrs["failed"]`` has the errors of the others
         horizons : such as ``"5d"``; default: all of the release
-        as_of : forecast from what was known in the evening of that day
+        as_of : forecast from what was known on the evening of that day
 
         Returns
         -------
         DataFrame
             Fields of `PredictResponse`, the bounds of the intervals as ``lower90``, ``upper90`` and so on
-            (NaN where the model gives none), the codes of the warnings; ``attrs["synthetic"]``: invented.
+            (NaN where the model has none), and the codes of the warnings; ``attrs["synthetic"]``.
 
         Raises
         ------
         UnknownSymbol, InsufficientHistory, BadRequest
-            If a symbol that is named, or a horizon, cannot be answered.
+            If a named symbol, or a horizon, cannot be forecast.
         """
-        chosen = _several(symbols, self.loaded.universe.symbols)
+        chosen = _as_list(symbols, self.loaded.universe.symbols)
         rows: list[dict[str, Any]] = []
         failed: dict[str, str] = {}
-        for horizon in _several(horizons, self.horizons):
-            answers, failures = self._each(chosen, horizon, as_of, "notebook")
+        for horizon in _as_list(horizons, self.horizons):
+            answers, failures = self._forecast_all(chosen, horizon, as_of, "notebook")
             if failures and (symbols is not None or not answers):
-                raise _ours(next(iter(failures.values())))
-            rows += [_row(each) for each in answers]
+                raise _as_nsecast_error(next(iter(failures.values())))
+            rows += [_row(response) for response in answers]
             failed |= {symbol: problem_of(error).detail for symbol, error in failures.items()}
-        order = {symbol: place for place, symbol in enumerate(dict.fromkeys(row["symbol"] for row in rows))}
+        order = {row["symbol"]: number for number, row in reversed(list(enumerate(rows)))}
         frame = pd.DataFrame(sorted(rows, key=lambda row: order[row["symbol"]]))
         for name in ("last_date", "target_date"):
             frame[name] = pd.to_datetime(frame[name])
@@ -141,25 +136,25 @@ class Forecaster:
         return frame
 
     def history(self, symbol: str, *, days: int = 250) -> pd.DataFrame:
-        """The newest sessions of a stock by date: ``close, low, high`` (KES), ``volume`` (shares), ``flags``.
+        """Return a stock's newest sessions: ``close, low, high`` (KES), ``volume`` (shares), ``flags``.
 
-        Raises UnknownSymbol if it is no counter.
+        Raises UnknownSymbol for an unknown symbol.
         """
-        found = pages.history_page(self.loaded, symbol.upper(), horizon=self.horizons[0], days=days).prices
-        frame = pd.DataFrame([day.model_dump() for day in found], columns=list(HistoryDay.model_fields))
+        prices = pages.history_page(self.loaded, symbol.upper(), horizon=self.horizons[0], days=days).prices
+        frame = pd.DataFrame([day.model_dump() for day in prices], columns=list(HistoryDay.model_fields))
         frame = frame.assign(date=pd.to_datetime(frame["date"]), flags=frame["flags"].map(", ".join))
         return frame.astype(dict.fromkeys(("close", "low", "high", "volume"), float)).set_index("date")
 
     def backtest_table(self) -> pd.DataFrame:
-        """Every forecast of the test part beside what happened, as published with the release.
+        """Return every forecast of the test part with the actual price, as published with the release.
 
         A row for each symbol, cutoff and horizon (trading days): ``last_price``, ``published``, ``raw``,
-        ``actual``, the bounds of the intervals (KES) and what else ``test_forecasts.parquet`` holds.
+        ``actual``, the bounds of the intervals (KES) and the other columns of ``test_forecasts.parquet``.
         """
         return pd.read_parquet(self.loaded.release.file("test_forecasts.parquet"))
 
     def matrix(self) -> pd.DataFrame:
-        """Measured errors next to the last price's, a row for each symbol and horizon: see `Measured`."""
+        """Return the errors of forecasts and of the last price by symbol and horizon, see `Measured`."""
         return pd.DataFrame(
             {"symbol": row.symbol, "name": row.name, "sector": row.sector, "horizon": horizon}
             | measured.model_dump()
@@ -167,7 +162,7 @@ class Forecaster:
             for horizon, measured in row.horizons.items()
         )
 
-    def _each(
+    def _forecast_all(
         self,
         symbols: Iterable[str],
         horizon: str,
@@ -175,21 +170,21 @@ class Forecaster:
         request_id: str,
         today: dt.date | None = None,
     ) -> tuple[list[PredictResponse], dict[str, Exception]]:
-        """Answers, and by symbol why there is none."""
-        found: list[PredictResponse] = []
+        """Return the responses, and the errors by symbol."""
+        responses: list[PredictResponse] = []
         failures: dict[str, Exception] = {}
-        for symbol in dict.fromkeys(each.strip().upper() for each in symbols):
-            began = time.perf_counter()
+        for symbol in dict.fromkeys(name.strip().upper() for name in symbols):
+            started = time.perf_counter()
             try:
                 request = PredictRequest.model_validate(
                     {"symbol": symbol, "horizon": horizon, "as_of": as_of}
                 )
-                found.append(self._one(request, began, request_id, today))
+                responses.append(self._forecast(request, started, request_id, today))
             except (pydantic.ValidationError, NsecastError) as error:
                 failures[symbol] = error
-        return found, failures
+        return responses, failures
 
-    def _one(
+    def _forecast(
         self, request: PredictRequest, started: float, request_id: str, today: dt.date | None
     ) -> PredictResponse:
         prepared = self.loaded.prepare(request, self._models.bad(), today=today)
@@ -200,16 +195,16 @@ class Forecaster:
                 raise
             prepared = self.loaded.general(prepared)
             bundle, cached = self._models.get(prepared.key)
-        prices = bundle.forecaster.forecast(prepared.windows, prepared.asked)
+        prices = bundle.forecaster.forecast(prepared.windows, prepared.levels)
         return answer(self.loaded, prepared, prices, cached=cached, started=started, request_id=request_id)
 
 
-def _several(given: str | Iterable[str] | None, default: Iterable[str]) -> list[str]:
+def _as_list(given: str | Iterable[str] | None, default: Iterable[str]) -> list[str]:
     return list(default) if given is None else [given] if isinstance(given, str) else list(given)
 
 
-def _ours(error: Exception) -> NsecastError:
-    """A request that does not fit its schema, as an error of ours."""
+def _as_nsecast_error(error: Exception) -> NsecastError:
+    """Convert a validation error to BadRequest."""
     return error if isinstance(error, NsecastError) else BadRequest(problem_of(error).detail)
 
 

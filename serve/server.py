@@ -1,6 +1,6 @@
-"""A whole service: Ray Serve and the graph, on local Ray or on a cluster, started and stopped together.
+"""Start and stop the service: Ray Serve and the graph, on local Ray or on a cluster.
 
-Import it after `environment` was applied: Ray Serve reads its switches once, when it is imported.
+Apply `environment` before importing this module: Ray Serve reads its switches at import.
 """
 
 import logging
@@ -29,36 +29,36 @@ from serve.settings import ServeSettings
 
 log = logging.getLogger(__name__)
 NODE = "127.0.0.2"
-"""Address of the Ray node, on loopback: agents and replicas listen there. (127.0.0.1 itself Ray replaces by
-the machine's outer address.)"""
+"""Loopback address of the Ray node, where agents and replicas listen. (Ray replaces 127.0.0.1 by the
+machine's external address.)"""
 START_S = 120.0
 LEAVE_S = 5.0
 GONE_S = 15.0
-"""How long a cluster's head may be away before the service counts as ended."""
+"""How long a cluster's head may be unreachable before the service counts as ended."""
 HEAD = "node:__internal_head__"
 CONTROLLER = {"name": "SERVE_CONTROLLER_ACTOR", "namespace": "serve"}
 
 
 @dataclass(frozen=True)
-class Running:
-    """A service that answers."""
+class Service:
+    """A service that is ready."""
 
     url: str
     open_ports: list[Listener]
-    """Ports of ours that other machines can reach."""
+    """Ports of this process tree that other machines can reach."""
     head: str | None = None
-    """The cluster's head, ``HOST:PORT``; None for a Ray of our own."""
+    """The cluster's head, ``HOST:PORT``; None for local Ray."""
 
-    def stay(self, *, gone_s: float = GONE_S) -> None:
-        """Block until a signal; raises RayUnavailable once the head was away for ``gone_s``."""
-        seen = time.monotonic()
-        while time.monotonic() - seen < gone_s:
-            time.sleep(min(1.0, gone_s))
+    def stay(self) -> None:
+        """Block until a signal; raises RayUnavailable if the head is unreachable for ``GONE_S``."""
+        answered = time.monotonic()
+        while time.monotonic() - answered < GONE_S:
+            time.sleep(1.0)
             if self.head is None or _answers(self.head):
-                seen = time.monotonic()
+                answered = time.monotonic()
         raise RayUnavailable(
-            f"the cluster's head at {self.head} is gone, and the service with it. Start the head again, then "
-            "the same command serves again."
+            f"the cluster's head at {self.head} is gone, and the service with it. Restart the head, then run "
+            "the same command again."
         )
 
 
@@ -69,36 +69,36 @@ def running(
     host: str,
     port: int,
     folder: Path,
-    address: str | None = None,
-    say: Callable[[str], None] = lambda message: None,
-) -> Iterator[Running]:
-    """Run a block while the service answers; afterwards nothing of it is left.
+    address: str | None,
+    say: Callable[[str], None],
+) -> Iterator[Service]:
+    """Run the service for the length of a ``with`` block, and end all its processes afterwards.
 
     Parameters
     ----------
-    folder : for Ray's and HAProxy's files, a short path, because of its sockets
-    address : of a cluster that is there, see `cluster.connect.session`; its head node, which listens, is
-    this one say : told how far it is
+    folder : for the files of Ray and HAProxy; its path must be short, because of the sockets in it
+    address : of a running cluster, see `cluster.connect.session`; this must be its head node, which listens
+    say : called with messages of progress
 
     Raises
     ------
     RayUnavailable
-        If the cluster or the graph does not come up, or that cluster serves already.
+        If the cluster or the graph does not start, or the cluster serves already.
     """
     refuse_shadows()
-    inside = host
+    router_host = host
     try:
         if address is None:
             say("starting Ray")
-            inside = routers_host(host, port)
+            router_host = routers_host(host, port)
             start(max(usable_cpus(), 2), node_ip=NODE, temp_dir=str(folder / "ray"))
         else:
             _join(address, settings, say)
-        _start_graph(settings, inside, port, say)
+        _start_graph(settings, router_host, port, say)
         url = f"http://{in_url('127.0.0.1' if host in ('0.0.0.0', '::') else host)}:{port}"
         _wait_ready(url)
         head = ray.get_runtime_context().gcs_address if address else None
-        yield Running(url, beyond_loopback(os.getpid()), head)
+        yield Service(url, beyond_loopback(os.getpid()), head)
     finally:
         _stop(say)
 
@@ -114,17 +114,17 @@ def _join(address: str, settings: ServeSettings, say: Callable[[str], None]) -> 
         head = next((node for node in ray.nodes() if node["Alive"] and HEAD in node["Resources"]), None)
         if head and head["NodeID"] != here:
             raise ConfigError(
-                f"serve: the head node {head['NodeManagerAddress']} listens, and this is another one. Run "
+                f"serve: the head node {head['NodeManagerAddress']} listens, but this is another node. Run "
                 "the command there, or submit it with --address http://HEAD:8265."
             )
         with suppress(ValueError):
             ray.get_actor(**CONTROLLER)
             raise RayUnavailable(
-                f"serve: the cluster at {address} serves already. Add to it with `serve deploy "
-                "cluster/deploy/serve.yaml`, or end that service first."
+                f"serve: the cluster at {address} serves already. Extend it with `serve deploy "
+                "cluster/deploy/serve.yaml`, or stop that service first."
             )
     except BaseException:
-        ray.shutdown()  # before anything of Serve is stopped that is not ours
+        ray.shutdown()  # so that `_stop` does not stop a Ray Serve that is not ours
         raise
 
 
@@ -142,7 +142,7 @@ def _start_graph(settings: ServeSettings, host: str, port: int, say: Callable[[s
         )
         ray.serve.run(build_app(settings), name="nsecast", route_prefix="/", logging_config=quiet)
     except (RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
-        raise RayUnavailable(f"Ray Serve: the graph did not come up: {error}.") from error
+        raise RayUnavailable(f"Ray Serve: the graph did not start: {error}.") from error
 
 
 def _wait_ready(url: str) -> None:
@@ -169,11 +169,13 @@ def _answers(address: str) -> bool:
 
 
 def _stop(say: Callable[[str], None]) -> None:
-    """Drain, stop, and end what is left of the processes that this one started."""
+    """Drain and stop the service, then end the remaining processes that this one started."""
     if not ray.is_initialized():
         return
     say("draining and stopping")
-    if threading.current_thread() is threading.main_thread():  # a second Ctrl-C leaves nothing behind either
+    if (
+        threading.current_thread() is threading.main_thread()
+    ):  # a second Ctrl-C must not interrupt the cleanup
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
     ours = {pid: born(pid) for pid in descendants(os.getpid())[1:]}
@@ -181,7 +183,7 @@ def _stop(say: Callable[[str], None]) -> None:
         if _answers(ray.get_runtime_context().gcs_address):
             ray.serve.shutdown()
     except Exception as error:
-        log.warning("Ray Serve did not shut down by itself: %s", error)
+        log.warning("Ray Serve did not shut down: %s", error)
     finally:
         ray.shutdown()
     deadline = time.monotonic() + LEAVE_S

@@ -1,19 +1,18 @@
-"""A chain through the parts of a log of served forecasts, so that none can be changed quietly.
+"""A hash chain through the parts of a log of served forecasts, which reveals changes.
 
-Every part states a digest over its rows, in their order, and over the digest of the part that its writer (one
-router from its start to its end) wrote before. A writer's first part of a day also states the newest parts of
-the other writers that it found. Whoever then edits, removes or reorders rows or parts breaks a digest that a
-later part states, and whoever adds a writer to a day gone by adds one that the next day's writers did not
-find, unless all that came later is written anew too.
+A writer is one router process. Every part has a link: a digest over its rows, in order, and over the digest
+of the writer's previous part. A writer's first part of a day also lists the other writers' newest parts.
+Editing, removing or reordering rows or parts therefore contradicts a later link, and so does adding a writer
+to a past day, unless everything written later is rewritten too.
 
-What it proves: what is kept is what was written, in that order, from the oldest kept day to the heads. What
-it does not: that the newest part of a writer is the last that it wrote, while no later part has seen it; that
-no writer was made up on the newest day; that the oldest days, which are dropped by age and size, were not
-dropped earlier; and nothing against someone who owns the storage and writes the whole log anew, unless a
-head's digest was kept elsewhere (`Chain.lacks`).
-Parts without links, of before there was a chain, are named and prove nothing.
+The chain proves that the log holds what was written, in that order, from the oldest kept day to the heads. It
+does not prove that a writer's newest part is its last, as long as no later part lists it; that no writer was
+added on the newest day; or that the oldest days were not deleted early. It proves nothing against an owner of
+the storage who rewrites the whole log, unless a head's digest was kept elsewhere (`Chain.lacks`).
+Parts without links, written before the chain existed, are listed and prove nothing.
 """
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -28,74 +27,74 @@ from common import storage
 from serve.audit.files import LISTINGS, Link, day_folders, parts_of, read_day, read_part
 
 DAYS_SEEN = 2
-"""Newest days in which a writer looks for others."""
+"""Number of newest days in which a writer looks for others."""
 
 
 def forge(
     writer: str, part: int, day: str, table: pa.Table, *, before: Link | None, seen: dict[str, list[Any]]
 ) -> Link:
-    """The link of a part that is about to be written."""
+    """Return the link of a part that is about to be written."""
     stated = None if before is None else {"day": before.day, "digest": before.digest}
-    plain = Link(writer, part, day, len(table), stated, seen, "")
-    return Link(writer, part, day, len(table), stated, seen, digest_of(plain, table))
+    link = Link(writer, part, day, len(table), stated, seen, "")
+    return dataclasses.replace(link, digest=digest_of(link, table))
 
 
 def digest_of(link: Link, rows: pa.Table) -> str:
-    """Sha256 over what a link states and its rows; empty cells are left out, so that columns may be added."""
+    """Return the SHA-256 of a link and its rows, without empty cells, so that columns can be added later."""
     values = [{name: value for name, value in row.items() if value is not None} for row in rows.to_pylist()]
     stated = [link.writer, link.part, link.day, link.before, link.seen, values]
     return hashlib.sha256(json.dumps(stated, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def heads_seen(folder: Path, writer: str) -> dict[str, list[Any]]:
-    """What `Link.seen` states: the newest part of every other writer in the newest days.
+    """Return `Link.seen`: the newest part of every other writer in the newest days.
 
     Raises
     ------
     OSError
-        If parts are folded faster than they can be read.
+        If files change faster than they can be read.
     """
     for _ in range(LISTINGS):
         try:
-            found = _heads(folder)
+            heads = _heads(folder)
         except FileNotFoundError:
             continue
-        return {name: [link.part, link.day, link.digest] for name, link in found.items() if name != writer}
+        return {name: [link.part, link.day, link.digest] for name, link in heads.items() if name != writer}
     raise OSError(f"{folder}: it changes faster than it can be read")
 
 
 def _heads(folder: Path) -> dict[str, Link]:
-    found: dict[str, Link] = {}
+    heads: dict[str, Link] = {}
     for day in day_folders(folder)[-DAYS_SEEN:]:
         newest: dict[str, Path] = {}
-        for path in parts_of(day):  # sorted, so that a writer's last one stays
+        for path in parts_of(day):  # sorted: a writer's last part wins
             newest[path.name if path.name.startswith("all-") else path.name.split("-")[0]] = path
         for path in newest.values():
             try:
                 _, links = read_part(path)
             except (ValueError, KeyError, TypeError, pa.ArrowException):
-                continue  # whoever checks the chain is told
+                continue  # `check` reports it
             for link in links:
-                if link.writer not in found or found[link.writer].part < link.part:
-                    found[link.writer] = link
-    return found
+                if link.writer not in heads or heads[link.writer].part < link.part:
+                    heads[link.writer] = link
+    return heads
 
 
 @dataclass
 class Chain:
-    """What `check` found."""
+    """Result of `check`."""
 
     oldest: str = ""
     """The oldest day kept."""
     parts: int = 0
     problems: list[str] = field(default_factory=list)
-    """What was edited, removed or put elsewhere, by file."""
+    """Edited, removed or moved parts, each with its file."""
     unchained: list[str] = field(default_factory=list)
     """Files without links."""
     heads: dict[str, Link] = field(default_factory=dict, repr=False)
     """Each writer's newest part."""
     known: set[str] = field(default_factory=set, repr=False)
-    """Digests of all parts kept, and of those that they state."""
+    """Digests of all parts, and of those that their links name."""
 
     @property
     def verdict(self) -> str:
@@ -103,11 +102,11 @@ class Chain:
 
     @property
     def newest(self) -> Link | None:
-        """The head to keep elsewhere: of the newest day, and there the longest chain's."""
+        """The head to keep elsewhere: on the newest day, that of the longest chain."""
         return max(self.heads.values(), key=lambda link: (link.day, link.part), default=None)
 
     def lacks(self, kept: list[str]) -> list[str]:
-        """Digests that were kept elsewhere and are stated nowhere any more."""
+        """Return the digests, kept elsewhere, that the log no longer contains."""
         return [digest for digest in kept if digest not in self.known]
 
     def as_dict(self) -> dict[str, Any]:
@@ -125,65 +124,65 @@ class Chain:
 Part = tuple[Path, Link, pa.Table]
 
 
-def check(folder: Path, each: Callable[[Part], object] = lambda part: None) -> Chain:
-    """Read a whole log and follow its chains.
+def check(folder: Path, visit: Callable[[Part], object] = lambda part: None) -> Chain:
+    """Read a whole log and verify its chains.
 
     Parameters
     ----------
     folder : such as ``<home>/served``
-    each : called with every part whose rows are those of its link
+    visit : called with every part whose rows match its link
     """
     chain = Chain()
-    places: dict[tuple[str, int], tuple[Path, Link]] = {}
+    parts: dict[tuple[str, int], tuple[Path, Link]] = {}
     days = day_folders(folder)
     chain.oldest = days[0].name if days else ""
     for day in days:
         for path, link, rows in _parts(day, chain):
-            twice = places.get((link.writer, link.part))
-            if twice and twice[1] == link:
-                continue  # folded and apart
-            if twice:
-                chain.problems.append(f"{_shown(path)}: part {link.part} of {link.writer} is there twice")
+            other = parts.get((link.writer, link.part))
+            if other and other[1] == link:
+                continue  # a copy of a merged part
+            if other:
+                chain.problems.append(f"{_shown(path)}: part {link.part} of {link.writer} exists twice")
                 continue
-            places[link.writer, link.part] = (path, link)
+            parts[link.writer, link.part] = (path, link)
             chain.known |= {link.digest, *(seen[2] for seen in link.seen.values())}
             chain.known |= {link.before["digest"]} if link.before else set()
-            each((path, link, rows))
-    chain.parts = len(places)
-    for (writer, part), (path, link) in sorted(places.items(), key=lambda item: item[0]):
+            visit((path, link, rows))
+    chain.parts = len(parts)
+    for (writer, part), (path, link) in sorted(parts.items(), key=lambda item: item[0]):
         chain.heads[writer] = link
-        chain.problems += _follow(path, link, places.get((writer, part - 1)), chain.oldest)
-        for other, (number, seen_day, digest) in link.seen.items():
-            there = places.get((other, number))
+        chain.problems += _follow(path, link, parts.get((writer, part - 1)), chain.oldest)
+        for name, (number, seen_day, digest) in link.seen.items():
+            there = parts.get((name, number))
             if there is None and seen_day >= chain.oldest:
-                chain.problems.append(f"{_shown(path)}: part {number} of {other}, of {seen_day}, is gone")
+                chain.problems.append(f"{_shown(path)}: part {number} of {name}, of {seen_day}, is gone")
             elif there is not None and there[1].digest != digest:
-                chain.problems.append(f"{_shown(there[0])}: not what {_shown(path)} saw")
-    chain.problems += _added(list(places.values()), [day.name for day in days])
+                chain.problems.append(f"{_shown(there[0])}: not the part that {_shown(path)} lists")
+    chain.problems += _added(list(parts.values()), [day.name for day in days])
     return chain
 
 
 def _added(parts: list[tuple[Path, Link]], days: list[str]) -> list[str]:
-    """Writers of a day that one who looked on the next day did not find."""
+    """Return a problem for each writer of a day that a writer of the next day does not list."""
     following = dict(itertools.pairwise(days))
     writers: dict[str, dict[str, Path]] = {}
     for path, link in parts:
         writers.setdefault(link.day, {}).setdefault(link.writer, path)
-    looked: dict[str, list[tuple[Path, Link]]] = {}
+    first_parts: dict[str, list[tuple[Path, Link]]] = {}
     for path, link in parts:
         if link.before is None or link.before["day"] != link.day:
-            looked.setdefault(link.day, []).append((path, link))
+            first_parts.setdefault(link.day, []).append((path, link))
     return [
         f"{_shown(path)}: {writer} was not there yet when {_shown(other)} was written"
-        for day, found in writers.items()
-        for writer, path in found.items()
-        for other, link in looked.get(following.get(day, ""), [])
+        for day, paths in writers.items()
+        for writer, path in paths.items()
+        for other, link in first_parts.get(following.get(day, ""), [])
         if writer != link.writer and writer not in link.seen
     ]
 
 
 def _parts(day: Path, chain: Chain) -> Iterator[Part]:
-    """The parts of a day that are as their links say; what is wrong goes to the chain."""
+    """Yield the parts of a day that match their links; report the others to the chain."""
     read, damaged = read_day(day)
     chain.problems += [f"{_shown(path)}: {reason}" for path, reason in damaged.items()]
     for path, (table, links) in read.items():
@@ -202,13 +201,14 @@ def _parts(day: Path, chain: Chain) -> Iterator[Part]:
 
 
 def _follow(path: Path, link: Link, before: tuple[Path, Link] | None, oldest: str) -> list[str]:
+    """Return what is wrong between a part and the part before."""
     if link.before is None:
-        return [] if link.part == 0 else [f"{_shown(path)}: part {link.part} states none before it"]
+        return [] if link.part == 0 else [f"{_shown(path)}: part {link.part} names no previous part"]
     if before is None:
         gone = link.before["day"] >= oldest
         return [f"{_shown(path)}: part {link.part - 1} of {link.writer} is gone"] if gone else []
     same = before[1].digest == link.before["digest"]
-    return [] if same else [f"{_shown(before[0])}: not what {_shown(path)} follows"]
+    return [] if same else [f"{_shown(before[0])}: not the part that {_shown(path)} follows"]
 
 
 def _shown(path: Path) -> str:

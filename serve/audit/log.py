@@ -1,4 +1,4 @@
-"""One log of served forecasts: rows wait in memory, and a thread writes them as the next part of a chain."""
+"""A log of served forecasts: rows are buffered in memory and written as the next part of a hash chain."""
 
 import datetime as dt
 import logging
@@ -19,23 +19,22 @@ from serve.audit.prices import pack
 
 log = logging.getLogger(__name__)
 Row = dict[str, Any]
-"""By name, the columns of ``SCHEMA``; ``prices`` are not packed yet."""
-ID_BYTES = 100
-"""Memory that one request id takes."""
-HURRY = 4
-"""A writer that has noted a quarter of its buffer since the last write should write before its time."""
+"""The columns of ``SCHEMA`` by name; ``prices`` are not packed yet."""
+ID_MEMORY_BYTES = 100
+"""Memory of one request id."""
+EARLY_WRITE = 4
+"""A buffer that is filled to a quarter since the last write is written early."""
 
 
 class DayLog:
-    """Parts below one folder, a folder for each day of the exchange; safe to use from several threads.
+    """Writes parts below one folder, by day of the exchange; thread-safe.
 
     Parameters
     ----------
-    folder : such as ``<home>/served``; its parent must be there
-    rows_buffered, megabytes_buffered : most rows, and most bytes of request ids and prices, that are kept in
-        memory until they are written
-    count : called with an outcome (``written``, ``lost``, ``failures``, ``days_dropped``) and how many
-    clock : seconds since the epoch; a part is of the day on which it is written
+    folder : such as ``<home>/served``; its parent must exist
+    rows_buffered, megabytes_buffered : bounds on the rows, and on their request ids and prices, in memory
+    count : called with an outcome (``written``, ``lost``, ``failures``, ``days_dropped``) and a number
+    clock : seconds since the epoch; a part belongs to the day on which it is written
     """
 
     def __init__(
@@ -54,35 +53,33 @@ class DayLog:
         self._count, self._clock = count, clock
         self._rows: dict[Hashable, Row] = {}
         self._bytes = self._rows_in_write = 0
-        """Bytes in memory, and rows that are being written."""
+        """Bytes in memory, and rows being written."""
         self._new_rows = self._new_bytes = 0
-        """Noted since the last write."""
+        """Added since the last write."""
         self.exchange = NAIROBI
-        """Whose days they are."""
+        """The clock that defines the days."""
         self._lock, self._writing = threading.Lock(), threading.Lock()
-        self._troubles: set[str] = set()
+        self._problems: set[str] = set()
         self._day = ""
         self._folded: set[str] = set()
-        self._begin()
+        self._start_chain()
 
     @property
-    def hurries(self) -> bool:
-        """Whether so much was noted since the last write that it should not wait for the next one."""
-        return (
-            HURRY * self._new_rows >= self._rows_buffered or HURRY * self._new_bytes >= self._bytes_buffered
-        )
+    def fills_fast(self) -> bool:
+        """Whether the buffer should be written before its time."""
+        share = max(self._new_rows / self._rows_buffered, self._new_bytes / self._bytes_buffered)
+        return EARLY_WRITE * share >= 1
 
     def holds(self, key: Hashable) -> bool:
-        """Whether a row of that key waits to be written."""
+        """Whether the row of a key is buffered."""
         return key in self._rows
 
-    def _begin(self) -> None:
-        """Begin a chain of our own."""
+    def _start_chain(self) -> None:
         self._writer, self._part = uuid4().hex[:12], 0
         self._before: Link | None = None
 
     def add(self, key: Hashable, make: Callable[[], Row], request_id: str = "", size: int = 0) -> bool:
-        """Note a request id on the row of a key, which is made if none waits.
+        """Add a request id to the row of a key; ``make`` creates the row if none is buffered.
 
         Parameters
         ----------
@@ -91,13 +88,12 @@ class DayLog:
         Returns
         -------
         bool
-            False if the buffer is full: nothing was noted, and that is counted. What was noted is written, or
-            waits until it can be.
+            False if the buffer is full: nothing was added, and the loss is counted.
         """
         with self._lock:
             row = self._rows.get(key)
             rows = len(self._rows) + self._rows_in_write + (row is None)
-            more = (size if row is None else 0) + (ID_BYTES if request_id else 0)
+            more = (size if row is None else 0) + (ID_MEMORY_BYTES if request_id else 0)
             room = rows <= self._rows_buffered and self._bytes + more <= self._bytes_buffered
             if room:
                 if row is None:
@@ -109,11 +105,11 @@ class DayLog:
                 self._new_bytes += more
         if not room:
             self._count("lost", 1)
-            self._say_once("lost", f"served forecasts lost: the buffer is full, rows={rows}")
+            self._log_once("lost", f"served forecasts lost: the buffer is full, rows={rows}")
         return room
 
     def flush(self) -> bool:
-        """Write what waits; False if that failed, and the rows wait for the next try."""
+        """Write the buffered rows; False if that failed, and the rows wait for the next try."""
         with self._writing:
             with self._lock:
                 rows, self._rows = self._rows, {}
@@ -124,21 +120,21 @@ class DayLog:
                     now = dt.datetime.fromtimestamp(self._clock(), dt.UTC)
                     self._write(self.exchange.today(now).isoformat(), list(rows.values()))
             except Exception as error:
-                self._begin()  # nobody knows whether that part is there
+                self._start_chain()  # the part may or may not have been written
                 self._count("failures", 1)
                 self._put_back(rows)
-                self._say_once("write", "served forecasts not written, tried again", error)
+                self._log_once("write", "served forecasts not written, will retry", error)
                 return False
             with self._lock:
                 self._bytes -= written_bytes
                 self._rows_in_write = 0
             if rows:
                 self._count("written", len(rows))
-                self._troubles -= {"write", "lost"}
+                self._problems -= {"write", "lost"}
             return True
 
     def _put_back(self, rows: dict[Hashable, Row]) -> None:
-        """Let rows wait that could not be written, before those that were noted meanwhile."""
+        """Put unwritten rows back, before those that were added meanwhile."""
         with self._lock:
             for key, row in self._rows.items():
                 if key in rows:
@@ -152,13 +148,13 @@ class DayLog:
             raise FileNotFoundError(f"no storage root {self.folder.parent}")
         oldest = dt.date.fromisoformat(day) - dt.timedelta(days=self._days_kept - 1)
         dropped, left = drop_days(
-            self.folder, before=oldest.isoformat(), today=day, most_bytes=self._bytes_kept
+            self.folder, before=oldest.isoformat(), today=day, max_bytes=self._bytes_kept
         )
         for name, size in dropped.items():
             log.warning("served forecasts dropped folder=%s day=%s bytes=%d", self.folder, name, size)
             self._count("days_dropped", 1)
         if left >= self._bytes_kept:
-            self._say_once("full", f"today alone exceeds megabytes_kept and is written anyway: {left} bytes")
+            self._log_once("full", f"today alone exceeds megabytes_kept and is written anyway: {left} bytes")
         packed = [row | {"prices": pack(row["prices"])} if row["prices"] else row for row in rows]
         table = pa.Table.from_pylist(packed, schema=SCHEMA)
         new = day != self._day or self._before is None
@@ -171,7 +167,7 @@ class DayLog:
             self._fold_days_before(day)
 
     def _fold_days_before(self, day: str) -> None:
-        """Fold each past day once, which reads only those of several parts; one router does it for all."""
+        """Merge the parts of each past day once; one router does it for all."""
         try:
             with storage.claim(self.folder / ".fold.lock", "the log of served forecasts"):
                 for past in day_folders(self.folder):
@@ -181,11 +177,11 @@ class DayLog:
         except ConfigError:
             return
         except Exception as error:
-            self._say_once("fold", "days of served forecasts not folded", error)
+            self._log_once("fold", "parts of past days not merged", error)
 
-    def _say_once(self, trouble: str, message: str, error: Exception | None = None) -> None:
-        """One line for each kind of trouble, until it is over."""
-        if trouble not in self._troubles:
-            self._troubles.add(trouble)
+    def _log_once(self, problem: str, message: str, error: Exception | None = None) -> None:
+        """Log each kind of problem once, until it is solved."""
+        if problem not in self._problems:
+            self._problems.add(problem)
             detail = f": {type(error).__name__}: {error}" if error else ""
             log.error("%s folder=%s%s", message, self.folder, detail)

@@ -1,8 +1,8 @@
-"""Prices that a request included, as text that compresses well; reading gives the same numbers again.
+"""Pack the prices of a request into text that compresses well, without loss.
 
-Closes, highs and lows are written as steps in hundredths of a shilling (``[2515, 5, -10]``: 25.15, 25.20,
-25.10), dates as steps in days, wherever that is exact; else as they are. In a log compressed with zstd that
-takes a third less than the JSON of the request, and a half less with bars.
+Closes, highs and lows become differences in cents (``[2515, 5, -10]``: 25.15, 25.20, 25.10), dates become
+differences in days, wherever that is exact. Under zstd this takes a third less space than the JSON of the
+request, and half with bars.
 """
 
 import datetime as dt
@@ -14,43 +14,43 @@ from typing import Any
 from serve.schemas.forecast import MIN_PRICES, PredictRequest
 
 FIELDS = ("close", "high", "low", "volume", "date")
-"""Of a `serve.schemas.forecast.Bar`."""
+"""Fields of `serve.schemas.forecast.Bar`."""
 CENTS = ("close", "high", "low")
 Brought = dict[str, Any]
 """``recent_prices`` or ``recent_bars``, and ``allow_unknown``, as `PredictRequest` takes them from JSON."""
 
 
 def brought(request: PredictRequest, size: int) -> str:
-    """The prices of a request that enter a window of ``size`` sessions, as JSON of `Brought`.
+    """Return the prices of a request that a window of ``size`` sessions uses, as compact JSON of `Brought`.
 
-    Without spaces, and with the fields in the order of the API's schema.
+    The fields are in the order of the API's schema.
     """
-    most = max(size, MIN_PRICES)
+    count = max(size, MIN_PRICES)
     prices = {
-        name: (getattr(request, name) or [])[-most:] or None for name in ("recent_prices", "recent_bars")
+        name: (getattr(request, name) or [])[-count:] or None for name in ("recent_prices", "recent_bars")
     }
     short = request.model_copy(update=prices)
     return json_of(short.model_dump(mode="json", include={*prices, "allow_unknown"}, exclude_none=True))
 
 
 def digest(text: str) -> str:
-    """Sha256 of `brought`, in hexadecimal."""
+    """Return the hexadecimal SHA-256 of `brought`."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def json_of(prices: Brought) -> str:
-    """The text of `brought` again."""
+    """Format prices as `brought` does."""
     return json.dumps(prices, separators=(",", ":"))
 
 
 def bytes_in_file(text: str) -> int:
-    """What `brought` takes in a file, about: half a byte a digit."""
+    """Estimate the size of `brought` in a file: half a byte for each digit."""
     content = text.encode()
     return (len(content) - len(content.translate(None, b"0123456789"))) // 2
 
 
 def pack(text: str) -> str:
-    """`brought` as text that compresses better, see `unpack`."""
+    """Pack the text of `brought`; `unpack` reverses it."""
     prices = json.loads(text)
     bars = prices.get("recent_bars")
     columns = {name: [bar.get(name) for bar in bars] for name in FIELDS} if bars else {}
@@ -59,16 +59,16 @@ def pack(text: str) -> str:
         name: _pack(name, column) for name, column in columns.items() if any(v is not None for v in column)
     }
     rest = {"bars": bool(bars), "allow_unknown": prices["allow_unknown"]}
-    return json.dumps(packed | rest, separators=(",", ":"))
+    return json_of(packed | rest)
 
 
 def unpack(text: str) -> Brought:
-    """The prices that were packed.
+    """Return the prices that `pack` packed.
 
     Raises
     ------
     ValueError, KeyError, TypeError
-        If the text is not from `pack`.
+        If the text was not made by `pack`.
     """
     packed = json.loads(text)
     columns = {name: _unpack(name, packed[name]) for name in FIELDS if name in packed}
@@ -85,7 +85,7 @@ def _pack(name: str, column: list[Any]) -> Any:
         return {"steps": _steps([dt.date.fromisoformat(day).toordinal() for day in column])}
     if name in CENTS and None not in column:
         cents = [round(100 * price) for price in column]
-        if [each / 100 for each in cents] == column:
+        if [price / 100 for price in cents] == column:
             return {"steps": _steps(cents)}
     return column
 
@@ -95,8 +95,8 @@ def _unpack(name: str, packed: Any) -> list[Any]:
         return packed
     numbers = itertools.accumulate(packed["steps"])
     if name == "date":
-        return [dt.date.fromordinal(each).isoformat() for each in numbers]
-    return [each / 100 for each in numbers]
+        return [dt.date.fromordinal(number).isoformat() for number in numbers]
+    return [number / 100 for number in numbers]
 
 
 def _steps(numbers: list[int]) -> list[int]:

@@ -1,8 +1,8 @@
-"""Receipts of served forecasts, and the same numbers made again from them.
+"""Receipts of served forecasts, and their replay.
 
-A receipt is what the log of answers says of one request, its place in the log's chain, and what the release
-says of itself. Its own digest finds a careless edit; an edit with a digest of its own is found by `replay`,
-which makes the forecasts again, and in the chain, which holds the row.
+A receipt holds the log's rows of one request, their place in the log's hash chain, and a description of the
+release. Its digest reveals an accidental edit. A deliberate one is revealed by `replay`, which computes the
+forecasts again, and by the chain, which covers the row.
 """
 
 import datetime as dt
@@ -31,7 +31,7 @@ from serve.schemas.forecast import BatchRequest, PredictRequest
 
 FORM = 1
 COMPARED = ("cutoff", "target_date", "last_price", "prediction", "mean_prediction", "intervals")
-"""What a replay has to find equal, besides source and type of the model."""
+"""Fields that a replay compares, besides source and type of the model."""
 Receipt = dict[str, Any]
 
 
@@ -42,40 +42,40 @@ def make_receipt(
     horizon: str | None = None,
     number: int | None = None,
 ) -> Receipt:
-    """The receipt of an answer, or of the part of it about one stock or horizon.
+    """Make the receipt of a response, or of its part about one stock or horizon.
 
     Parameters
     ----------
-    number : of several requests that a client gave one id (logs written before the server made the ids),
-        the one to take, counted from 1, oldest first
+    number : which request to take, counted from 1, oldest first, where a client gave several the same id (in
+        logs written before the server made the ids)
 
     Raises
     ------
     ReceiptError
-        If no log has such an answer, or several requests have that id and none was chosen.
+        If no log has such a response, or several requests have that id and ``number`` is None.
     ReleaseNotFound
         If the release is gone.
     BundleError
-        If the release is not the one that answered.
+        If the release is not the one that served the request.
     """
     rows: list[dict[str, Any]] = []
     checked: dict[str, Chain] = {}
     for name in (ANSWERS, SERVED):
-        rows, checked[name] = _found(home / name, request_id, symbol, horizon)
+        rows, checked[name] = _rows_of(home / name, request_id, symbol, horizon)
         if rows:
             break
     if not rows:
-        about = "".join(f", {each}" for each in (symbol, horizon) if each)
+        about = "".join(f", {part}" for part in (symbol, horizon) if part)
         broken = [problem for chain in checked.values() for problem in chain.problems]
         raise ReceiptError(
-            f"{request_id}{about}: no such answer in {home / ANSWERS} or {home / SERVED}. It is there half a "
-            "minute after it was served, until its day is dropped (served.answers_days_kept)."
+            f"{request_id}{about}: no such answer in {home / ANSWERS} or {home / SERVED}. It is written "
+            "within half a minute, and kept for served.answers_days_kept days."
             + (f" The log is broken: {broken[0]}." if broken else "")
         )
     rows = only_request(rows, f"{request_id} in {home / name}", number)
     last = rows[-1]
     release = _release(home, last["release"], last["release_digest"])
-    made = {
+    content = {
         "receipt": FORM,
         "request_id": request_id,
         "id_made_by": "client" if last["form"] is None else "server",
@@ -85,87 +85,79 @@ def make_receipt(
         "forecasts": [_forecast(row) | {"place": {"log": name} | row["place"]} for row in rows],
         "chain": {key: checked[name].as_dict()[key] for key in ("verdict", "problems", "head")},
     }
-    return made | {"digest": _digest(made)}
+    return content | {"digest": _digest(content)}
 
 
 def replay(receipt: Receipt, home: Path, body: Any = None) -> list[dict[str, Any]]:
-    """Make the forecasts of a receipt anew, from the release on storage.
+    """Compute the forecasts of a receipt again, from the stored release.
 
     Parameters
     ----------
-    body : of the request as it was sent, for a receipt that has only the digest of the request's prices
+    body : the original request, for a receipt that has only a digest of the request's prices
 
     Returns
     -------
     list of dict
-        For each: ``symbol``, ``horizon``, ``equal``, and ``served`` and ``again`` with the fields compared.
+        For each forecast ``symbol``, ``horizon``, ``equal``, and the compared fields as ``served`` and
+        ``again``.
 
     Raises
     ------
     BadRequest
         If ``body`` is not the body of a request.
     ReceiptError
-        If the receipt was edited, or is none, or lacks prices that ``body`` does not have either.
+        If it is not a receipt, was edited, or lacks prices that ``body`` does not have either.
     ReleaseNotFound, BundleError
-        If the release is gone, altered, or another one of that id.
+        If the release is gone, altered, or a different one with the same id.
     """
     requests = _requests_of(body)
     try:
         if receipt["receipt"] != FORM or receipt["digest"] != _digest(receipt):
             raise ReceiptError(
-                "the receipt was edited: its digest differs. Ask for it again: `nsecast receipt REQUEST_ID`."
+                "the receipt was edited: its digest differs. Make it again: `nsecast receipt REQUEST_ID`."
             )
         named = receipt["release"]
         release = _release(home, named["id"], named["digest"], verify=True)
         if named != _described(release) or not receipt["forecasts"]:
             raise ReceiptError(
-                f"the receipt was edited: got {len(receipt['forecasts'])} forecasts by {named}, need one at "
-                f"least, by {_described(release)}. Ask for it again: `nsecast receipt REQUEST_ID`."
+                f"the receipt was edited: got {len(receipt['forecasts'])} forecasts by {named}, need at "
+                f"least one by {_described(release)}. Make it again: `nsecast receipt REQUEST_ID`."
             )
         loaded = LoadedRelease(release)
-        sent = [brought(each, loaded.spec.size) for each in requests]
-        found = []
-        for served in receipt["forecasts"]:
-            again = _again(loaded, served, sent)
-            equal = json.dumps(again, sort_keys=True) == json.dumps(
-                {name: served[name] for name in again}, sort_keys=True
-            )
-            found.append({"symbol": served["symbol"], "horizon": served["horizon"], "equal": equal})
-            found[-1] |= {"served": {name: served[name] for name in again}, "again": again}
-        return found
+        sent = [brought(request, loaded.spec.size) for request in requests]
+        return [_compared(loaded, served, sent) for served in receipt["forecasts"]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ReceiptError(
             f"not a receipt: {type(error).__name__}: {error}. Make one: `nsecast receipt REQUEST_ID`."
         ) from None
 
 
-def _found(
+def _rows_of(
     folder: Path, request_id: str, symbol: str | None, horizon: str | None
 ) -> tuple[list[dict[str, Any]], Chain]:
-    """Rows with that id and their places, oldest first, and the log's chain."""
+    """Return the rows with a request id and their places, oldest first, and the log's chain."""
     rows: list[dict[str, Any]] = []
 
-    def look(part: Part) -> None:
+    def collect(part: Part) -> None:
         path, link, table = part
         ids = table["request_ids"].combine_chunks()
-        hits = pc.equal(ids.flatten(), request_id)
-        for place in (
-            pc.unique(ids.value_parent_indices().filter(hits)).to_pylist() if pc.any(hits).as_py() else ()
-        ):
-            (row,) = table.slice(place, 1).to_pylist()
+        matches = ids.value_parent_indices().filter(pc.equal(ids.flatten(), request_id))
+        for number in pc.unique(matches).to_pylist():
+            (row,) = table.slice(number, 1).to_pylist()
             if symbol in (None, row["symbol"]) and horizon in (None, f"{row['horizon']}d"):
-                stated = {"file": f"{path.parent.name}/{path.name}", "writer": link.writer, "part": link.part}
-                row["place"] = stated | {"row": place, "digest": link.digest}
+                file = f"{path.parent.name}/{path.name}"
+                row["place"] = {"file": file, "writer": link.writer, "part": link.part}
+                row["place"] |= {"row": number, "digest": link.digest}
                 row["times"] = row["request_ids"].count(request_id)
                 row["first"] = row["request_ids"][0] == request_id
                 rows.append(row)
 
-    chain = check(folder, look)
+    chain = check(folder, collect)
     return sorted(rows, key=lambda row: row["served_at"]), chain
 
 
 def _forecast(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of the log as its answer gave it; floats are written so that they are read the same."""
+    """Convert a row of the log to the fields of its response; JSON keeps the floats exact."""
     prices: Brought | None = json.loads(row["brought"]) if row["brought"] else None
     if row["prices"]:
         prices = unpack(row["prices"])
@@ -183,7 +175,7 @@ def _forecast(row: dict[str, Any]) -> dict[str, Any]:
         "mean_prediction": row["raw"],
         "intervals": {
             level: {"lower": row[f"lo{level}"], "upper": row[f"hi{level}"]}
-            for level in (f"{100 * each:.0f}" for each in LEVELS)
+            for level in (f"{100 * level:.0f}" for level in LEVELS)
             if row[f"lo{level}"] == row[f"lo{level}"] and row[f"hi{level}"] == row[f"hi{level}"]
         },
         "forecast_source": row["source"],
@@ -192,7 +184,7 @@ def _forecast(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _requests_of(body: Any) -> list[PredictRequest]:
-    """The requests of a body for one stock or for many; none for None."""
+    """Parse a body for one stock or for many; none for None."""
     if body is None:
         return []
     try:
@@ -207,32 +199,40 @@ def _requests_of(body: Any) -> list[PredictRequest]:
 
 
 def _prices_of(served: dict[str, Any], sent: list[str]) -> Brought:
-    """The prices that a forecast was made from; empty if they were the release's own."""
+    """Return the request's prices; empty if the forecast used the release's own."""
     wanted = served.get("brought_digest")
     if served["brought"] is not None or wanted is None:
         return served["brought"] or {}
-    for prices in sent:
-        if digest(prices) == wanted:
-            found: Brought = json.loads(prices)
-            return found
+    for text in sent:
+        if digest(text) == wanted:
+            prices: Brought = json.loads(text)
+            return prices
     raise ReceiptError(
-        f"{served['symbol']}: the log has only the digest of the prices that the request included (sha256 "
-        f"{wanted}), "
-        + ("and those given have another. " if sent else "since its client was beyond its budget. ")
-        + "Give the request's body as it was sent: `nsecast replay RECEIPT.json --request BODY.json`."
+        f"{served['symbol']}: the log has only the digest of the request's prices (sha256 {wanted}), "
+        + ("which the given body does not match. " if sent else "since the client exceeded its budget. ")
+        + "Give the original request: `nsecast replay RECEIPT.json --request BODY.json`."
     )
 
 
-def _again(loaded: LoadedRelease, served: dict[str, Any], sent: list[str]) -> dict[str, Any]:
-    """A forecast made anew, the fields in ``COMPARED``."""
-    asked = {name: served[name] for name in ("symbol", "horizon", "as_of")} | _prices_of(served, sent)
-    request = PredictRequest.model_validate(asked)
+def _compared(loaded: LoadedRelease, served: dict[str, Any], sent: list[str]) -> dict[str, Any]:
+    """Compute a forecast again, and compare its fields with those served."""
+    again = _computed(loaded, served, sent)
+    before = {name: served[name] for name in again}
+    equal = json.dumps(again, sort_keys=True) == json.dumps(before, sort_keys=True)
+    names = {"symbol": served["symbol"], "horizon": served["horizon"]}
+    return names | {"equal": equal, "served": before, "again": again}
+
+
+def _computed(loaded: LoadedRelease, served: dict[str, Any], sent: list[str]) -> dict[str, Any]:
+    """Compute a forecast again, and return the fields in ``COMPARED``."""
+    values = {name: served[name] for name in ("symbol", "horizon", "as_of")} | _prices_of(served, sent)
+    request = PredictRequest.model_validate(values)
     day = dt.datetime.fromisoformat(served["served_at"]).date() + dt.timedelta(days=1)
     prepared = loaded.prepare(request, today=day)
     if prepared.route.model_type != served["model_type"]:
         prepared = loaded.general(prepared)
     bundle = load_bundle(loaded.release.path, loaded.preset, split_key(prepared.key)[0])
-    prices = bundle.forecaster.forecast(prepared.windows, prepared.asked)
+    prices = bundle.forecaster.forecast(prepared.windows, prepared.levels)
     response = answer(loaded, prepared, prices, cached=True, started=0.0, request_id="").model_dump(
         mode="json"
     )
@@ -244,12 +244,12 @@ def _again(loaded: LoadedRelease, served: dict[str, Any], sent: list[str]) -> di
     return {"cutoff": response["last_date"], **same, "intervals": intervals}
 
 
-def _release(home: Path, release_id: str, digest: str | None, *, verify: bool = False) -> Release:
+def _release(home: Path, release_id: str, expected: str | None, *, verify: bool = False) -> Release:
     registry = Registry(home)
     release = registry.open(release_id) if verify else registry.resolve(release_id)
-    if (got := manifest_digest(release)) != digest:
+    if (got := manifest_digest(release)) != expected:
         raise BundleError(
-            f"release {release_id}: it is not the one that answered: got digest {got}, need {digest}. "
+            f"release {release_id}: it is not the one that answered: got digest {got}, need {expected}. "
             "Restore that release from a backup."
         )
     return release

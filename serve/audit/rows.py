@@ -1,4 +1,4 @@
-"""A row of the log for a forecast that is being served, and what it says of release and software."""
+"""Rows of the log of served forecasts, with the versions of release and software."""
 
 import datetime as dt
 import json
@@ -22,17 +22,17 @@ _DIGESTS: dict[tuple[str, str], str] = {}
 
 
 def row_of(loaded: "LoadedRelease", prepared: "PreparedRequest", prices: Prices, at: dt.datetime) -> Row:
-    """The columns of `serve.audit.files.SCHEMA` for a forecast, without a request id or prices.
+    """Return the columns of `serve.audit.files.SCHEMA` for a forecast, without request ids and prices.
 
     Parameters
     ----------
     prices : of ``prepared.windows``
-    at : when it is served
+    at : the time of the response
     """
-    place, cutoff = prepared.place, prepared.windows.cutoff[0]
-    horizon = loaded.spec.horizons[place]
+    position, cutoff = prepared.position, prepared.windows.cutoff[0]
+    horizon = loaded.spec.horizons[position]
     bounds = [
-        float(side[0, place, level]) for level in range(len(LEVELS)) for side in (prices.low, prices.high)
+        float(side[0, position, level]) for level in range(len(LEVELS)) for side in (prices.low, prices.high)
     ]
     return {
         "release": loaded.release.id,
@@ -40,14 +40,14 @@ def row_of(loaded: "LoadedRelease", prepared: "PreparedRequest", prices: Prices,
         "symbol": prepared.route.symbol,
         "horizon": horizon,
         "cutoff": cutoff.item(),
-        "target_date": loaded.past.sessions.ahead(cutoff, horizon),
+        "target_date": loaded.history.sessions.ahead(cutoff, horizon),
         "last_price": float(prices.last[0]),
-        "raw": float(prices.raw[0, place]),
-        "published": float(prices.published[0, place]),
+        "raw": float(prices.raw[0, position]),
+        "published": float(prices.published[0, position]),
         **dict(zip(BOUNDS, bounds, strict=True)),
-        "p_move": float(prices.p_move[0, place]),
+        "p_move": float(prices.p_move[0, position]),
         "frozen": bool(prices.frozen[0]),
-        "source": "model" if prices.by_model[0, place] else "last_price",
+        "source": "model" if prices.by_model[0, position] else "last_price",
         "model_type": prepared.route.model_type,
         "served_at": at,
         "as_of": prepared.request.as_of,
@@ -62,7 +62,7 @@ def row_of(loaded: "LoadedRelease", prepared: "PreparedRequest", prices: Prices,
 
 
 def manifest_digest(release: Release) -> str:
-    """The digest that a release's manifest states of itself, which covers every file; read once."""
+    """Return the digest in a release's manifest, which covers every file; cached."""
     key = (str(release.path), release.created.isoformat())
     if key not in _DIGESTS:
         _DIGESTS[key] = str(read_json(release.path / MANIFEST)["digest"])
@@ -71,11 +71,11 @@ def manifest_digest(release: Release) -> str:
 
 @cache
 def software() -> str:
-    """Versions of what a forecast is made with, as JSON."""
-    found = {"python": platform.python_version(), "machine": platform.machine(), "code": digest()}
+    """Return the versions of the software that computes a forecast, as JSON."""
+    versions = {"python": platform.python_version(), "machine": platform.machine(), "code": digest()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "none"
-    return json.dumps(found, sort_keys=True)
+            versions[package] = "none"
+    return json.dumps(versions, sort_keys=True)

@@ -1,4 +1,4 @@
-"""The forecast card: what is forecast for a stock, how good that has been, and what speaks against it."""
+"""The forecast card: a stock's forecasts, the errors of past forecasts, and cautions."""
 
 import datetime as dt
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from serve.inference.loaded_release import LoadedRelease
 from serve.schemas.forecast import Horizon, Model, PredictResponse, days_of
 
 WIDE = 0.25
-"""A range wider than this share of the last price says little."""
+"""A range wider than this share of the last price gets a caution."""
 Verdict = Literal["better", "same", "worse"]
 
 
@@ -27,11 +27,11 @@ class Reliability(Model):
     cover90: float | None
     """Share of actual prices inside the 90 % range."""
     rel_mae: float | None
-    """Error in percent of the last price over that of the last price taken as the forecast."""
+    """Error in percent of the last price, over the same error of the last price taken as the forecast."""
     verdict: Verdict
-    """Against the last price, by ``rel_mae`` as it is printed (three decimals)."""
+    """Against the last price, by ``rel_mae`` as printed (three decimals)."""
     by_mape: Verdict
-    """The same by the two MAPEs as they are printed; the other way where prices changed much meanwhile."""
+    """The same by the two MAPEs as printed; it may be the opposite where prices changed much."""
 
 
 class CardLine(Model):
@@ -42,7 +42,7 @@ class CardLine(Model):
     prediction: float
     change_percent: float
     lower: float | None
-    """Of the 90 % range; null where the model gives none."""
+    """Of the 90 % range; null where the model has none."""
     upper: float | None
     confidence: Word
     past: Reliability | None
@@ -57,7 +57,7 @@ class Caution(Model):
 
 
 class Card(Model):
-    """All that the card says, in numbers."""
+    """The numbers of a card."""
 
     symbol: str
     name: str
@@ -80,13 +80,13 @@ def make_card(
     as_of: dt.date | None = None,
     today: dt.date | None = None,
 ) -> Card:
-    """The card of one counter.
+    """Make the card of one stock.
 
     Parameters
     ----------
     horizons : default: all of the release
-    as_of : as known in the evening of that day
-    today : as in the evening of that day; default: now, by the exchange's clock
+    as_of : forecast from what was known on the evening of that day
+    today : as in `LoadedRelease.prepare`
 
     Raises
     ------
@@ -95,7 +95,7 @@ def make_card(
     """
     loaded = forecaster.loaded
     chosen = horizons or forecaster.horizons
-    answers = [forecaster.one(symbol, each, as_of=as_of, today=today) for each in chosen]
+    answers = [forecaster.one(symbol, name, as_of=as_of, today=today) for name in chosen]
     first = answers[0]
     return Card(
         symbol=first.symbol,
@@ -105,13 +105,13 @@ def make_card(
         last_date=first.last_date,
         test_from=loaded.valid_end,
         test_to=dt.date.fromisoformat(loaded.release.info["test_end"]),
-        outlook=[_outlook(loaded, answer) for answer in answers],
+        outlook=[_line(loaded, answer) for answer in answers],
         cautions=_cautions(loaded, answers, as_of, today or loaded.clock.last_due()),
         release=first.release,
     )
 
 
-def _outlook(loaded: LoadedRelease, answer: PredictResponse) -> CardLine:
+def _line(loaded: LoadedRelease, answer: PredictResponse) -> CardLine:
     bounds, measured = answer.confidence_interval, loaded.measured(answer.symbol, answer.horizon)
     past = None
     if measured and measured.n and measured.mape is not None and measured.naive_mape is not None:
@@ -143,7 +143,7 @@ def _verdict(ours: float, naive: float) -> Verdict:
 def _cautions(
     loaded: LoadedRelease, answers: list[PredictResponse], as_of: dt.date | None, due: dt.date
 ) -> list[Caution]:
-    sessions, last, end = loaded.past.sessions, answers[0].last_date, loaded.data_end
+    sessions, last, end = loaded.history.sessions, answers[0].last_date, loaded.data_end
     until = np.datetime64(as_of or end)
     values: dict[str, dict[str, Any]] = {
         "synthetic": {"source": loaded.panel.source},
@@ -153,19 +153,21 @@ def _cautions(
         "in_sample": {"date": last},
         "frozen": {"sessions": loaded.spec.size},
     }
-    said = {caveat.code: caveat.message for answer in answers for caveat in answer.warnings}
-    found = [Caution(code=code, values=values.get(code, {"message": said[code]})) for code in said]
+    warnings = {caveat.code: caveat.message for answer in answers for caveat in answer.warnings}
+    cautions = [
+        Caution(code=code, values=values.get(code, {"message": message}))
+        for code, message in warnings.items()
+    ]
     if loaded.release.info.get("quick"):
-        found.append(Caution(code="quick", values={}))
+        cautions.append(Caution(code="quick", values={}))
     if not all(answer.confidence_interval for answer in answers):
-        found.append(Caution(code="no_range", values={}))
-    wide = {
-        days_of(answer.horizon): (answer.confidence_interval.upper - answer.confidence_interval.lower)
-        / answer.last_price
+        cautions.append(Caution(code="no_range", values={}))
+    widths = {
+        days_of(answer.horizon): (bounds.upper - bounds.lower) / answer.last_price
         for answer in answers
-        if answer.confidence_interval
+        if (bounds := answer.confidence_interval)
     }
-    if too_wide := {days: width for days, width in wide.items() if width > WIDE}:
-        percent = 100 * max(too_wide.values())
-        found.append(Caution(code="wide", values={"horizons": list(too_wide), "percent": percent}))
-    return found
+    if wide := {days: width for days, width in widths.items() if width > WIDE}:
+        percent = 100 * max(wide.values())
+        cautions.append(Caution(code="wide", values={"horizons": list(wide), "percent": percent}))
+    return cautions

@@ -1,4 +1,4 @@
-"""The forecast card in plain words: every sentence comes from ``card_<language>.toml``."""
+"""The forecast card as text; the sentences are in ``card_<language>.toml``."""
 
 import datetime as dt
 from functools import cache
@@ -11,31 +11,31 @@ from serve.schemas.forecast import days_of
 
 Language = Literal["en", "sw"]
 SYNTHETIC = "synthetic"
-"""Said first of all."""
+"""Code of the caution that comes first."""
 
 
 @cache
 def templates(language: Language) -> dict[str, Any]:
-    """The sentences of one language."""
+    """Read the sentences of one language."""
     return read_toml(Path(__file__).with_name(f"card_{language}.toml"))
 
 
 def card_text(card: Card, language: Language) -> str:
-    """The card for people, several lines."""
+    """Format a card as several lines of text."""
     words = templates(language)
     past, cautions = words["past"], words["cautions"]
     test = {"start": _date(card.test_from, words), "end": _date(card.test_to, words)}
-    reasons = [_reason(each, words) for each in card.cautions if each.code != SYNTHETIC]
+    reasons = [_reason(caution, words) for caution in card.cautions if caution.code != SYNTHETIC]
     return "\n".join(
         [
-            *(_reason(each, words) for each in card.cautions if each.code == SYNTHETIC),
+            *(_reason(caution, words) for caution in card.cautions if caution.code == SYNTHETIC),
             words["title"].format(symbol=card.symbol, name=card.name, sector=card.sector),
             words["last"].format(price=_price(card.last_price), date=_date(card.last_date, words)),
             "",
             words["expect"]["heading"],
-            *(f"  - {_expected(each, words)}" for each in card.outlook),
+            *(f"  - {_expected(line, words)}" for line in card.outlook),
             past["heading"].format(**test),
-            *(f"  - {_past(each, words)}" for each in card.outlook),
+            *(f"  - {_past(line, words)}" for line in card.outlook),
             cautions["heading"],
             *(f"  - {reason}" for reason in reasons or [cautions["none"]]),
             "",
@@ -44,37 +44,37 @@ def card_text(card: Card, language: Language) -> str:
     )
 
 
-def _expected(each: CardLine, words: dict[str, Any]) -> str:
+def _expected(line: CardLine, words: dict[str, Any]) -> str:
     sentences: dict[str, str] = words["expect"]
-    moved = round(each.change_percent, 1)
+    moved = round(line.change_percent, 1)
     change = sentences["up" if moved > 0 else "down" if moved < 0 else "same"]
     values = {
-        "days": _days(each, words),
-        "date": _date(each.target_date, words),
-        "price": _price(each.prediction),
+        "days": _days(line, words),
+        "date": _date(line.target_date, words),
+        "price": _price(line.prediction),
         "change": change.format(percent=f"{abs(moved):.1f}"),
-        "confidence": sentences[each.confidence],
+        "confidence": sentences[line.confidence],
     }
-    if each.lower is None or each.upper is None or each.lower == each.upper:
+    if line.lower is None or line.upper is None or line.lower == line.upper:
         return sentences["no_range"].format(**values)
-    return sentences["range"].format(**values, lower=_price(each.lower), upper=_price(each.upper))
+    return sentences["range"].format(**values, lower=_price(line.lower), upper=_price(line.upper))
 
 
-def _past(each: CardLine, words: dict[str, Any]) -> str:
+def _past(line: CardLine, words: dict[str, Any]) -> str:
     sentences: dict[str, str] = words["past"]
-    found = each.past
-    if found is None:
-        return sentences["unmeasured"].format(days=_days(each, words))
+    past = line.past
+    if past is None:
+        return sentences["unmeasured"].format(days=_days(line, words))
     values = {
-        "days": _days(each, words),
-        "mape": f"{found.mape:.2f}",
-        "naive": f"{found.naive_mape:.2f}",
-        "verdict": sentences[found.verdict],
-        "judged": sentences["judged"] if found.by_mape not in ("same", found.verdict) else "",
+        "days": _days(line, words),
+        "mape": f"{past.mape:.2f}",
+        "naive": f"{past.naive_mape:.2f}",
+        "verdict": sentences[past.verdict],
+        "judged": sentences["judged"] if past.by_mape not in ("same", past.verdict) else "",
     }
-    if found.cover90 is None:
+    if past.cover90 is None:
         return sentences["plain"].format(**values)
-    return sentences["covered"].format(**values, inside=f"{100 * found.cover90:.0f}")
+    return sentences["covered"].format(**values, inside=f"{100 * past.cover90:.0f}")
 
 
 def _reason(caution: Caution, words: dict[str, Any]) -> str:
@@ -94,8 +94,8 @@ def _value(value: Any, words: dict[str, Any]) -> str:
     return f"{value:.0f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
 
 
-def _days(each: CardLine, words: dict[str, Any]) -> str:
-    days = days_of(each.horizon)
+def _days(line: CardLine, words: dict[str, Any]) -> str:
+    days = days_of(line.horizon)
     sentence: str = words["days_one" if days == 1 else "days_many"]
     return sentence.format(days=days)
 

@@ -1,1 +1,1 @@
-"""Commands that serve, forecast and prove."""
+"""Commands: serve, predict, card, receipt, replay."""

@@ -14,23 +14,25 @@ from serve.schemas.forecast import Horizon
 
 
 def card(
-    symbol: Annotated[str, typer.Argument(help="A counter, such as SCOM.")],
+    symbol: Annotated[str, typer.Argument(help="A stock, such as SCOM.")],
     horizon: Annotated[Horizon | None, typer.Option(help="Trading days ahead; default: all of them.")] = None,
     lang: Annotated[Literal["en", "sw", "both"], typer.Option(help="English, Swahili or both.")] = "both",
     as_of: Annotated[
-        dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="As known in the evening of that day.")
+        dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="As known on the evening of that day.")
     ] = None,
     release: ReleaseName = "production",
     home: Home = None,
     as_json: Annotated[bool, typer.Option("--json", help="The numbers and the texts, for machines.")] = False,
 ) -> None:
-    """What a stock may do, how good such forecasts have been, and when not to trust this one."""
+    """Show a stock's forecasts, the errors of such forecasts so far, and reasons for caution."""
     forecaster = Forecaster.from_release(release, home)
     horizons = [horizon] if horizon else None
-    found = make_card(forecaster, symbol, horizons, as_of=as_of.date() if as_of else None)
+    content = make_card(forecaster, symbol, horizons, as_of=as_of.date() if as_of else None)
     languages: tuple[Language, ...] = get_args(Language) if lang == "both" else (lang,)
-    texts = {language: card_text(found, language) for language in languages}
+    texts = {language: card_text(content, language) for language in languages}
     if as_json:
-        typer.echo(json.dumps(found.model_dump(mode="json") | {"text": texts}, indent=1, ensure_ascii=False))
+        typer.echo(
+            json.dumps(content.model_dump(mode="json") | {"text": texts}, indent=1, ensure_ascii=False)
+        )
     else:
         typer.echo("\n\n".join(texts.values()))

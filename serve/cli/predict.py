@@ -1,4 +1,4 @@
-"""``nsecast predict``: what the server would answer, without a server."""
+"""``nsecast predict``: the server's forecasts, without a server."""
 
 import datetime as dt
 import sys
@@ -21,25 +21,26 @@ WIDE = (
 )
 NUMBERS = ("last", "forecast", "change %", "90 % interval", ERRORS)
 FITS_WIDE = 150
-"""Columns that the whole table takes with long names."""
+"""Width of the full table with long names."""
 
 
 def predict(
     symbols: Annotated[
-        list[str] | None, typer.Argument(help="Counters, such as SCOM KCB; default: all of them.")
+        list[str] | None, typer.Argument(help="Stocks, such as SCOM KCB; default: all of them.")
     ] = None,
     horizon: Annotated[Horizon, typer.Option(help="Trading days ahead.")] = "1d",
     as_of: Annotated[
-        dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="As known in the evening of that day.")
+        dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="As known on the evening of that day.")
     ] = None,
     release: ReleaseName = "production",
     home: Home = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The body that the server would send.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The body of the server's response.")] = False,
 ) -> None:
-    """Answer as the server would, from a release and its own prices."""
+    """Forecast as the server does, from a release and its own prices."""
     forecaster = Forecaster.from_release(release, home)
-    wanted = symbols or forecaster.loaded.universe.symbols
-    response = forecaster.answer(wanted, horizon, as_of=as_of.date() if as_of else None)
+    response = forecaster.answer(
+        symbols or forecaster.loaded.universe.symbols, horizon, as_of=as_of.date() if as_of else None
+    )
     if as_json:
         typer.echo(response.model_dump_json(indent=1))
     elif response.predictions:
@@ -57,29 +58,29 @@ def predict(
 
 
 def _notes(response: BatchResponse) -> list[str]:
-    """Each caveat once, with the symbols that it is about unless that is all of them."""
+    """Return each caveat once, with its symbols unless it is about all of them."""
     about: dict[str, list[str]] = {}
-    for each in response.predictions:
-        for caveat in each.warnings:
-            about.setdefault(caveat.message, []).append(each.symbol)
-    everyone = len(response.predictions)
+    for forecast in response.predictions:
+        for caveat in forecast.warnings:
+            about.setdefault(caveat.message, []).append(forecast.symbol)
     return [
-        message if len(symbols) == everyone else f"{', '.join(symbols)}: {message}"
+        message if len(symbols) == len(response.predictions) else f"{', '.join(symbols)}: {message}"
         for message, symbols in about.items()
     ]
 
 
 def _table(response: BatchResponse, *, wide: bool) -> Table:
-    """What `nsecast predict` prints; in a narrow window without what is not needed to act on it."""
+    """Build the table of forecasts; the narrow one has only the essential columns."""
     first = response.predictions[0]
-    label = "SYNTHETIC DATA, " if any(each.code == "synthetic" for each in first.warnings) else ""
+    label = "SYNTHETIC DATA, " if any(caveat.code == "synthetic" for caveat in first.warnings) else ""
     title = f"{label}{response.release}, {first.horizon} ahead, KES"
     table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, pad_edge=wide, show_edge=wide)
-    for heading in WIDE if wide else NARROW:
+    headings = WIDE if wide else NARROW
+    for heading in headings:
         table.add_column(heading, justify="right" if heading in NUMBERS else "left", no_wrap=True)
-    for each in response.predictions:
-        cells = _cells(each)
-        table.add_row(*(cells[heading] for heading in (WIDE if wide else NARROW)))
+    for forecast in response.predictions:
+        cells = _cells(forecast)
+        table.add_row(*(cells[heading] for heading in headings))
     return table
 
 

@@ -1,4 +1,4 @@
-"""``nsecast receipt`` and ``nsecast replay``: what was served, on paper, and the same numbers again."""
+"""``nsecast receipt`` and ``nsecast replay``: prove what was served, and compute it again."""
 
 import json
 import sys
@@ -20,34 +20,38 @@ BROKEN = 3
 
 
 def receipt(
-    request_id: Annotated[str, typer.Argument(help="The answer's request_id, also its header X-Request-ID.")],
-    symbol: Annotated[str | None, typer.Option(help="One stock of an answer about many.")] = None,
+    request_id: Annotated[
+        str, typer.Argument(help="The response's request_id, also in its header X-Request-ID.")
+    ],
+    symbol: Annotated[str | None, typer.Option(help="One stock of a response about many.")] = None,
     horizon: Annotated[Horizon | None, typer.Option(help="One horizon of several.")] = None,
     number: Annotated[
-        int | None, typer.Option(min=1, help="Of several requests with one id (old logs), which.")
+        int | None, typer.Option(min=1, help="Which of several requests with the same id (old logs).")
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Default: stdout.")] = None,
     home: Home = None,
 ) -> None:
-    """Say what was served to one request, by what, and where the log has it.
+    """Write what was served to one request, by which release, and where it is in the log.
 
-    JSON: each forecast as served, the prices that were brought, release and data by their digests, seeds,
-    versions, and the place in the chain. Exit code 3: the receipt is good, but the log's chain is broken
+    JSON: each forecast as served, the prices that the request included, digests of release and data, seeds,
+    versions, and the place in the hash chain. Exit code 3: the receipt is good, but the chain is broken
     elsewhere.
     """
     from serve.audit.receipts import make_receipt
 
-    found = make_receipt(storage.home(home), request_id, symbol.upper() if symbol else None, horizon, number)
+    content = make_receipt(
+        storage.home(home), request_id, symbol.upper() if symbol else None, horizon, number
+    )
     if out is None:
-        typer.echo(json.dumps(found, indent=1, allow_nan=False))
+        typer.echo(json.dumps(content, indent=1, allow_nan=False))
     else:
-        storage.write_json(out, found)
-        typer.echo(f"{out}: {len(found['forecasts'])} forecasts of {found['release']['id']}", err=True)
-    if found["requests"] > 1:
-        typer.echo(f"{found['requests']} requests with this id got the same answer", err=True)
-    for problem in found["chain"]["problems"]:
+        storage.write_json(out, content)
+        typer.echo(f"{out}: {len(content['forecasts'])} forecasts of {content['release']['id']}", err=True)
+    if content["requests"] > 1:
+        typer.echo(f"{content['requests']} requests with this id got the same answer", err=True)
+    for problem in content["chain"]["problems"]:
         typer.echo(f"the log is broken: {problem}", err=True)
-    if found["chain"]["problems"]:
+    if content["chain"]["problems"]:
         raise typer.Exit(BROKEN)
 
 
@@ -55,31 +59,33 @@ def replay(
     receipt: Annotated[Path, typer.Argument(metavar="RECEIPT.json", help="From nsecast receipt.")],
     request: Annotated[
         Path | None,
-        typer.Option(metavar="BODY.json", help="The request as sent, if the receipt has its digest alone."),
+        typer.Option(
+            metavar="BODY.json", help="The original request, if the receipt has only a digest of its prices."
+        ),
     ] = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make the forecasts of a receipt again and compare them to the last digit.
+    """Compute the forecasts of a receipt again and compare every digit.
 
-    Exit codes: 0 all are equal; 1 one differs, and both are shown, or none can be made: the receipt was
-    edited, the release is gone, altered or another one.
+    Exit codes: 0 all are equal; 1 some differ, or cannot be computed because the receipt was edited or the
+    release is gone, altered or a different one.
     """
     from serve.audit.receipts import replay as again
 
     content = _json(receipt, "Make one with `nsecast receipt`.")
-    body = None if request is None else _json(request, "Give the body that was sent.")
+    body = None if request is None else _json(request, "Give the body of the original request.")
     try:
-        found = again(content, storage.home(home), body)
+        results = again(content, storage.home(home), body)
     except BadRequest as error:
         raise BadRequest(f"{request}: {error.message}") from None
     except ReceiptError as error:
         raise ReceiptError(f"{receipt}: {error.message}", **error.context) from None
     if as_json:
-        typer.echo(json.dumps(found, indent=1, allow_nan=False))
+        typer.echo(json.dumps(results, indent=1, allow_nan=False))
     else:
-        _print(found, content)
-    if not all(each["equal"] for each in found):
+        _print(results, content)
+    if not all(result["equal"] for result in results):
         raise typer.Exit(1)
 
 
@@ -90,7 +96,7 @@ def _json(path: Path, advice: str) -> Any:
         raise ConfigError(f"{path}: not JSON: {error}. {advice}") from None
 
 
-def _print(found: list[dict[str, Any]], content: dict[str, Any]) -> None:
+def _print(results: list[dict[str, Any]], content: dict[str, Any]) -> None:
     from serve.audit.rows import software
 
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
@@ -101,13 +107,13 @@ def _print(found: list[dict[str, Any]], content: dict[str, Any]) -> None:
     )
     for heading in ("symbol", "horizon", "", "served", "again", "verdict"):
         table.add_column(heading, no_wrap=True, justify="right" if heading in ("served", "again") else "left")
-    for each in found:
-        served, again = each["served"], each["again"]
+    for result in results:
+        served, again = result["served"], result["again"]
         for name in served:
             if name == "prediction" or served[name] != again[name]:
                 same = "equal" if served[name] == again[name] else "different"
                 values = json.dumps(served[name]), json.dumps(again[name])
-                table.add_row(each["symbol"], each["horizon"], name, *values, same)
+                table.add_row(result["symbol"], result["horizon"], name, *values, same)
     console.print(table)
     now, then = json.loads(software()), content["software"]
     for name in sorted(now.keys() & then.keys()):

@@ -1,5 +1,6 @@
-"""``nsecast serve``: the production release over HTTP, from this machine alone."""
+"""``nsecast serve``: serve the production release over HTTP."""
 
+import functools
 import json
 import os
 import shlex
@@ -23,6 +24,7 @@ from serve.ingress.rate_storage import check_rate_storage
 from serve.launch.proxy_environment import environment, hardened
 from serve.settings import ServeSettings, read_settings
 
+_note = functools.partial(typer.echo, err=True)
 app = typer.Typer(help="Serve the production release over HTTP.", invoke_without_command=True)
 
 
@@ -30,50 +32,56 @@ app = typer.Typer(help="Serve the production release over HTTP.", invoke_without
 def serve(
     context: typer.Context,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
-    host: Annotated[str, typer.Option(help="0.0.0.0: reachable by others; needs keys.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="0.0.0.0: reachable from other machines; needs keys.")
+    ] = "127.0.0.1",
     home: Home = None,
     keys: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Ask for API keys; beyond loopback by default <home>/serve/keys.json."
+            metavar="FILE", help="Require API keys; beyond loopback the default is <home>/serve/keys.json."
         ),
     ] = None,
     haproxy: Annotated[bool, typer.Option(help="HAProxy ingress and Ray Serve's throughput mode.")] = True,
-    specific_max: Annotated[int, typer.Option(min=1, help="Most replicas of the specific models.")] = 4,
-    cors: Annotated[list[str] | None, typer.Option(metavar="ORIGIN", help="Web pages that may ask.")] = None,
+    specific_max: Annotated[int, typer.Option(min=1, help="Maximum replicas of the specific models.")] = 4,
+    cors: Annotated[
+        list[str] | None, typer.Option(metavar="ORIGIN", help="Web pages that may call the API.")
+    ] = None,
     settings: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.toml", help="More settings, see serve/settings.py; JSON is read too."),
+        typer.Option(metavar="FILE.toml", help="Further settings, see serve/settings.py; also JSON."),
     ] = None,
     train: Annotated[bool, typer.Option(help="Train a quick synthetic release if there is none.")] = True,
     address: Address = None,
 ) -> None:
-    """Start local Ray, serve, and stop everything again on Ctrl-C.
+    """Start local Ray and serve; Ctrl-C stops everything.
 
-    On a cluster (--address) the head node listens, and HAProxy is as the nodes were started.
+    On a cluster (--address) the head node listens, with HAProxy if its nodes were started with it.
     """
     context.obj = home
     if context.invoked_subcommand:
         return
     root = storage.home(home)
-    where = placed(address, root)
+    cluster = placed(address, root)
     keys = _keys(root, host, keys)
-    more = read_settings(settings) if settings else {}
-    given = {
+    values = {
         "home": str(root),
         "keys": str(keys) if keys else None,
         "loopback": is_loopback(host),
-        "behind_haproxy": haproxy and where is None,
+        "behind_haproxy": haproxy and cluster is None,
         "cors_origins": cors or (),
         "specific_max": specific_max,
         "access_log": str(root / "serve" / "logs"),
     }
-    chosen = ServeSettings.parse(given | more, where=str(settings or "serve"))
+    values |= read_settings(settings) if settings else {}
+    chosen = ServeSettings.parse(values, where=str(settings or "serve"))
     check_rate_storage(chosen.limits.rate_storage)
     if not is_free(host, port):
-        raise ConfigError(f"port {port} of {host} is taken. Stop what listens there, or choose with --port.")
+        raise ConfigError(
+            f"port {port} of {host} is taken. Stop the process that listens there, or choose with --port."
+        )
     _need_release(root, train)
-    _run(chosen, root, host, port, haproxy, where)
+    _run(chosen, root, host, port, haproxy, cluster)
 
 
 @app.command()
@@ -81,39 +89,41 @@ def status(
     context: typer.Context,
     url: Annotated[str | None, typer.Option(help="Default: the server of this storage root.")] = None,
     home: Home = None,
-    key: Annotated[str | None, typer.Option(envvar="NSECAST_KEY", help="An API key, if it asks.")] = None,
+    key: Annotated[
+        str | None, typer.Option(envvar="NSECAST_KEY", help="An API key, if the server requires one.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Whether a server answers, and with what; exit 1 if not."""
+    """Show the status of a server; exit 1 if it does not respond."""
     state = {} if url else _state(storage.home(home or context.obj))
-    where = url or state.get("url") or "http://127.0.0.1:8000"
+    url = url or state.get("url") or "http://127.0.0.1:8000"
     headers = {"X-API-Key": key} if key else {}
     try:
         answers = [
-            httpx.get(f"{where}/api/v4/{page}", headers=headers, timeout=10) for page in ("health", "stats")
+            httpx.get(f"{url}/api/v4/{page}", headers=headers, timeout=10) for page in ("health", "stats")
         ]
     except httpx.HTTPError as error:
-        typer.echo(f"no server at {where}: {error}. Start one with `nsecast serve`.", err=True)
+        typer.echo(f"no server at {url}: {error}. Start one with `nsecast serve`.", err=True)
         raise typer.Exit(1) from None
-    found = dict(zip(("health", "stats"), (answer.json() for answer in answers), strict=True))
-    opened = [str(each) for each in beyond_loopback(state["pid"])] if "pid" in state else []
+    health, stats = (answer.json() for answer in answers)
+    open_ports = [str(listener) for listener in beyond_loopback(state["pid"])] if "pid" in state else []
     if as_json:
-        typer.echo(json.dumps({"url": where, "open_ports": opened} | found, indent=1))
+        document = {"url": url, "open_ports": open_ports, "health": health, "stats": stats}
+        typer.echo(json.dumps(document, indent=1))
     elif answers[0].status_code == 200:
-        health, stats = found["health"], found["stats"]
         label = ", SYNTHETIC DATA" if health["synthetic"] else ""
-        typer.echo(f"{where}  {health['status']}  {health['release']}, data to {health['data_end']}{label}")
+        typer.echo(f"{url}  {health['status']}  {health['release']}, data to {health['data_end']}{label}")
         for problem in health["problems"]:
             typer.echo(f"  {problem}")
-        if opened:
-            typer.echo(f"  Ray beyond loopback: {', '.join(map(str, opened))}; see docs/troubleshooting.md")
+        if open_ports:
+            typer.echo(f"  Ray beyond loopback: {', '.join(open_ports)}; see docs/troubleshooting.md")
         for tier, counts in stats.get("tiers", {}).items():
             typer.echo(
                 f"  {tier:<15} {counts['requests']:>8,} requests  {counts['errors']:>6,} errors  "
                 f"p50 {counts['latency_p50_ms'] or '-'} ms  p99 {counts['latency_p99_ms'] or '-'} ms"
             )
     else:
-        typer.echo(f"{where}: {found['health'].get('detail', answers[0].status_code)}", err=True)
+        typer.echo(f"{url}: {health.get('detail', answers[0].status_code)}", err=True)
     if any(answer.status_code != 200 for answer in answers):
         raise typer.Exit(1)
 
@@ -121,19 +131,21 @@ def status(
 @app.command("keys")
 def manage_keys(
     context: typer.Context,
-    add: Annotated[str | None, typer.Option(metavar="NAME", help="Make a key; it is shown once.")] = None,
-    admin: Annotated[bool, typer.Option(help="May refresh and clear caches too.")] = False,
+    add: Annotated[str | None, typer.Option(metavar="NAME", help="Create a key; it is shown once.")] = None,
+    admin: Annotated[
+        bool, typer.Option(help="The key may also refresh the release and clear caches.")
+    ] = False,
     revoke: Annotated[str | None, typer.Option(metavar="ID")] = None,
     home: Home = None,
 ) -> None:
-    """List, make or revoke API keys; a running server sees the change by itself."""
-    found = KeyFile(storage.home(home or context.obj) / "serve" / "keys.json")
+    """List, create or revoke API keys; a running server sees the change."""
+    keys = KeyFile(storage.home(home or context.obj) / "serve" / "keys.json")
     if add:
-        typer.echo(found.create(add, ("read", "admin") if admin else ("read",)))
+        typer.echo(keys.create(add, ("read", "admin") if admin else ("read",)))
     if revoke:
-        found.revoke(revoke)
+        keys.revoke(revoke)
     if not add:
-        for client in found.clients():
+        for client in keys.clients():
             typer.echo(f"{client.id}  {client.name}  {', '.join(sorted(client.scopes))}")
 
 
@@ -141,12 +153,12 @@ def manage_keys(
 def haproxy(
     folder: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where the wrapper is kept, on this node alone."),
+        typer.Option(metavar="DIR", help="Folder for the wrapper, local to this node."),
     ] = None,
 ) -> None:
-    """Harden HAProxy on a Ray node of your own: eval "$(nsecast serve haproxy)", then `ray start`."""
-    place = folder or Path.home() / ".nsecast" / "haproxy"
-    for name, value in hardened(place.absolute()).items():
+    """Harden HAProxy on a Ray node that you start: eval "$(nsecast serve haproxy)", then `ray start`."""
+    folder = folder or Path.home() / ".nsecast" / "haproxy"
+    for name, value in hardened(folder.absolute()).items():
         typer.echo(f"export {name}={shlex.quote(value)}")
 
 
@@ -158,16 +170,16 @@ def _run(chosen: ServeSettings, root: Path, host: str, port: int, haproxy: bool,
         from serve.server import running
 
         state = root / "serve" / "server.json"
-        with running(chosen, host=host, port=port, folder=folder, address=address, say=_note) as found:
-            storage.write_json(state, {"url": found.url, "pid": os.getpid()})
+        with running(chosen, host=host, port=port, folder=folder, address=address, say=_note) as service:
+            storage.write_json(state, {"url": service.url, "pid": os.getpid()})
             try:
-                _announce(found.url, found.open_ports, chosen)
-                found.stay()
+                _announce(service.url, service.open_ports, chosen)
+                service.stay()
             except KeyboardInterrupt:
-                _note("stopping: requests under way are finished first")
+                _note("stopping: running requests are finished first")
             finally:
                 state.unlink(missing_ok=True)
-    typer.echo("stopped.", err=True)
+    _note("stopped.")
 
 
 def _announce(url: str, open_ports: list[Listener], chosen: ServeSettings) -> None:
@@ -184,25 +196,21 @@ def _announce(url: str, open_ports: list[Listener], chosen: ServeSettings) -> No
         )
 
 
-def _note(message: str) -> None:
-    typer.echo(message, err=True)
-
-
 def _keys(root: Path, host: str, given: Path | None) -> Path | None:
-    """The key file to use; ConfigError if one is needed and holds no key."""
+    """Return the key file to use; raises ConfigError if it is required and has no key."""
     if given is None and is_loopback(host):
         return None
     path = given or root / "serve" / "keys.json"
     if not KeyFile(path).clients():
-        asks = "--keys" if given else host
+        reason = "--keys" if given else host
         raise ConfigError(
-            f"{path}: no API key in it, and {asks} needs one. Make one with `nsecast serve keys --add NAME`."
+            f"{path}: no API key in it, and {reason} needs one. Make one: `nsecast serve keys --add NAME`."
         )
     return path
 
 
 def _need_release(root: Path, train: bool) -> None:
-    """Make sure that something is in production, by a quick training if nothing was ever published."""
+    """Check that a release is in production; train a quick one if none was ever published."""
     registry = Registry(root)
     try:
         if registry.production():
@@ -211,17 +219,19 @@ def _need_release(root: Path, train: bool) -> None:
     except (BundleError, ReleaseNotFound) as error:
         raise NsecastError(f"production cannot be served: {error.message}") from None
     if registry.releases() or not train:
-        registry.resolve("production")  # raises, and says what to do
+        registry.resolve("production")  # raises with the next step
     where = storage.shown(registry.folder)
     _note(f"no release in {where}: training a quick one on the synthetic market first.")
     if _train(root) or not registry.production():
-        raise NsecastError("the quick training gave no release to serve. See above, then `nsecast train`.")
+        raise NsecastError(
+            "the quick training made no release. See the messages above, then run `nsecast train`."
+        )
 
 
 def _train(root: Path) -> int:
-    """Exit status of a quick training; on Ctrl-C it stops in its own way first, and can be continued."""
+    """Run a quick training and return its exit status; Ctrl-C stops it so that it can be continued."""
     command = [sys.executable, "-m", "nsecast", "train", "--quick", "--home", str(root)]
-    # In a group of its own, so that it is told once, by us.
+    # In its own process group, so that it gets one signal, from us.
     with subprocess.Popen(command, process_group=0) as training:  # nosec B603 # our own command, no shell
         try:
             return training.wait()

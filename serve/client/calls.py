@@ -1,4 +1,4 @@
-"""What can be asked of a server, each as one request and the kind of its answer; nothing is sent here."""
+"""The requests of the API, each with the type of its response; nothing is sent here."""
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
@@ -26,13 +26,13 @@ from serve.views.market import MarketPage
 from serve.views.registry import ReleasesPage
 
 V4 = "/api/v4"
-Day = dt.date | str
+DateLike = dt.date | str
 Answer = TypeVar("Answer", bound=Model)
 
 
 @dataclass(frozen=True)
 class Call(Generic[Answer]):
-    """One request. All of them may be sent again: none changes anything."""
+    """One request; every request is safe to retry."""
 
     answer: type[Answer]
     method: str
@@ -47,18 +47,18 @@ def predict(
     *,
     recent_prices: Iterable[float] | None = None,
     recent_bars: Iterable[Bar | Mapping[str, Any]] | None = None,
-    as_of: Day | None = None,
+    as_of: DateLike | None = None,
     allow_unknown: bool = False,
 ) -> Call[PredictResponse]:
-    """One stock's price some trading days ahead.
+    """Forecast one stock.
 
     Parameters
     ----------
     horizon : ``"1d"``, ``"5d"``, ``"10d"`` or ``"30d"``
-    recent_prices : closes in KES, oldest first, instead of the server's own
+    recent_prices : closes in KES, oldest first, instead of the release's own
     recent_bars : the same with range, volume and date
-    as_of : forecast from what was known in the evening of that day
-    allow_unknown : also a symbol that is no counter, from the prices sent
+    as_of : forecast from what was known on the evening of that day
+    allow_unknown : accept an unknown symbol, and forecast from the prices sent
     """
     body = {
         "symbol": symbol,
@@ -76,14 +76,14 @@ def predict_batch(
     horizon: Horizon = "1d",
     *,
     recent_prices: Iterable[float] | Mapping[str, Iterable[float]] | None = None,
-    as_of: Day | None = None,
+    as_of: DateLike | None = None,
     allow_unknown: bool = False,
 ) -> Call[BatchResponse]:
-    """Up to 100 stocks by one release; one that fails is in ``summary.errors`` and costs the others nothing.
+    """Forecast up to 100 stocks by one release; those that fail are in ``summary.errors``.
 
     Parameters
     ----------
-    recent_prices : closes in KES for all of them, or by symbol
+    recent_prices : closes in KES for all stocks, or by symbol
     """
     body = {
         "symbols": list(symbols),
@@ -97,69 +97,71 @@ def predict_batch(
     return _post(BatchResponse, "predict/batch", BatchRequest, body)
 
 
-def predict_sector(sector: str, horizon: Horizon = "1d", *, as_of: Day | None = None) -> Call[BatchResponse]:
-    """Every stock of a sector, whose case does not matter."""
+def predict_sector(
+    sector: str, horizon: Horizon = "1d", *, as_of: DateLike | None = None
+) -> Call[BatchResponse]:
+    """Forecast every stock of a sector (case-insensitive)."""
     body = {"sector": sector, "horizon": horizon, "as_of": as_of}
     return _post(BatchResponse, "predict/sector", SectorRequest, body)
 
 
-def predict_all(horizon: Horizon = "1d", *, as_of: Day | None = None) -> Call[BatchResponse]:
-    """Every stock of the exchange."""
+def predict_all(horizon: Horizon = "1d", *, as_of: DateLike | None = None) -> Call[BatchResponse]:
+    """Forecast every stock of the exchange."""
     return _get(BatchResponse, "predict/all", horizon=horizon, as_of=as_of)
 
 
 def outlook(symbol: str) -> Call[Outlook]:
-    """One stock at every horizon."""
+    """Forecast one stock at every horizon."""
     return _get(Outlook, f"outlook/{quote(symbol, safe='')}")
 
 
 def models(*, include_sectors: bool = False) -> Call[AvailableModels]:
-    """Every stock, and the model that answers for it; with sectors if asked."""
+    """List every stock and its model, optionally with its sector."""
     return _get(AvailableModels, "models/available", include_sectors=str(include_sectors).lower())
 
 
 def model(symbol: str) -> Call[ModelCard]:
-    """One stock, its model and how good it is."""
+    """Describe one stock, its model and the model's errors."""
     return _get(ModelCard, f"models/{quote(symbol, safe='')}")
 
 
 def matrix() -> Call[MatrixPage]:
-    """Every stock and horizon next to naive, on the test part."""
+    """Return the errors of every stock and horizon on the test part, beside the naive forecast."""
     return _get(MatrixPage, "matrix")
 
 
 def history(symbol: str, horizon: Horizon = "1d", *, days: int = 250) -> Call[HistoryPage]:
-    """The newest ``days`` prices of a stock, and what was forecast for them in the test part."""
+    """Return the newest ``days`` prices of a stock, and its forecasts in the test part."""
     return _get(HistoryPage, f"history/{quote(symbol, safe='')}", horizon=horizon, days=days)
 
 
 def market() -> Call[MarketPage]:
-    """Every stock's newest closes, and what is wrong with it."""
+    """Return every stock's newest closes and warnings."""
     return _get(MarketPage, "market")
 
 
 def insights() -> Call[InsightsPage]:
-    """How good the release is: errors by horizon, calibration, embedding, the five questions."""
+    """Return the release's errors by horizon, calibration, embedding and the five questions."""
     return _get(InsightsPage, "insights")
 
 
 def releases() -> Call[ReleasesPage]:
-    """Every release, and what was in production when."""
+    """List every release and the history of production."""
     return _get(ReleasesPage, "releases")
 
 
 def live() -> Call[LivePage]:
-    """Errors of served forecasts next to the backtest's, and drift, as `nsecast monitor` last found."""
+    """Return the result of the last `nsecast monitor`: errors of served forecasts, and drift."""
     return _get(LivePage, "live")
 
 
 def health() -> Call[Health]:
-    """Whether forecasts can be had, and what is wrong if not all is well."""
+    """Return the server's status and its problems."""
     return _get(Health, "health")
 
 
 def stats() -> Call[Stats]:
-    """Counts of the router that answers, by tier."""
+    """Return the counts of one router, by tier."""
     return _get(Stats, "stats")
 
 
@@ -169,7 +171,7 @@ def _get(answer: type[Answer], page: str, **params: Any) -> Call[Answer]:
 
 
 def _post(answer: type[Answer], page: str, kind: type[Model], values: Mapping[str, Any]) -> Call[Answer]:
-    """Raises BadRequest if ``values`` are no request of that kind: it is not sent."""
+    """Validate a request; raises BadRequest if it is invalid."""
     try:
         body = kind.model_validate({name: value for name, value in values.items() if value is not None})
     except pydantic.ValidationError as error:
@@ -182,5 +184,5 @@ def _post(answer: type[Answer], page: str, kind: type[Model], values: Mapping[st
 
 
 def _closes(prices: Iterable[float] | None) -> list[float] | None:
-    """Plain numbers of a list, an array or a pandas series."""
+    """Convert a list, an array or a pandas series to floats."""
     return None if prices is None else [float(price) for price in prices]

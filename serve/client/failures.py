@@ -1,4 +1,4 @@
-"""What went wrong with a request, as an error of ours: a problem by its type, anything else by its status."""
+"""Errors of failed requests: by the type of a problem+json body, otherwise by status."""
 
 import datetime as dt
 import email.utils
@@ -17,28 +17,28 @@ from common.errors import (
     TooManyRequests,
 )
 
-AGAIN = (429, 502, 503, 504)
+RETRYABLE = (429, 502, 503, 504)
 """Statuses after which the same request may succeed a little later."""
-SHOWN = 200
+MAX_SHOWN = 200
 
 
 class Unavailable(NsecastError):
-    """The service cannot be reached, is too busy or not ready, or did not answer in time."""
+    """The server is unreachable, overloaded or not ready, or did not respond in time."""
 
     http_status = 503
 
 
 class BadResponse(NsecastError):
-    """What answered is not this service, or is one of another version."""
+    """The response is not from this service, or from another version of it."""
 
     http_status = 502
 
 
-def failure(status: int, headers: Mapping[str, str], body: bytes, where: str) -> NsecastError:
-    """The error that an answer of 300 or more stands for.
+def error_of(status: int, headers: Mapping[str, str], body: bytes, where: str) -> NsecastError:
+    """Return the error for a response with a status of 300 or more.
 
-    Its context has ``status``, ``retry_after_s`` where the server says when to come again, and of a problem
-    ``type``, ``title``, ``request_id``, ``near`` and ``errors`` as far as it has them.
+    Its context has ``status``, ``retry_after_s`` if the server sent it, and from a problem+json body those of
+    ``type``, ``title``, ``request_id``, ``near`` and ``errors`` that it has.
     """
     problem = _problem(headers, body)
     context: dict[str, Any] = {
@@ -47,20 +47,20 @@ def failure(status: int, headers: Mapping[str, str], body: bytes, where: str) ->
     if (wait := retry_after_s(headers)) is not None:
         context["retry_after_s"] = wait
     detail = problem.get("detail") or f"{where} answered {status}: {_plain(body)}"
-    if problem or status in AGAIN:
+    if problem or status in RETRYABLE:
         kind = _kinds().get(str(problem.get("type"))) or _by_status(status)
     else:
         kind = BadResponse
     return kind(detail, status=status, **context)
 
 
-def worth_another_try(error: NsecastError) -> bool:
+def is_retryable(error: NsecastError) -> bool:
     """Whether the same request may succeed a little later."""
-    return isinstance(error, Unavailable) or error.context.get("status") in AGAIN
+    return isinstance(error, Unavailable) or error.context.get("status") in RETRYABLE
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds that ``Retry-After`` asks to wait, given as such or as a date; None without a sensible one."""
+    """Parse ``Retry-After``, seconds or a date; None if it is missing or invalid."""
     text = headers.get("retry-after", "").strip()
     if re.fullmatch(r"\d{1,9}", text, re.ASCII):
         return float(text)
@@ -76,20 +76,20 @@ def _problem(headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
     if not headers.get("content-type", "").startswith("application/problem+json"):
         return {}
     try:
-        found = json.loads(body)
+        problem = json.loads(body)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) and isinstance(found.get("detail"), str) else {}
+    return problem if isinstance(problem, dict) and isinstance(problem.get("detail"), str) else {}
 
 
 def _kinds() -> dict[str, type[NsecastError]]:
-    """Our errors by the type that the server gives their problem."""
+    """Return the error classes by the type of their problem+json body."""
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     return {kind.urn(): kind for kind in kinds if issubclass(kind, NsecastError)}
 
 
 def _by_status(status: int) -> type[NsecastError]:
-    if status in AGAIN:
+    if status in RETRYABLE:
         return TooManyRequests if status == 429 else Unavailable
     if status >= 500:
         return NsecastError
@@ -97,5 +97,5 @@ def _by_status(status: int) -> type[NsecastError]:
 
 
 def _plain(body: bytes) -> str:
-    text = body[:SHOWN].decode(errors="replace").strip()
-    return f"{text!r:.{SHOWN}}" if text else "an empty body"
+    text = body[:MAX_SHOWN].decode(errors="replace").strip()
+    return f"{text!r:.{MAX_SHOWN}}" if text else "an empty body"

@@ -169,7 +169,7 @@ class ModelReplica:
             try:
                 bundle, cached = self._cache.get(key)
                 windows = Windows.joined([questions[place].windows for place in ours])
-                asked = np.concatenate([questions[place].asked for place in ours])
+                asked = np.concatenate([questions[place].levels for place in ours])
                 prices = bundle.forecaster.forecast(windows, asked).singles()
                 said |= {place: ModelResponse(each, cached) for place, each in zip(ours, prices, strict=True)}
             except Exception:
@@ -181,7 +181,7 @@ class ModelReplica:
             cached = bundle is not None
             if bundle is None:
                 bundle, cached = self._cache.get(question.key)
-            prices = bundle.forecaster.forecast(question.windows, question.asked)
+            prices = bundle.forecaster.forecast(question.windows, question.levels)
             return ModelResponse(prices, cached)
         except NsecastError as error:
             log.warning(

@@ -40,7 +40,7 @@ class Router:
 
     def __del__(self) -> None:
         """Ray calls this when a replica ends in good order."""
-        if model_client := getattr(self, "office", None):
+        if model_client := getattr(self, "model_client", None):
             model_client.ledger.close()
         close_logs()
 

@@ -1,5 +1,6 @@
-"""Windows of past evenings on which part of what the panel holds was not known yet."""
+"""Windows as of a past evening on which some closes that the panel holds today were not known yet."""
 
+import functools
 import threading
 from collections import OrderedDict
 from dataclasses import fields
@@ -13,34 +14,34 @@ from common.prices.panel import Panel
 from common.prices.series import MARKET, Series, market_days, series_from_histories, sessions_of
 from common.prices.windows import Windows, last_window
 
-KEPT_BYTES = 128 * 2**20
-"""Memory that the windows of past evenings may take in a router: about 25,000 windows of 60 days."""
-MARKETS_KEPT = 16
-"""Evenings whose market columns are kept, about 100 kB each."""
+CACHE_BYTES = 128 * 2**20
+"""Memory that a router spends on cached windows: about 25,000 windows of 60 days."""
+CACHED_MARKETS = 16
+"""Evenings whose market columns are cached, about 100 kB each."""
 TOGETHER = 32
-"""Symbols whose windows are cut together, which costs each of them a third."""
+"""Symbols whose windows are cut together, at a third of the cost for each."""
 OVERHEAD = 2_500
-"""Bytes of the objects around the arrays of one window."""
-_ARRAYS = tuple(each.name for each in fields(Series) if each.name != "symbols")
+"""Bytes of the Python objects around the arrays of one window."""
+_ARRAYS = tuple(field.name for field in fields(Series) if field.name != "symbols")
 
 
 class HistoricalWindows:
-    """Windows as `Panel.as_of` gives them, cut for a few symbols at a time and kept; thread-safe.
+    """Cache of windows cut from `Panel.as_of`, a few symbols at a time; thread-safe.
 
-    The market columns of an evening are computed only for the sessions that differ from what is known now,
-    those since the oldest close that was still missing. No step works on the whole panel, so that other
-    threads, such as the event loop of a router, do not wait for long, however large the market is.
+    An evening's market columns are recomputed only for the sessions since the oldest close that was missing.
+    No step works on the whole panel, so that other threads, such as a router's event loop, wait briefly even
+    if the market is large.
 
     Parameters
     ----------
-    market : of the whole panel, as `market_days` gives it
-    most_bytes : bound on the windows kept; the ones used longest ago are dropped first
+    market : `market_days` of the whole panel
+    max_bytes : bound on the cached windows; the least recently used are dropped
     """
 
     def __init__(
-        self, panel: Panel, spec: WindowSpec, market: pd.DataFrame, *, most_bytes: int = KEPT_BYTES
+        self, panel: Panel, spec: WindowSpec, market: pd.DataFrame, *, max_bytes: int = CACHE_BYTES
     ) -> None:
-        self._panel, self._spec, self._market, self._most_bytes = panel, spec, market, most_bytes
+        self._panel, self._spec, self._market, self._max_bytes = panel, spec, market, max_bytes
         dates, known = panel.frame["date"].to_numpy(), panel.frame["known"].to_numpy()
         self._sessions = sessions_of(panel)
         late = known > dates
@@ -48,17 +49,17 @@ class HistoricalWindows:
         self._edges = np.append(np.flatnonzero(~panel.frame["symbol"].duplicated()), len(panel.frame))
         self._positions = {symbol: position for position, symbol in enumerate(panel.symbols)}
         self._windows: OrderedDict[tuple[Day, str], Windows | None] = OrderedDict()
-        self._markets: OrderedDict[Day, tuple[pd.DataFrame, np.ndarray]] = OrderedDict()
+        self._cached_market = functools.lru_cache(CACHED_MARKETS)(self._compute_market)
         self._lock, self._computing = threading.Lock(), threading.Lock()
         self.bytes = 0
-        """Memory of the windows that are kept."""
+        """Memory of the cached windows."""
 
     def __contains__(self, key: tuple[Day, str]) -> bool:
-        """Whether the window of an evening and symbol is kept."""
+        """Whether the window of an evening and symbol is cached."""
         return key in self._windows
 
     def window(self, evening: Day, symbol: str) -> Windows | None:
-        """The newest window of a symbol known that evening; None if there were too few closes."""
+        """Return the newest window of a symbol as of an evening; None if there were too few closes."""
         key = (evening, symbol)
         with self._lock:
             if key in self._windows:
@@ -66,51 +67,40 @@ class HistoricalWindows:
                 return self._windows[key]
         windows = self._cut(evening, symbol)
         with self._lock:
-            for each in windows:
-                self._keep((evening, each), windows[each])
-            self._drop_oldest()
+            for name, window in windows.items():
+                if (evening, name) not in self._windows:
+                    self._windows[evening, name] = window
+                    self.bytes += _size(window)
+            while self.bytes > self._max_bytes:
+                self.bytes -= _size(self._windows.popitem(last=False)[1])
         return windows[symbol]
 
-    def _keep(self, key: tuple[Day, str], windows: Windows | None) -> None:
-        if key not in self._windows:
-            self._windows[key] = windows
-            self.bytes += _size(windows)
-
-    def _drop_oldest(self) -> None:
-        while self.bytes > self._most_bytes:
-            self.bytes -= _size(self._windows.popitem(last=False)[1])
-
     def _cut(self, evening: Day, symbol: str) -> dict[str, Windows | None]:
-        """The windows of a symbol and of those beside it in the panel."""
+        """Cut the windows of a symbol and of its neighbours in the panel."""
         (market, sessions), position = self._market_of(evening), self._positions[symbol]
         first = position - position % TOGETHER
         symbols = self._panel.symbols[first : first + TOGETHER]
         start, stop = self._edges[first], self._edges[first + len(symbols)]
-        known = Panel(self._panel.frame.iloc[start:stop], self._panel.source).as_of(evening.item())
+        panel = Panel(self._panel.frame.iloc[start:stop], self._panel.source).as_of(evening.item())
         windows: dict[str, Windows | None] = dict.fromkeys(symbols)
-        for each in known.symbols:
-            history = known.history(each).tail(self._spec.size)
-            if len(history) == self._spec.size and not each.startswith("^"):
-                windows[each] = last_window(
-                    series_from_histories({each: history}, market, sessions), self._spec
+        for name in panel.symbols:
+            history = panel.history(name).tail(self._spec.size)
+            if len(history) == self._spec.size and not name.startswith("^"):
+                windows[name] = last_window(
+                    series_from_histories({name: history}, market, sessions), self._spec
                 )
         return windows
 
     def _market_of(self, evening: Day) -> tuple[pd.DataFrame, np.ndarray]:
-        """``market_days`` and ``sessions_of`` what ``panel.as_of(evening)`` holds."""
+        """Return `market_days` and `sessions_of` for ``panel.as_of(evening)``."""
         with self._computing:
-            if evening not in self._markets:
-                self._markets[evening] = self._compute_market(evening)
-                while len(self._markets) > MARKETS_KEPT:
-                    self._markets.popitem(last=False)
-            self._markets.move_to_end(evening)
-            return self._markets[evening]
+            return self._cached_market(evening)
 
     def _compute_market(self, evening: Day) -> tuple[pd.DataFrame, np.ndarray]:
-        """Market columns and sessions: the panel's up to the oldest close still missing, those after it anew.
+        """Combine the panel's market columns up to the oldest missing close with recomputed ones after it.
 
-        A day's columns depend on its rows and on each symbol's row before: what was missing changes neither
-        before it was missing.
+        A day's columns depend on its rows and on each symbol's row before, so that a missing close does not
+        change the days before it.
         """
         missing = (self._late_dates <= evening) & (evening < self._late_known)
         if not missing.any():
@@ -126,7 +116,7 @@ class HistoricalWindows:
         )
 
     def _rows_since(self, since: np.datetime64, evening: Day) -> np.ndarray:
-        """Rows dated ``since`` to ``evening``, and of each of their symbols the row before."""
+        """Return the rows dated ``since`` to ``evening``, and for each of their symbols the row before."""
         dates = self._panel.frame["date"].to_numpy()
         rows = np.flatnonzero((dates >= since) & (dates <= evening))
         owner = np.searchsorted(self._edges, rows, side="right")
@@ -135,7 +125,7 @@ class HistoricalWindows:
 
 
 def _size(windows: Windows | None) -> int:
-    """Bytes of a window that has a series of its own."""
+    """Return the bytes of a window over a series of its own rows."""
     if windows is None:
         return OVERHEAD // 10
     series = (getattr(windows.series, name) for name in _ARRAYS)

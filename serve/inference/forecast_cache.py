@@ -1,4 +1,4 @@
-"""Forecasts from a release's own prices, kept: neither model nor prices change, so nor does the answer."""
+"""A router's cache of forecasts from the release's own prices, which do not change within a release."""
 
 import datetime as dt
 from collections import OrderedDict
@@ -13,32 +13,31 @@ Key = tuple[str, str, dt.date | None]
 
 
 class ForecastCache:
-    """The ``most`` forecasts asked for last, by model (and so release), symbol and evening; about 2 kB each.
+    """The most recently used ``max_items`` forecasts by model, symbol and ``as_of``; about 2 kB each.
 
-    A question that brings its own prices is never kept. For one event loop: there is no lock.
+    Forecasts from prices that a request includes are not cached. For one event loop: there is no lock.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_items: int) -> None:
+        self._max_items = max_items
         self._prices: OrderedDict[Key, Prices] = OrderedDict()
 
     def hold(self, forecasts: int) -> None:
-        """Keep at least so many, such as one of every stock; still none if the bound is 0."""
-        self._most = max(self._most, forecasts) if self._most else 0
+        """Raise the bound to at least ``forecasts``; a bound of 0 stays."""
+        self._max_items = max(self._max_items, forecasts) if self._max_items else 0
 
     def find(self, prepared: "PreparedRequest") -> Prices | None:
-        """All horizons of that stock, if its model was asked before."""
+        """Return the cached forecast of all horizons."""
         key = _key(prepared)
-        found = self._prices.get(key) if key else None
-        if key and found is not None:
-            self._prices.move_to_end(key)
-        return found
+        if key is None or key not in self._prices:
+            return None
+        self._prices.move_to_end(key)
+        return self._prices[key]
 
     def keep(self, prepared: "PreparedRequest", prices: Prices) -> None:
-        key = _key(prepared)
-        if key and self._most:
+        if (key := _key(prepared)) and self._max_items:
             self._prices[key] = prices
-            while len(self._prices) > self._most:
+            while len(self._prices) > self._max_items:
                 self._prices.popitem(last=False)
 
     def clear(self) -> None:

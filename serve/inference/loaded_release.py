@@ -1,4 +1,4 @@
-"""One release at the counter: questions become windows, forecasts become answers."""
+"""A release in a router's memory, and the preparation of requests."""
 
 import dataclasses
 import datetime as dt
@@ -13,7 +13,7 @@ from common.prices.windows import Windows
 from common.release.bundle import GENERAL, BundleFiles
 from common.release.forecasts import ReleasedModels
 from common.release.manifest import Release, damaged, read_json
-from serve.inference.caveats import cautions, sessions_behind
+from serve.inference.caveats import FALLBACK, cautions, sessions_behind
 from serve.inference.model_cache import model_key, split_key
 from serve.inference.routing import Route, route
 from serve.inference.window_builder import PriceHistory, brought_window
@@ -23,16 +23,16 @@ from serve.schemas.pages import Measured, read_matrix
 
 @dataclass(frozen=True)
 class PreparedRequest:
-    """A question made ready for a model; ``windows`` and ``asked`` are all that a replica needs."""
+    """A request with its model, window and caveats; a replica needs ``windows`` and ``levels``."""
 
     request: PredictRequest
     route: Route
     windows: Windows
     """One window, over a series of its own rows only."""
-    asked: np.ndarray
-    """Levels to ask the intervals for, shape (1, H, 3)."""
-    place: int
-    """Position of the horizon asked for among the release's."""
+    levels: np.ndarray
+    """Levels of the intervals, shape (1, H, 3)."""
+    position: int
+    """Position of the requested horizon among the release's."""
     sessions_behind: int
     """Sessions of the market since the last price."""
     caveats: tuple[Caveat, ...]
@@ -41,16 +41,15 @@ class PreparedRequest:
 
 
 class LoadedRelease:
-    """Everything a router needs of one release; it loads no network, and nothing in it changes.
+    """What a router needs of one release, without its networks; immutable.
 
-    The prices that `serve.inference.response.answer` takes are those of the bundle ``prepared.key``:
-    ``bundle.forecaster.forecast(prepared.windows, prepared.asked)``.
+    The bundle of ``prepared.key`` computes a prepared request's prices:
+    ``bundle.forecaster.forecast(prepared.windows, prepared.levels)``.
 
     Raises
     ------
     BundleError
-        If a file of the release cannot be understood. Whether each is as published is for the caller to
-        check (`Registry.open`).
+        If a file of the release cannot be parsed. `Registry.open` verifies the files' digests.
     """
 
     def __init__(self, release: Release) -> None:
@@ -62,14 +61,14 @@ class LoadedRelease:
         """Symbols with a model of their own."""
         self.spec = _window_spec(release, self.preset)
         served = {days_of(horizon): horizon for horizon in get_args(Horizon)}
-        self.places = {served[h]: place for place, h in enumerate(self.spec.horizons) if h in served}
-        """Position of each horizon that can be asked for among the release's."""
-        self.past = PriceHistory(self.panel, self.universe, self.spec)
+        self.positions = {served[h]: position for position, h in enumerate(self.spec.horizons) if h in served}
+        """Position of each served horizon among the release's."""
+        self.history = PriceHistory(self.panel, self.universe, self.spec)
         self.matrix = read_matrix(release)
         self.valid_end = _day(release, "valid_end")
-        """Figures are measured on what came after."""
+        """The release's figures are measured on prices after this day."""
         self.seen_until = models.seen_until
-        """The networks that serve were fitted and chosen on what came before."""
+        """The served networks were fitted and chosen on prices before this day."""
         self.sectors: dict[str, list[str]] = {}
         for stock in self.universe.stocks:
             self.sectors.setdefault(stock.sector, []).append(stock.symbol)
@@ -81,11 +80,11 @@ class LoadedRelease:
     @property
     def data_end(self) -> dt.date:
         """The last session of the release's prices."""
-        return self.past.sessions.last.item()
+        return self.history.sessions.last.item()
 
     def is_slow(self, request: PredictRequest) -> bool:
-        """Whether `prepare` would take tenths of a second, so that it belongs in a thread."""
-        return not request.brings_prices and self.past.is_slow(request.symbol, request.as_of)
+        """Whether `prepare` would take milliseconds or longer, so that it belongs in a thread."""
+        return not request.brings_prices and self.history.is_slow(request.symbol, request.as_of)
 
     def prepare(
         self,
@@ -94,17 +93,17 @@ class LoadedRelease:
         *,
         today: dt.date | None = None,
     ) -> PreparedRequest:
-        """Route a request and cut its window.
+        """Route a request and build its window.
 
         Parameters
         ----------
         bad : keys (`model_key`) of models that cannot be loaded
-        today : as in the evening of that day; default: now, by the exchange's clock
+        today : answer as on the evening of that day; default: now, by the exchange's clock
 
         Raises
         ------
         UnknownSymbol
-            If the symbol is no counter, unless the request allows that and brings prices.
+            If the symbol is unknown, unless the request allows that and includes prices.
         InsufficientHistory
             If there are too few prices, or none up to ``as_of``.
         BadRequest
@@ -114,72 +113,77 @@ class LoadedRelease:
         chosen = route(
             request.symbol,
             self.universe,
-            self.good(bad),
+            self.loadable(bad),
             allow_unknown=request.allow_unknown,
             brings_prices=request.brings_prices,
         )
-        if request.horizon not in self.places:
+        if request.horizon not in self.positions:
             raise BadRequest(
-                f"horizon: got {request.horizon}, this release has {', '.join(self.places)}. Choose one."
+                f"horizon: got {request.horizon}, this release has {', '.join(self.positions)}. Choose one."
             )
         if request.as_of:
-            self.past.check_day(request.as_of, today)
+            self.history.check_day(request.as_of, today)
         if request.brings_prices:
-            windows = brought_window(request, self.past.sessions, self.spec, today)
+            windows = brought_window(request, self.history.sessions, self.spec, today)
         else:
-            windows = self.past.window(request.symbol, request.as_of)
-        behind = sessions_behind(request, windows, self.past.sessions)
+            windows = self.history.window(request.symbol, request.as_of)
+        behind = sessions_behind(request, windows, self.history.sessions)
         return PreparedRequest(
             request=request,
             route=chosen,
             windows=windows,
-            asked=self._asked(windows.cutoff),
-            place=self.places[request.horizon],
+            levels=self._levels_on(windows.cutoff),
+            position=self.positions[request.horizon],
             sessions_behind=behind,
-            caveats=cautions(self, request, chosen, windows, behind, due),
+            caveats=cautions(
+                request,
+                chosen,
+                windows,
+                self.history,
+                own=self.own,
+                seen_until=self.seen_until,
+                behind=behind,
+                due=due,
+            ),
             key=model_key(chosen.job, self.release.id),
         )
 
     def general(self, prepared: PreparedRequest) -> PreparedRequest:
-        """The same question for the general model: when the stock's own cannot be loaded."""
+        """Return the same request for the general model, as the fallback from the stock's own."""
         if prepared.route.job == GENERAL:
             return prepared
-        chosen = dataclasses.replace(prepared.route, model_type=GENERAL, job=GENERAL)
-        why = Caveat(
-            code="fallback", message="The stock's own model cannot be loaded; the general one answers."
-        )
         return dataclasses.replace(
             prepared,
-            route=chosen,
-            caveats=(*prepared.caveats, why),
+            route=dataclasses.replace(prepared.route, model_type=GENERAL, job=GENERAL),
+            caveats=(*prepared.caveats, FALLBACK),
             key=model_key(GENERAL, self.release.id),
         )
 
     def measured(self, symbol: str, horizon: Horizon) -> Measured | None:
-        """How good the forecasts of that stock and horizon were on the test part."""
+        """Return the errors of a stock's forecasts on the test part."""
         row = self.matrix.get(symbol)
         return row.horizons.get(horizon) if row else None
 
     def in_sector(self, name: str) -> list[str]:
-        """Symbols of a sector, whatever its case; BadRequest names the sectors there are."""
+        """Return the symbols of a sector, ignoring case; raises BadRequest for an unknown one."""
         for sector, symbols in self.sectors.items():
             if sector.casefold() == name.strip().casefold():
                 return symbols
         raise BadRequest(f"sector: no {name[:64]!r}. There are: {'; '.join(self.sectors)}.")
 
-    def good(self, bad: frozenset[str]) -> frozenset[str]:
-        """Symbols with a model of their own whose key is not among the bad ones."""
+    def loadable(self, bad: frozenset[str]) -> frozenset[str]:
+        """Return the symbols with a model of their own whose key is not in ``bad``."""
         if not bad:
             return self.own
         return self.own - {job for job, release_id in map(split_key, bad) if release_id == self.release.id}
 
-    def _asked(self, evenings: np.ndarray) -> np.ndarray:
-        """`Calibration.on`, without joining its table anew."""
+    def _levels_on(self, evenings: np.ndarray) -> np.ndarray:
+        """As `Calibration.on`, with its table joined once."""
         return self._levels[np.searchsorted(self._level_dates, evenings, side="right")]
 
 
 def _window_spec(release: Release, preset: str) -> WindowSpec:
-    """The general model's windows, from its metadata alone."""
+    """Read the window of the general model from its metadata."""
     path = release.file(BundleFiles.of(preset, GENERAL).folder / "metadata.json")
     try:
         return WindowSpec.model_validate(read_json(path)["window"])
@@ -188,7 +192,7 @@ def _window_spec(release: Release, preset: str) -> WindowSpec:
 
 
 def _day(release: Release, name: str) -> dt.date:
-    """A date that the manifest has to give."""
+    """Read a date of the manifest; raises BundleError without one."""
     try:
         return dt.date.fromisoformat(release.info[name])
     except (KeyError, TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""How much memory a process holds, and giving back what it only held for a moment."""
+"""A process's memory: measure it, and return freed memory to the system."""
 
 import ctypes
 import gc
@@ -10,7 +10,7 @@ import pyarrow
 
 
 def give_back() -> None:
-    """Return freed memory to the system, after something large was read: tens of MB for a release."""
+    """Return freed memory to the system: tens of MB after a release was read."""
     gc.collect()
     pyarrow.default_memory_pool().release_unused()
     if sys.platform == "linux":
@@ -19,5 +19,5 @@ def give_back() -> None:
 
 
 def resident_mb() -> float:
-    """Resident memory of this process."""
+    """Return the resident memory of this process."""
     return round(float(psutil.Process().memory_info().rss) / 2**20, 1)

@@ -1,4 +1,4 @@
-"""Loaded models, the least recently used ones dropped."""
+"""An LRU cache of loaded models."""
 
 import threading
 import time
@@ -15,38 +15,38 @@ REMEMBER_BAD_S = 60.0
 
 
 def model_key(job: str, release_id: str) -> str:
-    """``SCOM@20241031-residual-01d04261``: the id of one model of one release."""
+    """Return the id of a model of a release, such as ``SCOM@20241031-residual-01d04261``."""
     return f"{job}@{release_id}"
 
 
 def split_key(key: str) -> tuple[str, str]:
-    """(job, release id) of a `model_key`; a release id holds no ``@``."""
+    """Split a `model_key` into job and release id; a release id contains no ``@``."""
     job, _, release_id = key.rpartition("@")
     return job, release_id
 
 
 @dataclass(frozen=True)
 class CacheStats:
-    """Counts since the start, and what is there now."""
+    """Counts since the start, and the current contents."""
 
     hits: int
     misses: int
-    """Loads begun."""
+    """Loads started."""
     failures: int
     """Loads that failed."""
     evicted: int
     loaded: tuple[str, ...]
     """Keys, least recently used first."""
     bad: tuple[str, ...]
-    """Keys remembered as bad."""
+    """Keys of the models that failed a short while ago."""
 
 
 class ModelCache:
     """At most ``size`` loaded models by `model_key`; safe to use from many threads.
 
-    The lock is held for bookkeeping only. A model is loaded by the first thread that asks for it, and
-    others who ask for the same one wait for that; different models load side by side. One that failed is
-    remembered as bad, and refused without another try, for ``remember_bad_s``.
+    The lock covers bookkeeping only. The first thread that needs a model loads it while other threads that
+    need the same one wait; different models load concurrently. A model that failed is refused without another
+    try for ``remember_bad_s``.
     """
 
     def __init__(
@@ -67,58 +67,57 @@ class ModelCache:
         self._hits = self._misses = self._failures = self._evicted = 0
 
     def peek(self, key: str) -> Bundle | None:
-        """The model if it is loaded, which counts as a hit; never waits. For event loops."""
+        """Return the model if it is loaded, which counts as a hit; never blocks, for event loops."""
         with self._lock:
-            return self._found(key)
+            return self._lookup(key)
 
     def get(self, key: str) -> tuple[Bundle, bool]:
-        """The model, and whether it was loaded already; loads it (milliseconds) if need be.
+        """Return the model, loaded if necessary (milliseconds), and whether it was loaded before.
 
         Raises
         ------
         BundleError
-            If it cannot be loaded, or failed a short while ago. The caller falls back to the general model.
+            If it cannot be loaded, or failed a short while ago.
         """
         with self._lock:
-            if model := self._found(key):
+            if model := self._lookup(key):
                 return model, True
             self._refuse_bad(key)
-            future, mine = self._loading.get(key), False
-            if future is None:
-                future, mine = self._loading.setdefault(key, Future()), True
-                self._misses += 1
+            mine = key not in self._loading
+            future = self._loading.setdefault(key, Future())
+            self._misses += mine
             epoch = self._epoch
         if mine:
             self._fill(key, future, epoch)
         return future.result(), False
 
     def bad(self) -> frozenset[str]:
-        """Keys of the models that failed to load a short while ago."""
+        """Return the keys of the models that failed a short while ago."""
         with self._lock:
             now = self._clock()
             self._bad = {key: entry for key, entry in self._bad.items() if entry[0] > now}
             return frozenset(self._bad)
 
     def mark_bad(self, key: str, reason: str) -> None:
-        """Remember a model as bad that loaded but then failed, and drop it."""
+        """Drop a model that failed after loading, and refuse it for ``remember_bad_s``."""
         with self._lock:
             self._models.pop(key, None)
             self._bad[key] = (self._clock() + self._remember_bad_s, reason)
 
     def clear(self, keep: Callable[[str], bool] = lambda key: False) -> int:
-        """Drop the models (and what is known to be bad) whose key is not to be kept; returns how many."""
+        """Drop all models and failures except those to keep; return how many models were dropped."""
         with self._lock:
-            gone = [key for key in self._models if not keep(key)]
-            for key in gone:
+            dropped = [key for key in self._models if not keep(key)]
+            for key in dropped:
                 del self._models[key]
             self._bad = {key: entry for key, entry in self._bad.items() if keep(key)}
             self._epoch += 1
-            return len(gone)
+            return len(dropped)
 
-    def newest(self, most: int) -> list[tuple[str, Bundle]]:
-        """The ``most`` models used last, newest first; no hit is counted."""
+    def newest(self, count: int) -> list[tuple[str, Bundle]]:
+        """Return the ``count`` most recently used models, newest first, without counting hits."""
         with self._lock:
-            return list(islice(reversed(self._models.items()), most))
+            return list(islice(reversed(self._models.items()), count))
 
     def stats(self) -> CacheStats:
         bad = self.bad()
@@ -132,7 +131,7 @@ class ModelCache:
                 bad=tuple(sorted(bad)),
             )
 
-    def _found(self, key: str) -> Bundle | None:
+    def _lookup(self, key: str) -> Bundle | None:
         model = self._models.get(key)
         if model is not None:
             self._models.move_to_end(key)

@@ -1,4 +1,4 @@
-"""Follow the production alias and replace the loaded release once the new one is verified and tried."""
+"""Watch the production alias, and replace the loaded release once the new one is verified and rehearsed."""
 
 import asyncio
 import contextvars
@@ -16,15 +16,15 @@ from serve.inference.memory import give_back
 from serve.observability.metrics import Observer
 
 log = logging.getLogger(__name__)
-TRY_AGAIN_S, TRY_SOON_S = 60.0, 5.0
+RETRY_S, RETRY_SOON_S = 60.0, 5.0
+"""A refused release is retried after this time, since its files may have been restored; the shorter one while
+nothing serves, or if the replicas did not answer."""
 OFFLINE = "offline"
-"""A refused release is looked at again after this long, since its files may have been restored; soon, while
-nothing serves or if it was the replicas that did not answer."""
 
 
 @dataclass(frozen=True)
 class Refresh:
-    """What a look at the production alias came to."""
+    """Result of a check of the production alias."""
 
     outcome: Literal["unchanged", "taken", "refused"]
     release: str | None
@@ -35,14 +35,14 @@ class Refresh:
 class ReleaseWatcher:
     """Holds the `LoadedRelease` that serves.
 
-    A request takes the loaded release once, keeps it to its end and calls models by its id, so that no
-    response mixes two. The new release is loaded, verified and tried beside the old one; the swap is one
-    assignment. One that fails is refused: the old one goes on serving, and a metric and the log say so.
-    A check that has begun runs to its end even if its caller is cancelled, and one check runs at a time.
+    A request reads the loaded release once and calls models by its id, so that no response mixes two. A new
+    release is loaded, verified and rehearsed beside the old one, and swapped in by one assignment. If that
+    fails it is refused: the old one keeps serving, and a metric and the log report it. One check runs at a
+    time, and it completes even if its caller is cancelled.
 
     Parameters
     ----------
-    rehearse : awaited with a new loaded release before it serves; raises if the replicas cannot answer for it
+    rehearse : awaited with a new release before it serves; raises if the replicas cannot forecast with it
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class ReleaseWatcher:
 
     @property
     def loaded(self) -> LoadedRelease:
-        """The loaded release that serves; raises NothingServes while there is none."""
+        """The release that serves; raises NothingServes if there is none."""
         if self._loaded is None:
             reason = f" {self._refused[1]}" if self._refused else ""
             raise NothingServes(
@@ -80,23 +80,23 @@ class ReleaseWatcher:
 
     @property
     def problem(self) -> str | None:
-        """Why what is in production is not what serves; None if it is."""
+        """Why the production release does not serve; None if it does."""
         return self._refused[1] if self._refused else None
 
     async def watch(self) -> None:
-        """Look for ever; a look costs one ``stat``, or one request, unless the alias changed."""
+        """Check forever; a check costs one ``stat``, or one request, unless the alias changed."""
         while True:
             await asyncio.sleep(self._every_s)
             self._observer.still_serves()
             try:
                 await self.look()
             except Exception:
-                log.exception("the look at production failed; the release that serves stays")
+                log.exception("the check of the production alias failed; the current release keeps serving")
 
     async def look(self, *, force: bool = False) -> Refresh:
-        """Take what is in production if it is new and good; ``force``: also if it was refused before.
+        """Load the production release if it is new; ``force``: even if it was refused before.
 
-        Cancelling the caller does not cancel the look: the next caller waits until it has ended.
+        Cancelling the caller does not cancel the check: the next caller waits until it has ended.
         """
         await self._lock.acquire()
         # In a context of its own: Ray Serve cancels the replica calls of a request whose client is gone.
@@ -106,7 +106,7 @@ class ReleaseWatcher:
         return await asyncio.shield(task)
 
     async def _look(self, force: bool) -> Refresh:
-        """Compare the alias with the last look that had an outcome, and take the release if it is new."""
+        """Compare the alias with that of the last completed check, and load the release if it is new."""
         stamp = await asyncio.to_thread(self._stamp_now)
         now = asyncio.get_running_loop().time()
         again = self._refused is not None and now >= self._refused[0]
@@ -114,8 +114,8 @@ class ReleaseWatcher:
             return self._result("unchanged")
         wanted = "?"
         try:
-            found = await asyncio.to_thread(self._registry.production)
-            wanted = found or ""
+            production = await asyncio.to_thread(self._registry.production)
+            wanted = production or ""
             if not wanted or (self._loaded is not None and wanted == self._loaded.release.id):
                 self._stamp, self._refused = stamp, None
                 return self._result("unchanged")
@@ -127,7 +127,7 @@ class ReleaseWatcher:
             reason = error.message if isinstance(error, NsecastError) else f"{type(error).__name__}: {error}"
             detail = f"{wanted} is in production and was refused: {reason}"
             damaged = isinstance(error, BundleError) and self._loaded is not None
-            self._stamp, self._refused = stamp, (now + (TRY_AGAIN_S if damaged else TRY_SOON_S), detail)
+            self._stamp, self._refused = stamp, (now + (RETRY_S if damaged else RETRY_SOON_S), detail)
             self._observer.refused(wanted)
             log.error("release refused release=%s serving=%s: %s", wanted, self._serving(), reason)
             return self._result("refused", detail)
@@ -138,21 +138,24 @@ class ReleaseWatcher:
         return self._result("taken")
 
     def _open(self, release_id: str) -> LoadedRelease:
-        """Hash every file of the release, then read what a loaded release needs."""
+        """Verify and load a release."""
         loaded = LoadedRelease(self._registry.open(release_id))
         give_back()
         return loaded
 
     def _stamp_now(self) -> Any:
-        """What the alias looks like; while the store cannot be asked, nothing has moved."""
+        """Return a stamp that changes with the alias; the last one while the store is unreachable."""
         try:
             stamp, offline = self._registry.stamp(), False
         except storage.StorageError as error:
             stamp, offline = OFFLINE if self._loaded is None else self._stamp, True
             if not self._offline:
-                log.warning("production is not watched, what serves goes on: %s", error.message)
+                log.warning(
+                    "production alias not readable, the current release keeps serving: %s",
+                    error.message,
+                )
         if self._offline and not offline:
-            log.warning("production is watched again")
+            log.warning("production alias readable again")
         self._offline = offline
         return stamp
 
@@ -164,6 +167,6 @@ class ReleaseWatcher:
 
 
 def _cancelled(error: BaseException) -> bool:
-    """Whether this task was cancelled, rather than a call to a replica that it awaited."""
+    """Whether this task itself was cancelled, and not only a replica call that it awaited."""
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0

@@ -1,4 +1,4 @@
-"""What is said of a forecast: its date, confidence, evidence and caveats."""
+"""Build responses: a forecast with its date, confidence, evidence and caveats."""
 
 import datetime as dt
 import time
@@ -34,20 +34,20 @@ def answer(
     started: float,
     request_id: str,
 ) -> PredictResponse:
-    """The response to a prepared question.
+    """Build the response to a prepared request.
 
     Parameters
     ----------
     prices : of ``prepared.windows``, from the model ``prepared.key``
-    cached : the model was loaded already
-    started : `time.perf_counter` when the request came in
+    cached : whether the model was already loaded
+    started : `time.perf_counter` when the request arrived
     """
-    chosen, place, horizon = prepared.route, prepared.place, prepared.request.horizon
+    chosen, position, horizon = prepared.route, prepared.position, prepared.request.horizon
     stock, last_date = chosen.stock, prepared.windows.cutoff[0]
-    last, published = float(prices.last[0]), float(prices.published[0, place])
-    by_model, frozen = bool(prices.by_model[0, place]), bool(prices.frozen[0])
+    last, published = float(prices.last[0]), float(prices.published[0, position])
+    by_model, frozen = bool(prices.by_model[0, position]), bool(prices.frozen[0])
     measured = loaded.measured(chosen.symbol, horizon)
-    found = confidence(
+    level = confidence(
         model_type=chosen.model_type,
         by_model=by_model,
         skilled=measured is not None and measured.skilled,
@@ -55,27 +55,27 @@ def answer(
         sessions_behind=prepared.sessions_behind,
         known=stock is not None,
     )
-    intervals = _intervals(prices, place)
+    intervals = _intervals(prices, position)
     return PredictResponse(
         symbol=chosen.symbol,
         name=stock.name if stock else None,
         sector=stock.sector if stock else None,
         prediction=published,
-        mean_prediction=float(prices.raw[0, place]),
+        mean_prediction=float(prices.raw[0, position]),
         horizon=horizon,
-        target_date=loaded.past.sessions.ahead(last_date, days_of(horizon)),
+        target_date=loaded.history.sessions.ahead(last_date, days_of(horizon)),
         last_price=last,
         last_date=last_date.item(),
         change_percent=100 * (published / last - 1),
         model_type=chosen.model_type,
-        confidence=found.word,
-        confidence_reasons=list(found.reasons),
+        confidence=level.word,
+        confidence_reasons=list(level.reasons),
         confidence_interval=intervals.get("90"),
         intervals=intervals,
         mape=measured.mape if measured else None,
         naive_mape=measured.naive_mape if measured else None,
         forecast_source="model" if by_model else "last_price",
-        warnings=[*prepared.caveats, *_of_the_forecast(by_model, frozen)],
+        warnings=[*prepared.caveats, *_last_price_caveats(by_model, frozen)],
         model_version=model_version(loaded.preset, chosen.model_type),
         release=loaded.release.id,
         cached=cached,
@@ -93,13 +93,11 @@ def batch_answer(
     started: float,
     request_id: str,
 ) -> BatchResponse:
-    """Many answers of one release as one response; ``failures`` by symbol."""
-    errors = []
-    for symbol, error in failures.items():
-        problem = problem_of(error)
-        errors.append(
-            SymbolError(symbol=symbol, status=problem.status, title=problem.title, detail=problem.detail)
-        )
+    """Combine the responses of one release; ``failures`` by symbol."""
+    errors = [
+        SymbolError(symbol=symbol, status=problem.status, title=problem.title, detail=problem.detail)
+        for symbol, problem in ((symbol, problem_of(error)) for symbol, error in failures.items())
+    ]
     return BatchResponse(
         predictions=answers,
         summary=BatchSummary(
@@ -113,30 +111,24 @@ def batch_answer(
 
 
 def model_version(preset: str, model_type: str) -> str:
-    """``residual_specific`` or ``residual_general``."""
+    """Return the name of the version, such as ``residual_specific``."""
     return f"{preset}_{'specific' if model_type == SPECIFIC else 'general'}"
 
 
-def _of_the_forecast(by_model: bool, frozen: bool) -> list[Caveat]:
+def _last_price_caveats(by_model: bool, frozen: bool) -> list[Caveat]:
+    """Say why the forecast is the last price."""
     if frozen:
-        return [
-            Caveat(
-                code="frozen", message="The price has not moved for a whole window: the last one is given."
-            )
-        ]
+        message = "The price has not moved for a whole window: the forecast is the last price."
+        return [Caveat(code="frozen", message=message)]
     if not by_model:
-        return [
-            Caveat(
-                code="last_price",
-                message="The model did not beat the last price on validation: the last price is given.",
-            )
-        ]
+        message = "The model did not beat the last price on validation: the forecast is the last price."
+        return [Caveat(code="last_price", message=message)]
     return []
 
 
-def _intervals(prices: Prices, place: int) -> dict[Level, Interval]:
+def _intervals(prices: Prices, position: int) -> dict[Level, Interval]:
     names: tuple[Level, ...] = get_args(Level)
-    bounds = zip(names, LEVELS, prices.low[0, place], prices.high[0, place], strict=True)
+    bounds = zip(names, LEVELS, prices.low[0, position], prices.high[0, position], strict=True)
     return {
         name: Interval(lower=float(low), upper=float(high), level=level)
         for name, level, low, high in bounds

@@ -1,4 +1,4 @@
-"""Which model answers for a symbol: one rule."""
+"""The rule that chooses the model for a symbol."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from serve.schemas.forecast import ModelType
 
 @dataclass(frozen=True)
 class Route:
-    """The model that answers."""
+    """The model chosen for a symbol."""
 
     symbol: str
     stock: Stock | None
-    """None: no counter, answered by the general model with stock id 0."""
+    """None: an unknown symbol, for the general model with stock id 0."""
     model_type: ModelType
     job: str
     """Name of the bundle: the symbol, or ``"general"``."""
@@ -25,22 +25,22 @@ class Route:
 def route(
     symbol: str,
     universe: Universe,
-    good: Collection[str],
+    loadable: Collection[str],
     *,
     allow_unknown: bool = False,
     brings_prices: bool = False,
 ) -> Route:
-    """The stock's own model if it is of the specific tier and its bundle is good, else the general one.
+    """Choose the stock's own model if it is of the specific tier and loadable, else the general model.
 
     Parameters
     ----------
-    good : symbols whose own bundle is in the release and not known to be bad
-    allow_unknown, brings_prices : a symbol that is no counter goes to the general model if both hold
+    loadable : symbols whose own bundle is in the release and did not fail
+    allow_unknown, brings_prices : if both hold, an unknown symbol goes to the general model
 
     Raises
     ------
     UnknownSymbol
-        For any other symbol that is no counter; near names are in its context, ``near``.
+        For any other unknown symbol; similar names are in its context, ``near``.
     """
     try:
         stock = universe.find(symbol)
@@ -49,6 +49,6 @@ def route(
             return Route(symbol, None, GENERAL, GENERAL)
         hint = " With allow_unknown, send recent_prices too." if allow_unknown else ""
         raise UnknownSymbol(error.message + hint, **error.context) from None
-    if stock.tier == "specific" and symbol in good:
+    if stock.tier == "specific" and symbol in loadable:
         return Route(symbol, stock, SPECIFIC, symbol)
     return Route(symbol, stock, GENERAL, GENERAL)

@@ -1,4 +1,4 @@
-"""From a question to the one window that answers it."""
+"""Build the window of a request."""
 
 import datetime as dt
 from dataclasses import fields
@@ -15,15 +15,15 @@ from common.prices.windows import Windows, last_window
 from serve.inference.evenings import HistoricalWindows
 from serve.schemas.forecast import BatchRequest, PredictRequest
 
-_COLUMNS = tuple(each.name for each in fields(Series) if each.name not in ("symbols", "offsets"))
+_COLUMNS = tuple(field.name for field in fields(Series) if field.name not in ("symbols", "offsets"))
 
 
 class PriceHistory:
-    """The release's own prices, as windows of what was known on any evening.
+    """The release's own prices, as windows of what was known on the evening of any day.
 
-    On most evenings a stock's window is a piece of today's series. It is not where a close of that window
-    was found only later, because that evening a copy of the day before stood there: those are cut anew,
-    from `Panel.as_of` (`HistoricalWindows`). `ReleasedModels.forecast` takes the same window.
+    Most windows are a slice of today's series. Where a close of the window was published after that evening,
+    the window is built from `Panel.as_of` instead (`HistoricalWindows`), since that evening the panel held a
+    copy of the close before. `ReleasedModels.forecast` builds the same windows.
     """
 
     def __init__(self, panel: Panel, universe: Universe, spec: WindowSpec) -> None:
@@ -34,23 +34,23 @@ class PriceHistory:
         self._rows = {symbol: self.series.rows(symbol) for symbol in self.series.symbols}
         known = [panel.history(symbol)["known"].to_numpy() for symbol in self.series.symbols]
         self._known = np.concatenate(known).astype("datetime64[D]")
-        self._untidy = _untidy_evenings(panel)
+        self._gaps = _evenings_with_gaps(panel)
         self.evenings = HistoricalWindows(panel, spec, market)
 
     def is_slow(self, symbol: str, as_of: dt.date | None) -> bool:
-        """Whether `window` would take milliseconds or longer: it belongs in a thread."""
+        """Whether `window` would take milliseconds or longer, so that it belongs in a thread."""
         if as_of is None or symbol not in self._rows:
             return False
         evening = np.datetime64(as_of)
         return self._end(symbol, evening) is None and (evening, symbol) not in self.evenings
 
     def window(self, symbol: str, as_of: dt.date | None = None) -> Windows:
-        """The newest window known in the evening of ``as_of``, over a series of its own rows only.
+        """Return the newest window known on the evening of ``as_of``, over a series of its own rows only.
 
         Raises
         ------
         InsufficientHistory
-            If the release has fewer closes of it than one window takes.
+            If the release has fewer closes of the symbol than one window needs.
         """
         if symbol not in self._rows:
             raise InsufficientHistory(
@@ -78,7 +78,7 @@ class PriceHistory:
         return windows
 
     def check_day(self, as_of: dt.date, today: dt.date) -> None:
-        """Raises BadRequest for a day that is not over yet, InsufficientHistory for one before the data."""
+        """Raise BadRequest for a day in the future, InsufficientHistory for one before the data."""
         first, last = self.sessions.known[0].item(), self.sessions.last.item()
         if as_of > max(today, last):
             raise BadRequest(
@@ -90,27 +90,27 @@ class PriceHistory:
             )
 
     def _end(self, symbol: str, evening: Day) -> int | None:
-        """Row of the last day up to that evening, if the window that ends there was known as it is now."""
+        """Return the row of the last day up to an evening; None if `HistoricalWindows` has to build it."""
         rows = self._rows[symbol]
         end: int = rows.start + int(np.searchsorted(self.series.dates[rows], evening, side="right")) - 1
         if end < rows.start:
             return end
-        tidy = not any(start <= evening < stop for start, stop in self._untidy)
-        return end if tidy and self._known[end] <= evening else None
+        complete = not any(start <= evening < stop for start, stop in self._gaps)
+        return end if complete and self._known[end] <= evening else None
 
 
 def brought_window(request: PredictRequest, sessions: Sessions, spec: WindowSpec, today: dt.date) -> Windows:
-    """The window of the prices that a request brings: the newest ``spec.size`` of them.
+    """Build the window of the newest ``spec.size`` prices that a request includes.
 
-    Without dates of their own they end with the last session up to ``as_of``, by default the last one
-    known. Nothing is known of the market, and of range and volume only what bars say.
+    Prices without dates end with the last session up to ``as_of``, by default with the last known session.
+    The market is unknown, and so are range and volume without bars.
 
     Raises
     ------
     InsufficientHistory
-        If there are fewer than one window takes.
+        If there are fewer prices than one window needs.
     BadRequest
-        If a bar is of a day that is not over, or after ``as_of``.
+        If a bar is in the future, or after ``as_of``.
     """
     bars, closes = request.recent_bars, request.recent_prices or []
     got = len(bars) if bars else len(closes)
@@ -138,7 +138,7 @@ def brought_window(request: PredictRequest, sessions: Sessions, spec: WindowSpec
 
 
 def singles(batch: BatchRequest) -> list[PredictRequest]:
-    """A batch as requests, in its order and each symbol once; they were validated as a batch."""
+    """Split a validated batch into requests, in order and one for each symbol."""
     prices = batch.recent_prices
     return [
         PredictRequest.model_construct(
@@ -160,17 +160,12 @@ def _cut(series: Series, symbol: str, end: int, spec: WindowSpec) -> Windows:
     return last_window(own, spec)
 
 
-def _untidy_evenings(panel: Panel) -> list[tuple[np.datetime64, np.datetime64]]:
-    """Evenings [start, stop) on which a row that is not its symbol's last was not known yet."""
+def _evenings_with_gaps(panel: Panel) -> list[tuple[np.datetime64, np.datetime64]]:
+    """Return the intervals of evenings [start, stop) on which a close before a symbol's last was missing."""
     frame = panel.frame
     following = frame.groupby("symbol")["date"].shift(-1)
-    late = frame[(frame["known"] > frame["date"]) & (following < frame["known"])]
-    pairs = {
-        (start, stop)
-        for start, stop in zip(
-            following[late.index].to_numpy().astype("datetime64[D]"),
-            late["known"].to_numpy().astype("datetime64[D]"),
-            strict=True,
-        )
-    }
-    return sorted(pairs)
+    late = (frame["known"] > frame["date"]) & (following < frame["known"])
+    starts, stops = (
+        column[late].to_numpy().astype("datetime64[D]") for column in (following, frame["known"])
+    )
+    return sorted(set(zip(starts, stops, strict=True)))

@@ -123,7 +123,7 @@ def _forecasts(api: FastAPI, model_client: ModelClient, reader: Any, asked_of: A
         cost: int | None = None,
     ) -> BatchResponse:
         await rate.hit(client.id, len(requests) if cost is None else cost)
-        return await model_client.many(loaded, requests, request.state.facts)
+        return await model_client.predict_batch(loaded, requests, request.state.facts)
 
     def kept(asked: ConditionalRequest, statuses: Iterable[int] = ()) -> Mapping[str, str]:
         """Headers of an answer: it may be kept unless a model failed under it."""
@@ -134,7 +134,7 @@ def _forecasts(api: FastAPI, model_client: ModelClient, reader: Any, asked_of: A
     async def predict(request: Request, body: PredictRequest, client: Client = reader) -> Response:
         """One stock's price some trading days ahead."""
         await rate.hit(client.id)
-        return as_json(await model_client.one(body, request.state.facts))
+        return as_json(await model_client.predict(body, request.state.facts))
 
     @api.post(f"{V4}/predict/batch", response_model=BatchResponse, responses=responses(*BODY))
     async def predict_batch(request: Request, body: BatchRequest, client: Client = reader) -> Response:
@@ -176,7 +176,7 @@ def _forecasts(api: FastAPI, model_client: ModelClient, reader: Any, asked_of: A
         """One stock at every horizon, from all that the release knows."""
         if asked.known:
             return asked.unchanged()
-        await rate.hit(client.id, len(asked.loaded.places))
+        await rate.hit(client.id, len(asked.loaded.positions))
         answer = await model_client.outlook(asked.loaded, symbol, request.state.facts)
         return as_json(answer, headers=kept(asked))
 

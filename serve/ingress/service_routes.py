@@ -202,6 +202,6 @@ def add_service_routes(api: FastAPI, model_client: ModelClient, reader: Any, adm
     @api.post(f"{V4}/cache/clear", response_model=ClearResponse, responses=responses(), dependencies=[admin])
     async def cache_clear() -> ClearResponse:
         """Drop every loaded model, in every replica, and what this router remembers: all is done anew."""
-        model_client.forget()
+        model_client.clear()
         replies = await asyncio.gather(*(model_client.broadcast(tier, "clear") for tier in TIERS))
         return ClearResponse(cleared=sum(sum(each.returned.values()) for each in replies))

@@ -1,4 +1,4 @@
-"""Calls to every replica of a deployment, each with a time limit of its own."""
+"""Calls to every replica of a deployment, with a time limit for each."""
 
 import asyncio
 import logging
@@ -9,7 +9,7 @@ from serve.launch.private import called_replicas
 
 log = logging.getLogger(__name__)
 EVERY = "every"
-"""Stands for the replicas of a deployment if none of them could be called."""
+"""The entry of `BroadcastResult.silent` when no replica could be called."""
 
 
 @dataclass(frozen=True)
@@ -19,17 +19,11 @@ class BroadcastResult:
     returned: dict[str, Any]
     """By the id of the replica's Ray actor."""
     silent: tuple[str, ...]
-    """Actor ids of the replicas that did not answer in time, or failed; ``EVERY`` if none could be called."""
+    """Actor ids of the replicas that failed or timed out; ``EVERY`` if none could be called."""
 
 
 async def call_every(handle: Any, method: str, *arguments: Any, within_s: float) -> BroadcastResult:
-    """Call a method of every replica at once, and return what came back in time.
-
-    Parameters
-    ----------
-    handle : of the deployment
-    within_s : how long each replica may take
-    """
+    """Call a method of all replicas of a deployment handle, and collect what returns within ``within_s``."""
     try:
         async with asyncio.timeout(within_s):
             results = await called_replicas(handle, method, *arguments)
@@ -37,7 +31,7 @@ async def call_every(handle: Any, method: str, *arguments: Any, within_s: float)
         log.warning("no replica called method=%s: %s: %s", method, type(error).__name__, error)
         return BroadcastResult({}, (EVERY,))
     if not results:
-        log.warning("no replica called method=%s: none is there", method)
+        log.warning("no replica called method=%s: there are none", method)
         return BroadcastResult({}, (EVERY,))
     calls = {actor: asyncio.ensure_future(result.get_async()) for actor, result in results.items()}
     try:

@@ -1,4 +1,9 @@
-"""Who asks the models: one release's loaded release here, its models in the replicas behind two handles."""
+"""The client of the models: from validated requests to responses, by calls of the models' replicas.
+
+Each request is prepared (`LoadedRelease.prepare`), answered from the forecast cache or by a call of its
+model's tier, and rendered. A call is retried once if its replica is lost; a stock whose own model fails falls
+back to the general model.
+"""
 
 import asyncio
 import contextlib
@@ -32,35 +37,37 @@ from serve.schemas.pages import Outlook
 from serve.settings import ServeSettings
 
 log = logging.getLogger(__name__)
-TOGETHER, MOST_TOGETHER = 8, 64
-"""Questions of a batch that one replica is sent at once: more of them the larger the batch is."""
+MIN_CALL_SIZE, MAX_CALL_SIZE = 8, 64
+"""Requests of a batch that one call carries; larger batches are cut into larger calls."""
 CALLS_AT_ONCE = 16
-"""Calls of a tier that one request has under way."""
+"""Concurrent calls of one request to a tier."""
 REHEARSAL_S, START_S = 60.0, 120.0
-"""How long a rehearsal may take; longer while nothing serves, since replicas may be starting."""
-NOTED_TOGETHER = 64
-"""Forecasts that are counted and logged before other requests have a turn."""
+"""Time limit of a rehearsal; the longer one while nothing serves, since replicas may be starting."""
+RECORDED_TOGETHER = 64
+"""Forecasts that are counted and logged before other requests get the event loop."""
 REPLY_S = 3.0
-"""How long a replica may take to report or to drop its models: well within the limit of a request."""
-
-
+"""Time limit for a replica to report or to clear its models: well below that of a request."""
 NOT_CALLED = ModelResponse(None)
 
 
 @dataclass(slots=True)
-class Item:
-    """A prepared question on its way through the models, and what a model returned for it."""
+class ModelCall:
+    """A prepared request and the response of its model."""
 
     prepared: PreparedRequest
-    result: ModelResponse = NOT_CALLED
+    response: ModelResponse = NOT_CALLED
 
     @property
     def tier(self) -> str:
         return self.prepared.route.model_type
 
+    @property
+    def request(self) -> ModelRequest:
+        return ModelRequest(self.prepared.key, self.prepared.windows, self.prepared.levels)
+
 
 class ModelClient:
-    """Asks models for answers; what the routes of `serve.ingress.app` call.
+    """Answers the routes of `serve.ingress.app` by calling the models.
 
     Parameters
     ----------
@@ -70,198 +77,195 @@ class ModelClient:
     def __init__(self, general: Any, specific: Any, settings: ServeSettings) -> None:
         self.settings, self.observer = settings, Observer(settings.access_log)
         self.config_problem: str | None = None
-        """Why the limits that were given last were not taken."""
+        """Why the newest ``user_config`` was rejected."""
         self.watcher = ReleaseWatcher(
             Path(settings.home), self.observer, self._rehearse, every_s=settings.reload_every_s
         )
         self._tiers = {GENERAL: general, SPECIFIC: specific}
         self._bad: dict[str, float] = {}
-        self._remembered = ForecastCache(settings.forecasts_remembered)
+        self._cache = ForecastCache(settings.forecasts_remembered)
         calls = max(1, settings.questions_queued // 2)
-        self._turns = {tier: asyncio.Semaphore(calls) for tier in self._tiers}
-        """So that batches leave room in the queue for single questions."""
+        self._batch_calls = {tier: asyncio.Semaphore(calls) for tier in self._tiers}
+        """Bounds the calls of batches, so that the queue has room for single requests."""
         self.ledger = Ledger(Path(settings.home), settings.served, routers=settings.routers)
         self.keys = KeyFile(Path(settings.keys)) if settings.keys else None
 
     @property
     def loaded(self) -> LoadedRelease:
-        """The loaded release that serves now; a request takes it once."""
+        """The release that serves; a request reads it once."""
         return self.watcher.loaded
 
     def bad(self) -> frozenset[str]:
-        """Keys of specific models that failed a short while ago."""
+        """Return the keys of specific models that failed less than ``REMEMBER_BAD_S`` ago."""
         if self._bad:
             now = time.monotonic()
             self._bad = {key: until for key, until in self._bad.items() if until > now}
         return frozenset(self._bad)
 
-    def forget(self) -> None:
-        """Ask models anew, those that failed too."""
+    def clear(self) -> None:
+        """Clear the forecast cache and the list of failed models."""
         self._bad = {}
-        self._remembered.clear()
+        self._cache.clear()
 
-    async def one(self, request: PredictRequest, facts: Facts) -> PredictResponse:
-        """Answer one question; raises what `LoadedRelease.prepare` does, BundleError, or Overloaded."""
+    async def predict(self, request: PredictRequest, facts: Facts) -> PredictResponse:
+        """Answer one request; raises what `LoadedRelease.prepare` raises, BundleError, or Overloaded."""
         loaded, bad = self.loaded, self.bad()
         facts.symbol, facts.release = request.symbol, loaded.release.id
         slow = request.brings_prices or loaded.is_slow(request)
         prepared = (
             await asyncio.to_thread(loaded.prepare, request, bad) if slow else loaded.prepare(request, bad)
         )
-        (item,) = await self._forecast_all(loaded, [prepared], facts)
-        facts.tier, facts.cached, facts.forecasts = item.tier, item.result.cached, 1
-        return _response(loaded, item, facts)
+        (call,) = await self._forecast_all(loaded, [prepared], facts)
+        facts.tier, facts.cached, facts.forecasts = call.tier, call.response.cached, 1
+        return _render(loaded, call, facts)
 
-    async def many(
+    async def predict_batch(
         self, loaded: LoadedRelease, requests: Sequence[PredictRequest], facts: Facts
     ) -> BatchResponse:
-        """Answer many questions by one release; what fails is listed, unless everything is our fault."""
+        """Answer many requests by one release.
+
+        Failures are listed by symbol. If every request failed with a server error, the first one is raised.
+        """
         facts.release, facts.tier = loaded.release.id, "mixed"
-        ready, failures = await asyncio.to_thread(self._prepare_all, loaded, requests)
-        items = await self._forecast_all(loaded, ready, facts)
-        answers = await asyncio.to_thread(_responses, loaded, items, failures, facts)
-        facts.forecasts = len(answers)
-        if not answers and failures and all(error.http_status >= 500 for error in failures.values()):
+        prepared, failures = await asyncio.to_thread(self._prepare_all, loaded, requests)
+        calls = await self._forecast_all(loaded, prepared, facts)
+        responses = await asyncio.to_thread(_render_all, loaded, calls, failures, facts)
+        facts.forecasts = len(responses)
+        if not responses and failures and all(error.http_status >= 500 for error in failures.values()):
             raise next(iter(failures.values()))
-        return batch_answer(loaded, answers, failures, started=facts.started, request_id=facts.request_id)
+        return batch_answer(loaded, responses, failures, started=facts.started, request_id=facts.request_id)
 
     async def outlook(self, loaded: LoadedRelease, symbol: str, facts: Facts) -> Outlook:
-        """One stock at every horizon; raises as `one` does."""
+        """Forecast one stock at every horizon; raises as `predict` does."""
         facts.symbol, facts.release = symbol, loaded.release.id
         bad = self.bad()
-        ready = [loaded.prepare(PredictRequest(symbol=symbol, horizon=each), bad) for each in loaded.places]
-        items = await self._forecast_all(loaded, ready, facts)
-        facts.tier, facts.forecasts = items[0].tier, sum(item.result.prices is not None for item in items)
-        predictions = [_response(loaded, item, facts) for item in items]
+        prepared = [
+            loaded.prepare(PredictRequest(symbol=symbol, horizon=horizon), bad)
+            for horizon in loaded.positions
+        ]
+        calls = await self._forecast_all(loaded, prepared, facts)
+        facts.tier, facts.forecasts = calls[0].tier, sum(call.response.prices is not None for call in calls)
+        predictions = [_render(loaded, call, facts) for call in calls]
         return Outlook(symbol=symbol, release=loaded.release.id, predictions=predictions)
 
     async def broadcast(
-        self, tier: str, method: str, *arguments: Any, within_s: float | None = None
+        self, tier: str, method: str, *arguments: Any, within_s: float = REPLY_S
     ) -> BroadcastResult:
-        """Call a method of every replica of a tier at once, by default within ``REPLY_S``."""
-        return await call_every(self._tiers[tier], method, *arguments, within_s=within_s or REPLY_S)
+        """Call a method of every replica of a tier."""
+        return await call_every(self._tiers[tier], method, *arguments, within_s=within_s)
 
     def _prepare_all(
         self, loaded: LoadedRelease, requests: Sequence[PredictRequest]
     ) -> tuple[list[PreparedRequest], dict[str, NsecastError]]:
-        ready, failures, bad = [], {}, self.bad()
+        prepared, failures, bad = [], {}, self.bad()
         for request in requests:
             try:
-                ready.append(loaded.prepare(request, bad))
+                prepared.append(loaded.prepare(request, bad))
             except NsecastError as error:
                 failures[request.symbol] = error
-        return ready, failures
+        return prepared, failures
 
     async def _forecast_all(
-        self, loaded: LoadedRelease, ready: Sequence[PreparedRequest], facts: Facts
-    ) -> list[Item]:
-        """Forecast, in order; a specific model that fails is replaced by the general one."""
+        self, loaded: LoadedRelease, prepared: Sequence[PreparedRequest], facts: Facts
+    ) -> list[ModelCall]:
+        """Forecast in order, fall back to the general model where a specific one fails, and record."""
         REQUEST_ID.set(facts.request_id)
-        items = [Item(prepared) for prepared in ready]
-        await self._fill(items)
-        failed = []
-        for item in items:
-            if item.result.error is not None and item.tier == SPECIFIC:
-                self._bad[item.prepared.key] = time.monotonic() + REMEMBER_BAD_S
-                log.warning(
-                    "falls back to general model=%s: %s", item.prepared.key, item.result.error.message
+        calls = [ModelCall(request) for request in prepared]
+        await self._complete(calls)
+        failed = [call for call in calls if call.response.error and call.tier == SPECIFIC]
+        for call in failed:
+            self._bad[call.prepared.key] = time.monotonic() + REMEMBER_BAD_S
+            log.warning("falls back to general model=%s: %s", call.prepared.key, call.response.error)
+            call.prepared = loaded.general(call.prepared)
+        await self._complete(failed)
+        for number, call in enumerate(calls, start=1):
+            if call.response.prices is not None:
+                self.observer.forecast(call.tier, loaded.release.id, call.response.cached)
+                self.ledger.record(
+                    loaded, call.prepared, call.response.prices, facts.request_id, facts.client
                 )
-                item.prepared = loaded.general(item.prepared)
-                failed.append(item)
-        if failed:
-            await self._fill(failed)
-        for number, item in enumerate(items, start=1):
-            if item.result.prices is not None:
-                self.observer.forecast(item.tier, loaded.release.id, item.result.cached)
-                self.ledger.saw(loaded, item.prepared, item.result.prices, facts.request_id, facts.client)
-            if number % NOTED_TOGETHER == 0:
+            if number % RECORDED_TOGETHER == 0:
                 await asyncio.sleep(0)
-        return items
+        return calls
 
-    async def _fill(self, items: Sequence[Item]) -> None:
-        """Set what was forecast before or else what the models return, both tiers at once.
+    async def _complete(self, calls: Sequence[ModelCall]) -> None:
+        """Set every response, from the cache or by calling both tiers concurrently.
 
-        Every forecast is kept as soon as it is there, even if the request fails or is cancelled later on.
+        Each new forecast enters the cache at once, even if the request later fails or is cancelled.
         """
-        new: dict[str, list[Item]] = {}
-        for item in items:
-            prices = self._remembered.find(item.prepared)
+        uncached: dict[str, list[ModelCall]] = {}
+        for call in calls:
+            prices = self._cache.find(call.prepared)
             if prices is not None:
-                item.result = ModelResponse(prices, cached=True)
+                call.response = ModelResponse(prices, cached=True)
             else:
-                new.setdefault(item.tier, []).append(item)
-        await asyncio.gather(*(self._call_tier(tier, part) for tier, part in new.items()))
+                uncached.setdefault(call.tier, []).append(call)
+        await asyncio.gather(*(self._call_tier(tier, part) for tier, part in uncached.items()))
 
-    async def _call_tier(self, tier: str, items: Sequence[Item]) -> None:
-        """Send a tier its items, some together, as `fan_out` does."""
-        size = min(max(TOGETHER, len(items) // (2 * CALLS_AT_ONCE)), MOST_TOGETHER)
-        parts = [items[start : start + size] for start in range(0, len(items), size)]
-        limit = self._turns[tier] if len(parts) > 1 else contextlib.nullcontext()
+    async def _call_tier(self, tier: str, calls: Sequence[ModelCall]) -> None:
+        size = min(max(MIN_CALL_SIZE, len(calls) // (2 * CALLS_AT_ONCE)), MAX_CALL_SIZE)
+        parts = [calls[start : start + size] for start in range(0, len(calls), size)]
+        limit = self._batch_calls[tier] if len(parts) > 1 else contextlib.nullcontext()
 
-        async def call(part: Sequence[Item]) -> None:
+        async def send(part: Sequence[ModelCall]) -> None:
             async with limit:
-                results = await self._call(tier, [_question(item.prepared) for item in part])
-            for item, result in zip(part, results, strict=True):
-                item.result = result
-                if result.prices is not None:
-                    self._remembered.keep(item.prepared, result.prices)
+                responses = await self._send(tier, [call.request for call in part])
+            for call, response in zip(part, responses, strict=True):
+                call.response = response
+                if response.prices is not None:
+                    self._cache.keep(call.prepared, response.prices)
 
-        await fan_out(parts, call, CALLS_AT_ONCE)
+        await fan_out(parts, send, CALLS_AT_ONCE)
 
-    async def _call(self, tier: str, questions: list[ModelRequest]) -> list[ModelResponse]:
-        """One call of a replica; a replica that dies under it costs a second try, never an answer."""
+    async def _send(self, tier: str, requests: list[ModelRequest]) -> list[ModelResponse]:
+        """Call one replica; retry once if the replica is lost."""
         for attempt in (1, 2):
             try:
-                results: list[ModelResponse] = await self._tiers[tier].forecast.remote(questions)
-                return results
+                responses: list[ModelResponse] = await self._tiers[tier].forecast.remote(requests)
+                return responses
             except BackPressureError:
                 raise Overloaded(
-                    f"the {tier} models have all the questions they can queue. Retry after 1 s.",
-                    retry_after_s=1,
+                    f"the queue of the {tier} models is full. Retry after 1 s.", retry_after_s=1
                 ) from None
             except (asyncio.CancelledError, TimeoutError):
                 raise
-            except Exception as error:  # replicas say failures; what is raised is the way to them
+            except Exception as error:  # a model's failure is a response; only a lost replica raises
                 log.warning("replica lost tier=%s attempt=%d: %s", tier, attempt, type(error).__name__)
         raise Overloaded(f"the {tier} models cannot be reached. Retry after 5 s.", retry_after_s=5)
 
     async def _rehearse(self, loaded: LoadedRelease) -> None:
-        """Have a new release's models loaded everywhere, and make room for a forecast of every stock."""
+        """Load a new release's models everywhere, and enlarge the cache to one forecast of every stock."""
         async with asyncio.timeout(REHEARSAL_S if self.watcher.serves else START_S):
-            silent = await rehearse(loaded, self.broadcast, functools.partial(self._call, GENERAL))
+            silent = await rehearse(loaded, self.broadcast, functools.partial(self._send, GENERAL))
         for tier, actors in silent.items():
             if actors:
                 self.observer.not_rehearsed(loaded.release.id, tier, len(actors))
-        self._remembered.hold(len(loaded.universe.symbols))
+        self._cache.hold(len(loaded.universe.symbols))
 
 
-def _question(prepared: PreparedRequest) -> ModelRequest:
-    return ModelRequest(prepared.key, prepared.windows, prepared.asked)
-
-
-def _response(loaded: LoadedRelease, item: Item, facts: Facts) -> PredictResponse:
-    """Raises what the model's failure was."""
-    prepared, result = item.prepared, item.result
-    if result.prices is None:
-        raise result.error or BundleError(f"model {prepared.key}: gave no prices.")
+def _render(loaded: LoadedRelease, call: ModelCall, facts: Facts) -> PredictResponse:
+    """Return the response to a request; raises the model's error."""
+    prices = call.response.prices
+    if prices is None:
+        raise call.response.error or BundleError(f"model {call.prepared.key}: returned no prices.")
     return answer(
         loaded,
-        prepared,
-        result.prices,
-        cached=result.cached,
+        call.prepared,
+        prices,
+        cached=call.response.cached,
         started=facts.started,
         request_id=facts.request_id,
     )
 
 
-def _responses(
-    loaded: LoadedRelease, items: Sequence[Item], failures: dict[str, NsecastError], facts: Facts
+def _render_all(
+    loaded: LoadedRelease, calls: Sequence[ModelCall], failures: dict[str, NsecastError], facts: Facts
 ) -> list[PredictResponse]:
-    """Of all that did not fail; adds to ``failures``, by symbol, what did."""
+    """Return the responses of the calls that succeeded; adds the others to ``failures`` by symbol."""
     responses = []
-    for item in items:
+    for call in calls:
         try:
-            responses.append(_response(loaded, item, facts))
+            responses.append(_render(loaded, call, facts))
         except NsecastError as error:
-            failures[item.prepared.request.symbol] = error
+            failures[call.prepared.request.symbol] = error
     return responses

@@ -1,4 +1,4 @@
-"""Many calls, a bounded number of them at once."""
+"""Run many calls with bounded concurrency."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -7,11 +7,11 @@ from typing import TypeVar
 Part = TypeVar("Part")
 
 
-async def fan_out(parts: Sequence[Part], call: Callable[[Part], Awaitable[None]], most: int) -> None:
-    """Await ``call(part)`` for every part, in their order and at most ``most`` at once.
+async def fan_out(parts: Sequence[Part], call: Callable[[Part], Awaitable[None]], concurrency: int) -> None:
+    """Await ``call(part)`` for every part, in order and at most ``concurrency`` at once.
 
-    After a failure no further part begins. The first failure is raised once the calls under way have ended,
-    so that what they compute can still be used.
+    After a failure no further call starts. The first failure is raised once all running calls have ended,
+    so that their results can still be used.
     """
     waiting, failures = iter(parts), []
 
@@ -24,6 +24,6 @@ async def fan_out(parts: Sequence[Part], call: Callable[[Part], Awaitable[None]]
             if failures:
                 return
 
-    await asyncio.gather(*(work() for _ in range(min(most, len(parts)))))
+    await asyncio.gather(*(work() for _ in range(min(concurrency, len(parts)))))
     if failures:
         raise failures[0]

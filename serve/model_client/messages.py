@@ -1,4 +1,4 @@
-"""What the router sends to the models' replicas, and what they return."""
+"""The messages between the router and the models' replicas."""
 
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -10,26 +10,26 @@ from common.forecast.prices import Prices
 from common.prices.windows import Windows
 
 REQUEST_ID: ContextVar[str] = ContextVar("nsecast_request_id", default="")
-"""Id of the request for which questions are made; set by `ModelClient`."""
+"""Id of the HTTP request that is being handled; set by `ModelClient`."""
 
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """One prepared window for one model."""
+    """One window for one model."""
 
     key: str
     windows: Windows
-    asked: np.ndarray
-    """Levels to ask the intervals for, shape (1, H, 3)."""
+    levels: np.ndarray
+    """Levels of the intervals, shape (1, H, 3)."""
     request_id: str = field(default_factory=lambda: REQUEST_ID.get())
-    """The HTTP request that the question belongs to, for the replica's log lines."""
+    """Id of the HTTP request, for the replica's log lines."""
 
 
 @dataclass(frozen=True)
 class ModelResponse:
-    """What a replica made of a question: prices, or why there are none."""
+    """The prices that a replica returned, or its error."""
 
     prices: Prices | None
     cached: bool = False
-    """The model was loaded already."""
+    """Whether the model was loaded before this request."""
     error: NsecastError | None = None

@@ -1,4 +1,4 @@
-"""The rehearsal of a release: every replica loads its models and forecasts once, before it serves."""
+"""The rehearsal of a release: before it serves, every replica loads its models and forecasts once."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ from serve.schemas.forecast import PredictRequest
 
 log = logging.getLogger(__name__)
 LOAD_S = 20.0
-"""How long a replica may take to load the models of a new release."""
+"""Time limit for a replica to load the models of a new release."""
 
 
 async def rehearse(
@@ -28,32 +28,33 @@ async def rehearse(
     Parameters
     ----------
     broadcast : as `ModelClient.broadcast`
-    call : calls one replica of the general model, and waits for one if none is there yet
+    call : calls one replica of the general model, and waits for one if none has started
 
     Returns
     -------
     dict
-        By tier, the replicas that did not answer in time. They do not keep a release from serving, since they
-        load a model when they are next asked for a forecast.
+        By tier, the replicas that did not answer in time. The release serves without them: they load a model
+        at the next request for it.
 
     Raises
     ------
     NsecastError
         If a replica cannot forecast with the general model, or none can be reached.
     """
-    trial = loaded.general(await asyncio.to_thread(_first_question, loaded))
-    question = ModelRequest(trial.key, trial.windows, trial.asked)
+    prepared = loaded.general(await asyncio.to_thread(_first_forecast, loaded))
+    request = ModelRequest(prepared.key, prepared.windows, prepared.levels)
     keys = [model_key(job, loaded.release.id) for job in sorted(loaded.own)]
     forecasts, loads = await asyncio.gather(
-        broadcast(GENERAL, "forecast", [question], within_s=LOAD_S),
+        broadcast(GENERAL, "forecast", [request], within_s=LOAD_S),
         broadcast(SPECIFIC, "load", keys, within_s=LOAD_S),
     )
-    for said in [said for (said,) in forecasts.returned.values()] or await call([question]):
-        if said.error is not None:
-            raise said.error
+    responses = [response for (response,) in forecasts.returned.values()] or await call([request])
+    for response in responses:
+        if response.error is not None:
+            raise response.error
     for problems in loads.returned.values():
         for key, reason in problems.items():
-            log.error("the general model stands in for model=%s: %s", key, reason)
+            log.error("the general model replaces model=%s: %s", key, reason)
     silent = {GENERAL: forecasts.silent, SPECIFIC: loads.silent}
     for tier, actors in silent.items():
         if actors:
@@ -63,11 +64,11 @@ async def rehearse(
     return silent
 
 
-def _first_question(loaded: LoadedRelease) -> PreparedRequest:
-    """Of the first stock that has prices enough; raises BundleError if there is none."""
+def _first_forecast(loaded: LoadedRelease) -> PreparedRequest:
+    """Prepare the first stock with enough prices; raises BundleError if there is none."""
     for symbol in loaded.universe.symbols:
         try:
-            return loaded.prepare(PredictRequest(symbol=symbol, horizon=next(iter(loaded.places))))
+            return loaded.prepare(PredictRequest(symbol=symbol, horizon=next(iter(loaded.positions))))
         except NsecastError:
             continue
-    raise BundleError(f"release {loaded.release.id}: no stock has prices enough for a forecast.")
+    raise BundleError(f"release {loaded.release.id}: no stock has enough prices for a forecast.")

@@ -128,7 +128,7 @@ def insights_page(loaded: "LoadedRelease") -> InsightsPage:
         preset=loaded.preset,
         source=loaded.panel.source,
         **{name: info[name] for name in ("train_end", "valid_end", "test_end")},
-        pooled=[_pooled(horizon, info.get("test", {})) for horizon in loaded.places],
+        pooled=[_pooled(horizon, info.get("test", {})) for horizon in loaded.positions],
         moves=kept.moves if kept else None,
         embedding=kept.embedding if kept else None,
         answers=kept.answers if kept else None,

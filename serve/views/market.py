@@ -51,7 +51,7 @@ def market_page(loaded: "LoadedRelease") -> MarketPage:
 
 
 def _quote(loaded: "LoadedRelease", stock: Stock) -> Quote:
-    series, row = loaded.past.series, loaded.matrix.get(stock.symbol)
+    series, row = loaded.history.series, loaded.matrix.get(stock.symbol)
     rows = series.rows(stock.symbol) if stock.symbol in series.symbols else slice(0, 0)
     newest = slice(max(rows.start, rows.stop - SHOWN), rows.stop)
     there = rows.stop > rows.start

@@ -35,7 +35,7 @@ def available(
         total=len(cards),
         stock_specific=own,
         general=len(cards) - own,
-        horizons=list(loaded.places),
+        horizons=list(loaded.positions),
         models=[
             ModelSummary(
                 confidence=card.performance.confidence if card.performance else "low",
@@ -50,7 +50,7 @@ def available(
 def model_card(loaded: LoadedRelease, symbol: str, *, bad: frozenset[str] = frozenset()) -> ModelCard:
     """One stock and its model; raises UnknownSymbol if it is no counter."""
     chosen = _found(loaded, symbol, bad)
-    stock, series = _stock(chosen), loaded.past.series
+    stock, series = _stock(chosen), loaded.history.series
     rows = series.rows(symbol) if symbol in series.symbols else slice(0, 0)
     there = rows.stop > rows.start
     return ModelCard(
@@ -60,7 +60,7 @@ def model_card(loaded: LoadedRelease, symbol: str, *, bad: frozenset[str] = froz
         tier=stock.tier,
         model_type=chosen.model_type,
         model_version=model_version(loaded.preset, chosen.model_type),
-        horizons=list(loaded.places),
+        horizons=list(loaded.positions),
         last_date=series.dates[rows.stop - 1].item() if there else None,
         last_price=float(series.close[rows.stop - 1]) if there else None,
         sessions=rows.stop - rows.start,
@@ -96,8 +96,10 @@ def history_page(
         If the release has no such horizon.
     """
     stock = _stock(_found(loaded, symbol, frozenset()))
-    if horizon not in loaded.places:
-        raise BadRequest(f"horizon: got {horizon}, this release has {', '.join(loaded.places)}. Choose one.")
+    if horizon not in loaded.positions:
+        raise BadRequest(
+            f"horizon: got {horizon}, this release has {', '.join(loaded.positions)}. Choose one."
+        )
     prices = _prices(loaded, symbol, days)
     forecasts = _forecasts(loaded, symbol, days_of(horizon))
     first = prices[0].date if prices else dt.date.max
@@ -112,7 +114,7 @@ def history_page(
 
 
 def _found(loaded: LoadedRelease, symbol: str, bad: frozenset[str]) -> Route:
-    return route(symbol, loaded.universe, loaded.good(bad))
+    return route(symbol, loaded.universe, loaded.loadable(bad))
 
 
 def _stock(chosen: Route) -> Stock:
@@ -121,7 +123,7 @@ def _stock(chosen: Route) -> Stock:
 
 
 def _prices(loaded: LoadedRelease, symbol: str, days: int) -> list[HistoryDay]:
-    if symbol not in loaded.past.series.symbols:
+    if symbol not in loaded.history.series.symbols:
         return []
     rows = loaded.panel.history(symbol).tail(days)
     return [

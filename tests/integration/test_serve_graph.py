@@ -20,7 +20,7 @@ from common.release.registry import Registry
 from serve.auth.keys import KeyFile
 from serve.deployments.model_server import GeneralModel, SpecificModel
 from serve.deployments.router import http_service
-from serve.model_client.client import Item, ModelClient
+from serve.model_client.client import ModelCall, ModelClient
 from serve.settings import ServeSettings
 
 PREDICT = "/api/v4/predict"
@@ -66,7 +66,7 @@ def model_client_of(graph: Any, home: Path, **settings: Any) -> ModelClient:
 
 
 def asked(graph: Any, home: Path, scenario: Any, **settings: Any) -> Any:
-    """Run a scenario (office, client) once a release serves."""
+    """Run a scenario (model client, HTTP client) once a release serves."""
 
     async def run() -> Any:
         model_client = model_client_of(graph, home, **settings)
@@ -437,9 +437,9 @@ def test_a_model_that_fails_while_computing_is_said_and_never_raised(graph, home
             __import__("serve.schemas.forecast", fromlist=["PredictRequest"]).PredictRequest(symbol="MOVES")
         )
         object.__setattr__(prepared.windows, "end", prepared.windows.end + 10_000)
-        item = Item(prepared)
-        await model_client._fill([item])
-        return item.result
+        call = ModelCall(prepared)
+        await model_client._complete([call])
+        return call.response
 
     said = asked(graph, home, scenario)
     assert isinstance(said.error, BundleError) and not isinstance(said.prices, Prices)

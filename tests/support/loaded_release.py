@@ -33,7 +33,7 @@ def bundle(loaded: LoadedRelease, job: str) -> Bundle:
 
 def ask(loaded: LoadedRelease, prepared: PreparedRequest) -> PredictResponse:
     """What the model says of a prepared question."""
-    prices = bundle(loaded, prepared.route.job).forecaster.forecast(prepared.windows, prepared.asked)
+    prices = bundle(loaded, prepared.route.job).forecaster.forecast(prepared.windows, prepared.levels)
     return answer(loaded, prepared, prices, cached=True, started=time.perf_counter(), request_id="made")
 
 

@@ -34,9 +34,9 @@ def served(tmp_path_factory):
             for horizon in ("1d", "5d", "30d"):
                 prepared = loaded.prepare(PredictRequest(symbol=symbol, horizon=horizon))
                 prices = bundle(loaded, prepared.route.job).forecaster.forecast(
-                    prepared.windows, prepared.asked
+                    prepared.windows, prepared.levels
                 )
-                ledger.saw(loaded, prepared, prices, f"{minute}")
+                ledger.record(loaded, prepared, prices, f"{minute}")
                 ledger.flush()
         ledger.close()
     last = loaded.panel.frame.groupby("symbol").tail(1)

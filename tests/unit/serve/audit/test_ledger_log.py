@@ -78,10 +78,10 @@ def test_a_write_is_due_early_once_much_was_noted_and_not_again_because_it_faile
     log = day_log(home, rows_buffered=40)
     for number in range(9):
         note(log, f"N{number}")
-    assert not log.hurries
+    assert not log.fills_fast
     note(log, "N9")
-    assert log.hurries
-    assert not log.flush() and not log.hurries
+    assert log.fills_fast
+    assert not log.flush() and not log.fills_fast
 
 
 def test_a_new_day_folds_the_day_that_ended_and_reads_no_older_one(tmp_path, monkeypatch):

@@ -270,8 +270,8 @@ def test_an_id_that_was_used_in_two_files_of_an_old_log_is_of_two_requests(copy)
     loaded = LoadedRelease(Registry(copy).resolve("made"))
     ledger = Ledger(copy, LedgerSettings())
     prepared = loaded.prepare(PredictRequest(symbol="MOVES", horizon="5d"))
-    prices = bundle(loaded, "MOVES").forecaster.forecast(prepared.windows, prepared.asked)
-    ledger.saw(loaded, prepared, prices, "second")
+    prices = bundle(loaded, "MOVES").forecaster.forecast(prepared.windows, prepared.levels)
+    ledger.record(loaded, prepared, prices, "second")
     ledger.close()
     shutil.rmtree(copy / "served")
     rewrite_as_before(copy / "answers", {id_of(copy, "own"): "job", "second": "job"})
@@ -284,8 +284,8 @@ def test_a_stock_whose_own_model_could_not_be_loaded_is_replayed_by_the_general_
     loaded = LoadedRelease(Registry(copy).resolve("made"))
     ledger = Ledger(copy, LedgerSettings())
     prepared = loaded.general(loaded.prepare(PredictRequest(symbol="MOVES")))
-    prices = bundle(loaded, "general").forecaster.forecast(prepared.windows, prepared.asked)
-    ledger.saw(loaded, prepared, prices, "fallback")
+    prices = bundle(loaded, "general").forecaster.forecast(prepared.windows, prepared.levels)
+    ledger.record(loaded, prepared, prices, "fallback")
     ledger.close()
     path, receipt = receipt_of(copy, "fallback", tmp_path)
     (forecast,) = receipt["forecasts"]
@@ -297,8 +297,8 @@ def test_prices_of_a_client_beyond_its_budget_have_a_digest_and_replay_with_the_
     loaded = LoadedRelease(Registry(copy).resolve("made"))
     ledger = Ledger(copy, LedgerSettings(answers_megabytes_kept=1, answers_client_share=0.015))
     prepared = loaded.prepare(PredictRequest.model_validate(BODIES["bars"]))
-    prices = bundle(loaded, "MOVES").forecaster.forecast(prepared.windows, prepared.asked)
-    ledger.saw(loaded, prepared, prices, "poor", "client")
+    prices = bundle(loaded, "MOVES").forecaster.forecast(prepared.windows, prepared.levels)
+    ledger.record(loaded, prepared, prices, "poor", "client")
     ledger.close()
     path, receipt = receipt_of(copy, "poor", tmp_path)
     (forecast,) = receipt["forecasts"]
@@ -309,7 +309,7 @@ def test_prices_of_a_client_beyond_its_budget_have_a_digest_and_replay_with_the_
     sent = tmp_path / "body.json"
     for body, said in (
         (BODIES["bars"], None),
-        (BODIES["prices"], "another"),
+        (BODIES["prices"], "does not match"),
         ({"symbol": 1}, "not the body"),
     ):
         sent.write_text(json.dumps(body))

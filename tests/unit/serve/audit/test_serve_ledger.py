@@ -33,7 +33,7 @@ def question(loaded, **body):
 
 
 def prices(loaded, prepared):
-    return bundle(loaded, prepared.route.job).forecaster.forecast(prepared.windows, prepared.asked)
+    return bundle(loaded, prepared.route.job).forecaster.forecast(prepared.windows, prepared.levels)
 
 
 def ledger_of(home, *, at=NOON, **settings):
@@ -42,14 +42,14 @@ def ledger_of(home, *, at=NOON, **settings):
 
 def see(ledger, loaded, **body):
     prepared = question(loaded, **body)
-    ledger.saw(loaded, prepared, prices(loaded, prepared))
+    ledger.record(loaded, prepared, prices(loaded, prepared))
 
 
 def test_ten_thousand_askings_of_one_forecast_are_one_row(loaded, tmp_path):
     ledger, prepared = ledger_of(tmp_path), question(loaded, symbol="MOVES")
     said = prices(loaded, prepared)
     for _ in range(10_000):
-        ledger.saw(loaded, prepared, said)
+        ledger.record(loaded, prepared, said)
     ledger.close()
     found = read_ledger(tmp_path)
     assert len(found.frame) == 1 and found.parts == 1 and ledger.counts["written"] == 1
@@ -58,7 +58,7 @@ def test_ten_thousand_askings_of_one_forecast_are_one_row(loaded, tmp_path):
 def test_a_row_says_what_the_answer_said(loaded, tmp_path):
     ledger, prepared = ledger_of(tmp_path), question(loaded, symbol="MOVES", horizon="5d")
     answer = ask(loaded, prepared)
-    ledger.saw(loaded, prepared, prices(loaded, prepared))
+    ledger.record(loaded, prepared, prices(loaded, prepared))
     ledger.close()
     (row,) = read_ledger(tmp_path).frame.to_dict(orient="records")
     assert list(row) == SCHEMA.names
@@ -78,7 +78,7 @@ def test_stocks_horizons_and_models_have_rows_of_their_own(loaded, tmp_path):
         for horizon in ("1d", "5d"):
             see(ledger, loaded, symbol=symbol, horizon=horizon)
     general = loaded.general(question(loaded, symbol="MOVES"))
-    ledger.saw(loaded, general, prices(loaded, general))
+    ledger.record(loaded, general, prices(loaded, general))
     ledger.close()
     assert len(read_ledger(tmp_path).frame) == 5
 
@@ -129,9 +129,9 @@ def test_a_storage_root_that_is_gone_is_not_made_anew(loaded, tmp_path):
 
 def test_a_forecast_that_cannot_be_noted_costs_its_row_and_nothing_else(loaded, tmp_path, caplog):
     ledger, prepared = ledger_of(tmp_path), question(loaded, symbol="MOVES")
-    ledger.saw(loaded, prepared, None)
+    ledger.record(loaded, prepared, None)
     ledger.close()
-    assert ledger.counts["lost"] == 1 and "served forecast not noted" in caplog.text
+    assert ledger.counts["lost"] == 1 and "served forecast not recorded" in caplog.text
 
 
 def test_rows_beyond_the_buffer_are_lost_and_counted(loaded, tmp_path, caplog):
@@ -157,7 +157,7 @@ def test_a_forecast_that_found_no_room_is_written_when_it_is_asked_for_again(loa
 
 def test_a_forecast_whose_row_could_not_be_made_is_written_when_it_is_asked_for_again(loaded, tmp_path):
     ledger, prepared = ledger_of(tmp_path), question(loaded, symbol="MOVES")
-    ledger.saw(loaded, prepared, None)
+    ledger.record(loaded, prepared, None)
     see(ledger, loaded, symbol="MOVES")
     ledger.close()
     assert read_ledger(tmp_path).frame["symbol"].tolist() == ["MOVES"]
@@ -178,17 +178,17 @@ def flood(ledger, loaded, many, *, first=0):
     for number in range(first, first + many):
         closes = [100.0 + number / 100, *CLOSES[1:]]
         prepared = question(loaded, symbol="MOVES", recent_prices=closes)
-        ledger.saw(loaded, prepared, said, f"{number:032x}", "greedy")
+        ledger.record(loaded, prepared, said, f"{number:032x}", "greedy")
 
 
 def test_one_clients_flood_costs_only_its_own_receipts_and_first_only_the_prices_in_them(loaded, tmp_path):
     ledger = ledger_of(tmp_path, answers_client_share=0.1, **ONE_DAY)
     flood(ledger, loaded, 700)
     prepared = question(loaded, symbol="THIN")
-    ledger.saw(loaded, prepared, prices(loaded, prepared), "modest-1", "modest")
+    ledger.record(loaded, prepared, prices(loaded, prepared), "modest-1", "modest")
     flood(ledger, loaded, 100, first=700)
     prepared = question(loaded, symbol="THIN", recent_prices=CLOSES)
-    ledger.saw(loaded, prepared, prices(loaded, prepared), "modest-2", "modest")
+    ledger.record(loaded, prepared, prices(loaded, prepared), "modest-2", "modest")
     ledger.close()
     found = answers_of(tmp_path)
     assert found["modest-1"]["symbol"] == "THIN" and found["modest-2"]["prices"]
@@ -206,7 +206,7 @@ def test_a_client_cannot_push_out_the_days_of_others_however_long_its_flood_goes
     ledger = Ledger(tmp_path, settings, clock=lambda: now[0])
     for day in range(6):
         prepared = question(loaded, symbol="THIN")
-        ledger.saw(loaded, prepared, prices(loaded, prepared), f"modest-{day}", "modest")
+        ledger.record(loaded, prepared, prices(loaded, prepared), f"modest-{day}", "modest")
         for part in range(2):
             flood(ledger, loaded, 700, first=10_000 * day + 1_000 * part)
             ledger.flush()
@@ -241,7 +241,7 @@ def test_a_client_fills_its_budget_of_the_disk_and_no_more(loaded, tmp_path, wit
             closes = (100 + rng.normal(size=60)).tolist()
             prepared = question(loaded, symbol="MOVES", recent_prices=closes)
             said = prices(loaded, prepared)
-        ledger.saw(loaded, prepared, said, rng.bytes(16).hex(), "one")
+        ledger.record(loaded, prepared, said, rng.bytes(16).hex(), "one")
     ledger.close()
     size = sum(path.stat().st_size for path in (tmp_path / "answers").rglob("*.parquet"))
     assert ledger.counts["over_budget"] > 0 and 0.6 < size / (0.125 * 2**20) < 1.1
@@ -251,7 +251,7 @@ def test_the_same_prices_asked_again_are_one_row_with_all_ids(loaded, tmp_path):
     ledger = ledger_of(tmp_path)
     for number, closes in enumerate((CLOSES, CLOSES, CLOSES[1:] + CLOSES[:1])):
         prepared = question(loaded, symbol="MOVES", recent_prices=closes)
-        ledger.saw(loaded, prepared, prices(loaded, prepared), f"id-{number}", "one")
+        ledger.record(loaded, prepared, prices(loaded, prepared), f"id-{number}", "one")
     ledger.close()
     found = answers_of(tmp_path)
     assert found["id-0"]["request_ids"] == ["id-0", "id-1"] and found["id-2"]["request_ids"] == ["id-2"]
@@ -263,7 +263,7 @@ def test_a_row_that_is_written_just_before_its_next_request_is_noted_leaves_that
     ledger = ledger_of(tmp_path)
     monkeypatch.setattr(ledger._answers, "holds", lambda key: True)  # as it was a moment ago
     prepared = question(loaded, symbol="MOVES", recent_prices=CLOSES)
-    ledger.saw(loaded, prepared, prices(loaded, prepared), "late", "one")
+    ledger.record(loaded, prepared, prices(loaded, prepared), "late", "one")
     ledger.close()
     assert answers_of(tmp_path)["late"]["prices"]
 
@@ -320,9 +320,9 @@ def test_a_killed_router_loses_what_was_buffered_and_leaves_nothing_broken(loade
     if child == 0:
         try:
             ledger = ledger_of(tmp_path)
-            ledger.saw(loaded, first, said[0])
+            ledger.record(loaded, first, said[0])
             ledger.flush()
-            ledger.saw(loaded, second, said[1])
+            ledger.record(loaded, second, said[1])
         finally:
             os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)

@@ -36,7 +36,7 @@ from common.errors import (
 from common.release.registry import Registry
 from serve.auth.keys import KeyFile
 from serve.client import AsyncClient, BadResponse, Client, RetryPolicy, Unavailable, calls
-from serve.client.tries import RetryLoop
+from serve.client.retry import RetryLoop
 from serve.ingress.api_document import description
 from serve.schemas.forecast import Model
 from serve.views import models as pages
@@ -85,7 +85,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture(params=[Client, Waited], ids=["sync", "async"])
 def client(request, server):
-    return request.param(server, patience=QUICK)
+    return request.param(server, retry=QUICK)
 
 
 @pytest.fixture(params=[Client, Waited], ids=["sync", "async"])
@@ -209,7 +209,7 @@ def test_too_busy_is_tried_again_not_before_retry_after(script, kind):
         {"type": "urn:nsecast:overloaded", "title": "Overloaded", "status": 503, "detail": "busy"}
     )
     script.answers = [(503, PROBLEM | {"Retry-After": "1"}, busy.encode()), GOOD]
-    assert kind(script.url, patience=QUICK).health().release == "made"
+    assert kind(script.url, retry=QUICK).health().release == "made"
     first, second = script.times
     assert second - first >= 1.0
 
@@ -217,7 +217,7 @@ def test_too_busy_is_tried_again_not_before_retry_after(script, kind):
 def test_retry_after_may_be_a_date(script, kind):
     later = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=2)
     script.answers = [(429, {"Retry-After": email.utils.format_datetime(later, usegmt=True)}, b""), GOOD]
-    assert kind(script.url, patience=QUICK).health().release == "made"
+    assert kind(script.url, retry=QUICK).health().release == "made"
     assert script.times[1] - script.times[0] > 0.9  # a date has whole seconds
 
 
@@ -225,7 +225,7 @@ def test_a_wait_beyond_the_deadline_is_not_begun(script, kind):
     body = json.dumps({"type": "urn:nsecast:too-many-requests", "status": 429, "detail": "come in an hour"})
     script.answers = [(429, PROBLEM | {"Retry-After": "3600"}, body.encode())]
     with pytest.raises(TooManyRequests, match="come in an hour") as caught:
-        kind(script.url, patience=QUICK).health()
+        kind(script.url, retry=QUICK).health()
     assert len(script.asked) == 1
     assert caught.value.context["retry_after_s"] == 3600
 
@@ -252,43 +252,43 @@ def test_whatever_answers_is_one_of_our_errors_and_only_what_may_pass_is_tried_a
 ):
     script.answers = [answer]
     with pytest.raises(error) as caught:
-        kind(script.url, key="secret", patience=QUICK).health()
+        kind(script.url, key="secret", retry=QUICK).health()
     assert len(script.asked) == tries and caught.value.message
     assert "secret" not in caught.value.message
 
 
 def test_a_server_that_comes_back_is_used_again(script, kind):
     script.answers = [(0, {}, b""), (0, {}, b""), GOOD]
-    assert kind(script.url, patience=QUICK).health().release == "made"
+    assert kind(script.url, retry=QUICK).health().release == "made"
 
 
 def test_no_server_says_so_and_names_the_address(kind):
     with pytest.raises(Unavailable, match=r"http://127\.0\.0\.1:9: .*`nsecast serve` starts one"):
-        kind("http://127.0.0.1:9", patience=RetryPolicy(deadline_s=1, tries=2, base_s=0.01)).health()
+        kind("http://127.0.0.1:9", retry=RetryPolicy(deadline_s=1, tries=2, base_s=0.01)).health()
 
 
 def test_an_answer_that_drips_ends_with_the_deadline(script, kind):
     script.answers = [(-1, {}, HEALTH)]
     began = time.monotonic()
-    with pytest.raises(Unavailable, match=r"no whole answer within 0\.7 s"):
-        kind(script.url, patience=RetryPolicy(deadline_s=0.7, timeout_s=20)).health()
+    with pytest.raises(Unavailable, match=r"no complete response within 0\.7 s"):
+        kind(script.url, retry=RetryPolicy(deadline_s=0.7, timeout_s=20)).health()
     assert 0.6 < time.monotonic() - began < 0.2 * len(HEALTH), "it would drip for longer"
 
 
 def test_the_deadline_holds_for_all_tries_together(script, kind):
     script.answers = [(503, {"Retry-After": "0"}, b"")]
-    patience = RetryPolicy(deadline_s=0.8, tries=1_000, base_s=0.1, longest_s=0.1)
+    policy = RetryPolicy(deadline_s=0.8, tries=1_000, base_s=0.1, longest_s=0.1)
     began = time.monotonic()
     with pytest.raises(Unavailable):
-        kind(script.url, patience=patience).health()
+        kind(script.url, retry=policy).health()
     assert time.monotonic() - began < 60, "a thousand tries would take longer"
     assert len(script.asked) > 1
 
 
 def test_no_try_begins_after_the_deadline_by_the_clients_own_clock():
     now, waits = [0.0], []
-    patience = RetryPolicy(deadline_s=0.8, tries=1_000, base_s=0.1, longest_s=0.1)
-    tries = RetryLoop(patience, clock=lambda: now[0], drawn=lambda low, high: high)
+    policy = RetryPolicy(deadline_s=0.8, tries=1_000, base_s=0.1, longest_s=0.1)
+    tries = RetryLoop(policy, clock=lambda: now[0], drawn=lambda low, high: high)
     with pytest.raises(Unavailable):
         while True:
             waits.append(tries.wait_s(Unavailable("gone")))
@@ -329,7 +329,7 @@ def test_a_proxy_of_the_environment_does_not_stand_before_this_machine(script, k
     for name in ("http_proxy", "all_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     script.answers = [GOOD]
-    assert kind(script.url, patience=QUICK).health().release == "made"
+    assert kind(script.url, retry=QUICK).health().release == "made"
 
 
 def test_a_client_is_a_context_manager_that_lets_go(script):

@@ -179,4 +179,4 @@ def test_questions_and_a_replicas_log_lines_name_the_request(with_router, caplog
 
 
 def _rest(question: ModelRequest) -> tuple[Any, ...]:
-    return question.windows, question.asked, question.request_id
+    return question.windows, question.levels, question.request_id

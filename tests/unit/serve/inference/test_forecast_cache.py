@@ -20,7 +20,7 @@ def prepared(loaded, **body):
 
 
 def prices(loaded, question):
-    return bundle(loaded, question.route.job).forecaster.forecast(question.windows, question.asked)
+    return bundle(loaded, question.route.job).forecaster.forecast(question.windows, question.levels)
 
 
 def test_what_was_forecast_is_found_again_for_every_horizon(loaded):

@@ -109,7 +109,7 @@ def test_model_and_version_name_the_tier():
 
 def test_evidence_is_that_of_the_matrix_for_the_symbol_and_horizon():
     matrix = pd.read_csv(LOADED.release.file("performance_matrix.csv"), index_col="symbol")
-    for horizon in LOADED.places:
+    for horizon in LOADED.positions:
         found = predict(LOADED, symbol="MOVES", horizon=horizon)
         assert found.mape == matrix.loc["MOVES", f"mape_{horizon}"]
         assert found.naive_mape == matrix.loc["MOVES", f"naive_mape_{horizon}"]
@@ -187,11 +187,11 @@ def test_the_original_design_is_served_too_without_intervals():
     assert still.prediction == 7.0 and "frozen" in codes(still)
 
 
-def test_levels_asked_are_those_of_the_calibration():
+def test_the_levels_of_the_intervals_are_those_of_the_calibration():
     calibration = ReleasedModels(LOADED.release).calibration
     for day in ("2020-01-01", str(DAYS[200]), str(DAYS[-1]), "2030-01-01"):
         evening = np.array([day], dtype="datetime64[D]")
-        assert np.array_equal(LOADED._asked(evening), calibration.on(evening))
+        assert np.array_equal(LOADED._levels_on(evening), calibration.on(evening))
 
 
 def test_a_question_is_prepared_in_well_under_a_millisecond():

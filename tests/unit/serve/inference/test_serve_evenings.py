@@ -91,7 +91,7 @@ def test_one_window_of_a_large_market_works_on_a_small_part_of_its_rows(wide, as
 
 def test_the_windows_that_are_kept_stay_within_their_bytes(wide):
     most = 20 * 4_000
-    past = HistoricalWindows(wide, SPEC, market_days(wide), most_bytes=most)
+    past = HistoricalWindows(wide, SPEC, market_days(wide), max_bytes=most)
     for evening in evenings_of(wide):
         for symbol in wide.symbols:
             assert past.window(evening, symbol) is not None

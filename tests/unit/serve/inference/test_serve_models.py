@@ -52,7 +52,7 @@ def questions(home: Path) -> list[ModelRequest]:
         except NsecastError:
             continue
         for each in {prepared.key: prepared, loaded.general(prepared).key: loaded.general(prepared)}.values():
-            found.append(ModelRequest(each.key, each.windows, each.asked))
+            found.append(ModelRequest(each.key, each.windows, each.levels))
     assert len(found) > 12
     return found
 

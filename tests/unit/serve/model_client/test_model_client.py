@@ -35,23 +35,23 @@ class Tier:
         self.now = self.most = self.calls = 0
         self.asked: Counter[str] = Counter()
 
-    async def remote(self, questions: list[ModelRequest]) -> list[ModelResponse]:
+    async def remote(self, requests: list[ModelRequest]) -> list[ModelResponse]:
         self.calls += 1
         self.now += 1
         self.most = max(self.most, self.now)
         try:
             if self.now > self.room:
                 raise BackPressureError(num_queued_requests=self.now, max_queued_requests=self.room)
-            symbols = [question.windows for question in questions]
+            symbols = [request.windows for request in requests]
             await asyncio.sleep(0)
             if error := self._fail(symbols):
                 raise error
             self.asked.update(symbols)
-            return [self.said(symbol) for symbol in symbols]
+            return [self.response_to(symbol) for symbol in symbols]
         finally:
             self.now -= 1
 
-    def said(self, symbol: str) -> ModelResponse:
+    def response_to(self, symbol: str) -> ModelResponse:
         return ModelResponse(f"prices of {symbol}")
 
     def broadcast(self, method: str, *arguments: Any) -> "Tier":
@@ -61,16 +61,16 @@ class Tier:
 class Broken(Tier):
     """Every model of this tier is broken."""
 
-    def said(self, symbol: str) -> ModelResponse:
+    def response_to(self, symbol: str) -> ModelResponse:
         return ModelResponse(None, error=BundleError(f"model {symbol}: broken."))
 
 
 class ManyStocks:
-    """A loaded release of many stocks; a question's ``windows`` is its symbol."""
+    """A loaded release of many stocks; the ``windows`` of a request are its symbol."""
 
     def __init__(self, symbols: list[str] = SYMBOLS, specific: tuple[str, ...] = ()) -> None:
         self.universe = Universe.from_symbols(symbols, specific=list(specific))
-        self.release, self.places = SimpleNamespace(id="made"), {"1d": 0}
+        self.release, self.positions = SimpleNamespace(id="made"), {"1d": 0}
         self.own = frozenset(specific)
 
     def prepare(self, request: PredictRequest, bad: frozenset[str] = frozenset()) -> PreparedRequest:
@@ -90,7 +90,7 @@ class ManyStocks:
 
 @pytest.fixture
 def model_client_of(tmp_path: Path) -> Any:
-    """Makes an office whose ledger is off."""
+    """Make a model client whose ledger is off."""
 
     def make(general: Tier, specific: Tier | None = None, **settings: Any) -> ModelClient:
         off = {"days_kept": 0, "answers_days_kept": 0}
@@ -101,8 +101,8 @@ def model_client_of(tmp_path: Path) -> Any:
 
 
 async def answered(model_client: ModelClient, loaded: ManyStocks) -> list[tuple[str, Any]]:
-    items = await model_client._forecast_all(loaded, loaded.ready(), Facts("made"))
-    return [(item.prepared.request.symbol, item.result.prices) for item in items]
+    calls = await model_client._forecast_all(loaded, loaded.ready(), Facts("made"))
+    return [(call.prepared.request.symbol, call.response.prices) for call in calls]
 
 
 def expected(symbols: list[str]) -> list[tuple[str, str]]:

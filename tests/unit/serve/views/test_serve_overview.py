@@ -66,7 +66,7 @@ def loaded_release_of(panel):
     loaded = object.__new__(LoadedRelease)
     loaded.__dict__ |= LOADED.__dict__ | {
         "panel": panel,
-        "past": PriceHistory(panel, LOADED.universe, LOADED.spec),
+        "history": PriceHistory(panel, LOADED.universe, LOADED.spec),
     }
     return loaded
 

@@ -34,7 +34,7 @@ def test_one_model_is_shown_with_its_last_price_and_its_evidence():
     assert (card.last_price, card.sessions) == (rows["close"].iloc[-1], len(rows))
     assert (
         card.performance == LOADED.matrix["MOVES"]
-        and card.performance.horizons.keys() == LOADED.places.keys()
+        and card.performance.horizons.keys() == LOADED.positions.keys()
     )
     with pytest.raises(UnknownSymbol):
         pages.model_card(LOADED, "NEWCO")
