@@ -1,1 +1,1 @@
-"""Price files to rows: every row accepted, repaired or rejected by name."""
+"""Read price files into rows; every row is accepted, repaired or rejected with a reason."""

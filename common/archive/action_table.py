@@ -1,10 +1,10 @@
-"""The dated table of known corporate actions: shipped for Nairobi, extended by an archive's folder."""
+"""Table of known corporate actions: shipped for Nairobi, extended by a file in the archive's folder."""
 
 import datetime as dt
 import functools
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -28,18 +28,17 @@ class CorporateAction(Config):
 
     symbol: Symbol
     ex_date: dt.date
-    """First session on which the share trades without the right; the symbol's next row counts if it has none
-    on that day."""
+    """First session on which the share trades without the right; if the symbol has no row on that day, its
+    next row counts."""
     kind: Kind
-    """``none``: the step into that row is a real return, whatever its size; an entry for the same symbol and
-    date in the shipped table no longer holds."""
+    """``none``: the step into that row is a real return; it replaces an entry of the shipped table."""
     ratio: Annotated[str, Field(pattern=r"^[0-9./]{1,20}$")] | None = None
-    """Price after the action over the price before it by its terms, such as ``"10/11"``; not for ``none``."""
+    """Price after the action over the price before by its terms, such as ``"10/11"``; not for ``none``."""
     evidence: Annotated[str, Field(min_length=1)]
-    """Why it is in the table, in plain words."""
+    """Source of the entry."""
 
     @pydantic.model_validator(mode="after")
-    def _makes_sense(self) -> Self:
+    def _check_ratio(self) -> Self:
         if (self.kind == "none") != (self.ratio is None):
             raise ValueError('need a ratio such as "10/11", and none for kind "none"')
         if self.ratio is not None and self.factor in (None, 1):
@@ -48,7 +47,7 @@ class CorporateAction(Config):
 
     @property
     def factor(self) -> Fraction | None:
-        """``ratio`` as a number; None where it is not a positive one."""
+        """``ratio`` as a number; None if it is not positive."""
         try:
             factor = Fraction(self.ratio or "")
         except (ValueError, ZeroDivisionError):
@@ -57,33 +56,33 @@ class CorporateAction(Config):
 
 
 def load_actions(folder: Path, *, shipped: bool) -> tuple[CorporateAction, ...]:
-    """The corporate actions in force for an archive, by symbol and date.
+    """Load an archive's corporate actions, sorted by symbol and date.
 
-    The shipped table is Nairobi's own. The folder's ``corporate_actions.toml``, if there is one, adds entries
-    and replaces those of the same symbol and date; with ``extends = false`` in it no shipped one holds.
+    The folder's ``corporate_actions.toml``, if it exists, adds entries to the shipped table and replaces
+    those of the same symbol and date; with ``extends = false`` it replaces the whole table.
 
     Parameters
     ----------
     folder : Path
         The archive's folder.
     shipped : bool
-        Whether it holds Nairobi's own prices. Another exchange, or an invented market, starts empty.
+        Whether to start with the shipped table: for Nairobi's own prices only.
 
     Raises
     ------
     ConfigError
-        Naming the file, the entry, what it says and what is needed.
+        If an entry is invalid; names the file and the entry.
     """
     path = Path(folder) / FILE_NAME
     extends, own = _read(path) if path.is_file() else (True, ())
-    first = shipped_actions() if shipped and extends else ()
-    table = {(action.symbol, action.ex_date): action for action in (*first, *own)}
+    base = shipped_actions() if shipped and extends else ()
+    table = {(action.symbol, action.ex_date): action for action in (*base, *own)}
     return tuple(table[key] for key in sorted(table))
 
 
 @functools.cache
 def shipped_actions() -> tuple[CorporateAction, ...]:
-    """Nairobi's corporate actions, as shipped with the package."""
+    """Return Nairobi's corporate actions, shipped with the package."""
     return _read(SHIPPED)[1]
 
 
@@ -92,8 +91,8 @@ def mark_listed(
 ) -> tuple[pd.DataFrame, list[Placed]]:
     """Set ``Flag.LISTED`` on the row that each action takes effect on, ``Flag.RETURN`` for kind ``none``.
 
-    That is the symbol's first row on or after the ex-date, if it has one before it as well: there is a step
-    only between two rows. Kind ``none`` needs a row on the very date.
+    An action takes effect on the symbol's first row on or after the ex-date. If that is the symbol's oldest
+    row, or the kind is ``none``, the row must have the very date.
 
     Parameters
     ----------
@@ -103,7 +102,7 @@ def mark_listed(
     Returns
     -------
     rows, placed
-        The flagged rows, and each action that a row was found for, with that row's date.
+        The flagged rows, and the actions with a step into a row, each with the row's date.
     """
     flags = rows["flags"].to_numpy() & ~np.int32(Flag.LISTED | Flag.RETURN)
     spans, dates = symbol_spans(rows["symbol"]), rows["date"].to_numpy()
@@ -111,60 +110,57 @@ def mark_listed(
     for action in actions:
         first, stop = spans.get(action.symbol, (0, 0))
         row = first + int(np.searchsorted(dates[first:stop], np.datetime64(action.ex_date)))
-        there = first <= row < stop
-        if there and (row == first or action.kind == "none"):
-            there = dates[row] == np.datetime64(action.ex_date)
-        if there:
-            flags[row] |= np.int32(Flag.RETURN if action.kind == "none" else Flag.LISTED)
-        if there and row > first:  # a first row has a step only once older rows are put before it
+        if not first <= row < stop:
+            continue
+        if (row == first or action.kind == "none") and dates[row] != np.datetime64(action.ex_date):
+            continue
+        flags[row] |= np.int32(Flag.RETURN if action.kind == "none" else Flag.LISTED)
+        if row > first:  # a first row has a step only once older rows are merged
             placed.append((action, pd.Timestamp(dates[row])))
     return rows.assign(flags=flags.astype(np.int32)), placed
 
 
 def with_terms(steps: pd.DataFrame, placed: list[Placed]) -> pd.DataFrame:
-    """Steps as `list_actions` gives them, with ``terms`` (a fraction as text) and ``evidence`` of the listed.
+    """Add ``terms`` (a fraction as text) and ``evidence`` to the result of `list_actions`.
 
-    Their ``kind`` is the table's; of the others both columns are empty.
+    Listed actions also get the ``kind`` of the table; for the others both columns are empty.
     """
     listed = {(action.symbol, date): action for action, date in placed if action.kind != "none"}
-    found = [listed.get(key) for key in zip(steps["symbol"], steps["date"], strict=True)]
-    kinds = [action.kind if action else kind for action, kind in zip(found, steps["kind"], strict=True)]
-    return steps.assign(
-        kind=pd.Series(kinds, dtype="str"),
-        terms=pd.Series([str(action.factor) if action else "" for action in found], dtype="str"),
-        evidence=pd.Series([action.evidence if action else "" for action in found], dtype="str"),
-    )
+    actions = [listed.get(key) for key in zip(steps["symbol"], steps["date"], strict=True)]
+    details = [
+        (action.kind, str(action.factor), action.evidence) if action else (kind, "", "")
+        for action, kind in zip(actions, steps["kind"], strict=True)
+    ]
+    return steps.assign(**pd.DataFrame(details, columns=["kind", "terms", "evidence"]).astype("str"))
 
 
 def not_placed(actions: tuple[CorporateAction, ...], placed: list[Placed]) -> list[CorporateAction]:
-    """The actions of an archive's own table without a step; shipped ones may lie outside its dates."""
-    done = {action for action, _ in placed} | set(shipped_actions())
-    return [action for action in actions if action not in done]
+    """Return the actions without a step, except shipped ones, whose dates an archive need not cover."""
+    expected = {action for action, _ in placed} | set(shipped_actions())
+    return [action for action in actions if action not in expected]
 
 
 def _read(path: Path) -> tuple[bool, tuple[CorporateAction, ...]]:
+    """Return ``extends`` and the entries of a file."""
     values = read_toml(path)
     entries, extends = values.pop("action", []), values.pop("extends", True)
-    if values or not isinstance(extends, bool) or not _are_tables(entries):
+    are_tables = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
+    if values or not isinstance(extends, bool) or not are_tables:
         raise ConfigError(
             f"{path}: got {', '.join(sorted(values)) or 'other values'}, need `extends = true` or `false` "
             "and a table [[action]] for each corporate action.",
             path=str(path),
         )
-    actions = []
+    actions: dict[tuple[str, dt.date], CorporateAction] = {}
     for number, entry in enumerate(entries, start=1):
-        named = f"{entry.get('symbol', 'no symbol')} {entry.get('ex_date', 'no ex_date')}"
-        actions.append(CorporateAction.parse(entry, where=f"{path}: action {number} ({named})"))
-    keys = [(action.symbol, action.ex_date) for action in actions]
-    for number, key in enumerate(keys, start=1):
-        if keys.index(key) + 1 < number:
+        label = f"action {number} ({entry.get('symbol', 'no symbol')} {entry.get('ex_date', 'no ex_date')})"
+        action = CorporateAction.parse(entry, where=f"{path}: {label}")
+        key = action.symbol, action.ex_date
+        if key in actions:
             raise ConfigError(
-                f"{path}: action {number} ({key[0]} {key[1]}): action {keys.index(key) + 1} is of the same "
-                "symbol and date; need one, with the product of both ratios.",
+                f"{path}: {label}: action {list(actions).index(key) + 1} has the same symbol and date; need "
+                "one, with the product of both ratios.",
                 path=str(path),
             )
-    return extends, tuple(actions)
-
-
-def _are_tables(entries: Any) -> bool:
-    return isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
+        actions[key] = action
+    return extends, tuple(actions.values())

@@ -1,4 +1,4 @@
-"""Steps in a price that are changes of the share itself, not returns."""
+"""Detect the price steps that are corporate actions, not returns."""
 
 import math
 
@@ -8,30 +8,30 @@ import pandas as pd
 from common.archive.flags import Flag
 
 LARGEST_FALL = 0.65
-"""A day's close over the one before; at or below it the step is taken for a split or a bonus."""
+"""Ratio of a close to the close before; at or below it the step is taken for a split or a bonus."""
 LARGEST_RISE = 1.80
-"""A day's close over the one before; at or above it the step is taken for a consolidation."""
+"""Ratio of a close to the close before; at or above it the step is taken for a consolidation."""
 SIMPLE_RATIOS = ((1, 2), (1, 3), (1, 4), (1, 5), (1, 6), (1, 8), (1, 10), (1, 20), (2, 3), (2, 5), (3, 5))
 TOLERANCE = 0.10
-"""How far, as a log ratio, a step may lie from a simple ratio: one day's move on top of the change."""
+"""Largest log distance of a step from a simple ratio: one day's return on top of the action."""
 SUSPECT_RATIOS = (2 / 3, 3 / 4, 4 / 5, 5 / 6, 6 / 7)
-"""Bonus issues that stay above ``LARGEST_FALL``; smaller ones hide in the daily band of 10 %."""
+"""Bonus issues above ``LARGEST_FALL``; smaller ones are within the daily band of 10 %."""
 SUSPECT_TOLERANCE = 0.02
-"""How far, as a log ratio, a step may lie from one of them to be suspected."""
+"""Largest log distance of a suspected step from one of ``SUSPECT_RATIOS``."""
 
 
 def corporate_actions(close: np.ndarray) -> np.ndarray:
-    """Mark the steps that cannot be returns.
+    """Mark the steps that are too large to be returns.
 
-    The exchange holds a day's move to about 10 % either way, and lifts that for news: of the steps from
-    2013 to 2024 that are left as returns, the largest rise is 78 % and the largest fall 27 %. A step is
-    marked if the close is at most ``LARGEST_FALL`` or at least ``LARGEST_RISE`` times the last known
-    close before it. Nothing after day t is looked at.
+    A step is marked if the close is at most ``LARGEST_FALL`` or at least ``LARGEST_RISE`` times the last
+    known close before it; later prices are not used. The exchange limits a day's move to about 10 % either
+    way, except after news: of Nairobi's steps from 2013 to 2024 that count as returns, the largest rise is
+    78 % and the largest fall 27 %.
 
     Parameters
     ----------
     close : float, shape (T,)
-        Closes of one symbol in KES, oldest first; NaN is skipped over.
+        Closes of one symbol in KES, oldest first; NaN is skipped.
 
     Returns
     -------
@@ -40,42 +40,33 @@ def corporate_actions(close: np.ndarray) -> np.ndarray:
     """
     close = np.asarray(close, dtype=np.float64)
     marked = np.zeros(close.shape, dtype=bool)
-    known = np.flatnonzero(close > 0)
-    ratio = close[known[1:]] / close[known[:-1]]
-    marked[known[1:]] = (ratio <= LARGEST_FALL) | (ratio >= LARGEST_RISE)
+    rows = np.flatnonzero(close > 0)
+    ratio = close[rows[1:]] / close[rows[:-1]]
+    marked[rows[1:]] = (ratio <= LARGEST_FALL) | (ratio >= LARGEST_RISE)
     return marked
 
 
 def action_steps(close: np.ndarray, flags: np.ndarray) -> np.ndarray:
-    """Mark one symbol's corporate actions: those that the table lists and those of `corporate_actions`.
+    """Mark one symbol's corporate actions, both listed and detected ones; bool, shape (T,).
 
-    An ex-date is announced before it comes, so a listed action is known on its own evening. What is not
-    listed is found by its price, on that evening too.
+    Both are known on the evening of their date: ex-dates are announced, and detection uses no later price.
 
     Parameters
     ----------
     close : float, shape (T,)
         KES, oldest first.
     flags : int32, shape (T,)
-        `Flag` bits: ``LISTED`` marks a step, ``RETURN`` clears it.
-
-    Returns
-    -------
-    bool, shape (T,)
+        `Flag` bits: ``LISTED`` marks a step, ``RETURN`` clears a detected one.
     """
-    found = corporate_actions(close) & ((flags & int(Flag.RETURN)) == 0)
-    marked: np.ndarray = found | ((flags & int(Flag.LISTED)) != 0)
-    return marked
+    detected = corporate_actions(close) & ((flags & int(Flag.RETURN)) == 0)
+    return np.asarray(detected | ((flags & int(Flag.LISTED)) != 0))
 
 
 def describe_action(ratio: float) -> str:
-    """Name a step by the nearest simple ratio, new price to old: a guess from the price alone.
+    """Name a step by the nearest simple ratio of new to old price.
 
-    Returns
-    -------
-    str
-        Such as ``"split or bonus near 1:2"``, ``"consolidation near 4:1"``, or ``"jump"`` if no simple
-        ratio is near.
+    The result is like ``"split or bonus near 1:2"``, ``"consolidation near 4:1"`` or, if no simple ratio is
+    near, ``"jump"``.
     """
     fall = min(ratio, 1 / ratio)
     small, large = min(SIMPLE_RATIOS, key=lambda pair: abs(math.log(fall * pair[1] / pair[0])))
@@ -85,7 +76,7 @@ def describe_action(ratio: float) -> str:
 
 
 def symbol_spans(symbols: pd.Series) -> dict[str, tuple[int, int]]:
-    """First row and the row after the last of each symbol, in their order; its rows must lie together."""
+    """Return each symbol's first row and the row after its last; a symbol's rows must be contiguous."""
     codes, names = pd.factorize(symbols)
     starts = np.flatnonzero(np.diff(codes, prepend=-1))
     ends = np.append(starts[1:], len(codes))[: len(starts)]
@@ -93,24 +84,20 @@ def symbol_spans(symbols: pd.Series) -> dict[str, tuple[int, int]]:
 
 
 def mark_actions(rows: pd.DataFrame) -> pd.DataFrame:
-    """Set ``Flag.ACTION`` afresh on rows sorted by symbol and date; indices (``^...``) have none."""
-    marked = np.zeros(len(rows), dtype=bool)
-    close, known = rows["close"].to_numpy(), rows["flags"].to_numpy()
+    """Recompute ``Flag.ACTION`` of rows sorted by symbol and date; indices (``^...``) have no actions."""
+    close, flags = rows["close"].to_numpy(), rows["flags"].to_numpy() & ~np.int32(Flag.ACTION)
     for symbol, (start, stop) in symbol_spans(rows["symbol"]).items():
         if not symbol.startswith("^"):
-            marked[start:stop] = action_steps(close[start:stop], known[start:stop])
-    flags = rows["flags"].to_numpy() & ~np.int32(Flag.ACTION)
-    return rows.assign(flags=np.where(marked, flags | Flag.ACTION, flags).astype(np.int32))
+            marked = action_steps(close[start:stop], flags[start:stop])
+            flags[start:stop][marked] |= np.int32(Flag.ACTION)
+    return rows.assign(flags=flags.astype(np.int32))
 
 
 def list_actions(rows: pd.DataFrame) -> pd.DataFrame:
-    """The marked steps of rows sorted by symbol and date, oldest first.
+    """List the corporate actions in rows sorted by symbol and date, oldest first.
 
-    Returns
-    -------
-    DataFrame
-        ``symbol, date, before, after, ratio, kind, file, line, listed``; prices in KES, ratio = after /
-        before, ``listed`` is false where the step was found by its price alone.
+    The columns are ``symbol, date, before, after, ratio, kind, file, line, listed``: prices in KES, ratio =
+    after / before; ``listed`` is false for actions that were detected by their price.
     """
     flags = rows["flags"].to_numpy()
     steps = _steps(rows, (flags & int(Flag.ACTION)) != 0)
@@ -118,22 +105,17 @@ def list_actions(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def list_suspects(rows: pd.DataFrame) -> pd.DataFrame:
-    """Steps that are left as returns and could be bonus issues: near one of ``SUSPECT_RATIOS``.
+    """List the returns that may be bonus issues, since they are near one of ``SUSPECT_RATIOS``.
 
-    Some are real falls. Whoever knows better lists them, as an action or as kind ``none``, and they are no
-    longer suspects.
-
-    Returns
-    -------
-    DataFrame
-        As `list_actions`, without ``listed``; ``kind`` names the ratio.
+    Some are real falls. A step in the table of corporate actions, also as kind ``none``, is no suspect. The
+    columns are those of `list_actions` without ``listed``; ``kind`` names the ratio.
     """
     step = (rows["close"] / rows.groupby("symbol")["close"].shift()).to_numpy()
     with np.errstate(invalid="ignore"):
-        off = np.abs(np.log(step[:, None] / np.array(SUSPECT_RATIOS)))
-    left = (rows["flags"].to_numpy() & int(Flag.ACTION | Flag.RETURN)) == 0
+        distance = np.abs(np.log(step[:, None] / np.array(SUSPECT_RATIOS)))
+    returns = (rows["flags"].to_numpy() & int(Flag.ACTION | Flag.RETURN)) == 0
     stocks = ~rows["symbol"].str.startswith("^").to_numpy()
-    steps = _steps(rows, (off <= SUSPECT_TOLERANCE).any(axis=1) & left & stocks)
+    steps = _steps(rows, (distance <= SUSPECT_TOLERANCE).any(axis=1) & returns & stocks)
     return steps.drop(columns="flags").assign(kind=steps["ratio"].map(_nearest_bonus).astype("str"))
 
 

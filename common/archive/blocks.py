@@ -1,4 +1,4 @@
-"""A block of an archive's symbols, from the rows that were accepted to rows in panel form."""
+"""Turn the accepted rows of a block of symbols into rows in panel form."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,36 +18,36 @@ PANEL_COLUMNS = ("symbol", "date", "close", "low", "high", "volume", "flags", "k
 
 @dataclass(frozen=True)
 class Gathered:
-    """Of a block's accepted rows: their dates, and those rejected because another row says it already."""
+    """Dates of a block's accepted rows, and the rows rejected as duplicates or conflicts."""
 
     dates: np.ndarray
     rejected: pd.DataFrame
-    """``LEDGER_COLUMNS``, ``file`` as a number."""
+    """``LEDGER_COLUMNS``; ``file`` is a number."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """What the driver has to know of a finished block; tables as those of `Archive`, ``file`` as a number."""
+    """Summary of a finished block for the driver; tables as in `Archive`, with ``file`` as a number."""
 
     rows: dict[str, int]
-    """By symbol."""
+    """Number of rows by symbol."""
     repaired: pd.DataFrame
     """``LEDGER_COLUMNS``."""
     files: pd.DataFrame
-    """By file: ``first`` and ``last`` date."""
+    """``first`` and ``last`` date by file."""
     placed: list[Placed]
     actions: pd.DataFrame
     suspects: pd.DataFrame
     dates: pd.Series
-    """Rows of each date."""
+    """Number of rows by date."""
     stocks: pd.Series
-    """The same without indices."""
+    """Number of rows by date, without indices."""
     steps: pd.DataFrame
     """See `common.archive.mixed_dates.count_steps`."""
 
 
 def gather(files: list[str], *parts: pd.DataFrame) -> tuple[Gathered, pd.DataFrame]:
-    """Put a block's rows of all parts, in the order of reading, into the order of symbols and dates."""
+    """Join a block's rows of all parts, in reading order, and sort them by symbol and date."""
     table = pd.concat(parts, ignore_index=True)
     rejected = repairs.reject_duplicates(table, files)
     rows = table.drop(rejected.index).sort_values(["symbol", "date"], ignore_index=True)
@@ -58,7 +58,7 @@ def gather(files: list[str], *parts: pd.DataFrame) -> tuple[Gathered, pd.DataFra
 
 
 def count(sessions: pd.DatetimeIndex, rows: pd.DataFrame) -> np.ndarray:
-    """See `market_repairs.count_copies`."""
+    """Call `market_repairs.count_copies`."""
     return market_repairs.count_copies(repairs.Neighbours.of(rows, sessions))
 
 
@@ -68,7 +68,7 @@ def mend(
     fake: np.ndarray,
     rows: pd.DataFrame,
 ) -> tuple[tuple[np.ndarray, np.ndarray], pd.DataFrame]:
-    """The counts of `mend_copies` and of `count_gaps`, and the mended rows."""
+    """Repair the rows; returns the counts of `mend_copies` and `count_gaps`, and the rows."""
     rows, counts = market_repairs.mend_copies(repairs.Neighbours.of(rows, sessions), stale, fake)
     rows = repairs.blank_ranges(rows)
     return (counts, market_repairs.count_gaps(rows, sessions)), rows
@@ -80,7 +80,7 @@ def finish(
     listed: tuple[CorporateAction, ...],
     rows: pd.DataFrame,
 ) -> tuple[Block, pd.DataFrame]:
-    """Rebuild missing sessions and mark corporate actions; the rows are ``PANEL_COLUMNS``."""
+    """Rebuild missing sessions and mark corporate actions; the rows have ``PANEL_COLUMNS``."""
     rows = market_repairs.rebuild(rows, sessions, rebuilt)
     rows, placed = mark_listed(rows, listed)
     rows = mark_actions(rows)
@@ -104,7 +104,7 @@ def finish(
 
 
 def in_order(blocks: list[Block], rows: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """The rows of all blocks sorted by symbol; of the blocks' own there is one at a time."""
+    """Join the rows of all blocks, sorted by symbol; only one block's rows are loaded at a time."""
     if len(blocks) == 1:
         return next(iter(rows))
     lengths = {symbol: length for block in blocks for symbol, length in block.rows.items()}

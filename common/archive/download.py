@@ -1,4 +1,4 @@
-"""One HTTP download that survives dropped connections: continued where it broke off."""
+"""Download one file over HTTP, resuming after dropped connections."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,9 +8,9 @@ import httpx
 from common.errors import FetchError
 
 ATTEMPTS = 4
-"""Tries per data set before a dropped connection or a server error is reported."""
+"""Attempts per data set before a dropped connection or a server error is reported."""
 BACKOFF_SECONDS = 1.0
-"""Wait before the second try; doubled each time."""
+"""Wait before the second attempt; doubled each time."""
 MAX_ZIP_BYTES = 512 * 2**20
 
 REASONS = {
@@ -18,7 +18,7 @@ REASONS = {
     403: "the publisher refused (403)",
     404: "no such data set or version (404)",
 }
-"""Of statuses that no second try changes."""
+"""Statuses after which there is no second attempt."""
 
 
 def download(
@@ -30,17 +30,17 @@ def download(
     sleep: Callable[[float], None],
     by_hand: str,
 ) -> None:
-    """Bring ``part`` to the complete zip, in at most ``ATTEMPTS`` tries.
+    """Download the zip to ``part``, in at most ``ATTEMPTS`` attempts.
 
     Parameters
     ----------
-    progress : called with the bytes held so far, and those of the zip (None if the server does not say)
-    by_hand : what a person can do instead, for the error
+    progress : called with the bytes so far and the size of the zip (None if the server does not send it)
+    by_hand : instructions for a manual download, for the error
 
     Raises
     ------
     FetchError
-        If the publisher refuses, sends more than ``MAX_ZIP_BYTES``, or the last try fails.
+        If the publisher refuses, the zip exceeds ``MAX_ZIP_BYTES``, or the last attempt fails.
     """
     for attempt in range(ATTEMPTS):
         if attempt:
@@ -62,16 +62,16 @@ def download(
                 raise FetchError(
                     f"{url}: {trouble}. To get the files anyway, {by_hand}", url=url, status=status
                 ) from None
-    kept = part.stat().st_size if part.exists() else 0
+    size = part.stat().st_size if part.exists() else 0
     raise FetchError(
-        f"{url}: {trouble}, {ATTEMPTS} tries; {kept} bytes kept. Run again to continue, or {by_hand}",
+        f"{url}: {trouble}, {ATTEMPTS} tries; {size} bytes kept. Run again to continue, or {by_hand}",
         url=url,
-        kept=kept,
+        kept=size,
     )
 
 
 def _receive(client: httpx.Client, url: str, part: Path, progress: Callable[[int, int | None], None]) -> None:
-    """One request: continue ``part`` if the server still has the very same bytes, else start over."""
+    """Send one request; it continues ``part`` if the server's file is unchanged, else starts over."""
     tag = part.with_suffix(".etag")
     done = part.stat().st_size if part.exists() and tag.exists() else 0
     headers = {"Accept-Encoding": "identity"}
@@ -84,13 +84,13 @@ def _receive(client: httpx.Client, url: str, part: Path, progress: Callable[[int
             tag.unlink(missing_ok=True)
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {done}-"):
             part.unlink(missing_ok=True)
-            raise httpx.RemoteProtocolError("another range than requested")
+            raise httpx.RemoteProtocolError("the server sent another range than requested")
         length = response.headers.get("Content-Length", "")
         total = done + int(length) if length.isdecimal() else None
         with part.open("ab" if done else "wb") as stream:
             validator = response.headers.get("ETag", "")
             plain = "Content-Encoding" not in response.headers
-            # Weak tags do not promise equal bytes.
+            # Weak tags do not guarantee equal bytes.
             if plain and validator.startswith('"') and validator.isascii():
                 tag.write_text(validator, "ascii")
             for chunk in response.iter_bytes():

@@ -1,4 +1,4 @@
-"""Download the real price archive: resumed where it broke off, checked file by file, put in place whole."""
+"""Download the real price archive: resumable, with all files checked before the first is replaced."""
 
 import functools
 import re
@@ -19,18 +19,19 @@ from common.errors import FetchError
 BASE_URL = "https://data.mendeley.com/public-api/zip"
 TIMEOUT = httpx.Timeout(60, connect=15)
 Progress = Callable[[str, int, int | None], None]
-"""Called with the data set's id, bytes held so far and bytes in all (None if the server does not say)."""
+"""Called with the data set's id, the bytes so far and the total (None if unknown)."""
 
 
 @dataclass(frozen=True)
 class FetchReport:
-    """File names by what became of them; one that came without a checksum is in ``unpinned`` as well."""
+    """Names of the files, by result."""
 
     written: tuple[str, ...]
     present: tuple[str, ...]
     unpinned: tuple[str, ...]
+    """Those written or present for which no checksum is known."""
     missing: tuple[str, ...]
-    """Expected names the published zip no longer holds."""
+    """Expected files that the published zip does not contain."""
 
 
 def fetch_archive(
@@ -41,16 +42,14 @@ def fetch_archive(
     progress: Progress | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> FetchReport:
-    """Make ``folder`` hold every data set's CSV files.
+    """Download the CSV files of every data set into ``folder``, which is created if missing.
 
-    A data set whose files are there and right is not asked for. A download that broke off is kept as a
-    hidden ``.part`` and continued by the next call. All of a zip's files are checked before the first is
-    put in place, so a wrong one replaces nothing.
+    Data sets whose files are present and valid are skipped. An interrupted download is kept as a hidden
+    ``.part`` file and continued by the next call. All files of a zip are checked before the first one is
+    replaced.
 
     Parameters
     ----------
-    folder : Path
-        Made if missing.
     sources : sequence of Source, optional
         Default: `load_sources`.
     base_url : str
@@ -60,7 +59,7 @@ def fetch_archive(
     ------
     FetchError
         If the folder holds a synthetic market, the publisher refuses, the network or the disk fails, or
-        a file is not what its checksum says.
+        a file does not match its checksum.
     """
     if (folder / SYNTHETIC_FILE).exists():
         raise FetchError(f"{folder}: holds a synthetic market. Choose another folder for the real archive.")
@@ -69,38 +68,38 @@ def fetch_archive(
         folder.mkdir(parents=True, exist_ok=True)
         with httpx.Client(timeout=TIMEOUT, follow_redirects=True) as client:
             for source in sources if sources is not None else load_sources():
-                held = _held(folder, source)
-                if held is not None:
-                    report["present"] += held
-                    report["unpinned"] += [name for name in held if not source.files.get(name)]
-                    continue
-                url = f"{base_url.rstrip('/')}/{source.id}/download/{source.version}"
-                part = folder / f".{source.id}-{source.version}.zip.part"
-                report_size = functools.partial(progress or (lambda *_: None), source.id)
-                download(client, url, part, progress=report_size, sleep=sleep, by_hand=source.by_hand(folder))
-                written = unpack(part, folder, source)
-                report["written"] += written
-                report["unpinned"] += [name for name in written if not source.files.get(name)]
-                report["missing"] += [name for name in source.files if name not in written]
+                names = _present(folder, source)
+                if names is not None:
+                    report["present"] += names
+                else:
+                    url = f"{base_url.rstrip('/')}/{source.id}/download/{source.version}"
+                    part = folder / f".{source.id}-{source.version}.zip.part"
+                    on_bytes = functools.partial(progress or (lambda *_: None), source.id)
+                    by_hand = source.by_hand(folder)
+                    download(client, url, part, progress=on_bytes, sleep=sleep, by_hand=by_hand)
+                    names = unpack(part, folder, source)
+                    report["written"] += names
+                    report["missing"] += [name for name in source.files if name not in names]
+                report["unpinned"] += [name for name in names if not source.files.get(name)]
     except OSError as error:
         raise FetchError(
             f"{error.filename or folder}: {error.strerror or error}. Free some space or choose a folder you "
-            "may write to, then run again: what has arrived is kept.",
+            "may write to, then run again: downloaded data is kept.",
             path=str(folder),
         ) from error
     return FetchReport(**{kind: tuple(names) for kind, names in report.items()})
 
 
-def _held(folder: Path, source: Source) -> list[str] | None:
-    """The names under which ``folder`` already holds the data set; None if any is missing or wrong.
+def _present(folder: Path, source: Source) -> list[str] | None:
+    """Return the data set's files in ``folder``; None if any of them is missing or wrong.
 
-    A later version may bring a file under a longer name (``..._2024.csv`` for ``..._2024_jan_to_oct.csv``):
-    a CSV file that starts alike up to the year counts for it.
+    A later version may have a file of another period (``..._2024.csv`` for ``..._2024_jan_to_oct.csv``), so
+    any CSV file with the same name up to the year is accepted.
     """
     names = []
-    for name, pin in source.files.items():
+    for name, checksum in source.files.items():
         if (folder / name).is_file():
-            if pin and storage.sha256(folder / name) != pin:
+            if checksum and storage.sha256(folder / name) != checksum:
                 return None
             names.append(name)
             continue

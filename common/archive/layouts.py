@@ -1,6 +1,6 @@
-"""How price files are read: which column is what, and how dates and numbers are written.
+"""Layouts of price files: the columns, and the formats of dates and numbers.
 
-`NAIROBI` says it for the exchange's own files; ``columns.toml`` in an archive's folder says it for another's.
+`NAIROBI` is the layout of the exchange's own files; ``columns.toml`` in an archive's folder defines another.
 """
 
 import datetime as dt
@@ -19,15 +19,14 @@ from common.config import Config, read_toml
 
 FILE_NAME = "columns.toml"
 SYNTHETIC_FILE = "synthetic.json"
-"""Marks a folder whose prices are invented; no such file is in the real archive."""
-IN_NAME = "{symbol}"
-"""Where the symbol stands in the names of files that hold one stock each."""
+"""Marks a folder with a synthetic market."""
+SYMBOL_PLACEHOLDER = "{symbol}"
+"""Position of the symbol in the names of files with one stock each."""
 MARKET_INDEX = "^NASI"
-"""The index of all shares, whatever a market calls it; a symbol with ``^`` is an index and no stock."""
-MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+"""Symbol of the index of all shares in every market; symbols with ``^`` are indices, not stocks."""
 NAIROBI_DATE = re.compile(r"(\d{1,2})-([A-Za-z]{3})-(\d{4}|\d{2})", re.ASCII)
 SMALLEST_NUMBER, LARGEST_NUMBER = 1e-9, 1e15
-"""Between them in size, or 0, is every price and volume; anything else was never one."""
+"""Range of the absolute value of prices and volumes other than 0; numbers outside it are invalid."""
 Weekday = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 WEEK: tuple[Weekday, ...] = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 Name = Annotated[str, Field(min_length=1)]
@@ -35,115 +34,121 @@ Name = Annotated[str, Field(min_length=1)]
 
 @dataclass(frozen=True)
 class Layout:
-    """How the lines below one file's header are read."""
+    """How to read the lines below one file's header."""
 
-    places: dict[str, int]
-    """Position of each field that the file has, of ``date, symbol, low, high, close, previous, volume``."""
+    positions: dict[str, int]
+    """Positions of the file's fields among ``date, symbol, low, high, close, previous, volume``."""
     count: int
-    """Fields of a whole line."""
+    """Number of fields in a line."""
     number: Callable[[str], float]
-    """NaN for what is no number."""
+    """Parses a number; NaN if it is invalid."""
     date: Callable[[str], dt.datetime | None]
+    """Parses a date; None if it is invalid."""
     delimiter: str = ","
     symbol: str | None = None
-    """Of every row, where the file's name says it."""
+    """Symbol of every row, if it is in the file's name."""
     ticker: Callable[[str], str] = str
-    """The public symbol of what stands there."""
+    """Converts a symbol in the file to the public one."""
     weekdays: tuple[str, ...] = WEEK[:5]
-    """On which the exchange trades."""
+    """Trading days of the exchange."""
     typed: bool = False
-    """Dates are typed by hand: one in another year than the rest of the file may be a slip."""
+    """Whether dates are typed by hand, so that a different year may be a mistake."""
 
     def texts(self, field: str, rows: list[list[str]]) -> list[str]:
-        """One field of every row, empty where the file has none."""
+        """Return one field of every row, empty if the file does not have it."""
         if field == "symbol" and self.symbol is not None:
             return [self.ticker(self.symbol)] * len(rows)
-        at = self.places.get(field)
-        found = [""] * len(rows) if at is None else [row[at].strip() for row in rows]
-        return [self.ticker(text) for text in found] if field == "symbol" else found
+        position = self.positions.get(field)
+        texts = [""] * len(rows) if position is None else [row[position].strip() for row in rows]
+        return [self.ticker(text) for text in texts] if field == "symbol" else texts
 
 
-class Named(Config):
-    """Names of columns, as in the header; case does not matter."""
+class ColumnNames(Config):
+    """Names of columns in the header; case does not matter."""
 
     date: Name
     close: Name
     symbol: Name | None = None
-    """Left out where every file holds one stock, see `Columns.files`."""
+    """Omitted if every file has one stock, see `Columns.files`."""
     low: Name | None = None
-    """Lowest and ``high`` highest price of the day; without them ranges are unknown."""
+    """Lowest price of the day."""
     high: Name | None = None
+    """Highest price of the day."""
     previous: Name | None = None
-    """The close before; without it a day that was copied or left out cannot be noticed."""
+    """The close before; without it copied and missing sessions cannot be detected."""
     volume: Name | None = None
-    """Shares traded; ``-`` is none, empty is unknown."""
+    """Shares traded; ``-`` is 0, empty is unknown."""
 
 
 class Columns(Config):
-    """What ``columns.toml`` says of the files beside it."""
+    """Content of ``columns.toml``, which describes the files in its folder."""
 
     files: Name = "*.csv"
-    """Their names, ``*`` for any text, in any case; with ``{symbol}`` each holds the stock of that name."""
-    columns: Named
+    """Pattern of their names, in any case: ``*`` matches any text, ``{symbol}`` the symbol of a file with one
+    stock."""
+    columns: ColumnNames
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
     encoding: str = "utf-8-sig"
     header_line: PositiveInt = 1
-    """The line with the names of the columns; lines before it are left alone."""
+    """The line with the names of the columns; earlier lines are ignored."""
     date_format: str = "%Y-%m-%d"
-    """As Python's ``strptime`` takes it, such as ``%d/%m/%Y``."""
+    """Format for Python's ``strptime``, such as ``%d/%m/%Y``."""
     decimal: Literal[".", ","] = "."
     thousands: Literal[",", ".", " ", "'"] | None = None
-    """Between groups of three digits; default: the other one of point and comma."""
+    """Separator of groups of three digits; default: comma or point, whichever is not ``decimal``."""
     weekdays: Annotated[tuple[Weekday, ...], Field(min_length=1)] = WEEK[:5]
-    """On which the exchange trades; a row of another day is rejected."""
+    """Trading days of the exchange; rows of other days are rejected."""
     index: Name | None = None
-    """Symbol of the index of all shares, if the files have it; it is kept as ``^NASI``."""
+    """Symbol of the index of all shares in the files; it is read as ``^NASI``."""
 
     @pydantic.model_validator(mode="after")
-    def _makes_sense(self) -> Self:
-        if self.files.count(IN_NAME) != (self.columns.symbol is None):
-            raise ValueError(f"need the column of the symbol, or {IN_NAME} once in files: one of them")
+    def _check(self) -> Self:
+        if self.files.count(SYMBOL_PLACEHOLDER) != (self.columns.symbol is None):
+            raise ValueError(f"need either the column of the symbol, or {SYMBOL_PLACEHOLDER} once in files")
         if self.thousands == self.decimal:
             raise ValueError(f"decimal and thousands are both {self.decimal!r}")
         try:
             "".encode(self.encoding)
         except LookupError:
-            raise ValueError(f"encoding: {self.encoding!r} is none that Python knows") from None
+            raise ValueError(f"encoding: {self.encoding!r} is not known to Python") from None
         day = dt.datetime(2011, 2, 3)
         if parse_date(day.strftime(self.date_format), self.date_format) != day:
-            raise ValueError(f"date_format: {self.date_format!r} does not tell day, month and year")
+            raise ValueError(f"date_format: {self.date_format!r} does not contain day, month and year")
         return self
 
     def matching(self, paths: Iterable[Path]) -> list[Path]:
-        """The paths whose names are as ``files`` says."""
-        return [path for path in paths if self._form.fullmatch(path.name)]
+        """Return the paths whose names match ``files``."""
+        return [path for path in paths if self._pattern.fullmatch(path.name)]
 
     def layout(self, name: str, header: list[str]) -> Layout | str:
-        """The layout of the file ``name``, or why it has none."""
-        places = {title.strip().casefold(): at for at, title in reversed(list(enumerate(header)))}
-        wanted = {field: title for field, title in self.columns.model_dump().items() if title}
-        missing = [title for title in wanted.values() if title.strip().casefold() not in places]
+        """Return the layout of the file ``name``, or why it has none."""
+        titles = [title.strip().casefold() for title in header]
+        columns = {field: title for field, title in self.columns.model_dump().items() if title}
+        missing = [title for title in columns.values() if title.strip().casefold() not in titles]
         if missing:
-            have = self.delimiter.join(header)
-            return f"{name}: no column {', '.join(missing)} in its header, {have:.80}"
-        named = self._form.fullmatch(name)
-        group = self.thousands or {".": ",", ",": "."}[self.decimal]
+            line = self.delimiter.join(header)
+            return f"{name}: no column {', '.join(missing)} in its header, {line:.80}"
+        match = self._pattern.fullmatch(name)
+        thousands = self.thousands or {".": ",", ",": "."}[self.decimal]
         return Layout(
-            places={field: places[title.strip().casefold()] for field, title in wanted.items()},
+            positions={field: titles.index(title.strip().casefold()) for field, title in columns.items()},
             count=len(header),
-            number=partial(parse_number, written=number_form(self.decimal, group), decimal=self.decimal),
-            date=partial(parse_date, form=self.date_format),
+            number=partial(
+                parse_number, pattern=number_pattern(self.decimal, thousands), decimal=self.decimal
+            ),
+            date=partial(parse_date, date_format=self.date_format),
             delimiter=self.delimiter,
-            symbol=named["symbol"] if named and IN_NAME in self.files else None,
+            symbol=match["symbol"] if match and SYMBOL_PLACEHOLDER in self.files else None,
             ticker=self._ticker,
             weekdays=self.weekdays,
         )
 
     @property
-    def _form(self) -> re.Pattern[str]:
-        """A file's name, the symbol in it as a group if it has one."""
-        form = re.escape(self.files).replace(r"\*", ".*")
-        return re.compile(form.replace(re.escape(IN_NAME), "(?P<symbol>.+?)"), re.DOTALL | re.IGNORECASE)
+    def _pattern(self) -> re.Pattern[str]:
+        """``files`` as a regular expression, with a group for the symbol."""
+        pattern = re.escape(self.files).replace(r"\*", ".*")
+        pattern = pattern.replace(re.escape(SYMBOL_PLACEHOLDER), "(?P<symbol>.+?)")
+        return re.compile(pattern, re.DOTALL | re.IGNORECASE)
 
     def _ticker(self, text: str) -> str:
         symbol = text.upper()
@@ -151,58 +156,48 @@ class Columns(Config):
 
 
 def read_columns(folder: Path) -> Columns | None:
-    """What the folder's ``columns.toml`` says; None without one: the exchange's own files.
-
-    Raises
-    ------
-    ConfigError
-        If it is not valid TOML, or a setting is unknown or makes no sense.
-    """
+    """Read the folder's ``columns.toml``; None if there is none; raises ConfigError if it is invalid."""
     path = Path(folder) / FILE_NAME
     return Columns.parse(read_toml(path), where=str(path)) if path.is_file() else None
 
 
-def number_form(decimal: str, thousands: str) -> re.Pattern[str]:
-    """Digits, in groups of three or in one piece; a point in the wrong place is no number."""
+def number_pattern(decimal: str, thousands: str) -> re.Pattern[str]:
+    """Return a pattern of numbers with or without separated groups of three digits."""
     point, group = re.escape(decimal), re.escape(thousands)
-    whole = rf"\d{{1,3}}(?:{group}\d{{3}})+|\d+"
-    return re.compile(rf"-?(?:(?:{whole})(?:{point}\d*)?|{point}\d+)", re.ASCII)
+    integer = rf"\d{{1,3}}(?:{group}\d{{3}})+|\d+"
+    return re.compile(rf"-?(?:(?:{integer})(?:{point}\d*)?|{point}\d+)", re.ASCII)
 
 
-def parse_number(text: str, written: re.Pattern[str], decimal: str) -> float:
-    """The number, NaN if it is not ``written`` as one or its size is beyond any price or volume."""
-    if not written.fullmatch(text):
+def parse_number(text: str, pattern: re.Pattern[str], decimal: str) -> float:
+    """Parse a number; NaN if it does not match or is out of range."""
+    if not pattern.fullmatch(text):
         return np.nan
     value = float(re.sub(rf"[^\d{decimal}-]", "", text).replace(decimal, "."))
     return value if value == 0 or SMALLEST_NUMBER <= abs(value) <= LARGEST_NUMBER else np.nan
 
 
-def parse_date(text: str, form: str) -> dt.datetime | None:
-    """Midnight of the day, None if it is not written in that form."""
+def parse_date(text: str, date_format: str) -> dt.datetime | None:
+    """Parse a date, as midnight; None if it does not have that format."""
     try:
-        return dt.datetime.combine(dt.datetime.strptime(text, form).date(), dt.time())
+        return dt.datetime.combine(dt.datetime.strptime(text, date_format).date(), dt.time())
     except ValueError:
         return None
 
 
 def _nairobi_date(text: str) -> dt.datetime | None:
+    """Parse a date such as 2-Jan-13 or 02-Jan-2013."""
     match = NAIROBI_DATE.fullmatch(text)
     if match is None:
         return None
     day, month, year = match.groups()
-    try:
-        return dt.datetime(
-            int(year) + (2000 if len(year) == 2 else 0), MONTHS.index(month.lower()) + 1, int(day)
-        )
-    except ValueError:
-        return None
+    return parse_date(f"{day}-{month}-{year if len(year) == 4 else f'20{year}'}", "%d-%b-%Y")
 
 
 NAIROBI = Layout(
-    places={"date": 0, "symbol": 1, "low": 5, "high": 6, "close": 7, "previous": 8, "volume": 11},
+    positions={"date": 0, "symbol": 1, "low": 5, "high": 6, "close": 7, "previous": 8, "volume": 11},
     count=13,
-    number=partial(parse_number, written=number_form(".", ","), decimal="."),
+    number=partial(parse_number, pattern=number_pattern(".", ","), decimal="."),
     date=_nairobi_date,
     typed=True,
 )
-"""The 12-month range and ``Adjust`` were written later than their row's date: they are never read."""
+"""The 12-month range and ``Adjust`` are not read, since they were written after their row's date."""

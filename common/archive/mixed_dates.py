@@ -1,72 +1,70 @@
-"""Signs that dates were misread, or that files are mixed up: nobody can tell from them what happened when."""
+"""Detect archives whose dates were misread or whose files are mixed up."""
 
-import numpy as np
 import pandas as pd
 
 from common.archive.flags import Flag
 from common.archive.layouts import WEEK
+from common.archive.market_repairs import NOTE_COLUMNS, Note
 from common.errors import ArchiveError
 
 FALL, RISE = 0.78, 1.28
-"""A close over the one before; beyond them a step counts."""
+"""Ratios of a close to the close before; a step is a ratio outside them."""
 STEPPING_SHARE = 0.10
-"""More than this share of a day's stocks must step."""
+"""A day has many steps if more than this share of its stocks step."""
 FEWEST_STOCKS = 3
-"""So many must at least. From 2013 to 2024 Nairobi's worst day has 2 of 66 stocks (3 %). With day and month
-swapped in one of its files, 32 days have more than 10 %, the worst 58 %; with one day in ten swapped, 4.
+"""Fewest stocks with a step. From 2013 to 2024 Nairobi's worst day has 2 of 66 (3 %). With day and month
+swapped in one of its files, 32 days have more than 10 %, the worst 58 %; with one day in ten swapped, 4 days.
 In its files of 2007 to 2012 one day has 6 of 57: 4 February 2009 is written there as 2 April."""
 LONGEST_GAP = pd.Timedelta(days=14)
-"""A step over a longer gap is not compared: a file that is missing is another matter."""
+"""Steps over longer gaps, such as a missing file, are not compared."""
 CLOSED_DAYS = 5
-"""So many days of one year with rows on which the exchange is closed. In Nairobi's files there is none; with
-day and month swapped in one of them there are 26 to 32."""
+"""Fewest days of one year that have rows although the exchange is closed. In Nairobi's files there is none;
+with day and month swapped in one of them there are 26 to 32."""
 TWICE_SHARE = 0.5
-"""A day stands twice if more than this share of its stocks have two rows with different closes. In Nairobi's
-files from 2013 there is none; in those before, 3 days."""
-COLUMNS = ("kind", "date", "rows", "detail")
+"""A day occurs twice if more than this share of its stocks have two rows with different closes. In Nairobi's
+files from 2013 there is none; in earlier ones there are 3."""
 
 
 def mixed_dates(
     steps: pd.DataFrame, read: pd.Series, stocks: pd.Series, rejected: pd.DataFrame, weekdays: tuple[str, ...]
 ) -> pd.DataFrame:
-    """The days that make dates or files look mixed up; empty if none do.
+    """List the days on which dates or files look mixed up.
 
     Parameters
     ----------
     steps : DataFrame
-        `count_steps` of all stocks. Steps that the table of corporate actions lists do not count.
+        `count_steps` of all stocks.
     read : Series
-        Rows read by date, rejected ones too.
+        Number of rows read by date, including rejected ones.
     stocks : Series
-        Rows of stocks in the panel by date.
+        Number of rows of stocks in the panel by date.
     rejected : DataFrame
-        ``date, symbol, reason`` of the rows rejected for an earlier one of the same symbol and date.
+        ``date, symbol, reason`` of the duplicates and conflicts.
     weekdays : tuple of str
-        On which the exchange trades.
+        Trading days.
 
     Returns
     -------
     DataFrame
-        ``kind, date, rows, detail``, by kind and date. ``kind`` is "many steps" (``rows``: the stocks that
-        step), "closed day" (``rows``: those dated so) or "day twice" (``rows``: those with another close).
+        ``kind, date, rows, detail``, by kind and date. ``kind`` is "many steps" (``rows``: stocks with a
+        step), "closed day" (``rows``: rows of that day) or "day twice" (``rows``: rows with another close).
     """
-    found = pd.concat(
-        [_many_steps(steps), _closed_days(read, weekdays), _days_twice(stocks, rejected)], ignore_index=True
-    )
-    return found.astype({"kind": "str", "date": "datetime64[us]", "rows": "int64", "detail": "str"})
+    days = [*_many_steps(steps), *_closed_days(read, weekdays), *_days_twice(stocks, rejected)]
+    dtypes = {"kind": "str", "date": "datetime64[us]", "rows": "int64", "detail": "str"}
+    return pd.DataFrame(days, columns=NOTE_COLUMNS).astype(dtypes)
 
 
 def refuse_mixed(folder: object, mixed: pd.DataFrame) -> None:
-    """Raise ArchiveError if there are such days: says how many, the first of them, and what to do."""
+    """Raise ArchiveError if there are any mixed-up days."""
     if mixed.empty:
         return
     words = {
         "many steps": "many stocks step at once",
-        "closed day": "the exchange is closed and there are rows",
+        "closed day": "there are rows although the exchange is closed",
         "day twice": "most stocks have two rows with different closes",
     }
     parts = [
-        f"on {len(part)} days {words[str(kind)]} ({part['date'].iloc[0]:%Y-%m-%d} the first: "
+        f"on {len(part)} days {words[str(kind)]} (first {part['date'].iloc[0]:%Y-%m-%d}: "
         f"{part['detail'].iloc[0]})"
         for kind, part in mixed.groupby("kind", sort=False)
     ]
@@ -79,14 +77,12 @@ def refuse_mixed(folder: object, mixed: pd.DataFrame) -> None:
     )
 
 
-def holiday_notes(counts: pd.Series, country: str) -> list[tuple[str, pd.Timestamp, int, str]]:
-    """A note for each public holiday with rows (``counts`` by date, sorted).
+def holiday_notes(counts: pd.Series, country: str) -> list[Note]:
+    """Note each public holiday with rows (``counts`` by date, sorted).
 
-    It is a hint only, since sessions are held on some although they are announced.
-
-    Nairobi's files have two such days from 2013 to 2024.
+    It is only a hint: the exchange trades on some announced holidays, in Nairobi on two from 2013 to 2024.
     """
-    import holidays  # a tenth of a second that commands without an archive do without
+    import holidays  # slow to import
 
     closed = holidays.country_holidays(country, years=sorted(set(counts.index.year)))
     return [
@@ -97,7 +93,10 @@ def holiday_notes(counts: pd.Series, country: str) -> list[tuple[str, pd.Timesta
 
 
 def count_steps(stocks: pd.DataFrame) -> pd.DataFrame:
-    """By date: ``steps``, and ``compared`` with the row before; stocks' rows sorted by symbol and date."""
+    """Count by date the ``steps`` and the rows ``compared``; ``stocks`` is sorted by symbol and date.
+
+    Steps in the table of corporate actions are not compared.
+    """
     before = stocks.groupby("symbol")[["date", "close"]].shift()
     ratio = stocks["close"] / before["close"]
     compared = ratio.notna() & (stocks["date"] - before["date"] <= LONGEST_GAP)
@@ -106,35 +105,29 @@ def count_steps(stocks: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"steps": steps, "compared": compared}).groupby(stocks["date"]).sum()
 
 
-def _many_steps(days: pd.DataFrame) -> pd.DataFrame:
+def _many_steps(days: pd.DataFrame) -> list[Note]:
     days = days[(days["steps"] >= FEWEST_STOCKS) & (days["steps"] > STEPPING_SHARE * days["compared"])]
-    details = [
-        f"{steps} of {compared} stocks close below {FALL} or above {RISE} times the close before"
-        for steps, compared in days.itertuples(index=False)
+    detail = f"stocks close below {FALL} or above {RISE} times the close before"
+    return [
+        ("many steps", day, steps, f"{steps} of {compared} {detail}")
+        for day, steps, compared in days[["steps", "compared"]].itertuples()
     ]
-    return _frame("many steps", days.index, days["steps"].to_numpy(), details)
 
 
-def _closed_days(read: pd.Series, weekdays: tuple[str, ...]) -> pd.DataFrame:
+def _closed_days(read: pd.Series, weekdays: tuple[str, ...]) -> list[Note]:
     counts = read[~read.index.day_of_week.isin([WEEK.index(day) for day in weekdays])]
-    years = counts.index.year
-    counts = counts[np.isin(years, [year for year in set(years) if (years == year).sum() >= CLOSED_DAYS])]
-    return _frame("closed day", counts.index, counts.to_numpy(), [f"a {day:%A}" for day in counts.index])
+    counts = counts[counts.groupby(counts.index.year).transform("size") >= CLOSED_DAYS]
+    return [("closed day", day, count, f"a {day:%A}") for day, count in counts.items()]
 
 
-def _days_twice(stocks: pd.Series, rejected: pd.DataFrame) -> pd.DataFrame:
+def _days_twice(stocks: pd.Series, rejected: pd.DataFrame) -> list[Note]:
     reason = rejected["reason"]
-    other = reason.str.startswith("conflicts") & reason.str.contains(": close ", regex=False)
-    of_stocks = other & ~rejected["symbol"].str.startswith("^")
-    counts = rejected.loc[of_stocks, "date"].value_counts().sort_index()
-    listed = stocks.reindex(counts.index)
-    counts = counts[(counts >= FEWEST_STOCKS) & (counts > TWICE_SHARE * listed)]
-    details = [
-        f"{count} of {listed[day]} stocks have another row with another close"
+    conflicts = reason.str.startswith("conflicts") & reason.str.contains(": close ", regex=False)
+    conflicts &= ~rejected["symbol"].str.startswith("^")
+    counts = rejected.loc[conflicts, "date"].value_counts().sort_index()
+    in_panel = stocks.reindex(counts.index)
+    counts = counts[(counts >= FEWEST_STOCKS) & (counts > TWICE_SHARE * in_panel)]
+    return [
+        ("day twice", day, count, f"{count} of {in_panel[day]} stocks have another row with another close")
         for day, count in counts.items()
     ]
-    return _frame("day twice", counts.index, counts.to_numpy(), details)
-
-
-def _frame(kind: str, dates: pd.Index, counts: np.ndarray, details: list[str]) -> pd.DataFrame:
-    return pd.DataFrame(dict(zip(COLUMNS, ([kind] * len(dates), list(dates), counts, details), strict=True)))

@@ -1,4 +1,4 @@
-"""Lines of a price file as a table, some thousands at a time: each row accepted or rejected by name."""
+"""Parse lines of a price file into a table; each row is accepted or rejected with a reason."""
 
 import re
 from collections.abc import Callable
@@ -22,18 +22,18 @@ KEPT = ("file", "line", "raw", "symbol", *NUMBERS, "date", "redated", "repair")
 
 @dataclass(frozen=True)
 class Part:
-    """Some of the lines of one file."""
+    """Consecutive lines of one file."""
 
     file: int
-    """Number of the file, in the order of reading."""
+    """Number of the file, in reading order."""
     first: int
-    """Number of the first line in the file."""
+    """Line number of the first line."""
     layout: Layout
 
 
 @dataclass(frozen=True)
 class PartSummary:
-    """What the rest of the archive has to know of a part."""
+    """Summary of a parsed part."""
 
     accepted: int
     years: dict[int, "YearDates"]
@@ -41,7 +41,7 @@ class PartSummary:
 
 @dataclass(frozen=True)
 class YearDates:
-    """The rows of one year in a part, and the first and the last date among them that may be right."""
+    """Number of rows of one year in a part, and the first and last plausible date among them."""
 
     rows: int
     first: pd.Timestamp
@@ -50,18 +50,19 @@ class YearDates:
 
 @dataclass(frozen=True)
 class Sorted:
-    """Of a part, what is not in a block of symbols."""
+    """The rejected rows and the dates of a part."""
 
     rejected: pd.DataFrame
-    """``LEDGER_COLUMNS``, ``file`` as a number."""
+    """``LEDGER_COLUMNS``; ``file`` is a number."""
     dates: pd.Series
-    """How many rows of the part have each date, rejected ones too."""
+    """Number of rows by date, including rejected ones."""
 
 
 def parse(part: Part, text: list[str]) -> tuple[PartSummary, pd.DataFrame]:
-    """One row per line: the parsed fields, and why it is rejected, but for what other parts decide.
+    """Parse the fields of each line, and find the reasons for rejection that do not depend on other parts.
 
-    ``early`` is a reason that comes before those of the date's year and weekday, ``late`` one after them.
+    Reasons in ``early`` take precedence over those about the date's year and weekday, which take precedence
+    over those in ``late``.
     """
     layout = part.layout
     fields = [split(line, layout.delimiter) for line in text]
@@ -111,7 +112,7 @@ def parse(part: Part, text: list[str]) -> tuple[PartSummary, pd.DataFrame]:
 def sort_out(
     part: Part, table: pd.DataFrame, redating: repairs.Redating | None, blocks: int
 ) -> tuple[Any, ...]:
-    """What a part comes to, a `Sorted`, then for each block of symbols its accepted rows (``KEPT``)."""
+    """Return a part's `Sorted`, then for each block of symbols its accepted rows (columns ``KEPT``)."""
     layout, contradicts = part.layout, pd.Series(False, index=table.index)
     table = table.assign(redated=False)
     if redating:
@@ -142,7 +143,7 @@ def sort_out(
 
 
 def redatings(year: int, parts: list[dict[int, YearDates]]) -> list[repairs.Redating]:
-    """How each part of a file of that year is redated, by what all of them have."""
+    """Decide how each part of a file of that year is redated, given the dates of all parts."""
     good = [(part[year].first, part[year].last) if year in part else (pd.NaT, pd.NaT) for part in parts]
     before = pd.Series([pd.NaT, *(last for _, last in good[:-1])], dtype="datetime64[us]").ffill()
     after = pd.Series([*(first for first, _ in good[1:]), pd.NaT], dtype="datetime64[us]").bfill()

@@ -1,4 +1,4 @@
-"""Reading the exchange's daily price files: every row accepted, repaired or rejected by name."""
+"""Read the exchange's daily price files; every row is accepted, repaired or rejected with a reason."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,49 +25,49 @@ __all__ = ["LONG_LINE", "PANEL_COLUMNS", "Archive", "read_archive"]
 
 @dataclass(frozen=True, eq=False)
 class Archive:
-    """All that one folder of daily files says, and what was done to it."""
+    """The content of one folder of daily files, with all repairs and rejections."""
 
     rows: pd.DataFrame
     """Panel form, sorted by symbol and date: ``symbol``, ``date``, ``close``, ``low``, ``high`` (KES, NaN
-    unknown), ``volume`` (shares, 0 no trade, NaN unknown), ``flags`` (`Flag` bits), ``known`` (the date
-    on whose evening the close was known)."""
+    unknown), ``volume`` (shares, 0 no trade, NaN unknown), ``flags`` (`Flag` bits), ``known`` (the date on
+    whose evening the close became known)."""
     ledger: pd.DataFrame
     """One row per repaired or rejected row: ``file, line, outcome, reason, symbol, date, raw``."""
     counts: pd.DataFrame
     """Per file: ``file, read, accepted, repaired, rejected, first, last``; read is the sum of the three."""
     actions: pd.DataFrame
-    """Steps taken for splits and the like: see `list_actions` and `with_terms`."""
+    """Corporate actions, see `list_actions` and `with_terms`."""
     suspects: pd.DataFrame
-    """Steps left as returns that may be bonus issues: see `list_suspects`."""
+    """Returns that may be bonus issues, see `list_suspects`."""
     notes: pd.DataFrame
-    """Facts about whole days and ignored files: ``kind, date, rows, detail``."""
+    """Notes on days and ignored files: ``kind, date, rows, detail``."""
     mixed: pd.DataFrame
-    """Days that make dates or files look mixed up, see `mixed_dates`; empty where they do not."""
+    """Days on which dates or files look mixed up, see `mixed_dates`."""
     sectors: pd.DataFrame
-    """``symbol, name, sector`` from the sector file, its section titles applied; empty without one."""
+    """``symbol, name, sector`` from the sector file, with section titles applied; may be empty."""
 
 
 def read_archive(folder: Path, engine: Engine = IN_PROCESS) -> Archive:
     """Read every daily price file and the sector file in a folder.
 
-    A ``columns.toml`` in it says how another exchange's files are read, see `Columns`; the rest is the same.
-    A ``corporate_actions.toml`` in it lists splits and bonus issues, see `load_actions`.
-    A CSV file whose header is neither is left alone and noted. Repairs use at most the next session, and
-    the rows say when they became known; see `common.archive.repairs`.
+    A ``columns.toml`` in it describes the files of another exchange, see `Columns`. A
+    ``corporate_actions.toml`` in it lists splits and bonus issues, see `load_actions`. Other CSV files are
+    ignored and noted. Repairs use at most the next session, and column ``known`` has the date on which a
+    value became known, see `common.archive.repairs`.
 
     Parameters
     ----------
     folder : Path
-        Holds the files as published; sub-folders are not entered.
+        The files as published; sub-folders are not searched.
     engine : Engine
-        Where lines are parsed and blocks of symbols are repaired; the result is the same on any.
+        Runs the parsing of lines and the repair of blocks of symbols; the result does not depend on it.
 
     Raises
     ------
     ArchiveError
-        If the folder is missing, holds no daily price file, or a file cannot be read.
+        If the folder is missing, has no daily price file, or a file cannot be read.
     ConfigError
-        If its ``columns.toml`` or ``corporate_actions.toml`` is not right.
+        If its ``columns.toml`` or ``corporate_actions.toml`` is invalid.
     """
     columns = read_columns(folder)
     nairobi = not columns and not (Path(folder) / SYNTHETIC_FILE).exists()
@@ -114,7 +114,7 @@ def _repaired(
     listed: tuple[CorporateAction, ...],
     weekdays: tuple[str, ...],
 ) -> tuple[list[Block], list[Any], list[market_repairs.Note]]:
-    """Mend the blocks' rows; what is a matter of all symbols is decided on counts in between."""
+    """Repair the blocks' rows; decisions that concern all symbols are based on the blocks' counts."""
     counts = engine.values([engine.submit(archive_blocks.count, sessions, each) for each in rows])
     stale, fake = market_repairs.copied_sessions(sum(counts))
     tables = [(each,) for each in rows]
@@ -137,7 +137,7 @@ def _passed_on(
     *,
     returns: int,
 ) -> Iterator[list[Any]]:
-    """Call a function with the tables of each block, which are let go of; a list of each of its results."""
+    """Call a function with each block's tables, which are then released; returns a list of each result."""
     calls = []
     while tables:
         calls.append(engine.submit(function, *shared, *tables.pop(0), returns=returns))
@@ -145,7 +145,7 @@ def _passed_on(
 
 
 def _added(parts: Sequence[Any]) -> Any:
-    """Counts by date of several parts added up, sorted by date."""
+    """Add up counts by date; the result is sorted by date."""
     return pd.concat(parts).groupby(level=0).sum()
 
 

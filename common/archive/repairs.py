@@ -1,7 +1,7 @@
-"""What can be mended in the exchange's daily files, and when the mended value became known.
+"""Repair rows of daily price files.
 
-Everything here is causal: a value taken from the next session's ``Previous`` carries that session's
-date as ``known``, and no rule looks further ahead.
+All repairs are causal: a value from the next session's ``Previous`` has that session's date as ``known``, and
+no rule looks further ahead.
 """
 
 import re
@@ -13,50 +13,47 @@ import pandas as pd
 from common.archive.flags import Flag
 
 LONGEST_STEP = pd.Timedelta(days=14)
-"""How far beyond the last good date a mistyped date at the end of a file may lie."""
+"""Longest time from the last good date to a mistyped date at the end of a file."""
 
 
 @dataclass(frozen=True)
 class Redating:
-    """How dates of another year are put back in some of the rows of a file."""
+    """How dates in a wrong year are corrected in some rows of a file."""
 
     year: int
-    """The file's."""
+    """The year of the file."""
     before: pd.Timestamp
-    """The last good date before these rows; NaT for none."""
+    """The last good date before these rows, or NaT."""
     after: pd.Timestamp
-    """The first good date after them; NaT for none."""
+    """The first good date after these rows, or NaT."""
 
 
 def file_year(name: str, rows: dict[int, int]) -> int | None:
-    """The one year a file is about, or None if it spans several.
+    """Return the year of a file, or None if it spans several; ``rows`` are counted by year.
 
-    The year in the file's name if at least half the ``rows``, counted by year, have it, else the year of
-    nine rows in ten.
+    It is the year in the file's name if at least half the rows have it, else the year of 90 % of them.
     """
     total = sum(rows.values())
-    named = {int(year) for year in re.findall(r"(?<!\d)(?:19|20)\d\d(?!\d)", name)}
-    if total and len(named) == 1 and rows.get(min(named), 0) >= 0.5 * total:
-        return min(named)
-    most = max(rows, key=rows.__getitem__, default=None)
-    return most if most is not None and rows[most] >= 0.9 * total else None
+    in_name = {int(year) for year in re.findall(r"(?<!\d)(?:19|20)\d\d(?!\d)", name)}
+    if total and len(in_name) == 1 and rows.get(min(in_name), 0) >= 0.5 * total:
+        return min(in_name)
+    return next((year for year, count in rows.items() if count >= 0.9 * total), None)
 
 
 def redate(dates: pd.Series, redating: Redating) -> tuple[pd.Series, pd.Series, pd.Series]:
-    """Put rows dated in another year back between the good rows around them.
+    """Move dates in a wrong year to the file's year, if they then fit between the good dates around them.
 
     Parameters
     ----------
     dates : datetime64, shape (N,)
-        As read from one file, in file order; NaT where there is no date.
+        In file order; NaT where there is no date.
     redating : Redating
 
     Returns
     -------
     dates, redated, contradicts : shape (N,)
-        Mended dates; True where one was mended; True where a date contradicts the file's year and does
-        not fit, once put in that year, between the nearest good dates before and after it. After the
-        last good date it must lie within ``LONGEST_STEP``.
+        Corrected dates; True where a date was corrected; True where it has a wrong year and does not fit.
+        After the last good date a corrected one must lie within ``LONGEST_STEP``.
     """
     year = redating.year
     wrong = dates.notna() & (dates.dt.year != year)
@@ -75,10 +72,10 @@ def redate(dates: pd.Series, redating: Redating) -> tuple[pd.Series, pd.Series, 
 
 
 def reject_duplicates(table: pd.DataFrame, files: list[str]) -> pd.DataFrame:
-    """The rows that are rejected because an earlier row has their symbol and date, each with the reason.
+    """Return the rows to reject because an earlier row has the same symbol and date, with reasons.
 
-    A row that was redated gives way to one that carries the date itself. The reason names the row that is
-    kept, and says whether the rejected row says the same or which value it differs in.
+    A row whose date was corrected is rejected in favour of one with a correct date. The reason names the
+    accepted row and, if the values differ, the first that does.
 
     Parameters
     ----------
@@ -87,16 +84,17 @@ def reject_duplicates(table: pd.DataFrame, files: list[str]) -> pd.DataFrame:
     files : names by the number in ``file``
     """
     key, values = ["symbol", "date"], ["close", "low", "high", "volume"]
-    good = table.sort_values("redated", kind="stable") if table["redated"].any() else table
-    later = good[good.duplicated(key)]
-    first = good.drop_duplicates(key).set_index(key).loc[pd.MultiIndex.from_frame(later[key])]
-    ours, kept = later[values].to_numpy(), first[values].to_numpy()
-    differs = ~((ours == kept) | (np.isnan(ours) & np.isnan(kept)))
+    table = table.sort_values("redated", kind="stable") if table["redated"].any() else table
+    later = table[table.duplicated(key)]
+    first = table.drop_duplicates(key).set_index(key).loc[pd.MultiIndex.from_frame(later[key])]
+    rejected, accepted = later[values].to_numpy(), first[values].to_numpy()
+    differs = ~((rejected == accepted) | (np.isnan(rejected) & np.isnan(accepted)))
     reasons = []
     for row, (file, line) in enumerate(zip(first["file"], first["line"], strict=True)):
-        at = differs[row].argmax()
-        if differs[row, at]:
-            difference = f"{values[at]} {ours[row, at]:.10g}, kept {kept[row, at]:.10g}"
+        column = differs[row].argmax()
+        if differs[row, column]:
+            value, kept = rejected[row, column], accepted[row, column]
+            difference = f"{values[column]} {value:.10g}, kept {kept:.10g}"
             reasons.append(f"conflicts with {files[file]}:{line}: {difference}")
         else:
             reasons.append(f"duplicate of {files[file]}:{line}")
@@ -105,14 +103,13 @@ def reject_duplicates(table: pd.DataFrame, files: list[str]) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Rows of some symbols next to the symbol's rows before and after, sorted by symbol and date.
-
-    ``session`` is the position of a row's date among ``sessions``, those of the whole market.
-    """
+    """Rows sorted by symbol and date, each with its symbol's rows before and after."""
 
     rows: pd.DataFrame
     sessions: pd.DatetimeIndex
+    """Sessions of the whole market."""
     session: np.ndarray
+    """Position of each row's date among ``sessions``."""
     before: pd.DataFrame
     after: pd.DataFrame
 
@@ -128,34 +125,35 @@ class Neighbours:
 
     @property
     def adjacent(self) -> pd.Series:
-        """Whether the row before is of the session before."""
+        """Whether the row before belongs to the session before."""
         return self.before["session"] == self.session - 1
 
     @property
     def repeats(self) -> pd.Series:
+        """Whether prices and volume equal those of the session before."""
         same = (_same(self.rows[name], self.before[name]) for name in ("close", "low", "high", "volume"))
         return self.adjacent & np.logical_and.reduce(list(same))
 
     @property
     def identical(self) -> pd.Series:
-        """Whether the row is a copy of the one of the session before."""
+        """Whether the row is a copy of the session before."""
         return self.repeats & _same(self.rows["previous"], self.before["previous"])
 
     @property
     def flat(self) -> pd.Series:
-        """Whether the row repeats the session before under a correct ``Previous``."""
+        """Whether the row repeats the session before with a correct ``Previous``."""
         return self.repeats & (self.rows["previous"] == self.rows["close"])
 
     def count(self, condition: pd.Series) -> np.ndarray:
-        """Rows of each session for which it is true."""
+        """Count the rows of each session that meet a condition."""
         return np.bincount(self.session[condition.to_numpy()], minlength=len(self.sessions))
 
 
 def blank_ranges(rows: pd.DataFrame) -> pd.DataFrame:
     """Blank low and high where one is missing or the close lies outside them, and flag the row."""
-    real = ~rows["copy"]
-    missing = real & (rows["low"].isna() | rows["high"].isna())
-    outside = real & ~missing & ((rows["close"] < rows["low"]) | (rows["close"] > rows["high"]))
+    original = ~rows["copy"]
+    missing = original & (rows["low"].isna() | rows["high"].isna())
+    outside = original & ~missing & ((rows["close"] < rows["low"]) | (rows["close"] > rows["high"]))
     rows = rows.assign(low=rows["low"].mask(missing | outside), high=rows["high"].mask(missing | outside))
     mark(rows, missing, Flag.NO_RANGE)
     mark(rows, outside, Flag.BAD_RANGE, "close outside low..high: low and high blanked; ")
@@ -163,7 +161,7 @@ def blank_ranges(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def mark(rows: pd.DataFrame, where: pd.Series, flag: Flag, repair: str = "") -> None:
-    """Set a flag in some rows, and add to their text on repairs."""
+    """Set a flag in some rows, and append to their description of repairs."""
     rows.loc[where, "flags"] |= np.int32(flag)
     rows.loc[where, "repair"] += repair
 

@@ -1,4 +1,4 @@
-"""Where the real price archive is published, and what its files must be."""
+"""Sources of the real price archive, with the checksums of their files."""
 
 from pathlib import Path
 
@@ -15,14 +15,14 @@ class Source(Config):
     id: str
     """The publisher's identifier."""
     version: PositiveInt
-    """The published version the checksums belong to."""
+    """The published version that the checksums belong to."""
     years: str
-    """What it covers, in words."""
+    """The years it covers, as text."""
     files: dict[str, str]
-    """File name to sha256; empty accepts any content."""
+    """SHA-256 by file name; empty: any content is accepted."""
 
     def by_hand(self, folder: Path) -> str:
-        """What a person can do where a program is refused."""
+        """Return instructions for a manual download."""
         return (
             f'open {PAGE_URL}/{self.id}/{self.version}, use "Download all", unzip the CSV files of '
             f"{self.years} into {folder}, then run again."
@@ -34,6 +34,6 @@ class _Sources(Config):
 
 
 def load_sources(path: Path | None = None) -> tuple[Source, ...]:
-    """The data sets of ``path``, by default those shipped with the package."""
+    """Load the data sets of ``path``, by default those shipped with the package."""
     path = path or Path(__file__).with_name("sources.toml")
     return _Sources.parse(read_toml(path), where=str(path)).dataset

@@ -1,4 +1,4 @@
-"""The files of an archive as lines of text, each with the layout that its header calls for."""
+"""Open the files of an archive as lines of text, and choose the layout by their header."""
 
 import csv
 import itertools
@@ -15,30 +15,29 @@ HEADER = "date,code,name,12m low,12m high,day low,day high,day price,previous,ch
 PRICE_HEADERS = (HEADER + "adjust", HEADER + "adjusted price")
 SECTOR_HEADER = "sector,stock_code,stock_name"
 SETTINGS = (FILE_NAME, ACTIONS_FILE)
-"""Files that say how the others are read."""
+"""Files with settings for reading the others."""
 LONGEST_LINE = 10_000
-"""Characters; a longer line is cut there, and is no row. The exchange's own have 150."""
-_PIECE = 1 << 16
+"""Characters; longer lines are truncated and rejected. Nairobi's have 150."""
+_CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
 class TextFile:
-    """One file below its header."""
+    """The lines of one file below its header."""
 
     name: str
     lines: Iterator[str]
-    """To be taken once; a line of more than ``LONGEST_LINE`` characters is there with one more than that, see
-    `is_cut`."""
+    """Can be read once; lines of more than ``LONGEST_LINE`` characters are truncated, see `is_cut`."""
     first: int
-    """Number of the first of the lines in the file."""
+    """Line number of the first line."""
     layout: Layout | None
-    """How prices are read from it; None: it holds none."""
+    """Layout of a price file; None for other files."""
     holds: str
     """``prices``, ``sectors``, or why the file is ignored."""
 
 
 def text_files(folder: Path, columns: Columns | None) -> Iterator[TextFile]:
-    """Every file that ``columns`` speaks of, by default every CSV file; sub-folders are not entered.
+    """Open every file that matches ``columns``, by default every CSV file; sub-folders are not searched.
 
     Raises
     ------
@@ -49,18 +48,18 @@ def text_files(folder: Path, columns: Columns | None) -> Iterator[TextFile]:
     for path in _paths(folder, columns):
         lines = _lines(path, columns)
         header = next(itertools.islice(lines, start - 1, None), "")
-        name = _sayable(path.name)
+        name = _replace_surrogates(path.name)
         layout, holds = _layout(name, header, columns)
         yield TextFile(name, lines, start + 1, layout, holds)
 
 
 def is_cut(line: str) -> bool:
-    """Whether the line goes on in the file."""
+    """Return whether a line was truncated."""
     return len(line) > LONGEST_LINE
 
 
 def split(line: str, delimiter: str = ",") -> list[str]:
-    """The fields of one line; a stray quote or carriage return spoils that line only."""
+    """Split one line into fields; a stray quote or carriage return affects that line only."""
     if '"' not in line:
         return line.split(delimiter)
     try:
@@ -70,17 +69,17 @@ def split(line: str, delimiter: str = ",") -> list[str]:
 
 
 def no_prices(folder: Path, columns: Columns | None, ignored: list[str]) -> ArchiveError:
-    """The error of a folder without prices; ``ignored``: why its files hold none."""
+    """Return the error for a folder without prices; ``ignored``: reasons why files were ignored."""
     if columns is None:
-        such = f" ({ignored[0]})" if ignored else ""
+        example = f" ({ignored[0]})" if ignored else ""
         problem = (
-            f"no daily price file among its CSV files; a header must start {HEADER[:22]!r}{such}. Fetch the "
-            f"archive, name another folder, or write a {FILE_NAME} into it that names the columns."
+            f"no daily price file among its CSV files; a header must start {HEADER[:22]!r}{example}. Fetch "
+            f"the archive, name another folder, or write a {FILE_NAME} into it that names the columns."
         )
     elif ignored:
-        problem = f"no file as its {FILE_NAME} says: {ignored[0]}. Correct the names of the columns."
+        problem = f"no file matches its {FILE_NAME}: {ignored[0]}. Correct the names of the columns."
     else:
-        problem = f"no file as its {FILE_NAME} says: none is called {columns.files!r}. Correct `files`."
+        problem = f"no file matches its {FILE_NAME}: no name matches {columns.files!r}. Correct `files`."
     return ArchiveError(f"{folder}: {problem}", folder=str(folder))
 
 
@@ -89,7 +88,7 @@ def _paths(folder: Path, columns: Columns | None) -> list[Path]:
         paths = sorted(Path(folder).iterdir())
     except OSError as error:
         raise ArchiveError(
-            f"{folder}: cannot be read as a folder: {error.strerror}. Name the one with the daily CSV files.",
+            f"{folder}: cannot be read as a folder: {error.strerror}. Name the folder with the CSV files.",
             folder=str(folder),
         ) from None
     paths = [path for path in paths if not path.name.startswith(".") and path.name not in SETTINGS]
@@ -97,34 +96,34 @@ def _paths(folder: Path, columns: Columns | None) -> list[Path]:
 
 
 def _lines(path: Path, columns: Columns | None) -> Iterator[str]:
-    """In memory is never more of a line than ``LONGEST_LINE``, however long it is."""
+    """Read a file line by line; never more than ``LONGEST_LINE`` characters of a line are in memory."""
     encoding = columns.encoding if columns else "utf-8-sig"
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would never end, nor a device
+        if not stat.S_ISREG(path.stat().st_mode):  # pipes and devices may never end
             raise OSError(0, "it is a folder, a pipe or a device")
         with path.open(encoding=encoding, errors="replace", newline="\n") as file:
             while line := file.readline(LONGEST_LINE + 1):
-                yield _sayable(line).removesuffix("\n").rstrip("\r")
-                while not line.endswith("\n") and (line := file.readline(_PIECE)):
+                yield _replace_surrogates(line).removesuffix("\n").rstrip("\r")
+                while not line.endswith("\n") and (line := file.readline(_CHUNK)):
                     pass
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ArchiveError(
-            f"{path}: cannot be read: {reason}. Check that it is a file you may read, and its encoding.",
+            f"{path}: cannot be read: {reason}. Check that it is a readable file, and its encoding.",
             path=str(path),
         ) from None
 
 
-def _sayable(text: str) -> str:
-    """Without the halves of characters that some encodings, and names of files, bring."""
+def _replace_surrogates(text: str) -> str:
+    """Replace lone surrogates, which occur in some encodings and file names and cannot be printed."""
     return text.encode(errors="replace").decode()
 
 
 def _layout(name: str, header: str, columns: Columns | None) -> tuple[Layout | None, str]:
     if columns:
-        found = columns.layout(name, split(header, columns.delimiter))
-        return (found, "prices") if isinstance(found, Layout) else (None, found)
-    form = ",".join(field.strip().casefold() for field in split(header))
-    if form in PRICE_HEADERS:
+        layout = columns.layout(name, split(header, columns.delimiter))
+        return (layout, "prices") if isinstance(layout, Layout) else (None, layout)
+    fields = ",".join(field.strip().casefold() for field in split(header))
+    if fields in PRICE_HEADERS:
         return NAIROBI, "prices"
-    return None, "sectors" if form == SECTOR_HEADER else f"{name}: not a price or sector header"
+    return None, "sectors" if fields == SECTOR_HEADER else f"{name}: not a price or sector header"

@@ -1,4 +1,4 @@
-"""Taking the CSV files out of a downloaded zip: checked first, then put in place whole."""
+"""Extract the CSV files of a downloaded zip; all are checked before the first is replaced."""
 
 import hashlib
 import os
@@ -19,17 +19,17 @@ CHUNK = 2**18
 
 
 def unpack(part: Path, folder: Path, source: Source) -> list[str]:
-    """Extract the zip's CSV files next to ``folder``'s, check them all, then move them in; names moved."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".unpack-") as place:
+    """Extract and check the zip's CSV files, then move them into ``folder``; returns their names."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".unpack-") as name:
+        temporary = Path(name)
         try:
             with zipfile.ZipFile(part) as bundle:
-                names = [
-                    _extract(bundle, member, Path(place), source) for member in _csv_members(bundle, source)
-                ]
+                members = _csv_members(bundle, source)
+                names = [_extract(bundle, member, temporary, source) for member in members]
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
             part.unlink(missing_ok=True)
             raise FetchError(
-                f"{source.id}: what arrived is not a whole zip ({error}); it was thrown away. Run again, or "
+                f"{source.id}: the download is not a complete zip ({error}) and was deleted. Run again, or "
                 f"{source.by_hand(folder)}",
                 dataset=source.id,
             ) from error
@@ -37,39 +37,38 @@ def unpack(part: Path, folder: Path, source: Source) -> list[str]:
             part.unlink(missing_ok=True)
             raise
         for name in names:
-            os.replace(Path(place) / name, folder / name)
+            os.replace(temporary / name, folder / name)
     storage.sync_folder(folder)
     part.unlink()
     return names
 
 
 def _csv_members(bundle: zipfile.ZipFile, source: Source) -> Iterable[zipfile.ZipInfo]:
-    seen = set()
+    def refuse(content: str) -> FetchError:
+        return FetchError(f"{source.id}: the zip contains {content}.", dataset=source.id)
+
+    names = set()
     for member in bundle.infolist():
         path = PurePosixPath(member.filename)
         if path.is_absolute() or ".." in path.parts or "\\" in member.filename or ":" in member.filename:
-            raise FetchError(
-                f"{source.id}: the zip holds an unsafe path {member.filename!r}.", dataset=source.id
-            )
+            raise refuse(f"an unsafe path {member.filename!r}")
         if path.suffix.lower() != ".csv" or path.name.startswith(".") or member.is_dir():
             continue
-        if path.name in seen:
-            raise FetchError(f"{source.id}: the zip holds {path.name} twice.", dataset=source.id)
-        seen.add(path.name)
-        if len(seen) > MAX_FILES:
-            raise FetchError(
-                f"{source.id}: the zip holds more than {MAX_FILES} CSV files.", dataset=source.id
-            )
+        if path.name in names:
+            raise refuse(f"{path.name} twice")
+        names.add(path.name)
+        if len(names) > MAX_FILES:
+            raise refuse(f"more than {MAX_FILES} CSV files")
         yield member
-    if not seen:
-        raise FetchError(f"{source.id}: the zip holds no CSV file.", dataset=source.id)
+    if not names:
+        raise refuse("no CSV file")
 
 
-def _extract(bundle: zipfile.ZipFile, member: zipfile.ZipInfo, place: Path, source: Source) -> str:
-    """Write one member under its bare name, counting and hashing what really comes out of it."""
+def _extract(bundle: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path, source: Source) -> str:
+    """Write one member under its bare name; its size and checksum are those of the extracted bytes."""
     name = PurePosixPath(member.filename).name
     digest, size = hashlib.sha256(), 0
-    with bundle.open(member) as packed, (place / name).open("wb") as stream:
+    with bundle.open(member) as packed, (folder / name).open("wb") as stream:
         while chunk := packed.read(CHUNK):
             size += len(chunk)
             if size > MAX_CSV_BYTES:
@@ -83,8 +82,8 @@ def _extract(bundle: zipfile.ZipFile, member: zipfile.ZipInfo, place: Path, sour
     got, expected = digest.hexdigest(), source.files.get(name)
     if expected and got != expected:
         raise FetchError(
-            f"{name}: sha256 {got}, expected {expected}. The published file changed or was damaged on the "
-            f"way; nothing was replaced. Run again; if it stays so, compare with {PAGE_URL}/{source.id}.",
+            f"{name}: sha256 {got}, expected {expected}. The published file changed or the download is "
+            f"damaged; nothing was replaced. Run again; if it persists, compare with {PAGE_URL}/{source.id}.",
             file=name,
             got=got,
             expected=expected,

@@ -1,1 +1,1 @@
-"""The exchange: its counters, sectors, trading days, clock and ticks."""
+"""The exchange: its stocks, sectors, trading days, clock and ticks."""

@@ -1,4 +1,4 @@
-"""The exchange's trading days: the real ones as far as the data go, then its week without the holidays."""
+"""Trading days of an exchange: those in the data, then its usual weekdays without public holidays."""
 
 import datetime as dt
 import functools
@@ -12,21 +12,21 @@ from common.exchange.universe import KENYA
 
 Day = np.datetime64[dt.date]
 YEARS_AHEAD = 10
-YEAR = 250
-"""Newest known sessions that tell the days of the week on which the exchange trades."""
-FEWEST = 25
-"""With fewer they do not: then it is Monday to Friday."""
-SELDOM = 0.25
-"""A day of the week with less than this share of the sessions of the commonest is no trading day."""
+WEEK_SESSIONS = 250
+"""Newest known sessions from which the weekly trading days are derived."""
+MIN_SESSIONS = 25
+"""With fewer known sessions the week is Monday to Friday."""
+MIN_WEEKDAY_SHARE = 0.25
+"""A day of the week trades if it has at least this share of the sessions of the most frequent one."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sessions:
-    """Trading days.
+    """Past and future trading days.
 
-    Up to the last known one they are real. After it, and before the first, every day counts on which the
-    exchange trades in other weeks, and that is no public holiday. Governments announce some only days ahead,
-    so that a future date may still be early.
+    Between the first and the last known session they are exact. Outside, they are the exchange's weekly
+    trading days without public holidays. Governments announce some holidays only days ahead, so a future
+    date may turn out to be too early.
     """
 
     known: np.ndarray
@@ -36,6 +36,7 @@ class Sessions:
 
     @property
     def last(self) -> Day:
+        """The last known session."""
         last: Day = self.known[-1]
         return last
 
@@ -46,54 +47,47 @@ class Sessions:
 
     @functools.cached_property
     def _week(self) -> np.ndarray:
-        """Whether it trades on a Monday, Tuesday, ..., shape (7,)."""
-        if len(self.known) < FEWEST:
+        """Whether the exchange trades on a Monday, Tuesday, ..., shape (7,)."""
+        if len(self.known) < MIN_SESSIONS:
             return np.arange(7) < 5
-        thursday = np.datetime64("1970-01-01")
-        days = (self.known[-YEAR:] - thursday).astype(int)
-        sessions = np.bincount((days + 3) % 7, minlength=7)
-        week: np.ndarray = sessions >= SELDOM * sessions.max()
-        return week
+        days = self.known[-WEEK_SESSIONS:].astype("datetime64[D]").astype(int)
+        sessions = np.bincount((days + 3) % 7, minlength=7)  # day 0, 1970-01-01, was a Thursday
+        return np.asarray(sessions >= MIN_WEEKDAY_SHARE * sessions.max())
 
     def until(self, day: np.datetime64, count: int) -> np.ndarray:
-        """The last ``count`` sessions up to and including ``day``, oldest first, shape (count,).
-
-        Before the first known session, weekdays that are no holiday count as well.
-        """
-        found = self.known[: np.searchsorted(self.known, day, side="right")][-count:]
+        """Return the last ``count`` sessions up to and including ``day``, oldest first, shape (count,)."""
+        sessions = self.known[: np.searchsorted(self.known, day, side="right")][-count:]
         if day > self.last:
             later = self._workdays_between(self.last, day)
-            found = np.concatenate([found, self._workdays(self.last, min(later, count))])
             if later > count:
-                found = self._workdays(day + 1, -count)
-            found = found[-count:]
-        if missing := count - len(found):
-            first = found[0] if len(found) else day + 1
-            found = np.concatenate([self._workdays(first, -missing), found])
-        return found
+                return self._workdays(day + 1, -count)
+            sessions = np.concatenate([sessions, self._workdays(self.last, later)])[-count:]
+        if missing := count - len(sessions):
+            first = sessions[0] if len(sessions) else day + 1
+            sessions = np.concatenate([self._workdays(first, -missing), sessions])
+        return sessions
 
     def ahead(self, day: np.datetime64, horizon: int) -> dt.date:
-        """The session ``horizon`` sessions after ``day``."""
-        later = self.known[np.searchsorted(self.known, day, side="right") :]
-        if len(later) >= horizon:
-            session: dt.date = later[horizon - 1].item()
-        else:
-            session = self._workdays(max(day, self.last), horizon - len(later))[-1].item()
+        """Return the session ``horizon`` sessions after ``day``."""
+        later = self.known[np.searchsorted(self.known, day, side="right") :][:horizon]
+        if len(later) < horizon:
+            later = self._workdays(max(day, self.last), horizon - len(later))
+        session: dt.date = later[-1].item()
         return session
 
     def between(self, day: np.datetime64, end: np.datetime64) -> int:
-        """How many sessions there are after ``day``, up to and including ``end``; 0 if it is not later."""
+        """Count the sessions after ``day``, up to and including ``end``; 0 if ``end`` is not later."""
         if end <= day:
             return 0
         first, last = np.searchsorted(self.known, [day, end], side="right")
         return int(last - first) + max(0, self._workdays_between(max(day, self.last), end))
 
     def _workdays_between(self, day: np.datetime64, end: np.datetime64) -> int:
-        """After ``day``, up to and including ``end``; negative if ``end`` comes first."""
+        """Count the workdays after ``day``, up to and including ``end``; negative if ``end`` comes first."""
         return int(np.busday_count(day + 1, end + 1, self._week, self._closed))
 
     def _workdays(self, day: np.datetime64, count: int) -> np.ndarray:
-        """The ``count`` workdays after ``day`` (before it, if negative), oldest first."""
+        """Return the ``count`` workdays after ``day`` (before it if negative), oldest first."""
         steps = np.arange(1, count + 1) if count >= 0 else np.arange(count, 0)
         roll: Literal["backward", "forward"] = "backward" if count >= 0 else "forward"
         start = np.busday_offset(day, 0, roll, self._week, self._closed)
@@ -102,6 +96,6 @@ class Sessions:
 
 @functools.lru_cache(maxsize=8)
 def public_holidays(country: str, first: int, last: int) -> np.ndarray:
-    """A country's public holidays of these years, as known to the ``holidays`` package; datetime64[D]."""
-    found = holidays.country_holidays(country, years=range(first, last + 1)) if country else ()
-    return np.array(sorted(found), "datetime64[D]")
+    """Return a country's public holidays in the years ``first`` to ``last``; datetime64[D], ascending."""
+    days = holidays.country_holidays(country, years=range(first, last + 1)) if country else ()
+    return np.array(sorted(days), "datetime64[D]")

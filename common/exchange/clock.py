@@ -1,4 +1,4 @@
-"""The exchange's clock: its time zone, its closing time, and which day's closes can be known."""
+"""Clock of an exchange: its time zone, its closing time, and the last day whose closes can be known."""
 
 import datetime as dt
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from common.errors import UniverseError
 
-FORMAT = "%H:%M"
+TIME_FORMAT = "%H:%M"
 
 
 def utc_now() -> dt.datetime:
@@ -20,13 +20,13 @@ def utc_now() -> dt.datetime:
 class ExchangeClock:
     """Time at an exchange; the default is Nairobi's.
 
-    Instants have a time zone, any one; days are the exchange's own. Without an instant, `now` is used.
+    Instants (``at``) are in any time zone and default to `now`; days are those at the exchange.
     """
 
     timezone: str = "Africa/Nairobi"
     """Name in the tz database."""
     closes: dt.time = dt.time(15)
-    """Local time from which the closes of a session can be known, every day the same."""
+    """Local time from which the closes of a session can be known."""
     now: Callable[[], dt.datetime] = field(default=utc_now, repr=False, compare=False)
     """Returns the current instant."""
 
@@ -35,39 +35,35 @@ class ExchangeClock:
         return ZoneInfo(self.timezone)
 
     def today(self, at: dt.datetime | None = None) -> dt.date:
-        """The day at the exchange."""
+        """Return the day at the exchange."""
         return self._local(at).date()
 
     def last_due(self, at: dt.datetime | None = None) -> dt.date:
-        """The last day whose closes can be known: yesterday, until the exchange has closed."""
+        """Return the last day whose closes can be known: yesterday until the exchange has closed."""
         local = self._local(at)
         return local.date() if local.time() >= self.closes else local.date() - dt.timedelta(days=1)
 
     def end_of(self, day: dt.date) -> dt.datetime:
-        """The instant at which a day is over."""
+        """Return the instant at which a day ends."""
         return dt.datetime.combine(day + dt.timedelta(days=1), dt.time(), self.zone)
 
     def as_dict(self) -> dict[str, str]:
-        """Keys of a universe file, without those that are as in Nairobi; `from_dict` reads them back."""
-        found = {"timezone": self.timezone, "closes": self.closes.strftime(FORMAT)}
-        usual = {"timezone": NAIROBI.timezone, "closes": NAIROBI.closes.strftime(FORMAT)}
-        return {key: value for key, value in found.items() if value != usual[key]}
+        """Return the keys of a universe file that differ from Nairobi's; `from_dict` reads them."""
+        zone = {} if self.timezone == NAIROBI_CLOCK.timezone else {"timezone": self.timezone}
+        same = self.closes == NAIROBI_CLOCK.closes
+        return zone if same else {**zone, "closes": self.closes.strftime(TIME_FORMAT)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str) -> Self:
-        """Read ``timezone`` and ``closes``; a key that is not there is as in Nairobi.
-
-        Parameters
-        ----------
-        values : may have other keys
-        where : file that is named in errors
+        """Read ``timezone`` and ``closes``, by default Nairobi's; other keys are ignored.
 
         Raises
         ------
         UniverseError
-            If the zone is unknown, or the closing time is none.
+            If the time zone is unknown or the closing time is invalid; names the file ``where``.
         """
-        name, closes = values.get("timezone", cls.timezone), values.get("closes", cls.closes.strftime(FORMAT))
+        name = values.get("timezone", cls.timezone)
+        closes = values.get("closes", cls.closes.strftime(TIME_FORMAT))
         try:
             ZoneInfo(name)
         except (ZoneInfoNotFoundError, ValueError, TypeError, AttributeError, OSError):
@@ -77,7 +73,7 @@ class ExchangeClock:
                 path=where,
             ) from None
         try:
-            parsed = dt.datetime.strptime(closes, FORMAT).time()
+            parsed = dt.datetime.strptime(closes, TIME_FORMAT).time()
         except (ValueError, TypeError):
             parsed = dt.time()
         if parsed == dt.time():
@@ -91,4 +87,4 @@ class ExchangeClock:
         return (at or self.now()).astimezone(self.zone)
 
 
-NAIROBI = ExchangeClock()
+NAIROBI_CLOCK = ExchangeClock()

@@ -1,4 +1,4 @@
-"""The counters that are forecast: their names, sectors, tiers and stock ids."""
+"""The stocks that are forecast: their names, sectors, tiers and stock ids."""
 
 import difflib
 from collections import Counter
@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 
 from common.config import read_toml
 from common.errors import ConfigError, UniverseError, UnknownSymbol
-from common.exchange.clock import NAIROBI, ExchangeClock
+from common.exchange.clock import NAIROBI_CLOCK, ExchangeClock
 
 UNIVERSE_FILE = Path(__file__).with_name("universe.toml")
 KENYA = "KE"
@@ -22,27 +22,25 @@ Tier = Literal["specific", "general"]
 
 @dataclass(frozen=True)
 class Stock:
-    """One counter."""
+    """One stock of the universe."""
 
     symbol: str
-    """Public ticker."""
     name: str
     sector: str
     tier: Tier
-    """``specific``: has a model of its own; ``general``: forecast by the shared one."""
+    """``specific``: has its own model; ``general``: forecast by the shared model."""
     stock_id: int
-    """Embedding index, 1..N in sorted symbol order; 0 is kept for unknown symbols."""
+    """Embedding index, 1..N in sorted symbol order; 0 is reserved for unknown symbols."""
 
 
 @dataclass(frozen=True)
 class Universe:
-    """All counters in sorted symbol order; build one with `load_universe` or `from_symbols`."""
+    """All stocks in sorted symbol order; build one with `load_universe` or `from_symbols`."""
 
     stocks: tuple[Stock, ...]
     country: str = KENYA
-    """Whose public holidays close the exchange, as two letters; empty: none are known."""
-    clock: ExchangeClock = NAIROBI
-    """Of the exchange."""
+    """Two-letter code of the country whose public holidays the exchange observes; empty: unknown."""
+    clock: ExchangeClock = NAIROBI_CLOCK
 
     @classmethod
     def from_symbols(
@@ -53,26 +51,22 @@ class Universe:
         specific: Iterable[str] = (),
         where: str = "universe",
         country: str = KENYA,
-        clock: ExchangeClock = NAIROBI,
+        clock: ExchangeClock = NAIROBI_CLOCK,
     ) -> Self:
-        """Build a universe from parallel lists.
+        """Build a universe from parallel lists, in any order.
 
         Parameters
         ----------
         symbols, names, sectors : sequences of one length
-            Names default to the symbols, sectors to ``"Unknown"``; the order does not matter.
-        specific : iterable of str
-            Symbols with a model of their own.
-        where : str
-            Named in errors.
-        country, clock
-            As in `Universe`.
+            Names default to the symbols, sectors to ``"Unknown"``.
+        specific : symbols with their own model
+        where : the source to name in errors
 
         Raises
         ------
         UniverseError
-            Naming every doubled symbol, every specific one that is doubled or no counter, and a country
-            whose holidays nobody knows, or saying that there is no symbol at all.
+            If there are no symbols, lists every duplicate, every specific symbol that is not in the universe
+            and a country without known holidays.
         """
         names = symbols if names is None else names
         sectors = ["Unknown"] * len(symbols) if sectors is None else sectors
@@ -83,12 +77,12 @@ class Universe:
         problems = []
         if not len(symbols):
             problems.append("no symbols; list at least one")
-        if doubled := _doubled(symbols):
-            problems.append(f"doubled symbols {', '.join(doubled)}; keep one of each")
-        if strangers := sorted(set(specific) - set(symbols)):
-            problems.append(f"specific but not counters: {', '.join(strangers)}; list or drop them")
-        if doubled := _doubled(specific):
-            problems.append(f"specific twice: {', '.join(doubled)}")
+        if duplicates := _duplicates(symbols):
+            problems.append(f"duplicate symbols {', '.join(duplicates)}; keep one of each")
+        if unknown := sorted(set(specific) - set(symbols)):
+            problems.append(f"specific but unknown symbols: {', '.join(unknown)}; list or drop them")
+        if duplicates := _duplicates(specific):
+            problems.append(f"specific twice: {', '.join(duplicates)}")
         if country not in ("", KENYA) and not _has_holidays(country):
             problems.append(f"country: got {country!r}, need two letters such as {KENYA}, or nothing")
         if problems:
@@ -109,27 +103,21 @@ class Universe:
 
     @cached_property
     def specific(self) -> tuple[Stock, ...]:
-        """Those with a model of their own."""
+        """Stocks with their own model."""
         return tuple(stock for stock in self.stocks if stock.tier == "specific")
 
     @cached_property
     def general(self) -> tuple[Stock, ...]:
-        """Those forecast by the shared model only."""
+        """Stocks that only the shared model forecasts."""
         return tuple(stock for stock in self.stocks if stock.tier == "general")
 
     def stock_id(self, symbol: str) -> int:
-        """The embedding index, `UNKNOWN_ID` for a symbol that is no counter."""
+        """Return the embedding index, `UNKNOWN_ID` for an unknown symbol."""
         stock = self._by_symbol.get(symbol)
         return stock.stock_id if stock else UNKNOWN_ID
 
     def find(self, symbol: str) -> Stock:
-        """The counter of that symbol.
-
-        Raises
-        ------
-        UnknownSymbol
-            If there is none; the nearest symbols are suggested.
-        """
+        """Return the stock; raises UnknownSymbol, which suggests the nearest symbols, if there is none."""
         if stock := self._by_symbol.get(symbol):
             return stock
         near = difflib.get_close_matches(symbol.upper(), self.symbols, n=3, cutoff=0.5)
@@ -139,18 +127,17 @@ class Universe:
         )
 
     def check_against(self, panel_symbols: Iterable[str]) -> tuple[str, ...]:
-        """The counters that a panel has no row of."""
-        present = set(panel_symbols)
-        return tuple(symbol for symbol in self.symbols if symbol not in present)
+        """Return the symbols of which a panel has no rows."""
+        return tuple(sorted(set(self.symbols) - set(panel_symbols)))
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; `from_dict` reads them back."""
-        elsewhere = {} if self.country == KENYA else {"country": self.country}
-        return {"stocks": [asdict(stock) for stock in self.stocks], **elsewhere, **self.clock.as_dict()}
+        """Return plain values for JSON; `from_dict` reads them."""
+        country = {} if self.country == KENYA else {"country": self.country}
+        return {"stocks": [asdict(stock) for stock in self.stocks], **country, **self.clock.as_dict()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: str = "universe") -> Self:
-        """Rebuild what `as_dict` gave; the stock ids must be those of the sorted symbols.
+        """Rebuild a universe from the result of `as_dict`.
 
         Raises
         ------
@@ -161,15 +148,11 @@ class Universe:
             stocks = tuple(Stock(**stock) for stock in values["stocks"])
         except (KeyError, TypeError) as error:
             raise UniverseError(f"{where}: not a saved universe: {error}. Publish it again.") from None
-        universe = cls.from_symbols(
-            [stock.symbol for stock in stocks],
-            [stock.name for stock in stocks],
-            [stock.sector for stock in stocks],
-            [stock.symbol for stock in stocks if stock.tier == "specific"],
-            where,
-            values.get("country", KENYA),
-            ExchangeClock.from_dict(values, where),
-        )
+        fields = ("symbol", "name", "sector")
+        symbols, names, sectors = ([getattr(stock, field) for stock in stocks] for field in fields)
+        specific = [stock.symbol for stock in stocks if stock.tier == "specific"]
+        country, clock = values.get("country", KENYA), ExchangeClock.from_dict(values, where)
+        universe = cls.from_symbols(symbols, names, sectors, specific, where, country, clock)
         if universe.stocks != stocks:
             raise UniverseError(
                 f"{where}: stock ids are not 1..{len(stocks)} in symbol order. Publish it again."
@@ -182,15 +165,10 @@ class Universe:
 
 
 def load_universe(path: Path | None = None) -> Universe:
-    """Read a universe file: a list ``specific``, a table ``symbol = "name"`` for each sector, the exchange.
+    """Read a universe file, by default that of Nairobi's 66 stocks.
 
-    Of the exchange there may be ``country`` (of its public holidays), ``timezone`` and ``closes``; Nairobi's
-    are the default.
-
-    Parameters
-    ----------
-    path : Path, optional
-        Default: the exchange's own 66 counters.
+    It has a list ``specific``, a table ``symbol = "name"`` for each sector and optionally the exchange's
+    ``country`` (of its public holidays), ``timezone`` and ``closes``, by default Nairobi's.
 
     Raises
     ------
@@ -212,18 +190,16 @@ def load_universe(path: Path | None = None) -> Universe:
             path=str(path),
         )
     rows = [(symbol, name, sector) for sector, table in sectors.items() for symbol, name in table.items()]
-    symbols, names, of_sectors = (
-        (list(column) for column in zip(*rows, strict=True)) if rows else ([], [], [])
-    )
+    symbols, names, of_sectors = map(list, zip(*rows, strict=True) if rows else ([], [], []))
     country, clock = str(values.get("country", KENYA)), ExchangeClock.from_dict(values, str(path))
     return Universe.from_symbols(symbols, names, of_sectors, specific, str(path), country, clock)
 
 
 def _has_holidays(country: str) -> bool:
-    import holidays  # a tenth of a second that Nairobi's own counters do without
+    import holidays  # slow to import, and not needed for Nairobi
 
     return len(country) == 2 and country in holidays.list_supported_countries()
 
 
-def _doubled(values: Iterable[str]) -> list[str]:
-    return sorted(value for value, times in Counter(values).items() if times > 1)
+def _duplicates(values: Iterable[str]) -> list[str]:
+    return sorted(value for value, count in Counter(values).items() if count > 1)

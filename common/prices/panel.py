@@ -1,4 +1,4 @@
-"""The price store: every close of every symbol, and what was known of it on any evening."""
+"""The panel: daily prices of all symbols, and what was known of them on any evening."""
 
 import difflib
 import hashlib
@@ -21,7 +21,7 @@ from common.errors import ArchiveError, UnknownSymbol
 
 SOURCE_KEY = b"nsecast.source"
 ALREADY_KNOWN = Flag.REDATED | Flag.LISTED | Flag.RETURN
-"""Flags that hold on a row's own evening though its close came later: an ex-date is announced in advance."""
+"""Flags that are known on a row's own evening even if its close is not; ex-dates are announced."""
 DTYPES = {
     "symbol": "str",
     "date": "datetime64[us]",
@@ -38,23 +38,23 @@ class Panel:
     frame: pd.DataFrame
     """Sorted by symbol and date, one row each: ``symbol``, ``date``, ``close``, ``low``, ``high`` (KES, NaN
     unknown), ``volume`` (shares, NaN unknown), ``flags`` (`Flag` bits), ``known`` (the date on whose
-    evening the close was known). Not to be written to."""
+    evening the close became known). Must not be modified."""
     source: str
     """Where the prices come from, such as ``"archive"`` or ``"synthetic seed=7"``."""
 
     @classmethod
     def from_archive(cls, archive: Archive, source: str = "archive") -> Self:
-        """The panel of an archive's rows."""
+        """Build the panel of an archive's rows."""
         return cls.from_frame(archive.rows, source)
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, source: str) -> Self:
-        """Check, sort and type a frame in panel form, and mark the corporate actions in it.
+        """Validate and sort a frame in panel form, and mark its corporate actions.
 
         Raises
         ------
         ArchiveError
-            If a column is missing or of another kind, a symbol has two rows on one date, or a close is
+            If a column is missing or has another type, a symbol has two rows on one date, or a close is
             not a positive number.
         """
         missing = [name for name in PANEL_COLUMNS if name not in frame.columns]
@@ -63,7 +63,7 @@ class Panel:
         try:
             frame = frame[list(PANEL_COLUMNS)].reset_index(drop=True).astype(DTYPES)
         except (TypeError, ValueError) as error:
-            raise ArchiveError(f"{source}: a column is not of its kind: {error}.") from None
+            raise ArchiveError(f"{source}: a column has the wrong type: {error}.") from None
         if not _in_order(frame):
             frame = frame.sort_values(["symbol", "date"], ignore_index=True)
             doubled = frame.loc[frame.duplicated(["symbol", "date"]), ["symbol", "date"]].head(1)
@@ -81,7 +81,7 @@ class Panel:
         Raises
         ------
         ArchiveError
-            Naming the file, if it is missing, is not whole, or lacks a column.
+            If the file is missing, damaged or lacks a column.
         """
         try:
             table = pq.read_table(path)
@@ -98,7 +98,7 @@ class Panel:
             raise ArchiveError(f"{path}: not a readable panel: {error}.", path=str(path)) from None
 
     def save(self, path: Path) -> None:
-        """Write Parquet, whole or not at all, with the source in its metadata."""
+        """Write Parquet atomically, with the source in its metadata."""
         table = pa.Table.from_pandas(self.frame, preserve_index=False)
         table = table.replace_schema_metadata(
             {**(table.schema.metadata or {}), SOURCE_KEY: self.source.encode()}
@@ -107,7 +107,7 @@ class Panel:
 
     @property
     def synthetic(self) -> bool:
-        """True if any of it was invented."""
+        """True if any of its prices are synthetic."""
         return "synthetic" in self.source.lower()
 
     @cached_property
@@ -121,12 +121,12 @@ class Panel:
         return pd.DatetimeIndex(np.sort(self.frame["date"].unique()))
 
     def history(self, symbol: str) -> pd.DataFrame:
-        """The rows of one symbol, oldest first.
+        """Return the rows of one symbol, oldest first.
 
         Raises
         ------
         UnknownSymbol
-            If it has none; the nearest names are suggested.
+            If it has none; the nearest symbols are suggested.
         """
         if symbol not in self.spans:
             near = difflib.get_close_matches(symbol.upper(), self.symbols, n=3) or list(self.symbols[:3])
@@ -139,11 +139,11 @@ class Panel:
         return self.frame.iloc[start:stop].reset_index(drop=True)
 
     def as_of(self, cutoff: date | str) -> Self:
-        """Exactly what was known in the evening of ``cutoff``.
+        """Return the panel as it was known on the evening of ``cutoff``.
 
-        Rows after it are gone, and so are sessions rebuilt since. A row whose close was found since shows
-        what was believed then: the close before, no range, no volume, `Flag.STALE`. Nothing dated after
-        the cutoff can change the result.
+        Later rows are dropped, and so are sessions that were rebuilt later. A row whose close became known
+        later has what was known then: the close before, no range, no volume, and `Flag.STALE`. Nothing dated
+        after the cutoff can change the result.
         """
         cutoff = pd.Timestamp(cutoff).tz_localize(None).normalize()
         frame = self.frame[self.frame["date"] <= cutoff]
@@ -161,10 +161,10 @@ class Panel:
         return type(self)(mark_actions(frame.reset_index(drop=True)), self.source)
 
     def merge(self, other: Self) -> Self:
-        """The union of two panels; rows that both have identically are there once.
+        """Return the union of two panels.
 
-        Where they differ, the row that became known later is kept (a repair supersedes what it
-        repaired); if neither is later, this panel's.
+        Of two rows of one symbol and date, the one that became known later is kept, since a repair replaces
+        what it repaired; if neither is later, this panel's row.
         """
         both = pd.concat([self.frame, other.frame], ignore_index=True)
         both = both.sort_values("known", ascending=False, kind="stable")
@@ -173,7 +173,7 @@ class Panel:
         return type(self).from_frame(both, source)
 
     def fingerprint(self) -> str:
-        """SHA-256 of the rows, hex; the same before and after `save` and `load`."""
+        """Return the SHA-256 of the rows in hex; `save` and `load` do not change it."""
         digest = hashlib.sha256()
         for place, (symbol, (start, stop)) in enumerate(self.spans.items()):
             joint = "\n" if place else ""
@@ -188,12 +188,12 @@ class Panel:
 
     @cached_property
     def spans(self) -> dict[str, tuple[int, int]]:
-        """First row of each symbol in ``frame`` and the row after its last."""
+        """Each symbol's first row in ``frame`` and the row after its last."""
         return symbol_spans(self.frame["symbol"])
 
 
 def _in_order(frame: pd.DataFrame) -> bool:
-    """Whether rows are sorted by symbol and date, each there once."""
+    """Return whether rows are sorted by symbol and date without duplicates."""
     codes, names = pd.factorize(frame["symbol"])
     step, dates = np.diff(codes), frame["date"].to_numpy()
     sorted_symbols = bool((codes >= 0).all() and (step >= 0).all()) and names.is_monotonic_increasing

@@ -1,6 +1,6 @@
-"""Many symbols' histories side by side, as the flat arrays that windows are cut from."""
+"""Histories of many symbols as flat arrays that windows are cut from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -9,83 +9,71 @@ import pandas as pd
 from common.archive.actions import action_steps
 from common.archive.flags import Flag
 from common.archive.layouts import MARKET_INDEX
-from common.errors import BadPrices
 from common.exchange.universe import Universe
 from common.prices.panel import Panel
 
 MARKET = ("market", "breadth", "active")
 UNKNOWN_MARKET = pd.DataFrame(columns=list(MARKET), index=pd.DatetimeIndex([]), dtype=float)
-SESSIONS = 1 << 32
-"""More than there can be."""
-_NEEDED = ["date", "close", "low", "high", "volume", "flags", "known"]
-_NO_ROWS = pd.DataFrame(columns=_NEEDED, dtype="float64").astype(
-    {"date": "datetime64[us]", "flags": "int32", "known": "datetime64[us]"}
-)
-STEP = 0.1
-"""The exchange's daily band: no stock counts for more in the market's breadth."""
+MAX_SESSIONS = 1 << 32
+"""Upper bound on the number of sessions, see `Series.keys`."""
+MAX_STEP = 0.1
+"""Bound on one stock's log return in the market's breadth: the exchange's daily band."""
 LONGEST_GAP = 5
-"""Sessions in a row that a symbol may lack; the step over a longer gap is no return. Of Nairobi's stocks from
-2013 to 2024 one has a gap: MSC, of 554 sessions."""
+"""Most sessions in a row that a symbol may lack; the step over a longer gap is no return."""
+_PANEL_COLUMNS = ["date", "close", "low", "high", "volume", "flags", "known"]
 
 
 @dataclass(frozen=True)
 class Series:
-    """Rows of several symbols, one symbol after the other, oldest first.
-
-    Attributes
-    ----------
-    symbols : tuple of str, S
-    offsets : int64, shape (S + 1,)
-        Symbol ``s`` owns rows ``offsets[s]:offsets[s + 1]``.
-    dates : datetime64[D], shape (R,)
-    session : int32, shape (R,)
-        Position of the date among the market's sessions: two rows are as many sessions apart as these differ.
-    close : float64, shape (R,), KES
-    log_return : float32, shape (R,)
-        Log return into the row; 0 on a symbol's first row and where ``action`` is true.
-    log_high, log_low : float32, shape (R,)
-        log(high / close), log(low / close); NaN where unknown.
-    log_volume : float32, shape (R,)
-        log(1 + shares traded); NaN where unknown.
-    market : float32, shape (R,)
-        Log return of the market index into the row's date; NaN where unknown.
-    breadth, active : float32, shape (R,)
-        Mean log return of all stocks into the row's date, and the share that moved; NaN where unknown.
-    action : bool, shape (R,)
-        The step into the row is a split or bonus, or lies across a gap of more than ``LONGEST_GAP`` sessions:
-        it is no return, and no target lies beyond it.
-    known : bool, shape (R,)
-        The close was known on the evening of its own date: the row may be a cutoff.
-    true : bool, shape (R,)
-        The close is a real one: the row may be a target.
-    """
+    """Rows of S symbols, R in all, one symbol after the other, oldest first."""
 
     symbols: tuple[str, ...]
     offsets: np.ndarray
+    """int64, shape (S + 1,): symbol ``s`` has rows ``offsets[s]:offsets[s + 1]``."""
     dates: np.ndarray
+    """datetime64[D], shape (R,), like all fields below."""
     session: np.ndarray
+    """int32: position of the date among the market's sessions."""
     close: np.ndarray
+    """float64, KES."""
     log_return: np.ndarray
+    """float32: log return into the row; 0 on a symbol's first row and where ``action`` is true."""
     log_high: np.ndarray
+    """float32: log(high / close), NaN where unknown."""
     log_low: np.ndarray
+    """float32: log(low / close), NaN where unknown."""
     log_volume: np.ndarray
+    """float32: log(1 + shares traded), NaN where unknown."""
     market: np.ndarray
+    """float32: log return of the market index into the row's date, NaN where unknown."""
     breadth: np.ndarray
+    """float32: mean log return of all stocks into the row's date, NaN where unknown."""
     active: np.ndarray
+    """float32: share of the stocks whose price changed on the row's date, NaN where unknown."""
     action: np.ndarray
+    """bool: the step into the row is no return but a split, a bonus or a gap of more than ``LONGEST_GAP``
+    sessions; windows before it have no target after it."""
     known: np.ndarray
+    """bool: the close was known on the evening of its own date, so the row can be a cutoff."""
     true: np.ndarray
+    """bool: the close is a real one, so the row can be a target."""
 
     def rows(self, symbol: str) -> slice:
+        """Return the symbol's rows."""
         position = self._positions[symbol]
         return slice(int(self.offsets[position]), int(self.offsets[position + 1]))
 
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """The arrays of shape (R,) by name."""
+        names = (field.name for field in fields(self) if field.name not in ("symbols", "offsets"))
+        return {name: getattr(self, name) for name in names}
+
     @cached_property
     def keys(self) -> np.ndarray:
-        """Of every row, ``SESSIONS`` times its symbol's position plus its session; int64, ascending."""
-        owner = np.repeat(np.arange(len(self.symbols), dtype=np.int64), np.diff(self.offsets))
-        keys: np.ndarray = owner * SESSIONS + self.session
-        return keys
+        """Sort key of each row: its symbol's position times ``MAX_SESSIONS`` plus its session; int64."""
+        symbol = np.repeat(np.arange(len(self.symbols), dtype=np.int64), np.diff(self.offsets))
+        return np.asarray(symbol * MAX_SESSIONS + self.session)
 
     @cached_property
     def _positions(self) -> dict[str, int]:
@@ -93,41 +81,37 @@ class Series:
 
 
 def series_from_panel(panel: Panel, symbols: tuple[str, ...], market: pd.DataFrame | None = None) -> Series:
-    """Line up ``symbols``; raises UnknownSymbol for one that the panel lacks.
+    """Build the series of ``symbols``; raises UnknownSymbol for one that the panel lacks.
 
     Parameters
     ----------
     market : ``market_days(panel)`` if it is computed already
     """
-    days = market_days(panel) if market is None else market
-    for symbol in symbols:
-        if symbol not in panel.spans:
-            panel.history(symbol)  # raises, with the symbols that are near
+    for symbol in (name for name in symbols if name not in panel.spans):
+        panel.history(symbol)  # raises UnknownSymbol with the nearest symbols
     spans = np.array([panel.spans[symbol] for symbol in symbols], dtype=np.int64).reshape(-1, 2)
     offsets = np.concatenate([[0], np.cumsum(spans[:, 1] - spans[:, 0])])
     rows = np.arange(offsets[-1]) + np.repeat(spans[:, 0] - offsets[:-1], np.diff(offsets))
-    return _lined_up(symbols, offsets, panel.frame[_NEEDED].iloc[rows], days, sessions_of(panel))
+    market = market_days(panel) if market is None else market
+    return _build(symbols, offsets, panel.frame[_PANEL_COLUMNS].iloc[rows], market, sessions_of(panel))
 
 
 def series_of_counters(panel: Panel, universe: Universe, market: pd.DataFrame | None = None) -> Series:
-    """Line up the counters that the panel has a row of, in the universe's order; as `series_from_panel`."""
-    present = set(panel.symbols)
-    symbols = tuple(symbol for symbol in universe.symbols if symbol in present)
-    return series_from_panel(panel, symbols, market)
+    """Build the series of the universe's stocks that the panel has rows of, in the universe's order."""
+    return series_from_panel(panel, tuple(s for s in universe.symbols if s in panel.spans), market)
 
 
 def sessions_of(panel: Panel) -> np.ndarray:
-    """The market's sessions: every date on which any symbol has a row; datetime64[D], ascending."""
-    sessions: np.ndarray = panel.dates.to_numpy().astype("datetime64[D]")
-    return sessions
+    """Return all dates on which any symbol has a row; datetime64[D], ascending."""
+    return np.asarray(panel.dates, dtype="datetime64[D]")
 
 
 def market_days(panel: Panel) -> pd.DataFrame:
-    """What the whole market did into each date: the columns ``MARKET``, NaN where unknown.
+    """Compute the columns ``MARKET`` for each date, NaN where unknown.
 
-    A session whose index was not known on its own evening has no return, and neither has the session
-    after it: some stocks were quoted that day, and their windows must not see what came later. Breadth
-    and activity count the stocks whose close was known that evening; steps of more than ``STEP`` as that.
+    A session whose index was not known on its own evening has no market return, nor has the session after
+    it: the windows of stocks that were quoted that day must not see later values. Breadth and activity
+    include the stocks whose close was known that evening; steps are clipped at ``MAX_STEP``.
     """
     rows = panel.frame
     log_close = np.log(rows["close"].to_numpy())
@@ -138,7 +122,7 @@ def market_days(panel: Panel) -> pd.DataFrame:
     step, date = pd.Series(steps[counted]), rows["date"].array[counted]
     days = pd.DataFrame(
         {
-            "breadth": step.clip(-STEP, STEP).groupby(date).mean(),
+            "breadth": step.clip(-MAX_STEP, MAX_STEP).groupby(date).mean(),
             "active": (step != 0).astype(float).groupby(date).mean(),
         }
     )
@@ -153,48 +137,40 @@ def market_days(panel: Panel) -> pd.DataFrame:
 def series_from_histories(
     histories: dict[str, pd.DataFrame], market: pd.DataFrame, sessions: np.ndarray | None = None
 ) -> Series:
-    """Line up histories (columns as in the panel), each oldest first.
+    """Build the series of histories (a panel's rows of one symbol, oldest first).
 
     Parameters
     ----------
-    market : as `market_days` gives it; ``UNKNOWN_MARKET`` if nothing is known of it
-    sessions : as `sessions_of` gives them; default: the dates of these histories
-
-    Raises
-    ------
-    BadPrices
-        If a close is zero, negative or not a number: names the symbol and the date.
+    market : result of `market_days`, or ``UNKNOWN_MARKET``
+    sessions : result of `sessions_of`; default: the dates of these histories
     """
-    if sessions is None:
-        dates = [rows["date"].to_numpy().astype("datetime64[D]") for rows in histories.values()]
-        sessions = np.unique(np.concatenate([*dates, np.empty(0, "datetime64[D]")]))
     offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in histories.values()])]).astype(np.int64)
-    parts = [rows[_NEEDED] for rows in histories.values()]
-    rows = pd.concat(parts, ignore_index=True) if parts else _NO_ROWS
-    return _lined_up(tuple(histories), offsets, rows, market, sessions)
+    rows = pd.concat([rows[_PANEL_COLUMNS] for rows in histories.values()], ignore_index=True)
+    if sessions is None:
+        sessions = np.unique(rows["date"].to_numpy().astype("datetime64[D]"))
+    return _build(tuple(histories), offsets, rows, market, sessions)
 
 
-def _lined_up(
+def _build(
     symbols: tuple[str, ...],
     offsets: np.ndarray,
     rows: pd.DataFrame,
     market: pd.DataFrame,
     sessions: np.ndarray,
 ) -> Series:
-    """The series of panel rows that stand one symbol after the other."""
-    close = rows["close"].to_numpy(np.float64)
-    _refuse_bad(symbols, offsets, close, rows["date"])
     day, days = pd.factorize(rows["date"])
-    that_day = market.reindex(days)
+    market = market.reindex(days)
     dates = rows["date"].to_numpy().astype("datetime64[D]")
-    high, low, volume = (rows[name].to_numpy(np.float64) for name in ("high", "low", "volume"))
+    close, high, low, volume = (
+        rows[name].to_numpy(np.float64) for name in ("close", "high", "low", "volume")
+    )
     session = np.searchsorted(sessions, dates)
     return Series(
         symbols=symbols,
         offsets=offsets,
         dates=dates,
         **_price_columns(close, high, low, volume, rows["flags"].to_numpy(), session, offsets),
-        **{name: that_day[name].to_numpy(np.float32)[day] for name in MARKET},
+        **{name: market[name].to_numpy(np.float32)[day] for name in MARKET},
         known=_known(rows),
         true=_real(rows),
     )
@@ -209,9 +185,9 @@ def series_from_prices(
     volume: np.ndarray,
     session: np.ndarray | None = None,
 ) -> Series:
-    """One symbol's prices as someone sends them: each known in time, and nothing known of the market.
+    """Build the series of prices that a client sent; the market columns are unknown.
 
-    What `series_from_histories` would make of them with ``UNKNOWN_MARKET``, in microseconds.
+    The result equals that of `series_from_histories` with ``UNKNOWN_MARKET``, without the cost of pandas.
 
     Parameters
     ----------
@@ -219,7 +195,7 @@ def series_from_prices(
     close : float64, shape (T,), KES, positive
     high, low, volume : float64, shape (T,), NaN where unknown
     session : int, shape (T,)
-        Position of each date among the market's sessions; default: none lies between two dates.
+        Position of each date among the market's sessions; default: consecutive.
     """
     session = np.arange(len(close)) if session is None else session
     offsets = np.array([0, len(close)], dtype=np.int64)
@@ -235,21 +211,6 @@ def series_from_prices(
     )
 
 
-def _refuse_bad(symbols: tuple[str, ...], offsets: np.ndarray, close: np.ndarray, dates: pd.Series) -> None:
-    bad = ~(np.isfinite(close) & (close > 0))
-    if not bad.any():
-        return
-    row = int(bad.argmax())
-    place = int(np.searchsorted(offsets, row, side="right")) - 1
-    of_symbol = bad[offsets[place] : offsets[place + 1]]
-    raise BadPrices(
-        f"{symbols[place]}: close on {dates.iloc[row]:%Y-%m-%d} is {close[row]}; every close must be a "
-        f"positive number of KES ({int(of_symbol.sum())} of {len(of_symbol)} are not).",
-        symbol=symbols[place],
-        rows=int(of_symbol.sum()),
-    )
-
-
 def _price_columns(
     close: np.ndarray,
     high: np.ndarray,
@@ -259,7 +220,7 @@ def _price_columns(
     session: np.ndarray,
     offsets: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Into a symbol's first row there is no step, whatever symbol stands before it."""
+    """Compute the columns that follow from prices; a symbol's first row has no return."""
     first = offsets[:-1][np.diff(offsets) > 0]
     action, log_close = action_steps(close, flags), np.log(close)
     action |= np.diff(session, prepend=session[:1]) > LONGEST_GAP + 1
@@ -280,10 +241,8 @@ def _price_columns(
 
 
 def _known(history: pd.DataFrame) -> np.ndarray:
-    known: np.ndarray = (history["known"] == history["date"]).to_numpy() & _real(history)
-    return known
+    return np.asarray((history["known"] == history["date"]).to_numpy() & _real(history))
 
 
 def _real(history: pd.DataFrame) -> np.ndarray:
-    real: np.ndarray = (history["flags"].to_numpy() & int(Flag.STALE)) == 0
-    return real
+    return np.asarray((history["flags"].to_numpy() & int(Flag.STALE)) == 0)

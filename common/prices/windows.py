@@ -1,48 +1,41 @@
-"""Supervised windows cut from series, and the chronological split by target date."""
+"""Cut supervised windows from series, and split them chronologically by target date."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
 from common.errors import ConfigError, InsufficientHistory
 from common.presets import SplitSpec, WindowSpec
-from common.prices.series import SESSIONS, Series
+from common.prices.series import MAX_SESSIONS, Series
 
 
 @dataclass(frozen=True)
 class Windows:
-    """N windows over a Series, kept as row numbers: nothing is copied until a batch is cut.
+    """N windows over a Series, stored as row numbers; prices are copied only when a batch is cut.
 
-    Twelve bytes a window with four horizons, so that every window of ten thousand counters fits in the
-    memory of one process; what can be looked up in the series is.
-
-    Attributes
-    ----------
-    end : int32 or int64, shape (N,)
-        Row of each window's cutoff, its last day.
-    symbol : int32, shape (N,)
-        Position in ``series.symbols``.
-    counted : bool, shape (N, H)
-        Whether the change to each target is there to learn from and to judge by.
+    With four horizons a window takes twelve bytes, so that all windows of ten thousand stocks fit in memory.
     """
 
     series: Series
     spec: WindowSpec
     end: np.ndarray
+    """int32 or int64, shape (N,): row of each window's last day, its cutoff."""
     symbol: np.ndarray
+    """int32, shape (N,): position in ``series.symbols``."""
     counted: np.ndarray
+    """bool, shape (N, H): whether the change to each target is used for training and scoring."""
 
     @classmethod
     def joined(cls, parts: Sequence["Windows"]) -> "Windows":
-        """One after the other, over their series one after the other; all of one spec."""
-        columns = [each.name for each in fields(Series) if each.name not in ("symbols", "offsets")]
+        """Concatenate windows of the same spec, and the series they lie in."""
+        columns = [part.series.columns for part in parts]
         lengths = [np.diff(part.series.offsets) for part in parts]
         series = Series(
             symbols=tuple(symbol for part in parts for symbol in part.series.symbols),
             offsets=np.concatenate([[0], np.cumsum(np.concatenate(lengths))]),
-            **{name: np.concatenate([getattr(part.series, name) for part in parts]) for name in columns},
+            **{name: np.concatenate([series[name] for series in columns]) for name in columns[0]},
         )
         rows = np.cumsum([0, *(len(part.series.close) for part in parts[:-1])])
         symbols = np.cumsum([0, *(len(part.series.symbols) for part in parts[:-1])])
@@ -60,33 +53,30 @@ class Windows:
     @property
     def cutoff(self) -> np.ndarray:
         """datetime64[D], shape (N,)."""
-        cutoff: np.ndarray = self.series.dates[self.end]
-        return cutoff
+        return np.asarray(self.series.dates[self.end])
 
     @property
     def last_price(self) -> np.ndarray:
         """Close at the cutoff in KES, shape (N,)."""
-        price: np.ndarray = self.series.close[self.end]
-        return price
+        return np.asarray(self.series.close[self.end])
 
     @property
     def target(self) -> np.ndarray:
-        """int64, shape (N, H): row of each target, -1 where there is none.
+        """int64, shape (N, H): row of each target, -1 where the symbol has no row on that session.
 
-        A horizon counts market sessions, not the symbol's own rows: the target is the close on the very
-        session that a served forecast names, and there is none where the symbol has no row on it.
+        A horizon counts market sessions, as the date of a served forecast does, not the symbol's own rows.
         """
-        rows = [_ahead(self.series, self.end, self.symbol, horizon) for horizon in self.spec.horizons]
+        rows = [_rows_ahead(self.series, self.end, self.symbol, horizon) for horizon in self.spec.horizons]
         return np.stack(rows, axis=1)
 
     @property
     def change(self) -> np.ndarray:
         """float64, shape (N, H): log change from the cutoff's close to the target's.
 
-        NaN where the target does not exist, its close was never known, a corporate action or a long gap lies
-        between, or it belongs to another part.
+        NaN if there is no target, its close was never known, a corporate action or a long gap lies in
+        between, or the target belongs to another part of the split.
         """
-        change = np.log(self._later_close) - np.log(self.last_price)[:, None]
+        change = np.log(self._target_close) - np.log(self.last_price)[:, None]
         return np.where(self.counted, change, np.nan)
 
     @property
@@ -99,94 +89,89 @@ class Windows:
     @property
     def actual(self) -> np.ndarray:
         """Close at the target in KES, shape (N, H); NaN exactly where ``change`` is."""
-        return np.where(self.counted, self._later_close, np.nan)
+        return np.where(self.counted, self._target_close, np.nan)
 
     @property
-    def _later_close(self) -> np.ndarray:
-        """Close at the target in KES where it counts, else at the cutoff, shape (N, H)."""
+    def _target_close(self) -> np.ndarray:
+        """Close in KES at each counted target, elsewhere at the cutoff, shape (N, H)."""
         rows = self.end[:, None]
-        if self.counted.any():  # a served forecast has no target to look up
+        if self.counted.any():  # a served forecast has no targets
             rows = np.where(self.counted, self.target, rows)
-        close: np.ndarray = self.series.close[np.broadcast_to(rows, self.counted.shape)]
-        return close
+        return np.asarray(self.series.close[np.broadcast_to(rows, self.counted.shape)])
 
     def take(self, chosen: np.ndarray | slice) -> "Windows":
-        """The windows at these positions (or where this mask is true)."""
+        """Select windows by position or by mask."""
         return replace(self, end=self.end[chosen], symbol=self.symbol[chosen], counted=self.counted[chosen])
 
     def of_symbols(self, first: int, last: int) -> "Windows":
-        """The windows of symbols ``first`` to ``last`` (not included), over a series of these alone."""
+        """Select symbols ``first`` to ``last`` (excluded), with a series of these symbols alone."""
         series = self.series
         rows = slice(int(series.offsets[first]), int(series.offsets[last]))
-        columns = [each.name for each in fields(Series) if each.name not in ("symbols", "offsets")]
-        own = Series(
+        part = Series(
             symbols=series.symbols[first:last],
             offsets=series.offsets[first : last + 1] - rows.start,
-            **{name: getattr(series, name)[rows] for name in columns},
+            **{name: column[rows] for name, column in series.columns.items()},
         )
         chosen = slice(*np.searchsorted(self.symbol, [first, last]))
         return Windows(
-            own, self.spec, self.end[chosen] - rows.start, self.symbol[chosen] - first, self.counted[chosen]
+            part, self.spec, self.end[chosen] - rows.start, self.symbol[chosen] - first, self.counted[chosen]
         )
 
     def only(self, allowed: np.ndarray) -> "Windows":
-        """Keep the targets where ``allowed`` (N, H) is true, and the windows that have one left."""
+        """Keep the targets where ``allowed`` (N, H) is true, and the windows with at least one of them."""
         counted = self.counted & allowed
-        kept = counted.any(axis=1)
-        return replace(self, end=self.end[kept], symbol=self.symbol[kept], counted=counted[kept])
+        return replace(self, counted=counted).take(counted.any(axis=1))
 
     def cut(self, column: np.ndarray) -> np.ndarray:
-        """One of the series' columns as windows, shape (N, size), oldest day first."""
+        """Cut one column of the series into windows, shape (N, size), oldest day first."""
         column, size = np.ascontiguousarray(column), self.spec.size
         shape, strides = (max(len(column) - size + 1, 0), size), column.strides * 2
-        every = np.ndarray(shape, column.dtype, column, strides=strides)
-        ours: np.ndarray = every[self.end - (size - 1)]
-        return ours
+        windows = np.ndarray(shape, column.dtype, column, strides=strides)
+        return np.asarray(windows[self.end - (size - 1)])
 
 
 def make_windows(series: Series, spec: WindowSpec) -> Windows:
-    """Every window of every symbol whose cutoff's close was known that evening.
+    """Make the windows of all symbols whose last close was known that evening.
 
-    Windows with no target yet are included (their ``change`` is NaN): a forecast needs none.
+    Windows without a target are included, since a forecast needs none; their ``change`` is NaN.
     """
-    rows = np.int32 if len(series.close) + max(spec.horizons) < 2**31 else np.int64
+    dtype = np.int32 if len(series.close) + max(spec.horizons) < 2**31 else np.int64
     allowed = series.known.copy()
     for first, last in pairwise(series.offsets.tolist()):
         allowed[first : min(first + spec.size - 1, last)] = False
-    end = np.flatnonzero(allowed).astype(rows)
-    owner = (np.searchsorted(series.offsets, end, side="right") - 1).astype(np.int32)
+    end = np.flatnonzero(allowed).astype(dtype)
+    symbol = (np.searchsorted(series.offsets, end, side="right") - 1).astype(np.int32)
     actions = np.cumsum(series.action)
     counted = np.empty((len(end), len(spec.horizons)), dtype=bool)
-    for place, horizon in enumerate(spec.horizons):
-        target = _ahead(series, end, owner, horizon)
+    for column, horizon in enumerate(spec.horizons):
+        target = _rows_ahead(series, end, symbol, horizon)
         row = np.where(target >= 0, target, end)
-        counted[:, place] = (target >= 0) & series.true[row] & (actions[row] == actions[end])
-    return Windows(series, spec, end, owner, counted)
+        counted[:, column] = (target >= 0) & series.true[row] & (actions[row] == actions[end])
+    return Windows(series, spec, end, symbol, counted)
 
 
-def _ahead(series: Series, rows: np.ndarray, symbol: np.ndarray, horizon: int) -> np.ndarray:
-    """The same symbol's row ``horizon`` market sessions after each row, int64; -1 where it has none then."""
+def _rows_ahead(series: Series, rows: np.ndarray, symbol: np.ndarray, horizon: int) -> np.ndarray:
+    """Find the symbol's row ``horizon`` market sessions after each row, int64; -1 where there is none."""
     last = series.offsets[1:][symbol] - 1
-    wanted = series.session[rows].astype(np.int64) + horizon
-    found = np.minimum(rows.astype(np.int64) + horizon, last)
-    there = series.session[found] == wanted
-    gaps = ~there & (series.session[last] > wanted)
+    session = series.session[rows].astype(np.int64) + horizon
+    target = np.minimum(rows.astype(np.int64) + horizon, last)
+    exists = series.session[target] == session
+    gaps = ~exists & (series.session[last] > session)
     if gaps.any():
-        key = symbol[gaps].astype(np.int64) * SESSIONS + wanted[gaps]
-        place = np.searchsorted(series.keys, key)
-        found[gaps], there[gaps] = place, series.keys[place] == key
-    return np.where(there, found, -1)
+        key = symbol[gaps].astype(np.int64) * MAX_SESSIONS + session[gaps]
+        target[gaps] = np.searchsorted(series.keys, key)
+        exists[gaps] = series.keys[target[gaps]] == key
+    return np.where(exists, target, -1)
 
 
 def id_column(windows: Windows, stock_ids: dict[str, int]) -> np.ndarray:
-    """Stock id of each window as networks take it, int32, shape (N, 1); 0 for a symbol without one."""
+    """Return each window's stock id as network input, int32, shape (N, 1); 0 for a symbol without one."""
     ids = np.array([stock_ids.get(symbol, 0) for symbol in windows.series.symbols], dtype=np.int32)
-    column: np.ndarray = ids[windows.symbol][:, None]
-    return column
+    return np.asarray(ids[windows.symbol][:, None])
 
 
 def last_window(series: Series, spec: WindowSpec) -> Windows:
-    """The newest window of each symbol, whatever its flags.
+    """Make the newest window of each symbol, whatever its flags.
 
     Raises
     ------
@@ -203,8 +188,8 @@ def last_window(series: Series, spec: WindowSpec) -> Windows:
                 got=int(length),
             )
     count = len(series.symbols)
-    none = np.zeros((count, len(spec.horizons)), dtype=bool)
-    return Windows(series, spec, series.offsets[1:] - 1, np.arange(count, dtype=np.int32), none)
+    counted = np.zeros((count, len(spec.horizons)), dtype=bool)
+    return Windows(series, spec, series.offsets[1:] - 1, np.arange(count, dtype=np.int32), counted)
 
 
 @dataclass(frozen=True)
@@ -216,24 +201,24 @@ class Boundaries:
     test_end: np.datetime64
 
     def parts(self, windows: Windows) -> tuple[Windows, Windows, Windows]:
-        """(train, valid, test), each with only the targets that belong to it.
+        """Split windows into train, valid and test, each with only its own targets.
 
-        A validation or test window's cutoff also lies at or after the part before it ends, so that no
-        target spans two parts.
+        The cutoff of a validation or test window lies at or after the end of the previous part, so that
+        no target spans two parts.
         """
         cutoff = windows.cutoff
         train, valid, test = (np.zeros_like(windows.counted) for _ in range(3))
-        for place, horizon in enumerate(windows.spec.horizons):
-            row = _ahead(windows.series, windows.end, windows.symbol, horizon)
-            target = windows.series.dates[np.where(windows.counted[:, place], row, windows.end)]
-            train[:, place] = target <= self.train_end
-            valid[:, place] = (cutoff >= self.train_end) & (target <= self.valid_end)
-            test[:, place] = (cutoff >= self.valid_end) & (target <= self.test_end)
+        for column, horizon in enumerate(windows.spec.horizons):
+            row = _rows_ahead(windows.series, windows.end, windows.symbol, horizon)
+            target = windows.series.dates[np.where(windows.counted[:, column], row, windows.end)]
+            train[:, column] = target <= self.train_end
+            valid[:, column] = (cutoff >= self.train_end) & (target <= self.valid_end)
+            test[:, column] = (cutoff >= self.valid_end) & (target <= self.test_end)
         return windows.only(train), windows.only(valid), windows.only(test)
 
 
 def boundaries(dates: np.ndarray, spec: SplitSpec) -> Boundaries:
-    """Where the split falls in these sessions (sorted, unique datetime64[D]).
+    """Split sessions (sorted, unique datetime64[D]) into the three parts.
 
     Raises
     ------
@@ -245,8 +230,8 @@ def boundaries(dates: np.ndarray, spec: SplitSpec) -> Boundaries:
     if spec.train_end and spec.valid_end:
         train_end, valid_end = np.datetime64(spec.train_end), np.datetime64(spec.valid_end)
     else:
-        train_end = dates[max(_sessions(len(dates), spec.train_share), 1) - 1]
-        valid_end = dates[max(_sessions(len(dates), spec.train_share + spec.valid_share), 2) - 1]
+        train_end = dates[max(_share_of(len(dates), spec.train_share), 1) - 1]
+        valid_end = dates[max(_share_of(len(dates), spec.train_share + spec.valid_share), 2) - 1]
     if not (dates[0] <= train_end < valid_end < dates[-1]):
         raise ConfigError(
             f"split: train_end {train_end} and valid_end {valid_end} must lie in order inside the data, "
@@ -255,6 +240,6 @@ def boundaries(dates: np.ndarray, spec: SplitSpec) -> Boundaries:
     return Boundaries(train_end, valid_end, dates[-1])
 
 
-def _sessions(count: int, share: float) -> int:
-    """How many of ``count`` sessions a share is; .7 + .1 of 100 is 80 though the floats add to less."""
+def _share_of(count: int, share: float) -> int:
+    """Round down a share of ``count``; 80 for .7 + .1 of 100, although the floats add to less than .8."""
     return int(count * share + 1e-9)

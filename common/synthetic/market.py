@@ -1,7 +1,7 @@
-"""A seeded synthetic market, written in the archive's own file format with the archive's own defects.
+"""Write a seeded synthetic market in the archive's file format, with the archive's defects.
 
-It stands in for the real archive wherever that cannot be had: tests, demonstrations, load tests with
-thousands of counters. `common.synthetic.simulate` invents it; this module spoils and writes it.
+It replaces the real archive in tests, demonstrations and load tests with thousands of stocks.
+`common.synthetic.simulate` simulates the market; this module plants the defects and writes the files.
 """
 
 import datetime as dt
@@ -24,7 +24,7 @@ __all__ = ["Defect", "MarketConfig", "MarketReport", "write_market"]
 
 @dataclass(frozen=True)
 class Defect:
-    """One planted fault or event; ``symbol`` is None where it concerns the whole day."""
+    """One planted defect or event; ``symbol`` is None if it concerns the whole day."""
 
     kind: str
     day: dt.date
@@ -34,7 +34,7 @@ class Defect:
 
 @dataclass(frozen=True)
 class MarketReport:
-    """What `write_market` wrote; ``defects`` is the truth a reader of the files should find."""
+    """Result of `write_market`; ``defects`` is what a reader of the files should find."""
 
     files: tuple[Path, ...]
     defects: tuple[Defect, ...]
@@ -51,28 +51,28 @@ def write_market(
     Parameters
     ----------
     folder : Path
-        Made if missing; an older synthetic market in it is replaced.
+        Created if missing; a synthetic market in it is replaced.
     config : MarketConfig
     progress : callable, optional
-        Called with (steps done, steps in all); the market is walked twice, first for the 12-month extremes.
+        Called with (steps done, total steps).
 
     Raises
     ------
     ArchiveError
-        If the folder holds price files that are not a synthetic market's: they would be lost.
+        If the folder contains price files that may be those of the real archive.
     """
     plan = make_plan(config)
-    older = sorted(folder.glob("NSE_data_*.csv"))
-    if older and not (folder / SYNTHETIC_FILE).exists():
+    old_files = sorted(folder.glob("NSE_data_*.csv"))
+    if old_files and not (folder / SYNTHETIC_FILE).exists():
         raise ArchiveError(
-            f"{folder}: holds {older[0].name} and no {SYNTHETIC_FILE}, so it may be the "
+            f"{folder}: contains {old_files[0].name} and no {SYNTHETIC_FILE}, so it may be the "
             "real archive. Choose another folder for the synthetic market.",
             folder=str(folder),
         )
     storage.write_json(folder / SYNTHETIC_FILE, {"synthetic": True, "complete": False})
-    for path in older:
+    for path in old_files:
         path.unlink()
-    report = _Writer(folder, config, plan, progress or (lambda done, of: None)).write()
+    report = _Writer(folder, config, plan, progress or (lambda done, total: None)).write()
     storage.write_json(
         folder / SYNTHETIC_FILE,
         {
@@ -87,7 +87,7 @@ def write_market(
 
 
 class _Writer:
-    """One walk over the true sessions for the yearly extremes, a second one to spoil and write them."""
+    """Simulates the market twice: first for the yearly extremes, then to write it with its defects."""
 
     def __init__(
         self, folder: Path, config: MarketConfig, plan: MarketPlan, progress: Callable[[int, int], None]
@@ -95,19 +95,19 @@ class _Writer:
         self.folder, self.config, self.plan, self.progress = folder, config, plan, progress
         self.codes = [*plan.symbols, *INDICES]
         self.names = [*plan.names, *INDICES.values()]
-        self.found: list[Defect] = []
+        self.planted: list[Defect] = []
         self.rows = 0
         self.adjusted_until = sum(date.year <= 2022 for date in plan.days)
-        self.before: tuple[list[str], list[list[int]]] = [], []
+        self.last_rows: list[str] = []
+        self.last_fields: list[list[int]] = []
 
     def write(self) -> MarketReport:
         extremes = self._extremes()
         files = []
         for year, group in itertools.groupby(simulate(self.config, self.plan), lambda day: day.date.year):
             target = self.folder / market_files.year_file(year)
-            text = market_files.YearText(
-                year, self.codes, self.names, *(side.tolist() for side in extremes.pop(year))
-            )
+            low, high = extremes.pop(year)
+            text = market_files.YearText(year, self.codes, self.names, low.tolist(), high.tolist())
             with (
                 storage.atomic_path(target) as temporary,
                 temporary.open("w", encoding=market_files.encoding(year), newline="") as stream,
@@ -121,55 +121,53 @@ class _Writer:
         lines = market_files.sector_lines(stocks, INDICES)
         storage.write_bytes(files[-1], ("\n".join(lines) + "\n").encode())
         return MarketReport(
-            tuple(files), tuple(self.found), tuple(self.plan.symbols), len(self.plan.days), self.rows
+            tuple(files), tuple(self.planted), tuple(self.plan.symbols), len(self.plan.days), self.rows
         )
 
     def _extremes(self) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-        found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        """Return the lowest and highest prices of each year."""
+        extremes: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         for day in simulate(self.config, self.plan):
-            low, high = found.get(day.date.year, (day.low, day.high))
-            found[day.date.year] = np.minimum(low, day.low), np.maximum(high, day.high)
+            low, high = extremes.get(day.date.year, (day.low, day.high))
+            extremes[day.date.year] = np.minimum(low, day.low), np.maximum(high, day.high)
             self.progress(day.position + 1, 2 * len(self.plan.days))
-        return found
+        return extremes
 
     def _write_day(self, stream: TextIO, text: market_files.YearText, day: Day) -> None:
         kind = self.plan.defects.get(day.position, "")
-        fields = [side.tolist() for side in (day.low, day.high, day.close, day.previous, day.volume)]
+        fields = [column.tolist() for column in (day.low, day.high, day.close, day.previous, day.volume)]
         if kind == "fake_volume":
-            fields[:3], fields[4] = self.before[1][:3], self.before[1][4]
+            fields[:3], fields[4] = self.last_fields[:3], self.last_fields[4]
         self._spoil_row(kind, day, fields)
         if self.plan.defects.get(day.position - 1) == "stale_run":
             kind = "stale_run"
         copied = kind in ("stale_day", "stale_run")
-        if copied:
-            rows = self.before[0]
-        else:
+        if not copied:
             low, high, close, previous, volume = fields
-            rows = text.rows(day.members.tolist(), low, high, close, previous, volume, self._adjusted(day))
-        self.before = rows, fields
+            members, adjusted = day.members.tolist(), self._adjusted(day)
+            self.last_rows = text.rows(members, low, high, close, previous, volume, adjusted)
+        rows, self.last_fields = self.last_rows, fields
         if copied or kind in ("missing_day", "doubled_day", "mistyped_date", "fake_volume"):
-            self.found.append(Defect(kind, day.date))
+            self.planted.append(Defect(kind, day.date))
         self._note_events(day)
 
-        shown = _two_years_back(day.date) if kind == "mistyped_date" else day.date
         if kind != "missing_day":
-            date = market_files.date_text(shown, text.year)
-            block = "".join(f"{date},{row}\n" for row in rows)
-            stream.write(block * (2 if kind == "doubled_day" else 1))
-            self.rows += len(rows) * (2 if kind == "doubled_day" else 1)
+            written = _two_years_back(day.date) if kind == "mistyped_date" else day.date
+            date, copies = market_files.date_text(written, text.year), 2 if kind == "doubled_day" else 1
+            stream.write("".join(f"{date},{row}\n" for row in rows) * copies)
+            self.rows += len(rows) * copies
         if kind == "comma_row":
             stream.write(market_files.COMMA_ROW + "\n")
-            self.found.append(Defect(kind, day.date))
+            self.planted.append(Defect(kind, day.date))
         self.progress(len(self.plan.days) + day.position + 1, 2 * len(self.plan.days))
 
     def _spoil_row(self, kind: str, day: Day, fields: list[list[int]]) -> None:
-        """Blank or bend one row's numbers in place, on a counter that traded and moved."""
-        counters = len(self.plan.symbols)
+        """Blank or change prices of one stock that traded and moved, in place."""
         moved = np.flatnonzero((day.volume > 0) & (day.close != day.previous) & (day.previous > 0))
         if kind not in ("no_range", "bad_range", "no_price") or not len(moved):
             return
         rng = np.random.default_rng([self.config.seed, 2, day.position])
-        row = int(rng.choice(moved[moved < counters]))
+        row = int(rng.choice(moved[moved < len(self.plan.symbols)]))
         low, high, close = fields[:3]
         if kind == "bad_range":
             low[row] = high[row] = int(on_tick(day.low[row] * 0.92))
@@ -177,10 +175,10 @@ class _Writer:
             low[row] = high[row] = 0
         if kind == "no_price":
             close[row] = 0
-        self.found.append(Defect(kind, day.date, self.codes[row]))
+        self.planted.append(Defect(kind, day.date, self.codes[row]))
 
     def _adjusted(self, day: Day) -> dict[int, int]:
-        """Closes times the ratio of a split still to come: the files to 2022 give them away."""
+        """Return closes adjusted for a later split, which the files up to 2022 contain."""
         if day.date.year > 2022:
             return {}
         plan = self.plan
@@ -190,13 +188,13 @@ class _Writer:
     def _note_events(self, day: Day) -> None:
         plan = self.plan
         for i in np.flatnonzero(plan.action_at == day.position):
-            self.found.append(Defect("action", day.date, plan.symbols[i], f"ratio {plan.ratio[i]:.4g}"))
+            self.planted.append(Defect("action", day.date, plan.symbols[i], f"ratio {plan.ratio[i]:.4g}"))
         for i in np.flatnonzero((plan.suspended_from == day.position) & (plan.activity > 0)):
             length = plan.suspended_until[i] - day.position
-            self.found.append(Defect("suspension", day.date, plan.symbols[i], f"{length} sessions"))
+            self.planted.append(Defect("suspension", day.date, plan.symbols[i], f"{length} sessions"))
         for i in np.flatnonzero(plan.listed_from == day.position):
             if day.position:
-                self.found.append(Defect("listing", day.date, plan.symbols[i]))
+                self.planted.append(Defect("listing", day.date, plan.symbols[i]))
 
 
 def _two_years_back(day: dt.date) -> dt.date:

@@ -1,8 +1,9 @@
-"""The synthetic market itself: who is listed, what happens to them, and their true sessions.
+"""Simulate the synthetic market: its stocks, their events and their true sessions.
 
-Tickers, names and sectors are the universe's; every price, volume and event is invented. What is imitated:
-a day price that is the volume-weighted average of the day's trades (so that its place inside low..high
-says a little about tomorrow), thin trading, tick sizes, a daily band of 10 %, suspensions, splits.
+Symbols, names and sectors are those of the universe; prices, volumes and events are random. As on the real
+exchange, the day price is the volume-weighted average of the day's trades (so that its position between low
+and high helps a little to predict the next day), many stocks trade thinly, prices are multiples of a tick and
+move at most 10 % a day, and stocks are suspended and split.
 """
 
 import datetime as dt
@@ -25,17 +26,17 @@ FIRST_PRICES = {
     "BRIT": 6, "JUB": 220, "CIC": 2, "BAMB": 45, "NMG": 18, "NCBA": 35, "KEGN": 4, "KPLC": 2,
     "ARM": 5.54, "UNGA": 25,
 }  # fmt: skip
-"""Familiar price levels in KES, so that a demonstration reads well; everything else is drawn."""
+"""Realistic price levels in KES, for demonstrations; the others are random."""
 THIN = ("UNGA",)
 FROZEN = ("ARM", "DCON", "HBE", "KQ", "NBK", "MSC", "KURV", "LAPR")
 LATE = "LAPR"
 
 SLOTS = 8
-"""Moments of a day at which a counter may trade."""
+"""Times of a day at which a stock may trade."""
 BAND = 0.10
-"""The exchange's limit on a day's move, either way."""
+"""The exchange's limit on a day's move in either direction."""
 FLOOR = 5
-"""The lowest price, in cents; only a split goes below."""
+"""The lowest price, in cents; only splits go below it."""
 RATIOS = (0.5, 0.5, 0.25, 0.2, 0.4, 4.0)
 """New price to old in a split, bonus or consolidation; all far outside the daily band."""
 DAY_DEFECTS = (
@@ -43,24 +44,24 @@ DAY_DEFECTS = (
     "no_range", "bad_range", "no_price", "fake_volume", "comma_row", "stale_day", "no_range",
 )  # fmt: skip
 SLOT_SESSIONS = 6
-"""Fewest sessions between two planted defects; a market too short for all gets the first ones."""
+"""Fewest sessions between two planted defects; a short market gets only the first ones."""
 
 
 class MarketConfig(Config):
-    """What the synthetic market looks like."""
+    """Settings of the synthetic market."""
 
     seed: NonNegativeInt = 7
-    """Same seed and settings, same bytes."""
+    """The same seed and settings give the same bytes."""
     symbols: PositiveInt = 66
-    """Counters; beyond the universe's 66 they are called S00067, S00068, ..."""
+    """Number of stocks; beyond the universe's 66 they are called S00067, S00068, ..."""
     first_day: dt.date = dt.date(2020, 1, 2)
     """First calendar day."""
     last_day: dt.date = dt.date(2024, 12, 31)
     """Last calendar day."""
     actions_per_year: Annotated[float, Ge(0), Le(1)] = 0.02
-    """Splits, bonuses and consolidations per counter and year."""
+    """Splits, bonuses and consolidations per stock and year."""
     suspensions_per_year: Annotated[float, Ge(0), Le(1)] = 0.05
-    """Suspensions of some weeks per counter and year."""
+    """Suspensions of some weeks per stock and year."""
     defects: bool = True
     """Plant the archive's defects."""
 
@@ -73,16 +74,16 @@ class MarketConfig(Config):
 
 @dataclass(frozen=True)
 class Day:
-    """One true session: int64 arrays of length N + 2, the counters and then ``^N20I``, ``^NASI``.
+    """One true session: int64 arrays of length N + 2, for the stocks and then ``^N20I`` and ``^NASI``.
 
-    Prices are KES cents (index points times 100); ``previous`` is 0 on the first day of a listing and
-    ``volume`` 0 where fewer than 100 shares changed hands.
+    Prices are KES cents (index points times 100); ``previous`` is 0 on the first day of a listing, and
+    ``volume`` is 0 if fewer than 100 shares were traded.
     """
 
     position: int
     date: dt.date
     members: np.ndarray
-    """Indices of what is listed, in the order of the file."""
+    """Positions of the listed ones, in the order of the file."""
     low: np.ndarray
     high: np.ndarray
     close: np.ndarray
@@ -92,10 +93,11 @@ class Day:
 
 @dataclass(frozen=True)
 class MarketPlan:
-    """Everything decided before the first trade; arrays have length N, positions count sessions from 0.
+    """Everything that is drawn before the first session; arrays have length N.
 
-    ``price`` cents; ``sigma`` per session; ``activity`` chance of a trade at one of the day's moments;
-    ``volume`` typical shares a day; an event that never comes stands at position ``len(days)`` or later.
+    ``price``: cents; ``sigma``: per session; ``activity``: probability of a trade at one of the day's times;
+    ``volume``: typical shares a day. Events have the position of their session, from 0; an event at position
+    ``len(days)`` or later never happens.
     """
 
     days: list[dt.date]
@@ -115,44 +117,43 @@ class MarketPlan:
 
 
 def sessions(first: dt.date, last: dt.date) -> list[dt.date]:
-    """Weekdays from ``first`` to ``last`` without Kenya's fixed public holidays."""
+    """Return the weekdays from ``first`` to ``last`` without Kenya's fixed public holidays."""
     holidays = {(1, 1), (5, 1), (6, 1), (10, 10), (10, 20), (12, 12), (12, 25), (12, 26)}
-    every = (first + dt.timedelta(days=n) for n in range((last - first).days + 1))
-    return [day for day in every if day.weekday() < 5 and (day.month, day.day) not in holidays]
+    days = (first + dt.timedelta(days=n) for n in range((last - first).days + 1))
+    return [day for day in days if day.weekday() < 5 and (day.month, day.day) not in holidays]
 
 
 def on_tick(cents: np.ndarray) -> np.ndarray:
-    """Cents (float, inf allowed where unused) to the nearest tick, as int64."""
+    """Round cents (float; infinite values give 0) to the nearest tick, as int64."""
     cents = np.where(np.isfinite(cents), cents, 0)
     step = tick(cents)
-    rounded: np.ndarray = (np.rint(cents / step) * step).astype(np.int64)
-    return rounded
+    return np.asarray(np.rint(cents / step) * step, dtype=np.int64)
 
 
 def make_plan(config: MarketConfig) -> MarketPlan:
-    """Draw the counters and their events from the seed."""
+    """Draw the stocks and their events from the seed."""
     rng = np.random.default_rng([config.seed, 0])
     days = sessions(config.first_day, config.last_day)
-    stocks = sorted(load_universe().stocks, key=lambda stock: stock.symbol not in FIRST_PRICES)
-    counters = [(stock.symbol, stock.name, stock.sector) for stock in stocks[: config.symbols]]
-    listed_sectors = sorted({sector for _, _, sector in counters})
-    for number in range(len(counters) + 1, config.symbols + 1):
+    real = sorted(load_universe().stocks, key=lambda stock: stock.symbol not in FIRST_PRICES)
+    stocks = [(stock.symbol, stock.name, stock.sector) for stock in real[: config.symbols]]
+    listed_sectors = sorted({sector for _, _, sector in stocks})
+    for number in range(len(stocks) + 1, config.symbols + 1):
         sector = listed_sectors[number % len(listed_sectors)]
-        counters.append((f"S{number:05d}", f"Synthetic Company {number} Plc", sector))
-    counters.sort(key=lambda counter: (sector_order(counter[2]), counter[0]))
-    symbols, names, sectors = (list(column) for column in zip(*counters, strict=True))
+        stocks.append((f"S{number:05d}", f"Synthetic Company {number} Plc", sector))
+    stocks.sort(key=lambda stock: (sector_order(stock[2]), stock[0]))
+    symbols, names, sectors = (list(column) for column in zip(*stocks, strict=True))
     n, count, years = len(symbols), len(days), len(days) / 250
 
     frozen = np.isin(symbols, FROZEN)
     liquid = np.isin(symbols, list(FIRST_PRICES)) & ~frozen & ~np.isin(symbols, THIN)
-    rank = np.empty(n)  # 0 hardly trades, 1 trades all the time
+    rank = np.empty(n)  # 0: hardly trades, 1: trades all the time
     rank[rng.permutation(n)] = (np.arange(n) + 0.5) / n
     rank = np.where(liquid, 0.8 + 0.2 * rank, np.where(np.isin(symbols, THIN), 0.4, rank))
     activity = np.where(frozen, 0, 1 / (1 + np.exp(5.5 - 9 * rank)))
     sigma = (0.032 - 0.014 * rank) * np.exp(rng.normal(0, 0.2, n))
     price = np.exp(rng.uniform(np.log(0.6), np.log(450), n))
-    known = np.array([FIRST_PRICES.get(symbol, np.nan) for symbol in symbols])
-    price = 100 * np.where(np.isnan(known), price, known)
+    fixed = np.array([FIRST_PRICES.get(symbol, np.nan) for symbol in symbols])
+    price = 100 * np.where(np.isnan(fixed), price, fixed)
     volume = 10 ** (2.7 + 3.2 * rank**2 + rng.normal(0, 0.3, n))
 
     positions = np.arange(count // 20 + 2, count - 2)
@@ -183,11 +184,11 @@ def make_plan(config: MarketConfig) -> MarketPlan:
 
 
 def simulate(config: MarketConfig, plan: MarketPlan) -> Iterator[Day]:
-    """Yield the true sessions one by one; memory grows with the counters, not with the days.
+    """Yield the true sessions one by one; memory depends on the number of stocks, not of days.
 
-    Each counter has an efficient log price: market and own shocks with stochastic volatility, part of
-    them overnight, drawn slowly back to its first level. At some of the day's moments it trades, at that
-    price plus or minus half a spread. The day price is the volume-weighted average of those trades.
+    Each stock has an efficient log price with market and own shocks of stochastic volatility, partly
+    overnight, and a slow reversion to its first level. At some of the day's times it trades at that price
+    plus or minus half a spread. The day price is the volume-weighted average of these trades.
     """
     rng = np.random.default_rng([config.seed, 1])
     n, closed = len(plan.symbols), {p for p, kind in plan.defects.items() if kind == "fake_volume"}
@@ -221,14 +222,14 @@ def simulate(config: MarketConfig, plan: MarketPlan) -> Iterator[Day]:
         trades = rng.random((SLOTS, n)) < np.minimum(plan.activity * np.exp(0.5 * heat), 0.97)
         trades[-1] |= split
         trades &= awake
-        asked = np.exp(path[1:] + spread * rng.choice([-1.0, 1.0], (SLOTS, n)))
-        asked = np.where(rng.random(n) < 0.06, reference, asked)  # days struck at the last price
-        asked = np.clip(asked, np.maximum(reference * (1 - BAND), FLOOR), reference * (1 + BAND))
+        quote = np.exp(path[1:] + spread * rng.choice([-1.0, 1.0], (SLOTS, n)))
+        quote = np.where(rng.random(n) < 0.06, reference, quote)  # days traded at the last price
+        quote = np.clip(quote, np.maximum(reference * (1 - BAND), FLOOR), reference * (1 + BAND))
         weight = trades * np.exp(rng.normal(0, 1.5, (SLOTS, n)))
         traded, total = trades.any(axis=0), weight.sum(axis=0)
-        average = (weight * asked).sum(axis=0) / np.where(traded, total, 1)
-        low = np.where(traded, on_tick(np.where(trades, asked, np.inf).min(axis=0)), close)
-        high = np.where(traded, on_tick(np.where(trades, asked, 0).max(axis=0)), close)
+        average = (weight * quote).sum(axis=0) / np.where(traded, total, 1)
+        low = np.where(traded, on_tick(np.where(trades, quote, np.inf).min(axis=0)), close)
+        high = np.where(traded, on_tick(np.where(trades, quote, 0).max(axis=0)), close)
         previous, close = close, np.where(traded, np.clip(on_tick(average), low, high), close)
         volume = plan.volume * total / SLOTS * np.exp(0.8 * heat + rng.normal(0, 0.9, n))
         volume = np.floor(volume / 100).astype(np.int64) * 100

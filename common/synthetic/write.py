@@ -1,10 +1,11 @@
-"""The archive's own CSV format: headers, dates, numbers and rows as the publisher wrote them each year.
+"""Format headers, dates, numbers and rows as in the publisher's CSV files, whose format differs by year.
 
 Source of the format: Wanjawa, *Nairobi Securities Exchange All Stocks Prices*, Mendeley Data, 2013-2024.
-Prices are whole KES cents here, so that nothing is lost between a price and its text; 0 means missing.
+Prices are integers in KES cents, so that they are formatted exactly; 0 means missing.
 """
 
 import datetime as dt
+import functools
 from collections.abc import Iterable, Sequence
 
 HEADER_TO_2021 = (
@@ -20,7 +21,7 @@ STRAY_TITLES = {
     "Energy and Petroleum": ("Construction and Allied", ("Energy and Petroleum",)),
     FUNDS: ("Telecommunication", ("Real Estate Investment Trusts", FUNDS)),
 }
-"""Sectors filed under the one above them, and the titles that stand in the code column before them."""
+"""Sectors that are listed under the one above, and the titles in the code column before them."""
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -33,54 +34,38 @@ def header(year: int) -> str:
 
 
 def encoding(year: int) -> str:
-    """UTF-8 in every year; 2021 came with a byte order mark."""
+    """Return UTF-8 for every year; the file of 2021 has a byte order mark."""
     return "utf-8-sig" if year == 2021 else "utf-8"
 
 
 def date_text(day: dt.date, year: int) -> str:
-    """``day`` the way the file of ``year`` writes dates: 2-Jan-13, 02-Jan-14, 03-Jan-2023, 2-Jan-2024."""
-    if year <= 2022:
-        number = str(day.day) if year in (2013, 2015, 2022) else f"{day.day:02d}"
-        return f"{number}-{MONTHS[day.month - 1]}-{day.year % 100:02d}"
-    number = f"{day.day:02d}" if year % 2 else str(day.day)
-    return f"{number}-{MONTHS[day.month - 1]}-{day.year}"
+    """Format a date as in the file of ``year``: 2-Jan-13, 02-Jan-14, 03-Jan-2023, 2-Jan-2024."""
+    short = year in (2013, 2015, 2022) or (year > 2022 and year % 2 == 0)
+    number = f"{day.day}" if short else f"{day.day:02d}"
+    return f"{number}-{MONTHS[day.month - 1]}-{day.year if year > 2022 else f'{day.year % 100:02d}'}"
 
 
-class PriceText(dict[int, str]):
-    """Cents to text: 2400 is ``24`` (``24.00`` from 2023), 190000 is ``"1,900.00"``, 0 is ``-``.
+@functools.cache
+def price_text(cents: int, decimals: bool) -> str:
+    """Format cents: 2400 is ``24`` (``24.00`` from 2023), 190000 is ``"1,900.00"``, 0 is ``-``.
 
-    Parameters
-    ----------
-    decimals : bool
-        Always write two decimals; else drop trailing zeros below 1,000 as the files to 2022 do.
+    Without ``decimals``, trailing zeros below 1,000 are dropped, as in the files up to 2022.
     """
-
-    def __init__(self, decimals: bool) -> None:
-        super().__init__({0: "-"})
-        self.decimals = decimals
-
-    def __missing__(self, cents: int) -> str:
-        text = f"{cents / 100:,.2f}"
-        if "," in text:
-            text = f'"{text}"'
-        elif not self.decimals:
-            text = text.rstrip("0").rstrip(".")
-        self[cents] = text
-        return text
+    text = f"{cents / 100:,.2f}" if cents else "-"
+    if "," in text:
+        return f'"{text}"'
+    return text if decimals or not cents else text.rstrip("0").rstrip(".")
 
 
 class YearText:
-    """Writes the rows of one year's file.
+    """Formats the rows of one year's file.
 
     Parameters
     ----------
-    year : int
-        Chooses header, date and number forms.
     codes, names : sequences of str, length N
-        Tickers and company names, indices (``^NASI``) included.
+        Symbols and company names of the stocks and indices.
     lows, highs : sequences of int, length N, KES cents
-        The ``12m Low`` and ``12m High`` snapshot, the same on every row of the year: a look-ahead trap
-        the real files have too.
+        ``12m Low`` and ``12m High``, the same on every row of the year: a look-ahead, as in the real files.
     """
 
     def __init__(
@@ -92,10 +77,9 @@ class YearText:
         highs: Iterable[int],
     ) -> None:
         self.year = year
-        self.price = PriceText(decimals=year >= 2023)
-        self.plain = PriceText(decimals=False)
+        self.decimals = year >= 2023
         self.heads = [
-            f"{code},{name},{self.price[low]},{self.price[high]}"
+            f"{code},{name},{price_text(low, self.decimals)},{price_text(high, self.decimals)}"
             for code, name, low, high in zip(codes, map(quoted, names), lows, highs, strict=True)
         ]
 
@@ -109,59 +93,56 @@ class YearText:
         volume: Sequence[int],
         adjusted: dict[int, int],
     ) -> list[str]:
-        """One day's rows without their date, in the order of ``members``.
+        """Format one day's rows without their date.
 
         Parameters
         ----------
-        members : indices into the year's codes that are listed on this day
-        low, high, close, previous : sequences of int, length N, KES cents; 0 is written ``-``
-        volume : sequence of int, length N, shares; 0 is written ``-``
-        adjusted : cents by index, for the ``Adjust`` column; absent is written ``-``
+        members : positions of the rows to write
+        low, high, close, previous : sequences of int, length N, KES cents
+        volume : sequence of int, length N, shares
+        adjusted : cents for the ``Adjust`` column by position; ``-`` for the others
         """
-        price, heads = self.price, self.heads
+        heads, decimals = self.heads, self.decimals
         return [
-            f"{heads[i]},{price[low[i]]},{price[high[i]]},{price[close[i]]},{price[previous[i]]},"
-            f"{self.change(close[i], previous[i])},{self.volume(volume[i])},"
-            f"{price[adjusted[i]] if i in adjusted else '-'}"
+            f"{heads[i]},{price_text(low[i], decimals)},{price_text(high[i], decimals)},"
+            f"{price_text(close[i], decimals)},{price_text(previous[i], decimals)},"
+            f"{_change(close[i], previous[i])},{self._volume(volume[i])},"
+            f"{price_text(adjusted.get(i, 0), decimals)}"
             for i in members
         ]
 
-    def change(self, close: int, previous: int) -> str:
-        """``Change,Change%``: the change is signed, its percentage is not; both ``-`` without one."""
-        change = close - previous
-        if not change:
-            return "-,-"
-        if not close or not previous:
-            return f"{self.plain[abs(change)]},-"
-        text = self.plain[change] if change > 0 else _negative(self.plain[-change])
-        return f"{text},{100 * abs(change) / previous:.2f}%"
-
-    def volume(self, shares: int) -> str:
-        if not shares:
-            return "-"
-        text = f"{shares:,}.00" if self.year >= 2023 else f"{shares:,}"
-        return f'"{text}"' if "," in text else text
+    def _volume(self, shares: int) -> str:
+        return quoted(f"{shares:,}{'.00' * self.decimals}") if shares else "-"
 
 
-def _negative(text: str) -> str:
-    return f'"-{text[1:]}' if text.startswith('"') else f"-{text}"
+def _change(close: int, previous: int) -> str:
+    """Format ``Change,Change%``: the change is signed, its percentage is not; both are ``-`` for none."""
+    change = close - previous
+    if not change:
+        return "-,-"
+    text = price_text(abs(change), False)
+    if not close or not previous:
+        return f"{text},-"
+    if change < 0:
+        text = f'"-{text[1:]}' if text.startswith('"') else f"-{text}"
+    return f"{text},{100 * abs(change) / previous:.2f}%"
 
 
 def quoted(text: str) -> str:
-    """``text`` as one CSV field."""
+    """Quote ``text`` as one CSV field, if necessary."""
     return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"\n') else text
 
 
 def sector_order(sector: str) -> tuple[bool, str]:
-    """Sort key of a sector in the publisher's files: by name, the funds last."""
+    """Return the sort key of a sector in the publisher's files: by name, funds last."""
     return sector == FUNDS, sector
 
 
 def sector_lines(stocks: Iterable[tuple[str, str, str]], indices: dict[str, str]) -> list[str]:
-    """Lines of the sector file from (sector, code, name) in `sector_order`.
+    """Format the sector file from (sector, code, name) in `sector_order`.
 
-    As in the real file some section titles stand in the code column, and the counters below them carry
-    the sector above: readers must neither take a title for a counter nor miss what it says.
+    As in the real file, some section titles are in the code column, and the stocks below them have the sector
+    above: readers must not take a title for a stock, but apply it to the stocks.
     """
     lines, titled = ["Sector,Stock_code,Stock_name"], set()
     for sector, code, name in stocks:

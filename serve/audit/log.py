@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from common import storage
 from common.errors import ConfigError
-from common.exchange.clock import NAIROBI
+from common.exchange.clock import NAIROBI_CLOCK
 from serve.audit.files import SCHEMA, Link, day_folders, drop_days, fold, write_part
 from serve.audit.hash_chain import forge, heads_seen
 from serve.audit.prices import pack
@@ -56,7 +56,7 @@ class DayLog:
         """Bytes in memory, and rows being written."""
         self._new_rows = self._new_bytes = 0
         """Added since the last write."""
-        self.exchange = NAIROBI
+        self.exchange = NAIROBI_CLOCK
         """The clock that defines the days."""
         self._lock, self._writing = threading.Lock(), threading.Lock()
         self._problems: set[str] = set()

@@ -5,7 +5,7 @@ import datetime as dt
 from typing import Literal, get_args
 
 from common.errors import BundleError
-from common.exchange.clock import NAIROBI
+from common.exchange.clock import NAIROBI_CLOCK
 from common.forecast.confidence import Word
 from common.release.manifest import Release
 from serve.schemas.forecast import Horizon, Model, ModelType, PredictResponse, Source
@@ -193,7 +193,7 @@ class Health(Model):
     quick: bool
     """Trained for a minute, to try things out."""
     data_end: dt.date
-    timezone: str = NAIROBI.timezone
+    timezone: str = NAIROBI_CLOCK.timezone
     """Of the exchange, as in the tz database."""
     stocks: int
     problems: tuple[str, ...] = ()

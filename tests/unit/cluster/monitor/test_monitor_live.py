@@ -10,7 +10,7 @@ from support.panel import SPEC, SYMBOLS, made_panel
 
 from cluster.monitor.live import REASONS, _closing, join_actuals
 from common.archive.flags import Flag
-from common.exchange.clock import NAIROBI, ExchangeClock
+from common.exchange.clock import NAIROBI_CLOCK, ExchangeClock
 from common.exchange.universe import Universe
 from common.prices.panel import Panel
 from common.prices.windows import make_windows
@@ -35,7 +35,9 @@ def served(rows, **changes):
     table = table.assign(**dict.fromkeys(BOUNDS, 1.0), source="model", **changes)
     table["cutoff"] = table["cutoff"].astype("datetime64[s]")
     if "served_at" not in changes:
-        table["served_at"] = (table["cutoff"] + EVENING).dt.tz_localize(NAIROBI.zone).dt.tz_convert("UTC")
+        table["served_at"] = (
+            (table["cutoff"] + EVENING).dt.tz_localize(NAIROBI_CLOCK.zone).dt.tz_convert("UTC")
+        )
     return table
 
 
@@ -109,7 +111,7 @@ def one(panel, place=100, horizon=1, symbol="MOVES"):
 @pytest.mark.parametrize(("hour", "scored"), [(14, 1), (15, 0), (18, 0)])
 def test_a_forecast_counts_only_if_it_was_served_before_the_close_was_known(panel, hour, scored):
     row, following = one(panel), panel.history("MOVES").iloc[101]["date"]
-    at = (following + pd.Timedelta(hours=hour, minutes=-1 * (hour == 14))).tz_localize(NAIROBI.zone)
+    at = (following + pd.Timedelta(hours=hour, minutes=-1 * (hour == 14))).tz_localize(NAIROBI_CLOCK.zone)
     live = joined(served([row], served_at=at.tz_convert("UTC")), panel)
     assert (len(live.table), live.left_out["late"]) == (scored, 1 - scored)
 
@@ -146,7 +148,7 @@ def test_a_close_found_a_session_late_leaves_the_day_itself_to_serve(panel):
     """The close of a repaired day became known on the next session's evening."""
     rows = panel.history("THIN")
     place = int(np.flatnonzero((rows["flags"] & int(Flag.REPAIRED)) != 0)[0])
-    at = (rows["date"].iloc[place] + EVENING).tz_localize(NAIROBI.zone).tz_convert("UTC")
+    at = (rows["date"].iloc[place] + EVENING).tz_localize(NAIROBI_CLOCK.zone).tz_convert("UTC")
     live = joined(served([one(panel, place - 1, symbol="THIN")], served_at=at), panel)
     assert len(live.table) == 1 and rows["known"].iloc[place] > rows["date"].iloc[place]
 

@@ -201,7 +201,7 @@ def test_an_archive_s_own_entry_replaces_the_shipped_one_or_all_of_them(tmp_path
         (entry().replace("evidence", "why"), "evidence: Field required"),
         (
             entry() + "\n[[action]]\n" + entry(),
-            r"action 2 \(AAA .*\): action 1 is of the same symbol",
+            r"action 2 \(AAA .*\): action 1 has the same symbol",
         ),
         (entry() + "\n[other]\n", "got other, need `extends"),
         ("symbol = ", "not valid TOML"),

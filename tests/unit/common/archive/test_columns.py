@@ -22,11 +22,11 @@ from support.market import (
     write_one_long_file,
 )
 
-from common.archive.layouts import FILE_NAME, MARKET_INDEX, Columns, number_form, parse_date, parse_number
+from common.archive.layouts import FILE_NAME, MARKET_INDEX, Columns, number_pattern, parse_date, parse_number
 from common.archive.reader import read_archive
 from common.errors import ArchiveError, ConfigError, UniverseError
 from common.exchange.calendar import Sessions
-from common.exchange.clock import NAIROBI
+from common.exchange.clock import NAIROBI_CLOCK
 from common.exchange.universe import Universe, load_universe
 from common.prices.panel import Panel
 from common.prices.series import market_days
@@ -132,7 +132,7 @@ def test_a_file_without_the_named_columns_is_noted_and_the_others_are_read(tmp_p
     ("files", "said"),
     [
         ({"A.csv": "Day,Code,Price\n"}, "A.csv: no column Close in its header, Day,Code,Price"),
-        ({"A.txt": "Day,Code,Close\n"}, r"none is called '\*.csv'. Correct `files`."),
+        ({"A.txt": "Day,Code,Close\n"}, r"no name matches '\*.csv'. Correct `files`."),
     ],
 )
 def test_a_folder_without_prices_says_what_was_looked_for(tmp_path, files, said):
@@ -156,14 +156,14 @@ def test_without_columns_toml_the_exchanges_own_files_are_read_and_its_absence_i
         ({"colums": NAMED}, "colums: no such setting"),
         ({"columns": {"date": "Day"}}, "columns.close: Field required"),
         ({"columns": NAMED | {"closing": "X"}}, "columns.closing: no such setting; known there: date, close"),
-        ({"columns": {"date": "Day", "close": "Close"}}, "need the column of the symbol, or {symbol} once"),
-        ({"files": "{symbol}.csv"}, "need the column of the symbol, or {symbol} once in files: one of them"),
+        ({"columns": {"date": "Day", "close": "Close"}}, "need either the column of the symbol, or {symbol}"),
+        ({"files": "{symbol}.csv"}, "need either the column of the symbol, or {symbol} once in files"),
         ({"delimiter": "||"}, "delimiter"),
         ({"decimal": ",", "thousands": ","}, "decimal and thousands are both ','"),
-        ({"date_format": "DD/MM/YYYY"}, "date_format: 'DD/MM/YYYY' does not tell day, month and year"),
-        ({"date_format": "%d/%m"}, "does not tell day, month and year"),
-        ({"encoding": "utf-9"}, "encoding: 'utf-9' is none that Python knows"),
-        ({"encoding": "hex"}, "encoding: 'hex' is none that Python knows"),
+        ({"date_format": "DD/MM/YYYY"}, "date_format: 'DD/MM/YYYY' does not contain day, month and year"),
+        ({"date_format": "%d/%m"}, "does not contain day, month and year"),
+        ({"encoding": "utf-9"}, "encoding: 'utf-9' is not known to Python"),
+        ({"encoding": "hex"}, "encoding: 'hex' is not known to Python"),
         ({"weekdays": ["Sunday"]}, "weekdays.0"),
         ({"weekdays": []}, "weekdays"),
     ],
@@ -184,7 +184,7 @@ def test_dates_are_read_in_the_declared_form_alone(form):
 @given(st.decimals(0, 10**9, places=2), st.sampled_from([(".", ","), (",", "."), (",", " "), (".", "'")]))
 def test_a_number_is_read_with_its_marks_whatever_they_are(value, marks):
     point, group = marks
-    form, expected = number_form(point, group), float(value)
+    form, expected = number_pattern(point, group), float(value)
     for text in (f"{value:,.2f}", f"{value:.2f}"):
         written = text.translate(str.maketrans({",": group, ".": point}))
         assert parse_number(written, form, point) == expected
@@ -195,7 +195,7 @@ def test_a_number_is_read_with_its_marks_whatever_they_are(value, marks):
     "text", ["16,75", "1,2,3", "1,0000", ",5", "1.2.3", "1e5", "inf", "nan", "", "-", "--1"]
 )
 def test_a_mark_in_the_wrong_place_is_no_number(text):
-    assert math.isnan(parse_number(text, number_form(".", ","), "."))
+    assert math.isnan(parse_number(text, number_pattern(".", ","), "."))
 
 
 def test_the_days_ahead_are_of_that_exchanges_week_and_country():
@@ -222,7 +222,7 @@ def test_the_country_of_a_universe_travels_with_it_and_nairobi_is_not_spelt_out(
     universe = load_universe(path)
     assert universe.country == "JO" and Universe.from_dict(universe.as_dict()) == universe
     assert load_universe().as_dict().keys() == {"stocks"}
-    assert replace(universe, country="KE", clock=NAIROBI).as_dict().keys() == {"stocks"}
+    assert replace(universe, country="KE", clock=NAIROBI_CLOCK).as_dict().keys() == {"stocks"}
     path.write_text(UNIVERSE.replace('"JO"', '"Jordan"'))
     with pytest.raises(UniverseError, match="country: got 'Jordan', need two letters"):
         load_universe(path)

@@ -178,14 +178,14 @@ def test_a_file_that_unpacks_to_too_much_is_refused(get, publisher, tmp_path, mo
 
 def test_a_web_page_instead_of_a_zip_is_thrown_away(get, publisher, tmp_path):
     publisher.body = b"<html>please log in</html>"
-    with pytest.raises(FetchError, match="not a whole zip"):
+    with pytest.raises(FetchError, match="not a complete zip"):
         get()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_zip_damaged_inside_is_thrown_away(get, publisher, tmp_path):
     publisher.body = GOOD[:5000] + bytes(200) + GOOD[5200:]
-    with pytest.raises(FetchError, match="not a whole zip"):
+    with pytest.raises(FetchError, match="not a complete zip"):
         get()
     assert list(tmp_path.iterdir()) == []
 

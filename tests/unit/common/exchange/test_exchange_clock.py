@@ -9,7 +9,7 @@ from support.loaded_release import loaded_release
 
 from common.errors import UniverseError
 from common.exchange.calendar import Sessions
-from common.exchange.clock import NAIROBI, ExchangeClock
+from common.exchange.clock import NAIROBI_CLOCK, ExchangeClock
 from common.exchange.universe import Universe, load_universe
 from serve.card.card import make_card
 from serve.card.text import card_text
@@ -30,10 +30,10 @@ def instant(text: str) -> dt.datetime:
 @pytest.mark.parametrize(
     ("clock", "at", "due"),
     [
-        (NAIROBI, "2021-08-02T14:59+03:00", "2021-08-01"),
-        (NAIROBI, "2021-08-02T15:00+03:00", "2021-08-02"),
-        (NAIROBI, "2021-08-03T00:30+03:00", "2021-08-02"),
-        (NAIROBI, "2021-08-02T12:00+00:00", "2021-08-02"),
+        (NAIROBI_CLOCK, "2021-08-02T14:59+03:00", "2021-08-01"),
+        (NAIROBI_CLOCK, "2021-08-02T15:00+03:00", "2021-08-02"),
+        (NAIROBI_CLOCK, "2021-08-03T00:30+03:00", "2021-08-02"),
+        (NAIROBI_CLOCK, "2021-08-02T12:00+00:00", "2021-08-02"),
         # New York put its clocks forward on 2024-03-10: it closes at 21:00 UTC before, at 20:00 UTC after.
         (NEW_YORK, "2024-03-08T20:59+00:00", "2024-03-07"),
         (NEW_YORK, "2024-03-08T21:00+00:00", "2024-03-08"),
@@ -52,8 +52,8 @@ def test_a_close_is_due_once_the_exchange_has_closed(clock, at, due):
 
 def test_a_day_is_the_exchanges_own():
     at = instant("2024-01-01T21:30+00:00")
-    assert NAIROBI.today(at) == dt.date(2024, 1, 2) and NEW_YORK.today(at) == dt.date(2024, 1, 1)
-    assert NAIROBI.end_of(dt.date(2024, 1, 1)) == instant("2024-01-02T00:00+03:00")
+    assert NAIROBI_CLOCK.today(at) == dt.date(2024, 1, 2) and NEW_YORK.today(at) == dt.date(2024, 1, 1)
+    assert NAIROBI_CLOCK.end_of(dt.date(2024, 1, 1)) == instant("2024-01-02T00:00+03:00")
     assert NEW_YORK.end_of(dt.date(2024, 3, 10)) == instant("2024-03-11T00:00-04:00")
 
 
@@ -69,12 +69,12 @@ def test_the_clock_of_a_universe_file_travels_with_it_and_nairobis_is_not_spelt_
     stated = load_universe(path)
     path.write_text(UNIVERSE)
     assert stated == load_universe(path) and stated.as_dict().keys() == {"stocks"}
-    assert load_universe().clock == NAIROBI and load_universe().as_dict().keys() == {"stocks"}
+    assert load_universe().clock == NAIROBI_CLOCK and load_universe().as_dict().keys() == {"stocks"}
 
 
 def test_a_universe_that_was_saved_without_a_clock_is_on_nairobis():
     saved = {"stocks": Universe.from_symbols(["A"]).as_dict()["stocks"], "country": "JO"}
-    assert Universe.from_dict(saved).clock == NAIROBI
+    assert Universe.from_dict(saved).clock == NAIROBI_CLOCK
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,9 @@ def test_a_clock_that_is_none_is_named_with_its_file_and_key(tmp_path, line, com
         load_universe(path)
 
 
-def said_at(at: str, *, sessions: np.ndarray | None = None, clock: ExchangeClock = NAIROBI) -> str | None:
+def old_data_message(
+    at: str, *, sessions: np.ndarray | None = None, clock: ExchangeClock = NAIROBI_CLOCK
+) -> str | None:
     """What a forecast says of the age of the release's prices at an instant."""
     loaded = LoadedRelease(loaded_release().release)
     loaded.clock = replace(clock, now=lambda: instant(at))
@@ -121,7 +123,7 @@ def said_at(at: str, *, sessions: np.ndarray | None = None, clock: ExchangeClock
     ],
 )
 def test_prices_up_to_the_last_session_that_has_closed_are_not_old(at):
-    assert said_at(at, sessions=EASTER) is None
+    assert old_data_message(at, sessions=EASTER) is None
 
 
 @pytest.mark.parametrize(
@@ -133,17 +135,17 @@ def test_prices_up_to_the_last_session_that_has_closed_are_not_old(at):
     ],
 )
 def test_prices_are_old_by_the_sessions_that_have_closed_since(at, closed):
-    assert said_at(at, sessions=EASTER) == f"The release's prices end on 2022-04-14; {closed}."
+    assert old_data_message(at, sessions=EASTER) == f"The release's prices end on 2022-04-14; {closed}."
 
 
 def test_prices_of_another_exchange_are_old_by_its_own_clock():
     """On Tuesday at 22:00 in Nairobi, New York is still trading."""
     at = "2022-04-19T22:00+03:00"
-    assert said_at(at, sessions=EASTER, clock=NEW_YORK) is None
-    assert said_at(at, sessions=EASTER) == (
+    assert old_data_message(at, sessions=EASTER, clock=NEW_YORK) is None
+    assert old_data_message(at, sessions=EASTER) == (
         "The release's prices end on 2022-04-14; 1 session has closed since then."
     )
-    assert said_at("2022-04-19T16:00-04:00", sessions=EASTER, clock=NEW_YORK) is not None
+    assert old_data_message("2022-04-19T16:00-04:00", sessions=EASTER, clock=NEW_YORK) is not None
 
 
 def test_the_card_counts_the_same_sessions_and_says_one_day_as_one():
@@ -153,11 +155,11 @@ def test_the_card_counts_the_same_sessions_and_says_one_day_as_one():
     assert end.strftime("%a") == "Fri"
 
     def lines(at: dt.datetime, language: str) -> list[str]:
-        loaded.clock = replace(NAIROBI, now=lambda: at)
+        loaded.clock = replace(NAIROBI_CLOCK, now=lambda: at)
         text = card_text(make_card(forecaster, "MOVES"), language)
         return [line for line in text.splitlines() if "since then" in line or "tangu hapo" in line]
 
-    monday = dt.datetime.combine(end + dt.timedelta(3), dt.time(10), NAIROBI.zone)
+    monday = dt.datetime.combine(end + dt.timedelta(3), dt.time(10), NAIROBI_CLOCK.zone)
     assert lines(monday, "en") == lines(monday, "sw") == []
     (evening,) = lines(monday.replace(hour=15), "en")
     assert evening.endswith("; 1 trading day has passed since then.")

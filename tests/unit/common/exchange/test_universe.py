@@ -54,8 +54,8 @@ def test_every_doubled_and_every_foreign_symbol_is_named():
     with pytest.raises(UniverseError) as caught:
         Universe.from_symbols(["A", "A", "B", "C", "C"], specific=["Z", "Y", "B", "B"])
     message = caught.value.message
-    assert "doubled symbols A, C;" in message
-    assert "specific but not counters: Y, Z;" in message
+    assert "duplicate symbols A, C;" in message
+    assert "specific but unknown symbols: Y, Z;" in message
     assert "specific twice: B" in message
 
 
@@ -89,7 +89,7 @@ def test_saved_stock_ids_out_of_order_are_refused(universe):
 def test_a_symbol_in_two_sectors_is_named_with_the_file(tmp_path):
     path = tmp_path / "my.toml"
     path.write_text('specific = ["A"]\n[sectors.x]\nA = "Ay"\n[sectors.y]\nA = "Ay"\nB = "Bee"\n')
-    with pytest.raises(UniverseError, match=r"my\.toml: doubled symbols A;"):
+    with pytest.raises(UniverseError, match=r"my\.toml: duplicate symbols A;"):
         load_universe(path)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.panel import SPEC, SYMBOLS, history, made_panel
 
 from common.archive.flags import Flag
-from common.errors import BadPrices, ConfigError, InsufficientHistory
+from common.errors import ConfigError, InsufficientHistory
 from common.presets import SplitSpec, WindowSpec
 from common.prices.panel import Panel
 from common.prices.series import (
@@ -207,16 +207,6 @@ def test_the_last_window_of_too_short_a_history_names_the_symbol_and_both_number
     assert caught.value.context == {"symbol": "B", "need": 10, "got": 9}
 
 
-@pytest.mark.parametrize("bad", [0.0, -3.5, math.nan, math.inf])
-def test_a_close_that_is_no_price_is_refused_with_its_symbol_and_date(bad):
-    rows = history([5.0, 5.1, bad, 5.2], start="2022-01-03")
-    with pytest.raises(BadPrices, match=r"BBB: close on 2022-01-05 is .*1 of 4") as caught:
-        series_from_histories({"AAA": history([1.0, 2.0]), "BBB": rows}, UNKNOWN_MARKET)
-    assert caught.value.context == {"symbol": "BBB", "rows": 1}
-    with pytest.raises(BadPrices, match=r"AAA: close on 2022-01-04 is .*2 of 3"):
-        series_from_histories({"AAA": history([1.0, bad, bad])}, UNKNOWN_MARKET)
-
-
 def test_prices_that_someone_sends_are_the_series_that_their_history_is():
     closes = np.array([10.0, 10.5, 5.0, 5.1])
     columns = {"high": closes * 1.02, "low": closes * 0.97, "volume": np.array([0, 1, np.nan, 900.0])}
@@ -230,9 +220,9 @@ def test_prices_that_someone_sends_are_the_series_that_their_history_is():
 
 
 def test_no_symbols_are_a_series_without_a_row():
-    for series in (series_from_histories({}, UNKNOWN_MARKET), series_from_panel(made_panel(), ())):
-        assert series.symbols == () and series.offsets.tolist() == [0]
-        assert len(series.dates) == len(series.close) == len(series.market) == len(series.known) == 0
+    series = series_from_panel(made_panel(), ())
+    assert series.symbols == () and series.offsets.tolist() == [0]
+    assert len(series.dates) == len(series.close) == len(series.market) == len(series.known) == 0
 
 
 def test_the_columns_of_a_series_equal_the_obvious_loop():

@@ -16,7 +16,7 @@ from common.errors import ArchiveError, ConfigError
 from common.exchange.universe import load_universe
 from common.synthetic.market import MarketConfig, write_market
 from common.synthetic.simulate import make_plan
-from common.synthetic.write import PriceText, YearText, date_text
+from common.synthetic.write import YearText, date_text, price_text
 
 DEFAULT = MarketConfig()
 SMALL = MarketConfig(symbols=20, first_day=dt.date(2022, 6, 1), last_day=dt.date(2023, 3, 31))
@@ -201,8 +201,8 @@ def test_dates_are_written_as_in_their_years_file(day, text):
 
 
 def test_numbers_are_written_as_published():
-    assert [PriceText(False)[c] for c in (2500, 2375, 190000, 0)] == ["25", "23.75", '"1,900.00"', "-"]
-    assert [PriceText(True)[c] for c in (2500, 150000)] == ["25.00", '"1,500.00"']
+    assert [price_text(c, False) for c in (2500, 2375, 190000, 0)] == ["25", "23.75", '"1,900.00"', "-"]
+    assert [price_text(c, True) for c in (2500, 150000)] == ["25.00", '"1,500.00"']
 
 
 def test_a_row_reads_like_the_real_one():
