@@ -265,7 +265,7 @@ def test_a_network_that_says_another_shape_or_type_is_refused(release):
 
     doctored(release, changed)
     status, output = call(release.path.parents[1], "predict", "THIN", "--release", "made")
-    assert status == 1 and "the network gave float32 of shape" in output
+    assert status == 1 and "the network returned float32 of shape" in output
 
 
 # Paths and links
