@@ -41,5 +41,8 @@ class Prices:
 
     def singles(self) -> list["Prices"]:
         """Return the prices of each window separately."""
-        columns = [getattr(self, field.name) for field in fields(self)]
-        return [Prices(*(column[row : row + 1] for column in columns)) for row in range(len(self.last))]
+        return [self.take(slice(row, row + 1)) for row in range(len(self.last))]
+
+    def take(self, rows: slice | np.ndarray) -> "Prices":
+        """Return the prices of some windows."""
+        return Prices(*(getattr(self, field.name)[rows] for field in fields(self)))
