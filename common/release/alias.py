@@ -10,7 +10,7 @@ from typing import Any
 
 from common import storage
 from common.errors import BundleError, GateClosed
-from common.release.manifest import damaged
+from common.release.manifest import damaged, is_id
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +26,6 @@ class Alias:
     """A small file that is replaced atomically, in an object store only if it has not changed since read."""
 
     path: Path
-    is_id: Callable[[Any], bool]
-    """Whether a value is a valid release id."""
 
     def history(self, *, offline_ok: bool = False) -> History:
         """Return every move, oldest first: ``release``, ``action``, ``at`` (UTC) and any evidence.
@@ -50,9 +48,7 @@ class Alias:
         except storage.StorageError as error:
             if not offline_ok or not self.path.exists():
                 raise
-            log.warning(
-                "the store cannot be reached, the last known production release is used: %s", error.message
-            )
+            log.warning("the last known production release is used: %s", error.message)
         try:
             return self._parse(self.path.read_bytes())
         except FileNotFoundError:
@@ -108,7 +104,7 @@ class Alias:
         try:
             alias = json.loads(content)
             stack = stack_of(alias["history"])
-            if alias["production"] != stack[-1] or not all(map(self.is_id, stack)):
+            if alias["production"] != stack[-1] or not all(map(is_id, stack)):
                 raise ValueError("the production id does not follow from the history")
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise BundleError(

@@ -77,10 +77,6 @@ class ReleasedModels:
         }
         return ServedModels(self.release.path, preset, self.universe, frozenset(own))
 
-    def job_for(self, symbol: str) -> str:
-        """Return the job that forecasts a stock, see `ServedModels.job_for`."""
-        return self.models.job_for(symbol)
-
     def bundle(self, job: str) -> Bundle:
         return self.models.bundle(job)
 
@@ -131,7 +127,7 @@ class ReleasedModels:
                 for level, low, high in bounds
                 if np.isfinite(low)
             },
-            model_type=GENERAL if self.job_for(symbol) == GENERAL else SPECIFIC,
+            model_type=GENERAL if self.models.job_for(symbol) == GENERAL else SPECIFIC,
             source="model" if prices.by_model[0, h] else "last_price",
             frozen=bool(prices.frozen[0]),
             in_sample=str(windows.cutoff[0]) < self.release.info["valid_end"],

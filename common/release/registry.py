@@ -50,7 +50,7 @@ class Registry:
 
     def __init__(self, root: Path, *, offline_ok: bool = False) -> None:
         self.folder, self._offline_ok = Path(root).absolute() / "releases", offline_ok
-        self._alias = Alias(self.folder / "aliases" / "production.json", is_id)
+        self._alias = Alias(self.folder / "aliases" / "production.json")
         mirror = storage.mirror_of(self.folder)
         self._copies = None if mirror is None else RemoteCopies(self.folder, mirror, offline_ok)
 

@@ -8,7 +8,6 @@ import logging
 import os
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -139,9 +138,3 @@ def _machine() -> str:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def wait_for(lease: Lease, *, every_s: float = 1.0) -> None:
-    """Wait until the lease is free, and take it."""
-    while lease.take() is not None:
-        time.sleep(every_s)

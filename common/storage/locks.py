@@ -2,12 +2,13 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from common.errors import ConfigError
-from common.storage.leases import Lease, wait_for
+from common.storage.leases import Lease
 from common.storage.local import exclusive_here
 from common.storage.root import mirror_of
 
@@ -27,7 +28,8 @@ def exclusive(lock: Path) -> Iterator[None]:
         if lease is None:
             yield
             return
-        wait_for(lease)
+        while lease.take() is not None:
+            time.sleep(1)
         with lease.kept():
             yield
 
