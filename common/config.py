@@ -1,4 +1,4 @@
-"""The base of every settings model, and reading settings from TOML."""
+"""The base class of settings, and functions that read settings from TOML."""
 
 import re
 import tomllib
@@ -10,17 +10,17 @@ import pydantic
 from common.errors import ConfigError
 
 LONGEST_LINE = 100
-"""Characters of a malformed line that its error shows."""
+"""Characters of a malformed line shown in its error."""
 
 
 class Config(pydantic.BaseModel):
-    """A frozen group of settings; an unknown name is an error, units are in the names."""
+    """A frozen group of settings. Unknown names are errors; units are part of the names."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     @classmethod
     def parse(cls, values: dict[str, Any], *, where: str = "settings") -> Self:
-        """Validate ``values``; every problem is named in one ConfigError."""
+        """Validate ``values``; a ConfigError names every problem."""
         try:
             return cls.model_validate(values)
         except pydantic.ValidationError as error:
@@ -36,7 +36,7 @@ class Config(pydantic.BaseModel):
 
     @classmethod
     def _known(cls, path: tuple[str | int, ...]) -> list[str]:
-        """Names of the settings in the table at ``path``."""
+        """Return the names of the settings in the table at ``path``."""
         table: Any = cls
         for name in path:
             kinds = [table.model_fields[name].annotation] if name in table.model_fields else []
@@ -46,7 +46,7 @@ class Config(pydantic.BaseModel):
 
 
 def read_file(path: Path) -> bytes:
-    """The content of a file that someone named; raises ConfigError naming it if it cannot be read."""
+    """Read a file named by the user; raises ConfigError naming it if it cannot be read."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -62,15 +62,15 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        message = f"{path}: not valid TOML: {error}{_line(content, error)}. Correct it there."
+        message = f"{path}: not valid TOML: {error}{_line(content, error)}. Correct the file."
         raise ConfigError(message, path=str(path)) from None
 
 
 def _line(content: bytes, error: Exception) -> str:
-    """The line that a TOML error speaks of, to be shown with it."""
+    """Return the line named by a TOML error, to show with it."""
     number = re.search(r"at line (\d+)", str(error))
     lines = content.decode(errors="replace").splitlines()
     if not number or int(number[1]) > len(lines):
         return ""
-    shown = "".join(each if each.isprintable() else "?" for each in lines[int(number[1]) - 1].strip())
+    shown = "".join(char if char.isprintable() else "?" for char in lines[int(number[1]) - 1].strip())
     return f": {shown[:LONGEST_LINE]}"

@@ -1,7 +1,7 @@
-"""Every error nsecast raises on purpose.
+"""The errors that nsecast raises on purpose.
 
-Each takes one positional message (so that it unpickles on the other side of Ray) and its context
-as keywords; ``http_status`` is what a server answers with.
+Each takes one positional message, so that it can be unpickled across Ray, and its context as keywords.
+``http_status`` is the status of the server's response.
 """
 
 import re
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class NsecastError(Exception):
-    """Base of all expected failures: what, where, got versus needed, next step."""
+    """Base of all expected errors; messages name what, where, got versus needed, and the next step."""
 
     http_status = 500
 
@@ -23,12 +23,12 @@ class NsecastError(Exception):
 
     @classmethod
     def words(cls) -> list[str]:
-        """The name of the class as words: ``too many requests``."""
+        """Return the words of the class name, such as ``too many requests``."""
         return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", cls.__name__).lower().split()
 
     @classmethod
     def urn(cls) -> str:
-        """``type`` of the problem that a server answers with."""
+        """Return the ``type`` of the problem+json response."""
         return f"urn:nsecast:{'-'.join(cls.words())}"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -46,7 +46,7 @@ class ConfigError(NsecastError):
 
 
 class ArchiveError(NsecastError):
-    """An archive folder or file cannot be read as one."""
+    """An archive's folder or file cannot be read."""
 
     http_status = 422
 
@@ -70,25 +70,25 @@ class UnknownSymbol(NsecastError):
 
 
 class BadPrices(NsecastError):
-    """Prices hold a zero, a negative number, a NaN or the wrong shape."""
+    """Prices contain a zero, a negative number or a NaN, or have the wrong shape."""
 
     http_status = 422
 
 
 class InsufficientHistory(NsecastError):
-    """Fewer closes than one window needs."""
+    """There are fewer closes than one window needs."""
 
     http_status = 422
 
 
 class BundleError(NsecastError):
-    """A bundle or release is half-written, altered or does not match its manifest."""
+    """A bundle or release is incomplete, altered or does not match its manifest."""
 
     http_status = 503
 
 
 class ReleaseNotFound(NsecastError):
-    """No such release, or none published yet."""
+    """There is no such release, or none is published yet."""
 
     http_status = 404
 
@@ -100,19 +100,19 @@ class TrainingError(NsecastError):
 
 
 class BacktestError(NsecastError):
-    """A backtest was asked for that cannot be made, or would not be out of sample."""
+    """A requested backtest is not possible, or would not be out of sample."""
 
     http_status = 422
 
 
 class GateClosed(NsecastError):
-    """A release does not pass what production demands."""
+    """A release does not pass the checks for production."""
 
     http_status = 409
 
 
 class ReceiptError(NsecastError):
-    """A receipt was edited, or no log has the answer that one is asked for."""
+    """A receipt was edited, or no log contains its response."""
 
     http_status = 404
 
@@ -124,48 +124,48 @@ class RayUnavailable(NsecastError):
 
 
 class BadRequest(NsecastError):
-    """A request that the release cannot answer, though it is well formed."""
+    """A request is well formed, but the release cannot answer it."""
 
     http_status = 422
 
 
 class NotAuthenticated(NsecastError):
-    """No API key, or one that is not known."""
+    """The API key is missing or unknown."""
 
     http_status = 401
 
 
 class Forbidden(NsecastError):
-    """The API key is good, and does not allow that."""
+    """The API key is valid, but does not allow this."""
 
     http_status = 403
 
 
 class TooLarge(NsecastError):
-    """A request body beyond the cap."""
+    """A request body exceeds the size limit."""
 
     http_status = 413
 
 
 class TooSlow(NsecastError):
-    """A request that took its client too long to send."""
+    """The client took too long to send a request."""
 
     http_status = 408
 
 
 class TooManyRequests(NsecastError):
-    """More requests than the key may send; ``retry_after_s`` says when the next one is welcome."""
+    """The key's rate limit is exceeded; retry after ``retry_after_s`` seconds."""
 
     http_status = 429
 
 
 class Overloaded(NsecastError):
-    """More under way than the service can do in time; ``retry_after_s`` says when to come again."""
+    """The service has more requests than it can answer in time; retry after ``retry_after_s`` seconds."""
 
     http_status = 503
 
 
 class NothingServes(NsecastError):
-    """No release is in production, or none that is good."""
+    """No valid release is in production."""
 
     http_status = 503

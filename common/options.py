@@ -1,4 +1,4 @@
-"""Options that several of the command's verbs take, each said once."""
+"""Command-line options that several commands share."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,10 +10,15 @@ Home = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
 ReleaseName = Annotated[str, typer.Option("--release", help="production, latest or a release id.")]
-Quickly = Annotated[bool, typer.Option("--quick", help="A fraction of the work: to try, not to quote.")]
+Quickly = Annotated[
+    bool,
+    typer.Option(
+        "--quick", help="Do a fraction of the work, to try things out; the figures measure nothing."
+    ),
+]
 AcceptMixedDates = Annotated[
     bool, typer.Option("--accept-mixed-dates", help="Accept an archive whose dates look mixed up.")
 ]
 UniverseFile = Annotated[
-    Path | None, typer.Option("--universe", metavar="FILE.toml", help="Counters, sectors and tiers.")
+    Path | None, typer.Option("--universe", metavar="FILE.toml", help="Stocks, sectors and tiers.")
 ]

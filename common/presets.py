@@ -1,4 +1,4 @@
-"""What a run trains: windows, networks, fitting and the two presets, as plain settings."""
+"""Settings of a training run: windows, networks, fitting and the two presets."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from common.errors import ConfigError
 
 Share = Annotated[float, Ge(0), Lt(1)]
 SPECIFIC: Final = "stock_specific"
-"""Model type of a stock's own model; the other one is ``general``."""
+"""Model type of a stock's own model; the other type is ``general``."""
 
 
 class WindowSpec(Config):
     size: Annotated[int, Ge(10)] = 60
-    """Trading days the network looks back over, the cutoff included."""
+    """Trading days of input, the cutoff included."""
     horizons: tuple[PositiveInt, ...] = (1, 5, 10, 30)
-    """Trading days ahead that are forecast. In the loss, and where models are chosen, a horizon weighs by its
-    days: 1 at 1 day, .125 at 5, .0625 at 10, .03 at 30 and more (`train.run.scores.horizon_weights`)."""
+    """Trading days ahead that are forecast. A horizon's weight, in the loss and in the choice of models, is 1
+    at 1 day, .125 at 5, .0625 at 10 and .03 at 30 and more (`train.run.scores.horizon_weights`)."""
 
     @pydantic.field_validator("horizons")
     @classmethod
@@ -60,12 +60,12 @@ class NetworkConfig(Config):
     dense_units: PositiveInt = 25
     dropout: Share = 0.2
     l2: NonNegativeFloat = 0.0
-    """L2 penalty on the LSTM kernels (.01 crushes them: see docs/decisions.md)."""
+    """L2 penalty on the LSTM kernels (.01 is far too much, see docs/decisions.md)."""
 
 
 @dataclass(frozen=True)
 class NetworkShape:
-    """What a network must fit: everything but its widths."""
+    """The shapes of a network's inputs and outputs."""
 
     size: int
     channels: int
@@ -74,7 +74,7 @@ class NetworkShape:
     stock_ids: int
     """Number of stock ids, 0 ("unknown") included."""
     mixture: bool
-    """Mixture outputs, shape (N, H, 14), or one number a horizon, shape (N, H, 1)."""
+    """Whether outputs are mixtures, shape (N, H, 14), or one number per horizon, shape (N, H, 1)."""
 
     @property
     def horizons(self) -> int:
@@ -83,14 +83,14 @@ class NetworkShape:
 
 class FitConfig(Config):
     learning_rate: PositiveFloat = 4e-3
-    """Adam's rate at the first step; a cosine takes it down to ``final_fraction`` of that."""
+    """Adam's rate at the first step; a cosine schedule lowers it to ``final_fraction`` of that."""
     final_fraction: Annotated[float, Gt(0), Le(1)] = 0.03
     clipnorm: PositiveFloat = 1.0
     batch_size: PositiveInt = 256
     epoch_share: Annotated[float, Gt(0), Le(1)] = 1.0
-    """Share of the training windows an epoch draws, at random."""
+    """Share of the training windows drawn at random in each epoch."""
     windows_per_epoch: PositiveInt | None = None
-    """At most so many windows an epoch, however long the archive."""
+    """Maximum number of windows per epoch, however long the archive."""
     epochs: PositiveInt = 20
     patience: PositiveInt = 8
     """Epochs without a better validation loss before stopping; the best weights are kept."""
@@ -101,19 +101,19 @@ class FitConfig(Config):
     market_hidden_rate: Share = 0.05
     """Share of windows whose market channel is hidden."""
     step_zero: bool = False
-    """The starting weights are a candidate for the best ones (fine-tuning)."""
+    """Whether the starting weights are a candidate for the best ones (fine-tuning)."""
 
 
 class TrainConfig(Config):
-    """Everything that, with the data, decides a run's result."""
+    """All settings that, with the data, determine a run's result."""
 
     preset: str = "residual"
     representation: Literal["residual", "level"] = "residual"
     """``residual``: volatility-scaled change as a mixture; ``level``: the scaled log price."""
     general_sees: Literal["all", "general"] = "all"
-    """Stocks the general model is trained on: all of them, or the general tier alone."""
+    """Stocks on which the general model is trained: all, or the general tier only."""
     quick: bool = False
-    """Trained with a fraction of the work, to try things: gives way to a release that was not."""
+    """Trained with a fraction of the work, to try things; any other release replaces it."""
     seed: NonNegativeInt = 0
     seeds: PositiveInt = 4
     """Networks averaged into one model, with seeds ``seed``, ``seed + 1`` and so on."""
@@ -123,7 +123,7 @@ class TrainConfig(Config):
     scratch_network: NetworkConfig | None = pydantic.Field(
         default=None, exclude_if=lambda network: network is None
     )
-    """Of specific models fitted from scratch; unset: as ``network``. Names left out are as there."""
+    """The network of specific models fitted from scratch; settings left out are those of ``network``."""
     general: FitConfig = FitConfig(epoch_share=1 / 3, windows_per_epoch=64_000, epochs=15)
     scratch: FitConfig = FitConfig(batch_size=64, epochs=15, patience=5)
     finetune: FitConfig | None = FitConfig(
@@ -131,7 +131,7 @@ class TrainConfig(Config):
     )
     """Unset: specific models are fitted from scratch only."""
     minimum_windows: PositiveInt = 250
-    """Moving training windows a specific model needs; below, its job is skipped."""
+    """Training windows with a moving price that a specific model needs; with fewer, its job is skipped."""
 
 
 PRESETS: dict[str, TrainConfig] = {
@@ -153,7 +153,7 @@ PRESETS: dict[str, TrainConfig] = {
 def train_config(
     preset: str = "residual", overrides: dict[str, Any] | None = None, *, where: str = "settings"
 ) -> TrainConfig:
-    """A preset with nested overrides; raises ConfigError on an unknown name or a value out of bounds."""
+    """Return a preset with nested overrides; ConfigError on an unknown name or a value out of bounds."""
     overrides = dict(overrides or {})
     preset = overrides.pop("preset", preset)
     if preset not in list(PRESETS):
@@ -165,7 +165,7 @@ def train_config(
 
 
 def quick(config: TrainConfig) -> TrainConfig:
-    """The same run at a fraction of the work: for trying things, not for figures to quote."""
+    """Reduce a run to a fraction of the work, to try things out; its figures measure nothing."""
     fits = {
         name: {"epochs": min(getattr(config, name).epochs, 2)}
         for name in ("general", "scratch", "finetune")
@@ -176,7 +176,7 @@ def quick(config: TrainConfig) -> TrainConfig:
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """``base`` with ``changes``, tables inside tables too."""
+    """Return ``base`` with ``changes``, nested tables included."""
     result = dict(base)
     for key, value in changes.items():
         both = isinstance(value, dict) and isinstance(result.get(key), dict)

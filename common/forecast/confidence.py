@@ -1,4 +1,4 @@
-"""How much a forecast is worth: a rule of three words, not a probability."""
+"""Rate how far a forecast can be trusted: high, medium or low, by a rule. It is not a probability."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,12 +7,12 @@ from common.presets import SPECIFIC
 
 Word = Literal["high", "medium", "low"]
 STALE_SESSIONS = 5
-"""A last price this many sessions of the market old is stale."""
+"""A last price is stale from this many market sessions on."""
 
 
 @dataclass(frozen=True)
 class Confidence:
-    """The word and the reasons for it, for people."""
+    """A rating, and the reasons for it in words."""
 
     word: Word
     reasons: tuple[str, ...]
@@ -27,18 +27,18 @@ def confidence(
     sessions_behind: int = 0,
     known: bool = True,
 ) -> Confidence:
-    """The documented rule.
+    """Rate one forecast.
 
-    High for a stock's own model that beat the last price on the test part, medium for any other. Low if the
-    price stood still all window long, if the last price is published because the model did not beat it
-    on validation, or if the stock is unknown. One step lower if the last price is stale.
+    High: the stock has its own model, which beat the last price on the test part. Low: the price did not
+    move inside the window, the last price is published because the model did not beat it on validation,
+    or the stock is unknown. Medium otherwise. A stale last price lowers the rating by one step.
 
     Parameters
     ----------
     model_type : ``"stock_specific"`` or ``"general"``
     by_model : the published price is the model's, not the last price
-    skilled : published and raw price both beat naive on the test part, for that stock and horizon
-    sessions_behind : sessions of the market since the stock's last price
+    skilled : published and raw price both beat naive on the test part, for this stock and horizon
+    sessions_behind : market sessions since the stock's last price
     known : the stock is in the universe
     """
     low = {

@@ -1,4 +1,4 @@
-"""From windows to KES: the one path that validation, backtests and serving share. No TensorFlow here."""
+"""Turn windows into forecasts in KES, for validation, backtests and serving alike, without TensorFlow."""
 
 import os
 from collections.abc import Callable
@@ -17,29 +17,29 @@ Network = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(windows (N, size, C) float32, stock ids (N, 1) int32) -> outputs (N, H, K)."""
 CHUNK = 4096
 MANY = 1024
-"""Windows, from which on threads are worth starting; no request has so many."""
+"""Windows from which on threads are worth starting; no request has this many."""
 ONLY_THIS_FILE = {
     "session.model_external_initializers_file_folder_path": os.devnull,
     "session.load_model_format": "ONNX",
 }
-"""Weights in other files are looked for where there are none; by default that is the working directory."""
+"""Weights in other files are never found. By default they are looked up in the working directory."""
 
 
 class OnnxNetwork:
-    """An exported network under ONNX Runtime, on one thread; it is one file and reads no other.
+    """A single-file network in ONNX Runtime, on one thread.
 
     Raises
     ------
     BundleError
-        If the file is not a network of that kind.
+        If the file is not such a network.
     """
 
     def __init__(self, path: Path) -> None:
-        import onnxruntime  # 18 MB that a router, which loads no network, does without
+        import onnxruntime  # 18 MB, which a router does not need
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # what is wrong is raised
+        options.log_severity_level = 4  # errors are raised
         for name, value in ONLY_THIS_FILE.items():
             options.add_session_config_entry(name, value)
         try:
@@ -49,15 +49,15 @@ class OnnxNetwork:
         except Exception as error:
             reason = str(error).splitlines()[0]
             raise BundleError(f"{path}: not a usable network: {reason}.", path=str(path)) from None
-        self._session._model_bytes = None  # kept for other providers to start over with: there are none
+        self._session._model_bytes = None  # only needed to fall back to another provider
         names = sorted(node.name for node in self._session.get_inputs())
         if names != ["stock_id", "window"]:
             raise BundleError(f"{path}: inputs are {names}, need stock_id and window.", path=str(path))
 
     def __call__(self, x: np.ndarray, stock_id: np.ndarray) -> np.ndarray:
-        """One window after the other: in a batch the last digits would depend on its other windows.
+        """Run the windows one by one, because in a batch the last digits depend on the other windows.
 
-        Many windows are shared out to as many threads as there are CPUs, each of which runs them one by one.
+        Many windows are split among as many threads as there are CPUs.
 
         Raises
         ------
@@ -65,25 +65,25 @@ class OnnxNetwork:
             If the network cannot be run on them.
         """
 
-        def each(part: slice) -> list[np.ndarray]:
-            pairs = zip(x[part, None], stock_id[part, None], strict=True)
-            return [self._session.run(None, {"window": one, "stock_id": id})[0] for one, id in pairs]
+        def run(part: slice) -> list[np.ndarray]:
+            inputs = zip(x[part, None], stock_id[part, None], strict=True)
+            return [self._session.run(None, {"window": window, "stock_id": id})[0] for window, id in inputs]
 
         try:
             if len(x) < MANY:
-                return np.concatenate(each(slice(None)))
+                return np.concatenate(run(slice(None)))
             threads = _cpus()
             edges = np.linspace(0, len(x), threads + 1).astype(int)
             with ThreadPoolExecutor(threads) as pool:
-                parts = pool.map(each, map(slice, edges[:-1], edges[1:]))
+                parts = pool.map(run, map(slice, edges[:-1], edges[1:]))
                 return np.concatenate([row for part in parts for row in part])
         except Exception as error:
             raise BundleError(f"the network cannot be run: {str(error).partition(chr(10))[0]}.") from None
 
 
 def _cpus() -> int:
-    """CPUs of this process, as its affinity and its container's limits have it."""
-    import joblib  # serving does without
+    """Return the CPUs that affinity and the container's limits leave to this process."""
+    import joblib  # not needed for serving
 
     count: int = joblib.cpu_count()
     return count
@@ -96,54 +96,45 @@ class ModelForecaster:
     network: Network
     representation: Representation
     stock_ids: dict[str, int]
-    """Stock id by symbol; any other symbol is 0, "unknown"."""
-
+    """Stock id by symbol; any other symbol has id 0, "unknown"."""
     trusted: dict[str, bool] = field(default_factory=dict)
-    """Whether the model beat the last price on validation, by symbol; one that is not here was never judged
-    on its own and gets the model's price."""
+    """Whether the model beat the last price on validation, by symbol. A symbol that is missing was never
+    judged on its own and gets the model's price."""
 
-    def forecast(self, windows: Windows, asked: np.ndarray | None = None) -> Prices:
-        """Forecasts in KES for every window and horizon: `outputs`, then `prices`."""
-        return self.prices(windows, self.outputs(windows), asked)
+    def forecast(self, windows: Windows, levels: np.ndarray | None = None) -> Prices:
+        """Forecast every window and horizon in KES: `outputs`, then `prices`."""
+        return self.prices(windows, self.outputs(windows), levels)
 
     def outputs(self, windows: Windows) -> np.ndarray:
-        """What the network says, shape (N, H, K); BundleError if it is not that, or not finite."""
-        none = np.empty((0, len(windows.spec.horizons), self.representation.outputs), dtype=np.float32)
-        parts = [
-            self.network(self.representation.inputs(part), id_column(part, self.stock_ids))
-            for part in (
-                windows.take(np.arange(start, min(start + CHUNK, len(windows))))
-                for start in range(0, len(windows), CHUNK)
-            )
-        ]
-        outputs = np.concatenate(parts) if parts else none
-        if outputs.shape != (len(windows), *none.shape[1:]) or outputs.dtype.kind != "f":
+        """Run the network, shape (N, H, K); BundleError if its output has another shape or is not finite."""
+        shape = (len(windows), len(windows.spec.horizons), self.representation.outputs)
+        outputs = np.empty(shape, dtype=np.float32)
+        if len(windows):
+            parts = (windows.take(slice(start, start + CHUNK)) for start in range(0, len(windows), CHUNK))
+            inputs = ((self.representation.inputs(part), id_column(part, self.stock_ids)) for part in parts)
+            outputs = np.concatenate([self.network(x, ids) for x, ids in inputs])
+        if outputs.shape != shape or outputs.dtype.kind != "f":
             raise BundleError(
-                f"the network gave {outputs.dtype} of shape {outputs.shape}, need floating point of shape "
-                f"{(len(windows), *none.shape[1:])}. Train and publish it again."
+                f"the network returned {outputs.dtype} of shape {outputs.shape}, need floating point of "
+                f"shape {shape}. Train and publish it again."
             )
         if not np.isfinite(outputs).all():
-            raise BundleError("the network gave numbers that are not finite. Train and publish it again.")
+            raise BundleError("the network returned numbers that are not finite. Train and publish it again.")
         return outputs
 
-    def prices(self, windows: Windows, outputs: np.ndarray, asked: np.ndarray | None = None) -> Prices:
-        """What the network said, in KES.
+    def prices(self, windows: Windows, outputs: np.ndarray, levels: np.ndarray | None = None) -> Prices:
+        """Convert the network's outputs to KES.
 
-        A window in which the price never moved gets the last price, whatever the network says; and so
-        does a stock for which the model is not trusted.
+        The last price is published where the price never moved inside the window, and for stocks whose
+        model is not trusted.
 
         Parameters
         ----------
-        asked : shape (N, H, 3), optional
-            Levels to ask the intervals for, see `Calibration`; default the nominal ones.
+        levels : shape (N, H, 3), optional
+            Levels of the intervals, see `Calibration`; default: the nominal ones.
         """
-        prices = self.representation.prices(windows, outputs, asked)
-        by_model = prices.by_model & self._trust(windows)
+        prices = self.representation.prices(windows, outputs, levels)
+        trusted = [self.trusted.get(symbol, True) for symbol in windows.series.symbols]
+        by_model = prices.by_model & np.array(trusted, dtype=bool)[windows.symbol][:, None]
         published = np.where(by_model, prices.published, prices.last[:, None])
         return replace(prices, published=published, by_model=by_model)
-
-    def _trust(self, windows: Windows) -> np.ndarray:
-        """Whether the model is trusted with each window's stock, shape (N, 1)."""
-        by_symbol = [self.trusted.get(symbol, True) for symbol in windows.series.symbols]
-        trusted: np.ndarray = np.array(by_symbol, dtype=bool)[windows.symbol][:, None]
-        return trusted

@@ -1,4 +1,4 @@
-"""The original design, kept to compare with: scaled prices instead of changes."""
+"""The original design, kept for comparison: it predicts scaled prices instead of changes."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -16,7 +16,7 @@ from common.prices.windows import Windows
 
 @dataclass(frozen=True)
 class LogPrice:
-    """The original v4 design: the min-max-scaled log close in, the scaled log close ahead out."""
+    """The original v4 design: inputs and outputs are min-max-scaled log closes."""
 
     scalers: dict[str, LogPriceScaler]
     name = "level"
@@ -26,7 +26,7 @@ class LogPrice:
 
     @classmethod
     def fit(cls, series: Series, train_end: np.datetime64) -> "LogPrice":
-        """One scaler per symbol over its closes up to ``train_end``; a symbol with none gets none."""
+        """Fit one scaler per symbol on its closes up to ``train_end``; a symbol without any gets none."""
         scalers = {}
         for symbol in series.symbols:
             rows = series.rows(symbol)
@@ -46,16 +46,19 @@ class LogPrice:
         return {"representation": self.name, "scalers": scalers}
 
     def inputs(self, windows: Windows) -> np.ndarray:
-        """float32, shape (N, size, 1)."""
+        """Return scaled log closes, float32, shape (N, size, 1)."""
         scaled = self._scaler(windows).transform(windows.cut(windows.series.close))
         return scaled[..., None].astype(np.float32)
 
     def targets(self, windows: Windows) -> np.ndarray:
-        """float32, shape (N, H): scaled log closes ahead; NaN where there is no target."""
+        """Return scaled log closes ahead, float32, shape (N, H); NaN where there is no target."""
         return self._scaler(windows).transform(windows.actual).astype(np.float32)
 
-    def prices(self, windows: Windows, outputs: np.ndarray, asked: np.ndarray | None = None) -> Prices:
-        """Outputs (N, H, 1) to KES; published is the same number rounded to the tick; no intervals."""
+    def prices(self, windows: Windows, outputs: np.ndarray, levels: np.ndarray | None = None) -> Prices:
+        """Convert outputs (N, H, 1) to KES; the published price is the raw one rounded to the tick.
+
+        There are no intervals, so ``levels`` is ignored.
+        """
         last, still = windows.last_price, frozen(windows)
         raw = np.where(still[:, None], last[:, None], self._scaler(windows).inverse(outputs[..., 0]))
         none = np.full(raw.shape, np.nan)
@@ -65,12 +68,12 @@ class LogPrice:
         return Prices(last, still, raw, published, none, bounds, bounds, none, by_model)
 
     def _scaler(self, windows: Windows) -> LogPriceScaler:
-        """Each window's scaler, shape (N, 1); a symbol that was never fitted takes the window's own range."""
+        """Return scalers of shape (N, 1); a symbol that has none is scaled by its window's own range."""
         none = LogPriceScaler(np.nan, np.nan)
         fitted = [self.scalers.get(symbol, none) for symbol in windows.series.symbols]
         bounds = np.array([(scaler.low, scaler.high) for scaler in fitted])[windows.symbol]
-        strange = np.isnan(bounds[:, 0])
-        if strange.any():
-            log_close = np.log(windows.take(strange).cut(windows.series.close))
-            bounds[strange] = np.stack([log_close.min(axis=1), log_close.max(axis=1)], axis=1)
+        unknown = np.isnan(bounds[:, 0])
+        if unknown.any():
+            log_close = np.log(windows.take(unknown).cut(windows.series.close))
+            bounds[unknown] = np.stack([log_close.min(axis=1), log_close.max(axis=1)], axis=1)
         return LogPriceScaler(bounds[:, :1], bounds[:, 1:])

@@ -1,4 +1,4 @@
-"""Forecasts in KES."""
+"""Hold forecasts in KES."""
 
 from dataclasses import dataclass, fields
 
@@ -14,14 +14,14 @@ class Prices:
     last, frozen : shape (N,)
         Close at the cutoff; whether the price never moved inside the window.
     raw, published : shape (N, H)
-        The price for squared error (residual: the output trained with the Huber loss), and the one for
-        absolute error, the mixture's median rounded to the tick.
+        The best price for squared error (residual: the output trained with the Huber loss), and the best one
+        for absolute error, the mixture's median rounded to the tick.
     p_move : shape (N, H), NaN where the representation has none
     low, high : shape (N, H, 3), bounds of the intervals at ``LEVELS``; NaN where there are none
-    needed : shape (N, H), level of the smallest interval that holds what happened; NaN where unknown
+    needed : shape (N, H), level of the smallest interval that contains the actual price; NaN where unknown
     by_model : bool, shape (N, H)
-        The published price is the model's; else it is the last price, because the price stood still all
-        along or the model did not beat it on validation.
+        Whether the published price is the model's. Otherwise it is the last price, because the price never
+        moved or the model did not beat it on validation.
     """
 
     last: np.ndarray
@@ -36,10 +36,13 @@ class Prices:
 
     @classmethod
     def joined(cls, parts: list["Prices"]) -> "Prices":
-        """One after the other."""
+        """Concatenate forecasts."""
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
     def singles(self) -> list["Prices"]:
-        """Each window's prices by themselves."""
-        columns = [getattr(self, field.name) for field in fields(self)]
-        return [Prices(*(column[place : place + 1] for column in columns)) for place in range(len(self.last))]
+        """Return the prices of each window separately."""
+        return [self.take(slice(row, row + 1)) for row in range(len(self.last))]
+
+    def take(self, rows: slice | np.ndarray) -> "Prices":
+        """Return the prices of some windows."""
+        return Prices(*(getattr(self, field.name)[rows] for field in fields(self)))

@@ -1,7 +1,7 @@
-"""What a network sees and predicts, and the way back to KES: one code path for training and serving."""
+"""Convert windows to network inputs and targets, and outputs to KES, for training and serving alike."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,36 +16,12 @@ from common.network.scaling import ChannelScaler
 from common.prices.windows import Windows
 
 
-class Representation(Protocol):
-    """How windows become network inputs and targets, and outputs become prices."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def channels(self) -> tuple[str, ...]: ...
-
-    @property
-    def hidden(self) -> dict[str, tuple[str, ...]]: ...
-
-    @property
-    def outputs(self) -> int: ...
-
-    def inputs(self, windows: Windows) -> np.ndarray: ...
-
-    def targets(self, windows: Windows) -> np.ndarray: ...
-
-    def prices(self, windows: Windows, outputs: np.ndarray, asked: np.ndarray | None = None) -> Prices: ...
-
-    def as_dict(self) -> dict[str, Any]: ...
-
-
 @dataclass(frozen=True)
 class Residual:
     """The volatility-scaled change from the last price, as a mixture.
 
-    Target: log(P[t+h] / P[t]) / (sigma * sqrt(h)), clipped to +-8; so a network that says 0 says
-    "the last price".
+    The target is log(P[t+h] / P[t]) / (sigma * sqrt(h)), clipped to +-8. An output of 0 forecasts the last
+    price.
     """
 
     scaler: ChannelScaler
@@ -56,7 +32,7 @@ class Residual:
 
     @classmethod
     def fit(cls, train: Windows) -> "Residual":
-        """Fit the channel scaler on training windows (at most 20,000 of them, evenly spaced)."""
+        """Fit the channel scaler on at most 20,000 training windows, evenly spaced."""
         chosen = np.unique(np.linspace(0, len(train) - 1, min(len(train), 20_000)).astype(np.int64))
         return cls(ChannelScaler.fit(*raw_channels(train.take(chosen))))
 
@@ -71,37 +47,38 @@ class Residual:
         return {"representation": self.name, **self.scaler.as_dict()}
 
     def inputs(self, windows: Windows) -> np.ndarray:
-        """float32, shape (N, size, 14); an unknown entry is 0, the channel's mean, and so flagged."""
+        """Return scaled channels, float32, shape (N, size, 14); unknown entries are 0 and flagged."""
         x = np.empty((len(windows), windows.spec.size, len(self.channels)), dtype=np.float32)
         flags = self.channels.index("range_known")
         scaler = ChannelScaler(self.scaler.mean[:flags], self.scaler.spread[:flags])
-        for place, part in blocks(windows):
+        for rows, part in blocks(windows):
             raw, known = raw_channels(part)
-            x[place, :, :flags] = np.where(known[..., :flags], scaler.transform(raw[..., :flags]), 0)
-            x[place, :, flags:] = raw[..., flags:]
+            x[rows, :, :flags] = np.where(known[..., :flags], scaler.transform(raw[..., :flags]), 0)
+            x[rows, :, flags:] = raw[..., flags:]
         return x
 
     def targets(self, windows: Windows) -> np.ndarray:
-        """float32, shape (N, H): scaled changes; NaN where there is no target."""
+        """Return scaled changes, float32, shape (N, H); NaN where there is no target."""
         scale = sigma(windows)[:, None] * np.sqrt(windows.spec.horizons)
         scaled: np.ndarray = np.clip(windows.change / scale, -CLIP, CLIP).astype(np.float32)
         return scaled
 
-    def prices(self, windows: Windows, outputs: np.ndarray, asked: np.ndarray | None = None) -> Prices:
-        """Outputs (N, H, 14) to KES, with intervals at the levels ``asked`` (N, H, 3), default ``LEVELS``."""
-        asked = np.broadcast_to(LEVELS, (*outputs.shape[:2], len(LEVELS))) if asked is None else asked
-        parts = [self._prices(part, outputs[place], asked[place]) for place, part in blocks(windows)]
+    def prices(self, windows: Windows, outputs: np.ndarray, levels: np.ndarray | None = None) -> Prices:
+        """Convert outputs (N, H, 14) to KES, with intervals at ``levels`` (N, H, 3), default ``LEVELS``."""
+        if levels is None:
+            levels = np.broadcast_to(LEVELS, (*outputs.shape[:2], len(LEVELS)))
+        parts = [self._prices(part, outputs[rows], levels[rows]) for rows, part in blocks(windows)]
         return parts[0] if len(parts) == 1 else Prices.joined(parts)
 
-    def _prices(self, windows: Windows, outputs: np.ndarray, asked: np.ndarray) -> Prices:
+    def _prices(self, windows: Windows, outputs: np.ndarray, levels: np.ndarray) -> Prices:
         mixture = Mixture.from_outputs(outputs)
         last, still = windows.last_price, frozen(windows)
         scale = sigma(windows)[:, None] * np.sqrt(windows.spec.horizons)
 
-        half = np.moveaxis(asked, -1, 0) / 2
+        half = np.moveaxis(levels, -1, 0) / 2
         median = np.full((1, *outputs.shape[:2]), 0.5)
-        levels = np.concatenate([0.5 - half, 0.5 + half, median])
-        change = np.concatenate([mixture.quantile(levels), mixture.mean[None]])
+        taus = np.concatenate([0.5 - half, 0.5 + half, median])
+        change = np.concatenate([mixture.quantile(taus), mixture.mean[None]])
         change = np.where(still[:, None], 0.0, np.clip(change, -CLIP, CLIP))
         price = np.where(change == 0, last[:, None], last[:, None] * np.exp(scale * change))
         *bounds, middle, mean = price
@@ -120,8 +97,12 @@ class Residual:
         )
 
 
+Representation = Residual | LogPrice
+"""How windows become network inputs and targets, and outputs become prices."""
+
+
 def representation_from_dict(stored: dict[str, Any]) -> Representation:
-    """Rebuild what ``as_dict`` gave; raises BundleError on an unknown kind or missing numbers."""
+    """Rebuild a representation from its ``as_dict``; BundleError on an unknown kind or missing numbers."""
     kinds = {kind.name: kind for kind in (Residual, LogPrice)}
     try:
         return kinds[stored["representation"]].from_dict(stored)

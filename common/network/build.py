@@ -1,4 +1,7 @@
-"""The networks: stock embedding + stacked LSTM over the window. The one Keras module below training."""
+"""Build the networks: stacked LSTM layers over the window, beside a stock embedding.
+
+Outside training, this is the only module that imports Keras.
+"""
 
 import keras
 import numpy as np
@@ -8,10 +11,10 @@ from common.network.mixture import TAUS
 from common.presets import NetworkConfig, NetworkShape
 
 HEADS = {"mean": 1, "p_move": 1, "quantiles": len(TAUS), "median": 1}
-"""Parts of a mixture's output in their order, and how wide each is at a horizon."""
+"""Outputs of a mixture in their order, with the numbers each has per horizon."""
 START = {"p_move": np.full(1, 0.8), "quantiles": 1.1 * ndtri(TAUS)}
-"""Biases a mixture starts with; assigned, because an initializer of ours would have to be at hand wherever a
-saved network is loaded."""
+"""Initial biases of a mixture. They are assigned, because loading a saved network would need a custom
+initializer."""
 
 
 def build_network(
@@ -21,10 +24,10 @@ def build_network(
     seed: int,
     lstm: type[keras.layers.LSTM] = keras.layers.LSTM,
 ) -> keras.Model:
-    """A fresh network: inputs ``window`` (N, size, C) and ``stock_id`` (N, 1) int32.
+    """Build an untrained network with inputs ``window`` (N, size, C) and ``stock_id`` (N, 1) int32.
 
-    The output weights of a mixture start at zero, so that training starts at the naive forecast: mean
-    0, p_move .69, quantiles 1.1 times the normal ones.
+    A mixture's output kernels start at zero, so training starts at the naive forecast: mean 0,
+    p_move .69, quantiles 1.1 times those of the standard normal.
     """
     keras.utils.set_random_seed(seed)
     window = keras.Input((shape.size, shape.channels), name="window")
@@ -66,7 +69,7 @@ def _mixture_heads(hidden: keras.KerasTensor, horizons: int) -> keras.KerasTenso
 def average_network(
     shape: NetworkShape, config: NetworkConfig, members: list[list[np.ndarray]]
 ) -> keras.Model:
-    """One model that averages the outputs of networks with these weights (mixtures average linearly)."""
+    """Build a model that averages the outputs of networks with these weights."""
     networks = []
     for position, weights in enumerate(members):
         network = build_network(shape, config, seed=0)
@@ -82,5 +85,5 @@ def average_network(
 
 
 def networks_of(average: keras.Model) -> list[keras.Model]:
-    """The networks that `average_network` averages, in their order."""
+    """Return the networks that `average_network` averages, in order."""
     return [layer for layer in average.layers if isinstance(layer, keras.Model)] or [average]

@@ -1,4 +1,4 @@
-"""What is seen in a window: how much its price moves, and the channels of a network's inputs."""
+"""Compute a window's volatility and the input channels of a network."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from common.prices.windows import Windows
 CLIP = 8.0
 SIGMA_RANGE = (0.005, 0.06)
 BLOCK = 1024
-"""Windows that are worked on at a time."""
+"""Windows processed at a time."""
 CHANNELS = (
     "return",
     "high",
@@ -27,62 +27,51 @@ CHANNELS = (
     "volume_known",
     "market_known",
 )
+MARKET = ("market", "breadth", "active", "market_known")
 HIDDEN = {
-    "closes_only": (
-        "high",
-        "low",
-        "range_known",
-        "traded",
-        "volume",
-        "turnover",
-        "volume_known",
-        "market",
-        "breadth",
-        "active",
-        "market_known",
-    ),
-    "market": ("market", "breadth", "active", "market_known"),
+    "closes_only": ("high", "low", "range_known", "traded", "volume", "turnover", "volume_known", *MARKET),
+    "market": MARKET,
 }
-"""Channels that a request may lack, by what it lacks."""
+"""Channels that are hidden in training, by the kind of request that lacks them."""
 
 
 def sigma(windows: Windows) -> np.ndarray:
-    """Spread of the daily log returns inside each window, clipped to .5-6 %, shape (N,)."""
+    """Return the standard deviation of each window's daily log returns, clipped to .5-6 %, shape (N,)."""
     spread = np.empty(len(windows))
-    for place, part in blocks(windows):
-        spread[place] = np.clip(part.cut(part.series.log_return)[:, 1:].std(axis=1), *SIGMA_RANGE)
+    for rows, part in blocks(windows):
+        spread[rows] = np.clip(part.cut(part.series.log_return)[:, 1:].std(axis=1), *SIGMA_RANGE)
     return spread
 
 
 def frozen(windows: Windows) -> np.ndarray:
-    """Whether the price never moved inside the window, shape (N,)."""
+    """Return whether the price never moved inside each window, shape (N,)."""
     still = np.empty(len(windows), dtype=bool)
-    for place, part in blocks(windows):
-        still[place] = ~(part.cut(part.series.log_return)[:, 1:] != 0).any(axis=1)
+    for rows, part in blocks(windows):
+        still[rows] = ~(part.cut(part.series.log_return)[:, 1:] != 0).any(axis=1)
     return still
 
 
 def blocks(windows: Windows) -> Iterator[tuple[slice, Windows]]:
-    """The windows some at a time: what is cut from them stays in the processor's cache, and is bounded."""
+    """Yield the windows in blocks with their rows, which bounds memory and suits the CPU cache."""
     for start in range(0, max(len(windows), 1), BLOCK):
-        place = slice(start, start + BLOCK)
-        yield place, windows.take(place)
+        rows = slice(start, start + BLOCK)
+        yield rows, windows.take(rows)
 
 
 def raw_channels(windows: Windows) -> tuple[np.ndarray, np.ndarray]:
-    """Channels before standardising and the mask of known entries, both (N, size, 14)."""
+    """Return the channels before standardising and the mask of known entries, both (N, size, 14)."""
     shape = (len(windows), windows.spec.size, len(CHANNELS))
     x, known = np.zeros(shape, dtype=np.float32), np.ones(shape, dtype=bool)
-    for place, part in blocks(windows):
-        values, there = _channels(part)
-        for number, name in enumerate(CHANNELS):
-            known[place, :, number] = there.get(name, True)
-            x[place, :, number] = np.where(known[place, :, number], values[name], 0)
+    for rows, part in blocks(windows):
+        values, masks = _channels(part)
+        for channel, name in enumerate(CHANNELS):
+            known[rows, :, channel] = masks.get(name, True)
+            x[rows, :, channel] = np.where(known[rows, :, channel], values[name], 0)
     return x, known
 
 
 def _channels(windows: Windows) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Values by channel, and which of them are known where not all are; each (N, size)."""
+    """Return values by channel, and masks of the known entries of channels with gaps; each (N, size)."""
     series = windows.series
     spread = sigma(windows)[:, None].astype(np.float32)
     returns = windows.cut(series.log_return)
@@ -113,7 +102,7 @@ def _channels(windows: Windows) -> tuple[dict[str, np.ndarray], dict[str, np.nda
         "volume_known": volume_known,
         "market_known": market_known,
     }
-    there = {
+    masks = {
         "high": range_known,
         "low": range_known,
         "traded": volume_known,
@@ -123,4 +112,4 @@ def _channels(windows: Windows) -> tuple[dict[str, np.ndarray], dict[str, np.nda
         "breadth": np.isfinite(breadth),
         "active": np.isfinite(active),
     }
-    return values, there
+    return values, masks

@@ -1,9 +1,8 @@
-"""The zero-inflated mixture: a change is 0 with probability 1 - p, else drawn from quantiles.
+"""The zero-inflated mixture: a change is 0 with probability 1 - p, else it is drawn from quantiles.
 
-Many days on this market do not move, so the price that is best for absolute error (the mixture's
-median) and the one that is best for squared error (a mean) differ; both come from one network. The second
-is an output of its own, trained with the Huber loss; the mean of the mixture itself is as good and is not
-used (docs/results.md, "Raw").
+On many days a price does not move, so the best price for absolute error (the mixture's median) differs
+from the best one for squared error (a mean). One network predicts both. The mean is a separate output,
+trained with the Huber loss; the mixture's own mean is as good and is not used (docs/results.md, "Raw").
 """
 
 from dataclasses import dataclass
@@ -12,10 +11,10 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 TAUS = np.array([0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95])
-"""Levels of the quantiles of the change given a move."""
+"""Probabilities of the quantiles of the change given a move."""
 _Z = ndtri(TAUS)
 OUTPUTS = 3 + len(TAUS)
-"""Numbers a network gives per horizon: Huber output, p_move, the quantiles, L1 median (a training aid)."""
+"""Outputs per horizon: Huber output, p_move, the quantiles and an L1 median, which only helps training."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Mixture:
     Attributes
     ----------
     mean : shape (N, H)
-        The change for squared error: the Huber output, which is not computed from the two below.
+        The Huber output: the change that is best for squared error.
     p_move : shape (N, H), probability that the price will differ from the last one
     quantiles : shape (N, H, 11), ascending: quantiles at ``TAUS`` of the change given a move
     """
@@ -36,45 +35,35 @@ class Mixture:
 
     @classmethod
     def from_outputs(cls, outputs: np.ndarray) -> "Mixture":
-        """Read a network's outputs, shape (N, H, 14).
+        """Read a network's outputs, shape (N, H, 14), and sort crossing quantiles.
 
-        Crossing quantiles are put in order (the rearrangement of Chernozhukov, Fernandez-Val and
-        Galichon, Econometrica 2010).
+        Sorting is the rearrangement of Chernozhukov, Fernandez-Val and Galichon, Econometrica 2010.
         """
         outputs = np.asarray(outputs, dtype=np.float64)
         return cls(outputs[..., 0], outputs[..., 1], np.sort(outputs[..., 2:-1], axis=-1))
 
-    def quantile(self, level: float | np.ndarray) -> np.ndarray:
-        """The mixture's quantile at ``level``: 0 inside the mass at "no move".
+    def quantile(self, tau: float | np.ndarray) -> np.ndarray:
+        """Return the mixture's quantile at probability ``tau``: 0 inside the mass at "no move".
 
-        Parameters
-        ----------
-        level : one, or shape (N, H), or several at once, shape (L, N, H)
-
-        Returns
-        -------
-        float64, shape (N, H) or (L, N, H)
-
-        Notes
-        -----
-        Between and beyond the stored levels the quantiles are linear in the normal score, which is exact
+        ``tau`` is a number or has shape (N, H) or (Q, N, H). The result is float64, shape (N, H) or
+        (Q, N, H). Between and beyond `TAUS` the quantiles are linear in the normal score, which is exact
         for a normal distribution.
         """
         below = self.p_move * self._share_below(np.zeros_like(self.p_move))
         above = below + 1 - self.p_move
         with np.errstate(divide="ignore", invalid="ignore"):
-            inside = np.where(level < below, level, level - (1 - self.p_move)) / self.p_move
+            inside = np.where(tau < below, tau, tau - (1 - self.p_move)) / self.p_move
         value = self._given_move(ndtri(np.clip(inside, 1e-6, 1 - 1e-6)))
-        falls, rises = level < below, level > above
+        falls, rises = tau < below, tau > above
         change = np.where(falls, np.minimum(value, 0), np.where(rises, np.maximum(value, 0), 0.0))
         return np.where(np.isnan(below) | np.isnan(self.quantiles).any(axis=-1), np.nan, change)
 
     def needed_level(self, change: np.ndarray) -> np.ndarray:
-        """The smallest level whose central interval holds ``change``, shape (N, H); NaN where that is NaN.
+        """Return the smallest level whose central interval contains ``change``, shape (N, H); NaN for NaN.
 
         The conformity score of distributional conformal prediction (Chernozhukov, Wuethrich and Zhu, PNAS
-        2021): twice the distance of the probability integral transform from one half, the mass at "no
-        move" counted in favour.
+        2021): twice the distance of the probability integral transform from one half. A change of 0 may
+        fall anywhere in the mass at "no move".
         """
         moved = self.p_move * self._share_below(change)
         still = 1 - self.p_move
@@ -84,6 +73,7 @@ class Mixture:
         return np.where(np.isfinite(change), needed, np.nan)
 
     def _given_move(self, score: np.ndarray) -> np.ndarray:
+        """Return the quantile of the move at a normal score."""
         segment = np.clip(np.searchsorted(_Z, score) - 1, 0, len(_Z) - 2)
         quantiles = np.broadcast_to(self.quantiles, (*score.shape, len(_Z)))
         left = np.take_along_axis(quantiles, segment[..., None], -1)[..., 0]
@@ -93,7 +83,7 @@ class Mixture:
         return moves
 
     def _share_below(self, change: np.ndarray) -> np.ndarray:
-        """P(a move is below ``change``), shape (N, H), by the same interpolation."""
+        """Return P(move < ``change``), shape (N, H), by the same interpolation."""
         gap = self.quantiles - change[..., None]
         segment = np.clip((gap < 0).sum(axis=-1) - 1, 0, len(_Z) - 2)
         left = np.take_along_axis(gap, segment[..., None], -1)[..., 0]

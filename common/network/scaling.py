@@ -1,4 +1,4 @@
-"""Scalers: fitted on the training part only, stored as JSON, read by serving without unpickling."""
+"""Scalers, which are fitted on the training part only and stored as JSON."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ import numpy as np
 from common.errors import BadPrices
 
 BLOCK = 1024
-"""Windows that are summed up at a time."""
+"""Windows summed at a time."""
 
 
 @dataclass(frozen=True)
 class LogPriceScaler:
-    """Natural log of a price in KES, then min-max to 0..1 over the training part.
+    """Scale the natural log of a price in KES to 0..1 by its range over the training part.
 
-    A flat series maps to 0 and back to its one price.
+    A flat series maps to 0, and 0 maps back to its price.
     """
 
     low: float | np.ndarray
@@ -32,14 +32,15 @@ class LogPriceScaler:
         Raises
         ------
         BadPrices
-            If there is none, or one is zero, negative or NaN: names the symbol and the date.
+            If there is no close, or one is zero, negative or not finite.
         """
         close = np.asarray(close, dtype=np.float64)
-        bad = ~(np.isfinite(close) & (close > 0))
-        if bad.any() or not len(close):
-            row = int(bad.argmax()) if len(close) else 0
-            when = f" on {dates[row]}" if dates is not None and len(close) else f" at position {row}"
-            got = f"{close[row]}{when}" if len(close) else "no price at all"
+        valid = np.isfinite(close) & (close > 0)
+        if not len(close) or not valid.all():
+            row, got = 0, "no price at all"
+            if len(close):
+                row = int(valid.argmin())
+                got = f"{close[row]} " + (f"at position {row}" if dates is None else f"on {dates[row]}")
             raise BadPrices(
                 f"{symbol}: a log scale needs prices above zero, got {got}. Correct or drop that row.",
                 symbol=symbol,
@@ -53,12 +54,12 @@ class LogPriceScaler:
         return np.where(self.high > self.low, np.subtract(self.high, self.low), 1.0)
 
     def transform(self, close: np.ndarray) -> np.ndarray:
-        """KES to scaled log price, same shape."""
+        """Convert KES to scaled log prices, same shape."""
         scaled: np.ndarray = (np.log(close) - self.low) / self.span
         return scaled
 
     def inverse(self, scaled: np.ndarray) -> np.ndarray:
-        """Scaled log price to KES, same shape."""
+        """Convert scaled log prices to KES, same shape."""
         close: np.ndarray = np.exp(np.asarray(scaled, dtype=np.float64) * self.span + self.low)
         return close
 
@@ -68,7 +69,7 @@ class LogPriceScaler:
 
 @dataclass(frozen=True)
 class ChannelScaler:
-    """Zero mean and unit spread of each window channel, over the known entries of the training part."""
+    """Scale each channel to zero mean and unit spread over the known entries of the training part."""
 
     mean: tuple[float, ...]
     spread: tuple[float, ...]
@@ -92,11 +93,14 @@ class ChannelScaler:
 
 
 def _summed(x: np.ndarray, known: np.ndarray, of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Sums of a function of the known entries by channel, float64: row after row, as in one piece."""
+    """Sum a function of the known entries by channel, in float64.
+
+    Adding row after row keeps the result independent of the block size.
+    """
     total = np.zeros((1, x.shape[-1]))
     for start in range(0, len(x), BLOCK):
-        part, there = x[start : start + BLOCK], known[start : start + BLOCK]
-        values = of(np.where(there, part, 0)) * there.astype(np.float64)
+        part, mask = x[start : start + BLOCK], known[start : start + BLOCK]
+        values = of(np.where(mask, part, 0)) * mask.astype(np.float64)
         total = np.concatenate([total, values.reshape(-1, x.shape[-1])]).sum(axis=0, keepdims=True)
     summed: np.ndarray = total[0]
     return summed

@@ -1,1 +1,1 @@
-"""HTML pages that need nothing else: the base template, tables, styles and programs of every report."""
+"""Self-contained HTML pages: the base template, tables, styles and scripts of the reports."""

@@ -1,4 +1,4 @@
-"""Render the templates of a package on top of the shared base template."""
+"""Render templates of a package that extend the shared base template."""
 
 import re
 from functools import cache
@@ -18,8 +18,8 @@ def render(package: str, template: str, **values: Any) -> str:
     Parameters
     ----------
     package : dotted name of the package whose ``templates`` folder holds ``template``
-    values : what the template and ``base.html`` use: ``data`` (JSON values for the page's programs, without
-        NaN), ``plotly`` (plotly.js) and the template's own
+    values : the values used by the template and ``base.html``: ``data`` (JSON values for the scripts, without
+        NaN), ``plotly`` (plotly.js) and others
 
     Raises
     ------
@@ -49,7 +49,7 @@ def _environment(package: str) -> Environment:
 
 
 def script(code: str) -> str:
-    """JavaScript that cannot end the element it stands in."""
+    """Escape JavaScript, so that it cannot end its script element."""
     return code.replace("</script", "<\\/script")
 
 
@@ -58,11 +58,11 @@ def days(horizon: float) -> str:
 
 
 def percent_signs(text: str) -> str:
-    """Keep a percent sign on the line of its number."""
+    """Keep percent signs on the line of their number."""
     return text.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def unbroken_dates(text: Any) -> Markup:
-    """Keep a date on one line."""
+    """Keep dates on one line."""
     parts = enumerate(DATE.split(str(text)))
-    return Markup("").join(UNBROKEN.format(part) if place % 2 else part for place, part in parts)
+    return Markup("").join(UNBROKEN.format(part) if position % 2 else part for position, part in parts)

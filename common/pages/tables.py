@@ -1,4 +1,4 @@
-"""Tables of a page: figures as people read them, with the unrounded number for sorting and for programs."""
+"""Tables of a page: formatted figures, with the unrounded numbers for sorting and scripts."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ RATIO = Markup(
 
 @dataclass(frozen=True)
 class Cell:
-    """What one cell shows; ``number`` is None where there is no number."""
+    """The content of a cell; ``number`` is None if it has no number."""
 
     shown: Any
     number: float | None
@@ -25,19 +25,19 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A column: where its value is in a row, its heading, and how a value that is there is shown."""
+    """A column: the key of its value in a row, its heading, and the format of its values."""
 
     name: str
     heading: str
     show: Callable[..., Any] = str
-    """Takes the value, and the value of ``test`` where there is one; returns text or Markup."""
+    """Formats a value, given also the value of ``test`` if that is set, as text or Markup."""
     number: bool = True
     key: str = ""
-    """What a program finds the column by; default: ``name``."""
+    """The key by which scripts find the column; default: ``name``."""
     horizon: int | None = None
-    """The page shows the column at this horizon only; None: always."""
+    """The only horizon at which the page shows the column; None: always shown."""
     test: str = ""
-    """The column with the p of a ratio's test."""
+    """The key of the p-value of a ratio's test."""
 
     def cell(self, row: dict[str, Any]) -> Cell:
         value = row.get(self.name)
@@ -57,15 +57,14 @@ class Table:
     name: str = ""
     """The table's id."""
     marked: Callable[[dict[str, Any]], bool] = lambda row: False
-    """Whether a row stands out."""
+    """Whether a row is highlighted."""
     sorted_by: str = ""
-    """Key of the column that the rows are sorted by; if given, a click on a heading sorts."""
-
+    """Key of the column by which the rows are sorted; if set, a click on a heading sorts."""
     most: int | None = None
-    """So many rows are shown, and the page says that there are more; None: all."""
+    """Maximum number of rows shown, with a note if there are more; None: all."""
 
     def body(self) -> Iterator[tuple[dict[str, Any], list[tuple[Column, Cell]]]]:
-        """The rows that are shown, with their cells."""
+        """Yield the rows that are shown, with their cells."""
         for row in self.rows[: self.most]:
             yield row, [(column, column.cell(row)) for column in self.columns]
 
@@ -77,21 +76,21 @@ def missing(value: Any) -> bool:
 
 
 def fixed(form: str, times: float = 1) -> Callable[[Any], str]:
-    """Show a number by a format such as ``,.3f``, multiplied first."""
+    """Return a function that multiplies a number and formats it, for example as ``,.3f``."""
     return lambda value: format(times * value, form)
 
 
 def ratio(value: float, p: float | None = None, digits: int = 3) -> Markup:
-    """A ratio of errors with a sign for better or worse; a star where a test finds it significant."""
+    """Format a ratio of errors with a sign for better or worse, and a star if it is significant."""
     verdict, sign = verdict_of(value, digits)
-    clear = verdict != "equal" and p is not None and p < SIGNIFICANT
-    words = verdict + (", significantly" if clear else "")
-    star = "*" if clear else ""
+    significant = verdict != "equal" and p is not None and p < SIGNIFICANT
+    words = verdict + (", significantly" if significant else "")
+    star = "*" if significant else ""
     return RATIO.format(verdict=verdict, sign=sign, value=value, digits=digits, star=star, words=words)
 
 
 def verdict_of(value: float, digits: int = 3) -> tuple[str, str]:
-    """Word and sign; what reads 1.000 is equal."""
+    """Return the word and sign for a ratio; a ratio that rounds to 1 is equal."""
     if round(value, digits) == 1:
         return "equal", "="
     return ("better", "✓") if value < 1 else ("worse", "✗")

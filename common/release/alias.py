@@ -1,4 +1,4 @@
-"""The production alias: which release is in production, and every move before it."""
+"""The production alias: which release is in production, with the history of every move."""
 
 import json
 import logging
@@ -10,38 +10,36 @@ from typing import Any
 
 from common import storage
 from common.errors import BundleError, GateClosed
-from common.release.manifest import damaged
+from common.release.manifest import damaged, is_id
 
 log = logging.getLogger(__name__)
 
 TRIES = 5
-"""Moves of others between reading and writing, one after the other, before a move is given up."""
+"""Attempts at a move before giving up, because other processes move the alias in between."""
 History = list[dict[str, Any]]
 Move = tuple[str, str, dict[str, Any]]
-"""What was done, with which release, and why."""
+"""Action, release id and evidence."""
 
 
 @dataclass(frozen=True)
 class Alias:
-    """One small file, replaced atomically; in an object store only if it is still the one that was read."""
+    """A small file that is replaced atomically, in an object store only if it has not changed since read."""
 
     path: Path
-    is_id: Callable[[Any], bool]
-    """What may be in it."""
 
     def history(self, *, offline_ok: bool = False) -> History:
-        """Every move, oldest first: ``release``, ``action``, ``at`` (UTC) and the evidence for it, if any.
+        """Return every move, oldest first: ``release``, ``action``, ``at`` (UTC) and any evidence.
 
         Parameters
         ----------
-        offline_ok : while the object store cannot be asked, what it said last will do
+        offline_ok : use the last known history while the object store cannot be reached
 
         Raises
         ------
         BundleError
-            If the file is not what `change` wrote.
+            If the file is invalid.
         StorageError
-            If the object store cannot be asked.
+            If the object store cannot be reached.
         """
         try:
             storage.current(self.path)
@@ -50,37 +48,37 @@ class Alias:
         except storage.StorageError as error:
             if not offline_ok or not self.path.exists():
                 raise
-            log.warning("what was last known to be in production is used: %s", error.message)
+            log.warning("the last known production release is used: %s", error.message)
         try:
             return self._parse(self.path.read_bytes())
         except FileNotFoundError:
             return []
 
     def stamp(self) -> Any:
-        """Another after every move, None before the first; costs one ``stat``, or one request of a store."""
+        """Return a value that changes with every move, None before the first; one ``stat`` or request."""
         mirror = storage.mirror_of(self.path)
         if mirror is not None:
             entry = mirror.head(self.path)
             return None if entry is None else entry.version
         try:
-            found = self.path.stat()
+            status = self.path.stat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
+        return status.st_mtime_ns, status.st_size, status.st_ino
 
     def change(self, decide: Callable[[History], Move | None]) -> None:
-        """Add a move to the history, or none; nobody else moves between what is decided on and the move.
+        """Decide on a move and make it, with no other move in between.
 
         Parameters
         ----------
-        decide : told the history, says what to do; it is asked again where another was faster
+        decide : returns a move or None for the history; called again if another process was faster
 
         Raises
         ------
         BundleError
-            If the evidence is not plain JSON, or as `history`.
+            If the evidence is not plain JSON, or the alias file is invalid.
         GateClosed
-            If others were faster again and again.
+            If other processes were faster `TRIES` times.
         """
         mirror = storage.mirror_of(self.path)
         if mirror is None:
@@ -90,12 +88,12 @@ class Alias:
                     storage.write_bytes(self.path, _content(history, *move))
             return
         for _ in range(TRIES):
-            found = mirror.read(self.path)
-            history = [] if found is None else self._parse(found[0])
+            current = mirror.read(self.path)
+            history = [] if current is None else self._parse(current[0])
             if (move := decide(history)) is None:
                 return
             try:
-                mirror.write_if(self.path, _content(history, *move), found and found[1])
+                mirror.write_if(self.path, _content(history, *move), current and current[1])
                 return
             except storage.Changed:
                 continue
@@ -106,12 +104,12 @@ class Alias:
         try:
             alias = json.loads(content)
             stack = stack_of(alias["history"])
-            if alias["production"] != stack[-1] or not all(map(self.is_id, stack)):
+            if alias["production"] != stack[-1] or not all(map(is_id, stack)):
                 raise ValueError("the production id does not follow from the history")
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise BundleError(
                 f"{storage.shown(self.path)}: got an invalid alias file ({type(error).__name__}: {error}), "
-                "need it as written. Delete it, then choose a release with `nsecast models promote ID`.",
+                "need it unaltered. Delete it, then choose a release with `nsecast models promote ID`.",
                 file=str(self.path),
             ) from None
         history: History = alias["history"]
@@ -128,7 +126,7 @@ def _content(history: History, action: str, release_id: str, evidence: dict[str,
 
 
 def stack_of(history: History) -> list[str]:
-    """Replay the moves: a promotion covers what was there, a rollback uncovers it."""
+    """Replay the moves: a promotion pushes a release onto the stack, a rollback pops one."""
     stack: list[str] = []
     for move in history:
         if move["action"] == "rollback":
@@ -139,9 +137,9 @@ def stack_of(history: History) -> list[str]:
 
 
 def anchor_of(history: History) -> str | None:
-    """The best release that has been in production, as the newest move that names one has it (``anchor``).
+    """Return the best release that has been in production: the ``anchor`` of the newest move that has one.
 
-    A rollback names none, so it changes nothing here; nor does a forced promotion. None: no move names one.
+    Rollbacks and forced promotions have none. None if no move has one.
     """
-    named = (move.get("anchor") for move in reversed(history))
-    return next((anchor for anchor in named if anchor), None)
+    anchors = (move.get("anchor") for move in reversed(history))
+    return next((anchor for anchor in anchors if anchor), None)

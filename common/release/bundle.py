@@ -1,4 +1,4 @@
-"""One model's published files: where they lie in a release, and reading them without unpickling."""
+"""The published files of one model: their paths in a release, and how to read them without unpickling."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,13 @@ from common.release.manifest import read_json
 GENERAL: Final = "general"
 EVALUATED: Final = "evaluated"
 """Folder of a release with the networks that its figures are measured on, where it serves refitted ones."""
-MOST_STOCKS = 2**31
+MAX_STOCKS = 2**31
 """Stock ids are int32."""
 
 
 @dataclass(frozen=True)
 class BundleFiles:
-    """Paths of one bundle's files below a release."""
+    """Paths of a bundle's files below a release."""
 
     folder: Path
     weights: str
@@ -27,12 +27,12 @@ class BundleFiles:
 
     @classmethod
     def of(cls, preset: str, job: str) -> "BundleFiles":
-        """The bundle of the general model (job ``"general"``) or of one symbol.
+        """Return the paths for the general model (job ``"general"``) or one symbol.
 
         Raises
         ------
         BundleError
-            If the preset or the job is no plain name, so that the folder could lie outside the release.
+            If the preset or the job is not a plain name, so the folder could be outside the release.
         """
         for what, name in (("preset", preset), ("job", job)):
             if not isinstance(name, str) or name in ("", ".", "..") or set(name) & set("/\0"):
@@ -44,7 +44,7 @@ class BundleFiles:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle as serving uses it: ONNX and JSON only."""
+    """A bundle read from ONNX and JSON."""
 
     forecaster: ModelForecaster
     window: WindowSpec
@@ -57,7 +57,7 @@ def load_bundle(root: Path, preset: str, job: str) -> Bundle:
     Raises
     ------
     BundleError
-        If a file is missing or cannot be understood: names it.
+        If a file is missing or invalid; names it.
     """
     files = BundleFiles.of(preset, job)
     folder = root / files.folder
@@ -65,8 +65,8 @@ def load_bundle(root: Path, preset: str, job: str) -> Bundle:
     representation = representation_from_dict(read_json(folder / f"{files.scaler}.json"))
     try:
         window, stock_ids = WindowSpec.model_validate(metadata["window"]), metadata["stock_ids"]
-        if not all(isinstance(number, int) and 0 <= number < MOST_STOCKS for number in stock_ids.values()):
-            raise ValueError(f"stock_ids: need whole numbers from 0 to {MOST_STOCKS - 1}")
+        if not all(isinstance(number, int) and 0 <= number < MAX_STOCKS for number in stock_ids.values()):
+            raise ValueError(f"stock_ids: need whole numbers from 0 to {MAX_STOCKS - 1}")
         trusted = {symbol: bool(beats) for symbol, beats in metadata["beats_naive"].items()}
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise BundleError(f"{folder / 'metadata.json'}: {type(error).__name__}: {error}.") from None

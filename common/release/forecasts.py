@@ -1,4 +1,4 @@
-"""A published release as a source of forecasts."""
+"""Forecast with a published release."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ Networks = Literal["served", "evaluated"]
 
 @dataclass(frozen=True)
 class Forecast:
-    """One stock's forecast for one horizon; prices in KES."""
+    """The forecast of one stock for one horizon; prices in KES."""
 
     symbol: str
     name: str
@@ -37,17 +37,17 @@ class Forecast:
     published: float
     raw: float
     change_percent: float
-    """Published against the last price."""
+    """Change of the published price from the last price."""
     intervals: dict[str, tuple[float, float]]
-    """(low, high) by nominal level, such as ``"90"``; empty where the model gives none."""
+    """(low, high) by nominal level, such as ``"90"``; empty if the model has none."""
     model_type: str
     """``stock_specific`` or ``general``."""
     source: str
-    """``model``, or ``last_price``: the price stood still all along, or the model did not beat it on
+    """``model``, or ``last_price`` if the price never moved in the window or the model did not beat it on
     validation."""
     frozen: bool
     in_sample: bool
-    """The models were fitted, or chosen, on what came after ``last_date``: no measure of their skill."""
+    """The models were fitted or chosen on data after ``last_date``, so this is no measure of their skill."""
     release: str
 
 
@@ -114,35 +114,29 @@ class ReleasedModels:
             self.release.info["refit"]["train_end"] if refitted else self.release.info["valid_end"]
         )
 
-    def job_for(self, symbol: str) -> str:
-        """The stock's own model if the release has one, else ``"general"``; UnknownSymbol if no counter."""
-        return self.models.job_for(symbol)
-
     def bundle(self, job: str) -> Bundle:
         return self.models.bundle(job)
 
     def forecast(self, symbol: str, *, as_of: dt.date | None = None) -> list[Forecast]:
-        """Forecasts of one stock for every horizon, from what was known in the evening of ``as_of``.
+        """Forecast one stock for every horizon, from what was known on the evening of ``as_of``.
 
         Raises
         ------
         UnknownSymbol
-            If it is no counter, or the release's data have no row of it.
+            If the symbol is not listed, or the release's data have no row of it.
         InsufficientHistory
-            If there are fewer closes than one window.
+            If there are fewer closes than one window needs.
         """
         name = self.universe.find(symbol).name
         panel, market = self._known_on(as_of)
         series = series_from_histories({symbol: panel.history(symbol)}, market, sessions_of(panel))
         windows = last_window(series, self.models.window)
-        asked = self.calibration.on(windows.cutoff)
-        prices = self.models.prices(windows, self.models.outputs(windows), asked)
-        return [
-            self._answer(symbol, name, windows, prices, place) for place in range(len(windows.spec.horizons))
-        ]
+        levels = self.calibration.on(windows.cutoff)
+        prices = self.models.prices(windows, self.models.outputs(windows), levels)
+        return [self._forecast(symbol, name, windows, prices, h) for h in range(len(windows.spec.horizons))]
 
     def _known_on(self, as_of: dt.date | None) -> tuple[Panel, pd.DataFrame]:
-        """The panel of that evening and its market; the last one asked for is kept."""
+        """Return the panel of that evening and its market days; the last result is cached."""
         if as_of not in self._evenings:
             panel = self.panel.as_of(as_of) if as_of else self.panel
             if not panel.symbols:
@@ -153,25 +147,25 @@ class ReleasedModels:
             self._evenings = {as_of: (panel, market_days(panel))}
         return self._evenings[as_of]
 
-    def _answer(self, symbol: str, name: str, windows: Windows, prices: Prices, place: int) -> Forecast:
-        last, published = float(prices.last[0]), float(prices.published[0, place])
-        bounds = zip(LEVELS, prices.low[0, place], prices.high[0, place], strict=True)
+    def _forecast(self, symbol: str, name: str, windows: Windows, prices: Prices, h: int) -> Forecast:
+        last, published = float(prices.last[0]), float(prices.published[0, h])
+        bounds = zip(LEVELS, prices.low[0, h], prices.high[0, h], strict=True)
         return Forecast(
             symbol=symbol,
             name=name,
-            horizon=windows.spec.horizons[place],
+            horizon=windows.spec.horizons[h],
             last_date=windows.cutoff[0].item(),
             last_price=last,
             published=published,
-            raw=float(prices.raw[0, place]),
+            raw=float(prices.raw[0, h]),
             change_percent=100 * (published / last - 1),
             intervals={
                 f"{100 * level:.0f}": (float(low), float(high))
                 for level, low, high in bounds
                 if np.isfinite(low)
             },
-            model_type=GENERAL if self.job_for(symbol) == GENERAL else SPECIFIC,
-            source="model" if prices.by_model[0, place] else "last_price",
+            model_type=GENERAL if self.models.job_for(symbol) == GENERAL else SPECIFIC,
+            source="model" if prices.by_model[0, h] else "last_price",
             frozen=bool(prices.frozen[0]),
             in_sample=windows.cutoff[0].item() < self.seen_until,
             release=self.release.id,

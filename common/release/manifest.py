@@ -1,4 +1,4 @@
-"""One published release: its manifest, and whether its files are still as published."""
+"""The manifest of a release, and checks of the files that it lists."""
 
 import hashlib
 import json
@@ -9,28 +9,36 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from common import storage
-from common.errors import BundleError
+from common.errors import BundleError, ConfigError
 
 MANIFEST = "manifest.json"
 FORMAT = 1
-"""Raised when an earlier nsecast would misread what is published; a manifest that names none has format 1."""
-STAGING = ".staging-"
+"""Version of the format, raised when an earlier nsecast would misread a release. Default in manifests: 1."""
 RESERVED = ("aliases", "production", "latest")
 State = Literal["ok", "incomplete", "damaged"]
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
-def is_id(name: Any) -> bool:
-    """Whether ``name`` may be a release's."""
+def is_id(name: Any) -> TypeGuard[str]:
+    """Return whether ``name`` is a valid release id."""
     return isinstance(name, str) and bool(_ID.fullmatch(name)) and name not in RESERVED
+
+
+def require_id(name: str) -> None:
+    """Raise ConfigError if ``name`` is not a valid release id."""
+    if not is_id(name):
+        raise ConfigError(
+            f"release id: got {name!r}, need at most 128 letters, digits, '.', '_' or '-', the first a "
+            f"letter or digit, and none of {', '.join(RESERVED)}."
+        )
 
 
 @dataclass(frozen=True)
 class ReleaseInfo:
-    """One line of the list of releases; ``state`` comes from names and sizes, not from hashes."""
+    """An entry in the list of releases; its ``state`` is judged by names and sizes, not by hashes."""
 
     id: str
     state: State
@@ -41,55 +49,62 @@ class ReleaseInfo:
 
 @dataclass(frozen=True)
 class Release:
-    """One published release, as its manifest describes it."""
+    """A published release, as described by its manifest."""
 
     id: str
     path: Path
     info: dict[str, Any] = field(hash=False)
-    """What the publisher said of it: ``preset``, ``source``, ``data_sha256``, ``models`` (a count),
-    ``test_relMAE`` and whatever else it chose."""
+    """What the publisher recorded: ``preset``, ``source``, ``data_sha256``, ``models`` (a count),
+    ``test_relMAE`` and others."""
     created: datetime
     files: dict[str, dict[str, Any]] = field(hash=False, repr=False)
     """``{"sha256": hex, "bytes": count}`` by path, relative and with forward slashes."""
 
     def file(self, relative: str | Path) -> Path:
-        """The absolute path of one published file; BundleError if the manifest does not list it."""
+        """Return the absolute path of a published file; BundleError if the manifest does not list it."""
         name = PurePosixPath(relative).as_posix()
         if name not in self.files and name != MANIFEST:
             raise damaged(self.id, name, got="no such file in the manifest", need="a published file")
         return self.path / name
 
     def check_sizes(self) -> None:
-        """Compare names and sizes with the manifest, without reading a file; raises as `check` does."""
-        names = list(walk(self.path, self.id))
+        """Compare names and sizes with the manifest, without reading files; raises as `check` does."""
+        names = walk(self.path, self.id)
         self.compare({name: (self.path / name).stat().st_size for name in names})
 
-    def compare(self, found: dict[str, int]) -> None:
+    def compare(self, sizes: dict[str, int]) -> None:
         """Compare sizes in bytes by name with the manifest; raises as `check` does."""
         for name, need in self.files.items():
-            if name not in found:
+            if name not in sizes:
                 raise damaged(self.id, name, got="no such file", need=f"{need['bytes']} bytes")
-            if (got := found[name]) != need["bytes"]:
+            if (got := sizes[name]) != need["bytes"]:
                 raise damaged(self.id, name, got=f"{got} bytes", need=f"{need['bytes']}")
-        if extra := sorted(found.keys() - self.files.keys()):
+        if extra := sorted(sizes.keys() - self.files.keys()):
             raise damaged(self.id, extra[0], got="a file", need="none, the manifest does not list it")
 
     def check(self) -> None:
-        """Hash every file and compare with the manifest.
-
-        Raises
-        ------
-        BundleError
-            Naming the first file that is missing, extra, altered, cut short or not a regular file.
-        """
+        """Hash every file; BundleError names the first one that differs from the manifest."""
         self.check_sizes()
         for name, need in self.files.items():
             if (got := fingerprint(self.path / name)) != need:
                 raise damaged(self.id, name, got=f"sha256 {got['sha256']}", need=f"{need['sha256']}")
 
 
+def require_same(release: Release, existing: Release) -> None:
+    """Raise BundleError if two releases of one id differ in their files or info."""
+    names = sorted(release.files.keys() | existing.files.keys())
+    different = [name for name in names if release.files.get(name) != existing.files.get(name)]
+    if different or release.info != existing.info:
+        raise damaged(
+            release.id,
+            different[0] if different else "info",
+            got="other content than the release of that id already published",
+            need="a new release id, because a release never changes",
+        )
+
+
 def damaged(release_id: str, file: str, *, got: str, need: str) -> BundleError:
-    """The error for a release that is not, or cannot become, whole."""
+    """Build the error for a release that is incomplete, altered or cannot be published."""
     return BundleError(
         f"release {release_id}: {file}: got {got}, need {need}. `nsecast models` lists the releases.",
         release=release_id,
@@ -100,7 +115,7 @@ def damaged(release_id: str, file: str, *, got: str, need: str) -> BundleError:
 
 
 def walk(folder: Path, release_id: str, prefix: str = "") -> Iterator[str]:
-    """Relative names of a release's files, without its manifest; BundleError for links and devices."""
+    """Yield relative names of a release's files, without the manifest; BundleError for links and devices."""
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         name, mode = prefix + entry.name, entry.stat(follow_symlinks=False).st_mode
         if stat.S_ISDIR(mode):
@@ -117,7 +132,7 @@ def fingerprint(path: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> Any:
-    """A published JSON file; BundleError, naming it, if it is not one."""
+    """Read a published JSON file; BundleError, naming it, if it is not valid."""
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
@@ -127,7 +142,7 @@ def read_json(path: Path) -> Any:
 
 
 def write_manifest(folder: Path, release_id: str, info: dict[str, Any]) -> Release:
-    """Describe the files in ``folder``, which survive a power cut before the manifest appears.
+    """Write the manifest of the files in ``folder``, after syncing them to disk.
 
     Raises
     ------
@@ -146,17 +161,17 @@ def write_manifest(folder: Path, release_id: str, info: dict[str, Any]) -> Relea
         storage.sync_file(folder / name)
     for parent in {parent for name in files for parent in PurePosixPath(name).parents}:
         storage.sync_folder(folder / parent)
-    described = {"release": release_id, "created": created.isoformat(), "info": info, "files": files}
-    manifest: dict[str, Any] = {"format": FORMAT, **described}
+    manifest = {"format": FORMAT, "release": release_id, "created": created.isoformat(), "info": info}
+    manifest["files"] = files
     storage.write_json(folder / MANIFEST, manifest | {"digest": _digest(manifest)})
     return Release(release_id, folder, info, created, files)
 
 
 def read_manifest(folder: Path) -> Release:
-    """The release in ``folder``; BundleError if the manifest is missing, invalid or another's."""
+    """Read the release in ``folder``; BundleError if its manifest is missing, invalid or another's."""
     name = folder.name
     if folder.is_symlink() or not folder.is_dir():
-        raise damaged(name, str(folder), got="no folder of its own", need="a release folder")
+        raise damaged(name, str(folder), got="a link or no folder", need="a release folder")
     path = folder / MANIFEST
     if path.is_symlink() or not path.is_file():
         raise damaged(name, MANIFEST, got="no such file", need="the manifest, which is written last")
@@ -164,29 +179,29 @@ def read_manifest(folder: Path) -> Release:
 
 
 def parse_manifest(folder: Path, content: bytes) -> Release:
-    """The release whose place is ``folder``, by its manifest; BundleError if that is invalid or another's."""
+    """Parse the manifest of the release at ``folder``; BundleError if it is invalid or another's."""
     name = folder.name
     try:
         manifest = json.loads(content)
         _require(manifest["digest"] == _digest(manifest), "its own digest differs")
         _require(manifest["release"] == name, f"it describes release {manifest['release']!r}")
-        written = manifest.get("format", 1)
-        _require(isinstance(written, int) and written > 0, f"its format is {written!r}")
-        if written > FORMAT:
+        version = manifest.get("format", 1)
+        _require(isinstance(version, int) and version > 0, f"its format is {version!r}")
+        if version > FORMAT:
             raise BundleError(
-                f"release {name}: {MANIFEST}: got format {written}, this nsecast reads formats up to "
+                f"release {name}: {MANIFEST}: got format {version}, this nsecast reads formats up to "
                 f"{FORMAT}. A newer nsecast published it: update this one, or use another release.",
                 release=name,
-                got=written,
+                got=version,
                 need=FORMAT,
             )
         info, files = manifest["info"], manifest["files"]
-        _require(isinstance(info, dict), "its info is no object")
+        _require(isinstance(info, dict), "its info is not an object")
         for relative, entry in files.items():
             _require(_is_inside(relative), f"it lists {relative!r}, outside the release")
             _require(isinstance(entry["bytes"], int) and isinstance(entry["sha256"], str), relative)
         created = datetime.fromisoformat(manifest["created"])
-        _require(created.tzinfo is not None, "its time has no zone")
+        _require(created.tzinfo is not None, "its time has no time zone")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         got = f"an invalid manifest ({type(error).__name__}: {error})"
         raise damaged(name, MANIFEST, got=got, need="it as published") from None
@@ -194,7 +209,7 @@ def parse_manifest(folder: Path, content: bytes) -> Release:
 
 
 def inspect(folder: Path) -> ReleaseInfo:
-    """What a list of releases says of the one in ``folder``."""
+    """Summarize the release in ``folder`` for a list of releases."""
     try:
         release = read_manifest(folder)
         release.check_sizes()
@@ -216,6 +231,6 @@ def _is_inside(relative: str) -> bool:
 
 
 def _digest(manifest: dict[str, Any]) -> str:
-    """Sha256 of the manifest without its own digest, so that an altered description shows too."""
+    """Hash the manifest without its own digest, so that any change to it is detected."""
     rest = {key: value for key, value in manifest.items() if key != "digest"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()

@@ -1,7 +1,7 @@
-"""Errors next to the naive forecast (the last price). Formulas: Hyndman and Koehler, IJF 2006.
+"""Errors of forecasts compared with naive (the last price), after Hyndman and Koehler, IJF 2006.
 
-Direction, coverage and the scores of quantiles and intervals name their own source. All leave out the
-rows whose ``actual`` is NaN and give None where no row is left.
+Other sources are named where they apply. All functions leave out the rows whose ``actual`` is NaN and return
+None if no row is left.
 """
 
 from dataclasses import asdict, dataclass
@@ -10,15 +10,15 @@ from typing import NamedTuple
 import numpy as np
 
 REL_MAE = "relMAE: errors in percent of the last price; in KES, errors at high prices count more"
-"""Below a table that has both, which can point different ways."""
+"""Note below tables with errors of both kinds, which can disagree."""
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Errors of N forecasts in KES and relative to naive on the same days.
+    """Errors of N forecasts, in KES and relative to naive on the same days.
 
-    ``rel_mae`` and ``rel_rmse`` compare errors in percent of the last price, so that a share of 400 KES
-    weighs like one of 4; NaN becomes None where naive makes no error (a frozen stock).
+    ``rel_mae`` and ``rel_rmse`` compare errors in percent of the last price, so a stock at 400 KES weighs as
+    much as one at 4. They are None where naive makes no error (a frozen stock).
     """
 
     n: int
@@ -39,10 +39,9 @@ class Errors:
 
 
 def errors(*, last: np.ndarray, raw: np.ndarray, published: np.ndarray, actual: np.ndarray) -> Errors:
-    """Errors over the rows whose ``actual`` is known; all arrays shape (N,), KES.
+    """Compute the errors over the rows whose ``actual`` is known; all arrays shape (N,), KES.
 
-    ``published`` answers for absolute errors and ``raw`` for squared ones: each is the best number for
-    its own loss.
+    Absolute errors use ``published`` and squared ones ``raw``, each the best forecast for its loss.
     """
     known = np.isfinite(actual)
     last, raw, published, actual = last[known], raw[known], published[known], actual[known]
@@ -71,46 +70,46 @@ class Direction(NamedTuple):
     """How often the sign of a move was right."""
 
     right: float | None
-    """Share of the ``n`` rows in which forecast and price went the same way; None without a row."""
+    """Share of the ``n`` rows in which forecast and price moved the same way; None without rows."""
     n: int
-    """Rows in which the price moved and the forecast called a move."""
+    """Rows in which the price moved and the forecast predicted a move."""
     moved: int
     """Rows in which the price moved, whatever was forecast."""
 
 
 def direction(last: np.ndarray, forecast: np.ndarray, actual: np.ndarray) -> Direction:
-    """Share of moves called in the right direction: hits over calls, ties left out.
+    """Compute the share of predicted moves with the right sign, without ties.
 
-    All arrays shape (N,), KES. A move is any difference from the last price; a NaN forecast calls none.
+    All arrays shape (N,), KES. A move is any difference from the last price; a NaN forecast predicts none.
     """
     moved = np.isfinite(actual) & (actual != last)
-    called = moved & (forecast != last) & ~np.isnan(forecast)
+    predicted = moved & (forecast != last) & ~np.isnan(forecast)
     right = (forecast > last) == (actual > last)
-    return Direction(_mean(right[called]), int(called.sum()), int(moved.sum()))
+    return Direction(_mean(right[predicted]), int(predicted.sum()), int(moved.sum()))
 
 
 def coverage(low: np.ndarray, high: np.ndarray, actual: np.ndarray) -> float | None:
-    """Share of actual prices inside their interval, bounds included.
+    """Compute the share of actual prices inside their interval, bounds included.
 
     All arrays shape (N,), KES; rows with a NaN bound are left out.
     """
-    kept = np.isfinite(actual) & ~np.isnan(low) & ~np.isnan(high)
-    return _mean(((low <= actual) & (actual <= high))[kept])
+    valid = np.isfinite(actual) & ~np.isnan(low) & ~np.isnan(high)
+    return _mean(((low <= actual) & (actual <= high))[valid])
 
 
 def width(low: np.ndarray, high: np.ndarray, last: np.ndarray) -> float | None:
-    """Mean width of intervals in percent of the last price.
+    """Compute the mean width of intervals in percent of the last price.
 
     All arrays shape (N,), KES; rows with a NaN bound are left out.
     """
-    kept = ~np.isnan(low) & ~np.isnan(high)
-    return _mean(100 * (high - low)[kept] / last[kept])
+    valid = ~np.isnan(low) & ~np.isnan(high)
+    return _mean(100 * (high - low)[valid] / last[valid])
 
 
 def winkler(
     low: np.ndarray, high: np.ndarray, actual: np.ndarray, last: np.ndarray, level: float
 ) -> float | None:
-    """Mean interval score in percent of the last price, lower is better.
+    """Compute the mean interval score in percent of the last price; lower is better.
 
     A row scores (high - low) + 2 / (1 - level) * (how far ``actual`` lies outside): Winkler, JASA 1972;
     Gneiting and Raftery, JASA 2007, section 6.2.
@@ -129,48 +128,48 @@ def winkler(
     """
     if not 0 < level < 1:
         raise ValueError(f"winkler: got level {level}; need one between 0 and 1.")
-    kept = np.isfinite(actual) & ~np.isnan(low) & ~np.isnan(high)
-    low, high, actual, last = low[kept], high[kept], actual[kept], last[kept]
+    valid = np.isfinite(actual) & ~np.isnan(low) & ~np.isnan(high)
+    low, high, actual, last = low[valid], high[valid], actual[valid], last[valid]
     outside = np.maximum(low - actual, 0) + np.maximum(actual - high, 0)
     return _mean(100 * (high - low + 2 / (1 - level) * outside) / last)
 
 
-def pinball(quantiles: np.ndarray, levels: np.ndarray, last: np.ndarray, actual: np.ndarray) -> float | None:
-    """Mean pinball loss in percent of the last price, over rows and levels alike; lower is better.
+def pinball(quantiles: np.ndarray, taus: np.ndarray, last: np.ndarray, actual: np.ndarray) -> float | None:
+    """Compute the mean pinball loss in percent of the last price, over rows and quantiles; lower is better.
 
-    With u = actual - quantile the loss is level * u for u >= 0 and (level - 1) * u below (Koenker and
+    With u = actual - quantile the loss is tau * u for u >= 0 and (tau - 1) * u below (Koenker and
     Bassett, Econometrica 1978); at .5 it is half the absolute error.
 
     Parameters
     ----------
     quantiles : shape (N, Q), KES
         Rows with a NaN in any quantile are left out.
-    levels : shape (Q,), each between 0 and 1
+    taus : shape (Q,), probabilities between 0 and 1
     last, actual : shape (N,), KES
 
     Raises
     ------
     ValueError
-        If the shapes do not fit or a level is not between 0 and 1.
+        If the shapes do not fit or a tau is not between 0 and 1.
     """
-    losses = pinball_losses(quantiles, levels, last, actual)
+    losses = pinball_losses(quantiles, taus, last, actual)
     return _mean(losses[~np.isnan(losses).any(axis=1)])
 
 
 def pinball_losses(
-    quantiles: np.ndarray, levels: np.ndarray, last: np.ndarray, actual: np.ndarray
+    quantiles: np.ndarray, taus: np.ndarray, last: np.ndarray, actual: np.ndarray
 ) -> np.ndarray:
-    """The losses whose mean is `pinball`, shape (N, Q); NaN in the rows that are left out there."""
-    levels = np.asarray(levels, dtype=np.float64)
-    if quantiles.shape != (len(actual), len(levels)) or not ((levels > 0) & (levels < 1)).all():
+    """Compute the losses averaged by `pinball`, shape (N, Q); NaN in the rows that it leaves out."""
+    taus = np.asarray(taus, dtype=np.float64)
+    if quantiles.shape != (len(actual), len(taus)) or not ((taus > 0) & (taus < 1)).all():
         raise ValueError(
-            f"pinball: got quantiles {quantiles.shape} and levels {levels.tolist()} for {len(actual)} rows; "
-            "need (N, Q) and Q levels between 0 and 1."
+            f"pinball: got quantiles {quantiles.shape} and taus {taus.tolist()} for {len(actual)} rows; "
+            "need (N, Q) and Q taus between 0 and 1."
         )
     error = actual[:, None] - quantiles
-    losses = 100 * np.where(error >= 0, levels * error, (levels - 1) * error) / last[:, None]
-    kept = np.isfinite(actual) & ~np.isnan(quantiles).any(axis=1)
-    return np.where(kept[:, None], losses, np.nan)
+    losses = 100 * np.where(error >= 0, taus * error, (taus - 1) * error) / last[:, None]
+    valid = np.isfinite(actual) & ~np.isnan(quantiles).any(axis=1)
+    return np.where(valid[:, None], losses, np.nan)
 
 
 def _mean(values: np.ndarray) -> float | None:

@@ -1,5 +1,4 @@
-"""Whether one forecast is better than another by more than chance: the Diebold-Mariano test, and the
-standard error of a ratio of two losses."""
+"""Test forecasts for equal accuracy (Diebold-Mariano), and estimate the error of a ratio of losses."""
 
 import math
 from dataclasses import dataclass
@@ -8,20 +7,20 @@ import numpy as np
 from scipy.special import stdtr
 
 FEWEST = 8
-"""Fewer values than this are not tested."""
+"""The smallest number of values that is tested."""
 ROUNDING = 1e-12
 """A differential that varies by less than this share of its largest value is constant."""
 
 
 @dataclass(frozen=True)
 class DieboldMariano:
-    """A test of equal accuracy.
+    """The result of a test of equal accuracy.
 
     Attributes
     ----------
-    statistic : negative where the model is better than its rival; NaN where it cannot be tested
-    p_value : two-sided; NaN where ``statistic`` is
-    mean : mean of the differential, in its own unit; NaN where there is none
+    statistic : negative if the model is better than its rival; NaN if it cannot be tested
+    p_value : two-sided; NaN if ``statistic`` is
+    mean : mean of the differential, in its unit; NaN if there is none
     n : values tested, T
     lags : autocovariances in the long-run variance
     """
@@ -41,27 +40,26 @@ def diebold_mariano(differential: np.ndarray, *, horizon: int) -> DieboldMariano
     - long-run variance V = gamma_0 + 2 * sum_{k=1..L} (1 - k / (L + 1)) * gamma_k
       (Newey and West, Econometrica 1987: Bartlett weights, never negative);
     - L = max(horizon - 1, floor(4 * (T / 100)^(2/9))), at most T - 1: errors ``horizon`` steps ahead are
-      correlated over horizon - 1; the second term, the rule of thumb of Newey and West (Review of
-      Economic Studies 1994) for these weights, is for whatever else there is;
+      correlated over horizon - 1; the second term is the rule of thumb of Newey and West (Review of
+      Economic Studies 1994) for these weights, for any other correlation;
     - statistic = mean(d) / sqrt(V / T) * sqrt((T + 1 - 2m + m(m - 1) / T) / T), m = L + 1;
     - p from Student's t with T - 1 degrees of freedom.
 
-    The factor is that of Harvey, Leybourne and Newbold (IJF 1997). Their ``h`` stands for the
-    number of autocovariances used, plus one: it undoes what subtracting the mean takes from each of
-    them. With more lags than horizon - 1 the horizon itself would therefore correct too little, so
-    m = L + 1; where L = horizon - 1 this is their factor to the letter. They derived it for equal weights;
-    with Bartlett's it corrects a little more than the mean costs, which makes up for part of what the
-    falling weights leave out. Simulated under the null at 5 %, it rejects 5 % at horizon 1 (T 20 to 1000),
-    but 7 to 10 % for squared errors that overlap over horizons 5 to 30 (T 100 to 1000), and more the
-    slower the correlation dies: at long horizons a p near .05 is weak evidence.
+    The factor is that of Harvey, Leybourne and Newbold (IJF 1997), with m = L + 1 instead of the horizon: it
+    corrects the bias that subtracting the mean causes in each autocovariance used, of which there may be more
+    than horizon - 1. Where L = horizon - 1 it is their factor. They derived it for equal weights; with
+    Bartlett weights it corrects slightly more, which offsets part of what these weights leave out.
+    Simulated under the null at 5 %, the test rejects 5 % at horizon 1 (T 20 to 1000), but 7 to 10 % for
+    squared errors that overlap over horizons 5 to 30 (T 100 to 1000), and more if the correlation decays
+    slowly. At long horizons a p near .05 is therefore weak evidence.
 
     Parameters
     ----------
     differential : shape (T,)
-        Loss of the model minus loss of its rival, one value a date, oldest first, any unit. NaN entries
-        are dropped, and what remains counts as consecutive.
+        Loss of the model minus loss of its rival, one value per date, oldest first, any unit. NaN entries
+        are dropped, and the rest counts as consecutive.
     horizon : int
-        Steps ahead that were forecast.
+        Steps ahead of the forecast.
 
     Returns
     -------
@@ -95,7 +93,7 @@ def diebold_mariano(differential: np.ndarray, *, horizon: int) -> DieboldMariano
 
 
 def ratio_noise(own: np.ndarray, rival: np.ndarray, dates: np.ndarray, *, horizon: int) -> float:
-    """Standard error of sum(own) / sum(rival), with the dates as the sample.
+    """Estimate the standard error of sum(own) / sum(rival), with the dates as the sample.
 
     With a_t and b_t the sums of a date, r = sum(a_t) / sum(b_t) and u_t = a_t - r * b_t (linearization of a
     ratio: Cochran, Sampling Techniques, 1977, section 6.4), T dates, and V, L and m = L + 1 as in
@@ -108,9 +106,9 @@ def ratio_noise(own: np.ndarray, rival: np.ndarray, dates: np.ndarray, *, horizo
     own, rival : shape (N,)
         Losses of the same N forecasts, without NaN. ``own`` may be a difference of losses.
     dates : shape (N,)
-        Anything that sorts, in any order.
+        Sortable values, in any order.
     horizon : int
-        Steps ahead that were forecast.
+        Steps ahead of the forecast.
 
     Returns
     -------
@@ -133,28 +131,28 @@ def ratio_noise(own: np.ndarray, rival: np.ndarray, dates: np.ndarray, *, horizo
 
 
 def by_date(values: np.ndarray, dates: np.ndarray) -> np.ndarray:
-    """Mean of the values of each date, in date order.
+    """Compute the mean of each date, in date order.
 
-    Stocks rise and fall together: the losses of S stocks on one day are not S observations. Averaged
-    first, a test has as many values as there are dates, each date weighing the same however many stocks
-    it has; so the mean of the result is not the mean over rows where their number changes.
+    Stocks move together, so the losses of S stocks on one day are not S independent observations. Averaging
+    first gives a test one value per date. Each date has the same weight, so where the number of stocks
+    varies the mean of the result differs from the mean over rows.
 
     Parameters
     ----------
     values : shape (N,)
         NaN entries are left out.
     dates : shape (N,)
-        Anything that sorts, in any order.
+        Sortable values, in any order.
 
     Returns
     -------
     float64, shape (D,)
-        One mean for each of the D distinct dates, oldest first; NaN for a date without a value.
+        One mean for each of the D distinct dates, oldest first; NaN for a date without values.
 
     Raises
     ------
     ValueError
-        If the two differ in length.
+        If the lengths differ.
     """
     values = np.asarray(values, dtype=np.float64)
     if values.shape != np.shape(dates):
@@ -168,7 +166,7 @@ def by_date(values: np.ndarray, dates: np.ndarray) -> np.ndarray:
 
 
 def _lags(n: int, horizon: int) -> int:
-    """L for n values; 1e-9 because 4 * (51200 / 100)^(2/9) is 16 though the float is less."""
+    """Return L for n values; 1e-9 because 4 * (51200 / 100)^(2/9) is 16, but slightly less in floats."""
     usual: float = 4 * (n / 100) ** (2 / 9)
     return max(min(max(horizon - 1, math.floor(usual + 1e-9)), n - 1), 0)
 

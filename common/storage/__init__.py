@@ -1,7 +1,7 @@
-"""Where nsecast keeps things: a folder, or a place in an object store through a folder that mirrors it.
+"""Storage in a folder, or in an object store through a folder that mirrors it.
 
-One interface for both. A storage root is a `Path` in either case, and what is written and read through this
-package below it is on the disk, or in the store: see `common.storage.mirror`.
+A storage root is a `Path` in either case. Files below it are written and read through this package, which
+keeps a mirror and its object store in step (`common.storage.mirror`).
 """
 
 from common.storage.errors import Changed, StorageError
@@ -24,21 +24,20 @@ from common.storage.files import (
     write_json,
     write_with,
 )
-from common.storage.leases import Holder, Lease
-from common.storage.locks import claim, exclusive, exclusive_here, lease_of
+from common.storage.leases import Lease
+from common.storage.local import exclusive_here
+from common.storage.locks import claim, exclusive, lease_of
 from common.storage.mirror import Mirror
-from common.storage.object_store import Entry, ObjectStore, Version
+from common.storage.object_store import Entry, ObjectStore
 from common.storage.root import address_of, adopt, home, locate, mirror_of, shown
 
 __all__ = [
     "Changed",
     "Entry",
-    "Holder",
     "Lease",
     "Mirror",
     "ObjectStore",
     "StorageError",
-    "Version",
     "address_of",
     "adopt",
     "atomic_path",

@@ -1,4 +1,4 @@
-"""How an object store is reached: its address and credentials come from the environment."""
+"""Connect to an object store, whose address and credentials come from the environment."""
 
 import os
 from datetime import timedelta
@@ -8,28 +8,28 @@ import obstore.store
 
 from common.errors import ConfigError
 
-PATIENCE_S = 30.0
-"""How long a store that fails or is silent is asked again; ``NSECAST_STORE_TIMEOUT_S`` changes it."""
+TIMEOUT_S = 30.0
+"""How long requests to a failing or silent store are repeated; set by ``NSECAST_STORE_TIMEOUT_S``."""
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
-"""Variables with the address of a store that is not Amazon's."""
+"""Variables with the address of an S3 store outside AWS."""
 
 
 def connect(url: str) -> Any:
-    """The store that ``url`` and the environment name; nothing is asked of it yet."""
-    patience = timedelta(seconds=_patience_s())
+    """Return a client for the store named by ``url`` and the environment, without contacting it."""
+    timeout = timedelta(seconds=_timeout_s())
     plain = any(os.environ.get(name, "").startswith("http://") for name in ENDPOINTS)
     try:
         return obstore.store.from_url(
             url,
             client_options={
                 **({"allow_http": True} if plain else {}),
-                "connect_timeout": min(patience, timedelta(seconds=5)),
-                "read_timeout": patience,
+                "connect_timeout": min(timeout, timedelta(seconds=5)),
+                "read_timeout": timeout,
                 "timeout": timedelta(minutes=10),
             },
             retry_config={
                 "max_retries": 10,
-                "retry_timeout": patience,
+                "retry_timeout": timeout,
                 "backoff": {
                     "init_backoff": timedelta(milliseconds=100),
                     "max_backoff": timedelta(seconds=5),
@@ -41,8 +41,8 @@ def connect(url: str) -> Any:
         raise ConfigError(f"{url}: cannot be used as an object store: {str(error)[:200]}.") from None
 
 
-def _patience_s() -> float:
-    text = os.environ.get("NSECAST_STORE_TIMEOUT_S") or str(PATIENCE_S)
+def _timeout_s() -> float:
+    text = os.environ.get("NSECAST_STORE_TIMEOUT_S") or str(TIMEOUT_S)
     try:
         seconds = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""How a file appears whole or not at all: here, and below a mirror in its store first."""
+"""Write, read and delete files atomically, in a mirror's object store first."""
 
 import hashlib
 import json
@@ -9,20 +9,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
+from common.storage.local import temporary_sibling
 from common.storage.root import mirror_of
 
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """Yield a temporary sibling to write to; on success it is fsynced and renamed to ``target``.
+    """Yield a temporary sibling to write to, which on success is synced and renamed to ``target``.
 
-    Below a mirror it is uploaded first, so that nothing is here that is not there.
+    In a mirror it is uploaded first, so that every local file is also in the store.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid4().hex[:8]}.tmp{target.suffix}")
-    try:
+    with temporary_sibling(target) as temporary:
         yield temporary
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
@@ -30,12 +28,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
             mirror.push(temporary, target)
         os.replace(temporary, target)
         sync_folder(target.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames inside ``folder`` survive a power cut."""
+    """Sync renames inside ``folder`` to disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -44,7 +40,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Make the content of ``path`` survive a power cut."""
+    """Sync the content of ``path`` to disk."""
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
 
@@ -55,7 +51,7 @@ def write_bytes(target: Path, content: bytes) -> None:
 
 
 def json_bytes(value: Any) -> bytes:
-    """``value`` as JSON; NaN is refused, so a reader in any language can parse it."""
+    """Encode ``value`` as JSON; ValueError for NaN, which other languages cannot parse."""
     return json.dumps(value, indent=1, allow_nan=False, sort_keys=True).encode() + b"\n"
 
 
@@ -65,7 +61,7 @@ def write_json(target: Path, value: Any) -> None:
 
 
 def finite(value: Any) -> Any:
-    """``value`` with plain containers and None for NaN and infinity, which JSON cannot hold."""
+    """Return ``value`` with plain containers, and None in place of NaN and infinity."""
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -74,20 +70,20 @@ def finite(value: Any) -> Any:
 
 
 def write_with(target: Path, writer: Callable[[Path], Any]) -> None:
-    """Atomically write with a function that takes a path, such as ``frame.to_parquet``."""
+    """Atomically write a file with a function that takes a path, such as ``frame.to_parquet``."""
     with atomic_path(target) as temporary:
         writer(temporary)
 
 
 def current(path: Path) -> Path:
-    """``path``, below a mirror with the file as the store has it now.
+    """Return ``path``, in a mirror after bringing the file up to date.
 
     Raises
     ------
     FileNotFoundError
-        Below a mirror, if the store has no such file. In a plain folder reading it says so.
+        In a mirror, if the store has no such file. In a plain folder it is raised on reading.
     StorageError
-        If the store cannot be asked.
+        If the store cannot be reached.
     """
     if (mirror := mirror_of(path)) is not None:
         mirror.fetch(path)
@@ -95,7 +91,7 @@ def current(path: Path) -> Path:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is such a file; below a mirror, in the store."""
+    """Return whether a file exists, in a mirror: in the store."""
     try:
         return current(path).exists()
     except FileNotFoundError:
@@ -103,7 +99,7 @@ def exists(path: Path) -> bool:
 
 
 def found(folder: Path, pattern: str) -> list[Path]:
-    """Files below ``folder`` that fit ``pattern``, sorted; below a mirror each as the store has it now.
+    """Return the files below ``folder`` that match ``pattern``, sorted, in a mirror up to date.
 
     ``pattern`` is a path whose parts may have wildcards, or ``**/`` and one part.
     """
@@ -114,35 +110,35 @@ def found(folder: Path, pattern: str) -> list[Path]:
 
 
 def names(folder: Path, pattern: str) -> list[Path]:
-    """As `found`, but nothing is brought: where the last part has no wildcard, it may not be there."""
+    """Return paths as `found` does, without downloading. A last part without wildcards may not exist."""
     mirror = mirror_of(folder)
     return sorted(folder.glob(pattern) if mirror is None else mirror.names(folder, pattern))
 
 
 def looked(folder: Path, *named: str) -> Any:
-    """A block in which `current` asks no more about ``folder``; files in it that are ``named`` are here."""
+    """Return a context in which `current` uses one listing of ``folder``; files ``named`` are downloaded."""
     mirror = mirror_of(folder)
     return nullcontext() if mirror is None else mirror.looked(folder, named)
 
 
 def push(path: Path) -> None:
-    """Below a mirror, upload what others than this module wrote: a file, or all files of a folder."""
+    """In a mirror, upload a file or all files of a folder that were not written by this module."""
     mirror = mirror_of(path)
     if mirror is not None:
-        files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
-        for each in files:
-            mirror.push(each, each)
+        files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+        for file in files:
+            mirror.push(file, file)
 
 
 def remove(path: Path) -> None:
-    """Delete a file, if there is one."""
+    """Delete a file if it exists."""
     if (mirror := mirror_of(path)) is not None:
         mirror.remove(path)
     path.unlink(missing_ok=True)
 
 
 def remove_tree(folder: Path) -> None:
-    """Delete a folder and all in it, if there is one."""
+    """Delete a folder and its content if it exists."""
     if (mirror := mirror_of(folder)) is not None:
         mirror.remove_tree(folder)
     if folder.exists():

@@ -1,7 +1,6 @@
-"""Who is at work, across machines: a lease is a small object that its holder renews.
+"""Leases keep two machines from doing the same work: small objects that their holder renews.
 
-A lease keeps two from doing the same work. What must never go wrong does not rest on it: manifests and the
-production alias are written conditionally.
+Correctness does not depend on them: manifests and the production alias are written conditionally.
 """
 
 import json
@@ -9,7 +8,6 @@ import logging
 import os
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,29 +21,29 @@ from common.storage.object_store import ObjectStore, Version
 log = logging.getLogger(__name__)
 
 LASTS_S = 60.0
-"""A lease that was not renewed for so long, by the store's clock, may be taken over."""
+"""A lease that was not renewed for this long, by the store's clock, may be taken over."""
 RENEW_S = 15.0
 FREE = b"{}"
-_LET_GO: set[str] = set()
-"""Tokens of leases that this process held and is done with, whether the store heard of it or not."""
+_RELEASED: set[str] = set()
+"""Tokens of leases that this process has released, even if the store could not be told."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lease."""
+    """The process that holds a lease."""
 
     pid: int
     host: str
     since: str
     machine: str
-    """Boot and process namespace: within one, a process id says whether the holder lives."""
+    """Boot and process namespace, within which the process id shows whether the holder is alive."""
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host} since {self.since}"
 
     @property
     def is_gone(self) -> bool:
-        """Whether it is certain that the process has ended."""
+        """Whether the process has certainly ended."""
         if not self.machine or self.machine != _machine():
             return False
         try:
@@ -58,7 +56,7 @@ class Holder:
 
 
 class Lease:
-    """A lease under ``key``; every method raises StorageError if the store cannot be asked."""
+    """A lease stored under ``key``; every method raises StorageError if the store cannot be reached."""
 
     def __init__(self, store: ObjectStore, key: str) -> None:
         self._store, self._key = store, key
@@ -68,63 +66,64 @@ class Lease:
         self._version: Version | None = None
 
     def holder(self) -> Holder | None:
-        """Who holds it now; None if it is free or has run out."""
-        return self._look()[0]
+        """Return the current holder; None if the lease is free or has expired."""
+        return self._read()[0]
 
     def take(self) -> Holder | None:
-        """Take it if nobody holds it; returns who does, or None if it is ours now."""
+        """Take the lease if it is free; returns None if that worked, else the holder."""
         for _ in range(3):
-            holder, before = self._look()
+            holder, before = self._read()
             if holder is not None:
                 return holder
             with suppress(Changed):
                 self._version = self._store.put_if(self._key, self._mine, before)
                 return None
-        holder, _ = self._look()
+        holder, _ = self._read()
         return holder or Holder(0, "another machine", "just now", "")
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Renew it while the block works, then let go of it."""
-        over = threading.Event()
-        thread = threading.Thread(target=self._renew, args=(over,), name="lease", daemon=True)
+        """Renew the lease during the block, then release it."""
+        done = threading.Event()
+        thread = threading.Thread(target=self._renew, args=(done,), name="lease", daemon=True)
         thread.start()
         try:
             yield
         finally:
-            over.set()
-            _LET_GO.add(self._token)
+            done.set()
+            _RELEASED.add(self._token)
             thread.join()
             with suppress(StorageError):
                 if self._version is not None:
                     self._store.put_if(self._key, FREE, self._version)
 
-    def _renew(self, over: threading.Event) -> None:
-        while not over.wait(RENEW_S):
+    def _renew(self, done: threading.Event) -> None:
+        while not done.wait(RENEW_S):
             try:
                 self._version = self._store.put_if(self._key, self._mine, self._version)
             except Changed:
                 log.error(
-                    "%s/%s: this process was silent for too long, and another has taken over.",
+                    "%s/%s: this process did not renew its lease in time, and another has taken over.",
                     *(self._store.url, self._key),
                 )
                 self._version = None
                 return
             except StorageError as error:
-                log.warning("lease not renewed, tried again: %s", error.message)
+                log.warning("lease not renewed, will retry: %s", error.message)
 
-    def _look(self) -> tuple[Holder | None, Version | None]:
+    def _read(self) -> tuple[Holder | None, Version | None]:
+        """Return the holder, if any, and the version of the object."""
         try:
             content, entry = self._store.read(self._key)
         except FileNotFoundError:
             return None, None
         try:
-            said = json.loads(content)
-            token = said.pop("token")
-            holder = Holder(**said)
-        except (ValueError, TypeError, AttributeError, KeyError):  # free, or nothing that we wrote
+            values = json.loads(content)
+            token = values.pop("token")
+            holder = Holder(**values)
+        except (ValueError, TypeError, AttributeError, KeyError):  # free, or not a lease
             return None, entry.version
-        if token in _LET_GO or holder.is_gone:
+        if token in _RELEASED or holder.is_gone:
             return None, entry.version
         silent_s = (self._store.now() - entry.modified).total_seconds()
         return (None if silent_s > LASTS_S else holder), entry.version
@@ -139,9 +138,3 @@ def _machine() -> str:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def wait_for(lease: Lease, *, every_s: float = 1.0) -> None:
-    """Take a lease, however long that takes."""
-    while lease.take() is not None:
-        time.sleep(every_s)

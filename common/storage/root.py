@@ -1,4 +1,4 @@
-"""The storage root by its name, and the way back from a path to its name on any machine."""
+"""Find the storage root by its name, and name paths so that any machine can find them."""
 
 import hashlib
 import json
@@ -11,14 +11,14 @@ from common.storage.mirror import Mirror
 from common.storage.object_store import ObjectStore
 
 MARK = ".nsecast-store.json"
-"""File in a mirror that says of what."""
+"""File in a mirror with the URL of its store."""
 SCHEMES = ("s3", "gs", "az")
 _MIRRORS: dict[Path, Mirror] = {}
-"""Of this process, by folder."""
+"""Mirrors known to this process, by folder."""
 
 
 def home(path: str | Path | None = None) -> Path:
-    """The storage root: ``path``, else ``NSECAST_HOME``, else ``./nsecast-data``. Nothing is created there.
+    """Return the storage root: ``path``, else ``NSECAST_HOME``, else ``./nsecast-data``.
 
     A URL such as ``s3://bucket/prefix`` becomes a folder below ``NSECAST_CACHE`` (default
     ``~/.cache/nsecast``) that mirrors it, see `common.storage.mirror`.
@@ -26,7 +26,7 @@ def home(path: str | Path | None = None) -> Path:
     Raises
     ------
     ConfigError
-        If it is a URL of another kind, without a bucket, or with credentials in it.
+        If it is a URL of another kind, without a bucket, or with credentials.
     """
     root = str(path or os.environ.get("NSECAST_HOME") or "nsecast-data")
     url = _url(root)
@@ -34,26 +34,26 @@ def home(path: str | Path | None = None) -> Path:
 
 
 def mirror_of(path: Path) -> Mirror | None:
-    """The mirror that ``path`` lies in; None for a plain folder."""
+    """Return the mirror that contains ``path``; None in a plain folder."""
     if not _MIRRORS:
         return None
     return next((mirror for root, mirror in tuple(_MIRRORS.items()) if path.is_relative_to(root)), None)
 
 
 def adopt(mirror: Mirror) -> Path:
-    """Make a mirror known to this process; returns its folder."""
+    """Register a mirror in this process; returns its folder."""
     mirror.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     (mirror.root / MARK).write_text(json.dumps({"url": mirror.store.url}))
     return _MIRRORS.setdefault(mirror.root, mirror).root
 
 
 def address_of(path: Path) -> str:
-    """A name for ``path`` that other machines understand: `locate` finds it there."""
-    return _named(path, "#")
+    """Return an address of ``path`` from which `locate` finds it on any machine."""
+    return _name(path, "#")
 
 
 def locate(address: str | Path) -> Path:
-    """The path that `address_of` named, or a plain path, or one inside a mirror that another process made."""
+    """Return the path of an `address_of`, or of a plain path, also in another process's mirror."""
     root, _, inside = str(address).partition("#")
     if (url := _url(root)) is not None:
         return _mirror(url).root / inside
@@ -67,26 +67,26 @@ def locate(address: str | Path) -> Path:
 
 
 def shown(path: Path) -> str:
-    """``path`` as people know it: below the URL where there is one."""
-    return _named(path, "/")
+    """Return ``path`` for display: below the store's URL in a mirror."""
+    return _name(path, "/")
 
 
-def _named(path: Path, joint: str) -> str:
+def _name(path: Path, separator: str) -> str:
     mirror = mirror_of(path)
     if mirror is None:
         return str(path)
-    inside = path.relative_to(mirror.root).as_posix()
-    return mirror.store.url if inside == "." else f"{mirror.store.url}{joint}{inside}"
+    key = mirror.object_key(path)
+    return f"{mirror.store.url}{separator}{key}" if key else mirror.store.url
 
 
 def _url(text: str) -> str | None:
-    """A URL in its normal form (paths may have lost a slash); None for a path."""
-    found = re.fullmatch(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,2}(.*)", text)
-    if not found:
+    """Normalize a URL, which may have lost a slash as a path; None for a plain path."""
+    match = re.fullmatch(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,2}(.*)", text)
+    if not match:
         return None
-    scheme, rest = found[1].lower(), found[2].strip("/")
+    scheme, rest = match[1].lower(), match[2].strip("/")
     if scheme not in SCHEMES:
-        kinds = ", ".join(f"{known}://" for known in SCHEMES)
+        kinds = ", ".join(f"{scheme}://" for scheme in SCHEMES)
         raise ConfigError(f"storage root: got {scheme}://, need a folder or a URL with {kinds}.")
     if not rest or any(sign in rest for sign in "@?#"):
         raise ConfigError(

@@ -75,7 +75,7 @@ class LoadedRelease:
         calibration = models.calibration
         self._level_dates = calibration.dates
         start = calibration.on(np.array(["0001-01-01"], "datetime64[D]"))
-        self._levels = np.concatenate([start, calibration.asked])
+        self._levels = np.concatenate([start, calibration.levels])
 
     @property
     def data_end(self) -> dt.date:

@@ -1,10 +1,10 @@
 "use strict";
-/* For every page: its data, and tables that sort by a click on a heading. */
+/* Shared by all pages: the data, and tables that sort by a click on a heading. */
 const report = JSON.parse(document.getElementById("report-data").textContent);
 const every = (selector, root = document) => [...root.querySelectorAll(selector)];
 const named = ({ dataset: { k, h } }) => `${k} ${h ?? ""}`;
 
-/* A row that is in the page. */
+/* A row of the page. */
 class PageRow {
   constructor(element) { Object.assign(this, { element, data: element.dataset }); }
 

@@ -1,4 +1,4 @@
-/* The charts of every page: figures come from the page's data, colours from its styles. */
+/* Draws the charts of a page, with figures from its data and colours from its styles. */
 function plots(figure) {
   const narrow = matchMedia("(max-width: 600px)");
   const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -10,9 +10,9 @@ function plots(figure) {
       const name = report.colours[value] ?? value;
       return name.startsWith("--c-") ? colours.getPropertyValue(name).trim() : value;
     }
-    if (Array.isArray(value)) return value.map((each) => painted(each, colours));
+    if (Array.isArray(value)) return value.map((item) => painted(item, colours));
     if (value === null || typeof value !== "object") return value;
-    return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, painted(each, colours)]));
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, painted(item, colours)]));
   }
 
   const axis = {
@@ -31,13 +31,13 @@ function plots(figure) {
   };
 
   function draw(chart) {
-    const found = figure(chart);
-    chart.hidden = !found;
+    const plot = figure(chart);
+    chart.hidden = !plot;
     const note = chart.nextElementSibling;
-    if (note) note.hidden = Boolean(found);
-    if (!found) return;
+    if (note) note.hidden = Boolean(plot);
+    if (!plot) return;
     const colours = getComputedStyle(document.documentElement);
-    const { data, layout } = painted({ data: found.data, layout: { ...found.layout, template: theme } }, colours);
+    const { data, layout } = painted({ data: plot.data, layout: { ...plot.layout, template: theme } }, colours);
     if (narrow.matches) {
       layout.font = { size: 12 };
       for (const trace of data) {

@@ -73,7 +73,7 @@ def test_learning_in_two_steps_is_learning_in_one(seed, day):
     first = Outcomes(np.where(found.known > START + day, np.datetime64("NaT"), found.known), found.needed)
     whole = Calibration.nominal(HORIZONS).extended(found)
     again = Calibration.nominal(HORIZONS).extended(first).extended(found)
-    assert np.array_equal(whole.dates, again.dates) and np.array_equal(whole.asked, again.asked)
+    assert np.array_equal(whole.dates, again.dates) and np.array_equal(whole.levels, again.levels)
 
 
 def test_levels_that_are_missed_too_often_rise_until_they_hold():
@@ -93,14 +93,14 @@ def test_levels_that_are_missed_too_often_rise_until_they_hold():
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 1000), st.floats(0.2, 5))
 def test_intervals_stay_nested(seed, spread):
-    asked = Calibration.nominal(HORIZONS).extended(outcomes(seed, spread=spread)).asked
+    asked = Calibration.nominal(HORIZONS).extended(outcomes(seed, spread=spread)).levels
     assert (np.diff(asked, axis=-1) >= 0).all() and (asked >= 0).all() and (asked <= HIGHEST).all()
 
 
 def test_a_stored_calibration_is_the_same_to_the_last_digit():
     calibration = Calibration.nominal(HORIZONS).extended(outcomes(1))
     again = Calibration.from_dict(json.loads(json.dumps(calibration.as_dict())))
-    assert np.array_equal(again.dates, calibration.dates) and np.array_equal(again.asked, calibration.asked)
+    assert np.array_equal(again.dates, calibration.dates) and np.array_equal(again.levels, calibration.levels)
     assert Calibration.from_dict(Calibration.nominal(HORIZONS).as_dict()).on(np.array([START])).shape == (
         1,
         2,

@@ -129,7 +129,7 @@ def test_an_extra_file_is_refused(registry):
 def test_a_release_without_a_manifest_is_incomplete_and_refused(registry):
     publish(registry, "r1").file(MANIFEST).unlink()
     with pytest.raises(BundleError, match=r"r1: manifest\.json"):
-        registry.open("r1", verify=False)
+        registry.resolve("r1")
     assert [(release.id, release.state) for release in registry.releases()] == [("r1", "incomplete")]
 
 
@@ -138,7 +138,7 @@ def test_a_manifest_that_points_outside_its_release_is_refused(registry, path):
     release = publish(registry, "r1")
     rewrite_manifest(release, files=release.files | {path: {"sha256": "0", "bytes": 1}})
     with pytest.raises(BundleError, match="outside the release"):
-        registry.open("r1", verify=False)
+        registry.resolve("r1")
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_manifest_that_points_outside_its_release_is_refused(registry, path):
 def test_a_manifest_of_the_wrong_shape_is_refused(registry, changes):
     rewrite_manifest(publish(registry, "r1"), **changes)
     with pytest.raises(BundleError, match="invalid manifest"):
-        registry.open("r1", verify=False)
+        registry.resolve("r1")
 
 
 def test_a_symlink_in_a_release_is_refused_even_if_its_target_has_the_right_bytes(registry, tmp_path):
@@ -176,7 +176,7 @@ def test_a_release_s_folder_that_is_a_link_or_no_folder_is_refused_though_all_fi
     with pytest.raises(BundleError, match="release r1: "):
         registry.open("r1")
     with pytest.raises(BundleError, match="release r1: "):
-        registry.open("r1", verify=False)
+        registry.resolve("r1")
 
 
 @pytest.mark.parametrize("make", [lambda path: path.symlink_to("/etc"), os.mkfifo])

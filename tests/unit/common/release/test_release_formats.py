@@ -1,10 +1,11 @@
-"""Releases of other versions of nsecast: an earlier one's is used, a later one's refused by name."""
+"""Releases of other versions of nsecast: earlier formats are used, later ones refused with a reason."""
 
 import json
 import shutil
 from pathlib import Path
 
 import httpx
+import joblib
 import pandas as pd
 import pytest
 from support.loaded_release import SETTINGS
@@ -21,7 +22,7 @@ from serve.views.insights import FILE, OLDER
 
 
 def rewritten(folder: Path, **changes: object) -> None:
-    """Write the manifest of the files that are there, as a version of nsecast with other habits would."""
+    """Rewrite the manifest for the existing files, as another version of nsecast would."""
     manifest = json.loads((folder / MANIFEST).read_bytes())
     manifest["files"] = {name: entry for name, entry in manifest["files"].items() if (folder / name).exists()}
     manifest = {key: value for key, value in (manifest | changes).items() if value is not None}
@@ -31,7 +32,7 @@ def rewritten(folder: Path, **changes: object) -> None:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``earlier`` has no format in its manifest and no insights; ``now`` is as it is made."""
+    """``earlier`` has no format in its manifest and no insights; ``now`` is unchanged."""
     home = tmp_path_factory.mktemp("home")
     made_release(home, "now", **SETTINGS)
     earlier = made_release(home, "earlier", **SETTINGS).path
@@ -45,7 +46,7 @@ def manifest_of(home: Path, release: str) -> dict:
     return json.loads((home / "releases" / release / MANIFEST).read_bytes())
 
 
-def test_an_earlier_release_is_whole_and_forecasts_as_the_same_release_does_now(home):
+def test_an_earlier_release_is_valid_and_forecasts_as_the_same_release_does_now(home):
     assert "format" not in manifest_of(home, "earlier") and manifest_of(home, "now")["format"] == FORMAT == 1
     registry = Registry(home)
     assert registry.verify("earlier").id == "earlier" and registry.production() == "earlier"
@@ -56,7 +57,13 @@ def test_an_earlier_release_is_whole_and_forecasts_as_the_same_release_does_now(
         ]
 
 
-def test_an_earlier_release_is_served_and_what_it_lacks_is_said(home):
+def test_a_joblib_file_contains_the_plain_values_of_the_json_file_and_no_class_of_nsecast(home):
+    folder = home / "releases" / "now" / "general_residual"
+    assert b"common." not in (folder / "scalers.joblib").read_bytes()
+    assert joblib.load(folder / "scalers.joblib") == json.loads((folder / "scalers.json").read_bytes())
+
+
+def test_an_earlier_release_is_served_with_a_note_on_what_it_lacks(home):
     truth = ReleasedModels(Registry(home).open("now")).forecast("MOVES")[0]
     with serving(home) as url:
         answer = httpx.post(f"{url}/api/v4/predict", json={"symbol": "MOVES"}, timeout=60).json()
@@ -65,7 +72,7 @@ def test_an_earlier_release_is_served_and_what_it_lacks_is_said(home):
     assert insights.status_code == 200 and insights.json()["note"] == OLDER
 
 
-def test_an_earlier_release_is_backtested_to_the_figures_of_the_same_release_now(home, tmp_path):
+def test_the_backtest_of_an_earlier_release_equals_that_of_the_same_release_now(home, tmp_path):
     tables = []
     for name in ("earlier", "now"):
         out = tmp_path / f"{name}.parquet"
@@ -87,7 +94,7 @@ def test_an_earlier_release_is_backtested_to_the_figures_of_the_same_release_now
     pd.testing.assert_frame_equal(*tables)
 
 
-def test_a_release_of_a_later_format_is_refused_by_name_with_what_to_do(home, tmp_path):
+def test_a_release_of_a_later_format_is_refused_with_the_next_step(home, tmp_path):
     shutil.copytree(home, tmp_path / "home")
     registry = Registry(tmp_path / "home")
     rewritten(tmp_path / "home" / "releases" / "now", format=FORMAT + 1)
@@ -105,7 +112,7 @@ def test_a_release_of_a_later_format_is_refused_by_name_with_what_to_do(home, tm
 
 
 @pytest.mark.parametrize("written", ["1", 0, -1, 1.5, []])
-def test_a_format_that_is_no_number_of_one_is_an_invalid_manifest(home, tmp_path, written):
+def test_a_format_that_is_not_a_positive_integer_makes_the_manifest_invalid(home, tmp_path, written):
     shutil.copytree(home / "releases" / "now", tmp_path / "releases" / "now")
     rewritten(tmp_path / "releases" / "now", format=written)
     with pytest.raises(BundleError, match="an invalid manifest"):

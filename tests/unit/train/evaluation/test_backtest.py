@@ -101,7 +101,7 @@ def test_newer_prices_carry_the_calibration_on_as_if_they_had_been_there():
     later = backtest(MODELS, PANEL, first.calibration, start=DAYS[121], end=END)
     whole = WHOLE.table[WHOLE.table["cutoff"] > DAYS[120]].reset_index(drop=True)
     pd.testing.assert_frame_equal(later.table, whole, check_exact=True)
-    assert np.array_equal(later.calibration.asked, WHOLE.calibration.asked)
+    assert np.array_equal(later.calibration.levels, WHOLE.calibration.levels)
 
 
 def test_no_row_changes_with_a_later_price():

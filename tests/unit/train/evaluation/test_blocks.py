@@ -48,7 +48,7 @@ def test_a_backtest_in_blocks_of_one_symbol_is_the_backtest_in_one_piece(monkeyp
     monkeypatch.setattr(module, "BLOCK_SYMBOLS", 1)
     blocks = backtest(MODELS, PANEL, NOMINAL, start=START, end=END)
     pd.testing.assert_frame_equal(blocks.table, whole.table, check_exact=True)
-    assert np.array_equal(blocks.calibration.asked, whole.calibration.asked)
+    assert np.array_equal(blocks.calibration.levels, whole.calibration.levels)
 
 
 def test_figures_summed_up_in_blocks_are_those_of_the_whole_table(monkeypatch):
