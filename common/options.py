@@ -1,5 +1,6 @@
-"""Command-line options that several commands share."""
+"""Options that several commands share."""
 
+import datetime as dt
 from pathlib import Path
 from typing import Annotated
 
@@ -8,17 +9,33 @@ import typer
 Home = Annotated[
     Path | None, typer.Option("--home", help="Storage root; default $NSECAST_HOME, else ./nsecast-data.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ReleaseName = Annotated[str, typer.Option("--release", help="production, latest or a release id.")]
-Quickly = Annotated[
-    bool,
-    typer.Option(
-        "--quick", help="Do a fraction of the work, to try things out; the figures measure nothing."
-    ),
-]
+Quickly = Annotated[bool, typer.Option("--quick", help="Do a fraction of the work, to try things out.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
 AcceptMixedDates = Annotated[
     bool, typer.Option("--accept-mixed-dates", help="Accept an archive whose dates look mixed up.")
 ]
+ArchiveFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--archive", metavar="DIR", help="The exchange's daily files; default: the synthetic market."
+    ),
+]
 UniverseFile = Annotated[
     Path | None, typer.Option("--universe", metavar="FILE.toml", help="Stocks, sectors and tiers.")
+]
+Preset = Annotated[
+    str | None,
+    typer.Option("--preset", help="residual or v4_log; default: the settings file's, else residual."),
+]
+SettingsFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE.toml", help="Settings that change the preset's.")
+]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Default: all CPUs.")]
+TrainEnd = Annotated[
+    dt.datetime | None, typer.Option("--train-end", formats=["%Y-%m-%d"], help="Last training day.")
+]
+ValidEnd = Annotated[
+    dt.datetime | None, typer.Option("--valid-end", formats=["%Y-%m-%d"], help="Last validation day.")
 ]

@@ -18,7 +18,19 @@ from common import storage
 from common.config import read_toml
 from common.errors import ConfigError
 from common.exchange.universe import load_universe
-from common.options import AcceptMixedDates, AsJson, Home, Quickly, UniverseFile
+from common.options import (
+    AcceptMixedDates,
+    ArchiveFolder,
+    AsJson,
+    DryRun,
+    Home,
+    Preset,
+    Quickly,
+    SettingsFile,
+    TrainEnd,
+    UniverseFile,
+    Workers,
+)
 from common.presets import quick, train_config
 from train.progress.snapshot import duration
 from train.run.inputs import overrides_of, require_known, shown_panel
@@ -32,16 +44,9 @@ SECONDS_PER_WINDOW = 1 / 4000
 
 
 def tune(
-    archive: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="The exchange's daily files; default: the synthetic market."),
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="residual or v4_log; default: the settings file's, else residual.")
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option(metavar="FILE.toml", help="Settings of the default, on top of the preset.")
-    ] = None,
+    archive: ArchiveFolder = None,
+    preset: Preset = None,
+    config: SettingsFile = None,
     universe: UniverseFile = None,
     model: Annotated[str, typer.Option(help="general, specific:SYM or specific:all.")] = "general",
     space: Annotated[
@@ -62,11 +67,9 @@ def tune(
         int | None,
         typer.Option(min=0, help="Seeds for comparing embedding sizes; 0: no comparison; default 2."),
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Default: all CPUs.")] = None,
+    workers: Workers = None,
     address: Address = None,
-    train_end: Annotated[
-        dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last training day.")
-    ] = None,
+    train_end: TrainEnd = None,
     valid_end: Annotated[
         dt.datetime | None,
         typer.Option(formats=["%Y-%m-%d"], help="Last validation day; trials see no later one."),
@@ -82,7 +85,7 @@ def tune(
         bool,
         typer.Option("--contest/--no-contest", help="Compare the winner with the default on the test part."),
     ] = True,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Search embedding and LSTM sizes, dropout, learning rate, window size and L2 on validation folds.

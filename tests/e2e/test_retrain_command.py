@@ -18,7 +18,7 @@ from support.night import LATER_END, after_the_first_night, asked, trained_ahead
 from support.processes import running
 
 from common.release.registry import Registry
-from train.nightly.record import STEPS
+from train.nightly.nightly_record import STEPS
 
 pytestmark = pytest.mark.e2e
 SETTINGS = """
@@ -235,6 +235,6 @@ def test_a_broken_archive_leaves_production_as_it_was(place):
     path.write_bytes(whole[:20_000])
     _, err = call(home, *command, expect=1)
     path.write_bytes(whole)
-    assert "sessions that production" in err and f"still {production}" in err
+    assert "sessions of production" in err and f"still {production}" in err
     assert newest(home)["state"] == "failed"
     assert Registry(home).history() == history

@@ -15,7 +15,7 @@ from common.synthetic.market import MarketConfig, write_market
 from support.panel import SPEC
 from support.release import SETTINGS, _pretend_trained, _shift, _temporary, _trust
 from train.nightly.nightly import retrain
-from train.nightly.record import NightlyRecord
+from train.nightly.nightly_record import NightlyRecord
 from train.nightly.steps import Request, Steps
 from train.pipeline.training import Run
 from train.run.dataset import RunDataset, bundles_dir

@@ -1,17 +1,16 @@
-"""``nsecast data``: get a price archive, look at it, or make a synthetic one."""
+"""``nsecast data``: download or check a price archive, or write a synthetic one."""
 
 import datetime as dt
+import functools
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
 import rich.box
-import rich.console
-import rich.markup
-import rich.table
 import typer
+from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -21,23 +20,25 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.table import Table
 
 from common import storage
 from common.archive.fetch import BASE_URL, fetch_archive
 from common.archive.layouts import SYNTHETIC_FILE
 from common.archive.reader import Archive, read_archive
+from common.console import console
 from common.options import AsJson, Home
 from common.synthetic.market import MarketConfig, write_market
 
 MIXED = 3
-"""Exit code of a check that finds dates or files mixed up."""
+"""Exit code of a check that finds mixed-up dates or files."""
 
-app = typer.Typer(help="Get a price archive, look at it, or make a synthetic one.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()
 def data() -> None:
-    """Get a price archive, look at it, or make a synthetic one."""
+    """Download or check a price archive, or write a synthetic one."""
 
 
 @app.command()
@@ -50,135 +51,117 @@ def check(
         typer.Option(
             "--rejects",
             metavar="FILE.csv",
-            help="Where to list every repaired and rejected row; default <home>/checks/ledger.csv.",
+            help="List of every repaired and rejected row; default <home>/checks/ledger.csv.",
             show_default=False,
         ),
     ] = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read every row and say what was accepted, repaired and rejected, and why.
+    """Read every row, and report what was accepted, repaired and rejected, and why.
 
     Exit codes: 0 done; 3 dates or files look mixed up; 1 not an archive.
     """
-    found = read_archive(archive)
+    content = read_archive(archive)
     ledger = rejects or storage.home(home) / "checks" / "ledger.csv"
-    storage.write_with(ledger, lambda path: found.ledger.to_csv(path, index=False))
+    storage.write_with(ledger, lambda path: content.ledger.to_csv(path, index=False))
     if as_json:
-        typer.echo(json.dumps(report(found, archive, ledger), indent=1, allow_nan=False))
+        typer.echo(json.dumps(report(content, archive, ledger), indent=1, allow_nan=False))
     else:
-        _print(found, archive, ledger)
-    if len(found.mixed):
+        _print(content, archive, ledger)
+    if len(content.mixed):
         raise typer.Exit(MIXED)
 
 
-def _print(found: Archive, archive: Path, ledger: Path) -> None:
-    console = rich.console.Console(width=None if sys.stdout.isatty() else 160)
+def _print(content: Archive, archive: Path, ledger: Path) -> None:
+    say = functools.partial(console().print, highlight=False, soft_wrap=True)
     if _synthetic(archive):
-        console.print(
-            "SYNTHETIC DATA: an invented market, not the exchange's prices.", style="black on yellow"
-        )
-    for title, frame in tables(found):
-        console.print(_table(title, frame) if len(frame) else f"{title}: none\n")
-    console.print(f"Repaired and rejected rows, one by one: {ledger}", highlight=False, soft_wrap=True)
-    if len(found.mixed):
-        counts = ", ".join(f"{count} {kind}" for kind, count in found.mixed["kind"].value_counts().items())
-        console.print(
+        say("SYNTHETIC DATA: an invented market, not the exchange's prices.", style="black on yellow")
+    for title, frame in tables(content):
+        console().print(_table(title, frame) if len(frame) else f"{title}: none\n")
+    say(f"Every repaired and rejected row: {ledger}")
+    if len(content.mixed):
+        kinds = content.mixed["kind"].value_counts()
+        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        say(
             f"DATES OR FILES LOOK MIXED UP ({counts}, listed above): are day and month swapped? Training "
-            "refuses this archive, unless with --accept-mixed-dates.",
+            "refuses this archive without --accept-mixed-dates.",
             style="bold red",
-            highlight=False,
-            soft_wrap=True,
         )
 
 
 @app.command()
 def fetch(
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where the files go.")] = Path(
-        "nse-archive"
-    ),
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Target folder.")] = Path("nse-archive"),
     base_url: Annotated[str, typer.Option(help="The publisher's address.", hidden=True)] = BASE_URL,
 ) -> None:
-    """Download the real archive; continues where it broke off and checks every file."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=rich.console.Console(stderr=True)) as bar:
+    """Download the real archive and check every file; continues an interrupted download."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
         tasks: dict[str, TaskID] = {}
 
-        def show(dataset: str, held: int, total: int | None) -> None:
+        def show(dataset: str, done: int, total: int | None) -> None:
             if dataset not in tasks:
                 tasks[dataset] = bar.add_task(dataset)
-            bar.update(tasks[dataset], completed=held, total=total)
+            bar.update(tasks[dataset], completed=done, total=total)
 
-        found = fetch_archive(to, base_url=base_url, progress=show)
-    typer.echo(f"{to}: {len(found.written)} files written, {len(found.present)} already there.")
-    if found.unpinned:
-        typer.echo(f"without a known checksum: {', '.join(found.unpinned)}")
-    if found.missing:
-        typer.echo(f"not in the publisher's zip: {', '.join(found.missing)}", err=True)
+        result = fetch_archive(to, base_url=base_url, progress=show)
+    typer.echo(f"{to}: {len(result.written)} files written, {len(result.present)} already there.")
+    if result.unpinned:
+        typer.echo(f"without a known checksum: {', '.join(result.unpinned)}")
+    if result.missing:
+        typer.echo(f"not in the publisher's zip: {', '.join(result.missing)}", err=True)
         raise typer.Exit(1)
     typer.echo(f"Next: nsecast data check --archive {to}")
 
 
 @app.command()
 def market(
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where the files go.")],
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Target folder.")],
     symbols: Annotated[int, typer.Option(min=1)] = MarketConfig().symbols,
     seed: Annotated[int, typer.Option(min=0)] = MarketConfig().seed,
     first_day: Annotated[dt.datetime | None, typer.Option(formats=["%Y-%m-%d"])] = None,
     last_day: Annotated[dt.datetime | None, typer.Option(formats=["%Y-%m-%d"])] = None,
 ) -> None:
-    """Write a synthetic market in the archive's own file format, defects included."""
-    days = {
-        name: day.date()
-        for name, day in (("first_day", first_day), ("last_day", last_day))
-        if day is not None
+    """Write a synthetic market in the archive's file format, with typical defects."""
+    options = {"symbols": symbols, "seed": seed, "first_day": first_day, "last_day": last_day}
+    settings = {
+        name: value.date() if isinstance(value, dt.datetime) else value
+        for name, value in options.items()
+        if value is not None
     }
-    config = MarketConfig.parse({"symbols": symbols, "seed": seed, **days}, where="market")
-    with Progress(console=rich.console.Console(stderr=True), transient=True) as bar:
+    config = MarketConfig.parse(settings, where="market")
+    with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("trading", total=None)
-        made = write_market(to, config, lambda done, of: bar.update(task, completed=done, total=of))
-    typer.echo(
-        f"SYNTHETIC DATA: {len(made.symbols)} symbols, {made.sessions} sessions, {made.rows} rows in {to}."
-    )
+        written = write_market(to, config, lambda done, of: bar.update(task, completed=done, total=of))
+    counts = f"{len(written.symbols)} symbols, {written.sessions} sessions, {written.rows} rows"
+    typer.echo(f"SYNTHETIC DATA: {counts} in {to}.")
 
 
-def report(found: Archive, folder: Path, ledger: Path) -> dict[str, Any]:
-    """The whole check as plain JSON values; a missing date is null."""
-    names = (
-        *("files", "reasons", "notes", "listed_actions", "detected_actions", "suspected_actions"),
-        "mixed_dates",
-    )
-    parts = {name: _records(frame) for name, (_, frame) in zip(names, tables(found), strict=True)}
-    totals = found.counts[["read", "accepted", "repaired", "rejected"]].sum().to_dict()
-    symbols = int(found.rows["symbol"].nunique())
-    totals = {name: int(total) for name, total in totals.items()} | {
-        "rows": len(found.rows),
-        "symbols": symbols,
-    }
+def report(content: Archive, folder: Path, ledger: Path) -> dict[str, Any]:
+    """Return the result of a check as JSON values; a missing date is null."""
+    names = ("files", "reasons", "notes", "listed_actions", "detected_actions", "suspected_actions")
+    pairs = zip((*names, "mixed_dates"), tables(content), strict=True)
+    parts = {name: _records(frame) for name, (_, frame) in pairs}
+    totals = content.counts[["read", "accepted", "repaired", "rejected"]].sum().astype(int).to_dict()
+    totals |= {"rows": len(content.rows), "symbols": int(content.rows["symbol"].nunique())}
     where = {"archive": str(folder), "synthetic": _synthetic(folder), "ledger": str(ledger)}
     return {**where, "totals": totals, **parts}
 
 
-def tables(found: Archive) -> list[tuple[str, pd.DataFrame]]:
-    """The tables of a check, each with its title."""
-    actions = found.actions
-    others = actions[~actions["listed"]]
-    reasons = found.ledger.assign(reason=found.ledger["reason"].map(_general).astype("str"))
+def tables(content: Archive) -> list[tuple[str, pd.DataFrame]]:
+    """Return the tables of a check, each with its title."""
+    actions, listed = content.actions, content.actions["listed"]
+    reasons = content.ledger.assign(reason=content.ledger["reason"].map(_general).astype("str"))
     reasons = reasons.groupby(["outcome", "reason"]).size().rename("rows").reset_index()
     return [
-        ("Rows by file", found.counts),
+        ("Rows by file", content.counts),
         ("Repairs and rejections by reason", reasons.sort_values("rows", ascending=False, kind="stable")),
-        ("Days and files", found.notes),
-        ("Corporate actions that are listed", _without(actions[actions["listed"]], "file", "line")),
-        ("Corporate actions detected by the price, not listed", _without(others, "terms", "evidence")),
-        ("Suspected bonus issues, left as returns: list them or not", found.suspects),
-        ("Days on which dates or files look mixed up", found.mixed),
+        ("Days and files", content.notes),
+        ("Corporate actions that are listed", _without(actions[listed], "file", "line")),
+        ("Corporate actions detected, not listed", _without(actions[~listed], "terms", "evidence")),
+        ("Suspected bonus issues, treated as returns unless listed", content.suspects),
+        ("Days on which dates or files look mixed up", content.mixed),
     ]
 
 
@@ -191,13 +174,10 @@ def _synthetic(folder: Path) -> bool:
 
 
 def _general(reason: str) -> str:
-    """A reason without its particulars, so that like ones are counted together."""
-    for word in ("duplicate", "conflicts"):
-        if reason.startswith(word):
-            return {"duplicate": "duplicate of an earlier row", "conflicts": "conflicts with an earlier row"}[
-                word
-            ]
-    return reason.split(": '")[0]
+    """Return a reason without its details, so that similar ones are counted together."""
+    general = {"duplicate": "duplicate of an earlier row", "conflicts": "conflicts with an earlier row"}
+    start = next((word for word in general if reason.startswith(word)), None)
+    return general[start] if start else reason.split(": '")[0]
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -206,8 +186,8 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return records
 
 
-def _table(title: str, frame: pd.DataFrame) -> rich.table.Table:
-    table = rich.table.Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD)
+def _table(title: str, frame: pd.DataFrame) -> Table:
+    table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD)
     for name in frame.columns:
         numeric = pd.api.types.is_numeric_dtype(frame[name])
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
@@ -223,4 +203,4 @@ def _cell(value: Any) -> str:
         return f"{value:%Y-%m-%d}"
     if isinstance(value, float):
         return f"{value:.6g}"
-    return rich.markup.escape(f"{value:,}" if isinstance(value, int) else str(value))
+    return escape(f"{value:,}" if isinstance(value, int) else str(value))

@@ -1,19 +1,19 @@
-"""``nsecast models``: list the releases, verify them, choose the one in production."""
+"""``nsecast models``: list and verify the releases, and choose the one in production."""
 
 import json
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 import rich.box
-import rich.console
-import rich.table
 import typer
+from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from common import storage
+from common.console import console
 from common.errors import BundleError, GateClosed, NsecastError
 from common.options import AsJson, Home
 from common.release.registry import Registry, ReleaseInfo
@@ -21,8 +21,7 @@ from train.gate.comparison import BEST, PRODUCTION
 from train.gate.promotion import promote_through_gate
 from train.progress.snapshot import is_synthetic
 
-app = typer.Typer(help="List the releases, verify them, choose the one in production.")
-
+app = typer.Typer(help="List and verify the releases, and choose the one in production.")
 
 _STATE_STYLE = {"ok": "green", "incomplete": "yellow", "damaged": "bold red"}
 
@@ -39,12 +38,12 @@ def models(ctx: typer.Context, home: Home = None, as_json: AsJson = False) -> No
         if as_json:
             typer.echo(json.dumps([release_row(release, production) for release in releases], indent=1))
         elif releases:
-            _console().print(releases_table(releases, production))
+            console().print(releases_table(releases, production))
             for reason in filter(None, (release.reason for release in releases)):
                 typer.echo(reason, err=True)
         else:
             where = storage.shown(registry.folder)
-            typer.echo(f"No releases in {where} yet. Make one with `nsecast train`.", err=True)
+            typer.echo(f"No releases in {where} yet. Train one with `nsecast train`.", err=True)
 
 
 @app.command()
@@ -52,23 +51,23 @@ def promote(
     ctx: typer.Context,
     release_id: Annotated[str, typer.Argument(metavar="ID", help="A release id, or 'latest'.")],
     force: Annotated[
-        bool, typer.Option("--force", help="Promote it though the gate is closed; that is recorded.")
+        bool, typer.Option("--force", help="Promote it even if the gate refuses it; that is recorded.")
     ] = False,
     home: Home = None,
 ) -> None:
-    """Put a release in production if it passes the checklist and is not worse than what is, or was, there."""
+    """Put a release in production if it passes the checklist and is not worse than production."""
     with _errors_on_stderr():
         registry = Registry(storage.home(home or ctx.obj))
         before = registry.production()
-        stderr = _console(stderr=True)
+        stderr = console(stderr=True)
         try:
-            with stderr.status("the checklist, and the same test for this release and production"):
+            with stderr.status("running the checklist and the comparison with production"):
                 release, verdict = promote_through_gate(registry, release_id, force=force)
         except GateClosed as closed:
-            found = closed.context
-            _print_comparisons(found["release"], found["comparison"], found["best"], stderr)
+            context = closed.context
+            _print_comparisons(context["release"], context["comparison"], context["best"], stderr)
             raise
-        _print_comparisons(release.id, verdict.comparison, verdict.best, _console())
+        _print_comparisons(release.id, verdict.comparison, verdict.best, console())
         for reason in verdict.reasons:
             typer.echo(f"forced: {reason}", err=True)
         typer.echo(f"production: {release.id} (was {before or 'none'})")
@@ -76,7 +75,7 @@ def promote(
 
 @app.command()
 def rollback(ctx: typer.Context, home: Home = None) -> None:
-    """Put the release that was in production before this one back."""
+    """Put the previous release back in production."""
     with _errors_on_stderr():
         registry = Registry(storage.home(home or ctx.obj))
         before, started = registry.production(), time.perf_counter()
@@ -93,24 +92,24 @@ def verify(
     ] = None,
     home: Home = None,
 ) -> None:
-    """Hash every file again; exit 1 if one is missing, extra or altered."""
+    """Verify the hash of every file; exit 1 if a file is missing, extra or altered."""
     with _errors_on_stderr():
         registry = Registry(storage.home(home or ctx.obj))
-        wanted = [release_id] if release_id else [release.id for release in registry.releases()]
-        broken = 0
-        for reference in wanted or ["production"]:
+        references = [release_id] if release_id else [release.id for release in registry.releases()]
+        damaged = False
+        for reference in references or ["production"]:
             try:
                 release = registry.verify(reference)
                 typer.echo(f"{release.id}: ok, {len(release.files)} files")
             except BundleError as error:
-                broken += 1
+                damaged = True
                 typer.echo(error.message, err=True)
-        if broken:
+        if damaged:
             raise typer.Exit(1)
 
 
 def release_row(release: ReleaseInfo, production: str | None) -> dict[str, Any]:
-    """What a list of releases says of one, as plain JSON values."""
+    """Return a release's entry in the list as JSON values."""
     return {
         "id": release.id,
         "created": release.created.isoformat() if release.created else None,
@@ -126,15 +125,10 @@ def release_row(release: ReleaseInfo, production: str | None) -> dict[str, Any]:
     }
 
 
-def releases_table(releases: list[ReleaseInfo], production: str | None) -> rich.table.Table:
-    """The releases as a table; synthetic data and anything not whole stand out."""
-    table = rich.table.Table(
-        title="Releases",
-        title_justify="left",
-        box=rich.box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        show_edge=False,
-    )
+def releases_table(releases: list[ReleaseInfo], production: str | None) -> Table:
+    """Build the table of releases; synthetic data and damaged releases are highlighted."""
+    layout: dict[str, Any] = {"box": rich.box.SIMPLE_HEAD, "padding": (0, 1, 0, 0), "show_edge": False}
+    table = Table(title="Releases", title_justify="left", **layout)
     table.add_column("")
     table.add_column("release", min_width=12, overflow="fold")
     table.add_column("created\n(UTC)", min_width=10)
@@ -159,47 +153,37 @@ def releases_table(releases: list[ReleaseInfo], production: str | None) -> rich.
     return table
 
 
-def comparison_table(release_id: str, comparison: dict[str, Any], role: str = PRODUCTION) -> rich.table.Table:
-    """A release, its rival and naive on the same test, by horizon; see `Comparison.figures`."""
-    table = rich.table.Table(
-        title=f"The same forecasts of cutoffs {comparison['first']} to {comparison['last']}",
-        title_justify="left",
-        box=rich.box.SIMPLE_HEAD,
-    )
+def comparison_table(release_id: str, comparison: dict[str, Any], role: str = PRODUCTION) -> Table:
+    """Build the table of a release, its rival and naive by horizon; see `Comparison.figures`."""
+    title = f"The same forecasts of cutoffs {comparison['first']} to {comparison['last']}"
+    table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD)
     table.add_column("days ahead")
     table.add_column("")
     for heading in ("forecasts", "relMAE", "relRMSE", "relPinball", "MAE KES", "MAPE %"):
         table.add_column(heading, justify="right", no_wrap=True)
     names = {PRODUCTION: "production", BEST: "best so far"}
-    for horizon, found in comparison["horizons"].items():
+    for horizon, entry in comparison["horizons"].items():
         rows = {
-            f"this release ({release_id})": found["release"],
-            f"{names[role]} ({comparison['against']})": found[role],
-            "naive (the last price)": found["naive"],
+            f"this release ({release_id})": entry["release"],
+            f"{names[role]} ({comparison['against']})": entry[role],
+            "naive (the last price)": entry["naive"],
         }
         for name, figures in rows.items():
-            cells = [figures[key] for key in ("rel_mae", "rel_rmse", "rel_pinball", "mae", "mape")]
-            shown = ("-" if cell is None else f"{cell:.4f}" for cell in cells)
-            table.add_row(horizon, name, f"{found['n']:,}", *shown)
+            values = [figures[key] for key in ("rel_mae", "rel_rmse", "rel_pinball", "mae", "mape")]
+            cells = ("-" if value is None else f"{value:.4f}" for value in values)
+            table.add_row(horizon, name, f"{entry['n']:,}", *cells)
     return table
 
 
 def _print_comparisons(
-    release_id: str,
-    comparison: dict[str, Any] | None,
-    best: dict[str, Any] | None,
-    console: rich.console.Console,
+    release_id: str, production: dict[str, Any] | None, best: dict[str, Any] | None, terminal: Console
 ) -> None:
-    for role, found in ((PRODUCTION, comparison), (BEST, best)):
-        if found and found["comparable"]:
-            console.print(comparison_table(release_id, found, role))
-        elif found:
-            console.print(f"not compared with {found['against']}: {found['reason']}", soft_wrap=True)
-
-
-def _console(*, stderr: bool = False) -> rich.console.Console:
-    stream = sys.stderr if stderr else sys.stdout
-    return rich.console.Console(stderr=stderr, width=None if stream.isatty() else 160)
+    for role, comparison in ((PRODUCTION, production), (BEST, best)):
+        if comparison and comparison["comparable"]:
+            terminal.print(comparison_table(release_id, comparison, role))
+        elif comparison:
+            text = f"not compared with {comparison['against']}: {comparison['reason']}"
+            terminal.print(text, soft_wrap=True)
 
 
 def _text(value: Any) -> Text:

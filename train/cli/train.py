@@ -1,21 +1,31 @@
-"""``nsecast train``: the main job from the command line."""
+"""``nsecast train``: train the models and publish them as a release."""
 
-import datetime as dt
 import functools
 import json
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import rich.box
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from cluster.connect.address import Address, placed
 from common import storage
+from common.console import console
 from common.exchange.universe import load_universe
-from common.options import AcceptMixedDates, AsJson, Home, Quickly, UniverseFile
+from common.options import (
+    AcceptMixedDates,
+    ArchiveFolder,
+    AsJson,
+    DryRun,
+    Home,
+    Preset,
+    Quickly,
+    SettingsFile,
+    TrainEnd,
+    UniverseFile,
+    ValidEnd,
+    Workers,
+)
 from common.presets import quick, train_config
 from common.release.forecasts import networks_line
 from common.release.registry import Registry
@@ -28,37 +38,26 @@ from train.run.inputs import overrides_of, require_known, shown_panel
 from train.run.versions import changes
 
 SECONDS_PER_WINDOW = 1 / 4000
-"""One core's pace with the default network, for the plan's estimate only."""
+"""One core's speed with the default network; only the plan's estimate uses it."""
 START_UP_S = 25.0
 
 
 def train(
-    archive: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="The exchange's daily files; default: the synthetic market."),
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="residual or v4_log; default: the settings file's, else residual.")
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option(metavar="FILE.toml", help="Settings that change the preset.")
-    ] = None,
+    archive: ArchiveFolder = None,
+    preset: Preset = None,
+    config: SettingsFile = None,
     universe: UniverseFile = None,
     only: Annotated[str | None, typer.Option(metavar="SYM,SYM", help="Only these specific models.")] = None,
-    train_end: Annotated[
-        dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last training day.")
-    ] = None,
-    valid_end: Annotated[
-        dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last validation day.")
-    ] = None,
+    train_end: TrainEnd = None,
+    valid_end: ValidEnd = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Networks averaged into each model.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="First seed.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Default: all CPUs.")] = None,
+    workers: Workers = None,
     address: Address = None,
     accept_mixed_dates: AcceptMixedDates = False,
     home: Home = None,
     quickly: Quickly = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Forget what this very run did before.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start this run again from the beginning.")] = False,
     refit: Annotated[
         bool | None,
         typer.Option(
@@ -66,18 +65,18 @@ def train(
             help="Serve networks fitted to all prices after the evaluation. Default: unless --quick.",
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train the general model and the specific ones in parallel, and publish them as one release.
+    """Train the general and the specific models in parallel, and publish them as one release.
 
-    The same command continues a run that was stopped, and does nothing if it is already published.
+    The same command continues a stopped run, and does nothing if the release is already published.
     """
     root = storage.home(home)
     where = None if dry_run else placed(address, root)
     overrides = overrides_of(config, train_end, valid_end, seeds, seed)
-    named = overrides.pop("preset", "residual")
-    settings = train_config(preset or named, overrides, where=str(config or "settings"))
+    default = overrides.pop("preset", "residual")
+    settings = train_config(preset or default, overrides, where=str(config or "settings"))
     if quickly:
         settings = quick(settings)
     counters = load_universe(universe)
@@ -135,9 +134,9 @@ def _print_plan(run: Run, workers: int | None, as_json: bool) -> None:
         windows = sum(task.cost for task in tasks if task.epochs)
         names = ", ".join(task.id.split("/")[1] for task in tasks)
         table.add_row(job, names, str(sum(task.epochs for task in tasks)), f"{windows:,.0f}")
-    console = _console()
-    console.print(table)
-    console.print(
+    terminal = console()
+    terminal.print(table)
+    terminal.print(
         f"{count} workers, about {duration(estimate)}; nothing was written to {run.folder}.", soft_wrap=True
     )
 
@@ -159,33 +158,28 @@ def _print_outcome(run: Run, outcome: TrainingResult, before: bool, as_json: boo
         }
         typer.echo(json.dumps(document, indent=1, allow_nan=False))
         return
-    console = _console()
-    console.print(result_table(outcome.rows, source=run.spec.source))
+    say = functools.partial(console().print, highlight=False, soft_wrap=True)
+    console().print(result_table(outcome.rows, source=run.spec.source))
     if before:
-        console.print(
-            "Published before with the same settings and data: nothing to do (--fresh trains again)."
-        )
+        say("Published before with the same settings and data: nothing to do (--fresh trains again).")
         if differ := changes(outcome.release.info.get("versions") or {}):
-            console.print(f"It was trained with {differ}.", highlight=False, soft_wrap=True)
-    for horizon, found in sorted(outcome.release.info["test"].items(), key=lambda item: int(item[0])):
+            say(f"It was trained with {differ}.")
+    for horizon, errors in sorted(outcome.release.info["test"].items(), key=lambda item: int(item[0])):
         days = f"{horizon} {'day' if int(horizon) == 1 else 'days'}"
-        console.print(
-            f"{days:>7} ahead, stocks that move: relMAE {_ratio(found['rel_mae'])}, "
-            f"relRMSE {_ratio(found['rel_rmse'])} (below 1 beats the last price)",
-            highlight=False,
+        say(
+            f"{days:>7} ahead, stocks that move: relMAE {_ratio(errors['rel_mae'])}, "
+            f"relRMSE {_ratio(errors['rel_rmse'])} (below 1 beats the last price)"
         )
-    console.print(f"Release {outcome.release.id}, {_label(run)}; production is {production}", highlight=False)
-    console.print(networks_line(outcome.release.info), highlight=False, soft_wrap=True)
+    say(f"Release {outcome.release.id}, {_label(run)}; production is {production}")
+    say(networks_line(outcome.release.info))
     if outcome.gate:
-        console.print(f"Not promoted: {outcome.gate}", highlight=False, soft_wrap=True, style="yellow")
+        say(f"Not promoted: {outcome.gate}", style="yellow")
     elif production != outcome.release.id:
-        console.print(
-            f"To use it: nsecast models promote {outcome.release.id}", highlight=False, soft_wrap=True
-        )
-    console.print(f"{outcome.release.path}", highlight=False, soft_wrap=True)
-    console.print(f"tensorboard --logdir {run.folder / 'tensorboard'}", highlight=False, soft_wrap=True)
+        say(f"To use it: nsecast models promote {outcome.release.id}")
+    say(str(outcome.release.path))
+    say(f"tensorboard --logdir {run.folder / 'tensorboard'}")
     if production == outcome.release.id:
-        console.print("Next: nsecast serve, nsecast predict SCOM, nsecast card SCOM", highlight=False)
+        say("Next: nsecast serve, nsecast predict SCOM, nsecast card SCOM")
 
 
 def _ratio(value: float | None) -> str:
@@ -194,7 +188,3 @@ def _ratio(value: float | None) -> str:
 
 def _label(run: Run) -> str:
     return f"{SYNTHETIC} ({run.spec.source})" if run.panel.synthetic else f"data: {run.spec.source}"
-
-
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 160)

@@ -1,16 +1,15 @@
 """``nsecast validate``: the checklist of a release."""
 
 import json
-import sys
 from dataclasses import asdict
 
 import rich.box
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from common import storage
+from common.console import console
 from common.options import AsJson, Home, ReleaseName
 from common.release.manifest import Release
 from common.release.registry import Registry
@@ -23,21 +22,21 @@ def validate(
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check a release before it is used: files, scalers, errors, forecasts; exit 1 if one check fails."""
-    found = Registry(storage.home(home)).resolve(release)
-    with Console(stderr=True).status(f"checking {found.id}"):
-        checks = run_checklist(found)
+    """Check a release's files, scalers, errors and forecasts; exit 1 if a check fails."""
+    resolved = Registry(storage.home(home)).resolve(release)
+    with console(stderr=True).status(f"checking {resolved.id}"):
+        checks = run_checklist(resolved)
     passed = all(check.passed for check in checks)
     if as_json:
         document = {
-            "release": found.id,
-            "source": found.info.get("source"),
+            "release": resolved.id,
+            "source": resolved.info.get("source"),
             "passed": passed,
             "checks": [asdict(check) for check in checks],
         }
         typer.echo(json.dumps(document, indent=1))
     else:
-        Console(width=None if sys.stdout.isatty() else 160).print(_table(found, checks))
+        console().print(_table(resolved, checks))
     if not passed:
         raise typer.Exit(1)
 

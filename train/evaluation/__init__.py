@@ -1,1 +1,1 @@
-"""Forecasts scored: errors, direction, intervals and significance, by group."""
+"""Backtest and evaluation: errors, direction, intervals and significance by group."""

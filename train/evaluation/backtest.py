@@ -1,4 +1,4 @@
-"""Forecasts at rolling cutoffs, by the code that serves, beside what happened."""
+"""Make forecasts at rolling cutoffs with the serving code, and put them beside the actual prices."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from common.release.bundle import GENERAL
 from common.release.models import ServedModels
 
 BLOCK_SYMBOLS = 256
-"""Symbols that are forecast at a time."""
+"""Symbols per block of work."""
 BOUNDS = [f"{side}{100 * level:.0f}" for level in LEVELS for side in ("lo", "hi")]
 COLUMNS = [
     "symbol",
@@ -40,12 +40,12 @@ COLUMNS = [
 
 @dataclass(frozen=True)
 class Backtest:
-    """Every forecast of a period, and the calibration after its last outcome."""
+    """The forecasts of a period, and the calibration after its last outcome."""
 
     table: pd.DataFrame
     """One row per symbol, cutoff and horizon, see `forecast_table`."""
     windows: Windows
-    """The windows forecast, one per symbol and cutoff."""
+    """The input windows, one per symbol and cutoff."""
     calibration: Calibration
 
 
@@ -62,12 +62,12 @@ def backtest(
     engine: Engine = IN_PROCESS,
     kept: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table,
 ) -> Backtest:
-    """Forecast every counter (or ``symbols``) on every cutoff in ``start..end`` that was known in time.
+    """Forecast every stock (or ``symbols``) at every cutoff in ``start..end`` whose close was known that day.
 
-    Weights are fixed. Intervals follow the calibration, which learns from each outcome on the evening it
-    came in; what ``calibration`` knows already is not learnt again, so that any period gives the same
-    figures for the same cutoff. On ``engine`` the forecasts are made in blocks of symbols, in any number of
-    which they are the same; of each block's table only the rows that ``kept`` returns are.
+    Weights are fixed. The intervals follow the calibration, which learns from each outcome on the day it
+    becomes known. It does not learn again the outcomes that ``calibration`` already includes, so the figures
+    of a cutoff do not depend on the period. ``engine`` works on blocks of symbols; the number of blocks does
+    not affect the forecasts. ``kept`` filters the rows of each block's table.
 
     Raises
     ------
@@ -86,8 +86,8 @@ def backtest(
     if not chosen.any():
         raise BacktestError(
             f"no cutoff from {start} to {end}: the prices go from {panel.dates[0]:%Y-%m-%d} to "
-            f"{panel.dates[-1]:%Y-%m-%d}, and a window takes {models.window.size} of them. Choose another "
-            "period, or give newer files with --archive."
+            f"{panel.dates[-1]:%Y-%m-%d}, and a window needs {models.window.size} closes. Choose another "
+            "period, or pass newer files with --archive."
         )
     blocks = even_blocks(len(every.series.symbols), BLOCK_SYMBOLS)
     shared, needed, outputs = engine.share(models), [], []
@@ -120,7 +120,7 @@ def backtest(
 
 
 def _forecast(models: ServedModels, windows: Windows, general_only: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The levels that held what happened, shape (N, H), and the networks' outputs."""
+    """Return the interval levels that contained the actual prices, shape (N, H), and the outputs."""
     outputs = models.outputs(windows, general_only=general_only)
     return models.prices(windows, outputs, general_only=general_only).needed, outputs
 
@@ -134,7 +134,7 @@ def _table(
     general_only: bool,
     kept: Callable[[pd.DataFrame], pd.DataFrame],
 ) -> pd.DataFrame:
-    """The forecast table of a block's cutoffs from ``start`` on."""
+    """Return the forecast table of a block for the cutoffs from ``start`` on."""
     chosen = windows.cutoff >= start
     windows = windows.take(chosen)
     asked = calibration.on(windows.cutoff)
@@ -143,7 +143,7 @@ def _table(
 
 
 def windows_until(panel: Panel, models: ServedModels, end: np.datetime64) -> Windows:
-    """Every counter's windows whose cutoff was known that evening, up to ``end``."""
+    """Return every stock's windows up to ``end`` whose last close was known on the cutoff day."""
     windows = make_windows(series_of_counters(panel, models.universe), models.window)
     return windows.take(windows.cutoff <= end)
 
@@ -151,13 +151,13 @@ def windows_until(panel: Panel, models: ServedModels, end: np.datetime64) -> Win
 def forecast_table(
     windows: Windows, prices: Prices, models: ServedModels, *, general_only: bool = False
 ) -> pd.DataFrame:
-    """One row per window and horizon, sorted by symbol, cutoff and horizon.
+    """Return one row per window and horizon, sorted by symbol, cutoff and horizon.
 
-    Columns: ``symbol``, ``cutoff`` (the last day whose close was known), ``horizon`` (trading days),
-    ``target_date`` (NaT: not there yet), ``last_price``, ``raw``, ``published``, ``lo80`` to ``hi95``,
-    ``actual`` (all KES; NaN: not there yet, never known, or on the other side of a split), ``p_move``,
-    ``needed`` (the smallest interval level that held the actual price), ``frozen`` (no move in the window),
-    ``source`` (``model`` or ``last_price``), ``model_type`` (``stock_specific`` or ``general``).
+    Columns: ``symbol``, ``cutoff`` (the last day with a known close), ``horizon`` (trading days),
+    ``target_date`` (NaT if in the future), ``last_price``, ``raw``, ``published``, ``lo80`` to ``hi95``,
+    ``actual`` (all in KES; NaN if in the future, never known, or on the other side of a split), ``p_move``,
+    ``needed`` (the smallest interval level that contained the actual price), ``frozen`` (no move in the
+    window), ``source`` (``model`` or ``last_price``), ``model_type`` (``stock_specific`` or ``general``).
     """
     count, horizons = len(windows), windows.spec.horizons
     symbols = np.array(windows.series.symbols, dtype=object)

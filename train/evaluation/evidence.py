@@ -1,4 +1,4 @@
-"""All that is known of a release's quality, in one place: what the report and the questions are made of."""
+"""The figures on a release's quality from which the report and the answers are built."""
 
 import json
 from dataclasses import dataclass
@@ -14,38 +14,38 @@ from common.exchange.universe import Universe
 from common.prices.panel import Panel
 from common.release.bundle import GENERAL, BundleFiles
 from common.release.forecasts import ReleasedModels
-from train.evaluation.searched import find_search
+from train.evaluation.embedding_search import find_search, is_synthetic
 from train.evaluation.summary import summarise
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Figures of one release; made before it is published as well as from one that is."""
+    """Figures of one release, before or after its publication."""
 
     release: str
     info: dict[str, Any]
     """As in the manifest: ``preset``, ``source``, ``quick``, ``train_end``, ``valid_end``, ``test_end``."""
     folder: Path
-    """Where its bundles lie."""
+    """The folder that contains the bundles."""
     universe: Universe
     panel: Panel
     table: pd.DataFrame
     """Forecasts of the test part, see `train.evaluation.backtest.forecast_table`, with ``name``, ``sector``
     and ``tier``."""
     shared: pd.DataFrame | None
-    """The same of the general model, for the stocks that have a model of their own."""
+    """The general model's forecasts for the stocks that have a specific model."""
     matrix: pd.DataFrame
     """See `train.evaluation.matrix.performance_matrix`."""
     rivals: pd.DataFrame | None = None
-    """Figures by ``model`` and ``horizon`` of the simple rivals on the same windows, where they were run."""
+    """Figures of the simple rivals on the same windows by ``model`` and ``horizon``; None if not run."""
     figures: pd.DataFrame | None = None
-    """The table summed up by horizon and symbol, if it is already."""
+    """The summary by horizon and symbol, if already computed."""
     tuning: dict[str, Any] | None = None
-    """What a search found of the embedding, see `train.evaluation.searched.find_search`."""
+    """A search's result for the embedding size, see `train.evaluation.embedding_search.find_search`."""
 
     @property
     def synthetic(self) -> bool:
-        return "synthetic" in str(self.info["source"]).lower()
+        return is_synthetic(self.info["source"])
 
     @cached_property
     def horizons(self) -> list[int]:
@@ -53,7 +53,7 @@ class Evidence:
 
     @cached_property
     def pooled(self) -> pd.DataFrame:
-        """Figures by horizon over all moving stocks."""
+        """Figures over all moving stocks by horizon."""
         return summarise(self.table)
 
     @cached_property
@@ -71,17 +71,17 @@ class Evidence:
     @cached_property
     def calibration_of_moves(self) -> pd.DataFrame:
         """Reliability of p_move by horizon and tenth: ``horizon``, ``bin``, ``n``, ``forecast``, ``seen``."""
-        known = self.table["p_move"].notna() & self.table["actual"].notna()
-        return reliability(self.table[known & ~self.table["frozen"].astype(bool)])
+        scored = self.table["p_move"].notna() & self.table["actual"].notna()
+        return reliability(self.table[scored & ~self.table["frozen"].astype(bool)])
 
     @cached_property
     def embedding(self) -> dict[str, list[float]]:
-        """The general model's embedding by symbol."""
+        """The general model's embedding vectors by symbol."""
         return self._general("embedding.json")
 
     @cached_property
     def training(self) -> dict[str, list[dict[str, float]]]:
-        """By network of the general model, its epochs: ``epoch``, ``loss``, ``val_loss``, ``rel_mae``."""
+        """The epochs of each network of the general model: ``epoch``, ``loss``, ``val_loss``, ``rel_mae``."""
         training: dict[str, list[dict[str, float]]] = self._general("metadata.json").get("training", {})
         return training
 
@@ -91,10 +91,10 @@ class Evidence:
 
 
 def load_evidence(models: ReleasedModels, home: Path) -> Evidence:
-    """Evidence of a published release, with what lies below ``home`` on it.
+    """Load the evidence of a published release.
 
-    A backtest may have found its rivals' figures there, and a search whether its embedding is wide enough:
-    `train.evaluation.searched.find_search` says which search answers for a release.
+    The figures of rivals come from its backtests below ``home``, and the verdict on the embedding size from
+    the searches there, see `train.evaluation.embedding_search.find_search`.
     """
     release, universe = models.release, models.universe
     config = json.loads(release.file("config.json").read_bytes())
@@ -118,27 +118,27 @@ def load_evidence(models: ReleasedModels, home: Path) -> Evidence:
 
 
 def _rivals(folder: Path, info: dict[str, Any]) -> pd.DataFrame | None:
-    """Figures of the backtest of the test part that ran the most models; None before the first."""
+    """Return the figures of the backtest of the test part with the most models; None if there is none."""
     records = [json.loads(path.read_bytes()) for path in storage.found(folder, "*/backtest.json")]
-    same = {"from": info["valid_end"], "to": info["test_end"], "weights": "fixed"}
-    same["data_sha256"] = info["data_sha256"]
-    found = [pd.DataFrame(record["figures"]) for record in records if same.items() <= record.items()]
-    return max(found, key=lambda figures: figures["model"].nunique(), default=None)
+    wanted = {"from": info["valid_end"], "to": info["test_end"], "weights": "fixed"}
+    wanted["data_sha256"] = info["data_sha256"]
+    backtests = [pd.DataFrame(record["figures"]) for record in records if wanted.items() <= record.items()]
+    return max(backtests, key=lambda figures: figures["model"].nunique(), default=None)
 
 
 def described(table: pd.DataFrame, universe: Universe) -> pd.DataFrame:
-    """A forecast table with each stock's ``name``, ``sector`` and ``tier``."""
+    """Add each stock's ``name``, ``sector`` and ``tier`` to a forecast table."""
     stocks = pd.DataFrame(
         [(stock.symbol, stock.name, stock.sector, stock.tier) for stock in universe.stocks],
         columns=["symbol", "name", "sector", "tier"],
     )
     codes, symbols = pd.factorize(table["symbol"])
-    known = stocks.set_index("symbol").reindex(symbols)
-    return table.assign(**{name: known[name].array.take(codes) for name in known})
+    stocks = stocks.set_index("symbol").reindex(symbols)
+    return table.assign(**{name: stocks[name].array.take(codes) for name in stocks})
 
 
 def reliability(rows: pd.DataFrame) -> pd.DataFrame:
-    """How often prices moved, by the probability forecast: a row per horizon and tenth that has any."""
+    """Return how often prices moved by forecast probability: a row per horizon and non-empty tenth."""
     tenth = np.clip(np.floor(rows["p_move"].to_numpy(float) * 10), 0, 9).astype(int)
     moved = (rows["actual"] != rows["last_price"]).astype(float)
     grouped = rows.assign(bin=tenth, moved=moved).groupby(["horizon", "bin"], as_index=False)

@@ -1,4 +1,4 @@
-"""The performance matrix: every counter, every horizon, next to naive."""
+"""The performance matrix: every stock at every horizon, next to naive."""
 
 import json
 from pathlib import Path
@@ -21,9 +21,9 @@ FIGURES = (
 """Figures of each horizon, see `train.evaluation.summary`; the column ends in ``_1d`` and so on."""
 SHOWN = ("symbol", "sector", "tier", "model", "rank", "confidence", "flags")
 SHORT_ROWS = 250
-"""A stock with fewer closes is too short to be judged."""
+"""A stock with fewer closes is flagged as too short."""
 RANKED_ROWS = 50
-"""Scored forecasts at the shortest horizon that a rank needs."""
+"""Scored forecasts at the shortest horizon that a stock needs for a rank."""
 
 
 def performance_matrix(
@@ -33,20 +33,20 @@ def performance_matrix(
     choices: dict[str, str],
     by_symbol: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """One row per counter, in the universe's order.
+    """Return one row per stock, in the universe's order.
 
     Parameters
     ----------
     table : forecasts of the test part, see `train.evaluation.backtest.forecast_table`
-    choices : what a stock's own model is (such as ``average``), by symbol; any other is ``general``
-    by_symbol : the table summed up by horizon and symbol, if it is already
+    choices : the kind of each specific model (such as ``average``) by symbol; other stocks use ``general``
+    by_symbol : the summary by horizon and symbol, if already computed
 
     Returns
     -------
     DataFrame
         ``symbol``, ``name``, ``sector``, ``tier``, ``model``, then `FIGURES` by horizon (errors in KES; empty
-        where the stock did not move, so that it cannot flatter a mean), ``source_1d`` and so on (``model``
-        or ``last_price``), ``rank`` (1 is best: mean of relMAE and relRMSE, shortest horizon),
+        where the stock did not move, so that it does not improve a mean), ``source_1d`` and so on (``model``
+        or ``last_price``), ``rank`` (1 is best: mean of relMAE and relRMSE at the shortest horizon),
         ``confidence`` and its ``reasons``, and ``flags``.
     """
     horizons = sorted(table["horizon"].unique())
@@ -92,7 +92,7 @@ def write_matrix(folder: Path, matrix: pd.DataFrame) -> None:
 
 
 def matrix_markdown(matrix: pd.DataFrame) -> str:
-    """The matrix for people: names, ratios to naive at every horizon, rank, confidence, flags."""
+    """Format the matrix as Markdown: names, ratios to naive at every horizon, rank, confidence, flags."""
     horizons = [name[len("rel_mae_") : -1] for name in matrix if name.startswith("rel_mae_")]
     near = horizons[0]
     head = [*SHOWN[:5], "MAE KES", "naive KES", *(f"{h} d relMAE / relRMSE" for h in horizons), *SHOWN[5:]]
@@ -113,13 +113,13 @@ def _number(value: Any) -> str:
 
 
 def _by_key(table: pd.DataFrame) -> dict[tuple[str, int], dict[str, Any]]:
-    """The rows by symbol and horizon."""
+    """Return the rows as a dict by symbol and horizon."""
     rows = table.drop(columns=["symbol", "horizon"]).to_dict(orient="records")
     return dict(zip(zip(table["symbol"], table["horizon"], strict=True), rows, strict=True))
 
 
 def _state(symbol: str, panel: Panel, sessions: np.ndarray) -> dict[str, Any]:
-    """What the prices themselves say of a stock at the end of the data."""
+    """Return a stock's number of rows and how many sessions its last row is behind the data."""
     first, stop = panel.spans.get(symbol, (0, 0))
     if first == stop:
         return {"rows": 0, "behind": len(sessions)}
@@ -131,7 +131,7 @@ def _state(symbol: str, panel: Panel, sessions: np.ndarray) -> dict[str, Any]:
 def _judgement(
     row: dict[str, Any], near: int, last: dict[str, Any] | None, state: dict[str, Any]
 ) -> dict[str, Any]:
-    """Confidence, its reasons, and flags of one stock at the shortest horizon."""
+    """Return the confidence, its reasons and the flags of one stock at the shortest horizon."""
     frozen = last is None or bool(last["frozen"])
     ratios = [row[f"{name}_{near}d"] for name in ("rel_mae", "rel_rmse")]
     measured = [value for value in ratios if value is not None and np.isfinite(value)]

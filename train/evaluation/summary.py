@@ -1,8 +1,7 @@
-"""Forecast tables summed up: next to naive, and model against model.
+"""Summarise forecast tables: each model next to naive, and one model against another.
 
-Rows whose window was frozen (the price never moved in it) are counted and used in no figure: there the
-published forecast is the last price itself. Everything relative compares errors in percent of the last
-price.
+Rows with a frozen window (the price never moved in it) are counted but enter no figure, because their
+published forecast is the last price itself. All ratios compare errors in percent of the last price.
 """
 
 import math
@@ -18,9 +17,8 @@ from common.scoring.significance import by_date, diebold_mariano
 
 BLOCK_SYMBOLS = 256
 Figures = dict[str, float | int | None]
-Losses = tuple[np.ndarray, np.ndarray]
 ROW = ("symbol", "cutoff", "horizon")
-"""What names a row of a forecast table."""
+"""The key of a forecast table."""
 LEVELS = (80, 90, 95)
 """Nominal levels of the intervals, percent."""
 QUANTILES = ("lo95", "lo90", "lo80", "published", "hi80", "hi90", "hi95")
@@ -41,40 +39,38 @@ FIGURES = (
 """Columns of `summarise` after those of the group."""
 COMPARED = ("n", "rel_mae", "rel_rmse", *TESTS)
 """Columns of `compare` after those of the group."""
-SAME_OUTCOME = 1e-6
-"""Largest difference of actual / last price between two tables that speak of the same event."""
 
 
 def summarise(forecasts: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
-    """Figures of each group of forecasts.
+    """Compute ``FIGURES`` for each group of forecasts.
 
-    ``dm_abs_*`` tests the published price and ``dm_sq_*`` the raw one against the last price, by
-    `diebold_mariano`; a negative statistic is better than naive. The differentials of several stocks are
-    averaged over each cutoff date first, because stocks move together: T is the number of dates, and each
-    date weighs the same, whereas ``rel_mae`` weighs each row the same. The two may therefore point in
-    different directions where the number of stocks changes from date to date.
+    ``dm_abs_*`` tests the published price and ``dm_sq_*`` the raw price against the last price with
+    `diebold_mariano`; a negative statistic is better than naive. Because stocks move together, the loss
+    differentials are first averaged over each cutoff date: T is the number of dates, and every date has the
+    same weight, whereas in ``rel_mae`` every row has the same weight. The two can disagree where the number
+    of stocks varies between dates.
 
     Parameters
     ----------
     forecasts : DataFrame
-        One row per symbol, cutoff and horizon, as `backtest.forecast_table` gives it, and the columns
-        of ``by``. An ``actual`` of NaN cannot be scored; bounds are NaN where a model has none, and the
-        figures of intervals then cover the rows that have them, naive's pinball loss too.
+        One row per symbol, cutoff and horizon, as returned by `backtest.forecast_table`, and the columns
+        of ``by``. An ``actual`` of NaN cannot be scored. Bounds are NaN where a model has none; the figures
+        of intervals, and naive's pinball loss, then cover only the rows that have bounds.
     by : names of columns
-        A row may come up once in a group: name a column such as "model" to sum up several at once.
+        Rows must be unique within a group: to summarise several models at once, include "model".
 
     Returns
     -------
     DataFrame
-        One row per group, in order of ``by`` (``horizon`` first where it is not named); then ``FIGURES``:
+        One row per group, sorted by ``by`` (with ``horizon`` first unless it is named), then ``FIGURES``:
         errors in KES; mape in percent of the actual price; bias, width, winkler and pinball in percent
-        of the last one. n + n_frozen + n_unscored is the number of rows, and only the n (scored, moving)
-        enter a figure. NaN where there is nothing to tell.
+        of the last price. n + n_frozen + n_unscored is the number of rows; only the n rows (scored, moving)
+        enter a figure. NaN where a figure is undefined.
 
     Raises
     ------
     ValueError
-        If a column is missing or a row comes up twice in a group.
+        If a column is missing or a group contains a row twice.
     BadPrices
         If one of the n rows has no forecast, or no positive last or actual price.
     """
@@ -94,36 +90,34 @@ def summarise(forecasts: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
 
 
 def summarise_by_symbol(forecasts: pd.DataFrame, engine: Engine = IN_PROCESS) -> pd.DataFrame:
-    """`summarise` by horizon and symbol, in blocks of symbols on ``engine``; rows sorted by symbol."""
+    """Summarise forecasts, sorted by symbol, by horizon and symbol, in blocks of symbols on ``engine``."""
     codes, symbols = pd.factorize(forecasts["symbol"])
     blocks = even_blocks(len(symbols), BLOCK_SYMBOLS)
     edges = [np.searchsorted(codes, [block.start, block.stop]) for block in blocks]
     needed = forecasts[[*ROW, "frozen", *PRICES, *BOUNDS]]
     parts = [engine.submit(summarise, needed.iloc[first:last], ("symbol",)) for first, last in edges]
-    found = pd.concat(engine.values(parts))
-    return found.sort_values(["horizon", "symbol"], ignore_index=True)
+    return pd.concat(engine.values(parts)).sort_values(["horizon", "symbol"], ignore_index=True)
 
 
 def compare(forecasts_a: pd.DataFrame, forecasts_b: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
-    """Model a against model b on the rows they share: scored and moving in both.
+    """Compare model a with model b on the rows that are scored and moving in both.
 
     Parameters
     ----------
     forecasts_a, forecasts_b : DataFrame
-        One model each, as for `summarise`; the columns of ``by`` are a's, and bounds are not needed.
-    by : names of columns
+        One model each, as for `summarise`, but bounds are not needed. The columns of ``by`` come from a.
 
     Returns
     -------
     DataFrame
-        One row per group with a shared row: n, rel_mae and rel_rmse (a's error over b's, both in percent
-        of the last price; NaN where b makes none) and the tests as in `summarise`. A ratio below 1 and a
-        negative statistic say that a is better.
+        One row per group with shared rows: n, rel_mae and rel_rmse (a's error over b's, both in percent
+        of the last price; NaN where b has no error) and the tests as in `summarise`. A ratio below 1 and a
+        negative statistic mean that a is better.
 
     Raises
     ------
     ValueError, BadPrices
-        As `summarise`; ValueError also if the two disagree on what happened to a stock.
+        As `summarise`; ValueError also if the tables disagree about an actual price.
     """
     keys = _keys(by)
     _check(forecasts_a, [*keys, *ROW, "frozen", *PRICES], unique=[*ROW])
@@ -131,13 +125,22 @@ def compare(forecasts_a: pd.DataFrame, forecasts_b: pd.DataFrame, by: Sequence[s
     shared = _with_losses(forecasts_a, [*dict.fromkeys([*ROW, *keys])]).merge(
         _with_losses(forecasts_b, [*ROW]), on=[*ROW], suffixes=("_a", "_b")
     )
-    _check_outcomes(shared)
+    differ = (shared["outcome_a"] - shared["outcome_b"]).abs().to_numpy() > 1e-6
+    if differ.any():
+        row = shared[differ].iloc[0]
+        raise ValueError(
+            f"forecasts: {_name(shared, differ)}: actual / last price is {row['outcome_a']:.6f} in a and "
+            f"{row['outcome_b']:.6f} in b ({differ.sum()} of {len(shared)} rows). Use one panel for both."
+        )
     a, b = ([shared[f"{loss}_{side}"].to_numpy(float) for loss in ("absolute", "square")] for side in "ab")
     cutoff = pd.factorize(shared["cutoff"], sort=True)[0]
 
     def figures(rows: np.ndarray, horizon: int) -> Figures:
-        own, rival = ((absolute[rows], square[rows]) for absolute, square in (a, b))
-        rel_mae, rel_mse = (_ratio(*pair) for pair in zip(own, rival, strict=True))
+        own, rival = ([losses[rows] for losses in side] for side in (a, b))
+        rel_mae, rel_mse = (
+            float(error.mean() / other.mean()) if other.any() else math.nan
+            for error, other in zip(own, rival, strict=True)
+        )
         ratios: Figures = {"n": len(rows), "rel_mae": rel_mae, "rel_rmse": math.sqrt(rel_mse)}
         return ratios | _tests(own, rival, cutoff[rows], horizon)
 
@@ -145,7 +148,6 @@ def compare(forecasts_a: pd.DataFrame, forecasts_b: pd.DataFrame, by: Sequence[s
 
 
 def _figures(data: dict[str, np.ndarray], horizon: int) -> Figures:
-    """Figures of the n rows of one group, which ``data`` holds."""
     last, raw, published, actual = (data[name] for name in PRICES)
     n = len(actual)
     moves = direction(last, published, actual)
@@ -171,27 +173,23 @@ def _figures(data: dict[str, np.ndarray], horizon: int) -> Figures:
     return figures | _tests(losses, naive_losses, data["cutoff"], horizon)
 
 
-def _losses(last: np.ndarray, raw: np.ndarray, published: np.ndarray, actual: np.ndarray) -> Losses:
-    """Absolute error of the published price and squared error of the raw one, percent of the last."""
-    return 100 * np.abs(published - actual) / last, (100 * (raw - actual) / last) ** 2
+def _losses(last: np.ndarray, raw: np.ndarray, published: np.ndarray, actual: np.ndarray) -> list[np.ndarray]:
+    """Absolute error of the published price and squared error of the raw price, in percent of the last."""
+    return [100 * np.abs(published - actual) / last, (100 * (raw - actual) / last) ** 2]
 
 
-def _tests(losses: Losses, rival: Losses, cutoff: np.ndarray, horizon: int) -> Figures:
-    """Both tests; losses that differ by no more than rounding (1e-9 of themselves) are equal."""
-    found: Figures = {}
+def _tests(losses: list[np.ndarray], rival: list[np.ndarray], cutoff: np.ndarray, horizon: int) -> Figures:
+    """Run both tests; losses that differ by rounding alone (a relative 1e-9) count as equal."""
+    tests: Figures = {}
     for name, own, other in zip(("abs", "sq"), losses, rival, strict=True):
         differential = np.where(np.isclose(own, other, rtol=1e-9, atol=1e-12), 0, own - other)
         test = diebold_mariano(by_date(differential, cutoff), horizon=horizon)
-        found |= {f"dm_{name}_stat": test.statistic, f"dm_{name}_p": test.p_value}
-    return found
-
-
-def _ratio(error: np.ndarray, rival: np.ndarray) -> float:
-    return float(error.mean() / rival.mean()) if rival.any() else math.nan
+        tests |= {f"dm_{name}_stat": test.statistic, f"dm_{name}_p": test.p_value}
+    return tests
 
 
 def _with_losses(forecasts: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """The rows that are scored and moving: ``columns``, both losses, and actual / last price."""
+    """Return the scored and moving rows: ``columns``, both losses, and actual / last price."""
     used = forecasts[_used(forecasts)]
     last, raw, published, actual = (used[name].to_numpy(float) for name in PRICES)
     absolute, square = _losses(last, raw, published, actual)
@@ -210,51 +208,40 @@ def _keys(by: Sequence[str]) -> list[str]:
 def _by_group(
     table: pd.DataFrame, keys: list[str], columns: tuple[str, ...], figures: Callable[..., Figures]
 ) -> pd.DataFrame:
-    """``figures(row numbers, horizon)`` of each group, next to what names the group."""
+    """Return a row per group: its keys, then ``figures(row numbers, horizon)``."""
     codes = table.groupby(keys, sort=True, dropna=False, observed=True).ngroup().to_numpy()
     order = np.argsort(codes, kind="stable")
     first = np.flatnonzero(np.diff(codes[order], prepend=-1))
     horizon = table["horizon"].to_numpy()
     groups = np.split(order, first[1:]) if len(first) else []
-    found = pd.DataFrame([figures(rows, int(horizon[rows[0]])) for rows in groups], columns=list(columns))
+    values = pd.DataFrame([figures(rows, int(horizon[rows[0]])) for rows in groups], columns=list(columns))
     types = {name: "int64" if name in COUNTS else "float64" for name in columns}
-    named = table[keys].iloc[order[first]].reset_index(drop=True)
-    return pd.concat([named, found.astype(types)], axis=1)
+    names = table[keys].iloc[order[first]].reset_index(drop=True)
+    return pd.concat([names, values.astype(types)], axis=1)
 
 
 def _check(forecasts: pd.DataFrame, needed: list[str], *, unique: list[str]) -> None:
     missing = [name for name in dict.fromkeys(needed) if name not in forecasts]
     if missing:
         raise ValueError(
-            f"forecasts: no column {', '.join(missing)}; there are {', '.join(map(str, forecasts))}."
+            f"forecasts: no column {', '.join(missing)}; the columns are {', '.join(map(str, forecasts))}."
         )
-    twice = forecasts.duplicated(list(dict.fromkeys(unique))).to_numpy()
-    if twice.any():
+    repeated = forecasts.duplicated(list(dict.fromkeys(unique))).to_numpy()
+    if repeated.any():
         raise ValueError(
-            f"forecasts: {_name(forecasts, twice)} comes up more than once ({twice.sum()} rows too many). "
-            'Sum up several models by "model", compare them one at a time.'
+            f"forecasts: {_name(forecasts, repeated)} comes more than once ({repeated.sum()} rows too many). "
+            'Summarise several models by "model", and compare them one at a time.'
         )
     if forecasts["frozen"].isna().any():
         raise ValueError("forecasts: frozen must be true or false in every row.")
     used = _used(forecasts)
     last, raw, published, actual = (forecasts[name].to_numpy(float) for name in PRICES)
-    bad = used & ~(np.isfinite(raw) & np.isfinite(published) & np.isfinite(last) & (last > 0) & (actual > 0))
-    if bad.any():
+    valid = np.isfinite(raw) & np.isfinite(published) & np.isfinite(last) & (last > 0) & (actual > 0)
+    if (invalid := used & ~valid).any():
         raise BadPrices(
-            f"forecasts: {_name(forecasts, bad)} has no forecast or no positive price "
-            f"({bad.sum()} of {used.sum()} rows to score). Forecast it again or leave it out.",
-            rows=int(bad.sum()),
-        )
-
-
-def _check_outcomes(shared: pd.DataFrame) -> None:
-    """Each stock must have gone the same way in both tables, whatever unit its prices are in."""
-    differ = (shared["outcome_a"] - shared["outcome_b"]).abs().to_numpy() > SAME_OUTCOME
-    if differ.any():
-        row = shared[differ].iloc[0]
-        raise ValueError(
-            f"forecasts: {_name(shared, differ)}: actual / last price is {row['outcome_a']:.6f} in a and "
-            f"{row['outcome_b']:.6f} in b ({differ.sum()} of {len(shared)} rows). Use one panel for both."
+            f"forecasts: {_name(forecasts, invalid)} has no forecast or no positive price "
+            f"({invalid.sum()} of {used.sum()} rows to score). Forecast it again or leave it out.",
+            rows=int(invalid.sum()),
         )
 
 

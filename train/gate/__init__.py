@@ -1,1 +1,1 @@
-"""What stands between a release and production: the checklist, and the contest with what is there."""
+"""The gate to production: a checklist, and a comparison with the release in production."""

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from common.release.manifest import Release
 from train.gate import contents, sanity
 from train.gate.skill import FLOOR_DAYS
-from train.gate.subject import Finding, Subject, told
+from train.gate.subject import Finding, Subject, error_text
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the checklist, for people: ``found`` says everything that a failure needs said."""
+    """One line of the checklist; ``found`` describes the result and explains a failure."""
 
     name: str
     passed: bool
@@ -27,43 +27,33 @@ CHECKS: tuple[tuple[str, str, Callable[[Subject], Finding]], ...] = (
     ("test MAPE", f"under {contents.LIMIT:.0f} %, as the manifest says", contents.below_limit),
     ("target", f"8 to {contents.TARGET:.0f} %, or better", contents.within_target),
     ("skill", f"no worse than the last price up to {FLOOR_DAYS} days ahead", contents.price_skill),
-    ("skill of intervals", "the prices held, pinball loss below the last price's", contents.interval_skill),
-    ("models load", "every model loads and answers", contents.loading),
-    ("no absurd value", "within what the stock ever did over such a time", sanity.no_absurd_value),
+    ("skill of intervals", "coverage, and pinball loss below the last price's", contents.interval_skill),
+    ("models load", "every model loads and returns a forecast", contents.loading),
+    ("no absurd value", "within the stock's past changes over the same horizon", sanity.no_absurd_value),
     ("prices", "positive, finite", sanity.positive_prices),
-    ("intervals", "each inside the surer ones", sanity.nested_intervals),
-    ("general tier answers", "every counter with enough data", sanity.general_tier_answers),
-    ("all counters answer", "every counter with enough data", sanity.all_answer),
-    ("no look-ahead", "as of a day, the same to the last digit", sanity.no_look_ahead),
+    ("intervals", "each inside those of a higher level", sanity.nested_intervals),
+    ("general tier answers", "every stock with enough data", sanity.general_tier_answers),
+    ("all counters answer", "every stock with enough data", sanity.all_answer),
+    ("no look-ahead", "as of a past day, equal to the last digit", sanity.no_look_ahead),
 )
-"""Name, what is needed and how it is found out, in the order of the list."""
+"""Name, requirement and function of each check, in order."""
 
 
 def run_checklist(release: Release) -> list[Check]:
-    """Every check of one release, in the order of ``CHECKS``.
+    """Run every check on a release, in the order of ``CHECKS``.
 
-    A check that raises has failed, and says why. If the files are not as published, nothing of them is
-    trusted: the other checks fail unread.
-
-    Parameters
-    ----------
-    release : Release
-        As `Registry.resolve` gives it; its files need not have been verified.
+    A check that raises fails, with the error as its finding. If the files are not as published, the other
+    checks fail without being run. ``release`` need not have been verified.
     """
     subject = Subject(release)
     checks: list[Check] = []
     for name, needed, check in CHECKS:
         if checks and not checks[0].passed:
-            passed, found = False, "not looked at: the files are not those of a whole release"
+            passed, found = False, "not checked: the release's files are damaged or incomplete"
         else:
-            passed, found = _look(check, subject)
-        checks.append(Check(name, passed, found, needed))
+            try:
+                passed, found = check(subject)
+            except Exception as error:
+                passed, found = False, error_text(error)
+        checks.append(Check(name, bool(passed), found, needed))
     return checks
-
-
-def _look(check: Callable[[Subject], Finding], subject: Subject) -> Finding:
-    try:
-        passed, found = check(subject)
-        return bool(passed), found
-    except Exception as error:
-        return False, told(error)

@@ -1,4 +1,4 @@
-"""The gate to production: the checklist, and not worse than what is there or than the best that was there."""
+"""The gate to production: the checklist, and comparisons with production and the best release so far."""
 
 import logging
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from common.release.alias import anchor_of
 from common.release.manifest import Release
 from common.release.registry import Registry
 from train.gate.checklist import Check, run_checklist
-from train.gate.comparison import BEST, Comparison, Report, contest
+from train.gate.comparison import BEST, Comparison, Progress, compare_releases
 from train.progress.snapshot import is_synthetic
 
 log = logging.getLogger(__name__)
@@ -17,42 +17,37 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate found."""
+    """The result of the gate."""
 
     passed: bool
     checks: tuple[Check, ...]
     comparison: dict[str, Any] | None
-    """With production, see `Comparison.figures`; None if nothing sound, or nothing else, is in production."""
+    """With production, see `Comparison.figures`; None if nothing, a damaged release or this one is there."""
     reasons: tuple[str, ...]
-    """Everything that speaks against it, a sentence each; empty if it passed."""
+    """The reasons against the release, a sentence each; empty if it passed."""
     best: dict[str, Any] | None = None
-    """With the best release that was in production, in the same form; None if that is the one in production,
-    this one, or not known."""
+    """The comparison with the best release that was in production; None if that is unknown, the release in
+    production, or this one."""
     anchor: str | None = None
-    """The best release that was in production, once this one is; see `common.release.alias.anchor_of`."""
+    """The best release, once this one is in production; see `common.release.alias.anchor_of`."""
 
     @property
     def evidence(self) -> dict[str, Any]:
-        """What the alias' history keeps of it."""
-        passed = sum(check.passed for check in self.checks)
-        gate = {
-            "checks": f"{passed} of {len(self.checks)}",
-            "comparison": self.comparison,
-            "best": self.best,
-        }
+        """The part that the production alias' history keeps."""
+        checks = f"{sum(check.passed for check in self.checks)} of {len(self.checks)}"
+        gate = {"checks": checks, "comparison": self.comparison, "best": self.best}
         return {"gate": gate} | ({"anchor": self.anchor} if self.anchor else {})
 
 
-def judge(registry: Registry, reference: str, *, progress: Report = lambda *_: None) -> Verdict:
-    """Judge a release by the checklist, against what is in production and against the best that was; moves
-    nothing.
+def judge(registry: Registry, reference: str, *, progress: Progress = lambda *_: None) -> Verdict:
+    """Run the checklist, and compare a release with production and with the best release so far.
 
-    If what is in production is damaged or gone, it is not compared with. The best release so far, the
-    *anchor*, is named by the newest move of the alias' history that names one, whatever was rolled back
-    since; where none does, it is the release in production. It is scored anew on the same days as the
-    challenger. If it is damaged, gone, or cannot be compared, the evidence says so and nothing speaks
-    against the challenger. A release that passes becomes the anchor if it is at least as good, or if the
-    old one can never be compared with.
+    A damaged or missing release in production is not compared. The best release so far, the *anchor*, is the
+    one named by the newest entry of the alias' history that names one, even if that was rolled back; without
+    such an entry, it is the release in production. It is scored again, on the same days as the challenger. If
+    it is damaged, missing or not comparable, the evidence says so and nothing speaks against the
+    challenger. A release that passes becomes the anchor if it is at least as good, or if the old anchor can
+    never be compared. This function does not change production.
 
     Raises
     ------
@@ -66,41 +61,44 @@ def judge(registry: Registry, reference: str, *, progress: Report = lambda *_: N
     reasons = [
         f"{check.name}: got {check.found}; need {check.needed}" for check in checks if not check.passed
     ]
-    found, best = Comparison({}), Comparison({})
+    comparison, best = Comparison({}), Comparison({})
     anchor = _anchor(registry)
     rival = _sound(registry, registry.production(), release)
     if rival is not None and checks[0].passed:
-        found = contest(release, rival, progress=progress)
-    against = found
+        comparison = compare_releases(release, rival, progress=progress)
+    against = comparison
     if anchor and checks[0].passed and (rival is None or anchor != rival.id):
         against = best = _against_best(registry, release, anchor, progress)
-    reasons += [reason for reason in (*found.reasons, *best.reasons) if reason not in reasons]
-    passed = not reasons
+    reasons += [reason for reason in (*comparison.reasons, *best.reasons) if reason not in reasons]
+    if not reasons:
+        better = against.gains is not None and against.gains >= 0
+        lost = against.gains is None and not against.comparable_later
+        anchor = release.id if anchor is None or better or lost else anchor
     return Verdict(
-        passed,
+        not reasons,
         tuple(checks),
-        found.figures or None,
+        comparison.figures or None,
         tuple(reasons),
         best.figures or None,
-        _next_anchor(release, anchor, against) if passed else anchor,
+        anchor,
     )
 
 
 def promote_through_gate(
-    registry: Registry, reference: str, *, force: bool = False, progress: Report = lambda *_: None
+    registry: Registry, reference: str, *, force: bool = False, progress: Progress = lambda *_: None
 ) -> tuple[Release, Verdict]:
-    """Put a release in production if the gate lets it through.
+    """Put a release in production if it passes the gate.
 
-    The move's entry in `Registry.history` keeps the evidence: ``gate``, the checks passed and the comparison;
-    or, where ``force`` overruled the gate, ``forced`` and the ``reasons`` too.
+    Its entry in `Registry.history` contains the evidence: ``gate``, with the checks passed and the
+    comparisons; and, if ``force`` overruled the gate, ``forced`` and the ``reasons``.
 
     Raises
     ------
     GateClosed
-        With every reason; production stays as it was. Its context has ``reasons`` and ``comparison``. Also
-        if another release went to production while this one was judged.
+        With every reason; production is unchanged. Its context has ``reasons`` and ``comparison``. Also
+        raised if another release went to production in the meantime.
     BundleError
-        If a file of the release is not as published: not even ``force`` promotes that.
+        If a file of the release is not as published; ``force`` does not help.
     ReleaseNotFound
         If there is no such release.
     """
@@ -109,8 +107,8 @@ def promote_through_gate(
     if not verdict.passed and not force:
         raise GateClosed(
             f"release {release.id} does not go to production: {'; '.join(verdict.reasons)}. In production is "
-            f"still {registry.production() or 'nothing'}. Train a better one, or use --force to promote it "
-            "anyway; that is recorded.",
+            f"still {registry.production() or 'nothing'}. Train a better release, or use --force to promote "
+            "it anyway; that is recorded.",
             release=release.id,
             reasons=list(verdict.reasons),
             comparison=verdict.comparison,
@@ -123,10 +121,10 @@ def promote_through_gate(
 
 
 def gives_way(registry: Registry, release: Release) -> bool:
-    """Whether what is in production is provisional next to a complete release, which may then try the gate.
+    """Return whether the release in production is provisional, so that a complete release may try the gate.
 
-    So are: nothing, a damaged release, synthetic data where these are real, a partial release, and a quick
-    one where this is not.
+    Provisional are: no release, a damaged or partial one, one of synthetic data if ``release`` is of real
+    data, and a quick one if ``release`` is not.
     """
     production = registry.production()
     if production is None or not is_sound(registry, production):
@@ -138,7 +136,7 @@ def gives_way(registry: Registry, release: Release) -> bool:
 
 
 def is_sound(registry: Registry, release_id: str) -> bool:
-    """Whether a release is there and as published; what is wrong goes to the log."""
+    """Return whether a release exists and is as published; log the reason if not."""
     try:
         registry.verify(release_id)
     except (BundleError, ReleaseNotFound) as error:
@@ -147,32 +145,26 @@ def is_sound(registry: Registry, release_id: str) -> bool:
     return True
 
 
-def _sound(registry: Registry, release_id: str | None, but: Release) -> Release | None:
-    """A release, if it is another one than ``but`` and whole."""
-    if release_id in (None, but.id) or not is_sound(registry, release_id):
+def _sound(registry: Registry, release_id: str | None, challenger: Release) -> Release | None:
+    """Return a release if it is undamaged and not the challenger."""
+    if release_id in (None, challenger.id) or not is_sound(registry, release_id):
         return None
     return registry.resolve(release_id)
 
 
 def _anchor(registry: Registry) -> str | None:
-    """The best release so far: the one that is named, else what is in production unless that was forced."""
+    """Return the best release so far: the one named in the history, else production unless it was forced."""
     history = registry.history()
     production = registry.production()
     moves = [move for move in history if move["release"] == production and move["action"] != "rollback"]
     return anchor_of(history) or (None if moves and moves[-1].get("forced") else production)
 
 
-def _against_best(registry: Registry, release: Release, anchor: str, progress: Report) -> Comparison:
+def _against_best(registry: Registry, release: Release, anchor: str, progress: Progress) -> Comparison:
     rival = _sound(registry, anchor, release)
     if rival is not None:
-        return contest(release, rival, role=BEST, progress=progress)
+        return compare_releases(release, rival, role=BEST, progress=progress)
     if anchor == release.id:
         return Comparison({})
-    return Comparison({"against": anchor, "comparable": False, "reason": "it is gone or damaged"}, ever=False)
-
-
-def _next_anchor(release: Release, anchor: str | None, against: Comparison) -> str:
-    """The anchor once the release is in production, by its contest with the one there is."""
-    better = against.gains is not None and against.gains >= 0
-    lost = against.gains is None and not against.ever
-    return release.id if anchor is None or better or lost else anchor
+    figures = {"against": anchor, "comparable": False, "reason": "it is missing or damaged"}
+    return Comparison(figures, comparable_later=False)

@@ -1,4 +1,4 @@
-"""Checks of what a release says: sensible prices, ordered intervals, every counter, no look ahead."""
+"""Checks of a release's forecasts: plausible prices, nested intervals, every stock, no look-ahead."""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -16,25 +16,24 @@ from train.evaluation.backtest import BOUNDS
 from train.gate.subject import Finding, Subject, finding
 
 OWN_PAST = 250
-"""Changes over a horizon that a stock needs to be judged by its own past, else by every stock's."""
+"""Changes over a horizon that a stock needs for a range of its own; others use the range of all stocks."""
 BOUND_MARGIN = 1.0
-"""How far a 95 % bound may lie outside the range of past changes, in widths of that range. A share of .25
-would have refused a sound release on 60 % of the days of 2024, .5 on 29 %, 1 on none: it is there to catch a
-network that explodes or a wrong unit, while the width of intervals is measured by their coverage."""
+"""How far a 95 % bound may lie outside the range of past changes, in widths of that range. On the days of
+2024, a margin of .25 would have refused a good release on 60 %, .5 on 29 % and 1 on none. The check is there
+to catch diverging networks and wrong units; coverage measures the width of intervals."""
 ROUNDING = 1e-9
-"""Relative difference of two prices that floating point may make."""
+"""Relative rounding error between two prices."""
 AUDIT_DAYS, AUDIT_STOCKS = 3, 8
 ORDER = ("lo95", "lo90", "lo80", "hi80", "hi90", "hi95")
 
 
 def no_absurd_value(subject: Subject) -> Finding:
-    """The newest forecasts stay within what the stock ever did over such a horizon.
+    """Check that the newest forecasts lie within the range of the stock's past changes over the horizon.
 
-    Its log changes over h sessions in the release's own panel, corporate actions taken out, span a range.
-    The published and the raw price must lie inside it, the bounds of the 95 % interval inside the range
-    widened by ``BOUND_MARGIN`` of its width at either end, and each may be one tick further out, so that a
-    calm stock does not fail by rounding. A stock with fewer than ``OWN_PAST`` such changes is judged by those
-    of all stocks together.
+    The range is that of the log changes over h sessions in the release's panel, without corporate actions.
+    The published and the raw price must lie inside it, and the bounds of the 95 % interval inside the range
+    widened by ``BOUND_MARGIN`` times its width at either end. One tick more is allowed, so that rounding does
+    not fail a calm stock. A stock with fewer than ``OWN_PAST`` changes uses the range of all stocks.
     """
     horizons = subject.models.models.window.horizons
     past = {horizon: _past(subject.series, horizon) for horizon in horizons}
@@ -45,19 +44,19 @@ def no_absurd_value(subject: Subject) -> Finding:
             for name, value, margin in _values(answer):
                 values += 1
                 step = float(tick(np.array(100 * answer.last_price))) / 100
-                wider = margin * (high - low)
-                least = answer.last_price * np.exp(low - wider) - step
-                most = answer.last_price * np.exp(high + wider) + step
-                if not least <= value <= most:
+                extra = margin * (high - low)
+                lowest = answer.last_price * np.exp(low - extra) - step
+                highest = answer.last_price * np.exp(high + extra) + step
+                if not lowest <= value <= highest:
                     problems.append(
-                        f"{symbol} {name} {answer.horizon} days ahead is {value:.4g} KES, last "
-                        f"{answer.last_price:.4g}, need {least:.4g} to {most:.4g}"
+                        f"{symbol} {name} {answer.horizon} days ahead is {value:.4g} KES, last price "
+                        f"{answer.last_price:.4g}, need {lowest:.4g} to {highest:.4g}"
                     )
-    return finding(problems, f"{values} values of {len(subject.answers)} counters")
+    return finding(problems, f"{values} values of {len(subject.answers)} stocks")
 
 
 def positive_prices(subject: Subject) -> Finding:
-    """The newest forecasts and those of the test part are positive numbers of KES, any bounds too."""
+    """Check that all prices and bounds, of the newest forecasts and the test part, are positive numbers."""
     problems = [
         f"{symbol} {name} {answer.horizon} days ahead is {value}"
         for symbol, answers in subject.answers.items()
@@ -73,31 +72,30 @@ def positive_prices(subject: Subject) -> Finding:
     table = subject.table
     prices = table[["last_price", "raw", "published"]].to_numpy(float)
     bounds = table[list(BOUNDS)].to_numpy(float)
-    good = np.isfinite(prices).all(axis=1) & (prices > 0).all(axis=1)
-    good &= (np.isnan(bounds) | (np.isfinite(bounds) & (bounds > 0))).all(axis=1)
-    problems += [f"test part: {_named(row)}" for row in table[~good].itertuples()]
+    valid = np.isfinite(prices).all(axis=1) & (prices > 0).all(axis=1)
+    valid &= (np.isnan(bounds) | (np.isfinite(bounds) & (bounds > 0))).all(axis=1)
+    problems += [f"test part: {_row_key(row)}" for row in table[~valid].itertuples()]
     newest = sum(map(len, subject.answers.values()))
     return finding(problems, f"{newest} newest and {len(table)} test forecasts")
 
 
 def nested_intervals(subject: Subject) -> Finding:
-    """Each interval lies inside the surer ones; a forecast has all three or none."""
-    newest = [answer for answers in subject.answers.values() for answer in answers]
-    rows = [[_bounds(answer).get(name, np.nan) for name in ORDER] for answer in newest]
-    told = np.array(rows, dtype=float).reshape(-1, len(ORDER))
+    """Check that intervals of a lower level lie inside those of a higher one, and all or none are given."""
+    answers = [answer for answers in subject.answers.values() for answer in answers]
+    rows = [[_bounds(answer).get(name, np.nan) for name in ORDER] for answer in answers]
+    newest = np.array(rows, dtype=float).reshape(-1, len(ORDER))
     problems = [
-        f"{newest[place].symbol} {newest[place].horizon} days ahead: {told[place].tolist()}"
-        for place in np.flatnonzero(~_is_nested(told))
+        f"{answers[i].symbol} {answers[i].horizon} days ahead: {newest[i].tolist()}"
+        for i in np.flatnonzero(~_is_nested(newest))
     ]
     tested = subject.table[list(ORDER)].to_numpy(float)
-    problems += [f"test part: {_named(row)}" for row in subject.table[~_is_nested(tested)].itertuples()]
-    count = int(np.isfinite(told).all(axis=1).sum() + np.isfinite(tested).all(axis=1).sum())
+    problems += [f"test part: {_row_key(row)}" for row in subject.table[~_is_nested(tested)].itertuples()]
+    count = int(np.isfinite(newest).all(axis=1).sum() + np.isfinite(tested).all(axis=1).sum())
     return finding(problems, f"{count} intervals" if count else "the model gives no intervals")
 
 
 def general_tier_answers(subject: Subject) -> Finding:
-    general = {stock.symbol for stock in subject.models.universe.general}
-    return _answering(subject, general)
+    return _answering(subject, {stock.symbol for stock in subject.models.universe.general})
 
 
 def all_answer(subject: Subject) -> Finding:
@@ -105,29 +103,29 @@ def all_answer(subject: Subject) -> Finding:
 
 
 def no_look_ahead(subject: Subject) -> Finding:
-    """Asked as of a day of the test part, the release repeats the published test forecast to the last digit.
+    """Check that forecasts as of a test day equal the published test forecasts to the last digit.
 
-    Asked that way it reads what was known that evening alone, so that a forecast that had seen more would
-    differ. ``AUDIT_DAYS`` days spread over the test part, ``AUDIT_STOCKS`` stocks each, with models of their
-    own and without.
+    A forecast as of a day reads only what was known that day, so a test forecast that used later data would
+    differ. Checks ``AUDIT_DAYS`` days spread over the test part with ``AUDIT_STOCKS`` stocks each, with and
+    without a specific model.
     """
     table = subject.table
     days = np.sort(table["cutoff"].unique())
-    chosen = days[(np.arange(AUDIT_DAYS) * 2 + 1) * len(days) // (2 * AUDIT_DAYS)] if len(days) else days
+    if not len(days):
+        return False, "no test forecast to repeat"
+    chosen = np.unique(days[(np.arange(AUDIT_DAYS) * 2 + 1) * len(days) // (2 * AUDIT_DAYS)])
     problems: list[str] = []
     count = 0
-    for day in np.unique(chosen):
+    for day in chosen:
         rows = table[table["cutoff"] == day]
         ordered = rows[["model_type", "symbol"]].drop_duplicates().sort_values(["model_type", "symbol"])
-        places = np.unique(np.linspace(0, len(ordered) - 1, AUDIT_STOCKS).astype(int))
-        for symbol in ordered["symbol"].iloc[places]:
-            mine = rows[rows["symbol"] == symbol]
-            count += len(mine)
-            problems += _differences(subject, symbol, pd.Timestamp(day).date(), mine)
-    if not count:
-        return False, "no test forecast to repeat"
-    named = ", ".join(f"{pd.Timestamp(day):%Y-%m-%d}" for day in np.unique(chosen))
-    return finding(problems, f"{count} forecasts of {named} repeated")
+        positions = np.unique(np.linspace(0, len(ordered) - 1, AUDIT_STOCKS).astype(int))
+        for symbol in ordered["symbol"].iloc[positions]:
+            own = rows[rows["symbol"] == symbol]
+            count += len(own)
+            problems += _differences(subject, symbol, pd.Timestamp(day).date(), own)
+    dates = ", ".join(f"{pd.Timestamp(day):%Y-%m-%d}" for day in chosen)
+    return finding(problems, f"{count} forecasts of {dates} repeated")
 
 
 def _differences(subject: Subject, symbol: str, day: dt.date, rows: pd.DataFrame) -> Iterator[str]:
@@ -144,14 +142,15 @@ def _differences(subject: Subject, symbol: str, day: dt.date, rows: pd.DataFrame
             "model_type": answer.model_type,
             **{name: _bounds(answer).get(name, np.nan) for name in ORDER},
         }
-        then = {name: getattr(row, name) for name in now} | {"cutoff": day}
+        published = {name: getattr(row, name) for name in now} | {"cutoff": day}
         for name, value in now.items():
-            if value != then[name] and not (value != value and then[name] != then[name]):
-                yield f"{symbol} {day}, horizon {row.horizon}: {name} is {value}, published {then[name]}"
+            other = published[name]
+            if value != other and not (value != value and other != other):  # NaN equals NaN
+                yield f"{symbol} {day}, horizon {row.horizon}: {name} is {value}, published {other}"
 
 
 def _answering(subject: Subject, symbols: set[str]) -> Finding:
-    """Every counter with a window of closes answers; one without need not, unless the release claims it."""
+    """Check that every stock with enough closes, or that the release claims to cover, has forecasts."""
     size, horizons = subject.models.models.window.size, len(subject.models.models.window.horizons)
     claimed = {*subject.jobs, *subject.models.bundle(GENERAL).forecaster.stock_ids, *subject.table["symbol"]}
     answering, problems, short = 0, [], []
@@ -163,24 +162,24 @@ def _answering(subject: Subject, symbols: set[str]) -> Finding:
             problems.append(f"{symbol}: {subject.refused.get(symbol, 'not every horizon')}")
         else:
             short.append(f"{symbol} ({closes} of {size} closes)")
-    found = f"{answering} of {len(symbols)}" + (f"; too little data: {', '.join(short)}" if short else "")
-    return finding([f"{found}; {problems[0]}", *problems[1:]] if problems else [], found)
+    counts = f"{answering} of {len(symbols)}" + (f"; too little data: {', '.join(short)}" if short else "")
+    return finding([f"{counts}; {problems[0]}", *problems[1:]] if problems else [], counts)
 
 
 def _past(series: Series, horizon: int) -> dict[str, tuple[float, float]]:
-    """By symbol, the least and the largest log change over ``horizon`` sessions that it is judged by."""
+    """Return each symbol's range of allowed log changes over ``horizon`` sessions."""
     own, enough = {}, set()
     for symbol in series.symbols:
         path = np.cumsum(series.log_return[series.rows(symbol)].astype(np.float64))
         changes = path[horizon:] - path[:-horizon]
         own[symbol] = (float(changes.min()), float(changes.max())) if len(changes) else (0.0, 0.0)
         enough |= {symbol} if len(changes) >= OWN_PAST else set()
-    everyone = min(low for low, _ in own.values()), max(high for _, high in own.values())
-    return {symbol: span if symbol in enough else everyone for symbol, span in own.items()}
+    overall = min(low for low, _ in own.values()), max(high for _, high in own.values())
+    return {symbol: span if symbol in enough else overall for symbol, span in own.items()}
 
 
 def _values(answer: Forecast) -> Iterator[tuple[str, float, float]]:
-    """What may be absurd in a forecast: name, KES, and how far out it may lie, in widths of the range."""
+    """Yield the name, the value in KES and the margin, in widths of the range, of each value to check."""
     yield "published", answer.published, 0.0
     yield "raw", answer.raw, 0.0
     for name, value in _bounds(answer).items():
@@ -189,20 +188,20 @@ def _values(answer: Forecast) -> Iterator[tuple[str, float, float]]:
 
 
 def _bounds(answer: Forecast) -> dict[str, float]:
-    """``lo80`` to ``hi95``, those there are."""
-    named = {}
+    """Return the bounds ``lo80`` to ``hi95`` that the forecast has."""
+    bounds = {}
     for level in (f"{100 * level:.0f}" for level in LEVELS):
         if level in answer.intervals:
-            named[f"lo{level}"], named[f"hi{level}"] = answer.intervals[level]
-    return named
+            bounds[f"lo{level}"], bounds[f"hi{level}"] = answer.intervals[level]
+    return bounds
 
 
 def _is_nested(bounds: np.ndarray) -> np.ndarray:
-    """By row of shape (N, 6), columns as in ``ORDER``."""
+    """Return whether each row, shape (N, 6) with columns as in ``ORDER``, ascends or is all NaN."""
     rising = (np.diff(bounds, axis=1) >= -ROUNDING * np.abs(bounds[:, 1:])).all(axis=1)
     nested: np.ndarray = rising | np.isnan(bounds).all(axis=1)
     return nested
 
 
-def _named(row: Any) -> str:
+def _row_key(row: Any) -> str:
     return f"{row.symbol} {row.cutoff:%Y-%m-%d}, horizon {row.horizon}"

@@ -1,4 +1,4 @@
-"""A release under examination: what its checks look at, each part read once."""
+"""The release under examination, with each part read at most once."""
 
 import json
 from collections.abc import Iterable
@@ -15,13 +15,13 @@ from common.release.forecasts import Forecast, ReleasedModels
 from common.release.manifest import Release
 
 Finding = tuple[bool, str]
-"""Whether a check passed, and what it found."""
+"""Whether a check passed, and its result in words."""
 NAMED = 5
-"""So many offenders are named, the others counted."""
+"""Number of problems that are listed; the others are only counted."""
 
 
 class Subject:
-    """One release, its files as published; nothing is read before a check asks for it."""
+    """One release and its files, read when a check needs them."""
 
     def __init__(self, release: Release) -> None:
         self.release = release
@@ -30,30 +30,30 @@ class Subject:
 
     @cached_property
     def jobs(self) -> tuple[str, ...]:
-        """The general model, and every specific one that the release claims or holds."""
+        """The general model, and every specific model that the manifest names or a bundle exists for."""
         own = sorted({*self.release.info["jobs"], *self.models.models.own} - {GENERAL})
         return (GENERAL, *own)
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """The forecasts of the test part, as published."""
+        """The published forecasts of the test part."""
         return pd.read_parquet(self.release.file("test_forecasts.parquet"))
 
     @cached_property
     def near(self) -> pd.DataFrame:
-        """Those that are judged: the shortest horizon, windows in which the price moved, scored."""
+        """The scored forecasts of moving stocks at the shortest horizon."""
         table = self.table
         chosen = (table["horizon"] == table["horizon"].min()) & ~table["frozen"].astype(bool)
         return table[chosen & np.isfinite(table["actual"])]
 
     @cached_property
     def series(self) -> Series:
-        """Prices of the counters that the panel has a row of."""
+        """Prices of the stocks that have a row in the panel."""
         return series_of_counters(self.models.panel, self.models.universe)
 
     @cached_property
     def closes(self) -> dict[str, int]:
-        """How many closes the panel has of each counter."""
+        """The number of closes of each stock."""
         lengths = dict(zip(self.series.symbols, np.diff(self.series.offsets).tolist(), strict=True))
         return {symbol: lengths.get(symbol, 0) for symbol in self.models.universe.symbols}
 
@@ -69,39 +69,37 @@ class Subject:
 
     @property
     def answers(self) -> dict[str, list[Forecast]]:
-        """The newest forecasts, one per horizon, of every counter that has some."""
+        """The newest forecasts by symbol, one per horizon."""
         return self._newest[0]
 
     @property
     def refused(self) -> dict[str, str]:
-        """Why there is none, by counter."""
+        """The error message of each stock without a forecast."""
         return self._newest[1]
 
     def folder(self, job: str) -> str:
-        """Where a job's bundle lies, relative, with forward slashes."""
+        """Return the relative folder of a job's bundle, with forward slashes."""
         return BundleFiles.of(self.release.info["preset"], job).folder.as_posix()
 
     def json(self, name: str) -> dict[str, Any]:
-        """One published file; BundleError if the release does not list it, ValueError if it is no JSON."""
+        """Read a published JSON file; BundleError if the release does not list it, ValueError if invalid."""
         content: dict[str, Any] = json.loads(self.release.file(name).read_bytes())
         return content
 
 
 def listed(problems: Iterable[str]) -> str:
-    """The first few of several, and how many there are besides."""
-    every = list(problems)
-    more = f" and {len(every) - NAMED} more" if len(every) > NAMED else ""
-    return "; ".join(every[:NAMED]) + more
+    """Join the first ``NAMED`` problems, and count the others."""
+    problems = list(problems)
+    more = f" and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
+    return "; ".join(problems[:NAMED]) + more
 
 
 def finding(problems: Iterable[str], otherwise: str) -> Finding:
-    """Passed, with what was found, unless there are problems."""
+    """Return a failure that lists the problems, or a pass with the text ``otherwise`` if there are none."""
     problems = list(problems)
     return (False, listed(problems)) if problems else (True, otherwise)
 
 
-def told(error: Exception) -> str:
-    """An error as a reader needs it: our own say everything, others with their kind."""
-    if isinstance(error, NsecastError):
-        return error.message
-    return f"{type(error).__name__}: {error}"
+def error_text(error: Exception) -> str:
+    """Return the message of an nsecast error, or the type and text of any other error."""
+    return error.message if isinstance(error, NsecastError) else f"{type(error).__name__}: {error}"

@@ -1,6 +1,6 @@
-"""One retraining at a time on a storage root, and who it is that holds it.
+"""The lock that allows one retraining at a time on a storage root, and names its holder.
 
-By a file lock, and where the root is in an object store by a lease too.
+It is a file lock; where the root is in an object store, a lease as well.
 """
 
 import fcntl
@@ -18,43 +18,43 @@ from common import storage
 from common.errors import ConfigError
 
 POLL_S, LEASE_POLL_S = 0.5, 2.0
-AT_LEAST_S = 0.2
-"""Waited even where nobody asked to wait: `is_held` takes the lock for an instant to look at it."""
+MIN_WAIT_S = 0.2
+"""Minimum wait, because `is_held` takes the lock for an instant."""
 
 
 @contextmanager
 def held(
     lock: Path, *, wait_s: float = 0.0, announce: Callable[[str], None] = lambda text: None
 ) -> Iterator[None]:
-    """Hold ``lock`` against other processes; one that is killed lets go of it.
+    """Hold ``lock`` against other processes; it is released if the process is killed.
 
     Parameters
     ----------
     lock : Path
-        Made if missing; while it is held its text says who holds it.
+        Created if missing; its text names the holder.
     wait_s : float
-        How long to wait for another holder, seconds.
+        How long to wait for another holder, in seconds.
     announce : callable
-        Told once who is waited for.
+        Called once, with a text that names the holder, when waiting starts.
 
     Raises
     ------
     ConfigError
-        If it is not free in time; names process, host and since when.
+        If the lock is not free in time; names the process, its host and the time it took the lock.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
-    deadline, said = time.monotonic() + max(wait_s, AT_LEAST_S), not wait_s
+    deadline, announced = time.monotonic() + max(wait_s, MIN_WAIT_S), not wait_s
     lease = storage.lease_of(lock)
     with lock.open("a+") as stream:
-        while (other := _other(stream, lease)) is not None:
-            if not said:
+        while (other := _take_or_name_holder(stream, lease)) is not None:
+            if not announced:
                 announce(f"waiting for {other}")
-                said = True
+                announced = True
             left = deadline - time.monotonic()
             if left <= 0:
                 waited = f" after {wait_s:.0f} s" if wait_s else ""
                 raise ConfigError(
-                    f"{storage.shown(lock.parent.parent)}: a retraining is at work there already{waited}, "
+                    f"{storage.shown(lock.parent.parent)}: another retraining is still running{waited}, "
                     f"{other}. Wait for it with --wait 30m, or stop it."
                 )
             time.sleep(min(POLL_S if lease is None else LEASE_POLL_S, left))
@@ -67,7 +67,7 @@ def held(
 
 
 def is_held(lock: Path) -> bool:
-    """Whether some process holds ``lock`` now."""
+    """Return whether a process holds ``lock``."""
     if (lease := storage.lease_of(lock)) is not None:
         return lease.holder() is not None
     try:
@@ -77,10 +77,10 @@ def is_held(lock: Path) -> bool:
         return False
 
 
-def _other(stream: TextIO, lease: storage.Lease | None) -> str | None:
-    """Who holds it; None once it is ours."""
+def _take_or_name_holder(stream: TextIO, lease: storage.Lease | None) -> str | None:
+    """Take the lock and return None, or return who holds it."""
     if not _take(stream, fcntl.LOCK_EX):
-        return _who(stream)
+        return _holder(stream)
     holder = None if lease is None else lease.take()
     return None if holder is None else str(holder)
 
@@ -93,10 +93,10 @@ def _take(stream: TextIO, kind: int) -> bool:
     return True
 
 
-def _who(stream: TextIO) -> str:
+def _holder(stream: TextIO) -> str:
     stream.seek(0)
     try:
-        said = json.loads(stream.read())
-        return f"process {said['pid']} on {said['host']} since {said['since']}"
+        holder = json.loads(stream.read())
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
     except (ValueError, KeyError, TypeError):
-        return "a process that has not said which"
+        return "an unknown process"

@@ -1,7 +1,7 @@
-"""Nightly retraining: ingest new files, train, backtest, gate, promote; serving follows the alias by itself.
+"""Nightly retraining: ingest new files, train, backtest, gate, promote; running servers follow the alias.
 
-Each step is recorded (`train.nightly.record`), so that the same call goes on where one was stopped or
-failed. Production is touched by the last step alone, and there by one atomic move.
+Each step is recorded (`train.nightly.nightly_record`), so that the same call continues where an earlier one
+was stopped or failed. Only the last step changes production, atomically.
 """
 
 import hashlib
@@ -15,17 +15,17 @@ from common import storage
 from common.archive.action_table import SHIPPED
 from common.errors import NsecastError, TrainingError
 from common.release.registry import Registry
-from train.gate.subject import told
-from train.nightly.backtest import Report
+from train.gate.comparison import Progress
+from train.gate.subject import error_text
 from train.nightly.lock import held
-from train.nightly.record import ENDED, NightlyRecord, lock_of, records
+from train.nightly.nightly_record import ENDED, NightlyRecord, lock_of, records
 from train.nightly.steps import CLOSED, NEW, PANEL, Request, Steps
 from train.pipeline.training import TRAINING_VERSION
 
 __all__ = ["Request", "retrain"]
 
 Watch = Callable[[str, NightlyRecord], None]
-"""Told the name of a step when it begins and when it is done; the record says which."""
+"""Called with the name of a step and the record when the step begins and when it ends."""
 
 
 def retrain(
@@ -35,22 +35,22 @@ def retrain(
     wait_s: float = 0.0,
     announce: Callable[[str], None] = lambda text: None,
     watch: Watch = lambda step, record: None,
-    progress: Report = lambda release, done, of: None,
+    progress: Progress = lambda release, done, of: None,
 ) -> NightlyRecord:
-    """Do whatever of a retraining is not done yet; returns its record, in one of the states ``ENDED``.
+    """Run the remaining steps of a retraining and return its record, in one of the states ``ENDED``.
 
     Parameters
     ----------
     wait_s : seconds to wait for another retraining on the same storage root
-    announce : told who is waited for
-    progress : told how far the forecasts of the backtest and the gate are
+    announce : called with a text that names the retraining that is waited for
+    progress : called with the progress of the forecasts of the backtest and the gate
 
     Raises
     ------
     ConfigError
-        If another one is at work, and is still when the time is over; names it.
+        If another retraining, which the message names, is still running after ``wait_s``.
     TrainingError
-        If a step failed: it says which, why, and what is in production, which is what was before.
+        If a step failed; names the step, the reason, and the release that is still in production.
     """
     with held(lock_of(home), wait_s=wait_s, announce=announce):
         fetched, problem = _fetch(request)
@@ -60,22 +60,23 @@ def retrain(
         except (NsecastError, OSError) as error:
             step = next((name for name, entry in record.values["steps"].items() if entry["error"]), "record")
             raise TrainingError(
-                f"retrain {record.id}: {step}: {told(error)} In production is still "
-                f"{Registry(home).production() or 'nothing'}. Once that is mended, the same command goes on.",
+                f"retrain {record.id}: {step}: {error_text(error)} In production is still "
+                f"{Registry(home).production() or 'nothing'}. Fix the cause, then run the same command to "
+                "continue.",
                 retrain=record.id,
                 step=step,
             ) from error
         finally:
             if record.values["state"] == "running":
                 with suppress(OSError, storage.StorageError):
-                    record.note(state="interrupted", reason="stopped between two steps")
+                    record.save(state="interrupted", reason="stopped between two steps")
             if record.values["state"] in ENDED:
                 storage.remove(record.folder / PANEL)
         return record
 
 
 def _fetch(request: Request) -> tuple[dict[str, Any] | None, NsecastError | None]:
-    """What the download brought, or why it failed, which is the first step's failure."""
+    """Return the files downloaded, or the error, which then is the first step's failure."""
     try:
         return (request.fetch() if request.fetch else None), None
     except NsecastError as error:
@@ -83,16 +84,16 @@ def _fetch(request: Request) -> tuple[dict[str, Any] | None, NsecastError | None
 
 
 def _open(request: Request, home: Path) -> NightlyRecord:
-    """The newest record, if it is not done and of the same files, settings and production; else a new one."""
+    """Return the newest record if it is unfinished and its inputs are unchanged, otherwise a new one."""
     key, production = _key(request), Registry(home).production()
     newest = next(records(home), None)
     record = NightlyRecord.new(home, key=key, archive=request.archive, production=production)
     if newest is not None and newest.values["state"] not in ENDED:
-        begun_with, made = newest.values["production"], newest.values["release"]
-        if newest.values["key"] == key and production in (begun_with, made or begun_with):
+        before, release = newest.values["production"], newest.values["release"]
+        if newest.values["key"] == key and production in (before, release or before):
             record = newest
         else:
-            reason = "files, settings or production changed before it was done"
+            reason = "files, settings or production changed before it was finished"
             newest.finish("superseded", reason, production)
             storage.remove(newest.folder / PANEL)
     record.begin()
@@ -103,7 +104,7 @@ def _work(steps: Steps, watch: Watch, fetched: dict[str, Any] | None, problem: N
     record, before = steps.record, steps.before
 
     def step(name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """The step's decision, from the record if it is done."""
+        """Return the step's decision, from the record if it is done."""
         if record.decision(name) is None:
             with record.step(name) as decision:
                 watch(name, record)
@@ -111,9 +112,9 @@ def _work(steps: Steps, watch: Watch, fetched: dict[str, Any] | None, problem: N
         watch(name, record)
         return record.decision(name) or {}
 
-    found = step("ingest", lambda: steps.ingest(fetched, problem))
-    if found["verdict"] != NEW:
-        record.finish(found["verdict"], found["why"], before)
+    ingested = step("ingest", lambda: steps.ingest(fetched, problem))
+    if ingested["verdict"] != NEW:
+        record.finish(ingested["verdict"], ingested["why"], before)
         return
     release = step("train", steps.train)["release"]
     if release == before:
@@ -129,13 +130,13 @@ def _work(steps: Steps, watch: Watch, fetched: dict[str, Any] | None, problem: N
 
 
 def _key(request: Request) -> str:
-    """A digest of what decides a result, besides production: files, settings, universe, corporate actions."""
+    """Return a digest of all inputs but production: files, settings, universe, corporate actions."""
     files = sorted(request.archive.glob("[!.]*")) if request.archive else []
-    decides = [
+    inputs = [
         TRAINING_VERSION,
         storage.sha256(SHIPPED),
         [[path.name, storage.sha256(path)] for path in files if path.is_file()],
         request.overrides,
         request.universe.as_dict() if request.universe else None,
     ]
-    return hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()[:16]

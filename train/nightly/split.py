@@ -1,4 +1,4 @@
-"""With which settings, and cut where, the next release is trained."""
+"""The settings and the split of the next release."""
 
 import json
 from typing import Any
@@ -10,16 +10,16 @@ from common.presets import SplitSpec, TrainConfig, merged, train_config
 from common.release.manifest import Release
 
 MINIMUM_TEST = 60
-"""Sessions of a test part at the least: three times the days that the gate needs to compare two releases, and
-twice the longest horizon, so that every horizon is judged."""
+"""Minimum number of sessions in a test part: three times the days that the gate needs for a comparison, and
+twice the longest horizon, so that every horizon is tested."""
 
 
 def next_settings(
     production: Release | None, overrides: dict[str, Any], *, where: str = "settings"
 ) -> TrainConfig:
-    """Production's settings with ``overrides``; without one, or with another preset, that preset's.
+    """Return production's settings with ``overrides``; a split among them replaces the entire split.
 
-    A split among the overrides replaces production's whole split.
+    A preset's settings replace them if nothing is in production or ``overrides`` change the preset.
     """
     if production is None:
         return train_config("residual", overrides, where=where)
@@ -31,20 +31,19 @@ def next_settings(
     return train_config(stored["preset"], merged(stored, overrides), where=where)
 
 
-def rolled(split: SplitSpec, borders: dict[str, Any], sessions: np.ndarray) -> SplitSpec:
-    """Move the split on by as many sessions as were added since ``borders``.
+def move_split(split: SplitSpec, borders: dict[str, Any], sessions: np.ndarray) -> SplitSpec:
+    """Move the split on by the number of sessions added since ``borders``.
 
-    Validation and test part keep their lengths in sessions, the training part grows by what is new. So every
-    session comes to be trained on once it is older than the test part; figures of different nights are of
-    equally long tests; and a test part always is there, out of sample for what is in production too, because
-    the new release's validation ends later than production's. (Shares of a growing archive would lengthen
-    the parts slowly, fixed dates would let the test part grow and never train on anything new.) A test
-    part shorter than ``MINIMUM_TEST`` is brought to that.
+    The validation and test parts keep their lengths in sessions (at least ``MINIMUM_TEST`` for the test), and
+    the training part grows. Every session is thus trained on once it is older than the test part, tests of
+    different nights are equally long, and the test is out of sample for production too, because the new
+    release's validation ends later. Shares of a growing archive would slowly lengthen the parts; fixed dates
+    would only lengthen the test.
 
     Parameters
     ----------
-    split : the settings' own split; it stays where no session was added
-    borders : ``train_end``, ``valid_end`` and ``test_end`` of what is in production, ISO dates
+    split : the configured split; returned unchanged if no session was added
+    borders : ``train_end``, ``valid_end`` and ``test_end`` of production, ISO dates
     sessions : datetime64[D], sorted, of the new data
 
     Raises

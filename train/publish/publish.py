@@ -19,10 +19,10 @@ from common.release.models import ServedModels
 from common.release.registry import Registry
 from common.scoring.metrics import errors
 from train.evaluation.backtest import Backtest, backtest
+from train.evaluation.embedding_search import find_search
 from train.evaluation.evidence import Evidence, described
 from train.evaluation.matrix import performance_matrix, write_matrix
 from train.evaluation.questions import answers
-from train.evaluation.searched import find_search
 from train.evaluation.summary import summarise, summarise_by_symbol
 from train.publish.insights import FILE as INSIGHTS
 from train.publish.insights import insights

@@ -1,4 +1,4 @@
-"""The report's charts of errors and calibration, made of one Evidence."""
+"""The report's charts of errors and calibration."""
 
 import textwrap
 from collections.abc import Sequence
@@ -17,23 +17,23 @@ from train.report.figures import LINE, NOTE, SERIES, SHAPES, Figure, around, pla
 OURS, NAIVE = "nsecast", "naive"
 RATIOS = {"rel_mae": "relMAE", "rel_rmse": "relRMSE"}
 FAR = 1.5
-"""A rival with a larger ratio is switched off in the chart, where it would flatten all others."""
+"""Rivals with a larger ratio are hidden at first, because they would compress the scale."""
 FEW = 30
-"""A share of fewer forecasts is drawn as a loose, open circle."""
+"""Shares of fewer forecasts are drawn as open circles, without a line."""
 LABEL_WIDTH = 18
 
 
 def figures(evidence: Evidence) -> dict[str, Any]:
-    """The charts of errors and calibration by name; those that depend on the horizon are tables of it."""
-    found: dict[str, Any] = {f"by_horizon_{name}": ratios_by_horizon(evidence, name) for name in RATIOS}
-    found["groups"] = {str(horizon): ratios_by_group(evidence, horizon) for horizon in evidence.horizons}
-    found["moves"] = {str(horizon): move_reliability(evidence, horizon) for horizon in evidence.horizons}
-    found["coverage"] = interval_coverage(evidence)
-    return found
+    """Return the charts of errors and calibration by name; some are dicts by horizon."""
+    charts: dict[str, Any] = {f"by_horizon_{name}": ratios_by_horizon(evidence, name) for name in RATIOS}
+    charts["groups"] = {str(horizon): ratios_by_group(evidence, horizon) for horizon in evidence.horizons}
+    charts["moves"] = {str(horizon): move_reliability(evidence, horizon) for horizon in evidence.horizons}
+    charts["coverage"] = interval_coverage(evidence)
+    return charts
 
 
 def with_ours(evidence: Evidence) -> pd.DataFrame:
-    """Figures by ``model`` and ``horizon``: this release first, naive, then the rivals as they were run."""
+    """Return figures by ``model`` and ``horizon``: this release, naive, then the rivals."""
     if evidence.rivals is None:
         return evidence.pooled.assign(model=OURS)
     rivals = evidence.rivals
@@ -46,7 +46,7 @@ def with_ours(evidence: Evidence) -> pd.DataFrame:
 
 
 def ratios_by_horizon(evidence: Evidence, name: str) -> Figure | None:
-    """One ratio over the horizons, ours and each rival's, with a line at naive."""
+    """Plot one ratio by horizon for the release and its rivals, with a line at naive."""
     table = with_ours(evidence)
     table = table[table["horizon"].isin(evidence.horizons) & (table["model"] != NAIVE)]
     figure = go.Figure()
@@ -75,7 +75,7 @@ def ratios_by_horizon(evidence: Evidence, name: str) -> Figure | None:
 
 
 def ratios_by_group(evidence: Evidence, horizon: int) -> Figure | None:
-    """Both ratios of all stocks, each tier and each sector at one horizon, worst sector at the bottom."""
+    """Plot both ratios of all stocks, the tiers and the sectors at one horizon, worst sector last."""
     parts = [
         evidence.pooled.assign(group="All moving stocks"),
         evidence.by_tier.assign(group=evidence.by_tier["tier"].astype(str) + " tier"),
@@ -87,27 +87,25 @@ def ratios_by_group(evidence: Evidence, horizon: int) -> Figure | None:
         return None
     names = [_wrapped(f"{row.group} ({row.symbols})") for row in table.itertuples()]
     figure = go.Figure()
-    for place, (name, kind) in enumerate({"rel_mae": "published", "rel_rmse": "raw"}.items()):
+    for number, (name, kind) in enumerate({"rel_mae": "published", "rel_rmse": "raw"}.items()):
         figure.add_scatter(
             **{"x": table[name], "y": names, "mode": "markers", "name": f"{RATIOS[name]} ({kind})"},
             customdata=table["n"].astype(int),
             hovertemplate=RATIOS[name] + " %{x:.3f}, %{customdata:,} forecasts<extra></extra>",
-            marker={"color": SERIES[place], "symbol": SHAPES[place], "size": 11},
+            marker={"color": SERIES[number], "symbol": SHAPES[number], "size": 11},
         )
     figure.add_vline(1, **LINE, annotation_text="naive", annotation_position="top", annotation_font=NOTE)
     return plain(
         figure,
         height=40 * len(names) + 110,
-        xaxis={
-            "title_text": "error / naive error",
-            "range": _around_one(table[[*RATIOS]].to_numpy().ravel()),
-        },
+        xaxis_title_text="error / naive error",
+        xaxis_range=_around_one(table[[*RATIOS]].to_numpy().ravel()),
         yaxis={"type": "category", "autorange": "reversed", "automargin": True},
     )
 
 
 def move_reliability(evidence: Evidence, horizon: int) -> Figure | None:
-    """How often prices moved against how likely that was said to be, and how many forecasts said so."""
+    """Plot how often prices moved against the forecast probability, and the number of forecasts."""
     table = evidence.calibration_of_moves
     table = table[table["horizon"] == horizon]
     if not len(table):
@@ -141,22 +139,20 @@ def move_reliability(evidence: Evidence, horizon: int) -> Figure | None:
 
 
 def interval_coverage(evidence: Evidence) -> Figure | None:
-    """Share of actual prices inside each interval by horizon, with a line at what it should be."""
+    """Plot the share of actual prices inside each interval by horizon, with a line at its nominal level."""
     table = evidence.pooled
     seen = 100 * table[[f"cover{level}" for level in LEVELS]]
     if not seen.notna().to_numpy().any():
         return None
     figure = go.Figure()
-    for place, level in enumerate(LEVELS):
+    for number, level in enumerate(LEVELS):
         figure.add_scatter(
             **{"x": table["horizon"].map(days), "y": seen[f"cover{level}"], "mode": "markers"},
-            **{
-                "name": f"{level} % interval",
-                "hovertemplate": f"{level} % interval held %{{y:.1f}} %<extra></extra>",
-            },
-            marker={"color": SERIES[place], "symbol": SHAPES[place], "size": 12},
+            name=f"{level} % interval",
+            hovertemplate=f"{level} % interval contained %{{y:.1f}} %<extra></extra>",
+            marker={"color": SERIES[number], "symbol": SHAPES[number], "size": 12},
         )
-        figure.add_hline(level, line_color=SERIES[place], line_dash="dash", layer="below")
+        figure.add_hline(level, line_color=SERIES[number], line_dash="dash", layer="below")
     lowest = min(75, seen.min(axis=None))
     return plain(
         figure,
@@ -166,12 +162,12 @@ def interval_coverage(evidence: Evidence) -> Figure | None:
 
 
 def _horizons(horizons: Sequence[int]) -> dict[str, Any]:
-    """An axis of horizons, with the same room at both ends."""
+    """Return an axis of horizons, with the same margin at both ends."""
     return {"title_text": "days ahead", "type": "category", "range": [-0.4, len(horizons) - 0.6]}
 
 
 def _around_one(values: Sequence[float]) -> list[float]:
-    """A range with all values and 1 in it, never so narrow that noise looks like news."""
+    """Return a range that includes all values and at least 0.99 to 1.01."""
     return around((*values, 0.99, 1.01), 0.12)
 
 

@@ -1,13 +1,13 @@
-"""What of the report grows with the universe: in the page while it fits, else in data files beside it.
+"""The report's data that grow with the universe: in the page if they fit, otherwise in files beside it.
 
 ::
 
-    report_data/counters.js     the columns of all counters that do not depend on the horizon
+    report_data/counters.js     the columns of all stocks that do not depend on the horizon
     report_data/counters_5.js   their figures five days ahead
     report_data/0001.js         closes and forecasts of a block of stocks
 
-Each file is a program that hands its data to the page, with the release it is of; the page loads one when it
-is needed. Browsers forbid a page that was opened as a file to read its neighbours in any other way.
+Each file is a script that passes its data and the release id to the page, which loads it on demand: browsers
+do not let a page that was opened as a file read other files in any other way.
 """
 
 import json
@@ -25,20 +25,19 @@ from common.pages.tables import Table
 from train.evaluation.evidence import Evidence
 
 BAND = ("lo90", "hi90")
-OURS = re.compile(r"counters(_\d+)?|\d{4,}")
-"""Names of data files."""
+FILE_NAMES = re.compile(r"counters(_\d+)?|\d{4,}")
 SERIES_ROOM = 2_500_000
-"""Bytes of closes and forecasts that the page itself holds; more of them are written beside it."""
+"""Maximum bytes of closes and forecasts in the page; more are written beside it."""
 BLOCK_SIZE = 250_000
-"""Bytes of a block of stocks, roughly."""
+"""Approximate bytes of a block of stocks."""
 CELLS_ROOM = 15_000
-"""Cells of the table of counters that the page itself holds, some 95 bytes each."""
+"""Maximum cells of the table of stocks in the page, about 95 bytes each."""
 Series = dict[str, Any]
 
 
 @dataclass
 class DataFiles:
-    """The files beside a page: programs that call ``reportData(release, name, data)``."""
+    """The files beside a page: scripts that call ``reportData(release, name, data)``."""
 
     folder: Path
     release: str
@@ -49,50 +48,42 @@ class DataFiles:
         self.contents[name] = _json(data)
 
     def write(self) -> None:
-        """Write all of them, each whole or not at all."""
+        """Write all files, each atomically."""
         for name, data in self.contents.items():
             call = f"reportData({json.dumps(self.release)},{json.dumps(name)},{data});\n"
             storage.write_bytes(self.folder / f"{name}.js", call.encode())
 
     def remove_others(self) -> None:
-        """Remove what an earlier page of the same name left behind."""
+        """Remove files of an earlier page with the same name."""
         for path in storage.names(self.folder, "*.js"):
-            if OURS.fullmatch(path.stem) and path.stem not in self.contents:
+            if FILE_NAMES.fullmatch(path.stem) and path.stem not in self.contents:
                 storage.remove(path)
 
 
 def series(evidence: Evidence, files: DataFiles) -> tuple[Series, set[str]]:
-    """The numbers of the chart of one stock for the page, and the symbols that have forecasts.
+    """Return the page's data for the chart of one stock, and the symbols that have forecasts.
 
-    Returns
-    -------
-    dict, set
-        As `stock_series`; where that is too much, ``dates`` and the first symbol of each of the ``blocks``,
-        whose numbers are added to ``files``.
+    The data are those of `stock_series`. If they are too large for the page, they are added to ``files`` in
+    blocks, and the page gets ``dates`` and, as ``blocks``, the first symbol of each block.
     """
-    found = stock_series(evidence)
-    symbols = sorted({*found["close"], *found["forecast"]})
-    parts = ("close", "forecast")
-    size = len(_json(found))
-    forecast = set(found["forecast"])
+    data = stock_series(evidence)
+    forecast = set(data["forecast"])
+    size = len(_json(data))
     if size <= SERIES_ROOM:
-        return found, forecast
+        return data, forecast
+    symbols = sorted({*data["close"], *forecast})
     count = max(1, BLOCK_SIZE * len(symbols) // size)
-    first = symbols[::count]
     for number, start in enumerate(range(0, len(symbols), count), start=1):
         block = symbols[start : start + count]
-        files.add(f"{number:04d}", {part: {s: found[part].get(s) for s in block} for part in parts})
-    return {"dates": found["dates"], "blocks": first}, forecast
+        content = {part: {s: data[part].get(s) for s in block} for part in ("close", "forecast")}
+        files.add(f"{number:04d}", content)
+    return {"dates": data["dates"], "blocks": symbols[::count]}, forecast
 
 
 def counters(matrix: Table, forecast: set[str], files: DataFiles) -> tuple[Table, dict[str, Any] | None]:
-    """The table of counters with as many rows as fit into the page.
+    """Return the table of stocks with the rows that fit into the page, and the counts if some do not.
 
-    Returns
-    -------
-    Table, dict
-        Where rows are left out: what the page tells of them, and all rows are added to ``files`` by horizon.
-        A cell is null, a text, or a number with its text.
+    In that case all rows are added to ``files`` by horizon. A cell is null, text, or a number with its text.
     """
     room = max(1, CELLS_ROOM // max(1, len(matrix.columns)))
     if len(matrix.rows) <= room:
@@ -108,15 +99,14 @@ def counters(matrix: Table, forecast: set[str], files: DataFiles) -> tuple[Table
 
 
 def stock_series(evidence: Evidence) -> Series:
-    """The numbers of every stock's chart, compactly.
+    """Return the data of every stock's chart in a compact form.
 
     Returns
     -------
     dict
-        ``dates``: the sessions of the test part; ``close``: by symbol, KES on each of them (None: no
-        price); ``forecast``: by symbol and horizon, ``t`` (places of the target days in ``dates``), ``p``
-        (published) and, where there are intervals, ``l`` and ``h``. Forecasts of days that have not come
-        yet are left out.
+        ``dates``: the sessions of the test part; ``close``: by symbol, KES on each of them (None without a
+        price); ``forecast``: by symbol and horizon, ``t`` (positions of the target days in ``dates``), ``p``
+        (published) and, with intervals, ``l`` and ``h``. Forecasts of future days are omitted.
     """
     table = evidence.table[evidence.table["target_date"].notna()]
     if not len(table):
@@ -124,17 +114,17 @@ def stock_series(evidence: Evidence) -> Series:
     prices = evidence.panel.frame
     prices = prices[prices["date"].between(table["cutoff"].min(), table["target_date"].max())]
     dates = pd.DatetimeIndex(np.union1d(prices["date"], table["target_date"]).astype("datetime64[s]"))
-    known = prices[prices["symbol"].isin(evidence.universe.symbols)]
-    closes = known.pivot(index="date", columns="symbol", values="close").reindex(dates)
+    prices = prices[prices["symbol"].isin(evidence.universe.symbols)]
+    closes = prices.pivot(index="date", columns="symbol", values="close").reindex(dates)
     table = table.sort_values(["symbol", "horizon", "target_date"])
-    places = dates.get_indexer(table["target_date"])
-    prices_of = {key: _prices(table[name]) for key, name in zip("plh", ("published", *BAND), strict=True)}
+    positions = dates.get_indexer(table["target_date"])
+    values = {key: _prices(table[name]) for key, name in zip("plh", ("published", *BAND), strict=True)}
     banded = table[list(BAND)].notna().any(axis=1).to_numpy()
     forecast: dict[str, dict[str, dict[str, list[Any]]]] = {}
-    for (symbol, horizon), own in table.reset_index().groupby(["symbol", "horizon"]).indices.items():
-        kept = "plh" if banded[own].any() else "p"
-        found = {"t": places[own].tolist(), **{key: prices_of[key][own].tolist() for key in kept}}
-        forecast.setdefault(str(symbol), {})[str(horizon)] = found
+    for (symbol, horizon), rows in table.reset_index().groupby(["symbol", "horizon"]).indices.items():
+        keys = "plh" if banded[rows].any() else "p"
+        lines = {"t": positions[rows].tolist(), **{key: values[key][rows].tolist() for key in keys}}
+        forecast.setdefault(str(symbol), {})[str(horizon)] = lines
     return {
         "dates": [f"{date:%Y-%m-%d}" for date in dates],
         "close": {str(symbol): _prices(closes[symbol]).tolist() for symbol in closes},
@@ -143,7 +133,7 @@ def stock_series(evidence: Evidence) -> Series:
 
 
 def _cell(cell: Any) -> Any:
-    """A ratio's Markup as its sign, number and star: the page says the word of the sign."""
+    """Return a cell as JSON; of a ratio, the sign, the number and the star."""
     if cell.number is None:
         return cell.shown if isinstance(cell.shown, str) and not isinstance(cell.shown, Markup) else None
     text = cell.shown.striptags() if isinstance(cell.shown, Markup) else cell.shown
@@ -151,7 +141,7 @@ def _cell(cell: Any) -> Any:
 
 
 def _prices(values: pd.Series) -> np.ndarray:
-    """KES as objects, rounded to less than a tick; None where there is none."""
+    """Return prices in KES as objects, rounded to less than a tick; None for a missing price."""
     numbers = values.to_numpy(float)
     rounded: np.ndarray = np.where(numbers >= 10, np.round(numbers, 2), np.round(numbers, 3)).astype(object)
     rounded[~np.isfinite(numbers)] = None

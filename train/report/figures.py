@@ -1,7 +1,7 @@
-"""What all charts of the reports share: the palette, and plotly figures as plain JSON values.
+"""Shared parts of the reports' charts: the palette, and plotly figures as JSON values.
 
-A page replaces each colour by its CSS variable (``COLOURS``), so that charts follow it from light to dark.
-Text is escaped by the charts, because plotly reads some HTML in labels. A chart without figures is None.
+A page replaces each colour by its CSS variable (``COLOURS``), so that charts follow its light or dark theme.
+The charts escape text, because plotly interprets some HTML in labels. A chart without data is None.
 """
 
 from collections.abc import Iterable
@@ -18,30 +18,30 @@ COLOURS = {TEXT: "--c-text", MUTED: "--c-muted", PAGE: "--c-page", GOOD: "--c-go
 COLOURS |= {colour: f"--c-{number}" for number, colour in enumerate(SERIES, start=1)}
 SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "star")
 LINE = {"line_color": TEXT, "line_width": 1.5, "layer": "below"}
-"""How `plotly.graph_objects.Figure.add_hline` and ``add_vline`` draw a line of reference."""
+"""Style of a reference line for `plotly.graph_objects.Figure.add_hline` and ``add_vline``."""
 NOTE = {"size": 12, "color": MUTED}
 """Font of a note in a chart."""
 
 
 def plain(figure: go.Figure, **layout: Any) -> Figure:
-    """A figure with this layout as JSON values: six digits, None for NaN and infinity, no empty traces."""
+    """Return a figure as JSON values: six digits, None for NaN and infinity, without empty traces."""
     traces = [trace.to_plotly_json() for trace in figure.data if len(trace.x)]
-    made = figure.update_layout(layout).layout.to_plotly_json()
-    made.pop("template", None)
-    values: Figure = _plain({"data": traces, "layout": made})
+    content = figure.update_layout(layout).layout.to_plotly_json()
+    content.pop("template", None)
+    values: Figure = _plain({"data": traces, "layout": content})
     return values
 
 
 def around(values: Iterable[float], share: float, least: float = 0) -> list[float]:
-    """A range with all ``values`` and some room at both ends: a share of it, or ``least`` if it is empty."""
+    """Return a range of all ``values`` with a margin: a share of its width, or ``least`` if that is 0."""
     finite = [value for value in values if np.isfinite(value)]
     low, high = min(finite), max(finite)
-    room = share * (high - low) or least
-    return [low - room, high + room]
+    margin = share * (high - low) or least
+    return [low - margin, high + margin]
 
 
 def epoch_ticks(epochs: int) -> dict[str, Any]:
-    """Whole ticks of an axis of epochs."""
+    """Return integer ticks for an axis of epochs."""
     return {"tickformat": "d", **({"dtick": 1} if epochs < 10 else {"nticks": 12})}
 
 

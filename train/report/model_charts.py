@@ -9,37 +9,26 @@ import plotly.graph_objects as go
 
 from train.evaluation.evidence import Evidence
 from train.evaluation.questions import turnover
-from train.report.figures import (
-    BAND,
-    GOOD,
-    OTHER,
-    OURS,
-    SERIES,
-    SHAPES,
-    TEXT,
-    Figure,
-    epoch_ticks,
-    plain,
-)
+from train.report.figures import BAND, GOOD, OTHER, OURS, SERIES, SHAPES, TEXT, Figure, epoch_ticks, plain
 
 MAP_SIZE = (1050, 430)
-"""Usual width and height of the map, pixels; labels are placed for it."""
+"""Typical width and height of the map in pixels, for which labels are placed."""
 MAPPED, LABELLED = 2_000, 150
-"""At most so many stocks, those traded most, are drawn on the map; so many have their symbol beside them."""
+"""Maximum number of stocks on the map (those traded most), and of stocks on a map with labels."""
 FEW = 3
 """An embedding of fewer stocks has no map."""
 
 
 def model_figures(evidence: Evidence) -> dict[str, Any]:
-    """The figures by name: ``embedding``, ``stock`` (without its numbers) and ``training_0`` and so on."""
-    found: dict[str, Any] = {"embedding": embedding_map(evidence), "stock": stock_frame()}
+    """Return the charts by name: ``embedding``, ``stock`` (without data), ``training_0`` and so on."""
+    charts: dict[str, Any] = {"embedding": embedding_map(evidence), "stock": stock_frame()}
     for number, epochs in enumerate(evidence.training.values()):
-        found[f"training_{number}"] = training_curve(epochs)
-    return found
+        charts[f"training_{number}"] = training_curve(epochs)
+    return charts
 
 
 def stock_frame() -> Figure:
-    """The chart of one stock; the page fills in low, high, published and actual, in that order."""
+    """Return the empty chart of one stock; the page fills in low, high, published and actual."""
     line = {"mode": "lines", "x": [None], "y": [None]}
     band = line | {"name": "90 % interval", "line_width": 0}
     figure = go.Figure()
@@ -58,40 +47,40 @@ def stock_frame() -> Figure:
 
 
 def principal_axes(vectors: dict[str, list[float]]) -> tuple[np.ndarray, np.ndarray]:
-    """Places on the first two principal axes, shape (N, 2), and the share of variance of each."""
+    """Return coordinates on the first two principal axes, shape (N, 2), and their shares of the variance."""
     matrix = np.array(list(vectors.values()), dtype=float)
     left, size, _ = np.linalg.svd(matrix - matrix.mean(axis=0), full_matrices=False)
-    kept = min(2, len(size))
-    places, shares = np.zeros((len(matrix), 2)), np.zeros(2)
-    places[:, :kept] = (left * size)[:, :kept]
+    axes = min(2, len(size))
+    points, shares = np.zeros((len(matrix), 2)), np.zeros(2)
+    points[:, :axes] = (left * size)[:, :axes]
     if size.any():
-        shares[:kept] = (size**2 / (size**2).sum())[:kept]
-    return places, shares
+        shares[:axes] = (size**2 / (size**2).sum())[:axes]
+    return points, shares
 
 
 def embedding_map(evidence: Evidence) -> Figure | None:
-    """The general model's embedding on its two widest axes, by sector."""
+    """Plot the general model's embedding on its first two principal axes, by sector."""
     if len(evidence.embedding) < FEW:
         return None
-    places, shares = principal_axes(evidence.embedding)
+    points, shares = principal_axes(evidence.embedding)
     stocks = {stock.symbol: (stock.name, stock.sector) for stock in evidence.universe.stocks}
-    known = [stocks.get(symbol, (symbol, "Unknown")) for symbol in evidence.embedding]
-    table = pd.DataFrame(known, columns=["name", "sector"])
-    table = table.assign(symbol=list(evidence.embedding), x=places[:, 0], y=places[:, 1])
+    names = [stocks.get(symbol, (symbol, "Unknown")) for symbol in evidence.embedding]
+    table = pd.DataFrame(names, columns=["name", "sector"])
+    table = table.assign(symbol=list(evidence.embedding), x=points[:, 0], y=points[:, 1])
     if len(table) > MAPPED:
         rank = {symbol: number for number, symbol in enumerate(turnover(evidence.panel).index)}
         table = table.loc[table["symbol"].map(rank).sort_values(kind="stable").index[:MAPPED]]
     labelled = len(table) <= LABELLED
-    table["side"] = _sides(places) if labelled else ""
+    table["side"] = _label_sides(points) if labelled else ""
     figure = go.Figure()
-    for place, (sector, rows) in enumerate(table.groupby("sector")):
+    for number, (sector, rows) in enumerate(table.groupby("sector")):
         name = escape(str(sector))
         figure.add_scatter(
             **{"x": rows["x"], "y": rows["y"], "text": rows["symbol"].map(escape), "name": name},
             customdata=rows["name"].astype(str).map(escape),
             hovertemplate=f"<b>%{{text}}</b> %{{customdata}}<extra>{name}</extra>",
-            marker={"color": SERIES[place % len(SERIES)], "size": 9},
-            marker_symbol=SHAPES[(place + place // len(SERIES)) % len(SHAPES)],
+            marker={"color": SERIES[number % len(SERIES)], "size": 9},
+            marker_symbol=SHAPES[(number + number // len(SERIES)) % len(SHAPES)],
             mode="markers+text" if labelled else "markers",
             **({"textposition": rows["side"], "textfont_size": 10} if labelled else {}),
         )
@@ -99,37 +88,33 @@ def embedding_map(evidence: Evidence) -> Figure | None:
     return plain(figure, xaxis_title_text=first, yaxis_title_text=second)
 
 
-def _sides(places: np.ndarray) -> list[str]:
-    """For each point the side on which its label is furthest from other points and labels."""
-    spread = np.ptp(places, axis=0)
-    points = places / np.where(spread > 0, spread, 1) * MAP_SIZE
-    shifts = {
-        "top center": (0, 14),
-        "bottom center": (0, -14),
-        "middle right": (26, 0),
-        "middle left": (-26, 0),
-    }
-    taken, sides = points, []
+def _label_sides(points: np.ndarray) -> list[str]:
+    """Return for each point the side on which its label is furthest from other points and labels."""
+    extent = np.ptp(points, axis=0)
+    points = points / np.where(extent > 0, extent, 1) * MAP_SIZE
+    shifts = {"top center": (0, 14), "bottom center": (0, -14)}
+    shifts |= {"middle right": (26, 0), "middle left": (-26, 0)}
+    occupied, sides = points, []
     for number, point in enumerate(points):
-        others = np.delete(taken, number, axis=0)
-        room = {}
+        others = np.delete(occupied, number, axis=0)
+        free = {}
         for side, shift in shifts.items():
-            away = np.abs((others - point - shift) / (26, 12))
-            room[side] = min(1.0, away.max(axis=1).min(initial=1.0))
-        side = max(room, key=lambda name: room[name])
-        taken = np.vstack([taken, point + shifts[side]])
+            distance = np.abs((others - point - shift) / (26, 12))
+            free[side] = min(1.0, distance.max(axis=1).min(initial=1.0))
+        side = max(free, key=free.__getitem__)
+        occupied = np.vstack([occupied, point + shifts[side]])
         sides.append(side)
     return sides
 
 
 def best_epoch(epochs: list[dict[str, float]]) -> dict[str, float] | None:
-    """The epoch of the lowest validation loss, whose weights are kept."""
+    """Return the epoch with the lowest validation loss."""
     losses = _losses(epochs)["val_loss"]
     return epochs[int(losses.idxmin())] if losses.notna().any() else None
 
 
 def training_curve(epochs: list[dict[str, float]]) -> Figure | None:
-    """Loss on training and validation by epoch, the best epoch marked."""
+    """Plot the training and validation loss by epoch, and mark the best epoch."""
     best, losses = best_epoch(epochs), _losses(epochs)
     if best is None:
         return None
@@ -155,6 +140,6 @@ def training_curve(epochs: list[dict[str, float]]) -> Figure | None:
 
 
 def _losses(epochs: list[dict[str, float]]) -> pd.DataFrame:
-    """A row per epoch; NaN for a loss that is missing or not finite."""
+    """Return a row per epoch; NaN for a missing or non-finite loss."""
     table = pd.DataFrame(epochs, columns=["epoch", "loss", "val_loss"], dtype=float)
     return table.replace([np.inf, -np.inf], np.nan)

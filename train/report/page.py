@@ -1,4 +1,4 @@
-"""The release's report: one HTML page that needs no network, with data files where it would be too large."""
+"""The release's report: an HTML page that needs no network, with data files if it would be too large."""
 
 import re
 from collections.abc import Sequence
@@ -22,24 +22,23 @@ from train.report.model_charts import MAPPED, best_epoch, model_figures, princip
 FILTERS = {"tier": "Tier", "sector": "Sector", "confidence": "Confidence", "flags": "Flags"}
 LISTED = 100
 LONG_LIST = re.compile(rf"((?:[^\s,]+, ){{{LISTED - 1}}}[^\s,]+)((?:, [^\s,]*[^\s,.])+)")
-"""Of a longer list of symbols in a sentence, the first part and the rest."""
+"""Matches a longer list of symbols in a sentence: its first part and the rest."""
 
 
 def write_report(path: Path, evidence: Evidence, answers: Sequence[Answer]) -> None:
-    """Write the report of a release to ``path``, whole or not at all, after the data files beside it.
+    """Write the report of a release to ``path`` atomically, after the data files beside it.
 
-    The page holds plotly.js, its styles, its programs and the figures; a content security policy keeps it
-    from loading anything but its own data files. Its tables are plain HTML, with numbers unrounded in
-    ``data-v``. What does not fit (see `train.report.data_files`) is written to the folder ``<stem>_data``
-    beside the page, as programs, because a browser reads no other files for a page opened as a file.
+    The page contains plotly.js, its styles, scripts and figures; a content security policy prevents it from
+    loading anything but its own data files. Tables are plain HTML, with unrounded numbers in ``data-v``.
+    Data that do not fit are written as scripts to the folder ``<stem>_data``, see `train.report.data_files`.
 
     Parameters
     ----------
     path : Path
-        The HTML file, less than 10 MB whatever the number of symbols.
+        The HTML file; smaller than 10 MB for any number of symbols.
     evidence : Evidence
-        Intervals, probabilities of a move, rivals, embedding and training curves may be missing: their
-        place then says so.
+        Intervals, probabilities of a move, rivals, embedding and training curves may be missing; the page
+        then says so.
     answers : sequence of Answer
         See `train.evaluation.questions.answers`.
     """
@@ -51,13 +50,12 @@ def write_report(path: Path, evidence: Evidence, answers: Sequence[Answer]) -> N
 
 
 def page(evidence: Evidence, answers: Sequence[Answer], files: DataFiles) -> str:
-    """The report as HTML; what it loads when it is needed is added to ``files``."""
-    made = figures(evidence) | model_figures(evidence)
-    matrix = tables.matrix_table(evidence)
+    """Return the report as HTML; data that it loads on demand are added to ``files``."""
+    charts = figures(evidence) | model_figures(evidence)
     stocks, forecast = series(evidence, files)
-    listed, symbols = counters(matrix, forecast, files)
-    data: dict[str, Any] = {"release": evidence.release, "folder": files.folder.name, "figures": made}
-    data |= {"stocks": stocks, "counters": symbols, "colours": COLOURS}
+    matrix, counts = counters(tables.matrix_table(evidence), forecast, files)
+    data: dict[str, Any] = {"release": evidence.release, "folder": files.folder.name, "figures": charts}
+    data |= {"stocks": stocks, "counters": counts, "colours": COLOURS}
     return render(
         "train.report",
         "report.html",
@@ -72,18 +70,18 @@ def page(evidence: Evidence, answers: Sequence[Answer], files: DataFiles) -> str
         headline=tables.headline_columns(),
         rivals=tables.rivals_table(evidence),
         answers=[
-            (number, answer, _shortened(answer.answer), _behind(number, answer))
+            (number, answer, _shortened(answer.answer), _answer_tables(number, answer))
             for number, answer in enumerate(answers, start=1)
         ],
         filters=[(name, label, _choices(name, evidence.matrix[name])) for name, label in FILTERS.items()],
-        matrix=listed,
-        stocks=_stocks(evidence, forecast, listed),
-        figures=made,
+        matrix=matrix,
+        stocks=_stocks(evidence, forecast, matrix),
+        figures=charts,
         groups=tables.groups_table(evidence),
         moves=tables.moves_table(evidence),
         coverage=tables.coverage_table(evidence),
         mapped=MAPPED,
-        shares=principal_axes(evidence.embedding)[1].tolist() if made["embedding"] else [],
+        shares=principal_axes(evidence.embedding)[1].tolist() if charts["embedding"] else [],
         training=_training(evidence),
         beside=bool(files.contents),
         data=data,
@@ -92,14 +90,16 @@ def page(evidence: Evidence, answers: Sequence[Answer], files: DataFiles) -> str
 
 
 def _shortened(text: str) -> str:
-    return LONG_LIST.sub(lambda found: f"{found[1]} and {found[2].count(','):,} more", text)
+    return LONG_LIST.sub(lambda match: f"{match[1]} and {match[2].count(','):,} more", text)
 
 
-def _behind(number: int, answer: Answer) -> list[Table]:
-    """The tables behind an answer."""
-    caption = f"igures behind the answer to question {number}"
-    found = [tables.table(answer.table, f"F{caption}")] if len(answer.table) else []
-    return found + ([] if answer.second is None else [tables.table(answer.second, f"More f{caption}")])
+def _answer_tables(number: int, answer: Answer) -> list[Table]:
+    frames = {"Figures": answer.table, "More figures": answer.second}
+    return [
+        tables.table(frame, f"{word} behind the answer to question {number}")
+        for word, frame in frames.items()
+        if frame is not None and len(frame)
+    ]
 
 
 def _training(evidence: Evidence) -> Table:
@@ -112,21 +112,21 @@ def _training(evidence: Evidence) -> Table:
 
 
 def _choices(name: str, values: pd.Series) -> list[str]:
-    """Choices of a filter; flags are a list in one cell, of which a stock may have none."""
+    """Return the choices of a filter; a cell of flags is a list that may be empty."""
     texts = {str(value) for value in values.dropna()}
     return sorted({part for text in texts for part in text.split(", ") if part} if name == "flags" else texts)
 
 
-def _stocks(evidence: Evidence, forecast: set[str], listed: Table) -> list[tuple[str, str, bool]]:
-    """The choice of a stock; the most traded one with forecasts is shown first."""
-    busiest = next((symbol for symbol in turnover(evidence.panel).index if symbol in forecast), None)
-    shown = {row["symbol"] for row in listed.rows} | {busiest}
+def _stocks(evidence: Evidence, forecast: set[str], matrix: Table) -> list[tuple[str, str, bool]]:
+    """Return symbol, label and selection of each stock; the most traded one with forecasts is selected."""
+    selected = next((symbol for symbol in turnover(evidence.panel).index if symbol in forecast), None)
+    symbols = {row["symbol"] for row in matrix.rows} | {selected}
     return [
         (
             stock.symbol,
             f"{stock.symbol} – {stock.name}" + ("" if stock.symbol in forecast else " (no forecasts)"),
-            stock.symbol == busiest,
+            stock.symbol == selected,
         )
         for stock in evidence.universe.stocks
-        if stock.symbol in shown
+        if stock.symbol in symbols
     ]

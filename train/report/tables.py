@@ -1,4 +1,4 @@
-"""Tables of the release's report, made of the evidence's data frames."""
+"""The tables of the release's report."""
 
 import math
 import re
@@ -17,22 +17,22 @@ from train.evaluation.summary import LEVELS
 from train.report.charts import OURS, RATIOS, with_ours
 
 MOST_ROWS = 500
-"""Longer tables are cut, so that the size of the page has a bound."""
+"""Maximum number of rows in a table, which limits the size of the page."""
 COLUMNS: dict[str, dict[str, Any]] = tomllib.loads(
     files("train.report").joinpath("columns.toml").read_text(encoding="utf-8")
 )
 TESTS = [spec["test"] for spec in COLUMNS.values() if "test" in spec]
-"""Columns with the p of a ratio's test."""
+"""Columns with the p-value of a ratio's test."""
 MATRIX = (
     *("name", "rel_mae", "rel_rmse", "mae", "naive_mae", "rank", "confidence", "flags", "tier", "sector"),
     *("model", "source", "mape", "naive_mape", "rmse", "naive_rmse", "dm_abs_p", "dm_sq_p"),
     *("cover90", "width90", "n", "reasons"),
 )
-"""Columns of the performance matrix after the symbol; figures by horizon are shown one horizon at a time."""
+"""Columns of the performance matrix after the symbol; the page shows one horizon at a time."""
 
 
 def shown_as(key: str, value: Any, p: float | None = None) -> Any:
-    """A value as text or Markup, by the kind of its column."""
+    """Format a value of column ``key`` as text or Markup."""
     spec = COLUMNS.get(key, {})
     if not isinstance(value, int | float):
         return str(value).replace("_", " ") if key == "source" else str(value)
@@ -46,22 +46,22 @@ def shown_as(key: str, value: Any, p: float | None = None) -> Any:
 
 
 def columns(names: Sequence[str], *, hidden: Sequence[str] = (), switched: bool = False) -> list[Column]:
-    """Columns by names such as ``mae`` or ``mae_5d``.
+    """Return the columns with names such as ``mae`` or ``mae_5d``.
 
     Parameters
     ----------
-    hidden : keys of columns that are not shown; a test's p then only puts a star to its ratio
-    switched : the page shows figures of one horizon at a time
+    hidden : keys of columns that are not shown; a test's p-value then only adds a star to its ratio
+    switched : whether the page shows the figures of one horizon at a time
     """
-    parts = [(name, *_parts(name)) for name in names]
+    parts = [(name, *_key_and_horizon(name)) for name in names]
     several = not switched and len({horizon for *_, horizon in parts} - {None}) > 1
-    found = []
+    columns = []
     for name, key, horizon in parts:
         if key in hidden:
             continue
         spec = COLUMNS.get(key, {})
         heading = spec.get("heading", key.replace("_", " "))
-        found.append(
+        columns.append(
             Column(
                 name,
                 f"{heading}, {horizon} d" if several and horizon else heading,
@@ -72,11 +72,11 @@ def columns(names: Sequence[str], *, hidden: Sequence[str] = (), switched: bool 
                 test=name.replace(key, spec["test"]) if "test" in spec else "",
             )
         )
-    return found
+    return columns
 
 
 def table(frame: pd.DataFrame, caption: str, *, ours: str = "", hidden: Sequence[str] = ()) -> Table:
-    """A data frame as a table; ``ours``: the row that stands out, by its first column."""
+    """Convert a data frame to a table; the row whose first column is ``ours`` is highlighted."""
     names = [str(name) for name in frame.columns]
     return Table(
         frame.to_dict(orient="records"),
@@ -88,29 +88,30 @@ def table(frame: pd.DataFrame, caption: str, *, ours: str = "", hidden: Sequence
 
 
 def matrix_table(evidence: Evidence) -> Table:
-    """Every counter in one table that the page sorts, filters and switches between horizons."""
+    """Return the table of all stocks, which the page sorts, filters and switches between horizons."""
     matrix = evidence.matrix
     names = ["symbol"]
     for key in MATRIX:
-        names += [name for name in (key, *_by_horizon(key, evidence.horizons)) if name in matrix]
+        by_horizon = [f"{key}_{horizon}d" for horizon in evidence.horizons]
+        names += [name for name in (key, *by_horizon) if name in matrix]
     caption = f"Performance of all {len(matrix)} counters on the test part, next to naive"
     rows = matrix.astype(object).where(matrix.notna(), None).to_dict(orient="records")
     return Table(rows, columns(names, switched=True), caption, name="counters")
 
 
 def headline_columns() -> list[Column]:
-    """The headline figures, which stand one below the other."""
-    named = {key: spec["headline"] for key, spec in COLUMNS.items() if "headline" in spec}
-    return [replace(column, heading=named[column.key]) for column in columns([*named])]
+    """Return the headline figures, one per row."""
+    headings = {key: spec["headline"] for key, spec in COLUMNS.items() if "headline" in spec}
+    return [replace(column, heading=headings[column.key]) for column in columns([*headings])]
 
 
 def rivals_table(evidence: Evidence) -> Table | None:
-    """What simple rivals reach on the same windows, naive 1 by definition; None if they were not run."""
+    """Return the ratios of simple rivals on the same windows (naive is 1); None if they were not run."""
     if evidence.rivals is None:
         return None
-    found = with_ours(evidence)
-    wide = across_horizons(found[found["horizon"].isin(evidence.horizons)], "model")
-    return table(wide, "What the rivals reach on the same windows", ours=OURS, hidden=TESTS)
+    figures = with_ours(evidence)
+    wide = across_horizons(figures[figures["horizon"].isin(evidence.horizons)], "model")
+    return table(wide, "The rivals on the same windows", ours=OURS, hidden=TESTS)
 
 
 def groups_table(evidence: Evidence) -> Table:
@@ -132,7 +133,7 @@ def coverage_table(evidence: Evidence) -> Table:
 
 
 def across_horizons(figures: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Both ratios and their tests with one row per ``by``, in order, and their columns for each horizon."""
+    """Return both ratios and their tests with a row per ``by``, in order, and columns for each horizon."""
     keys = [*RATIOS, *TESTS]
     names = [f"{key}_{horizon}d" for horizon in sorted(figures["horizon"].unique()) for key in keys]
     wide = figures.reindex(columns=[by, "horizon", *keys]).drop_duplicates([by, "horizon"], keep="last")
@@ -141,10 +142,6 @@ def across_horizons(figures: pd.DataFrame, by: str) -> pd.DataFrame:
     return wide.reindex(index=figures[by].unique(), columns=names).rename_axis(by).reset_index()
 
 
-def _by_horizon(key: str, horizons: Sequence[int]) -> list[str]:
-    return [f"{key}_{horizon}d" for horizon in horizons]
-
-
-def _parts(name: str) -> tuple[str, int | None]:
-    found = re.fullmatch(r"(.+)_(\d+)d", name)
-    return (found[1], int(found[2])) if found else (name, None)
+def _key_and_horizon(name: str) -> tuple[str, int | None]:
+    match = re.fullmatch(r"(.+)_(\d+)d", name)
+    return (match[1], int(match[2])) if match else (name, None)

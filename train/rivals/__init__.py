@@ -1,1 +1,1 @@
-"""What the networks are compared with: simple forecasts of the same windows."""
+"""Simple forecasts with which the networks are compared."""

@@ -1,4 +1,4 @@
-"""Simple rivals of the networks on the same windows: the last price, and a random walk with drift."""
+"""Simple forecasts to compare the networks with: the last price, and a random walk with drift."""
 
 from dataclasses import dataclass
 
@@ -10,21 +10,21 @@ from common.prices.series import Series
 from common.prices.windows import Windows
 
 NO_CHANGE = 1e-9
-"""Log changes smaller than this are rounding errors of "the last price"."""
+"""Smaller log changes are rounding errors and mean the last price."""
 
 
 @dataclass(frozen=True)
 class BaselineForecast:
-    """Forecasts in KES, aligned with the N windows and H horizons they were made for.
+    """Forecasts in KES for N windows and H horizons.
 
     Attributes
     ----------
     raw : float64, shape (N, H)
         For squared errors.
     published : float64, shape (N, H)
-        For absolute errors; rounded to the tick, but exactly the last price where that is the forecast.
+        For absolute errors; rounded to the tick, except where it equals the last price.
     failures : int
-        Windows at which the model failed and the last price stands in.
+        Windows for which the model failed, so that the forecast is the last price.
     """
 
     raw: np.ndarray
@@ -33,16 +33,16 @@ class BaselineForecast:
 
 
 def naive(windows: Windows) -> BaselineForecast:
-    """The last price at every horizon: the best forecast of a random walk (FPP3, section 5.2)."""
+    """Forecast the last price at every horizon, the best forecast of a random walk (FPP3, section 5.2)."""
     return forecast_from(windows, np.zeros((len(windows), len(windows.spec.horizons))))
 
 
 def drift(windows: Windows) -> BaselineForecast:
-    """The last price, moved on by the mean log return since the symbol's first row.
+    """Forecast the last price plus the mean log return since the symbol's first row.
 
-    With y the log price: y[T] + h (y[T] - y[1]) / (T - 1), over all the history up to the cutoff. Source:
+    With y the log price: y[T] + h (y[T] - y[1]) / (T - 1), over the entire history up to the cutoff. Source:
     Hyndman and Athanasopoulos, Forecasting: Principles and Practice, 3rd edition, section 5.2, "drift
-    method". Corporate actions are no returns; frozen windows keep their last price.
+    method". Returns exclude corporate actions; the forecast of a frozen window is its last price.
     """
     first = windows.series.offsets[windows.symbol]
     slope = log_path(windows.series)[windows.end] / np.maximum(windows.end - first, 1)
@@ -50,9 +50,9 @@ def drift(windows: Windows) -> BaselineForecast:
 
 
 def log_path(series: Series) -> np.ndarray:
-    """Each symbol's log price without its corporate actions, 0 on its first row; float64, shape (R,).
+    """Return each symbol's log price without corporate actions, 0 on its first row; float64, shape (R,).
 
-    Summed up symbol by symbol, so that no value depends on a later row or on another symbol.
+    The sums run over each symbol alone, so that no value depends on a later row or another symbol.
     """
     path = np.empty(len(series.log_return))
     for first, last in zip(series.offsets[:-1], series.offsets[1:], strict=True):
@@ -63,7 +63,7 @@ def log_path(series: Series) -> np.ndarray:
 def forecast_from(
     windows: Windows, change: np.ndarray, published: np.ndarray | None = None, failures: int = 0
 ) -> BaselineForecast:
-    """Forecasts from log changes, shape (N, H); ``published`` may have its own. Frozen windows have none."""
+    """Convert log changes, shape (N, H), to forecasts; those of ``published`` may differ from ``change``."""
     raw = _price(windows, change)
     rounded = raw if published is None else _price(windows, published)
     unchanged = rounded == windows.last_price[:, None]
@@ -71,6 +71,6 @@ def forecast_from(
 
 
 def _price(windows: Windows, change: np.ndarray) -> np.ndarray:
-    still = frozen(windows)[:, None] | (np.abs(change) < NO_CHANGE)
+    unchanged = frozen(windows)[:, None] | (np.abs(change) < NO_CHANGE)
     last = np.broadcast_to(windows.last_price[:, None], change.shape)
-    return np.where(still, last, last * np.exp(change))
+    return np.where(unchanged, last, last * np.exp(change))

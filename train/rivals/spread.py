@@ -1,4 +1,4 @@
-"""Intervals around the last price: what an interval must beat."""
+"""Intervals around the last price, the benchmark for the networks' intervals."""
 
 from dataclasses import dataclass
 
@@ -10,13 +10,13 @@ from common.prices.windows import Windows
 
 @dataclass(frozen=True)
 class NaiveSpread:
-    """How far prices went from the last one, in units of sigma * sqrt(h), by horizon.
+    """The distribution of the distance from the last price in units of sigma * sqrt(h), by horizon.
 
     Attributes
     ----------
     levels, sizes : tuple of float64, H arrays of shape (K,)
-        Points of the empirical distribution function of |log change| / (sigma * sqrt(h)): sizes ascending
-        without repeats from 0, and the share of outcomes at or below each. Linear in between.
+        Points of the empirical distribution function of |log change| / (sigma * sqrt(h)): strictly ascending
+        sizes from 0, and the share of outcomes at or below each; linear in between.
     """
 
     levels: tuple[np.ndarray, ...]
@@ -24,16 +24,16 @@ class NaiveSpread:
 
     @classmethod
     def fit(cls, train: Windows) -> "NaiveSpread":
-        """From the outcomes of the moving training windows; without any, every level is the last price."""
+        """Fit on the outcomes of the moving training windows; without any, every bound is the last price."""
         outcomes = _outcomes(train.take(~frozen(train)))
         points = [_points(column[np.isfinite(column)]) for column in outcomes.T]
         return cls(tuple(levels for levels, _ in points), tuple(sizes for _, sizes in points))
 
     def needed_level(self, windows: Windows) -> np.ndarray:
-        """Smallest nominal level whose interval holds the actual, float64, shape (N, H).
+        """Return the smallest nominal level whose interval contains the actual price, float64, shape (N, H).
 
-        0 for a price that did not move: even an interval of no width holds it. 1 for one that moved at
-        least as far as any in training, beyond which no interval goes. NaN without an actual.
+        0 for a price that did not move; 1 for one that moved at least as far as any in training, the widest
+        interval there is; NaN without an actual price.
         """
         outcomes = _outcomes(windows)
         columns = [
@@ -43,16 +43,13 @@ class NaiveSpread:
         return np.stack(columns, axis=1)
 
     def bounds(self, windows: Windows, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Intervals of these nominal levels, each bound float64, shape (N, H), KES.
+        """Return the bounds of intervals in KES, float64, shape (N, H), symmetric in logs.
 
-        Parameters
-        ----------
-        levels : float, shape (N, H)
-            In 0 ... 1; NaN gives NaN. As far up as down, in logs.
+        ``levels``, shape (N, H), are nominal levels between 0 and 1; NaN gives NaN.
         """
         columns = [
-            np.interp(column, known, sizes)
-            for column, known, sizes in zip(np.asarray(levels).T, self.levels, self.sizes, strict=True)
+            np.interp(column, own_levels, sizes)
+            for column, own_levels, sizes in zip(np.asarray(levels).T, self.levels, self.sizes, strict=True)
         ]
         reach = np.stack(columns, axis=1) * _scale(windows)
         last = windows.last_price[:, None]
@@ -69,7 +66,7 @@ def _outcomes(windows: Windows) -> np.ndarray:
 
 
 def _points(outcomes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(levels, sizes) of an empirical distribution function; starts at size 0, whatever its share."""
+    """Return (levels, sizes) of an empirical distribution function, starting at size 0."""
     sizes, counts = np.unique(outcomes, return_counts=True)
     levels = np.cumsum(counts) / max(len(outcomes), 1)
     if not len(sizes) or sizes[0] > 0:

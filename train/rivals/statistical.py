@@ -1,4 +1,4 @@
-"""Classical forecasts of each symbol's log price, by statsforecast: AutoARIMA, AutoETS and Theta.
+"""Classical forecasts of each symbol's log price with statsforecast: AutoARIMA, AutoETS and Theta.
 
 Sources: Hyndman and Khandakar, Journal of Statistical Software 27(3), 2008 (ARIMA, by AICc); Hyndman,
 Koehler, Snyder and Grose, IJF 18(3), 2002 (ETS, by AICc); Assimakopoulos and Nikolopoulos, IJF 16(4), 2000
@@ -28,8 +28,8 @@ from common.prices.windows import Windows
 from train.rivals.baselines import BaselineForecast, forecast_from, log_path
 
 MODELS = ("arima", "ets", "theta")
-LARGEST = 10.0
-"""Log change at and beyond which a forecast is no price."""
+MAX_CHANGE = 10.0
+"""Forecasts with a log change of this size or more count as failures."""
 
 
 def statistical(
@@ -41,25 +41,25 @@ def statistical(
     models: Sequence[str] = MODELS,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, BaselineForecast]:
-    """Forecast every window with the closes up to its cutoff and none after.
+    """Forecast every window from the closes up to its cutoff.
 
     Parameters are estimated over the last ``history`` closes, at every ``refit_every``-th row of a symbol
-    counted from its first possible window; in between the fitted model is run on over the newer closes.
-    So a window's forecast does not depend on which other windows are asked for. Both losses get the same
-    number: price = last * exp(forecast - path[cutoff]), the median if log returns are normal.
+    counted from its first possible window; in between, the fitted model is updated with the newer closes.
+    A window's forecast therefore does not depend on the other windows. The raw and the published price are
+    equal: last * exp(forecast - path[cutoff]), the median if log returns are normal.
 
     Parameters
     ----------
     workers : int
-        Processes, at most one a symbol; with 1 everything runs in this one.
+        Number of processes, at most one per symbol; with 1, everything runs in this process.
     progress : callable
-        Called here with the symbols done and their number.
+        Called in this process with the number of symbols done and their total.
 
     Returns
     -------
     dict
-        By model. A window at which a model fails, or forecasts something that is not a price, keeps its last
-        price and is counted in ``failures``; frozen windows keep theirs and are not counted.
+        By model. Where a model fails, or its forecast is not a valid price, the forecast is the last price
+        and ``failures`` counts the window. Frozen windows also get the last price, but are not counted.
 
     Raises
     ------
@@ -77,10 +77,10 @@ def statistical(
     )
     symbols = list(_moving_symbols(windows))
     with contextlib.closing(_run(forecast, symbols, workers)) as results:
-        for done, (place, symbol_change) in enumerate(results, start=1):
-            change[:, place] = symbol_change
+        for done, (positions, symbol_change) in enumerate(results, start=1):
+            change[:, positions] = symbol_change
             progress(done, len(symbols))
-    failed = np.asarray(~(np.abs(change) < LARGEST).all(axis=2))
+    failed = np.asarray(~(np.abs(change) < MAX_CHANGE).all(axis=2))
     change[failed] = 0
     return {
         name: forecast_from(windows, change[m], failures=int(failed[m].sum()))
@@ -89,18 +89,18 @@ def statistical(
 
 
 def _moving_symbols(windows: Windows) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Positions of a symbol's moving windows, its log prices up to the last cutoff, and the cutoffs' rows."""
+    """Yield the positions of a symbol's moving windows, its log prices, and the rows of the cutoffs."""
     path, moving = log_path(windows.series), ~frozen(windows)
     for symbol in np.unique(windows.symbol[moving]):
-        place = np.flatnonzero(moving & (windows.symbol == symbol))
+        positions = np.flatnonzero(moving & (windows.symbol == symbol))
         first = windows.series.offsets[symbol]
-        cutoffs = windows.end[place] - first
-        yield place, path[first : first + cutoffs.max() + 1].copy(), cutoffs
+        cutoffs = windows.end[positions] - first
+        yield positions, path[first : first + cutoffs.max() + 1].copy(), cutoffs
 
 
 def _forecast_symbol(
     spec: WindowSpec,
-    place: np.ndarray,
+    positions: np.ndarray,
     path: np.ndarray,
     cutoffs: np.ndarray,
     *,
@@ -108,10 +108,10 @@ def _forecast_symbol(
     refit_every: int,
     history: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``place``, and log changes from each cutoff, float64, shape (M, N, H); NaN where a model failed.
+    """Return ``positions`` and the log changes from each cutoff, shape (M, N, H); NaN where a model failed.
 
-    To statsforecast the rows from one estimation to the next are a series of their own, cross-validated at
-    every row; what it holds beyond the last cutoff is a copy of the last row.
+    The rows from one estimation to the next are passed to statsforecast as a series of their own, which it
+    cross-validates at every row. Rows beyond the last cutoff are copies of the last row.
     """
     from statsforecast import StatsForecast
     from threadpoolctl import threadpool_limits
@@ -123,9 +123,9 @@ def _forecast_symbol(
     starts = np.maximum(fits + 1 - history, 0)
     parts = []
     for start, fit in zip(starts, fits, strict=True):
-        known = path[start : fit + refit_every]
+        part = path[start : fit + refit_every]
         rows = fit - start + refit_every + farthest
-        parts.append(np.pad(known - known[0], (0, rows - len(known)), mode="edge"))
+        parts.append(np.pad(part - part[0], (0, rows - len(part)), mode="edge"))
     series = [pd.DataFrame({"unique_id": n, "ds": range(len(y)), "y": y}) for n, y in enumerate(parts)]
     engine = StatsForecast([_Model(name, history, spec.size) for name in models], freq=1)
     with threadpool_limits(1), warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -133,11 +133,11 @@ def _forecast_symbol(
         table = engine.cross_validation(farthest, pd.concat(series), n_windows=refit_every, refit=False)
     ahead = table[list(models)].to_numpy().T.reshape(len(models), len(fits), refit_every, farthest)
     last = path[cutoffs] - path[starts[part_of]]
-    return place, ahead[:, part_of, window][..., np.array(spec.horizons) - 1] - last[:, None]
+    return positions, ahead[:, part_of, window][..., np.array(spec.horizons) - 1] - last[:, None]
 
 
 class _Model:
-    """A model for statsforecast's cross-validation, which a failing one of its own would end."""
+    """A model whose failures do not end statsforecast's cross-validation."""
 
     def __init__(self, name: str, history: int, size: int) -> None:
         self._name, self._history, self._size = name, history, size
@@ -146,7 +146,7 @@ class _Model:
         return self._name
 
     def fit(self, y: np.ndarray, X: None = None) -> "_Model":
-        """Estimate over ``y``; put off where the price never moved, since there is nothing to learn."""
+        """Estimate the parameters on ``y``; postponed if the price never moved."""
         self._fitted = self._failed = None
         if (y != y[0]).any():
             try:
@@ -157,13 +157,13 @@ class _Model:
         return self
 
     def forward(self, h: int, y: np.ndarray, **_: Any) -> dict[str, np.ndarray]:
-        """Forecasts from the end of ``y``, shape (h,); NaN in a frozen window and where the model fails."""
+        """Forecast from the end of ``y``, shape (h,); NaN for a frozen window or if the model fails."""
         try:
             recent, window = y[-self._history :], y[-self._size :]
             if self._failed is None and (window != y[-1]).any() and (self._fitted or (recent != y[-1]).any()):
                 model = self._fitted or _model(self._name).fit(recent)
                 return {"mean": model.forward(y=y, h=h)["mean"]}
-        except Exception:  # nosec B110 # the caller counts what is missing
+        except Exception:  # nosec B110 # the caller counts the NaN
             pass
         return {"mean": np.full(h, np.nan)}
 
@@ -174,8 +174,8 @@ def _model(name: str) -> Any:
     from statsforecast import models
 
     if name == "arima":
-        # As in R: candidates of more than 150 closes are compared by conditional sums of squares, which
-        # takes a quarter of the time; the one chosen is estimated by maximum likelihood.
+        # As in R: with more than 150 closes, candidates are compared by conditional sums of squares, which
+        # takes a quarter of the time; the chosen one is estimated by maximum likelihood.
         return models.AutoARIMA(season_length=1, approximation=None)
     if name == "ets":
         return models.AutoETS(season_length=1, model="AZN")
@@ -187,29 +187,29 @@ def _run(
     symbols: Sequence[tuple[np.ndarray, ...]],
     workers: int,
 ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
-    """The result for each symbol as it is done; leaves no process behind, however it ends."""
+    """Yield the result of each symbol when it is done; always ends its processes."""
     workers = min(workers, len(symbols))
     if workers <= 1:
         yield from (forecast(*symbol) for symbol in symbols)
         return
     context = multiprocessing.get_context("spawn")
-    lifeline, held = context.Pipe(duplex=False)
+    lifeline, parent_end = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(workers, context, _start_worker, (lifeline,))
     try:
         for future in as_completed([pool.submit(forecast, *symbol) for symbol in symbols]):
             yield future.result()
     except BrokenProcessPool as error:
         raise TrainingError(
-            "statistical: a worker process died, perhaps for want of memory. Use fewer workers."
+            "statistical: a worker process died, perhaps because memory ran out. Use fewer workers."
         ) from error
     finally:
-        held.close()
+        parent_end.close()
         pool.shutdown(cancel_futures=True)
         lifeline.close()
 
 
 def _start_worker(lifeline: Connection) -> None:
-    """Leave Ctrl-C to the parent, and end at once when it closes its side of ``lifeline`` or dies."""
+    """Ignore Ctrl-C, and exit when the parent closes its end of ``lifeline`` or dies."""
 
     def watch() -> None:
         try:

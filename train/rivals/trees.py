@@ -1,4 +1,4 @@
-"""LightGBM on what the networks see: gradient-boosted trees, one model per horizon and loss.
+"""LightGBM on the networks' inputs: gradient-boosted trees, one model per horizon and loss.
 
 Source: Ke et al., "LightGBM: A Highly Efficient Gradient Boosting Decision Tree", NeurIPS 2017.
 """
@@ -18,11 +18,11 @@ from common.prices.windows import Windows
 from train.rivals.baselines import BaselineForecast, forecast_from
 
 DAYS = 5
-"""Last days that are features one by one; with 8 or 10 validation is no better."""
+"""Number of last days used as single features; 8 or 10 do not improve validation."""
 SPANS = (5, 20, 60)
-"""Last days whose mean and standard deviation are features."""
+"""Numbers of last days whose mean and standard deviation are features."""
 CHUNK = 8192
-"""Windows whose inputs are in memory at once."""
+"""Number of windows whose inputs are in memory at a time."""
 ROUNDS, PATIENCE = 1500, 100
 SETTINGS = {
     "learning_rate": 0.03,
@@ -33,21 +33,21 @@ SETTINGS = {
     "max_bin": 127,
     "boost_from_average": False,
 }
-"""Chosen on the validation year 2023, as the weights and settings of `LOSSES`; starting at 0, the last
-price, as the networks do, matters 30 days ahead."""
+"""Chosen on the validation year 2023, like the weights and settings of `LOSSES`. Starting at 0, the last
+price, like the networks, makes a difference 30 days ahead."""
 
 
 @dataclass(frozen=True)
 class Loss:
-    """What a model minimises; windows weigh sigma to a power, for errors are judged in percent."""
+    """A model's loss; windows are weighted by a power of sigma, because errors are measured in percent."""
 
     objective: str
     weight: float
     """Power in training."""
-    judged: float
-    """Power in early stopping: that of the errors themselves."""
+    valid_weight: float
+    """Power in early stopping: the power of the errors themselves."""
     leaf: int
-    """Windows a leaf must hold, or a fiftieth of them if there are few."""
+    """Minimum number of windows in a leaf, or a fiftieth of all windows if that is less."""
     settings: dict[str, Any]
 
 
@@ -68,23 +68,23 @@ def trees(
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> BaselineForecast:
-    """Fit on ``train``, stop early on ``valid``, forecast ``windows``; all three over the same symbols.
+    """Fit on ``train``, stop early on ``valid``, and forecast ``windows``; all three with the same symbols.
 
-    Targets are the networks' own: log(P[t+h] / P[t]) / (sigma * sqrt(h)). Frozen windows are neither
-    trained on nor forecast; without a moving window in either part the answer is the last price.
+    Targets are those of the networks: log(P[t+h] / P[t]) / (sigma * sqrt(h)). Frozen windows are not used
+    in training, and their forecast is the last price; so are all forecasts if a part has no moving window.
 
     Parameters
     ----------
     threads : int
-        Models fitted at a time, each on one core: on a busy machine LightGBM's own threads wait for one
-        another, which took twice the processor time (measured).
+        Models fitted at a time, each on one core: LightGBM's own threads wait for one another on a busy
+        machine, which doubled the measured processor time.
     progress : callable
-        Called here with the models fitted and their number.
+        Called in this process with the number of models fitted and their total.
     """
     train, valid = train.take(~frozen(train)), valid.take(~frozen(valid))
     moving = ~frozen(windows)
     x, x_valid = features(train, representation), features(valid, representation)
-    x_asked = features(windows.take(moving), representation)
+    x_new = features(windows.take(moving), representation)
     y, y_valid = representation.targets(train), representation.targets(valid)
     spread, spread_valid = sigma(train), sigma(valid)
     horizons = np.array(windows.spec.horizons)
@@ -92,27 +92,27 @@ def trees(
     change = {loss: np.zeros(scale.shape) for loss in LOSSES}
     stopped = threading.Event()
 
-    def scaled(loss: str, place: int) -> np.ndarray | float:
-        known, judged = np.isfinite(y[:, place]), np.isfinite(y_valid[:, place])
-        if not (known.any() and judged.any() and moving.any()):
+    def scaled(loss: str, h: int) -> np.ndarray | float:
+        known, known_valid = np.isfinite(y[:, h]), np.isfinite(y_valid[:, h])
+        if not (known.any() and known_valid.any() and moving.any()):
             return 0.0
-        model = _fitted(
+        model = _fit(
             LOSSES[loss],
-            (x[known], y[known, place], spread[known]),
-            (x_valid[judged], y_valid[judged, place], spread_valid[judged]),
+            (x[known], y[known, h], spread[known]),
+            (x_valid[known_valid], y_valid[known_valid, h], spread_valid[known_valid]),
             seed=seed,
             stopped=stopped,
         )
-        said: np.ndarray = np.clip(model.predict(x_asked, num_threads=1), -CLIP, CLIP)
-        return said
+        forecast: np.ndarray = np.clip(model.predict(x_new, num_threads=1), -CLIP, CLIP)
+        return forecast
 
     with ThreadPoolExecutor(threads) as pool:
         models = itertools.product(LOSSES, range(len(horizons)))
-        running = {pool.submit(scaled, loss, place): (loss, place) for loss, place in models}
+        running = {pool.submit(scaled, loss, h): (loss, h) for loss, h in models}
         try:
             for done, future in enumerate(as_completed(running), start=1):
-                loss, place = running[future]
-                change[loss][moving, place] = scale[moving, place] * future.result()
+                loss, h = running[future]
+                change[loss][moving, h] = scale[moving, h] * future.result()
                 progress(done, len(running))
         except BaseException:
             stopped.set()
@@ -121,11 +121,11 @@ def trees(
     return forecast_from(windows, change["raw"], change["published"])
 
 
-def _fitted(loss: Loss, train: Data, valid: Data, *, seed: int, stopped: threading.Event) -> Any:
-    """A booster of the rounds that were best on ``valid``; each part (features, targets, sigma)."""
+def _fit(loss: Loss, train: Data, valid: Data, *, seed: int, stopped: threading.Event) -> Any:
+    """Return a booster with the best rounds on ``valid``; both parts are (features, targets, sigma)."""
     import lightgbm
 
-    def obey(_: Any) -> None:
+    def stop_if_requested(_: Any) -> None:
         if stopped.is_set():
             raise InterruptedError("stopped")
 
@@ -144,15 +144,16 @@ def _fitted(loss: Loss, train: Data, valid: Data, *, seed: int, stopped: threadi
     x, y, spread = train
     data = lightgbm.Dataset(x, y, weight=spread**loss.weight, categorical_feature=[0], params=settings)
     x, y, spread = valid
-    judge = lightgbm.Dataset(x, y, weight=spread**loss.judged, reference=data, params=settings)
-    callbacks: list[Callable[..., Any]] = [lightgbm.early_stopping(PATIENCE, verbose=False), obey]
-    return lightgbm.train(settings, data, ROUNDS, valid_sets=[judge], callbacks=callbacks)
+    valid_data = lightgbm.Dataset(x, y, weight=spread**loss.valid_weight, reference=data, params=settings)
+    stopping: list[Callable[..., Any]] = [lightgbm.early_stopping(PATIENCE, verbose=False), stop_if_requested]
+    return lightgbm.train(settings, data, ROUNDS, valid_sets=[valid_data], callbacks=stopping)
 
 
 def features(windows: Windows, representation: Residual) -> np.ndarray:
-    """float32, shape (N, F): stock, sigma, the last days of every channel, and means and spreads of more.
+    """Return the features, float32, shape (N, F).
 
-    The stock is its position among the series' symbols, a category.
+    They are the stock (its position among the series' symbols, a category), sigma, the last days of every
+    channel, and means and standard deviations over longer spans.
     """
     days, spans = min(DAYS, windows.spec.size), [min(span, windows.spec.size) for span in SPANS]
     count = 2 + len(representation.channels) * (days + 2 * len(spans))

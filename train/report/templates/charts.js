@@ -1,4 +1,4 @@
-/* The charts by horizon and the chosen stock. */
+/* The charts by horizon and the charts of the chosen stock. */
 (() => {
   /* Closes and forecasts of the chosen stock; undefined before its data file is loaded. */
   function ownSeries() {
@@ -48,8 +48,8 @@
     }
     const own = forecast();
     const drawn = own
-      ? `${own.t.length} forecasts made ${spoken(state.horizon)} before, each drawn on the day it is for. ` +
-        (own.l ? "The band should hold nine in ten closes." : "This preset forecasts no interval.")
+      ? `${own.t.length} forecasts made ${spoken(state.horizon)} before, drawn on their target days. ` +
+        (own.l ? "The band should contain nine in ten closes." : "This preset forecasts no interval.")
       : "";
     const none = ownSeries() ? "nothing to draw." : `the forecasts are in ${missingFiles}`;
     document.getElementById("stock-note").textContent = `${state.symbol}: ${drawn || none}`;

@@ -1,4 +1,4 @@
-/* State shared by the page (horizon, stock) and the table of all counters: sort, filter, choose. */
+/* The page's state (horizon, stock) and the table of all stocks: sort, filter, choose. */
 const state = { horizon: document.body.dataset.horizon, symbol: document.getElementById("choose").value };
 const watchers = [];
 const spoken = (horizon) => (horizon === "1" ? "1 day" : `${horizon} days`);
@@ -16,7 +16,7 @@ for (const radio of every(".picker input")) {
 }
 document.getElementById("choose").addEventListener("change", (event) => change({ symbol: event.target.value }));
 
-/* The data files beside the page, each loaded once: a program that calls reportData. */
+/* The data files beside the page: scripts that call reportData, each loaded once. */
 const files = { loading: {}, waiting: {}, loaded: {} };
 
 function reportData(release, name, data) {
@@ -71,7 +71,7 @@ class FileRow {
     return cell;
   }
 
-  /* The text of a number; a ratio starts with the sign of its verdict. */
+  /* The nodes for a number's text; a ratio starts with the sign of its verdict. */
   static ratio(text) {
     const word = { "✓": "better", "✗": "worse", "=": "equal" }[text[0]];
     if (!word) return [text];
@@ -116,7 +116,7 @@ const counters = (() => {
     const found = rows.filter((row) => filters.every((filter) => matches(row, filter)));
     const listed = found.slice(0, report.counters?.listed);
     body.replaceChildren(...listed.map((row) => row.draw(heads)));
-    const first = listed.length < found.length ? `The first ${listed.length} of them are listed: filter to see others. ` : "";
+    const first = listed.length < found.length ? `The first ${listed.length} are listed; filter to see others. ` : "";
     document.getElementById("shown").textContent =
       `${found.length} of ${rows.length} counters, ${spoken(state.horizon)} ahead. ${first}${note}${orderText()}`;
     mark();

@@ -148,7 +148,7 @@ def test_a_retraining_on_another_machine_is_named_and_waited_for(two_machines):
 
     with held(here):
         assert is_held(there)
-        where = "s3://memory/home: a retraining is at work there already, process"
+        where = "s3://memory/home: another retraining is still running, process"
         with pytest.raises(ConfigError, match=where), held(there):
             pass
         waiting = threading.Thread(target=wait)

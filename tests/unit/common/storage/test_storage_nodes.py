@@ -12,8 +12,8 @@ from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
 from serve.settings import ServeSettings
 from serve.views.accuracy import LATEST, live_page
+from train.evaluation.embedding_search import find_search
 from train.evaluation.evidence import load_evidence
-from train.evaluation.searched import find_search
 from train.pipeline.backtest import OURS, figures, keep, plan_study, run_study
 
 pytestmark = pytest.mark.usefixtures("no_mirrors")

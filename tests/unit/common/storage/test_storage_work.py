@@ -31,7 +31,7 @@ from serve.observability.metrics import Observer
 from serve.schemas.forecast import PredictRequest
 from serve.settings import LedgerSettings
 from train.nightly.nightly import retrain
-from train.nightly.record import STEPS, listed, records
+from train.nightly.nightly_record import STEPS, listed, records
 from train.progress.runs import list_runs, read_run, write_progress
 from train.run.plan import finished
 from train.workers.queue import TaskQueue

@@ -10,10 +10,10 @@ import pytest
 from support.panel import SYMBOLS, made_panel
 
 from common.exchange.universe import Universe
+from train.evaluation.embedding_search import find_search
 from train.evaluation.evidence import Evidence, described, reliability
 from train.evaluation.matrix import matrix_markdown, performance_matrix, write_matrix
 from train.evaluation.questions import answers, turnover
-from train.evaluation.searched import find_search
 
 PANEL = made_panel()
 UNIVERSE = Universe.from_symbols([*SYMBOLS, "ABSENT"], specific=["MOVES", "GAPS", "FROZEN"])
@@ -155,7 +155,7 @@ def test_an_embedding_is_called_sufficient_only_by_a_search(tmp_path):
     unknown = answers(evidence(folder=tmp_path))[4]
     assert (
         unknown.answer.startswith("Not answered yet")
-        and "have 2 directions" in unknown.answer
+        and "have 2 dimensions" in unknown.answer
         and "over 1.0 of them" in unknown.answer
     )
     sizes = [{"size": 16, "fits": 6, "score": 0.96, "difference": -0.01, "low": -0.02, "high": -0.001}]

@@ -24,7 +24,7 @@ from train.gate.subject import Subject
 NAMES = [name for name, _, _ in CHECKS]
 GENERAL, MOVES = "general_residual", "stock_specific_residual/MOVES"
 CHANNELS = len(Residual.channels)
-UNREAD = "not looked at: the files are not those of a whole release"
+UNREAD = "not checked: the release's files are damaged or incomplete"
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_every_counter_is_counted_and_one_with_too_little_data_is_named(release)
 def test_the_original_design_passes_with_a_scaler_for_every_counter_and_no_intervals(tmp_path):
     release = made_release(tmp_path, preset="v4_log")
     found = {check.name: check.found for check in run_checklist(release)}
-    assert found["scalers"] == "2 models, 5 of 6 counters", "SHORT was listed after training"
+    assert found["scalers"] == "2 models, 5 of 6 stocks", "SHORT was listed after training"
     assert found["intervals"] == "the model gives no intervals"
     assert not failures(release).keys() & {"files", "scalers", "stock ids", "intervals", "no look-ahead"}
 
@@ -138,7 +138,7 @@ def test_a_counter_without_its_scaler_is_named(tmp_path):
             changing(f"{GENERAL}/stock_id_mapping.json", THIN=2),
             "THIN is 2, universe.json says 6",
         ),
-        ("stock ids", changing(f"{GENERAL}/stock_id_mapping.json", ABC=9), "ABC is no counter"),
+        ("stock ids", changing(f"{GENERAL}/stock_id_mapping.json", ABC=9), "ABC is not in universe.json"),
         ("stock ids", changing(f"{MOVES}/metadata.json", stock_ids={"MOVES": 1}), "MOVES/metadata.json"),
         ("test MAPE recorded", changing(f"{GENERAL}/metadata.json", test_mape=None), "test_mape is None"),
         ("test MAPE recorded", changing(f"{MOVES}/metadata.json", test_mape=math.nan), "MOVES/metadata.json"),
@@ -146,8 +146,12 @@ def test_a_counter_without_its_scaler_is_named(tmp_path):
         ("target", retelling(published=lambda table: 1.125 * table["actual"]), "12.500 %"),
         ("skill", retelling(raw=lambda table: 1.1 * table["raw"]), "relRMSE of the raw price is"),
         ("skill", retelling(published=lambda table: 1.1 * table["published"]), "relMAE of the published"),
-        ("skill", retelling(frozen=lambda table: True), "no forecast of a price that moved"),
-        ("skill of intervals", retelling(hi90=lambda table: table["last_price"]), "90 % intervals hold 0."),
+        ("skill", retelling(frozen=lambda table: True), "no scored forecast of a price that moved"),
+        (
+            "skill of intervals",
+            retelling(hi90=lambda table: table["last_price"]),
+            "90 % intervals contain 0.",
+        ),
         ("skill of intervals", retelling(hi95=lambda table: 9 * table["last_price"]), "relPinball of the"),
         ("models load", lambda folder: (folder / MOVES / "model.onnx").write_bytes(b"x"), "MOVES: "),
         ("prices", retelling(raw=lambda table: -table["raw"]), "test part: FROZEN 2021"),

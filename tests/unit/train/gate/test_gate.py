@@ -240,7 +240,7 @@ def test_damaged_or_unreadable_production_speaks_against_nothing(registry, harm)
     _, verdict = promote_through_gate(registry, "new")
     assert registry.production() == "new" and verdict.passed
     if harm in ("unreadable", "of another version"):
-        assert not verdict.comparison["comparable"] and "does not answer" in verdict.comparison["reason"]
+        assert not verdict.comparison["comparable"] and "returns no forecasts" in verdict.comparison["reason"]
     else:
         assert verdict.comparison is None
 
@@ -419,7 +419,7 @@ def test_a_best_release_that_is_gone_is_said_to_be_incomparable_and_replaced(reg
     registry.resolve("best").path.rename(registry.folder / ".gone")
     made(registry, "third", shift=1.5 * SLIGHTLY)
     _, verdict = promote_through_gate(registry, "third")
-    assert verdict.best == {"against": "best", "comparable": False, "reason": "it is gone or damaged"}
+    assert verdict.best == {"against": "best", "comparable": False, "reason": "it is missing or damaged"}
     assert registry.history()[-1]["gate"]["best"] == verdict.best
     assert anchor_of(registry.history()) == "third"
 
@@ -465,7 +465,9 @@ def test_intervals_that_are_worse_than_those_in_production_are_refused(registry,
 def test_a_release_without_intervals_does_not_replace_one_that_has_them(registry, monkeypatch):
     in_production(registry, "old")
     made(registry, "design", preset="v4_log")
-    assert any("there are no intervals 1 day ahead" in reason for reason in judge(registry, "design").reasons)
+    assert any(
+        "the release has no intervals 1 day ahead" in reason for reason in judge(registry, "design").reasons
+    )
 
 
 def call(registry: Registry, *arguments: str):

@@ -73,8 +73,8 @@ def test_every_horizon_up_to_five_days_is_judged_and_the_shortest_where_all_are_
 
 def test_windows_that_stood_still_and_prices_not_known_yet_are_not_judged():
     table = forecasts(raw=1.1)
-    assert of_price(table.assign(frozen=True))[0] == ["no forecast of a price that moved to judge it by"]
-    assert of_price(table.assign(actual=np.nan))[0] == ["no forecast of a price that moved to judge it by"]
+    assert of_price(table.assign(frozen=True))[0] == ["no scored forecast of a price that moved"]
+    assert of_price(table.assign(actual=np.nan))[0] == ["no scored forecast of a price that moved"]
 
 
 def test_noise_is_added_to_the_bound_and_no_more_than_the_limit():
@@ -138,7 +138,7 @@ def test_the_noise_of_relrmse_is_that_of_its_square_by_the_delta_method():
 
 
 @pytest.mark.parametrize(
-    ("half_width", "said"), [(0.5, "% intervals hold"), (95, "relPinball of the intervals")]
+    ("half_width", "said"), [(0.5, "% intervals contain"), (95, "relPinball of the intervals")]
 )
 def test_intervals_that_hold_too_little_or_are_worth_less_than_the_last_price_are_refused(half_width, said):
     assert of_intervals(forecasts(half_width=6))[0] == []

@@ -21,7 +21,7 @@ from serve.observability.metrics import Observer
 from train.cli import retrain as nightly_cli
 from train.gate.comparison import MARGIN
 from train.nightly.nightly import retrain
-from train.nightly.record import STEPS, listed, records
+from train.nightly.nightly_record import STEPS, listed, records
 from train.nightly.split import MINIMUM_TEST
 from train.run.source import load_panel
 
@@ -92,7 +92,7 @@ def test_the_first_night_begins_from_nothing_and_keeps_every_decision(begun):
 def test_a_second_night_with_nothing_new_trains_nothing_and_moves_nothing(begun):
     history, releases = begun.registry.history(), begun.registry.releases()
     for again in (night(begun), later_nights(begun)):
-        assert again.values["state"] == "current" and "very data and settings" in again.values["reason"]
+        assert again.values["state"] == "current" and "same data and settings" in again.values["reason"]
         assert states(again) == {"ingest": "done"} | dict.fromkeys(STEPS[1:], "skipped")
     assert begun.registry.history() == history and begun.registry.releases() == releases
 
@@ -180,7 +180,7 @@ def test_damaged_files_fail_the_night_and_leave_production(begun, damage):
     path = begun.archive / "NSE_data_all_stocks_2022.csv"
     if damage == "a year is gone":
         (begun.archive / "NSE_data_all_stocks_2021.csv").unlink()
-        said = r"of 2021 there is nothing left"
+        said = r"nothing is left of 2021"
     elif damage == "it ends early":
         lines = path.read_text().splitlines(keepends=True)
         path.write_text("".join(lines[:-30]))
@@ -230,7 +230,7 @@ def test_other_settings_are_a_reason_to_train_and_become_productions(begun):
     changes = {"overrides": {"network": {"dropout": 0.1}}, "universe": None}
     trained_ahead(asked(begun.archive, **changes), begun.home, begun.registry.production())
     record = night(begun, **changes)
-    assert record.decision("ingest")["why"] == "other settings than production's"
+    assert record.decision("ingest")["why"] == "settings differ from production's"
     stored = json.loads(begun.registry.resolve("production").file("config.json").read_bytes())
     assert stored["network"]["dropout"] == 0.1 and stored["network"]["lstm_units"] == [4]
     assert night(begun, **changes).values["state"] == "current"
@@ -239,7 +239,7 @@ def test_other_settings_are_a_reason_to_train_and_become_productions(begun):
 
 def test_synthetic_prices_never_follow_real_ones(place):
     real = place.registry.promote(made_release(place.home, "real", source=REAL).id)
-    with pytest.raises(TrainingError, match=r"production \(real\) is of real prices and these are synthetic"):
+    with pytest.raises(TrainingError, match=r"production \(real\) uses real prices and these are synthetic"):
         night(place)
     assert place.registry.production() == real.id
 
@@ -262,9 +262,7 @@ def test_a_step_that_failed_is_continued_without_repeating_those_before_it(begun
     run = grow(begun)
     in_the_way = run.folder.with_suffix(".lock")
     in_the_way.mkdir()
-    with pytest.raises(
-        TrainingError, match=r"retrain .*: train: .*Is a directory.* the same command goes on"
-    ):
+    with pytest.raises(TrainingError, match=r"retrain .*: train: .*Is a directory.* run the same command to"):
         later_nights(begun)
     failed = next(records(begun.home))
     assert states(failed) == {"ingest": "done", "train": "failed"} | dict.fromkeys(STEPS[2:], "waiting")
@@ -392,7 +390,7 @@ def test_the_list_says_how_every_night_ended(begun):
 
 
 def test_a_night_whose_process_is_gone_is_listed_as_interrupted(begun):
-    begun.first.note(state="running")
+    begun.first.save(state="running")
     assert [values["state"] for values in listed(begun.home)] == ["interrupted"]
 
 

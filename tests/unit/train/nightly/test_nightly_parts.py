@@ -20,10 +20,10 @@ from support.release import made_release
 from common.errors import ArchiveError, ConfigError
 from common.presets import PRESETS, SplitSpec
 from common.prices.panel import Panel
-from train.nightly.ingest import TOLERANCE, compared, refuse_damage
+from train.nightly.ingest import TOLERANCE, compare_panels, refuse_damage
 from train.nightly.lock import held, is_held
-from train.nightly.record import NightlyRecord
-from train.nightly.split import MINIMUM_TEST, next_settings, rolled
+from train.nightly.nightly_record import NightlyRecord
+from train.nightly.split import MINIMUM_TEST, move_split, next_settings
 
 SESSIONS = pd.bdate_range("2020-01-01", periods=600).to_numpy().astype("datetime64[D]")
 PANEL = made_panel(90)
@@ -43,7 +43,7 @@ def test_the_split_moves_on_by_whole_sessions_and_its_later_parts_keep_their_len
     sessions = SESSIONS[: train + valid + test + added]
     if len(sessions) - max(test, MINIMUM_TEST) - valid < 1:
         return
-    split = rolled(SplitSpec(), ends, sessions)
+    split = move_split(SplitSpec(), ends, sessions)
     days = pd.DatetimeIndex(sessions)
     in_test = (days > pd.Timestamp(split.valid_end)).sum()
     in_valid = ((days > pd.Timestamp(split.train_end)) & (days <= pd.Timestamp(split.valid_end))).sum()
@@ -52,18 +52,18 @@ def test_the_split_moves_on_by_whole_sessions_and_its_later_parts_keep_their_len
 
 
 def test_without_a_new_session_the_split_stays_as_it_was_written():
-    assert rolled(SplitSpec(), borders(400, 450, 600), SESSIONS) == SplitSpec()
+    assert move_split(SplitSpec(), borders(400, 450, 600), SESSIONS) == SplitSpec()
 
 
 def test_borders_that_are_no_sessions_count_as_the_session_before():
     weekend = {"train_end": "2021-06-05", "valid_end": "2021-08-07", "test_end": str(SESSIONS[499])}
     friday = weekend | {"train_end": "2021-06-04", "valid_end": "2021-08-06"}
-    assert rolled(SplitSpec(), weekend, SESSIONS) == rolled(SplitSpec(), friday, SESSIONS)
+    assert move_split(SplitSpec(), weekend, SESSIONS) == move_split(SplitSpec(), friday, SESSIONS)
 
 
 def test_too_few_sessions_for_a_test_part_are_refused():
     with pytest.raises(ConfigError, match=r"80 sessions are too few .* a test of 60"):
-        rolled(SplitSpec(), borders(10, 70, 75), SESSIONS[:80])
+        move_split(SplitSpec(), borders(10, 70, 75), SESSIONS[:80])
 
 
 def test_without_production_the_preset_and_the_settings_given_count():
@@ -90,7 +90,7 @@ def without(panel: Panel, gone: pd.Series) -> Panel:
 
 def test_what_is_new_is_counted_by_session_and_row():
     before = PANEL.as_of(PANEL.dates[-11])
-    found = compared(before, PANEL)
+    found = compare_panels(before, PANEL)
     rows = PANEL.frame
     assert found["new_sessions"] == 10
     assert found["new_rows"] == (rows["date"] > before.dates[-1]).sum()
@@ -105,7 +105,7 @@ def test_one_lost_session_is_damage_though_others_were_added():
     with pytest.raises(
         ArchiveError, match=rf"1 of the 80 sessions .*\(old\).* {PANEL.dates[5]:%Y-%m-%d} the first"
     ):
-        refuse_damage(before, now, compared(before, now), "old")
+        refuse_damage(before, now, compare_panels(before, now), "old")
 
 
 @pytest.mark.parametrize(("excess", "refused"), [(0, False), (1, True)])
@@ -114,7 +114,7 @@ def test_up_to_one_in_a_hundred_closes_may_be_corrected(excess, refused):
     frame = PANEL.frame.copy()
     frame.loc[frame.index[:: len(frame) // count][:count], "close"] *= 1.01
     now = Panel.from_frame(frame, PANEL.source)
-    found = compared(PANEL, now)
+    found = compare_panels(PANEL, now)
     assert found["rows_changed"] == count
     if refused:
         with pytest.raises(ArchiveError, match="have another close"):

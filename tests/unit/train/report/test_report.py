@@ -198,12 +198,12 @@ def test_better_and_worse_are_told_by_sign_and_word_not_by_colour_alone():
     [
         (
             (0.8, 0.798, 0.999),
-            "0.1 % smaller than naive’s; could be chance. Off by 0.800 KES on average, naive by "
-            "0.798: worse in KES, where errors at high prices count more; the verdict is relMAE.",
+            "0.1 % smaller than naive’s; may be chance. The mean error is 0.800 KES, naive’s "
+            "0.798: worse in KES, where errors at high prices count more; the verdict is by relMAE.",
         ),
-        ((0.798, 0.8, 1.001), "naive by 0.800: better in KES, where"),
-        ((0.798, 0.8, 0.999), "naive by 0.800."),
-        ((0.8, 0.8, 0.999), "naive by 0.800."),
+        ((0.798, 0.8, 1.001), "naive’s 0.800: better in KES, where"),
+        ((0.798, 0.8, 0.999), "naive’s 0.800."),
+        ((0.8, 0.8, 0.999), "naive’s 0.800."),
     ],
 )
 def test_a_card_explains_an_error_in_kes_that_points_elsewhere_than_its_verdict(figures, said):

@@ -69,7 +69,7 @@ def test_writing_it_takes_seconds_not_minutes(tmp_path):
 def test_the_page_says_what_it_leaves_out(large):
     text = " ".join(large[0].read_text().split())
     assert "and 6,500 more. They stand still." in text and "The first 500 of 6600 rows." in text
-    assert "and 893 more. The general model stands in" in text
+    assert "and 893 more. The general model replaces" in text
 
 
 def test_every_counter_has_its_row_in_the_files_and_its_series_in_the_block_that_the_page_loads(large):

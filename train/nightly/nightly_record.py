@@ -1,4 +1,4 @@
-"""What one retraining did and why: ``<home>/retrains/<id>/record.json``, replaced after every step."""
+"""The record of a retraining, ``<home>/retrains/<id>/record.json``: replaced after every step."""
 
 import json
 import os
@@ -12,24 +12,24 @@ from typing import Any
 
 from common import storage
 from common.errors import ConfigError
-from train.gate.subject import told
+from train.gate.subject import error_text
 from train.nightly.lock import is_held
 
 STEPS = ("ingest", "train", "backtest", "gate", "promote")
 ENDED = ("promoted", "current", "closed", "superseded")
-"""States of a retraining that is not continued: a new release went to production; there was nothing to do;
-the gate stayed closed; or files, settings or production changed before it was done."""
+"""Final states: a new release went to production; there was nothing to do; the gate refused the release; or
+files, settings or production changed before it was finished."""
 RECORD = "record.json"
 
 
 class NightlyRecord:
-    """One retraining; every change is on storage when a method returns.
+    """One retraining; every method stores its change before it returns.
 
-    ``values`` holds plain JSON: ``id``, ``state`` (``running``, ``failed``, ``interrupted`` or one of
-    ``ENDED``), ``reason``, ``started`` and ``ended`` (UTC), ``pid``, ``host``, ``key`` (a digest of what it
-    works on), ``archive``, ``production`` (the release it began with), ``release`` (what it trained),
-    ``production_after`` and ``steps``: for each of ``STEPS`` its ``state``, ``started``, ``ended``,
-    ``attempts``, ``decision`` (the figures it was made on) and ``error``.
+    ``values`` is JSON: ``id``, ``state`` (``running``, ``failed``, ``interrupted`` or one of ``ENDED``),
+    ``reason``, ``started`` and ``ended`` (UTC), ``pid``, ``host``, ``key`` (a digest of its inputs),
+    ``archive``, ``production`` (at the start), ``release`` (the one it trained), ``production_after`` and
+    ``steps``: for each of ``STEPS`` its ``state``, ``started``, ``ended``, ``attempts``, ``decision`` (with
+    the figures behind it) and ``error``.
     """
 
     def __init__(self, folder: Path, values: dict[str, Any]) -> None:
@@ -37,9 +37,9 @@ class NightlyRecord:
 
     @classmethod
     def new(cls, home: Path, *, key: str, archive: Path | None, production: str | None) -> "NightlyRecord":
-        """A record that is on storage once `begin` is called."""
+        """Create a record; `begin` stores it."""
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
-        nothing = {"started": None, "ended": None, "attempts": 0, "decision": None, "error": None}
+        empty = {"started": None, "ended": None, "attempts": 0, "decision": None, "error": None}
         values = {
             "id": name,
             "state": "running",
@@ -51,7 +51,7 @@ class NightlyRecord:
             "production": production,
             "release": None,
             "production_after": production,
-            "steps": {step: {"state": "waiting", **nothing} for step in STEPS},
+            "steps": {step: {"state": "waiting", **empty} for step in STEPS},
         }
         return cls(folder_of(home) / name, values)
 
@@ -61,79 +61,68 @@ class NightlyRecord:
         return name
 
     def decision(self, step: str) -> dict[str, Any] | None:
-        """What a finished step decided; None if it is not finished."""
+        """Return a finished step's decision; None if it is not finished."""
         entry = self.values["steps"][step]
         return entry["decision"] if entry["state"] == "done" else None
 
     def begin(self) -> None:
-        """Say that this process is at work on it."""
+        """Mark the record as running in this process."""
         now = {"pid": os.getpid(), "host": socket.gethostname(), "state": "running", "ended": None}
-        self._save(**now, reason=None)
+        self.save(**now, reason=None)
 
     @contextmanager
     def step(self, name: str) -> Iterator[dict[str, Any]]:
-        """Work on a step: what the block puts into the dict is its decision; an error is kept and raised."""
+        """Run a step: the block fills the dict with its decision; an error is recorded and raised."""
         entry = self.values["steps"][name]
         entry |= {"state": "running", "started": _now(), "ended": None, "error": None}
         entry["attempts"] += 1
-        self._save()
+        self.save()
         decision: dict[str, Any] = {}
         try:
             yield decision
         except BaseException as error:
             state = "failed" if isinstance(error, Exception) else "interrupted"
-            reason = told(error) if isinstance(error, Exception) else "stopped"
+            reason = error_text(error) if isinstance(error, Exception) else "stopped"
             entry |= {"state": state, "ended": _now(), "error": reason}
-            with suppress(OSError, storage.StorageError):  # what failed may be the storage itself
-                self._save(state=state, ended=_now(), reason=f"{name}: {reason}")
+            with suppress(OSError, storage.StorageError):  # the storage itself may have failed
+                self.save(state=state, ended=_now(), reason=f"{name}: {reason}")
             raise
-        entry |= {
-            "state": "done",
-            "ended": _now(),
-            "decision": json.loads(json.dumps(storage.finite(decision))),
-        }
-        self._save()
+        decision = json.loads(json.dumps(storage.finite(decision)))
+        entry |= {"state": "done", "ended": _now(), "decision": decision}
+        self.save()
 
-    def note(self, **values: Any) -> None:
-        """Keep values beside the steps."""
-        self._save(**values)
-
-    def finish(self, state: str, reason: str, production: str | None) -> None:
-        """End it with one of ``ENDED``; steps that were not needed are marked as skipped."""
-        for entry in self.values["steps"].values():
-            if entry["state"] != "done":
-                entry["state"] = "skipped"
-        self._save(state=state, reason=reason, ended=_now(), production_after=production)
-
-    def _save(self, **changes: Any) -> None:
+    def save(self, **changes: Any) -> None:
+        """Change some values and store the record."""
         self.values |= changes
         storage.write_json(self.folder / RECORD, self.values)
 
+    def finish(self, state: str, reason: str, production: str | None) -> None:
+        """End the retraining in one of the states ``ENDED``; steps that did not run are marked as skipped."""
+        for entry in self.values["steps"].values():
+            if entry["state"] != "done":
+                entry["state"] = "skipped"
+        self.save(state=state, reason=reason, ended=_now(), production_after=production)
+
 
 def folder_of(home: Path) -> Path:
-    """Where records and the lock lie."""
+    """Return the folder of the records and the lock."""
     return home / "retrains"
 
 
 def lock_of(home: Path) -> Path:
-    """Held while a retraining is at work below ``home``."""
+    """Return the lock that a running retraining holds."""
     return folder_of(home) / ".lock"
 
 
-def seconds(entry: dict[str, Any]) -> float | None:
-    """How long a step took, its last attempt; None before its end."""
-    if not entry["started"] or not entry["ended"]:
-        return None
-    return (datetime.fromisoformat(entry["ended"]) - datetime.fromisoformat(entry["started"])).total_seconds()
-
-
 def work_seconds(values: dict[str, Any]) -> float:
-    """How long a retraining's steps took, without the time that it lay stopped."""
-    return sum(seconds(entry) or 0.0 for entry in values["steps"].values())
+    """Sum the durations of the steps' last attempts in seconds, without the pauses between them."""
+    parse = datetime.fromisoformat
+    finished = [entry for entry in values["steps"].values() if entry["started"] and entry["ended"]]
+    return sum((parse(entry["ended"]) - parse(entry["started"])).total_seconds() for entry in finished)
 
 
 def records(home: Path) -> Iterator[NightlyRecord]:
-    """Every retraining below ``home``, newest first; ConfigError names a record that cannot be read."""
+    """Yield the retrainings below ``home``, newest first; ConfigError names an unreadable record."""
     for path in reversed(storage.names(folder_of(home), f"*/{RECORD}")):
         try:
             values = json.loads(storage.current(path).read_bytes())
@@ -143,16 +132,16 @@ def records(home: Path) -> Iterator[NightlyRecord]:
             continue
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(
-                f"{storage.shown(path)}: not a retraining's record: {error}. Move it away."
+                f"{storage.shown(path)}: not the record of a retraining: {error}. Move it away."
             ) from None
         yield NightlyRecord(path.parent, values)
 
 
 def listed(home: Path) -> Iterator[dict[str, Any]]:
-    """The values of `records`; one whose process is gone is ``interrupted``."""
+    """Yield the values of `records`; the state is ``interrupted`` if the process is gone."""
     busy = is_held(lock_of(home))
-    for place, record in enumerate(records(home)):
-        gone = record.values["state"] == "running" and not (busy and place == 0)
+    for position, record in enumerate(records(home)):
+        gone = record.values["state"] == "running" and not (busy and position == 0)
         yield record.values | ({"state": "interrupted"} if gone else {})
 
 

@@ -1,4 +1,4 @@
-"""What a search over sizes found that answers for a release; read from the files that the search left."""
+"""Find the hyperparameter search whose comparison of embedding sizes applies to a release."""
 
 import json
 from pathlib import Path
@@ -9,17 +9,15 @@ from common.release.bundle import GENERAL
 
 
 def find_search(home: Path, info: dict[str, Any], size: int) -> dict[str, Any] | None:
-    """What the newest fitting search below ``<home>/tuning`` says of the embedding.
+    """Return the verdict on the embedding size of the newest search below ``<home>/tuning`` that applies.
 
-    A search answers for a release if it was over the general model of the same preset, compared embedding
-    sizes, and its prices were invented where the release's were and real where they were real. A quick search
-    answers for quick releases alone. The release's own size must have been the default that the others were
-    compared with, or, as after training with what a search proposed, the one that scored best. Other
-    settings may differ.
+    A search applies to a release if it tuned the general model of the same preset, compared embedding sizes,
+    and used the same kind of prices, real or synthetic. A quick search applies only to quick releases. The
+    release's own size must have been the search's default, or the size with the best score. Other settings
+    may differ.
 
-    Among those that fit, one on the release's very prices comes before any other, then the newest: which
-    size is enough does not turn with every week of prices, and the answer says up to when the search's went.
-    A search whose file cannot be read is passed over.
+    A search on the release's own prices takes precedence over newer ones on other prices. Unreadable result
+    files are skipped.
 
     Parameters
     ----------
@@ -33,20 +31,20 @@ def find_search(home: Path, info: dict[str, Any], size: int) -> dict[str, Any] |
     Returns
     -------
     dict or None
-        ``sufficient`` (bool); ``because`` (sentences, which say so if the prices are others); ``sizes`` and
-        ``default`` as the search gives them; ``search``, its id; ``same_prices`` (bool).
+        ``sufficient`` (bool); ``because`` (sentences, which mention if the prices differ); ``sizes`` and
+        ``default`` as in the search's result; ``search``, its id; ``same_prices`` (bool).
     """
-    found = [result for path in storage.found(home / "tuning", "*/result.json") if (result := _read(path))]
-    found = [result for result in found if _fits(result, info) and _verdict(result["embedding"], size)]
-    if not found:
+    results = [result for path in storage.found(home / "tuning", "*/result.json") if (result := _read(path))]
+    results = [result for result in results if _fits(result, info) and _verdict(result["embedding"], size)]
+    if not results:
         return None
     sha = info.get("data_sha256")
-    best = max(found, key=lambda result: (result["data_sha256"] == sha, result["made"]))
+    best = max(results, key=lambda result: (result["data_sha256"] == sha, result["made"]))
     embedding, same = best["embedding"], best["data_sha256"] == sha
     sufficient, because = _verdict(embedding, size) or (False, "")
     if not same:
         until = max(fold["valid_end"] for fold in best["folds"])
-        because += f" That search was on other prices than this release; it judged by those up to {until}."
+        because += f" That search used other prices than this release, with validation up to {until}."
     return {
         "sufficient": sufficient,
         "because": because,
@@ -57,8 +55,12 @@ def find_search(home: Path, info: dict[str, Any], size: int) -> dict[str, Any] |
     }
 
 
+def is_synthetic(source: Any) -> bool:
+    return "synthetic" in str(source).lower()
+
+
 def _verdict(embedding: dict[str, Any], size: int) -> tuple[bool, str] | None:
-    """Whether ``size`` is enough, and why; None if the search does not tell."""
+    """Return whether ``size`` is sufficient, and why; None if the search does not tell."""
     default = embedding["default"]
     if size == default:
         return bool(embedding["sufficient"]), str(embedding["because"])
@@ -77,17 +79,13 @@ def _fits(result: dict[str, Any], info: dict[str, Any]) -> bool:
         result["model"] == GENERAL
         and bool(result["embedding"])
         and result["preset"] == info["preset"]
-        and _invented(result["source"]) == _invented(info["source"])
+        and is_synthetic(result["source"]) == is_synthetic(info["source"])
         and (not result["quick"] or bool(info.get("quick")))
     )
 
 
-def _invented(source: Any) -> bool:
-    return "synthetic" in str(source).lower()
-
-
 def _read(path: Path) -> dict[str, Any] | None:
-    """A search's result if all that is asked of it is there."""
+    """Read a search's result; None if the file is unreadable or incomplete."""
     try:
         result: dict[str, Any] = json.loads(path.read_bytes())
         embedding = result["embedding"]

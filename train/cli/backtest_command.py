@@ -1,8 +1,8 @@
-"""``nsecast backtest`` and ``nsecast report``: what a release is worth, measured and shown."""
+"""``nsecast backtest`` and ``nsecast report``: measure a release, and write its report."""
 
 import datetime as dt
+import functools
 import json
-import sys
 import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,20 +14,13 @@ import pandas as pd
 import rich.box
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskID,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from cluster.connect.address import Address, placed
 from common import storage
-from common.options import AcceptMixedDates, AsJson, Home, ReleaseName
-from common.prices.panel import Panel
+from common.console import console
+from common.options import AcceptMixedDates, AsJson, Home, ReleaseName, Workers
 from common.release.forecasts import Networks, ReleasedModels
 from common.release.registry import Registry
 from train.pipeline.backtest import OURS, BacktestPlan, figures, keep, plan_study, run_study
@@ -53,7 +46,7 @@ def backtest(
     refit_every: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="Train again every N sessions on all that was known, on the fleet."
+            min=1, metavar="N", help="Train again every N sessions on the data known by then, on Ray."
         ),
     ] = None,
     networks: Annotated[
@@ -66,27 +59,28 @@ def backtest(
         str, typer.Option(help=f"all, none, quick ({', '.join(QUICK)}) or some of {', '.join(RIVALS)}.")
     ] = "all",
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE.parquet", help="Every forecast beside what happened.")
+        Path | None, typer.Option(metavar="FILE.parquet", help="Write every forecast with its outcome.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Default: all CPUs.")] = None,
+    workers: Workers = None,
     address: Address = None,
     accept_mixed_dates: AcceptMixedDates = False,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Forecast every past day of a period as it would have been served, and measure it next to naive.
+    """Make the forecast of every past day of a period as it would have been served, and score it.
 
-    Weights are the release's, fixed, unless --refit-every is given. What was forecast once is kept below
-    the storage root, so the same command continues where it was stopped.
+    The weights are those of the release, unless --refit-every is given. Forecasts are stored below the
+    storage root, so the same command continues where it was stopped.
     """
     from cluster.connect.session import usable_cpus
 
-    names = _rivals(baselines)
+    names = _rival_names(baselines)
     root = storage.home(home)
     where = placed(address, root)
+    newer = load_panel(archive, Path(), accept_mixed_dates=accept_mixed_dates) if archive else None
     study = plan_study(
         ReleasedModels(Registry(root).open(release)),
-        _newer(archive, accept_mixed_dates),
+        newer,
         root,
         start=None if start is None else np.datetime64(start.date()),
         end=None if end is None else np.datetime64(end.date()),
@@ -112,8 +106,8 @@ def backtest(
             names = [name for name in names if name not in TRAINED]
         rivals = Rivals(ours, models, study.panel, study.folder, count, mode, advance, where)
         tables |= rivals.tables(names)
-    found = figures(tables, study)
-    record = keep(study, ours.table, found)
+    table = figures(tables, study)
+    record = keep(study, ours.table, table)
     if as_json:
         groups = {
             by: storage.finite(figures({OURS: ours.table}, study, (by,)).to_dict(orient="records"))
@@ -121,26 +115,20 @@ def backtest(
         }
         typer.echo(json.dumps(record | {"groups": groups, "folder": str(study.folder)}, indent=1))
         return
-    _print(study, ours.table, found, out)
+    _print(study, ours.table, table, out)
 
 
-def _rivals(chosen: str) -> list[str]:
-    named = {"all": RIVALS, "none": (), "quick": QUICK}.get(chosen)
-    names = list(named) if named is not None else [name.strip() for name in chosen.split(",")]
+def _rival_names(option: str) -> list[str]:
+    group = {"all": RIVALS, "none": (), "quick": QUICK}.get(option)
+    names = list(group) if group is not None else [name.strip() for name in option.split(",")]
     if unknown := sorted(set(names) - set(RIVALS)):
-        raise typer.BadParameter(f"baselines: no {', '.join(unknown)}; known: {', '.join(RIVALS)}.")
+        raise typer.BadParameter(f"baselines: unknown {', '.join(unknown)}; known: {', '.join(RIVALS)}.")
     return names
-
-
-def _newer(archive: Path | None, accept_mixed_dates: bool) -> Panel | None:
-    if archive is None:
-        return None
-    return load_panel(archive, Path(), accept_mixed_dates=accept_mixed_dates)
 
 
 @contextmanager
 def _progress(show: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for each model on stderr, with the time it has left."""
+    """Show a bar for each model on stderr, with the remaining time."""
     columns = (TextColumn("{task.description:<12}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not show) as bars:
         tasks: dict[str, TaskID] = {}
@@ -153,44 +141,37 @@ def _progress(show: bool) -> Iterator[Callable[[str, int, int], None]]:
         yield advance
 
 
-def _print(study: BacktestPlan, ours: pd.DataFrame, found: pd.DataFrame, out: Path | None) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 160)
+def _print(study: BacktestPlan, ours: pd.DataFrame, figures: pd.DataFrame, out: Path | None) -> None:
+    say = functools.partial(console().print, highlight=False)
     label = f"{SYNTHETIC}, " if study.panel.synthetic else ""
-    console.print(
-        f"{label}{study.models.release.id}: cutoffs {study.start} to {study.end}, weights {study.weights}",
-        highlight=False,
-    )
+    say(f"{label}{study.models.release.id}: cutoffs {study.start} to {study.end}, weights {study.weights}")
     if not study.refit_every:
-        console.print(
-            f"Networks: {study.models.networks}, trained to {study.models.seen_until}", highlight=False
-        )
-    console.print(_ratios(found))
-    mine = found[found["model"] == OURS]
-    console.print(_intervals(found))
-    frozen, unscored = int(mine["n_frozen"].iloc[0]), int(mine["n_unscored"].iloc[0])
-    console.print(
-        f"Stocks that move: {int(mine['symbols'].iloc[0])}; left out: {frozen:,} one-day forecasts of frozen "
-        f"windows, {unscored:,} whose outcome is not known (yet) or lies across a split. relMAE (published) "
-        "and relRMSE (raw) are ratios to the last price of errors in percent of it; * p < .05, ** p < .01 "
-        "by Diebold-Mariano.",
-        highlight=False,
+        say(f"Networks: {study.models.networks}, trained to {study.models.seen_until}")
+    say(_ratios(figures))
+    say(_intervals(figures))
+    first = figures[figures["model"] == OURS].iloc[0]
+    say(
+        f"Stocks that move: {int(first['symbols'])}; left out: {int(first['n_frozen']):,} one-day forecasts "
+        f"of frozen windows and {int(first['n_unscored']):,} without a known outcome, or with a split before "
+        "it. relMAE (published) and relRMSE (raw) are ratios to the errors of the last price, in percent of "
+        "it; * p < .05, ** p < .01 by the Diebold-Mariano test."
     )
     if out:
-        console.print(f"{len(ours):,} forecasts in {out}", highlight=False, soft_wrap=True)
-    console.print(f"{study.folder}", highlight=False, soft_wrap=True)
+        say(f"{len(ours):,} forecasts in {out}", soft_wrap=True)
+    say(str(study.folder), soft_wrap=True)
 
 
-def _ratios(found: pd.DataFrame) -> Table:
+def _ratios(figures: pd.DataFrame) -> Table:
     table = Table(title="relMAE / relRMSE", title_justify="left", box=rich.box.SIMPLE_HEAD)
-    horizons = sorted(found["horizon"].unique())
+    horizons = sorted(figures["horizon"].unique())
     table.add_column("model", no_wrap=True)
     table.add_column(f"MAE KES\n{horizons[0]} d", justify="right")
     for horizon in horizons:
         table.add_column(f"{horizon} d", justify="right", no_wrap=True)
-    for name in dict.fromkeys(found["model"]):
-        rows = found[found["model"] == name].set_index("horizon")
-        first = rows["mae"].get(horizons[0])
-        cells = [name, "-" if first is None else f"{first:.3f}"]
+    for name in dict.fromkeys(figures["model"]):
+        rows = figures[figures["model"] == name].set_index("horizon")
+        mae = rows["mae"].get(horizons[0])
+        cells = [name, "-" if mae is None else f"{mae:.3f}"]
         cells += [_pair(rows.loc[horizon]) if horizon in rows.index else "-" for horizon in horizons]
         table.add_row(*cells, style="bold" if name == OURS else "")
     return table
@@ -206,19 +187,15 @@ def _stars(p: float) -> str:
     return "**" if p < 0.01 else "*" if p < 0.05 else ""
 
 
-def _intervals(found: pd.DataFrame) -> Table:
-    table = Table(
-        title="intervals: share covered (mean width, % of price)",
-        title_justify="left",
-        box=rich.box.SIMPLE_HEAD,
-    )
+def _intervals(figures: pd.DataFrame) -> Table:
+    title = "intervals: share covered (mean width, % of price)"
+    table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD)
     for heading in ("model", "days", "80 %", "90 %", "95 %", "pinball", "last price's"):
         table.add_column(heading, justify="left" if heading == "model" else "right")
-    for row in found[found["cover90"].notna()].to_dict(orient="records"):
+    for row in figures[figures["cover90"].notna()].to_dict(orient="records"):
         cells = [f"{row[f'cover{level}']:.3f} ({row[f'width{level}']:.1f})" for level in (80, 90, 95)]
-        table.add_row(
-            row["model"], str(row["horizon"]), *cells, f"{row['pinball']:.3f}", f"{row['naive_pinball']:.3f}"
-        )
+        cells += [f"{row['pinball']:.3f}", f"{row['naive_pinball']:.3f}"]
+        table.add_row(row["model"], str(row["horizon"]), *cells)
     return table
 
 
@@ -230,9 +207,9 @@ def report(
     show: Annotated[bool, typer.Option("--open/--no-open", help="Open it in the browser.")] = False,
     home: Home = None,
 ) -> None:
-    """Write the report of a release: one HTML file that needs nothing else.
+    """Write the report of a release as a self-contained HTML file.
 
-    Rivals are shown if `nsecast backtest` has measured them.
+    It includes the rivals if `nsecast backtest` has measured them.
     """
     from train.evaluation.evidence import load_evidence
     from train.evaluation.questions import answers
@@ -241,9 +218,9 @@ def report(
     root = storage.home(home)
     evidence = load_evidence(ReleasedModels(Registry(root).open(release)), root)
     target = out or root / "reports" / f"{evidence.release}.html"
-    found = answers(evidence)
-    write_report(target, evidence, found)
-    for answer in found:
+    questions = answers(evidence)
+    write_report(target, evidence, questions)
+    for answer in questions:
         typer.echo(f"{answer.question}\n  {answer.answer}")
     typer.echo(str(target))
     if show:
