@@ -6,8 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,10 +14,11 @@ from types import SimpleNamespace
 import httpx
 import numpy as np
 import pytest
-from support.processes import running
+from support.cluster import small_plan
+from support.processes import Killed, running
 from support.release import REAL, made_release, made_run
-from support.runs import small_plan
 from support.store import Wire, environment, free_port, make_bucket, moto, objects, rclone
+from support.waiting import until
 from typer.testing import CliRunner
 
 from cluster.local.cluster import down, up
@@ -159,10 +159,6 @@ def planned(panel: Panel, home: Path) -> Run:
     return small_plan(panel, home, general=EPOCHS, scratch=3, specific=("ABSA", "COOP"))
 
 
-class Killed(BaseException):
-    """Not an Exception, as a signal is not."""
-
-
 @both
 def test_a_fit_goes_on_on_a_machine_that_has_nothing_and_repeats_no_epoch(place, small_panel, tmp_path):
     run = planned(small_panel, place.machine("driver"))
@@ -283,12 +279,12 @@ def test_a_server_serves_from_the_store_and_follows_it(place):
         (place.folder / "log").open("w") as log,
         running(command, cwd=ROOT, env=cached, stdout=log, stderr=log) as process,
     ):
-        wait_for(lambda: get(f"{url}/readyz") == 200 or process.poll() is not None, 120)
+        until(lambda: get(f"{url}/readyz") == 200 or process.poll() is not None, patience_s=120)
         assert process.poll() is None, (place.folder / "log").read_text()
         body = {"symbol": "MOVES", "horizon": "1d"}
         assert httpx.post(f"{url}/api/v4/predict", json=body, timeout=30).json()["symbol"] == "MOVES"
         Registry(here).promote("two")
-        wait_for(lambda: httpx.get(f"{url}/api/v4/health", timeout=30).json()["release"] == "two", 30)
+        until(lambda: httpx.get(f"{url}/api/v4/health", timeout=30).json()["release"] == "two", patience_s=30)
         assert httpx.post(f"{url}/api/v4/predict", json=body, timeout=30).status_code == 200
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
@@ -300,10 +296,3 @@ def get(url: str) -> int:
         return httpx.get(url, timeout=5).status_code
     except httpx.HTTPError:
         return 0
-
-
-def wait_for(condition: Callable[[], bool], patience_s: float) -> None:
-    until = time.monotonic() + patience_s
-    while not condition():
-        assert time.monotonic() < until, "it took too long"
-        time.sleep(0.2)

@@ -10,15 +10,14 @@ from typing import Any
 
 import httpx
 import pytest
-import ray.serve
 from support.release import doctored, made_release
+from support.server import local_tiers
 
 from common.errors import BundleError
 from common.forecast.prices import Prices
 from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
 from serve.auth.keys import KeyFile
-from serve.deployments.model_server import GeneralModel, SpecificModel
 from serve.deployments.router import http_service
 from serve.model_client.client import Item, ModelClient
 from serve.settings import ServeSettings
@@ -46,10 +45,7 @@ def graph(original: Path) -> Iterator[Any]:
     """Makes handles of both tiers for a storage root."""
 
     def handles(home: Path) -> tuple[Any, Any]:
-        return tuple(
-            ray.serve.run(tier.bind(str(home), 4), name=tier.name, _local_testing_mode=True)
-            for tier in (GeneralModel, SpecificModel)
-        )
+        return local_tiers(home)
 
     yield handles
 

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from cluster.connect.ports import descendants
 from cluster.connect.processes import born, end, left
+from common.errors import ArchiveError
 
 MARK = "NSECAST_TEST_PROCESS"
 """In the environment of every process that this process has started since `mark_children`."""
@@ -19,6 +20,18 @@ PYTHONS_OWN = (b"multiprocessing.resource_tracker", b"multiprocessing.forkserver
 """Helpers that Python keeps for as long as this process lives."""
 GONE_S = 20.0
 """Longest that what was killed may take to be gone, on a busy machine."""
+
+
+class Killed(BaseException):
+    """Stands for the death of a process; no Exception, so that no handler catches it."""
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
 
 
 def signals_as_in_a_terminal() -> None:
@@ -99,3 +112,19 @@ def end_children(*, patience_s: float = 5.0) -> list[str]:
             said.append(words.decode(errors="replace").strip())
     end(found, patience_s=1.0)
     return said
+
+
+def lost_once(mark: Path) -> tuple[int, int]:
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 1, 2
+
+
+def fails() -> None:
+    raise ArchiveError("no such archive", folder="somewhere")
+
+
+def waits(folder: Path) -> None:
+    (folder / str(os.getpid())).touch()
+    time.sleep(600)

@@ -1,4 +1,4 @@
-"""Servers on a loopback port: the real application over a real release, and one that does as it is told."""
+"""Servers on a loopback port, an application without a server, and a server that follows a script."""
 
 import asyncio
 import contextlib
@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import ray.serve
 import uvicorn
 
@@ -35,14 +36,20 @@ def listening(app: Any) -> Iterator[str]:
         thread.join(20)
 
 
-@contextlib.contextmanager
-def serving(home: Path, **settings: Any) -> Iterator[str]:
-    """Serve what is in production below ``home`` from this process, no Ray cluster; yields the address."""
-    tiers = [
+def local_tiers(home: Path) -> list[Any]:
+    """Handles of the two model deployments over a storage root, run in this process without a Ray cluster."""
+    return [
         ray.serve.run(tier.bind(str(home), 4), name=tier.name, _local_testing_mode=True)
         for tier in (GeneralModel, SpecificModel)
     ]
-    model_client = ModelClient(*tiers, ServeSettings(home=str(home), access_log="off", **settings))
+
+
+@contextlib.contextmanager
+def serving(home: Path, **settings: Any) -> Iterator[str]:
+    """Serve what is in production below ``home`` from this process, no Ray cluster; yields the address."""
+    model_client = ModelClient(
+        *local_tiers(home), ServeSettings(home=str(home), access_log="off", **settings)
+    )
     asyncio.run(model_client.watcher.look())
     try:
         with listening(http_service(model_client)) as url:
@@ -108,3 +115,28 @@ def told() -> Iterator[Told]:
         server.shutdown()
         server.server_close()
         thread.join(5)
+
+
+ADMIN = {"/api/v4/refresh", "/api/v4/cache/clear"}
+"""Routes that change the server; they ask for an admin key."""
+
+
+class Client:
+    """Sends requests to ``app``; what it raises is its answer of status 500."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    def request(self, method: str, path: str, **content: Any) -> httpx.Response:
+        async def send() -> httpx.Response:
+            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+                return await client.request(method, path, **content)
+
+        return asyncio.run(send())
+
+    def get(self, path: str, **content: Any) -> httpx.Response:
+        return self.request("GET", path, **content)
+
+    def post(self, path: str, **content: Any) -> httpx.Response:
+        return self.request("POST", path, **content)

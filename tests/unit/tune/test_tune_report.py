@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 import statsmodels.api as sm
-from support.page import LOADING, Seen
+from support.rendering import LOADING, Seen
 from support.tuning import BECAUSE, DEFAULT, PARAMETERS, SWEPT, made_tuning
 
 from tune import labels

@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 import ray.tune
+from support.processes import Killed
 from support.search import EFFORT, SPACE, a_trial, inside, is_fitted, is_inside, planned, record, study_of
 
 from common.errors import ConfigError, UniverseError
@@ -55,10 +56,6 @@ def test_several_stocks_are_averaged_inside_a_fold_and_counted_one_after_the_oth
 
 def test_nothing_begun_has_no_score():
     assert list(standings([[[]], [[]]], 3)) == []
-
-
-class Killed(BaseException):
-    """Not an Exception, as a signal is not."""
 
 
 def test_a_trial_cut_off_after_any_epoch_ends_like_one_that_was_not(tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from support.panel import SPEC, SYMBOLS, made_panel
+from support.processes import Killed
 
 from common.forecast.forecaster import OnnxNetwork
 from common.forecast.representation import Residual
@@ -63,10 +64,6 @@ def loop() -> EpochLoop:
 def undisturbed(data, tmp_path_factory) -> FitState:
     """Fitted in one go in a loop of its own."""
     return fit(loop_of(), data, CONFIG, seed=3, state_path=tmp_path_factory.mktemp("whole") / "state.npz")
-
-
-class Killed(BaseException):
-    """Not an Exception, as a signal is not."""
 
 
 def kill_after(epoch: int):
