@@ -36,11 +36,11 @@ class Host:
 
     @property
     def through(self) -> tuple[str, ...]:
-        """What starts a program on that host."""
+        """The words that start a program on that host."""
         return "ip", "netns", "exec", self.name
 
     def cut(self) -> None:
-        """From now on nothing arrives on either side; neither is told."""
+        """Drop all traffic from now on, without notice to either side."""
         _ip("link", "set", self.port, "down")
 
     def heal(self) -> None:
@@ -48,7 +48,7 @@ class Host:
 
 
 def why_no_hosts() -> str | None:
-    """Why this machine has no second host; None if it can."""
+    """Return why this machine cannot have a second host; None if it can."""
     if shutil.which("ip") is None:
         return "no second host: iproute2 (`ip`) is not installed"
     if os.geteuid():
@@ -62,7 +62,7 @@ def why_no_hosts() -> str | None:
 
 @contextmanager
 def second_host() -> Iterator[Host]:
-    """A host beside this one, gone afterwards."""
+    """A second host, removed afterwards."""
     name = f"nse-{uuid4().hex[:6]}"
     host = Host(name, f"{name}-p", *_addresses())
     try:
@@ -110,7 +110,7 @@ def nsecast(*words: str, home: Path, timeout: float = 240) -> subprocess.Complet
 
 @contextmanager
 def hosts(second: Host) -> Iterator["Hosts"]:
-    """A cluster's head on this host, for nodes on the other; all is ended afterwards, whatever happens."""
+    """Start a head on this host, for nodes on the other; end everything afterwards, whatever happens."""
     found = Hosts(uuid4().hex[:12], f"{second.here}:{free_port()}", Path(mkdtemp(prefix="nse-")), second)
     use_token(make=True)
     try:
@@ -141,7 +141,7 @@ class Hosts:
         return set(marked(f"{self.mark}/second"))
 
     def named_on_second(self) -> set[str]:
-        """The programs that run there."""
+        """Names of the programs that run there."""
         return {name_of(pid) for pid in self.on_second()}
 
     def start(self, name: str, ip: str, where: list[str], *, through: Sequence[str] = ()) -> None:
