@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 .PHONY: help setup train test lint bench audit mutants clean
 
-help: ## show this list
+help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 10
 
 setup: $(VENV)/.installed ## install into .venv
@@ -26,12 +26,12 @@ lint: $(VENV)/.installed-dev ## ruff, mypy and bandit
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive common train tune serve cluster nsecast.py bench/chaos
 
 # Less than forty minutes on two quiet cores; `make bench ARCHIVE=DIR ONLY=training,serving QUICK=1`, each as you like.
-bench: $(VENV)/.installed $(PEERS)/.installed ## compare with others, forty minutes
+bench: $(VENV)/.installed $(PEERS)/.installed ## compare with alternatives, forty minutes
 	$(BIN)/python bench/all.py --peers $(PEERS)/bin/python $(if $(ARCHIVE),--archive $(ARCHIVE)) \
 		$(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
 
 # Asks the network for known vulnerabilities, hence no part of `make test`.
-audit: $(VENV)/.installed-audit ## known vulnerabilities, asks the network
+audit: $(VENV)/.installed-audit ## look up known vulnerabilities, needs the internet
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file sbom.json $(BIN)/python
 	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict --progress-spinner off
 
@@ -39,7 +39,7 @@ audit: $(VENV)/.installed-audit ## known vulnerabilities, asks the network
 mutants: $(VENV)/.installed-mutation ## mutation testing, about an hour
 	$(BIN)/python bench/mutants.py
 
-clean: ## remove what was installed and cached
+clean: ## remove installed and cached files
 	rm -rf $(VENV) $(PEERS) *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis sbom.json
 
 $(BIN)/python:

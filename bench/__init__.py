@@ -1,1 +1,1 @@
-"""Benchmarks, and load and faults (`bench.chaos`); no part of the product."""
+"""Benchmarks, and tests of load and faults (`bench.chaos`); not part of the product."""

@@ -3,7 +3,7 @@
     nsecast backtest --release ID --from D --to D
     python bench/accuracy.py --release ID --from D --to D [--home DIR]
 
-Reads what that backtest kept below the storage root and prints Markdown; nothing is trained or forecast here.
+Reads the backtest's forecasts from the storage root and prints Markdown; trains and forecasts nothing.
 """
 
 import argparse

@@ -1,14 +1,14 @@
-"""All comparisons, one after the other, into one section of docs/results.md.
+"""Run all comparisons one after the other and write one section of docs/results.md.
 
     python bench/all.py [--quick] [--only NAME,...] [--archive DIR] [--peers PYTHON] [--out FILE.md]
 
-Each part is a program of this folder in a process of its own, with a time limit; what it found is kept as
-JSON below build/bench, and the section is written anew after each. A part that fails, or takes too long, is
-a row that says so, and the next one begins. Ctrl-C ends the part that is running and keeps the others. A
-part that is not run keeps its last figures, with their own date and commit. The default takes less than forty
-minutes on two quiet cores. ``--quick`` tries every part on little work, in a few minutes; its figures say
-nothing, are kept apart and written to build/bench/quick.md. Without ``--peers``, an interpreter with what
-peers.txt lists, PyTorch and neuralforecast are left out.
+Each part is a program of this folder, run in its own process with a time limit. Its results are kept as JSON
+below build/bench, and the section is rewritten after each part. A part that fails or takes too long becomes a
+row that reports it, and the next part begins. Ctrl-C ends the current part and keeps the others. A part that
+is not run keeps its last figures, with their own date and commit. The default takes less than forty minutes
+on two idle cores. ``--quick`` tries every part on little work, in a few minutes; its figures mean nothing and
+are written to build/bench/quick.md. Without ``--peers``, an interpreter that has the packages of peers.txt,
+PyTorch and neuralforecast are left out.
 """
 
 import argparse
@@ -100,7 +100,7 @@ PARTS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="to try it, not to quote")
+    parser.add_argument("--quick", action="store_true", help="for a trial; do not quote the figures")
     parser.add_argument("--only", default=",".join(PARTS), help=f"some of {', '.join(PARTS)}")
     parser.add_argument("--archive", type=Path, metavar="DIR", help="default: synthetic markets")
     parser.add_argument("--peers", type=Path, metavar="PYTHON")

@@ -1,14 +1,13 @@
-"""Reading and publishing against symbols and workers: blocks of symbols as Ray tasks, and in one process.
+"""Measure reading and publishing by symbols and workers: in one process, and in blocks as Ray tasks.
 
     python bench/blocks.py [--symbols N ...] [--workers N ...] [--nodes N] [--json]
 
-For each number of symbols a market of a year and a half is written, and a general model of random weights is
-put where a trained one would be. Then the archive is read, a run planned and a release published: in one
-process (``--workers 0``) and by tasks on so many CPUs of a local cluster of Ray, always in a fresh driver.
-*Seconds* are by the clock, without Ray's start; *CPU* are the driver's own seconds, and those of its tasks
-together; *peak* is the driver's largest memory so far. *Bound* is how many times as fast as one two workers
-with a CPU each can be: (driver + tasks) / (driver + tasks / 2), in CPU seconds.
-Panels and figures must be the same to the last digit, whatever the number of workers.
+For each number of symbols, a market of a year and a half and a general model with random weights are written.
+Then the archive is read, a run planned and a release published: in one process (``--workers 0``) and as tasks
+on that many CPUs of a local Ray cluster, always in a new driver. *Seconds* are elapsed time without Ray's
+start; *CPU* is the driver's own time and the sum of its tasks'; *peak* is the driver's largest memory so far.
+*Bound* is the maximum speed-up with two workers of one CPU each: (driver + tasks) / (driver + tasks / 2), in
+CPU seconds. Panels and figures must be identical for any number of workers.
 """
 
 import argparse

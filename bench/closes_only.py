@@ -1,9 +1,9 @@
-"""What a release's general model is worth to a request that brings closes only.
+"""Measure a release's general model for requests that include only closes.
 
     python bench/closes_only.py [--home DIR] [--release production] [--json]
 
-The test windows of every counter are forecast twice, with all channels and with highs, lows, volumes and the
-market unknown, as in a request with nothing but closes; ratios to naive on the windows that moved.
+Forecasts the test windows of every stock twice: with all channels, and with highs, lows, volumes and market
+unknown, as in a request with only closes. Prints ratios to naive on the windows that moved.
 """
 
 import argparse

@@ -1,4 +1,7 @@
-"""Every counter asked over HTTP at every horizon, as a Markdown table: ``bench/exchange.py --url URL``."""
+"""Request every stock at every horizon over HTTP and print a Markdown table.
+
+python bench/exchange.py --url URL
+"""
 
 import argparse
 import statistics

@@ -1,7 +1,9 @@
-"""How soon the page shows its first view: ``python bench/first_view.py --url URL [--times 10] [--json]``.
+"""Measure how soon the page shows its first view.
 
-Each time in a new context of headless chromium, so with an empty cache; from the start of the navigation to
-the page's own mark ``nsecast:shown``. A server has to run, `nsecast serve`.
+    python bench/first_view.py --url URL [--times 10] [--json]
+
+Uses a new context of headless chromium each time, so the cache is empty. Times from the start of the
+navigation to the page's own mark ``nsecast:shown``. Needs a running server (`nsecast serve`).
 """
 
 import argparse

@@ -1,13 +1,13 @@
-"""The whole fleet on one worker and on two: wall time, where it goes, and the same errors.
+"""Train the complete fleet on one worker and on two, and compare wall time, its parts and the errors.
 
     python bench/fleet.py [--archive DIR] [--quick] [--json]
 
-Both runs are what ``nsecast train`` does (`train.pipeline.training.plan_run` and `execute`), each in a
-fresh home on a fresh local cluster, one after the other. *Start-up* is the time until the first task
-begins, *closing* that from the last task's end on (Ray's shutdown, the release). *Busy* is the share of the
-workers' time between those two that they spent on tasks. *Task seconds* are the sum over tasks: two workers
-at full speed leave it unchanged. *CPUs busy* counts everybody's processes: more than the workers means that
-others took part, and the times are not to be quoted. All temporary files and processes are gone at the end.
+Both runs do what ``nsecast train`` does (`train.pipeline.training.plan_run` and `execute`), each in a new
+home on a new local cluster, one after the other. *Start-up* is the time until the first task begins,
+*closing* the time after the last task's end (Ray's shutdown, the release). *Busy* is the share of the
+workers' time in between that they spent on tasks. *Task seconds* are the sum over tasks: two workers at
+full speed leave it unchanged. *CPUs busy* counts all processes of the machine: if it exceeds the workers,
+there was other load and the times must not be quoted. Removes all its temporary files and processes.
 """
 
 import argparse

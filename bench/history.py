@@ -1,12 +1,12 @@
-"""Time against years of history: reading, planning and one epoch of the general model, on one core.
+"""Measure time by years of history: reading, planning and one epoch of the general model, on one core.
 
     python bench/history.py [--archive DIR] [--years N ...] [--json]
 
-For each number of years the newest files of the archive (by default a synthetic market of eleven years) go
-the way of ``nsecast train`` in a process of its own: *read* (files to panel), *plan* (windows, split, tasks),
-*data* (scales, moving windows), and an *epoch* over every training window of the general model, one network,
-preset residual, compiling left out. Exponents are slopes of log against log: of all sizes, and of the two
-largest.
+For each number of years, a separate process does what ``nsecast train`` does with the newest files of the
+archive (by default a synthetic market of eleven years): *read* (files to panel), *plan* (windows, split,
+tasks), *data* (scales, moving windows), and an *epoch* over all training windows of the general model, one
+network, preset residual, without compiling. Exponents are slopes of log against log: over all sizes, and over
+the two largest.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""Load on one address for some seconds: by wrk where it is installed, else by a loop of our own.
+"""Load one address for some seconds, with wrk if it is installed, else with our own loop.
 
-Both keep so many connections busy, each with one question after the other, and time every answer. Ours takes
-more CPU for the same load, which on a shared machine the server then lacks: figures say which of them it was.
+Both keep that many connections busy, each with one request after the other, and time every answer. Our loop
+needs more CPU for the same load, which a server on the same machine then lacks: figures name the generator.
 """
 
 import asyncio

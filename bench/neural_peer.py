@@ -1,12 +1,12 @@
-"""Global networks of neuralforecast at rolling cutoffs, for `rivals`; run by the peers' interpreter.
+"""Train global networks of neuralforecast and forecast at rolling cutoffs, for `rivals`.
 
     python neural_peer.py IN.npz OUT.npz
 
-IN holds ``path`` (R,), log prices of all symbols, one after the other; ``day`` (R,), which session each row
-is; ``offsets`` (S + 1,); ``cutoffs``, sessions to forecast from, ascending; ``valid``, sessions before the
-first of them to stop training on; ``horizons``; ``size`` of a window; and ``steps``, at most. OUT holds
-``rows`` (N,), those of the cutoffs, and each model's forecasts (N, H) of the log price. Prints each model's
-seconds.
+Run by the interpreter of the peers. IN holds ``path`` (R,), log prices of all symbols, one after the other;
+``day`` (R,), the session of each row; ``offsets`` (S + 1,); ``cutoffs``, the sessions to forecast from,
+ascending; ``valid``, the number of sessions before the first cutoff that are kept for stopping; ``horizons``;
+``size`` of a window; and ``steps``, the maximum. OUT holds ``rows`` (N,), the rows of the cutoffs, and each
+model's forecasts (N, H) of the log price. Prints each model's seconds.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The original way to train: model after model in one process, Keras ``fit`` at batch 32 (for `retrain`)."""
+"""The original way to train, for `retrain`: model after model in one process, Keras ``fit`` at batch 32."""
 
 from collections.abc import Sequence
 

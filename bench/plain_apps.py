@@ -1,10 +1,10 @@
-"""What others would serve a release with, for `serve_load`: FastAPI on uvicorn, none of our server.
+"""Plain FastAPI applications on uvicorn that serve a release without our server, for `serve_load`.
 
     python bench/plain_apps.py keras|onnx --home DIR --port N [--workers N]
 
-``keras`` is what the original system did: Keras in the process, ``model.predict`` for every request. ``onnx``
-runs the release's ONNX files under ONNX Runtime, on one thread a request. Windows and prices are made by the
-code that serves.
+``keras`` does what the original system did: Keras in the process, ``model.predict`` for every request.
+``onnx`` runs the release's ONNX files in ONNX Runtime, one thread per request. Our serving code prepares
+the windows and converts outputs to prices.
 """
 
 import argparse

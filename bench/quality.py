@@ -1,8 +1,8 @@
-"""Whether our loop learns what ``fit`` learns: validation loss after equal epochs.
+"""Check that our loop learns what ``fit`` learns: validation loss after equal epochs.
 
-At the same batch size the arithmetic is the same, so the losses must be too. Batch 32 takes eight times
-the steps in an epoch, so at the same rate it is ahead in a short training like this one; a larger batch
-takes a larger rate, for Adam by the square root of the batch's ratio (Malladi et al., NeurIPS 2022).
+At the same batch size the arithmetic is the same, so the losses must be equal. Batch 32 takes eight times the
+steps per epoch, so at the same rate it is ahead in a short training like this one; a larger batch needs a
+larger rate, for Adam by the square root of the ratio of batch sizes (Malladi et al., NeurIPS 2022).
 """
 
 import statistics

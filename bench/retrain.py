@@ -1,4 +1,4 @@
-"""A whole retraining the original way beside ours: wall time, and errors on the same held-out days.
+"""Compare a complete retraining the original way with ours: wall time, and errors on the same held-out days.
 
     python bench/retrain.py [--archive DIR] [--years 3] [--epochs N] [--home DIR] [--json]
 

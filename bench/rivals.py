@@ -1,13 +1,13 @@
-"""Forecast errors of a release and of its rivals, at the same cutoffs, all trained up to the same day.
+"""Compare forecast errors of a release and its rivals at the same cutoffs, all trained up to the same day.
 
     python bench/rivals.py --home DIR [--peers PYTHON] [--cutoffs 40] [--json]
 
 Takes the release in production below ``--home`` and its last cutoffs all of whose outcomes are known.
 Naive, drift, AutoARIMA, AutoETS, Theta and LightGBM are those of ``nsecast backtest``. With ``--peers``, an
 interpreter that has neuralforecast, two of its global networks join (`neural_peer`): trained on the log
-prices of all counters to the first cutoff, the release's validation part and what follows it kept for
-stopping; they see every close up to each cutoff, weights fixed. Where one has no forecast the last price
-stands in.
+prices of all stocks to the first cutoff, the release's validation part and what follows it kept for
+stopping; they see every close up to each cutoff, weights fixed. A missing forecast is replaced by
+the last price.
 """
 
 import argparse

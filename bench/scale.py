@@ -1,4 +1,4 @@
-"""Time and memory against symbols and workers: two networks of the general model of a synthetic universe.
+"""Measure time and memory by symbols and workers, with two networks of the general model.
 
     python bench/scale.py [--small] [--symbols N ...] [--command] [--json]
 

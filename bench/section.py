@@ -1,4 +1,4 @@
-"""One section of a Markdown page that is written by a program; the rest of the page is somebody's."""
+"""Write one generated section of a Markdown page and leave the rest of the page alone."""
 
 from pathlib import Path
 

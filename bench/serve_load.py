@@ -1,13 +1,13 @@
-"""Load on ``nsecast serve`` beside plain FastAPI + uvicorn apps over the same release (`plain_apps`).
+"""Load ``nsecast serve`` and plain FastAPI + uvicorn applications over the same release (`plain_apps`).
 
     python bench/serve_load.py --home DIR [--seconds 8] [--brief] [--wrk PATH]
 
-Needs a release in production. All servers answer the same question (a stock's next price from the release's
+Needs a release in production. All servers answer the same request (a stock's next price from the release's
 own window) from the same bundles on the same machine, one after the other; the load generator (`load`: wrk
-where it is installed) runs beside them. Ours is measured twice: ``computed``, with its memory of forecasts
-switched off so that every answer is computed by a model, and ``remembered``, as it is shipped. ``plain`` is
-Keras `model.predict` in one process, ``onnx`` ONNX Runtime in two. ``--brief``: all counters in turn, and
-nothing else. Prints one JSON document.
+if it is installed) shares the machine. Ours is measured twice: ``computed``, with the forecast cache off
+so that a model computes every answer, and ``remembered``, as shipped. ``plain`` is Keras `model.predict`
+in one process, ``onnx`` ONNX Runtime in two. ``--brief``: only requests for all stocks in turn. Prints one
+JSON document.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What the parts of `all` found, as Markdown for docs/results.md; each aim beside what was reached."""
+"""Turn the results of `all` into Markdown for docs/results.md, with each target beside its result."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any

@@ -2,8 +2,8 @@
 
     python torch_lstm.py FILE.npz BATCH
 
-The file holds x (N, T, C), ids (N, 1), y (N,) and the network's sizes. For each line on stdin every window
-is trained on once, in random order, and a line of JSON says how long that took and the mean loss.
+The file holds x (N, T, C), ids (N, 1), y (N,) and the network's sizes. For each line on stdin, trains once on
+every window in random order and prints a line of JSON with the time and the mean loss.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""How fast one core trains: our epoch loop beside Keras's own ``fit``, and whether they learn the same.
+"""Measure how fast one core trains: our epoch loop beside Keras' ``fit``, and whether both learn the same.
 
     python bench/train_speed.py [--archive DIR] [--json] [--seconds N] [--peers PYTHON] [--no-quality]
 

@@ -1,11 +1,11 @@
-"""Searches of equal length beside each other: trials an hour, and how soon a good one is found.
+"""Compare searches of equal length: trials per hour, and how soon a good one is found.
 
     python bench/tune.py [--archive DIR] [--seconds 240] [--json]
 
-Each is ``nsecast tune`` in a fresh home, small trials, for the same time: with and without early stopping,
-with one worker and two, and with proposals at random instead of by TPE. Scores are on validation, and those
-of the default settings, which each search tries first, are left out. *Found* is the time from the first
-trial's start until a proposal had ended whose score is within .001 of the best of all searches.
+Each search is ``nsecast tune`` in a new home, with small trials, for the same time: with and without early
+stopping, with one worker and two, and with random proposals instead of TPE. Scores are on validation,
+without the default settings, which each search tries first. *Found* is the time from the first trial's
+start to the end of a proposal whose score is within .001 of the best of all searches.
 """
 
 import argparse

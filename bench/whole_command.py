@@ -1,4 +1,4 @@
-"""The memory of the workers of ``nsecast train``, the command itself; for `scale.py`."""
+"""Measure the memory of the workers of the command ``nsecast train``, for `scale.py`."""
 
 import datetime as dt
 import os

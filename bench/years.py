@@ -1,4 +1,4 @@
-"""The newest years of an archive, as a folder of its own."""
+"""Link the newest years of an archive into their own folder."""
 
 from pathlib import Path
 

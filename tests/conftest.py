@@ -1,4 +1,4 @@
-"""Small made data shared by the tests, and what holds for all of them: signals, processes, skips."""
+"""Small synthetic data that tests share, and the rules for all tests: signals, processes, skips."""
 
 import warnings
 from collections.abc import Iterator
@@ -22,10 +22,10 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_outlives_its_tests() -> Iterator[None]:
-    """End what the tests of a module have started and left behind, be it that one of them failed."""
+    """End the processes that a module's tests started and left behind, even if a test failed."""
     yield
     if left := end_children():
-        warnings.warn(f"still there after the tests, and ended: {left}", stacklevel=1)
+        warnings.warn(f"left over after the tests, and ended: {left}", stacklevel=1)
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +43,7 @@ def small_panel(small_archive: Path) -> Panel:
 
 @pytest.fixture
 def no_mirrors() -> Iterator[None]:
-    """Afterwards this process knows of no object store, as before."""
+    """Forget all object stores before and after the test."""
     from support.store import forget_mirrors
 
     forget_mirrors()
@@ -53,7 +53,7 @@ def no_mirrors() -> Iterator[None]:
 
 @pytest.fixture
 def two_machines(tmp_path: Path, no_mirrors: None) -> tuple[Path, Path]:
-    """The storage roots of two machines with one store, in memory."""
+    """The storage roots of two machines that share an in-memory store."""
     from obstore.store import MemoryStore
     from support.store import machine
 

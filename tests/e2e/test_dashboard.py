@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.dashboard import ALL, DashboardServer, browser_of, made_home
+from support.dashboard import ALL, DashboardServer, made_home
 from support.server import serving
 
 from common.release.registry import Registry
@@ -20,11 +20,6 @@ pytest.importorskip("playwright.sync_api", reason="playwright is not installed: 
 VIEWS = ("market/5d", "stock/SCOM/5d", "performance/5d", "operations")
 READY = """name => document.querySelector(`.view.${name} h2`)
     && !document.querySelector("main [aria-busy], main .loading, main .chart:not([hidden]) .chart-wait")"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    yield from browser_of()
 
 
 @pytest.fixture(scope="module")

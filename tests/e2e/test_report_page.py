@@ -9,7 +9,6 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from support.dashboard import browser_of
 from support.evidence import HOSTILE, bundle, made_evidence
 from support.waiting import until
 
@@ -20,11 +19,6 @@ from train.report.page import write_report
 pytestmark = pytest.mark.e2e
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 RATIO = '#counters tbody tr:not([hidden]) td[data-k="rel_mae"][data-h="{}"]'
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    yield from browser_of()
 
 
 @pytest.fixture(scope="module")

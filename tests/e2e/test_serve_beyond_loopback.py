@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.hosts import Host, second_host, why_no_hosts
+from support.cluster import Host, second_host, why_no_hosts
 from support.processes import running
 from support.release import made_release
 from support.waiting import until

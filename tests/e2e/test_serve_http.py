@@ -17,6 +17,7 @@ import pytest
 from support.processes import running
 from support.release import doctored, made_exchange, made_release
 from support.slow import descriptors, slow_clients
+from support.waiting import until
 from typer.testing import CliRunner
 
 import nsecast
@@ -61,26 +62,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         log.open("w") as out,
         running([*command, "--home", str(home)], cwd=ROOT, stdout=out, stderr=out) as process,
     ):
-        wait_for(lambda: "Ctrl-C stops" in log.read_text() or process.poll() is not None, START_S)
+        until(lambda: "Ctrl-C stops" in log.read_text() or process.poll() is not None, patience_s=START_S)
         assert process.poll() is None, log.read_text()
         yield Server(home, f"http://127.0.0.1:{port}", process.pid, log)
         ours = descendants(process.pid)
         process.send_signal(signal.SIGINT)
         assert process.wait(STOP_S) == 0
         assert "stopped." in log.read_text()
-        wait_for(lambda: not [pid for pid in ours if Path(f"/proc/{pid}").exists()], 10)
+        until(lambda: not [pid for pid in ours if Path(f"/proc/{pid}").exists()], patience_s=10)
 
 
 def cut_the_general_network_short(folder: Path) -> None:
     path = folder / "general_residual" / "model.onnx"
     path.write_bytes(path.read_bytes()[:100])
-
-
-def wait_for(condition: Any, timeout_s: float) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout_s} s"
-        time.sleep(0.1)
 
 
 def truth(home: Path, release: str) -> dict[str, Forecast]:
@@ -140,7 +134,7 @@ def test_foreign_names_and_pages_are_refused_and_addresses_are_not_to_be_forged(
         lines = (line for file in (server.home / "serve" / "logs").glob("access-*") for line in file.open())
         return [entry["client"] for entry in map(json.loads, lines) if entry["path"] == path]
 
-    wait_for(clients, 10)
+    until(clients, patience_s=10)
     assert clients() == ["127.0.0.9"]
 
 
@@ -191,7 +185,7 @@ def test_hundreds_of_slow_clients_are_ended_and_cost_nobody_an_answer(server: Se
             answers.append(server.predict(symbol="MOVES").status_code)
             time.sleep(0.2)
     assert set(answers) == {200} and len(answers) > 10
-    wait_for(lambda: descriptors(descendants(server.pid)) <= before + 20, 30)
+    until(lambda: descriptors(descendants(server.pid)) <= before + 20, patience_s=30)
 
 
 def test_a_hot_stock_is_answered_by_more_than_one_replica(server: Server):
@@ -227,16 +221,16 @@ def test_promoting_swaps_releases_under_load_without_a_failed_or_mixed_answer(se
     for thread in threads:
         thread.start()
     try:
-        wait_for(lambda: len(answers) > 20, FOLLOW_S)
+        until(lambda: len(answers) > 20, patience_s=FOLLOW_S)
         Registry(server.home).promote("two")
-        wait_for(lambda: answers and answers[-1].json().get("release") == "two", FOLLOW_S)
+        until(lambda: answers and answers[-1].json().get("release") == "two", patience_s=FOLLOW_S)
         time.sleep(1)
     finally:
         stop.set()
         for thread in threads:
             thread.join()
         Registry(server.home).promote("one")
-    wait_for(lambda: server.get("/api/v4/health").json()["release"] == "one", FOLLOW_S)
+    until(lambda: server.get("/api/v4/health").json()["release"] == "one", patience_s=FOLLOW_S)
     assert {answer.status_code for answer in answers} == {200}
     bodies = [answer.json() for answer in answers]
     assert {body["release"] for body in bodies} == {"one", "two"}
@@ -246,19 +240,19 @@ def test_promoting_swaps_releases_under_load_without_a_failed_or_mixed_answer(se
 def test_a_corrupt_release_is_refused_and_the_old_one_goes_on_serving(server: Server):
     before = server.predict(symbol="THIN").json()
     Registry(server.home).promote("bad")
-    wait_for(lambda: server.get("/api/v4/health").json()["status"] == "degraded", FOLLOW_S)
+    until(lambda: server.get("/api/v4/health").json()["status"] == "degraded", patience_s=FOLLOW_S)
     refused = httpx.post(f"{server.url}/api/v4/refresh", timeout=60)
     assert refused.status_code == 409 and "bad" in refused.json()["detail"]
     after = server.predict(symbol="THIN").json()
     assert after["release"] == before["release"] and after["prediction"] == before["prediction"]
     Registry(server.home).rollback()
-    wait_for(lambda: server.get("/api/v4/health").json()["status"] == "ok", FOLLOW_S)
+    until(lambda: server.get("/api/v4/health").json()["status"] == "ok", patience_s=FOLLOW_S)
 
 
 def test_the_whole_exchange_answers_at_every_horizon_with_the_figures_of_the_backtests_code(server: Server):
     made_exchange(server.home, "exchange")
     Registry(server.home).promote("exchange")
-    wait_for(lambda: server.get("/api/v4/health").json()["release"] == "exchange", FOLLOW_S)
+    until(lambda: server.get("/api/v4/health").json()["release"] == "exchange", patience_s=FOLLOW_S)
     models = ReleasedModels(Registry(server.home).open("exchange"))
     symbols = models.universe.symbols
     assert len(symbols) == 66
@@ -269,7 +263,7 @@ def test_the_whole_exchange_answers_at_every_horizon_with_the_figures_of_the_bac
                 for answer in (client.post("/api/v4/predict", json=body) for _ in range(2)):
                     assert answer.status_code == 200 and is_true(answer.json(), expected), body
     Registry(server.home).rollback()
-    wait_for(lambda: server.get("/api/v4/health").json()["release"] != "exchange", FOLLOW_S)
+    until(lambda: server.get("/api/v4/health").json()["release"] != "exchange", patience_s=FOLLOW_S)
 
 
 def test_status_says_what_serves(server: Server):
@@ -281,35 +275,3 @@ def test_status_says_what_serves(server: Server):
         timeout=120,
     )
     assert done.returncode == 0 and server.url in done.stdout and "general" in done.stdout
-
-
-def test_without_a_release_it_says_what_to_do_and_exits_with_1(tmp_path: Path):
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "nsecast",
-            "serve",
-            "--port",
-            str(free_port()),
-            "--no-train",
-            "--home",
-            tmp_path,
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 1 and "nsecast train" in done.stderr
-
-
-def test_beyond_loopback_it_refuses_to_start_without_keys(tmp_path: Path):
-    done = subprocess.run(
-        [sys.executable, "-m", "nsecast", "serve", "--host", "0.0.0.0", "--home", tmp_path],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 1 and "nsecast serve keys --add" in done.stderr

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from support.processes import running
+from support.processes import is_alive, running
 
 pytestmark = pytest.mark.e2e
 SETTINGS = """
@@ -86,13 +86,6 @@ def running_job(place: dict[str, Any], pid: int, epoch: int) -> dict[str, Any]:
                     return job | {"run": path.parent.name}
         time.sleep(0.1)
     raise TimeoutError("the general model never got going")
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
-        return False
 
 
 @dataclass(frozen=True)

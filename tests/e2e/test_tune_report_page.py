@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.dashboard import browser_of
 from support.tuning import made_tuning
 
 from tune.report import write_report
@@ -13,11 +12,6 @@ from tune.report import write_report
 pytestmark = pytest.mark.e2e
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 CHARTS = ("sizes", "contest", "importance", "parallel", "curves", "cost_weights", "cost_seconds")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    yield from browser_of()
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import ray
-from support import ray_tasks
-from support.ray_tasks import fails, lost_once, waits
+from support import processes
+from support.processes import fails, lost_once, waits
 from support.release import made_run
 
 from common.archive import files as archive_files
@@ -29,7 +29,7 @@ FIGURES = ("test_forecasts.parquet", "calibration.json", "performance_matrix.csv
 @pytest.fixture(scope="module")
 def tasks() -> Iterator[RayTasks]:
     # Workers do not have the tests' folders on their path.
-    ray.cloudpickle.register_pickle_by_value(ray_tasks)
+    ray.cloudpickle.register_pickle_by_value(processes)
     with engine_for(1, 1, 2) as engine:
         assert isinstance(engine, RayTasks) and engine.slots == 2
         yield engine

@@ -10,9 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 from ray.util.placement_group import placement_group_table
-from support.cluster import command, environment, nsecast
+from support.cluster import command, environment, epochs_written, nsecast, prepared, results, small_run
 from support.processes import running
-from support.runs import epochs_written, prepared, results, small_run
 from support.waiting import until
 
 from bench.chaos.elsewhere import end_node

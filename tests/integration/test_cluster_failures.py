@@ -1,7 +1,7 @@
 """What a run does when a node joins, when a network is cut, and when the head is lost."""
 
-import time
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +12,8 @@ import ray
 from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import (
     get_or_create_autoscaling_coordinator,
 )
-from support.cluster import Hosts, hosts
-from support.hosts import second_host, why_no_hosts
-from support.runs import epochs_written, results, small_run
+from support.cluster import Hosts, epochs_written, hosts, results, second_host, small_run, why_no_hosts
+from support.waiting import until
 
 import train.workers.fleet
 from bench.chaos.elsewhere import end_node
@@ -29,6 +28,7 @@ from train.workers.fleet import Fleet
 
 pytestmark = pytest.mark.integration
 SEED, SCRATCH = f"{GENERAL}/seed-0", "ABSA/scratch-0"
+eventually = functools.partial(until, patience_s=150, every_s=0.1)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -87,33 +87,25 @@ def happening(story: Story, cluster: Hosts, fleet: Fleet) -> Story:
         running = [job for job in fleet.snapshot() if job["state"] == "running" and job["epoch"] >= 2]
         return next((job for job in running if job["pid"] in there), None)
 
-    wait_for(lambda: history(folder, SEED))
+    eventually(lambda: history(folder, SEED))
     story.workers.append(fleet.workers())
     cluster.join()
     ray.get(get_or_create_autoscaling_coordinator().__ray_call__.remote(lambda self: self._tick()))
-    job = wait_for(on_second)
+    job = eventually(on_second)
     cluster.second.cut()
     story.workers.append(fleet.workers())
     story.took, story.epoch = f"{job['job']}/{job['phase']}", job["epoch"]
-    story.at_cut, story.alive = results(folder), [is_alive(cluster)]
-    wait_for(lambda: finished(folder, story.took))
-    story.elsewhere, story.alive = results(folder), [*story.alive, is_alive(cluster)]
+    story.at_cut, story.alive = results(folder), [second_is_alive(cluster)]
+    eventually(lambda: finished(folder, story.took))
+    story.elsewhere, story.alive = results(folder), [*story.alive, second_is_alive(cluster)]
     cluster.second.heal()
-    wait_for(lambda: not cluster.named_on_second() & {"raylet", "ray::RayTrainWo"})
+    eventually(lambda: not cluster.named_on_second() & {"raylet", "ray::RayTrainWo"})
     story.left = cluster.named_on_second()
     return story
 
 
-def is_alive(cluster: Hosts) -> bool:
+def second_is_alive(cluster: Hosts) -> bool:
     return any(node["Alive"] for node in ray.nodes() if node["NodeManagerAddress"] == cluster.second.ip)
-
-
-def wait_for(what: Callable[[], Any], patience_s: float = 150) -> Any:
-    deadline = time.monotonic() + patience_s
-    while not (found := what()):
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.1)
-    return found
 
 
 def test_a_node_that_joins_in_the_middle_of_a_run_takes_tasks(story: Story):
@@ -151,7 +143,7 @@ def test_after_the_head_was_lost_the_same_cluster_and_run_are_started_again_and_
     try:
         with ThreadPoolExecutor() as pool, ray_session(address=cluster.address, shared=tmp_path):
             side = pool.submit(
-                lambda: (wait_for(lambda: history(run.folder, SEED)), end_node(cluster, "node-0"))
+                lambda: (eventually(lambda: history(run.folder, SEED)), end_node(cluster, "node-0"))
             )
             with pytest.raises(RayUnavailable, match="the same command continues"):
                 Fleet(run.plan, run.folder, workers=1, log_dir=run.folder / "ray").train()
@@ -163,7 +155,7 @@ def test_after_the_head_was_lost_the_same_cluster_and_run_are_started_again_and_
             fleet = Fleet(run.plan, run.folder, workers=1, log_dir=run.folder / "ray")
 
             def enough() -> None:
-                wait_for(lambda: len(history(run.folder, SEED)) > len(before) + 3)
+                eventually(lambda: len(history(run.folder, SEED)) > len(before) + 3)
                 ray.get(fleet.queue.abort.remote("enough is seen"))
 
             side = pool.submit(enough)

@@ -9,8 +9,8 @@ import httpx
 import numpy as np
 import pandas as pd
 import pytest
-import ray.serve
 from support.release import doctored, made_release
+from support.server import local_tiers
 from typer.testing import CliRunner
 
 import nsecast
@@ -21,7 +21,6 @@ from common.prices.panel import Panel
 from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
 from serve.audit.ledger import Ledger
-from serve.deployments.model_server import GeneralModel, SpecificModel
 from serve.deployments.router import http_service
 from serve.model_client.client import ModelClient
 from serve.schemas.forecast import days_of
@@ -51,10 +50,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> dict:
     Registry(home).promote("one")
     panel = ReleasedModels(release).panel
     evening = dt.datetime.combine(panel.dates[-1].date(), dt.time(16), dt.UTC)
-    handles = [
-        ray.serve.run(tier.bind(str(home), 4), name=tier.name, _local_testing_mode=True)
-        for tier in (GeneralModel, SpecificModel)
-    ]
+    handles = local_tiers(home)
 
     async def run() -> list[dict]:
         model_client = ModelClient(*handles, ServeSettings(home=str(home), access_log="off"))

@@ -1,5 +1,6 @@
 """`serve deploy` on a real Ray node that was started as the image starts it: HAProxy hardened, spans on."""
 
+import functools
 import json
 import os
 import shlex
@@ -7,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 import yaml
 from support.cluster import nsecast
 from support.release import made_release
+from support.waiting import until
 
 from cluster.connect.local_cluster import LocalCluster
 from cluster.connect.ports import free_port
@@ -31,6 +33,10 @@ pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parents[2]
 PREDICT = "/api/v4/predict"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
+eventually = functools.partial(
+    until, patience_s=120, every_s=0.3, pending=(httpx.TransportError, ValueError, KeyError)
+)
+"""Seldom, because each try may count against the rate limit."""
 
 
 @pytest.fixture(scope="module")
@@ -108,19 +114,6 @@ class Service:
         return found
 
 
-def until(check: Callable[[], Any], what: str, within_s: float = 120) -> Any:
-    """The first true thing that a check returns; what is not up yet counts as false."""
-    deadline = time.monotonic() + within_s
-    while True:
-        try:
-            if found := check():
-                return found
-        except (httpx.TransportError, ValueError, KeyError):
-            pass
-        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
-        time.sleep(0.3)
-
-
 @pytest.fixture(scope="module")
 def service(home: Path) -> Iterator[Service]:
     with pytest.MonkeyPatch.context() as patch, TemporaryDirectory(prefix="nse-") as sockets:
@@ -134,7 +127,7 @@ def service(home: Path) -> Iterator[Service]:
             cluster, _ = up(home, 1, 2)
             found = Service(home, Path(cluster.folder), cluster, free_port())
             found.deploy({})
-            until(lambda: httpx.get(f"{found.url}/readyz", timeout=5).status_code == 200, "ready")
+            eventually(lambda: httpx.get(f"{found.url}/readyz", timeout=5).status_code == 200, "ready")
             yield found
         finally:
             down(home)
@@ -176,19 +169,19 @@ def test_changed_limits_reach_the_running_router_and_no_process_is_replaced(serv
     before = service.pids()
     assert service.forecast().status_code == 200 and len(before) == 3
     service.deploy({"limits": {"forecasts_per_minute": 2}})
-    until(lambda: service.forecast().status_code == 429, "the new rate")
+    eventually(lambda: service.forecast().status_code == 429, "the new rate")
     service.deploy({"limits": {"batch_symbols": 1}})
-    until(lambda: service.forecast().status_code == 200, "the old rate again")
+    eventually(lambda: service.forecast().status_code == 200, "the old rate again")
     batch = {"symbols": ["MOVES", "THIN"]}
     refused = httpx.post(f"{service.url}/api/v4/predict/batch", json=batch, timeout=30)
     assert refused.status_code == 422 and "at most 1" in refused.json()["detail"]
     service.deploy({"limits": {"batch_symbol": 1}})  # misspelt
     health = f"{service.url}/api/v4/health"
-    problems = until(lambda: httpx.get(health, timeout=5).json()["problems"], "the problem")
+    problems = eventually(lambda: httpx.get(health, timeout=5).json()["problems"], "the problem")
     assert "batch_symbol" in problems[0]
     assert httpx.post(f"{service.url}/api/v4/predict/batch", json=batch, timeout=30).status_code == 422
     service.deploy({})
-    until(lambda: httpx.get(health, timeout=5).json()["status"] == "ok", "the limits of `args`")
+    eventually(lambda: httpx.get(health, timeout=5).json()["status"] == "ok", "the limits of `args`")
     assert service.pids() == before
 
 
@@ -203,7 +196,7 @@ def test_one_trace_goes_from_the_router_to_the_replica(service: Service):
         above = {"POST /api/v4/predict", "route_to_replica SpecificModel forecast"}
         return any(above <= ancestors(each, spans) for each in models)
 
-    until(joined, "spans of router and replica in one trace", 30)
+    eventually(joined, "spans of router and replica in one trace", patience_s=30)
 
 
 def ancestors(span: dict[str, Any], spans: dict[str, dict[str, Any]]) -> set[str]:
@@ -229,4 +222,4 @@ def test_a_replicas_log_line_names_the_request(service: Service):
         logs = [each.read_text() for each in (service.home / "logs").glob("warnings-*.log")]
         return any(f"no forecast request_id={answer['request_id']} model=MOVES@one" in log for log in logs)
 
-    until(named, "the request id in a replica's log", 30)
+    eventually(named, "the request id in a replica's log", patience_s=30)

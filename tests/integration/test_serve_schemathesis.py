@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray.serve
 import schemathesis
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import from_schema
 from schemathesis.engine.events import EngineFinished, FatalError, NonFatalError, ScenarioFinished
 from schemathesis.engine.recorder import ScenarioRecorder
 from support.release import SYMBOLS, made_release
+from support.server import local_tiers
 
 from common.release.registry import Registry
 from serve.auth.keys import KeyFile
-from serve.deployments.model_server import GeneralModel, SpecificModel
 from serve.deployments.router import http_service
 from serve.model_client.client import ModelClient
 from serve.settings import ServeSettings
@@ -50,10 +49,7 @@ def service(home: Path) -> tuple[Any, str]:
     made_release(home, "one")
     Registry(home).promote("one")
     keys = KeyFile(home / "keys.json")
-    tiers = [
-        ray.serve.run(tier.bind(str(home), 4), name=tier.name, _local_testing_mode=True)
-        for tier in (GeneralModel, SpecificModel)
-    ]
+    tiers = local_tiers(home)
     limits = {"forecasts_per_minute": 0}
     chosen = ServeSettings(home=str(home), keys=str(keys.path), access_log="off", limits=limits)
     model_client = ModelClient(*tiers, chosen)

@@ -17,7 +17,7 @@ import optuna
 import pandas as pd
 import pytest
 from optuna.storages.journal import JournalFileBackend
-from support.processes import running
+from support.processes import is_alive, running
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from common.prices.panel import Panel
@@ -105,13 +105,6 @@ def worker_at(root: Path, trial: int, epochs: int, *, timeout_s: float = 120) ->
                 return pids[0]
         time.sleep(0.05)
     raise TimeoutError(f"trial {trial} never got to epoch {epochs}")
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
-        return False
 
 
 def all_gone(pids: list[int], *, timeout_s: float = 20) -> bool:

@@ -8,8 +8,7 @@ from common.prices.series import series_of_counters
 from common.prices.windows import make_windows
 from common.release.bundle import GENERAL, Bundle
 from common.release.models import ServedModels
-from support.network import fake_network
-from support.panel import SPEC, SYMBOLS, made_panel
+from support.panel import SPEC, SYMBOLS, fake_network, made_panel
 
 PANEL = made_panel()
 DAYS = PANEL.dates.to_numpy().astype("datetime64[D]")

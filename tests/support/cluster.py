@@ -1,21 +1,97 @@
-"""A cluster's commands, and one whose nodes are on two hosts."""
+"""Clusters for tests: a second host on this machine, nodes on both hosts, the commands, and small runs."""
 
 import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 from uuid import uuid4
+
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from cluster.connect.ports import free_port
 from cluster.connect.processes import end, marked, name_of
 from cluster.connect.ray_private import use_token
 from cluster.local.start import ray_start
-from support.hosts import Host
+from common.exchange.universe import Universe
+from common.presets import train_config
+from common.prices.panel import Panel
+from train.pipeline.training import Run, plan_run
+
+
+@dataclass(frozen=True)
+class Host:
+    """A namespace ``name`` with address ``ip``; this host has ``here``, and ``port`` is the switch's."""
+
+    name: str
+    port: str
+    here: str
+    ip: str
+
+    @property
+    def through(self) -> tuple[str, ...]:
+        """The words that start a program on that host."""
+        return "ip", "netns", "exec", self.name
+
+    def cut(self) -> None:
+        """Drop all traffic from now on, without notice to either side."""
+        _ip("link", "set", self.port, "down")
+
+    def heal(self) -> None:
+        _ip("link", "set", self.port, "up")
+
+
+def why_no_hosts() -> str | None:
+    """Return why this machine cannot have a second host; None if it can."""
+    if shutil.which("ip") is None:
+        return "no second host: iproute2 (`ip`) is not installed"
+    if os.geteuid():
+        return "no second host: a network namespace needs root"
+    try:
+        with second_host():
+            return None
+    except subprocess.CalledProcessError as error:
+        return f"no second host: {' '.join(error.cmd)}: {error.stderr.strip()}"
+
+
+@contextmanager
+def second_host() -> Iterator[Host]:
+    """A second host, removed afterwards."""
+    name = f"nse-{uuid4().hex[:6]}"
+    host = Host(name, f"{name}-p", *_addresses())
+    try:
+        _ip("netns", "add", name)
+        _ip("link", "add", name, "type", "bridge")
+        _ip("link", "add", host.port, "type", "veth", "peer", "name", "eth0", "netns", name)
+        _ip("link", "set", host.port, "master", name, "up")
+        _ip("addr", "add", f"{host.here}/30", "dev", name)
+        _ip("link", "set", name, "up")
+        _ip("-n", name, "addr", "add", f"{host.ip}/30", "dev", "eth0")
+        for device in ("lo", "eth0"):
+            _ip("-n", name, "link", "set", device, "up")
+        yield host
+    finally:
+        for words in (("link", "del", host.port), ("link", "del", name), ("netns", "del", name)):
+            subprocess.run(["ip", *words], capture_output=True, check=False)
+
+
+def _addresses() -> tuple[str, str]:
+    """A /30 network that no interface here has: the address here, and the other host's."""
+    taken = subprocess.run(["ip", "-o", "addr"], capture_output=True, text=True, check=True).stdout
+    for third in range(1, 255):
+        if f"10.77.{third}." not in taken:
+            return f"10.77.{third}.1", f"10.77.{third}.2"
+    raise RuntimeError("no network 10.77.x.0/30 is free")
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], capture_output=True, text=True, check=True)
 
 
 def command(*words: str) -> list[str]:
@@ -34,7 +110,7 @@ def nsecast(*words: str, home: Path, timeout: float = 240) -> subprocess.Complet
 
 @contextmanager
 def hosts(second: Host) -> Iterator["Hosts"]:
-    """A cluster's head on this host, for nodes on the other; all is ended afterwards, whatever happens."""
+    """Start a head on this host, for nodes on the other; end everything afterwards, whatever happens."""
     found = Hosts(uuid4().hex[:12], f"{second.here}:{free_port()}", Path(mkdtemp(prefix="nse-")), second)
     use_token(make=True)
     try:
@@ -65,9 +141,61 @@ class Hosts:
         return set(marked(f"{self.mark}/second"))
 
     def named_on_second(self) -> set[str]:
-        """The programs that run there."""
+        """Names of the programs that run there."""
         return {name_of(pid) for pid in self.on_second()}
 
     def start(self, name: str, ip: str, where: list[str], *, through: Sequence[str] = ()) -> None:
         where = [*where, "--node-ip-address", ip, "--temp-dir", str(self.folder / name)]
         ray_start(where, 1, f"{self.mark}/{name}", through=through)
+
+
+EPOCHS = 30
+
+
+def small_plan(
+    panel: Panel,
+    home: Path,
+    *,
+    general: int = EPOCHS,
+    scratch: int = EPOCHS,
+    specific: tuple[str, ...] = ("ABSA",),
+) -> Run:
+    """A run of small networks, of so many epochs; nothing of it is on storage."""
+    settings: dict[str, Any] = {
+        "seeds": 1,
+        "window": {"size": 20, "horizons": [1, 5]},
+        "network": {"lstm_units": [16, 16], "dense_units": 8},
+        "general": {"epochs": general, "patience": general, "batch_size": 64, "epoch_share": 1.0},
+        "scratch": {"epochs": scratch, "patience": scratch},
+        "finetune": {"epochs": 2, "patience": 2},
+    }
+    counters = [symbol for symbol in panel.symbols if not symbol.startswith("^")]
+    universe = Universe.from_symbols(counters, specific=specific)
+    return plan_run(train_config("residual", settings), universe, panel, home)
+
+
+def small_run(panel: Panel, home: Path, **sizes: Any) -> Run:
+    """A `small_plan` that is prepared."""
+    return prepared(small_plan(panel, home, **sizes))
+
+
+def prepared(run: Run) -> Run:
+    run.folder.mkdir(parents=True)
+    run.panel.save(run.folder / "panel.parquet")
+    run.spec.save(run.folder)
+    return run
+
+
+def results(folder: Path) -> dict[Path, int]:
+    """The finished tasks of a run's folder, and when each was finished."""
+    return {path: path.stat().st_mtime_ns for path in (folder / "tasks").rglob("result.json")}
+
+
+def epochs_written(folder: Path) -> Counter[tuple[str, int]]:
+    """How often each epoch of each task was finished, from a run's TensorBoard files."""
+    counts: Counter[tuple[str, int]] = Counter()
+    for path in (folder / "tensorboard").rglob("events.*"):
+        task = path.parent.relative_to(folder / "tensorboard").as_posix()
+        for event in EventFileLoader(str(path)).Load():
+            counts.update((task, event.step) for value in event.summary.value if value.tag == "val_loss")
+    return counts

@@ -1,4 +1,4 @@
-"""A server that can be stopped and started again over a made release, and the browser that looks at it."""
+"""A server over a built release that can be stopped and restarted, and a browser for its page."""
 
 import json
 import shutil
@@ -91,18 +91,18 @@ class DashboardServer:
             time.sleep(0.1)
 
     def stop(self) -> None:
-        """As by Ctrl-C."""
+        """Stop as by Ctrl-C."""
         assert self._process is not None
         self._process.send_signal(signal.SIGINT)
         assert self._process.wait(STOP_S) == 0
 
     def kill(self) -> None:
-        """Leave nothing behind, whatever failed."""
+        """End everything, whatever failed."""
         if self._process is not None:
             end_all(self._process)
 
     def looked(self) -> None:
-        """Have `nsecast monitor` look, once."""
+        """Run `nsecast monitor` once."""
         if not (self.home / LATEST).exists():
             found = CliRunner().invoke(nsecast.app, ["monitor", "--home", str(self.home)])
             assert found.exit_code in (0, BREACH), found.output

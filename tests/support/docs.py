@@ -43,7 +43,7 @@ def prose(page: Path) -> str:
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """The words of every simple command of a shell block; here-documents are left out."""
+    """Yield the words of every simple command of a shell block, without here-documents."""
     text = re.sub(r"<<'?(\w+)'?\n.*?\n *\1\n", "\n", text.replace("\\\n", " "), flags=re.DOTALL)
     for line in text.splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars="&|;")
@@ -54,7 +54,7 @@ def commands(text: str) -> Iterator[list[str]]:
 
 
 def understood(arguments: list[str]) -> str:
-    """Empty if the command line would be taken as it is, else what would be said against it."""
+    """Return the parser's error for a command line; empty if it is valid."""
     command = typer.main.get_command(nsecast.app)
     rest, context = arguments, None
     try:
@@ -64,5 +64,5 @@ def understood(arguments: list[str]) -> str:
             if not (hasattr(command, "resolve_command") and rest):
                 return ""
             _, command, rest = command.resolve_command(context, rest)
-    except Exception as error:  # whatever the parser raises for a command line that it does not take
+    except Exception as error:  # anything the parser raises for an invalid command line
         return f"{type(error).__name__}: {getattr(error, 'message', error)}"

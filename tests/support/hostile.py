@@ -13,15 +13,14 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import httpx
-import ray.serve
 from hypothesis import strategies as st
 
 from common.release.registry import Registry
-from serve.deployments.model_server import GeneralModel, SpecificModel
 from serve.deployments.router import http_service
 from serve.model_client.client import ModelClient
 from serve.settings import ServeSettings
 from support.release import made_release
+from support.server import local_tiers
 
 V4 = "/api/v4"
 POSTS = {f"{V4}/predict": "symbol", f"{V4}/predict/batch": "symbols", f"{V4}/predict/sector": "sector"}
@@ -252,10 +251,7 @@ def application() -> Iterator[Application]:
         home = Path(folder)
         made_release(home, "one")
         Registry(home).promote("one")
-        tiers = [
-            ray.serve.run(tier.bind(str(home), 4), name=tier.name, _local_testing_mode=True)
-            for tier in (GeneralModel, SpecificModel)
-        ]
+        tiers = local_tiers(home)
         limits = {"forecasts_per_minute": 0, "timeout_s": 120}
         model_client = ModelClient(*tiers, ServeSettings(home=str(home), access_log="off", limits=limits))
         app, loop = http_service(model_client), asyncio.new_event_loop()

@@ -1,9 +1,10 @@
-"""A small market as a panel, with every defect the reader knows, for the tests of windows and models."""
+"""A small market as a panel with every defect the reader knows, and a network without training."""
 
 import numpy as np
 import pandas as pd
 
 from common.archive.flags import Flag
+from common.network.mixture import TAUS
 from common.presets import WindowSpec
 from common.prices.panel import Panel
 from common.prices.series import MARKET_INDEX
@@ -74,3 +75,15 @@ def history(closes, *, start: str = "2022-01-03", **columns) -> pd.DataFrame:
     known = {"low": np.nan, "high": np.nan, "volume": np.nan, "flags": 0, "known": dates}
     frame = pd.DataFrame({"date": dates, "close": np.asarray(closes, dtype=float), **(known | columns)})
     return frame.astype({"low": float, "high": float, "volume": float, "flags": "int32"})
+
+
+def fake_network(x: np.ndarray, stock_id: np.ndarray) -> np.ndarray:
+    """Mixture outputs (the level is the first of them) from every number a network sees."""
+    weights = np.sin(np.arange(x[0].size, dtype=np.float64)).reshape(x.shape[1:])
+    signal = (x * weights).sum(axis=(1, 2)) + 0.1 * stock_id[:, 0]
+    outputs = np.empty((len(x), len(SPEC.horizons), 3 + len(TAUS)))
+    outputs[..., 0] = np.tanh(signal)[:, None]
+    outputs[..., 1] = (1 / (1 + np.exp(-signal)))[:, None]
+    outputs[..., 2:-1] = np.tanh(signal)[:, None, None] + 3 * (TAUS - 0.5)
+    outputs[..., -1] = 0
+    return outputs

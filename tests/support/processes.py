@@ -12,20 +12,32 @@ from uuid import uuid4
 
 from cluster.connect.ports import descendants
 from cluster.connect.processes import born, end, left
+from common.errors import ArchiveError
 
 MARK = "NSECAST_TEST_PROCESS"
-"""In the environment of every process that this process has started since `mark_children`."""
+"""An environment variable of every process that this process has started since `mark_children`."""
 PYTHONS_OWN = (b"multiprocessing.resource_tracker", b"multiprocessing.forkserver", b"joblib.externals.loky")
-"""Helpers that Python keeps for as long as this process lives."""
+"""Helpers that Python keeps as long as this process lives."""
 GONE_S = 20.0
-"""Longest that what was killed may take to be gone, on a busy machine."""
+"""Maximum time for a killed process to disappear on a busy machine."""
+
+
+class Killed(BaseException):
+    """Stands for the death of a process; no Exception, so that no handler catches it."""
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
 
 
 def signals_as_in_a_terminal() -> None:
-    """Take back that a background job of a script, or some CI runners, ignore SIGINT or SIGTERM.
+    """Restore the handlers of SIGINT and SIGTERM, which background jobs and some CI runners ignore.
 
-    A program inherits what its parent ignores, but not a handler: so everything that is started afterwards
-    can be told to stop.
+    A program inherits ignored signals, but not handlers, so programs started afterwards can be stopped.
     """
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
@@ -33,12 +45,12 @@ def signals_as_in_a_terminal() -> None:
 
 
 def mark_children() -> None:
-    """Mark what this process starts from now on, so that `children_left` finds it."""
+    """Mark all processes that this process starts from now on, for `children_left`."""
     os.environ[MARK] = uuid4().hex
 
 
 def children_left(*, patience_s: float) -> dict[int, str]:
-    """What this process has started and what is still there after a while: each number, and its birth."""
+    """Return started processes that still exist after a while: pid and start time."""
     deadline = time.monotonic() + patience_s
     while (found := _marked()) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -59,7 +71,7 @@ def _marked() -> dict[int, str]:
 
 @contextmanager
 def running(words: Sequence[str | Path], **options: Any) -> Iterator["subprocess.Popen[Any]"]:
-    """Run a program for a block; afterwards neither it nor what it started is there, whatever happened.
+    """Run a program for a block; afterwards end it and everything it started, whatever happens.
 
     Parameters
     ----------
@@ -74,7 +86,7 @@ def running(words: Sequence[str | Path], **options: Any) -> Iterator["subprocess
 
 
 def end_all(process: "subprocess.Popen[Any]") -> None:
-    """End a program that this process started, and all that it started."""
+    """End a program that this process started, and all its descendants."""
     if process.poll() is None:
         ours = {pid: born(pid) for pid in descendants(process.pid)}
         for pid in left(ours):
@@ -90,7 +102,7 @@ def end_all(process: "subprocess.Popen[Any]") -> None:
 
 
 def end_children(*, patience_s: float = 5.0) -> list[str]:
-    """End what this process has started and what is still there after a while; returns the command lines."""
+    """End started processes that still exist after a while; return their command lines."""
     found = children_left(patience_s=patience_s)
     said = []
     for pid in found:
@@ -99,3 +111,19 @@ def end_children(*, patience_s: float = 5.0) -> list[str]:
             said.append(words.decode(errors="replace").strip())
     end(found, patience_s=1.0)
     return said
+
+
+def lost_once(mark: Path) -> tuple[int, int]:
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 1, 2
+
+
+def fails() -> None:
+    raise ArchiveError("no such archive", folder="somewhere")
+
+
+def waits(folder: Path) -> None:
+    (folder / str(os.getpid())).touch()
+    time.sleep(600)

@@ -1,16 +1,23 @@
-"""Answers that were served over HTTP, and the commands that make receipts of them."""
+"""Logs of served forecasts, and the commands that turn them into receipts."""
 
+import datetime as dt
+import hashlib
 import json
 import random
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pyarrow as pa
+import pyarrow.parquet as pq
 from click.testing import Result
 from typer.testing import CliRunner
 
 import nsecast
 from common.release.registry import Registry
+from serve.audit.files import SCHEMA, read_part
+from serve.audit.log import DayLog
+from serve.audit.prices import unpack
 from serve.settings import LedgerSettings
 from support.loaded_release import SETTINGS
 from support.release import made_release
@@ -77,3 +84,109 @@ def receipt_of(home: Path, name: str, tmp_path: Path) -> tuple[Path, dict[str, A
     done = run(home, "receipt", id_of(home, name), "--out", str(path))
     assert done.exit_code == 0, done.output
     return path, json.loads(path.read_bytes())
+
+
+NOW = [dt.datetime(2022, 4, 1, tzinfo=dt.UTC)]
+NOON = dt.datetime(2022, 4, 1, 9, tzinfo=dt.UTC)
+
+
+def row(symbol: str, at: dt.datetime, published: float) -> dict[str, Any]:
+    plain = dict.fromkeys(SCHEMA.names)
+    return plain | {
+        "release": "r",
+        "symbol": symbol,
+        "horizon": 1,
+        "cutoff": dt.date(2022, 3, 31),
+        "published": published,
+        "lo90": float("nan"),
+        "model_type": "general",
+        "served_at": at,
+        "request_ids": [],
+    }
+
+
+def write(log: DayLog, day: int, *symbols: str) -> None:
+    """One part of a day."""
+    at = NOW[0] = NOON + dt.timedelta(days=day)
+    for number, symbol in enumerate(symbols):
+        log.add(symbol, lambda s=symbol, n=number: row(s, at, 10.1 + n), f"{symbol}-{day}")
+    assert log.flush()
+
+
+def day_log(home: Path, **changes: int) -> DayLog:
+    kept = {"days_kept": 400, "megabytes_kept": 9, "rows_buffered": 99, "megabytes_buffered": 1} | changes
+    return DayLog(home / "served", count=lambda *_: None, clock=lambda: NOW[0].timestamp(), **kept)
+
+
+def made_log(home: Path) -> Path:
+    """Two writers over three days, the first restarted on the last; the past days are folded."""
+    home.mkdir(exist_ok=True)
+    first, second = day_log(home), day_log(home)
+    for day in (0, 1):
+        for log, symbols in ((first, ("KCB", "SCOM")), (second, ("EQTY",)), (first, ("BAT",))):
+            write(log, day, *symbols)
+    third = day_log(home)
+    write(third, 2, "KCB", "SCOM")
+    write(second, 2, "EQTY")
+    write(third, 2, "BAT")
+    return home / "served"
+
+
+def parts(log: Path, day: int = 2) -> dict[str, Path]:
+    """By what is in them, the files of a day."""
+    found = {}
+    for path in sorted((log / f"2022-04-0{day + 1}").glob("*.parquet")):
+        found[",".join(read_part(path)[0]["symbol"].to_pylist())] = path
+    return found
+
+
+TEXT, DAY, NUMBER = pa.string(), pa.date32(), pa.float64()
+BEFORE = pa.schema(
+    [("release", TEXT), ("preset", TEXT), ("symbol", TEXT), ("horizon", pa.int64())]
+    + [("cutoff", DAY), ("target_date", DAY), ("last_price", NUMBER), ("raw", NUMBER), ("published", NUMBER)]
+    + [(side + level, NUMBER) for level in ("80", "90", "95") for side in ("lo", "hi")]
+    + [("p_move", NUMBER), ("frozen", pa.bool_()), ("source", TEXT), ("model_type", TEXT)]
+    + [("served_at", pa.timestamp("us", tz="UTC")), ("as_of", DAY), ("brought", TEXT)]
+    + [("release_digest", TEXT), ("software", TEXT), ("request_ids", pa.list_(TEXT))]
+)
+"""Columns of a log written before the server made the request ids."""
+
+
+def rewrite_as_before(log: Path, ids: dict[str, str]) -> None:
+    """Write a log as it was written then: prices as JSON, ids as the clients chose them.
+
+    Parameters
+    ----------
+    ids : the client's id by request id
+    """
+    before: dict[str, dict[str, str]] = {}
+    for path in sorted(log.rglob("*.parquet")):
+        table, (link,) = read_part(path)
+        rows = table.to_pylist()
+        for each in rows:
+            prices = unpack(each["prices"]) if each["prices"] else None
+            each["brought"] = prices and json.dumps(prices, separators=(",", ":"))
+            each["request_ids"] = [ids.get(one, one) for one in each["request_ids"]]
+        table = pa.Table.from_pylist([{name: each[name] for name in BEFORE.names} for each in rows], BEFORE)
+        stated = {
+            "writer": link.writer,
+            "part": link.part,
+            "day": link.day,
+            "before": before.get(link.writer),
+            "seen": {},
+        }
+        values = [
+            {key: value for key, value in each.items() if value is not None} for each in table.to_pylist()
+        ]
+        text = json.dumps([*stated.values(), values], sort_keys=True, default=str)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        stated |= {"rows": len(rows), "digest": digest}
+        sink = pa.BufferOutputStream()
+        pq.write_table(
+            table.replace_schema_metadata({"nsecast.links": json.dumps([stated])}), sink, compression="zstd"
+        )
+        content = sink.getvalue().to_pybytes()
+        name = f"{link.writer}-{link.part:06d}-{hashlib.sha256(content).hexdigest()[:16]}.parquet"
+        path.unlink()
+        (path.parent / name).write_bytes(content)
+        before[link.writer] = {"day": link.day, "digest": digest}

@@ -1,15 +1,17 @@
-"""Servers on a loopback port: the real application over a real release, and one that does as it is told."""
+"""Servers on a loopback port, an application without a server, and a server that follows a script."""
 
 import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import ray.serve
 import uvicorn
 
@@ -35,14 +37,20 @@ def listening(app: Any) -> Iterator[str]:
         thread.join(20)
 
 
-@contextlib.contextmanager
-def serving(home: Path, **settings: Any) -> Iterator[str]:
-    """Serve what is in production below ``home`` from this process, no Ray cluster; yields the address."""
-    tiers = [
+def local_tiers(home: Path) -> list[Any]:
+    """Handles of the two model deployments over a storage root, run in this process without a Ray cluster."""
+    return [
         ray.serve.run(tier.bind(str(home), 4), name=tier.name, _local_testing_mode=True)
         for tier in (GeneralModel, SpecificModel)
     ]
-    model_client = ModelClient(*tiers, ServeSettings(home=str(home), access_log="off", **settings))
+
+
+@contextlib.contextmanager
+def serving(home: Path, **settings: Any) -> Iterator[str]:
+    """Serve the release in production from this process without a Ray cluster; yields the address."""
+    model_client = ModelClient(
+        *local_tiers(home), ServeSettings(home=str(home), access_log="off", **settings)
+    )
     asyncio.run(model_client.watcher.look())
     try:
         with listening(http_service(model_client)) as url:
@@ -53,10 +61,10 @@ def serving(home: Path, **settings: Any) -> Iterator[str]:
 
 @dataclass
 class Told:
-    """What the next answers are, and what was asked."""
+    """The next answers of a scripted server, and the requests it got."""
 
     answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
-    """Status, headers and body, the last one for ever; status 0: hang up, -1: drip five bytes a second."""
+    """Status, headers and body; the last one repeats. Status 0: hang up, -1: send five bytes a second."""
     asked: list[tuple[float, str, dict[str, str], bytes]] = field(default_factory=list)
     """Time, path, headers and body of each request."""
     url: str = ""
@@ -68,7 +76,7 @@ class Told:
 
 @contextlib.contextmanager
 def told() -> Iterator[Told]:
-    """A server that gives the answers it is told."""
+    """A server that answers by a script."""
     script = Told()
 
     class Handler(BaseHTTPRequestHandler):
@@ -108,3 +116,51 @@ def told() -> Iterator[Told]:
         server.shutdown()
         server.server_close()
         thread.join(5)
+
+
+ADMIN = {"/api/v4/refresh", "/api/v4/cache/clear"}
+"""Routes that change the server and require an admin key."""
+
+
+class Client:
+    """Sends requests to ``app``; an exception becomes an answer of status 500."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    def request(self, method: str, path: str, **content: Any) -> httpx.Response:
+        async def send() -> httpx.Response:
+            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+                return await client.request(method, path, **content)
+
+        return asyncio.run(send())
+
+    def get(self, path: str, **content: Any) -> httpx.Response:
+        return self.request("GET", path, **content)
+
+    def post(self, path: str, **content: Any) -> httpx.Response:
+        return self.request("POST", path, **content)
+
+
+@asynccontextmanager
+async def client_of(model_client: ModelClient) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(http_service(model_client), raise_app_exceptions=True)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        yield client
+
+
+def model_client_of(home: Path, **settings: Any) -> ModelClient:
+    return ModelClient(*local_tiers(home), ServeSettings(home=str(home), access_log="off", **settings))
+
+
+def asked(home: Path, scenario: Any, **settings: Any) -> Any:
+    """Run a scenario (model client, HTTP client) once a release serves."""
+
+    async def run() -> Any:
+        model_client = model_client_of(home, **settings)
+        await model_client.watcher.look()
+        async with client_of(model_client) as client:
+            return await scenario(model_client, client)
+
+    return asyncio.run(run())

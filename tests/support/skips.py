@@ -1,4 +1,4 @@
-"""What may be skipped where everything that can be installed is: a part of the tests' own pytest plugin."""
+"""A pytest plugin: which tests may be skipped on a machine where everything is installed."""
 
 import os
 from collections.abc import Generator
@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 
 NO_SKIPS = "NSECAST_NO_SKIPS"
-"""Where it is 1, a test that is skipped has failed, except for one of `ALLOWED`."""
+"""If 1, a skipped test fails unless its reason is in `ALLOWED`."""
 ALLOWED = {
     "no second host: ip ": "a container may have no right to make network namespaces",
     "no second host: a network namespace needs root": "nobody can be made root",
     "a tmpfs cannot be mounted: ": "a container may have no right to mount, and nobody can be made root",
 }
-"""How a reason for skipping begins that no installation removes, and why."""
+"""Beginnings of reasons that no installation can remove, and why."""
 
 
 def missed(report: Any) -> None:
-    """Turn a skip into a failure where what it needs can be had."""
+    """Turn a skip into a failure if installing something would prevent it."""
     if os.environ.get(NO_SKIPS) != "1" or not report.skipped or hasattr(report, "wasxfail"):
         return
     reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)

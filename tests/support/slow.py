@@ -1,4 +1,4 @@
-"""Connections that cost who holds them nothing: silent ones, and requests sent a byte at a time."""
+"""Slow clients: silent connections, and requests sent a byte at a time."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ KINDS = {
         b"Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
     ),
 }
-"""What a connection of each kind sends at once; all but the silent ones then send spaces, one at a time."""
+"""What each kind of connection sends first; all but the silent ones then send single spaces."""
 EVERY_S = 2.0
 
 
@@ -29,15 +29,15 @@ class Slow:
     kind: str
     open: list[socket.socket] = field(default_factory=list)
     ended_s: list[float] = field(default_factory=list)
-    """After how many seconds the server ended each that it ended."""
+    """Seconds until the server ended each connection that it ended."""
     said: Counter[str] = field(default_factory=Counter)
-    """First line of what it said before."""
+    """First lines of the server's answers."""
     refused: int = 0
-    """Connections that never came about."""
+    """Connections that could not be opened."""
     began: float = field(default_factory=time.monotonic)
 
     def look(self) -> None:
-        """Send a byte on each, and find out which the server has ended."""
+        """Send a byte on each connection, and remove those that the server has ended."""
         for connection in list(self.open):
             try:
                 if self.kind != "silent":
@@ -60,7 +60,7 @@ class Slow:
 
 @contextlib.contextmanager
 def slow_clients(url: str, counts: dict[str, int], *, every_s: float = EVERY_S) -> Iterator[dict[str, Slow]]:
-    """Hold so many connections of each of ``KINDS`` while the block runs."""
+    """Hold ``counts`` connections of each kind while the block runs."""
     place = urlsplit(url)
     held = {kind: Slow(kind) for kind in counts}
     for kind, count in counts.items():
@@ -91,7 +91,7 @@ def slow_clients(url: str, counts: dict[str, int], *, every_s: float = EVERY_S) 
 
 
 def descriptors(pids: Iterable[int]) -> int:
-    """How many these processes have open, together."""
+    """Count the open file descriptors of some processes."""
     found = 0
     for pid in pids:
         with contextlib.suppress(OSError):

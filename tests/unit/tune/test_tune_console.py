@@ -5,7 +5,7 @@ import re
 
 import pytest
 import typer
-from support.terminal import Terminal, capable_terminal, render  # noqa: F401
+from support.rendering import Terminal, capable_terminal, render  # noqa: F401
 from support.tuning import DEFAULT, made_tuning
 from support.waiting import until
 from typer.testing import CliRunner

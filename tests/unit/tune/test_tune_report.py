@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
-from support.page import LOADING, Seen
+from support.rendering import LOADING, Seen
 from support.tuning import BECAUSE, DEFAULT, PARAMETERS, SWEPT, made_tuning
 
 from tune import labels

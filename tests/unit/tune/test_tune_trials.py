@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 import ray.tune
+from support.processes import Killed
 from support.search import EFFORT, SPACE, a_trial, inside, is_fitted, is_inside, planned, record, study_of
 
 from common.errors import ConfigError, UniverseError
@@ -57,11 +58,7 @@ def test_a_trial_without_epochs_has_no_score():
     assert list(progress_by_epoch([[[]], [[]]], 3)) == []
 
 
-class Killed(BaseException):
-    """Not an Exception, as a signal is not."""
-
-
-def test_a_trial_interrupted_after_any_epoch_ends_like_an_uninterrupted_one(tmp_path):
+def test_a_trial_cut_off_after_any_epoch_ends_like_one_that_was_not(tmp_path):
     whole, parts = planned(tmp_path / "whole"), planned(tmp_path / "parts")
     undisturbed, disturbed = a_trial(whole), a_trial(parts)
     weights = []

@@ -11,8 +11,7 @@ from typing import Any
 import promql_parser
 import pytest
 import yaml
-from support.alerts import CASES
-from support.manifests import FOLDER, ROOT, one
+from support.manifests import CASES, FOLDER, ROOT, one
 
 RULES = one("PrometheusRule")["spec"]["groups"][0]["rules"]
 DASHBOARD = json.loads((FOLDER / "dashboard.json").read_text())

@@ -11,6 +11,7 @@ from obstore.store import MemoryStore
 from support.loaded_release import SETTINGS as LOADED
 from support.loaded_release import TODAY, bundle
 from support.night import LATER_END, _first_night, asked, trained_ahead, write_archive
+from support.processes import Killed
 from support.release import made_release, made_run
 from support.search import EFFORT, a_trial, is_fitted, planned
 from support.store import machine, objects
@@ -92,10 +93,6 @@ def test_a_record_written_on_one_machine_is_listed_on_another(fresh):
     (run,) = list_runs(there)
     assert (run["id"], run["state"], run["jobs_done"]) == ("r", "training", 1)
     assert read_run(there / "runs" / "r")["jobs"] == snapshot["jobs"] and read_run(there / "runs/x") is None
-
-
-class Killed(BaseException):
-    """Not an Exception, as a signal is not."""
 
 
 def test_a_trial_cut_off_after_any_epoch_goes_on_on_the_next_machine(fresh, tmp_path):

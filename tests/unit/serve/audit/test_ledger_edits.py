@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from obstore.store import MemoryStore
-from support.ledger_log import BEFORE, day_log, made_log, parts, rewrite_as_before, write
+from support.receipts import BEFORE, day_log, made_log, parts, rewrite_as_before, write
 from support.store import machine
 
 from common import storage

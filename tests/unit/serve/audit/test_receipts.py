@@ -5,9 +5,8 @@ import json
 import shutil
 
 import pytest
-from support.ledger_log import rewrite_as_before
 from support.loaded_release import bundle
-from support.receipts import BODIES, CLOSES, asked, id_of, receipt_of, run
+from support.receipts import BODIES, CLOSES, asked, id_of, receipt_of, rewrite_as_before, run
 from support.release import doctored
 
 from common.errors import ReceiptError, ReleaseNotFound

@@ -5,7 +5,7 @@ import logging
 import stat
 
 import pytest
-from support.asgi import Client
+from support.server import Client
 
 from common.errors import ConfigError, Forbidden, NotAuthenticated
 from serve.auth.keys import KeyFile

@@ -11,7 +11,7 @@ import httpx
 import plotly
 import pytest
 from fastapi import FastAPI
-from support.asgi import Client
+from support.server import Client
 
 from serve.dashboard.assets import FOLDER, Assets, plotly_version
 from serve.ingress.api_document import description

@@ -7,13 +7,12 @@ from typing import Any
 
 import httpx
 import pytest
-import ray.serve
 import uvicorn
 from support.release import made_release
+from support.server import local_tiers
 
 from common.errors import ConfigError
 from common.release.registry import Registry
-from serve.deployments.model_server import GeneralModel, SpecificModel
 from serve.deployments.router import Router
 from serve.model_client.messages import ModelRequest
 from serve.settings import Limits, ServeSettings
@@ -55,10 +54,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def with_router(home: Path) -> Iterator[Any]:
     """Runs a scenario (router, client) with the class that Ray would start, here in this process."""
-    tiers = [
-        ray.serve.run(tier.bind(str(home), 4), name=tier.name, _local_testing_mode=True)
-        for tier in (GeneralModel, SpecificModel)
-    ]
+    tiers = local_tiers(home)
 
     def run(scenario: Any, **settings: Any) -> Any:
         async def inside() -> Any:

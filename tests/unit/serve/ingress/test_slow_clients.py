@@ -18,6 +18,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from support.server import listening
 from support.slow import KINDS, slow_clients
+from support.waiting import until
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from cluster.connect.ports import free_port
@@ -66,7 +67,7 @@ def behind_haproxy(place: Place, folder: Path) -> Iterator[str]:
         subprocess.run([wrapper, "-c", "-f", config], check=True, capture_output=True)  # as Ray does, first
         with subprocess.Popen([wrapper, "-db", "-f", config], stderr=subprocess.DEVNULL) as process:
             try:
-                wait_for(lambda: answers(f"http://127.0.0.1:{port}"))
+                until(lambda: answers(f"http://127.0.0.1:{port}"))
                 yield f"http://127.0.0.1:{port}"
             finally:
                 process.kill()
@@ -90,13 +91,6 @@ def answers(url: str) -> bool:
     return False
 
 
-def wait_for(condition: object, timeout_s: float = 20) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout_s} s"
-        time.sleep(0.05)
-
-
 @pytest.mark.parametrize("front", [behind_haproxy, in_uvicorn])
 def test_slow_clients_are_ended_and_take_no_place_of_others(tmp_path, front):
     place = Place()
@@ -105,7 +99,7 @@ def test_slow_clients_are_ended_and_take_no_place_of_others(tmp_path, front):
         with slow_clients(url, dict.fromkeys(KINDS, MANY), every_s=0.2) as held:
             assert all(len(each.open) + len(each.ended_s) == MANY for each in held.values())
             assert httpx.post(url, content=b"1234", timeout=10).text == "4"
-            wait_for(lambda: not any(each.open for each in held.values()))
+            until(lambda: not any(each.open for each in held.values()))
             assert place.begun == before + 1
             assert all(min(each.ended_s) >= 0.9 * PATIENCE_S for each in held.values())
         said = all_that_is_said(url, KINDS["body"])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from support.panel import SPEC, SYMBOLS, made_panel
+from support.processes import Killed
 
 from common.forecast.forecaster import OnnxNetwork
 from common.forecast.representation import Residual
@@ -64,10 +65,6 @@ def loop() -> EpochLoop:
 def undisturbed(data, tmp_path_factory) -> FitState:
     """A fit without interruption in its own loop."""
     return fit(loop_of(), data, CONFIG, seed=3, state_path=tmp_path_factory.mktemp("whole") / "state.npz")
-
-
-class Killed(BaseException):
-    """Like a signal, not an Exception."""
 
 
 def kill_after(epoch: int):

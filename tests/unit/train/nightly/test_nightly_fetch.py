@@ -5,8 +5,8 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from support.archive import Publisher, publishing, zipped
 from support.night import FIRST_END, asked, trained_ahead, write_archive
-from support.publisher import Publisher, publishing, zipped
 from typer.testing import CliRunner
 
 import nsecast

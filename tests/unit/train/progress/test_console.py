@@ -4,7 +4,7 @@ import threading
 
 import pytest
 from rich.console import Console
-from support.terminal import Terminal, capable_terminal, render  # noqa: F401
+from support.rendering import Terminal, capable_terminal, render  # noqa: F401
 from support.waiting import until
 
 from train.progress.console import LiveTable, display_mode, result_table, runs_table

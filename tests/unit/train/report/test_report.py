@@ -11,7 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from support.evidence import HOSTILE, SYMBOLS, TESTED, bundle, closes, forecasts, made_evidence
-from support.page import LOADING, Seen
+from support.rendering import LOADING, Seen
 
 from common.pages.render import render
 from common.pages.tables import verdict_of
