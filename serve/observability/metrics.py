@@ -1,4 +1,4 @@
-"""What a router shows of itself: metrics through Ray, counts for ``/stats``, one JSON line a request."""
+"""Metrics of a router through Ray, counts for ``/stats``, and the access log."""
 
 import json
 import time
@@ -7,31 +7,32 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import ray.util.metrics
+from ray.util import metrics
 
 from serve.observability.log_files import ACCESS, configure_access_log, configure_log
 from serve.observability.traffic import Traffic, quantile
 
 LATENCIES_KEPT = 2_000
+"""Newest response times of each tier, for the quantiles of ``/stats``."""
 BUCKETS_MS: list[float] = [1, 2, 4, 8, 16, 32, 60, 125, 250, 500, 1000, 5000]
 ROUTER = "router"
 
 
 @dataclass
 class Facts:
-    """What is known of one request; a route fills it in as it learns."""
+    """Facts about one request for metrics and log; the routes fill them in."""
 
     request_id: str
     started: float = field(default_factory=time.perf_counter)
     symbol: str = ""
     release: str = ""
     tier: str = ROUTER
-    """``stock_specific``, ``general``, ``mixed`` (a batch), or ``router``: no model was asked."""
+    """``stock_specific``, ``general``, ``mixed`` (a batch), or ``router``: no model was called."""
     cached: bool | None = None
     client: str = ""
     forecasts: int = 0
     correlation_id: str = ""
-    """What the client calls the request; empty if it did not say."""
+    """The client's own id of the request; empty if it sent none."""
 
 
 class Observer:
@@ -39,28 +40,20 @@ class Observer:
 
     def __init__(self, access_log: str = "stderr") -> None:
         tags = ("route", "tier", "release")
-        self._requests = ray.util.metrics.Counter(
-            "nsecast_requests", "HTTP requests answered.", (*tags, "status")
-        )
-        self._errors = ray.util.metrics.Counter(
+        self._requests = metrics.Counter("nsecast_requests", "HTTP requests answered.", (*tags, "status"))
+        self._errors = metrics.Counter(
             "nsecast_errors", "Requests answered with a status of 400 or more.", (*tags, "status")
         )
-        self._latency = ray.util.metrics.Histogram(
-            "nsecast_latency_ms", "Time to answer a request.", BUCKETS_MS, tags
-        )
-        self._forecasts = ray.util.metrics.Counter(
-            "nsecast_forecasts", "Forecasts made.", ("tier", "release")
-        )
-        self._hits = ray.util.metrics.Counter(
+        self._latency = metrics.Histogram("nsecast_latency_ms", "Time to answer a request.", BUCKETS_MS, tags)
+        self._forecasts = metrics.Counter("nsecast_forecasts", "Forecasts made.", ("tier", "release"))
+        self._hits = metrics.Counter(
             "nsecast_model_cache", "Forecasts by whether their model was loaded already.", ("tier", "hit")
         )
-        self._serving = ray.util.metrics.Gauge(
-            "nsecast_release", "1 for the release that serves.", ("release",)
-        )
-        self._reloads = ray.util.metrics.Counter(
+        self._serving = metrics.Gauge("nsecast_release", "1 for the release that serves.", ("release",))
+        self._reloads = metrics.Counter(
             "nsecast_reloads", "Releases taken or refused.", ("release", "outcome")
         )
-        self._incomplete = ray.util.metrics.Counter(
+        self._incomplete = metrics.Counter(
             "nsecast_rehearsal_silent_replicas",
             "Replicas that did not load a release before it served.",
             ("release", "tier"),
@@ -74,14 +67,14 @@ class Observer:
         configure_log(access_log)
 
     def finished(self, facts: Facts, method: str, path: str, route: str, status: int) -> None:
-        """One request is answered: count, measure and log it."""
+        """Count, measure and log a request that was answered."""
         took_ms = 1000 * (time.perf_counter() - facts.started)
         tags = {"route": route, "tier": facts.tier, "release": facts.release}
         self._requests.inc(tags={**tags, "status": str(status)})
         self._latency.observe(max(took_ms, 1e-3), tags=tags)
         self._counts[f"requests {facts.tier}"] += 1
         self._recent[facts.tier].append(took_ms)
-        self.traffic.add(took_ms, asked=facts.tier != ROUTER, failed=status >= 400)
+        self.traffic.add(took_ms, called_model=facts.tier != ROUTER, failed=status >= 400)
         if status >= 400:
             self._errors.inc(tags={**tags, "status": str(status)})
             self._counts[f"errors {facts.tier}"] += 1
@@ -106,13 +99,13 @@ class Observer:
         )
 
     def forecast(self, tier: str, release: str, cached: bool) -> None:
-        """One forecast was made by a model of that tier."""
+        """Count one forecast by a model of a tier."""
         self._forecasts.inc(tags={"tier": tier, "release": release})
         self._hits.inc(tags={"tier": tier, "hit": str(cached).lower()})
         self._counts[f"{'hits' if cached else 'misses'} {tier}"] += 1
 
     def serves(self, release: str) -> None:
-        """A release was taken into service."""
+        """Record that a release starts to serve."""
         if self._release:
             self._serving.set(0, tags={"release": self._release})
         self._serving.set(1, tags={"release": release})
@@ -121,22 +114,22 @@ class Observer:
         self._counts["reloads taken"] += 1
 
     def still_serves(self) -> None:
-        """The same release as before; Ray forgets a gauge that is not set again."""
+        """Set the gauge of the serving release again, since Ray forgets a gauge that is not."""
         if self._release:
             self._serving.set(1, tags={"release": self._release})
 
     def refused(self, release: str) -> None:
-        """A release was refused and the one before goes on."""
+        """Record that a release was refused and the previous one continues to serve."""
         self._reloads.inc(tags={"release": release, "outcome": "refused"})
         self._counts["reloads refused"] += 1
 
     def not_rehearsed(self, release: str, tier: str, replicas: int) -> None:
-        """A release is to serve though this many replicas of a tier did not load it in time."""
+        """Record that a release serves although ``replicas`` of a tier did not load it in time."""
         self._incomplete.inc(replicas, tags={"release": release, "tier": tier})
         self._counts["reloads incomplete"] += 1
 
     def snapshot(self) -> dict[str, Any]:
-        """Counts since the start: uptime, totals, and by tier."""
+        """Return the counts since the start: uptime, totals, and by tier."""
         tiers = {name.partition(" ")[2] for name in self._counts if not name.startswith("reloads")}
         return {
             "uptime_s": round(time.monotonic() - self._started, 3),
