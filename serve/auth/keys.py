@@ -39,11 +39,6 @@ class Client:
     name: str
     scopes: frozenset[Scope]
 
-    def require(self, scope: Scope) -> None:
-        """Raise Forbidden if the key does not have the scope; ``admin`` includes ``read``."""
-        if scope not in self.scopes and "admin" not in self.scopes:
-            raise Forbidden(f"key {self.id}: has {', '.join(sorted(self.scopes))}, need {scope}.")
-
 
 class KeyFile:
     """The keys of one server; changes apply to the next request, in an object store within seconds."""
@@ -100,7 +95,7 @@ class KeyFile:
         NotAuthenticated
             If there is no key, or it is not in the file.
         Forbidden
-            If it does not have the scope.
+            If it does not have the scope; ``admin`` includes ``read``.
         """
         if not key:
             raise NotAuthenticated("no API key. Send one as `Authorization: Bearer KEY` or `X-API-Key: KEY`.")
@@ -110,7 +105,8 @@ class KeyFile:
         if entry is None or not same:
             raise NotAuthenticated("the API key is not known. Check that it is complete, or get a new one.")
         client = _client(entry)
-        client.require(scope)
+        if scope not in client.scopes and "admin" not in client.scopes:
+            raise Forbidden(f"key {client.id}: has {', '.join(sorted(client.scopes))}, need {scope}.")
         return client
 
     def follow(self) -> None:

@@ -41,7 +41,7 @@ def check_rate_storage(url: str) -> None:
     except StorageError as error:
         raise ConfigError(
             f"rate_storage: {shown(url)} cannot be used: {error.storage_error}. Start the Redis server, "
-            "correct the setting `rate_storage`, or leave it out: then each router counts for itself."
+            "correct the setting `rate_storage`, or leave it out: then each router counts on its own."
         ) from error
 
 
@@ -76,5 +76,5 @@ def shared_limiter(url: str) -> limits.aio.strategies.RateLimiter | None:
 def _no_client(url: str) -> ConfigError:
     return ConfigError(
         f"rate_storage: {shown(url)} needs the Redis client, which is not installed. Install it on every "
-        "node: `pip install 'nsecast[redis]'`; or leave the setting out: then each router counts for itself."
+        "node: `pip install 'nsecast[redis]'`; or leave the setting out: then each router counts on its own."
     )

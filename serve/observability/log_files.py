@@ -7,7 +7,6 @@ import queue
 import sys
 import time
 import traceback
-from collections.abc import Iterator
 from contextlib import suppress
 from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
 from pathlib import Path
@@ -116,20 +115,16 @@ def close_logs() -> None:
 
 def delete_old(folder: Path, stem: str) -> None:
     """Delete the oldest log files of one kind beyond the limits, except files in use."""
-    size = 0
-    for number, (path, stat) in enumerate(_newest_first(folder, stem)):
-        size += stat.st_size
-        if (size > TOTAL_BYTES or number >= TOTAL_FILES) and not _in_use(path):
-            with suppress(OSError):
-                path.unlink()
-
-
-def _newest_first(folder: Path, stem: str) -> Iterator[tuple[Path, os.stat_result]]:
     files = []
     for path in folder.glob(f"{stem}-*"):
         with suppress(OSError):  # another process has deleted it
             files.append((path, path.stat()))
-    yield from sorted(files, key=lambda file: file[1].st_mtime, reverse=True)
+    size = 0
+    for number, (path, stat) in enumerate(sorted(files, key=lambda file: file[1].st_mtime, reverse=True)):
+        size += stat.st_size
+        if (size > TOTAL_BYTES or number >= TOTAL_FILES) and not _in_use(path):
+            with suppress(OSError):
+                path.unlink()
 
 
 def _in_use(path: Path) -> bool:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -59,7 +59,8 @@ class Observer:
             ("release", "tier"),
         )
         self._started = time.monotonic()
-        self._counts: dict[str, int] = defaultdict(int)
+        self._counts: Counter[tuple[str, str]] = Counter()  # by field of `TierStats` and tier
+        self._releases: Counter[str] = Counter()
         self._recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=LATENCIES_KEPT))
         self._release = ""
         self.traffic = Traffic()
@@ -72,12 +73,12 @@ class Observer:
         tags = {"route": route, "tier": facts.tier, "release": facts.release}
         self._requests.inc(tags={**tags, "status": str(status)})
         self._latency.observe(max(took_ms, 1e-3), tags=tags)
-        self._counts[f"requests {facts.tier}"] += 1
+        self._counts["requests", facts.tier] += 1
         self._recent[facts.tier].append(took_ms)
         self.traffic.add(took_ms, called_model=facts.tier != ROUTER, failed=status >= 400)
         if status >= 400:
             self._errors.inc(tags={**tags, "status": str(status)})
-            self._counts[f"errors {facts.tier}"] += 1
+            self._counts["errors", facts.tier] += 1
         ACCESS.info(
             json.dumps(
                 {
@@ -102,7 +103,7 @@ class Observer:
         """Count one forecast by a model of a tier."""
         self._forecasts.inc(tags={"tier": tier, "release": release})
         self._hits.inc(tags={"tier": tier, "hit": str(cached).lower()})
-        self._counts[f"{'hits' if cached else 'misses'} {tier}"] += 1
+        self._counts["cache_hits" if cached else "cache_misses", tier] += 1
 
     def serves(self, release: str) -> None:
         """Record that a release starts to serve."""
@@ -111,7 +112,7 @@ class Observer:
         self._serving.set(1, tags={"release": release})
         self._release = release
         self._reloads.inc(tags={"release": release, "outcome": "taken"})
-        self._counts["reloads taken"] += 1
+        self._releases["reloads_taken"] += 1
 
     def still_serves(self) -> None:
         """Set the gauge of the serving release again, since Ray forgets a gauge that is not."""
@@ -121,36 +122,29 @@ class Observer:
     def refused(self, release: str) -> None:
         """Record that a release was refused and the previous one continues to serve."""
         self._reloads.inc(tags={"release": release, "outcome": "refused"})
-        self._counts["reloads refused"] += 1
+        self._releases["reloads_refused"] += 1
 
     def not_rehearsed(self, release: str, tier: str, replicas: int) -> None:
         """Record that a release serves although ``replicas`` of a tier did not load it in time."""
         self._incomplete.inc(replicas, tags={"release": release, "tier": tier})
-        self._counts["reloads incomplete"] += 1
+        self._releases["rehearsals_incomplete"] += 1
 
     def snapshot(self) -> dict[str, Any]:
         """Return the counts since the start: uptime, totals, and by tier."""
-        tiers = {name.partition(" ")[2] for name in self._counts if not name.startswith("reloads")}
+        totals: Counter[str] = Counter()
+        tiers: dict[str, dict[str, Any]] = {}
+        for tier in sorted({tier for _, tier in self._counts}):
+            names = ("requests", "errors", "cache_hits", "cache_misses")
+            counts = {name: self._counts[name, tier] for name in names}
+            totals.update(counts)
+            recent = sorted(self._recent.get(tier, ()))
+            latencies = {"latency_p50_ms": quantile(recent, 0.5), "latency_p99_ms": quantile(recent, 0.99)}
+            tiers[tier] = counts | latencies
+        releases = ("reloads_taken", "reloads_refused", "rehearsals_incomplete")
         return {
             "uptime_s": round(time.monotonic() - self._started, 3),
-            "requests": self._total("requests"),
-            "errors": self._total("errors"),
-            "reloads_taken": self._counts.get("reloads taken", 0),
-            "reloads_refused": self._counts.get("reloads refused", 0),
-            "rehearsals_incomplete": self._counts.get("reloads incomplete", 0),
-            "tiers": {tier: self._of_tier(tier) for tier in sorted(tiers)},
+            "requests": totals["requests"],
+            "errors": totals["errors"],
+            **{name: self._releases[name] for name in releases},
+            "tiers": tiers,
         }
-
-    def _of_tier(self, tier: str) -> dict[str, Any]:
-        recent = sorted(self._recent.get(tier, ()))
-        return {
-            "requests": self._counts.get(f"requests {tier}", 0),
-            "errors": self._counts.get(f"errors {tier}", 0),
-            "cache_hits": self._counts.get(f"hits {tier}", 0),
-            "cache_misses": self._counts.get(f"misses {tier}", 0),
-            "latency_p50_ms": quantile(recent, 0.5),
-            "latency_p99_ms": quantile(recent, 0.99),
-        }
-
-    def _total(self, what: str) -> int:
-        return sum(count for name, count in self._counts.items() if name.startswith(f"{what} "))

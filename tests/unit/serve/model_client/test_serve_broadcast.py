@@ -161,7 +161,7 @@ def test_incomplete_rehearsals_are_counted_and_belong_to_no_tier():
 def test_a_controller_that_hangs_holds_up_one_thread_and_no_answer(monkeypatch):
     asked, go_on = [], threading.Event()
 
-    def hang(self: Deployments) -> tuple[()]:
+    def hang() -> tuple[()]:
         asked.append(threading.get_ident())
         go_on.wait(10)
         return ()
