@@ -19,7 +19,7 @@ from serve.inference.loaded_release import LoadedRelease
 from serve.inference.model_cache import ModelCache, split_key
 from serve.inference.response import answer, batch_answer
 from serve.schemas.forecast import BatchResponse, Horizon, PredictRequest, PredictResponse
-from serve.schemas.pages import HistoryDay
+from serve.schemas.market import HistoryDay
 from serve.schemas.problems import problem_of
 from serve.views import models as pages
 
@@ -154,7 +154,7 @@ class Forecaster:
         return pd.read_parquet(self.loaded.release.file("test_forecasts.parquet"))
 
     def matrix(self) -> pd.DataFrame:
-        """Return the errors of forecasts and of the last price by symbol and horizon, see `Measured`."""
+        """Errors beside those of the last price, a row for each symbol and horizon: see `HorizonErrors`."""
         return pd.DataFrame(
             {"symbol": row.symbol, "name": row.name, "sector": row.sector, "horizon": horizon}
             | measured.model_dump()

@@ -21,7 +21,7 @@ from pydantic import (
 from common import storage
 from common.config import Config, read_file, read_toml
 from common.errors import BadRequest, ConfigError
-from serve.schemas.forecast import MAX_BATCH
+from serve.schemas.fields import MAX_BATCH
 
 MEMORY = "memory://"
 LIVE = ("limits", "requests_under_way", "cors_origins")

@@ -1,6 +1,6 @@
 """Layouts of price files: the columns, and the formats of dates and numbers.
 
-`NAIROBI` is the layout of the exchange's own files; ``columns.toml`` in an archive's folder defines another.
+`NAIROBI_LAYOUT` is the layout of the exchange's own files; ``columns.toml`` in an archive's folder defines another.
 """
 
 import datetime as dt
@@ -193,7 +193,7 @@ def _nairobi_date(text: str) -> dt.datetime | None:
     return parse_date(f"{day}-{month}-{year if len(year) == 4 else f'20{year}'}", "%d-%b-%Y")
 
 
-NAIROBI = Layout(
+NAIROBI_LAYOUT = Layout(
     positions={"date": 0, "symbol": 1, "low": 5, "high": 6, "close": 7, "previous": 8, "volume": 11},
     count=13,
     number=partial(parse_number, pattern=number_pattern(".", ","), decimal="."),

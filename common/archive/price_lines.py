@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from common.archive import repairs
-from common.archive.layouts import NAIROBI, WEEK, Layout
+from common.archive.layouts import NAIROBI_LAYOUT, WEEK, Layout
 from common.archive.text_files import LONGEST_LINE, is_cut, split
 
 NUMBERS = ("low", "high", "close", "previous", "volume")
@@ -167,4 +167,4 @@ def _each(texts: list[str], parse: Callable[[str], Any], dtype: str) -> pd.Serie
 
 
 def _days(weekdays: tuple[str, ...]) -> str:
-    return "a weekday" if weekdays == NAIROBI.weekdays else f"one of {', '.join(weekdays)}"
+    return "a weekday" if weekdays == NAIROBI_LAYOUT.weekdays else f"one of {', '.join(weekdays)}"

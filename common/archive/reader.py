@@ -13,7 +13,7 @@ from common.archive import market_repairs
 from common.archive.action_table import CorporateAction, load_actions, not_placed, with_terms
 from common.archive.blocks import PANEL_COLUMNS, Block
 from common.archive.files import ArchiveFiles
-from common.archive.layouts import NAIROBI, SYNTHETIC_FILE, read_columns
+from common.archive.layouts import NAIROBI_LAYOUT, SYNTHETIC_FILE, read_columns
 from common.archive.mixed_dates import holiday_notes, mixed_dates
 from common.archive.price_lines import LONG_LINE
 from common.archive.text_files import no_prices, text_files
@@ -72,7 +72,7 @@ def read_archive(folder: Path, engine: Engine = IN_PROCESS) -> Archive:
     columns = read_columns(folder)
     nairobi = not columns and not (Path(folder) / SYNTHETIC_FILE).exists()
     listed = load_actions(folder, shipped=nairobi)
-    weekdays = columns.weekdays if columns else NAIROBI.weekdays
+    weekdays = columns.weekdays if columns else NAIROBI_LAYOUT.weekdays
     files = ArchiveFiles(engine)
     for file in text_files(folder, columns):
         files.read(file)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.archive.action_table import FILE_NAME as ACTIONS_FILE
-from common.archive.layouts import FILE_NAME, NAIROBI, Columns, Layout
+from common.archive.layouts import FILE_NAME, NAIROBI_LAYOUT, Columns, Layout
 from common.errors import ArchiveError
 
 HEADER = "date,code,name,12m low,12m high,day low,day high,day price,previous,change,change%,volume,"
@@ -125,5 +125,5 @@ def _layout(name: str, header: str, columns: Columns | None) -> tuple[Layout | N
         return (layout, "prices") if isinstance(layout, Layout) else (None, layout)
     fields = ",".join(field.strip().casefold() for field in split(header))
     if fields in PRICE_HEADERS:
-        return NAIROBI, "prices"
+        return NAIROBI_LAYOUT, "prices"
     return None, "sectors" if fields == SECTOR_HEADER else f"{name}: not a price or sector header"

@@ -11,7 +11,8 @@ import itertools
 import json
 from typing import Any
 
-from serve.schemas.forecast import MIN_PRICES, PredictRequest
+from serve.schemas.fields import MIN_PRICES
+from serve.schemas.forecast import PredictRequest
 
 FIELDS = ("close", "high", "low", "volume", "date")
 """Fields of `serve.schemas.forecast.Bar`."""

@@ -1,8 +1,8 @@
-"""API keys, kept as hashes in a JSON file.
+"""API keys, stored as hashes in a JSON file.
 
-A key is ``nse_<id>_<secret>`` with 256 random bits of secret. Only its SHA-256 is kept: a slow hash such as
-scrypt defends passwords that can be guessed, and 256 random bits cannot, while it would cost every request
-tens of milliseconds. Keys are compared in constant time, and neither keys nor hashes are logged.
+A key is ``nse_<id>_<secret>`` with a secret of 256 random bits. Only its SHA-256 is stored: a slow hash such
+as scrypt protects passwords that can be guessed, and would cost every request tens of milliseconds. Keys are
+compared in constant time, and neither keys nor hashes are logged.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ import re
 import secrets
 import threading
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,28 +25,23 @@ from common.errors import ConfigError, Forbidden, NotAuthenticated
 log = logging.getLogger(__name__)
 Scope = Literal["read", "admin"]
 _KEY = re.compile(r"nse_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
-_NOBODY = "0" * 64
+_NO_HASH = "0" * 64
 FOLLOW_S = 5.0
-"""How often keys in an object store are looked at."""
+"""How often keys in an object store are checked for changes."""
 
 
 @dataclass(frozen=True)
 class Client:
-    """Whose key it was."""
+    """The owner of a key, or an address without keys."""
 
     id: str
-    """Not secret: for logs and rate limits."""
+    """Not secret; for logs and rate limits."""
     name: str
     scopes: frozenset[Scope]
 
-    def require(self, scope: Scope) -> None:
-        """Raises Forbidden if the key does not have that scope; ``admin`` may read as well."""
-        if scope not in self.scopes and "admin" not in self.scopes:
-            raise Forbidden(f"key {self.id}: has {', '.join(sorted(self.scopes))}, need {scope}.")
-
 
 class KeyFile:
-    """The keys of one server; a change is seen by the next request, in an object store within seconds."""
+    """The keys of one server; changes apply to the next request, in an object store within seconds."""
 
     def __init__(self, path: Path) -> None:
         self.path = storage.locate(path)
@@ -54,7 +50,7 @@ class KeyFile:
         self._entries: dict[str, dict[str, Any]] = {}
 
     def create(self, name: str, scopes: tuple[Scope, ...] = ("read",)) -> str:
-        """Add a key and return it: the only time that it can be seen.
+        """Add a key and return it; it cannot be shown again.
 
         Raises
         ------
@@ -74,92 +70,94 @@ class KeyFile:
             "sha256": _digest(key),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        with storage.exclusive(self.path.with_name(f".{self.path.name}.lock")):
+        with self._lock():
             self._write({**self._read(), number: entry})
         return key
 
     def revoke(self, number: str) -> None:
-        """Remove the key with that id; raises ConfigError if there is none."""
-        with storage.exclusive(self.path.with_name(f".{self.path.name}.lock")):
+        """Remove the key with this id; raises ConfigError if there is none."""
+        with self._lock():
             entries = self._read()
             if number not in entries:
                 raise ConfigError(f"key {number:.40}: not in {self.path}, which has {', '.join(entries)}.")
-            self._write({key: entry for key, entry in entries.items() if key != number})
+            del entries[number]
+            self._write(entries)
 
     def clients(self) -> list[Client]:
-        """Everyone who has a key; raises ConfigError if the file cannot be read."""
+        """List the owners of all keys; raises ConfigError if the file cannot be read."""
         return [_client(entry) for entry in self._read().values()]
 
     def check(self, key: str | None, scope: Scope = "read") -> Client:
-        """Whose key it is; takes microseconds.
+        """Return the owner of a key; takes microseconds.
 
         Raises
         ------
         NotAuthenticated
-            If there is no key, or it is not one of the file's.
+            If there is no key, or it is not in the file.
         Forbidden
-            If it does not have that scope.
+            If it does not have the scope; ``admin`` includes ``read``.
         """
         if not key:
             raise NotAuthenticated("no API key. Send one as `Authorization: Bearer KEY` or `X-API-Key: KEY`.")
         parts = _KEY.fullmatch(key) if len(key) < 100 else None
         entry = self._current().get(parts[1]) if parts else None
-        same = hmac.compare_digest(_digest(key), entry["sha256"] if entry else _NOBODY)
+        same = hmac.compare_digest(_digest(key), entry["sha256"] if entry else _NO_HASH)
         if entry is None or not same:
-            raise NotAuthenticated("the API key is not known. Check that it is whole, or ask for a new one.")
+            raise NotAuthenticated("the API key is not known. Check that it is complete, or get a new one.")
         client = _client(entry)
-        client.require(scope)
+        if scope not in client.scopes and "admin" not in client.scopes:
+            raise Forbidden(f"key {client.id}: has {', '.join(sorted(client.scopes))}, need {scope}.")
         return client
 
     def follow(self) -> None:
-        """Download keys that are in an object store now, and from now on in a thread.
+        """Download keys from an object store now, and then regularly in a thread.
 
-        The first call takes as long as the store takes; a server makes it before requests come.
+        The first call waits for the store; a server calls this before it accepts requests.
         """
         if not self._followed:
             self._followed = True
             if storage.mirror_of(self.path) is not None:
-                self._bring()
+                self._download()
                 threading.Thread(target=self._follow, name="keys", daemon=True).start()
 
     def _current(self) -> dict[str, dict[str, Any]]:
-        """The entries, read again if the file changed; while it cannot be understood, as they were."""
+        """Return the entries, read again if the file has changed; a damaged file keeps the previous ones."""
         self.follow()
         try:
-            found = self.path.stat()
-            stamp = found.st_mtime_ns, found.st_size, found.st_ino
+            stat = self.path.stat()
+            stamp = stat.st_mtime_ns, stat.st_size, stat.st_ino
         except OSError:
             stamp = None
         if stamp != self._seen:
             self._seen = stamp
             try:
-                self._entries = self._read_here() if stamp else {}
+                self._entries = self._read_local() if stamp else {}
             except ConfigError as error:
-                log.error("keys not read, the earlier ones stay: %s", error.message)
+                log.error("keys not read, the previous ones stay valid: %s", error.message)
         return self._entries
 
     def _follow(self) -> None:
         while True:
             time.sleep(FOLLOW_S)
-            self._bring()
+            self._download()
 
-    def _bring(self) -> None:
-        """Make the copy here the store's; while that cannot be asked, the earlier keys stay."""
+    def _download(self) -> None:
+        """Update the local copy; while the store cannot be reached, the previous keys stay valid."""
         try:
             storage.current(self.path)
         except FileNotFoundError:
             self.path.unlink(missing_ok=True)
         except storage.StorageError as error:
-            log.warning("keys not looked at, the earlier ones stay: %s", error.message)
+            log.warning("keys not downloaded, the previous ones stay valid: %s", error.message)
 
     def _read(self) -> dict[str, dict[str, Any]]:
         try:
             storage.current(self.path)
         except FileNotFoundError:
             return {}
-        return self._read_here()
+        return self._read_local()
 
-    def _read_here(self) -> dict[str, dict[str, Any]]:
+    def _read_local(self) -> dict[str, dict[str, Any]]:
         try:
             entries = json.loads(self.path.read_bytes())["keys"]
             for entry in entries:
@@ -173,6 +171,9 @@ class KeyFile:
             raise ConfigError(
                 f"{self.path}: not a file of API keys ({type(error).__name__}). Restore it, or move it away."
             ) from None
+
+    def _lock(self) -> AbstractContextManager[None]:
+        return storage.exclusive(self.path.with_name(f".{self.path.name}.lock"))
 
     def _write(self, entries: dict[str, dict[str, Any]]) -> None:
         storage.write_json(self.path, {"keys": list(entries.values())})

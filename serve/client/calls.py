@@ -15,15 +15,18 @@ from serve.schemas.forecast import (
     BatchResponse,
     Horizon,
     Model,
+    Outlook,
     PredictRequest,
     PredictResponse,
     SectorRequest,
 )
-from serve.schemas.pages import AvailableModels, Health, HistoryPage, MatrixPage, ModelCard, Outlook, Stats
-from serve.views.accuracy import LivePage
-from serve.views.insights import InsightsPage
-from serve.views.market import MarketPage
-from serve.views.registry import ReleasesPage
+from serve.schemas.insights import InsightsPage
+from serve.schemas.live import LivePage
+from serve.schemas.market import HistoryPage, MarketPage
+from serve.schemas.matrix import MatrixPage
+from serve.schemas.models import AvailableModels, ModelCard
+from serve.schemas.releases import ReleasesPage
+from serve.schemas.service import Health, Stats
 
 V4 = "/api/v4"
 DateLike = dt.date | str

@@ -1,1 +1,1 @@
-"""The page at ``/``: files as they lie in ``static``, no build step, nothing from elsewhere."""
+"""The page at ``/``: the files in ``static``, without a build step and without external resources."""

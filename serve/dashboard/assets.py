@@ -1,4 +1,4 @@
-"""The page's files, read once: each packed, and all of them named by a digest of their contents."""
+"""The files of the page, read and compressed once; their addresses contain a digest of their contents."""
 
 import functools
 import gzip
@@ -17,7 +17,7 @@ from common.errors import ConfigError
 FOLDER = Path(__file__).parent / "static"
 PAGE = "index.html"
 FIRST = ("app.js", "views/market.js")
-"""Scripts of the view that an address without a choice shows."""
+"""Scripts of the view that is shown by default."""
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
 
@@ -27,17 +27,17 @@ class Asset:
 
     content: bytes
     packed: bytes
-    """The same by gzip."""
+    """Compressed by gzip."""
     media_type: str
 
     @property
     def tag(self) -> str:
-        """A weak entity tag, the same packed or not."""
+        """A weak entity tag, the same for both encodings."""
         return f'W/"{hashlib.sha256(self.content).hexdigest()[:24]}"'
 
 
 class Assets:
-    """Everything in ``static`` but the page itself, by path below it, and the page that names it."""
+    """The page, and all other files in ``static`` by their relative paths."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
         paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != PAGE)
@@ -46,30 +46,31 @@ class Assets:
         for name, content in contents.items():
             digest.update(f"{name}\0{len(content)}\0".encode() + content)
         self.version = digest.hexdigest()[:12]
-        """Part of every address, so that a browser may keep a file for ever."""
+        """Part of every address, so that a browser may cache a file forever."""
         self.files = {name: asset(name, content) for name, content in contents.items()}
         self.page = asset(PAGE, self._page(folder / PAGE).encode())
 
-    def needed(self, *names: str) -> list[str]:
-        """These scripts and all that they import, sorted."""
-        found, open_ = set(names), list(names)
-        while open_:
-            name = open_.pop()
-            content = self.files[name].content.decode()
-            for source in re.findall(r'^import .* from "(\..+)";$', content, re.M):
-                target = posixpath.normpath(posixpath.join(posixpath.dirname(name), source))
-                open_ += [] if target in found else [target]
-                found.add(target)
-        return sorted(found)
+    def with_imports(self, *names: str) -> list[str]:
+        """Return these scripts and all that they import, sorted."""
+        scripts: set[str] = set()
+        pending = list(names)
+        while pending:
+            name = pending.pop()
+            if name not in scripts:
+                scripts.add(name)
+                content, folder = self.files[name].content.decode(), posixpath.dirname(name)
+                imports = re.findall(r'^import .* from "(\..+)";$', content, re.M)
+                pending += [posixpath.normpath(posixpath.join(folder, path)) for path in imports]
+        return sorted(scripts)
 
     def _page(self, path: Path) -> str:
-        """The page; it names the scripts of its first view, so that a browser asks for them at once."""
-        scripts = self.needed(*FIRST)
+        """Render the page with links that preload the scripts of the default view."""
+        scripts = self.with_imports(*FIRST)
         preload = "\n".join(
             f'<link rel="modulepreload" href="static/{self.version}/{name}">' for name in scripts
         )
-        taken = "\n".join(f'<template id="{each}"></template>' for each in plotly_styles())
-        values = {"version": self.version, "preload": preload, "plotly": plotly_version(), "taken": taken}
+        styles = "\n".join(f'<template id="{style}"></template>' for style in plotly_styles())
+        values = {"version": self.version, "preload": preload, "plotly": plotly_version(), "styles": styles}
         return Template(path.read_text(encoding="utf-8")).substitute(values)
 
 
@@ -79,40 +80,40 @@ def plotly_version() -> str:
 
 @functools.cache
 def plotly_asset() -> Asset:
-    """plotly.js as installed, packed; takes half a second the first time. Raises as `plotly_file`."""
+    """Compress the installed plotly.js; takes half a second the first time. Raises as `plotly_file`."""
     path = plotly_file()
     return asset(path.name, path.read_bytes(), level=6)
 
 
 def plotly_styles() -> list[str]:
-    """Ids of the style sheets that plotly.js writes into a page (for maps, which ours has not), unless there
-    is an element of that id. Raises as `plotly_file`."""
-    return [
-        each.decode()
-        for each in re.findall(rb'getElementById\("([0-9a-f]{64})"\)', plotly_file().read_bytes())
-    ]
+    """Return the ids of the style sheets that plotly.js adds to a page without elements of these ids.
+
+    The page does not need them, as it has no maps. Raises as `plotly_file`.
+    """
+    ids = re.findall(rb'getElementById\("([0-9a-f]{64})"\)', plotly_file().read_bytes())
+    return [style.decode() for style in ids]
 
 
 def plotly_file() -> Path:
-    """plotly.js in the installed package, which is not imported for it.
+    """Return the path of plotly.js in the installed package, without importing it.
 
     Raises
     ------
     ConfigError
-        If the package does not hold it.
+        If the package does not contain it.
     """
-    found = importlib.util.find_spec("plotly")
-    for folder in (found.submodule_search_locations or ()) if found else ():
+    spec = importlib.util.find_spec("plotly")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
         path = Path(folder) / "package_data" / "plotly.min.js"
         if path.is_file():
             return path
     raise ConfigError(
-        "plotly: the installed package holds no plotly.min.js. Install it again: pip install plotly."
+        "plotly: the installed package has no plotly.min.js. Install it again: pip install plotly."
     )
 
 
 def asset(name: str, content: bytes, level: int = 9) -> Asset:
-    """A file by its name, which says its type."""
+    """Return an asset; the media type follows from the name."""
     kind = TYPES.get(Path(name).suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
     charset = "; charset=utf-8" if kind.startswith("text/") else ""
     return Asset(content, gzip.compress(content, level, mtime=0), kind + charset)

@@ -1,4 +1,4 @@
-"""What makes a replica unhealthy, so that Ray Serve replaces it after three failed checks, 10 s apart."""
+"""Health of the replicas; Ray Serve replaces one after three failed checks, 10 s apart."""
 
 import asyncio
 import time
@@ -12,22 +12,17 @@ if TYPE_CHECKING:
 
 
 class Unhealthy(NsecastError):
-    """A replica that cannot do its work and would do it again once started anew."""
+    """The replica does not work, and a new one may."""
 
     http_status = 503
 
 
 class RouterHealth:
-    """Whether a router follows production.
+    """The health of a router: whether it follows the production alias.
 
-    Nothing in production is no fault of the router: it stays healthy, and answers 503 with what to do. So it
-    is while an older release serves. A router that for ``after_s`` could not load the release in production,
-    and serves none, is unhealthy: its process may be at fault, and a new one begins to count anew.
-
-    Parameters
-    ----------
-    after_s : how long it may be without a release that can be loaded
-    clock : seconds, monotonic
+    A router stays healthy while nothing is in production, when it answers 503 with the next step, and while
+    it serves an older release. It is unhealthy if it serves no release and could not load the one in
+    production for ``after_s`` seconds, since its process may be at fault.
     """
 
     def __init__(self, after_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -35,10 +30,10 @@ class RouterHealth:
         self._since: float | None = None
 
     def check(self, watcher: "ReleaseWatcher", watching: "asyncio.Task[None] | None") -> None:
-        """Raise Unhealthy if the task that follows production ended, or nothing could be loaded for long."""
+        """Raise Unhealthy if the watching task has ended, or if no release could be loaded for too long."""
         if watching is not None and watching.done():
             cause = "cancelled" if watching.cancelled() else repr(watching.exception())
-            raise Unhealthy(f"router: the task that follows production ended: {cause}.")
+            raise Unhealthy(f"router: the task that watches the production alias ended: {cause}.")
         if watcher.serves or watcher.problem is None:
             self._since = None
             return
@@ -46,5 +41,5 @@ class RouterHealth:
         self._since = now if self._since is None else self._since
         if now - self._since >= self._after_s:
             raise Unhealthy(
-                f"router: nothing could be loaded for {now - self._since:.0f} s. {watcher.problem}"
+                f"router: no release could be loaded for {now - self._since:.0f} s. {watcher.problem}"
             )

@@ -1,15 +1,13 @@
-"""The replicas that hold the networks: one fixed deployment for the general model, one pool for the specific.
+"""The model replicas: a fixed deployment for the general model, and a pool for the specific models.
 
-The pool multiplexes by itself: each replica keeps a least-recently-used cache
-(`serve.inference.model_cache.ModelCache`, ids ``SYMBOL@release``), and Ray is *not* told which model a
-request is for. With Ray's ``multiplexed_model_id`` a model's requests go to the replicas that already hold
-it, so that a hot stock sticks to one replica however many there are, and the autoscaler knows nothing of
-models. Ours load in about 5 ms and a replica has room for all of them, so affinity is worth nothing:
-power-of-two-choices sends each question to a replica that is not busy. The release in the id makes it
-impossible to answer from the wrong one.
+Each replica of the pool has a least-recently-used cache of models
+(`serve.inference.model_cache.ModelCache`, keys ``SYMBOL@release``). It does not use Ray's
+``multiplexed_model_id``, which sends all requests for a popular stock to the replicas that have its model. A
+model loads in about 5 ms and a replica has room for all of them, so it is better to let
+power-of-two-choices pick a replica that is not busy.
 
-Replicas never raise for a model's failure: they return it (`ModelResponse.error`), so that the router can
-fall back and a batch loses one symbol, not all.
+A replica does not raise when a model fails, but returns the error (`ModelResponse.error`). The router can
+then fall back to the general model, and a batch loses one symbol instead of all.
 """
 
 import asyncio
@@ -39,20 +37,20 @@ from serve.observability.log_files import configure_log
 
 log = logging.getLogger(__name__)
 CHECK_S = 20.0
-"""How long a health check may take, less than the 30 s after which Ray itself counts it as failed."""
+"""Time limit of a health check, below the 30 s after which Ray counts it as failed."""
 CHECKED = 3
-"""Loaded models that a health check tries."""
+"""Number of loaded models that a health check may run."""
 
 
 class BundleLoader:
-    """Loads the model of a key from the registry, its own files compared with the manifest first."""
+    """Loads the model of a key from the registry, after comparing its files with the manifest."""
 
     def __init__(self, home: Path) -> None:
         self._registry = Registry(storage.home(home), offline_ok=True)
         self._last: Release | None = None
 
     def __call__(self, key: str) -> Bundle:
-        """Raises BundleError if a file is not as published, ReleaseNotFound if the release is gone."""
+        """Load a model; raises BundleError if a file is not as published, ReleaseNotFound."""
         job, release_id = split_key(key)
         release = self._last
         if release is None or release.id != release_id:
@@ -62,7 +60,7 @@ class BundleLoader:
         except BundleError:
             if storage.mirror_of(release.path) is None:
                 raise
-            release = self._last = self._registry.open(release_id)  # the copy here was at fault
+            release = self._last = self._registry.open(release_id)  # the local copy was damaged
         return load_bundle(release.path, release.info["preset"], job)
 
     def _check(self, release: Release, job: str) -> None:
@@ -79,45 +77,45 @@ class BundleLoader:
 
 
 class ModelReplica:
-    """Networks of one tier behind a handle; ONNX Runtime on one thread, no TensorFlow."""
+    """The models of one tier; ONNX Runtime on one thread, no TensorFlow."""
 
     def __init__(self, home: str, size: int, *, tier: str = "", log_to: str = "stderr") -> None:
         keep_replica_to_its_node()
         configure_log(log_to)
         self._cache = ModelCache(BundleLoader(Path(home)), size)
-        self._checker = ThreadPoolExecutor(1, "health-check")  # so that no check waits behind forecasts
+        self._checker = ThreadPoolExecutor(1, "health-check")  # so that a check does not wait for forecasts
         self._ran: set[str] = set()
-        self._asked = self._failed = 0
-        self._load_production(Path(home), tier)  # a replica counts as ready once it can answer
+        self._requests = self._errors = 0
+        self._load_production(Path(home), tier)  # before Ray counts the replica as ready
 
-    async def forecast(self, questions: list[ModelRequest]) -> list[ModelResponse]:
-        """Answer a question or a small batch.
+    async def forecast(self, requests: list[ModelRequest]) -> list[ModelResponse]:
+        """Forecast one request or a small batch.
 
-        One question of a loaded model takes a millisecond and is answered here, since a thread would cost as
-        much again; loading and batches go to a thread.
+        A single request for a loaded model takes a millisecond and runs here, since a thread would double
+        that; batches and models that have to be loaded run in a thread.
         """
-        self._asked += len(questions)
-        bundle = self._cache.peek(questions[0].key) if len(questions) == 1 else None
+        self._requests += len(requests)
+        bundle = self._cache.peek(requests[0].key) if len(requests) == 1 else None
         if bundle is not None:
-            said = [self._forecast(questions[0], bundle)]
+            responses = [self._forecast(requests[0], bundle)]
         else:
-            said = await asyncio.to_thread(self._forecast_all, questions)
-        self._failed += sum(each.error is not None for each in said)
-        return said
+            responses = await asyncio.to_thread(self._forecast_all, requests)
+        self._errors += sum(response.error is not None for response in responses)
+        return responses
 
     async def load(self, keys: list[str]) -> dict[str, str]:
-        """Load models before they are needed; what is wrong with those that cannot be, by key."""
+        """Load models in advance; return by key the errors of those that cannot be loaded."""
         return await asyncio.to_thread(self._load_all, keys)
 
     async def clear(self, release_id: str | None = None) -> int:
-        """Drop every model, or those of other releases than this one; returns how many."""
+        """Drop all models, or those of other releases than this one; return their number."""
         return self._cache.clear(lambda key: release_id is not None and split_key(key)[1] == release_id)
 
     async def check_health(self) -> None:
         """Raise Unhealthy if the model cache or ONNX Runtime does not work; Ray then replaces the replica.
 
-        A replica without a model is healthy: there may be no release, or one whose models do not load. So is
-        one whose models never ran: they are at fault, and a new replica would run them no better.
+        A replica without a loaded model is healthy, and so is one whose models have never run: a new replica
+        could not run them either.
         """
         loop = asyncio.get_running_loop()
         try:
@@ -127,21 +125,21 @@ class ModelReplica:
             raise Unhealthy(f"models: the cache or ONNX Runtime did not answer in {CHECK_S:g} s.") from None
 
     async def stats(self) -> dict[str, Any]:
-        """Counts since the replica started, and its memory."""
-        found = self._cache.stats()
+        """Return the counts since the replica started, and its memory."""
+        cache = self._cache.stats()
         return {
             "pid": os.getpid(),
-            "requests": self._asked,
-            "errors": self._failed,
-            "cache_hits": found.hits,
-            "cache_misses": found.misses,
-            "loaded": list(found.loaded),
-            "bad": list(found.bad),
+            "requests": self._requests,
+            "errors": self._errors,
+            "cache_hits": cache.hits,
+            "cache_misses": cache.misses,
+            "loaded": list(cache.loaded),
+            "bad": list(cache.bad),
             "rss_mb": resident_mb(),
         }
 
     def _check_models(self) -> None:
-        """Run the models used last on zeros; raises Unhealthy if some ran before and none runs now."""
+        """Run the newest models on zeros; raises Unhealthy if all that ran before now fail."""
         failures = []
         for key, bundle in self._cache.newest(CHECKED):
             try:
@@ -154,46 +152,47 @@ class ModelReplica:
                 self._ran.add(key)
                 return
         if failures:
-            raise Unhealthy(f"models: of those that ran before none runs now. {failures[0]}")
+            raise Unhealthy(f"models: none of those that ran before runs now. {failures[0]}")
 
-    def _forecast_all(self, questions: list[ModelRequest]) -> list[ModelResponse]:
-        """Answer a batch: the questions for one model together, or one by one if that fails.
+    def _forecast_all(self, requests: list[ModelRequest]) -> list[ModelResponse]:
+        """Forecast a batch: all requests for one model in one run, or one by one if that fails.
 
-        Together they get the same prices in less than a fifth of the time.
+        One run gives the same prices in less than a fifth of the time.
         """
-        places: dict[str, list[int]] = {}
-        for place, question in enumerate(questions):
-            places.setdefault(question.key, []).append(place)
-        said: dict[int, ModelResponse] = {}
-        for key, ours in places.items():
+        positions: dict[str, list[int]] = {}
+        for position, request in enumerate(requests):
+            positions.setdefault(request.key, []).append(position)
+        responses: dict[int, ModelResponse] = {}
+        for key, same_model in positions.items():
             try:
                 bundle, cached = self._cache.get(key)
-                windows = Windows.joined([questions[place].windows for place in ours])
-                asked = np.concatenate([questions[place].levels for place in ours])
-                prices = bundle.forecaster.forecast(windows, asked).singles()
-                said |= {place: ModelResponse(each, cached) for place, each in zip(ours, prices, strict=True)}
+                windows = Windows.joined([requests[position].windows for position in same_model])
+                levels = np.concatenate([requests[position].levels for position in same_model])
+                prices = bundle.forecaster.forecast(windows, levels).singles()
+                results = [ModelResponse(single, cached) for single in prices]
             except Exception:
-                said |= {place: self._forecast(questions[place]) for place in ours}
-        return [said[place] for place in range(len(questions))]
+                results = [self._forecast(requests[position]) for position in same_model]
+            responses |= zip(same_model, results, strict=True)
+        return [responses[position] for position in range(len(requests))]
 
-    def _forecast(self, question: ModelRequest, bundle: Bundle | None = None) -> ModelResponse:
+    def _forecast(self, request: ModelRequest, bundle: Bundle | None = None) -> ModelResponse:
         try:
             cached = bundle is not None
             if bundle is None:
-                bundle, cached = self._cache.get(question.key)
-            prices = bundle.forecaster.forecast(question.windows, question.levels)
+                bundle, cached = self._cache.get(request.key)
+            prices = bundle.forecaster.forecast(request.windows, request.levels)
             return ModelResponse(prices, cached)
         except NsecastError as error:
             log.warning(
-                "no forecast request_id=%s model=%s: %s", question.request_id, question.key, error.message
+                "no forecast request_id=%s model=%s: %s", request.request_id, request.key, error.message
             )
             return ModelResponse(None, error=error)
-        except Exception as error:  # a network and code that do not fit: the model is at fault
-            log.exception("no forecast request_id=%s model=%s", question.request_id, question.key)
+        except Exception as error:  # such as a network that does not fit the code
+            log.exception("no forecast request_id=%s model=%s", request.request_id, request.key)
             reason = f"{type(error).__name__}: {error}"
-            self._cache.mark_bad(question.key, reason)
+            self._cache.mark_bad(request.key, reason)
             return ModelResponse(
-                None, error=BundleError(f"model {question.key}: {reason}.", model=question.key)
+                None, error=BundleError(f"model {request.key}: {reason}.", model=request.key)
             )
 
     def _load_all(self, keys: list[str]) -> dict[str, str]:
@@ -218,9 +217,9 @@ class ModelReplica:
 
 @ray.serve.deployment(name="GeneralModel")
 class GeneralModel(ModelReplica):
-    """The general model: answers for every stock without one of its own, and for strangers."""
+    """The general model, for stocks without a model of their own and for unknown symbols."""
 
 
 @ray.serve.deployment(name="SpecificModel")
 class SpecificModel(ModelReplica):
-    """Any stock's own model; autoscaled."""
+    """The specific models of all stocks; autoscaled."""

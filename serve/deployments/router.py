@@ -1,4 +1,4 @@
-"""The ingress: HTTP in front of an `ModelClient`."""
+"""The ingress deployment: HTTP in front of a `ModelClient`."""
 
 import asyncio
 import logging
@@ -11,9 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from common.errors import NsecastError
 from serve.deployments.health import RouterHealth
 from serve.ingress.app import make_api
-from serve.ingress.cross_site import LocalHosts
-from serve.ingress.middleware import RequestGuard
-from serve.ingress.rate_limit import BodyCap
+from serve.ingress.middleware import BodyCap, LocalHosts, RequestGuard
 from serve.launch.private import keep_replica_to_its_node
 from serve.model_client.client import ModelClient
 from serve.observability.log_files import close_logs
@@ -25,21 +23,21 @@ log = logging.getLogger(__name__)
 @ray.serve.deployment(name="Router")
 @ray.serve.ingress()
 class Router:
-    """HTTP in front of `ModelClient`; ready once a release serves, or none can."""
+    """HTTP in front of `ModelClient`; ready once a release serves, or once none can be loaded."""
 
     async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
         self, general: DeploymentHandle[Any], specific: DeploymentHandle[Any], settings: dict[str, Any]
     ) -> None:
-        found = ServeSettings.model_validate(settings)
+        self._args = ServeSettings.model_validate(settings)
         keep_replica_to_its_node()
-        self.model_client = ModelClient(general, specific, found)
+        self.model_client = ModelClient(general, specific, self._args)
         await self.model_client.watcher.look()
         self._watching = asyncio.get_running_loop().create_task(self.model_client.watcher.watch())
-        self._args, self._health = found, RouterHealth(found.unloadable_s)
-        self._service = http_service(self.model_client, say_id=False)
+        self._health = RouterHealth(self._args.unloadable_s)
+        self._service = http_service(self.model_client, send_id=False)
 
     def __del__(self) -> None:
-        """Ray calls this when a replica ends in good order."""
+        """Write the buffered logs; Ray calls this when a replica shuts down in good order."""
         if model_client := getattr(self, "model_client", None):
             model_client.ledger.close()
         close_logs()
@@ -55,19 +53,19 @@ class Router:
         self._health.check(self.model_client.watcher, self._watching)
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
-        """Take new limits (`ServeSettings.changed`) without a restart; what it leaves out is as in `args`.
+        """Apply new limits (`ServeSettings.changed`) without a restart; the others are as in `args`.
 
-        Requests under way keep the limits they began with; counts of the rate limits begin anew. A
-        ``user_config`` that is not allowed changes nothing and is reported by ``/api/v4/health``: if it were
-        raised, Ray would end this router, and the next one would not start.
+        Requests under way keep their limits; the rate limits count from zero. An invalid ``user_config``
+        changes nothing and is reported by ``/api/v4/health``. It is not raised, since Ray would then end this
+        router and could not start the next one.
         """
         before = self.model_client.settings
         try:
             self.model_client.settings = self._args.changed(user_config)
-            self._service = await asyncio.to_thread(http_service, self.model_client, say_id=False)
+            self._service = await asyncio.to_thread(http_service, self.model_client, send_id=False)
         except Exception as error:
             reason = error.message if isinstance(error, NsecastError) else f"{type(error).__name__}: {error}"
-            log.error("the limits stay as they are: %s", reason)
+            log.error("limits not changed: %s", reason)
             self.model_client.settings = before
             self.model_client.config_problem = f"the limits were not changed: {reason}"
             return
@@ -75,8 +73,8 @@ class Router:
         log.warning("limits changed: %s", ", ".join(sorted(user_config)) or "as in args")
 
 
-def http_service(model_client: ModelClient, *, say_id: bool = True) -> ASGIApp:
-    """Everything that answers HTTP, from the outside in; ``say_id`` as in `Front`."""
+def http_service(model_client: ModelClient, *, send_id: bool = True) -> ASGIApp:
+    """Build the application with its middleware; ``send_id`` as in `RequestGuard`."""
     settings, limits = model_client.settings, model_client.settings.limits
     app: ASGIApp = BodyCap(make_api(model_client), limits.body_bytes)
     if not settings.keys:
@@ -84,7 +82,7 @@ def http_service(model_client: ModelClient, *, say_id: bool = True) -> ASGIApp:
     return RequestGuard(
         app,
         model_client.observer,
-        most=settings.requests_under_way,
+        max_requests=settings.requests_under_way,
         timeout_s=limits.timeout_s,
-        say_id=say_id,
+        send_id=send_id,
     )

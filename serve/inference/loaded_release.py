@@ -18,7 +18,7 @@ from serve.inference.model_cache import model_key, split_key
 from serve.inference.routing import Route, route
 from serve.inference.window_builder import PriceHistory, brought_window
 from serve.schemas.forecast import Caveat, Horizon, PredictRequest, days_of
-from serve.schemas.pages import Measured, read_matrix
+from serve.schemas.matrix import HorizonErrors, read_matrix
 
 
 @dataclass(frozen=True)
@@ -159,8 +159,8 @@ class LoadedRelease:
             key=model_key(GENERAL, self.release.id),
         )
 
-    def measured(self, symbol: str, horizon: Horizon) -> Measured | None:
-        """Return the errors of a stock's forecasts on the test part."""
+    def measured(self, symbol: str, horizon: Horizon) -> HorizonErrors | None:
+        """How good the forecasts of that stock and horizon were on the test part."""
         row = self.matrix.get(symbol)
         return row.horizons.get(horizon) if row else None
 

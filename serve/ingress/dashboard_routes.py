@@ -1,4 +1,4 @@
-"""Where the page and its files are served; none of it asks for a key or is part of the API."""
+"""The routes of the dashboard and its files, which need no key and are not part of the API."""
 
 import asyncio
 import functools
@@ -6,9 +6,8 @@ import functools
 from fastapi import FastAPI, HTTPException, Request, Response
 
 from serve.dashboard.assets import Asset, Assets, asset, plotly_asset, plotly_version
-from serve.ingress.api_reference import reference
-from serve.ingress.etag import matches
-from serve.ingress.reference_page import reference_page
+from serve.ingress.api_reference import api_markdown, api_page
+from serve.ingress.responses import matches
 
 POLICY = {
     "default-src": "'none'",
@@ -20,50 +19,50 @@ POLICY = {
     "form-action": "'none'",
     "frame-ancestors": "'none'",
 }
-"""Nothing inline, nothing from elsewhere. plotly.js sets styles one by one, which this policy allows, and it
-writes no style sheets, because elements of the page have their ids."""
-SAFE = {
+"""Nothing inline and nothing from other sites. plotly.js sets styles one by one, which this policy allows. It
+adds no style sheets, because the page has elements with their ids (`assets.plotly_styles`)."""
+SECURITY_HEADERS = {
     "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in POLICY.items()),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-KEPT = "public, max-age=31536000, immutable"
-"""Of addresses that change with what is there."""
+FOREVER = "public, max-age=31536000, immutable"
+"""Caching of files whose address changes with their contents."""
 METHODS = ["GET", "HEAD"]
 
 
 def add_dashboard(api: FastAPI) -> None:
-    """The page at ``/``, its files below ``/static/``, and the API's reference at ``/docs``."""
+    """Serve the page at ``/``, its files below ``/static/``, and the reference of the API at ``/docs``."""
     assets = Assets()
 
     @api.api_route("/", methods=METHODS, include_in_schema=False)
     async def page(request: Request) -> Response:
-        return _sent(request, assets.page, "no-cache")
+        return _response(request, assets.page, "no-cache")
 
     @functools.cache
     def reference_asset() -> Asset:
-        return asset("docs.html", reference_page(reference(api.openapi()), assets.version))
+        return asset("docs.html", api_page(api_markdown(api.openapi()), assets.version))
 
     @api.api_route("/docs", methods=METHODS, include_in_schema=False)
     async def docs(request: Request) -> Response:
-        return _sent(request, await asyncio.to_thread(reference_asset), "no-cache")
+        return _response(request, await asyncio.to_thread(reference_asset), "no-cache")
 
     @api.api_route("/static/plotly-{version}.js", methods=METHODS, include_in_schema=False)
     async def plotly(request: Request, version: str) -> Response:
         if version != plotly_version():
             raise HTTPException(404)
-        return _sent(request, await asyncio.to_thread(plotly_asset), KEPT)
+        return _response(request, await asyncio.to_thread(plotly_asset), FOREVER)
 
     @api.api_route("/static/{version}/{name:path}", methods=METHODS, include_in_schema=False)
     async def static(request: Request, version: str, name: str) -> Response:
         if version != assets.version or name not in assets.files:
-            raise HTTPException(404, "No such file of this version of the page. Load the page again.")
-        return _sent(request, assets.files[name], KEPT)
+            raise HTTPException(404, "This version of the page has no such file. Load the page again.")
+        return _response(request, assets.files[name], FOREVER)
 
 
-def _sent(request: Request, asset: Asset, keep: str) -> Response:
-    headers = SAFE | {"ETag": asset.tag, "Cache-Control": keep, "Vary": "Accept-Encoding"}
+def _response(request: Request, asset: Asset, caching: str) -> Response:
+    headers = SECURITY_HEADERS | {"ETag": asset.tag, "Cache-Control": caching, "Vary": "Accept-Encoding"}
     if matches(asset.tag, request.headers.get("if-none-match")):
         return Response(status_code=304, headers=headers)
     if "gzip" not in request.headers.get("accept-encoding", ""):

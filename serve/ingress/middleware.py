@@ -1,35 +1,46 @@
-"""The outermost layer of the HTTP service: request ids, the bound on what is under way, timeouts, the log."""
+"""ASGI middleware around the application: request ids, limits, the access log, and checks of the request."""
 
 import asyncio
+import ipaddress
 import logging
+import re
+from collections.abc import Iterable
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from common.errors import NsecastError, Overloaded
+from common.errors import NsecastError, Overloaded, TooLarge
 from serve.ingress.request_ids import CORRELATION_ID, REQUEST_ID, ids_of
 from serve.observability.metrics import Facts, Observer
 from serve.schemas.problems import problem_of
 
 log = logging.getLogger(__name__)
 PROBES = ("/healthz", "/readyz")
-"""Answered however busy the service is, so that nobody restarts it for being busy."""
+"""Answered however busy the service is, so that it is not restarted for being busy."""
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(?::[0-9]{0,5})?")
+
+
+class ForeignHost(NsecastError):
+    """The request names a host that is not this machine."""
+
+    http_status = 403
 
 
 class RequestGuard:
-    """ASGI middleware around the whole application; nothing that goes wrong inside leaves as an exception.
+    """The outermost middleware: bounds the requests under way, and turns every failure into a response.
 
     Parameters
     ----------
-    most : requests under way at once; one more is answered 503 with ``Retry-After``
-    timeout_s : longest time for one request, then 503 with ``Retry-After``
-    say_id : return the request id as a header; Ray Serve's own middleware does that by itself
+    max_requests : requests under way at once; further ones get 503 with ``Retry-After``
+    timeout_s : time limit of a request, after which it gets 503 with ``Retry-After``
+    send_id : return the request id as a header, unless Ray Serve's own middleware does
     """
 
     def __init__(
-        self, app: ASGIApp, observer: Observer, *, most: int, timeout_s: float, say_id: bool = True
+        self, app: ASGIApp, observer: Observer, *, max_requests: int, timeout_s: float, send_id: bool = True
     ) -> None:
-        self.app, self._observer, self._say_id = app, observer, say_id
-        self._most, self._timeout_s, self._under_way = most, timeout_s, 0
+        self.app, self._observer, self._send_id = app, observer, send_id
+        self._max_requests, self._timeout_s, self._under_way = max_requests, timeout_s, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -37,8 +48,8 @@ class RequestGuard:
             return
         request_id, correlation_id = ids_of(scope)
         facts = Facts(request_id, correlation_id=correlation_id)
-        sent = [(REQUEST_ID, request_id.encode())] if self._say_id else []
-        sent += [(CORRELATION_ID, correlation_id.encode())] if correlation_id else []
+        headers = [(REQUEST_ID, request_id.encode())] if self._send_id else []
+        headers += [(CORRELATION_ID, correlation_id.encode())] if correlation_id else []
         scope.setdefault("state", {}).update(request_id=request_id, facts=facts)
         status = 0
 
@@ -46,26 +57,26 @@ class RequestGuard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": [*message.get("headers", ()), *sent]}
+                message = {**message, "headers": [*message.get("headers", ()), *headers]}
             await send(message)
 
-        busy = self._under_way >= self._most and scope["path"] not in PROBES
+        busy = self._under_way >= self._max_requests and scope["path"] not in PROBES
         self._under_way += 1
         try:
             if busy:
                 raise Overloaded(
-                    f"{self._most} requests are under way, all that this router takes. Retry after 1 s.",
+                    f"this router already handles {self._max_requests} requests, its limit. Retry after 1 s.",
                     retry_after_s=1,
                 )
             async with asyncio.timeout(self._timeout_s):
                 await self.app(scope, receive, observed)
         except asyncio.CancelledError:
-            status = status or 499  # the client went away
+            status = status or 499  # the client disconnected
             raise
         except Exception as error:
             if isinstance(error, TimeoutError):
                 error = Overloaded(
-                    f"not done within {self._timeout_s:g} s. Retry after 2 s, or ask for less at once.",
+                    f"not done within {self._timeout_s:g} s. Retry after 2 s, or send a smaller request.",
                     retry_after_s=2,
                 )
             elif not isinstance(error, NsecastError):
@@ -77,3 +88,87 @@ class RequestGuard:
             self._under_way -= 1
             route = getattr(scope.get("route"), "path", "none")
             self._observer.finished(facts, scope["method"], scope["path"], route, status)
+
+
+class LocalHosts:
+    """Raise ForeignHost unless ``Host`` is one name of this machine; for servers without API keys.
+
+    Probes always pass. ``also`` lists further names without port, such as that of a local reverse proxy.
+    """
+
+    def __init__(self, app: ASGIApp, also: Iterable[str] = ()) -> None:
+        self.app, self._also = app, frozenset(name.lower() for name in also)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in PROBES:
+            hosts = Headers(scope=scope).getlist("host")
+            if len(hosts) != 1 or not self._accepts(hosts[0]):
+                got = ascii(", ".join(hosts)[:80]) if hosts else "none"
+                raise ForeignHost(
+                    f"Host: got {got}, need localhost, 127.0.0.1 or [::1]: a server without API keys answers "
+                    "only to names of its own machine. Use http://localhost with its port, add the name to "
+                    "the setting `allowed_hosts`, or turn on keys: `nsecast serve keys --add NAME`, then "
+                    "`nsecast serve --keys FILE`."
+                )
+        await self.app(scope, receive, send)
+
+    def _accepts(self, host: str) -> bool:
+        parts = _HOST.fullmatch(host)
+        if parts is None:
+            return False
+        name = parts[1].strip("[]").removesuffix(".").lower()
+        return is_local_name(name) or name in self._also
+
+
+def is_local_name(name: str) -> bool:
+    """Return whether a host name or an address always means the machine on which it is used."""
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+class BodyCap:
+    """Answer 413 to a body of more than ``max_bytes``, whether or not the request states its length.
+
+    A chunked body is passed on as one message, so that small chunks need no more memory than their bytes.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self.app, self.max_bytes = app, max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"]) if scope["type"] == "http" else {}
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > self.max_bytes:
+            await self._refuse(scope, receive, send)
+            return
+        if b"transfer-encoding" not in headers:
+            await self.app(scope, receive, send)
+            return
+        body, more = bytearray(), True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            if len(body) > self.max_bytes:
+                await self._refuse(scope, receive, send)
+                return
+            more = message["type"] == "http.request" and message.get("more_body", False)
+        disconnected = message["type"] == "http.disconnect"
+        pending: list[Message] = [
+            {"type": "http.request", "body": bytes(body), "more_body": disconnected},
+            *([message] if disconnected else []),
+        ]
+
+        async def replay() -> Message:
+            return pending.pop(0) if pending else await receive()
+
+        await self.app(scope, replay, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        error = TooLarge(f"body: more than {self.max_bytes:,} bytes. Send fewer prices, or smaller batches.")
+        await problem_of(error, instance=scope["path"]).response()(scope, receive, send)

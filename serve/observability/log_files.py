@@ -1,4 +1,4 @@
-"""Logs of a router: a thread writes the lines, files are rotated, and old files are deleted."""
+"""Log files of a router: written by a thread, rotated, and deleted when old."""
 
 import fcntl
 import logging
@@ -7,7 +7,6 @@ import queue
 import sys
 import time
 import traceback
-from collections.abc import Iterator
 from contextlib import suppress
 from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
 from pathlib import Path
@@ -17,17 +16,17 @@ log = logging.getLogger(__name__)
 ACCESS = logging.getLogger("nsecast.access")
 OURS = ("serve", "common")
 LOG_BYTES, LOG_FILES = 20_000_000, 5
-"""Size of one file, and how many full ones are kept beside it."""
+"""Maximum size of a file, and number of its rotated predecessors that are kept."""
 TOTAL_BYTES, TOTAL_FILES = 200_000_000, 50
-"""Of all files of one kind in a folder, whoever wrote them; the oldest are deleted, but none in use."""
-MOST_WAITING = 20_000
-"""Lines that wait to be written; if the disk does not keep up, further ones are dropped and counted."""
+"""Limits for all files of one kind in a folder, from all processes; the oldest are deleted unless in use."""
+MAX_WAITING = 20_000
+"""Lines that may wait for the disk; further ones are dropped and counted."""
 
 
 class Background(QueueHandler):
-    """Have another handler write the records in a thread, so that no request waits for the disk.
+    """Write records with another handler in a thread, so that no request waits for the disk.
 
-    `close`, which `logging` itself calls when the process ends, returns once all is written.
+    `close`, which `logging` also calls at the end of the process, returns once everything is written.
     """
 
     def __init__(self, target: logging.Handler, formatter: logging.Formatter) -> None:
@@ -39,7 +38,7 @@ class Background(QueueHandler):
         self._listener.start()
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        if self._waiting.qsize() >= MOST_WAITING:
+        if self._waiting.qsize() >= MAX_WAITING:
             self._dropped += 1
             return
         self._waiting.put_nowait(record)
@@ -56,7 +55,7 @@ class Background(QueueHandler):
 
 
 class BoundedFile(RotatingFileHandler):
-    """A file of this process's own below a folder; before it is opened, old files of its kind are deleted."""
+    """A log file of this process in a folder; opening it deletes old files of its kind."""
 
     def __init__(self, folder: str, stem: str, ending: str, *, delay: bool = False) -> None:
         self._folder, self._stem = Path(folder), stem
@@ -73,14 +72,14 @@ class BoundedFile(RotatingFileHandler):
 
 
 class _Plain(logging.Formatter):
-    """Ray Serve replaces ``print``, which the usual formatter writes a traceback with."""
+    """Formats tracebacks without ``print``, which Ray Serve replaces."""
 
     def formatException(self, ei: Any) -> str:
         return "".join(traceback.format_exception(*ei)).rstrip()
 
 
 def configure_access_log(where: str) -> None:
-    """Write the access log to ``stderr``, to nowhere (``off``), or to a file of its own below a folder."""
+    """Write the access log to ``stderr``, nowhere (``off``), or to a new file in a folder."""
     ACCESS.propagate = False
     ACCESS.setLevel(logging.INFO if where != "off" else logging.CRITICAL)
     for handler in list(ACCESS.handlers):
@@ -93,10 +92,9 @@ def configure_access_log(where: str) -> None:
 
 
 def configure_log(where: str) -> None:
-    """Write what our code warns of beside the access log, if that is a folder.
+    """Write warnings of our code to a file beside the access log, if that is in a folder.
 
-    In throughput mode Ray Serve takes what a replica writes to stderr for messages of level INFO, and drops
-    it.
+    In throughput mode Ray Serve treats the stderr of a replica as messages of level INFO, and drops it.
     """
     if where in ("stderr", "off"):
         return
@@ -110,31 +108,27 @@ def configure_log(where: str) -> None:
 
 
 def close_logs() -> None:
-    """Write what waits, and close the files; later lines are dropped."""
+    """Write the waiting lines and close the files; later lines are dropped."""
     configure_access_log("off")
     _close_warnings()
 
 
 def delete_old(folder: Path, stem: str) -> None:
-    """Delete the oldest log files of one kind until the rest is within bounds; files in use are kept."""
+    """Delete the oldest log files of one kind beyond the limits, except files in use."""
+    files = []
+    for path in folder.glob(f"{stem}-*"):
+        with suppress(OSError):  # another process has deleted it
+            files.append((path, path.stat()))
     size = 0
-    for number, (path, stat) in enumerate(_newest_first(folder, stem)):
+    for number, (path, stat) in enumerate(sorted(files, key=lambda file: file[1].st_mtime, reverse=True)):
         size += stat.st_size
         if (size > TOTAL_BYTES or number >= TOTAL_FILES) and not _in_use(path):
             with suppress(OSError):
                 path.unlink()
 
 
-def _newest_first(folder: Path, stem: str) -> Iterator[tuple[Path, os.stat_result]]:
-    files = []
-    for path in folder.glob(f"{stem}-*"):
-        with suppress(OSError):  # another process has deleted it
-            files.append((path, path.stat()))
-    yield from sorted(files, key=lambda each: each[1].st_mtime, reverse=True)
-
-
 def _in_use(path: Path) -> bool:
-    """Whether a process has the file open to write in it."""
+    """Return whether a process has the file open for writing."""
     try:
         number = os.open(path, os.O_RDWR)
     except OSError:
@@ -152,6 +146,6 @@ def _in_use(path: Path) -> bool:
 
 def _close_warnings() -> None:
     for logger in map(logging.getLogger, OURS):
-        for handler in [each for each in logger.handlers if isinstance(each, Background)]:
+        for handler in [handler for handler in logger.handlers if isinstance(handler, Background)]:
             logger.removeHandler(handler)
             handler.close()

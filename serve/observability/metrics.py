@@ -1,37 +1,38 @@
-"""What a router shows of itself: metrics through Ray, counts for ``/stats``, one JSON line a request."""
+"""Metrics of a router through Ray, counts for ``/stats``, and the access log."""
 
 import json
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import ray.util.metrics
+from ray.util import metrics
 
 from serve.observability.log_files import ACCESS, configure_access_log, configure_log
 from serve.observability.traffic import Traffic, quantile
 
 LATENCIES_KEPT = 2_000
+"""Newest response times of each tier, for the quantiles of ``/stats``."""
 BUCKETS_MS: list[float] = [1, 2, 4, 8, 16, 32, 60, 125, 250, 500, 1000, 5000]
 ROUTER = "router"
 
 
 @dataclass
 class Facts:
-    """What is known of one request; a route fills it in as it learns."""
+    """Facts about one request for metrics and log; the routes fill them in."""
 
     request_id: str
     started: float = field(default_factory=time.perf_counter)
     symbol: str = ""
     release: str = ""
     tier: str = ROUTER
-    """``stock_specific``, ``general``, ``mixed`` (a batch), or ``router``: no model was asked."""
+    """``stock_specific``, ``general``, ``mixed`` (a batch), or ``router``: no model was called."""
     cached: bool | None = None
     client: str = ""
     forecasts: int = 0
     correlation_id: str = ""
-    """What the client calls the request; empty if it did not say."""
+    """The client's own id of the request; empty if it sent none."""
 
 
 class Observer:
@@ -39,34 +40,27 @@ class Observer:
 
     def __init__(self, access_log: str = "stderr") -> None:
         tags = ("route", "tier", "release")
-        self._requests = ray.util.metrics.Counter(
-            "nsecast_requests", "HTTP requests answered.", (*tags, "status")
-        )
-        self._errors = ray.util.metrics.Counter(
+        self._requests = metrics.Counter("nsecast_requests", "HTTP requests answered.", (*tags, "status"))
+        self._errors = metrics.Counter(
             "nsecast_errors", "Requests answered with a status of 400 or more.", (*tags, "status")
         )
-        self._latency = ray.util.metrics.Histogram(
-            "nsecast_latency_ms", "Time to answer a request.", BUCKETS_MS, tags
-        )
-        self._forecasts = ray.util.metrics.Counter(
-            "nsecast_forecasts", "Forecasts made.", ("tier", "release")
-        )
-        self._hits = ray.util.metrics.Counter(
+        self._latency = metrics.Histogram("nsecast_latency_ms", "Time to answer a request.", BUCKETS_MS, tags)
+        self._forecasts = metrics.Counter("nsecast_forecasts", "Forecasts made.", ("tier", "release"))
+        self._hits = metrics.Counter(
             "nsecast_model_cache", "Forecasts by whether their model was loaded already.", ("tier", "hit")
         )
-        self._serving = ray.util.metrics.Gauge(
-            "nsecast_release", "1 for the release that serves.", ("release",)
-        )
-        self._reloads = ray.util.metrics.Counter(
+        self._serving = metrics.Gauge("nsecast_release", "1 for the release that serves.", ("release",))
+        self._reloads = metrics.Counter(
             "nsecast_reloads", "Releases taken or refused.", ("release", "outcome")
         )
-        self._incomplete = ray.util.metrics.Counter(
+        self._incomplete = metrics.Counter(
             "nsecast_rehearsal_silent_replicas",
             "Replicas that did not load a release before it served.",
             ("release", "tier"),
         )
         self._started = time.monotonic()
-        self._counts: dict[str, int] = defaultdict(int)
+        self._counts: Counter[tuple[str, str]] = Counter()  # by field of `TierStats` and tier
+        self._releases: Counter[str] = Counter()
         self._recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=LATENCIES_KEPT))
         self._release = ""
         self.traffic = Traffic()
@@ -74,17 +68,17 @@ class Observer:
         configure_log(access_log)
 
     def finished(self, facts: Facts, method: str, path: str, route: str, status: int) -> None:
-        """One request is answered: count, measure and log it."""
+        """Count, measure and log a request that was answered."""
         took_ms = 1000 * (time.perf_counter() - facts.started)
         tags = {"route": route, "tier": facts.tier, "release": facts.release}
         self._requests.inc(tags={**tags, "status": str(status)})
         self._latency.observe(max(took_ms, 1e-3), tags=tags)
-        self._counts[f"requests {facts.tier}"] += 1
+        self._counts["requests", facts.tier] += 1
         self._recent[facts.tier].append(took_ms)
-        self.traffic.add(took_ms, asked=facts.tier != ROUTER, failed=status >= 400)
+        self.traffic.add(took_ms, called_model=facts.tier != ROUTER, failed=status >= 400)
         if status >= 400:
             self._errors.inc(tags={**tags, "status": str(status)})
-            self._counts[f"errors {facts.tier}"] += 1
+            self._counts["errors", facts.tier] += 1
         ACCESS.info(
             json.dumps(
                 {
@@ -106,58 +100,51 @@ class Observer:
         )
 
     def forecast(self, tier: str, release: str, cached: bool) -> None:
-        """One forecast was made by a model of that tier."""
+        """Count one forecast by a model of a tier."""
         self._forecasts.inc(tags={"tier": tier, "release": release})
         self._hits.inc(tags={"tier": tier, "hit": str(cached).lower()})
-        self._counts[f"{'hits' if cached else 'misses'} {tier}"] += 1
+        self._counts["cache_hits" if cached else "cache_misses", tier] += 1
 
     def serves(self, release: str) -> None:
-        """A release was taken into service."""
+        """Record that a release starts to serve."""
         if self._release:
             self._serving.set(0, tags={"release": self._release})
         self._serving.set(1, tags={"release": release})
         self._release = release
         self._reloads.inc(tags={"release": release, "outcome": "taken"})
-        self._counts["reloads taken"] += 1
+        self._releases["reloads_taken"] += 1
 
     def still_serves(self) -> None:
-        """The same release as before; Ray forgets a gauge that is not set again."""
+        """Set the gauge of the serving release again, since Ray forgets a gauge that is not."""
         if self._release:
             self._serving.set(1, tags={"release": self._release})
 
     def refused(self, release: str) -> None:
-        """A release was refused and the one before goes on."""
+        """Record that a release was refused and the previous one continues to serve."""
         self._reloads.inc(tags={"release": release, "outcome": "refused"})
-        self._counts["reloads refused"] += 1
+        self._releases["reloads_refused"] += 1
 
     def not_rehearsed(self, release: str, tier: str, replicas: int) -> None:
-        """A release is to serve though this many replicas of a tier did not load it in time."""
+        """Record that a release serves although ``replicas`` of a tier did not load it in time."""
         self._incomplete.inc(replicas, tags={"release": release, "tier": tier})
-        self._counts["reloads incomplete"] += 1
+        self._releases["rehearsals_incomplete"] += 1
 
     def snapshot(self) -> dict[str, Any]:
-        """Counts since the start: uptime, totals, and by tier."""
-        tiers = {name.partition(" ")[2] for name in self._counts if not name.startswith("reloads")}
+        """Return the counts since the start: uptime, totals, and by tier."""
+        totals: Counter[str] = Counter()
+        tiers: dict[str, dict[str, Any]] = {}
+        for tier in sorted({tier for _, tier in self._counts}):
+            names = ("requests", "errors", "cache_hits", "cache_misses")
+            counts = {name: self._counts[name, tier] for name in names}
+            totals.update(counts)
+            recent = sorted(self._recent.get(tier, ()))
+            latencies = {"latency_p50_ms": quantile(recent, 0.5), "latency_p99_ms": quantile(recent, 0.99)}
+            tiers[tier] = counts | latencies
+        releases = ("reloads_taken", "reloads_refused", "rehearsals_incomplete")
         return {
             "uptime_s": round(time.monotonic() - self._started, 3),
-            "requests": self._total("requests"),
-            "errors": self._total("errors"),
-            "reloads_taken": self._counts.get("reloads taken", 0),
-            "reloads_refused": self._counts.get("reloads refused", 0),
-            "rehearsals_incomplete": self._counts.get("reloads incomplete", 0),
-            "tiers": {tier: self._of_tier(tier) for tier in sorted(tiers)},
+            "requests": totals["requests"],
+            "errors": totals["errors"],
+            **{name: self._releases[name] for name in releases},
+            "tiers": tiers,
         }
-
-    def _of_tier(self, tier: str) -> dict[str, Any]:
-        recent = sorted(self._recent.get(tier, ()))
-        return {
-            "requests": self._counts.get(f"requests {tier}", 0),
-            "errors": self._counts.get(f"errors {tier}", 0),
-            "cache_hits": self._counts.get(f"hits {tier}", 0),
-            "cache_misses": self._counts.get(f"misses {tier}", 0),
-            "latency_p50_ms": quantile(recent, 0.5),
-            "latency_p99_ms": quantile(recent, 0.99),
-        }
-
-    def _total(self, what: str) -> int:
-        return sum(count for name, count in self._counts.items() if name.startswith(f"{what} "))

@@ -1,6 +1,6 @@
-"""Where the spans of Ray Serve's OpenTelemetry hook go (``tracing_config`` of a Serve configuration).
+"""Export of the spans of Ray Serve's OpenTelemetry hook (``tracing_config`` of a Serve configuration).
 
-Ray makes the spans: one for each HTTP request in a router, one for each call of a model replica below it.
+Ray creates one span for each HTTP request in a router, and below it one for each call of a model replica.
 """
 
 from typing import TYPE_CHECKING
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def otlp() -> "list[SpanProcessor]":
-    """Send spans over OTLP/HTTP; address, headers and service name come from the usual ``OTEL_*`` variables.
+    """Send spans over OTLP/HTTP, configured by the standard ``OTEL_*`` variables.
 
-    To be named as ``exporter_import_path: serve.observability.tracing:otlp``.
+    Use it as ``exporter_import_path: serve.observability.tracing:otlp``.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Requests of the last minutes in slices of a few seconds: how many, how many failed, how long they took."""
+"""Requests of the last minutes in slices of a few seconds: counts, errors and response times."""
 
 import math
 import time
@@ -10,53 +10,47 @@ SLICE_S = 5
 SLICES = 120
 """Ten minutes."""
 LATENCIES_KEPT = 2_000
-"""Of one slice; of more requests the first ones are measured."""
+"""Response times that are stored for a slice; those of later requests are not."""
 
 
 def quantile(ascending: Sequence[float], share: float) -> float | None:
-    """The smallest value that ``share`` of all are not above; None of nothing."""
+    """Return the smallest value that at least ``share`` of all values do not exceed; None without values."""
     if not ascending:
         return None
     return round(ascending[min(len(ascending) - 1, math.ceil(share * len(ascending)) - 1)], 3)
 
 
 class Traffic:
-    """What one router answered.
-
-    Parameters
-    ----------
-    clock : seconds since the epoch
-    """
+    """The requests that one router answered; ``clock`` returns seconds since the epoch."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._closed: deque[dict[str, Any]] = deque(maxlen=SLICES)
-        self._open(self._place())
+        self._open(self._now())
 
-    def add(self, took_ms: float, *, asked: bool, failed: bool) -> None:
-        """Count one request; ``asked``: it went to a model, and only then its time counts."""
+    def add(self, took_ms: float, *, called_model: bool, failed: bool) -> None:
+        """Count one request; its time counts only if it called a model."""
         self._roll()
-        self._forecasts += asked
-        self._other += not asked
+        self._forecasts += called_model
+        self._other += not called_model
         self._errors += failed
-        if asked and len(self._took) < LATENCIES_KEPT:
+        if called_model and len(self._took) < LATENCIES_KEPT:
             self._took.append(took_ms)
 
     def slices(self) -> list[dict[str, Any]]:
-        """Every slice that is over, oldest first, without gaps: ``at`` (seconds since the epoch),
-        ``seconds``, ``forecasts`` and ``other`` (requests), ``errors``, ``p50_ms`` and ``p99_ms``."""
+        """Return all finished slices as in `TrafficSlice`, oldest first and without gaps."""
         self._roll()
         return list(self._closed)
 
-    def _place(self) -> int:
+    def _now(self) -> int:
         return int(self._clock() // SLICE_S)
 
-    def _open(self, place: int) -> None:
-        self._at, self._forecasts, self._other, self._errors = place, 0, 0, 0
+    def _open(self, number: int) -> None:
+        self._at, self._forecasts, self._other, self._errors = number, 0, 0, 0
         self._took: list[float] = []
 
     def _roll(self) -> None:
-        now = self._place()
+        now = self._now()
         while self._at < now:
             took = sorted(self._took)
             self._closed.append(

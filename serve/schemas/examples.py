@@ -1,4 +1,4 @@
-"""Examples for the description of the API; the tests hold them to the schemas."""
+"""Examples for the OpenAPI description; tests validate them against the schemas."""
 
 from typing import Any
 

@@ -1,61 +1,26 @@
-"""Requests and forecasts of API v4; errors are in `serve.schemas.problems`."""
+"""Requests and forecasts of API v4. Errors are in `serve.schemas.problems`."""
 
 import datetime as dt
 import itertools
-import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import pydantic
-from pydantic import BeforeValidator, Discriminator, Field, StrictBool, StringConstraints, Tag
-from pydantic_core import PydanticCustomError
+from pydantic import Field, StrictBool, StringConstraints
 
 from common.forecast.confidence import Word
 from serve.schemas import examples
+from serve.schemas.fields import (
+    MAX_BATCH,
+    PRICE_COUNT,
+    Closes,
+    ClosesOrMap,
+    Day,
+    Price,
+    Symbol,
+    Volume,
+    limit_members,
+)
 
-MIN_PRICES, MAX_PRICES = 60, 5_000
-MAX_BATCH = 100
-SMALLEST_PRICE, LARGEST_PRICE = 0.01, 1_000_000.0
-"""KES; the exchange's smallest tick, and far above any share it lists."""
-
-
-def _iso_date(value: Any) -> Any:
-    """Only ``2024-06-03``: pydantic alone would take a number for a timestamp."""
-    if isinstance(value, str) and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value, re.ASCII):
-        raise ValueError("need a day as YYYY-MM-DD")
-    if not isinstance(value, str | dt.date | None):
-        raise ValueError("need a day as a string YYYY-MM-DD")
-    return value
-
-
-def _few(value: Any) -> Any:
-    """Refuses a map of many members before each of them costs time."""
-    if isinstance(value, dict) and len(value) > MAX_BATCH:
-        raise PydanticCustomError("too_long", "Map should have at most {most} items", {"most": MAX_BATCH})
-    return value
-
-
-Day = Annotated[dt.date, BeforeValidator(_iso_date)]
-Symbol = Annotated[
-    str,
-    StringConstraints(
-        strict=True,
-        to_upper=True,
-        min_length=1,
-        max_length=16,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9.&-]*$",
-    ),
-]
-Price = Annotated[float, Field(strict=True, ge=SMALLEST_PRICE, le=LARGEST_PRICE, allow_inf_nan=False)]
-Volume = Annotated[float, Field(strict=True, ge=0, le=1e12, allow_inf_nan=False)]
-Closes = Annotated[list[Price], Field(min_length=MIN_PRICES, max_length=MAX_PRICES, fail_fast=True)]
-ClosesBySymbol = Annotated[
-    dict[Symbol, Closes],
-    BeforeValidator(_few),
-    Field(
-        max_length=MAX_BATCH,
-        json_schema_extra={"additionalProperties": False, "propertyNames": {"maxLength": 16}},
-    ),
-]
 Horizon = Literal["1d", "5d", "10d", "30d"]
 ModelType = Literal["stock_specific", "general"]
 Level = Literal["80", "90", "95"]
@@ -63,21 +28,21 @@ Source = Literal["model", "last_price"]
 
 
 def days_of(horizon: str) -> int:
-    """Trading days of ``"5d"``: 5."""
+    """Return the trading days of a horizon: 5 for ``"5d"``."""
     return int(horizon[:-1])
 
 
 class Model(pydantic.BaseModel):
-    """Base of all bodies: frozen, and the docstring of a field is its description."""
+    """Base of all bodies: frozen, with the docstring of a field as its description."""
 
     model_config = pydantic.ConfigDict(frozen=True, use_attribute_docstrings=True, protected_namespaces=())
 
 
 class _Request(Model):
-    """A body in which an unknown name is an error."""
+    """Base of request bodies: an unknown field is an error."""
 
     model_config = pydantic.ConfigDict(extra="forbid")
-    _few_names = pydantic.model_validator(mode="before")(staticmethod(_few))
+    _limit_names = pydantic.model_validator(mode="before")(staticmethod(limit_members))
 
 
 class Bar(_Request):
@@ -89,10 +54,10 @@ class Bar(_Request):
     volume: Volume | None = None
     """Shares traded."""
     date: Day | None = None
-    """Give the date of every bar, or of none."""
+    """Send the date of every bar, or of none."""
 
     @pydantic.model_validator(mode="after")
-    def _in_range(self) -> Self:
+    def _check_range(self) -> Self:
         low = self.close if self.low is None else self.low
         high = self.close if self.high is None else self.high
         if not low <= self.close <= high:
@@ -101,7 +66,7 @@ class Bar(_Request):
 
 
 class PredictRequest(_Request):
-    """One stock, one horizon. Without prices, the release's own are used."""
+    """One stock, one horizon. Without prices, the forecast uses those of the release."""
 
     model_config = pydantic.ConfigDict(json_schema_extra={"examples": [*examples.PREDICT]})
     symbol: Symbol
@@ -109,22 +74,21 @@ class PredictRequest(_Request):
     horizon: Horizon = "1d"
     """Trading days ahead."""
     recent_prices: Closes | None = None
-    """Closes in KES, oldest first; the newest ones, as many as a window takes, are used."""
-    recent_bars: (
-        Annotated[list[Bar], Field(min_length=MIN_PRICES, max_length=MAX_PRICES, fail_fast=True)] | None
-    ) = None
-    """Instead of ``recent_prices``: sessions with their range and volume, oldest first."""
+    """Closes in KES, oldest first. The model uses as many of the newest as its window holds."""
+    recent_bars: Annotated[list[Bar], PRICE_COUNT] | None = None
+    """Sessions with range and volume, oldest first; an alternative to ``recent_prices``."""
     as_of: Day | None = None
-    """Forecast from what was known in the evening of that day; default: all the release knows."""
+    """Forecast from what was known on the evening of that day. Default: everything in the release."""
     allow_unknown: StrictBool = False
-    """Also forecast a symbol that is no counter, from the prices sent, with low confidence."""
+    """Accept a symbol that is not listed, and forecast it from the prices sent, with low confidence."""
 
     @pydantic.model_validator(mode="after")
-    def _one_past(self) -> Self:
+    def _check_prices(self) -> Self:
         if self.recent_prices is not None and self.recent_bars is not None:
             raise ValueError("send recent_prices or recent_bars, never both")
-        dates = [bar.date for bar in self.recent_bars or [] if bar.date]
-        if dates and len(dates) != len(self.recent_bars or []):
+        bars = self.recent_bars or []
+        dates = [bar.date for bar in bars if bar.date]
+        if dates and len(dates) != len(bars):
             raise ValueError("recent_bars: give the date of every bar, or of none")
         for before, after in itertools.pairwise(dates):
             if before >= after:
@@ -142,22 +106,16 @@ class BatchRequest(_Request):
     model_config = pydantic.ConfigDict(json_schema_extra={"examples": [*examples.BATCH]})
     symbols: Annotated[list[Symbol], Field(min_length=1, max_length=MAX_BATCH)]
     horizon: Horizon = "1d"
-    recent_prices: (
-        Annotated[
-            Annotated[Closes, Tag("list")] | Annotated[ClosesBySymbol, Tag("map")],
-            Discriminator(lambda value: "map" if isinstance(value, dict) else "list"),
-        ]
-        | None
-    ) = None
-    """One list for all symbols, or a list for each symbol that has one."""
+    recent_prices: ClosesOrMap | None = None
+    """One list for all symbols, or a map from symbols to lists."""
     as_of: Day | None = None
     allow_unknown: StrictBool = False
 
     @pydantic.model_validator(mode="after")
-    def _no_strangers(self) -> Self:
+    def _check_symbols(self) -> Self:
         given = self.recent_prices if isinstance(self.recent_prices, dict) else {}
-        if strangers := sorted(given.keys() - set(self.symbols)):
-            raise ValueError(f"recent_prices: {', '.join(strangers[:5])} not among the symbols")
+        if unknown := sorted(given.keys() - set(self.symbols)):
+            raise ValueError(f"recent_prices: {', '.join(unknown[:5])} not among the symbols")
         return self
 
 
@@ -166,7 +124,7 @@ class SectorRequest(_Request):
 
     model_config = pydantic.ConfigDict(json_schema_extra={"examples": [*examples.SECTOR]})
     sector: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=64)]
-    """As ``/api/v4/models/available?include_sectors=true`` lists it; case does not matter."""
+    """A name from ``/api/v4/models/available?include_sectors=true``, in any case."""
     horizon: Horizon = "1d"
     as_of: Day | None = None
 
@@ -180,10 +138,10 @@ class Interval(Model):
 
 
 class Caveat(Model):
-    """What to know before using a forecast."""
+    """A warning about a forecast."""
 
     code: str
-    """Stable, for machines."""
+    """Stable identifier for programs."""
     message: str
 
 
@@ -193,39 +151,39 @@ class PredictResponse(Model):
     model_config = pydantic.ConfigDict(json_schema_extra={"examples": [examples.ANSWER]})
     symbol: str
     name: str | None
-    """Null for a symbol that is no counter."""
+    """Null for a symbol that is not listed."""
     sector: str | None
     prediction: float
-    """The published price: the median of the forecast, a price that can be quoted."""
+    """The published price: the median of the forecast, rounded to a price that can be quoted."""
     mean_prediction: float
-    """The forecast for squared error, not rounded: an output of its own, trained with the Huber loss, and not
-    the mean of the distribution that the intervals come from."""
+    """The forecast for squared error, not rounded: a separate output trained with the Huber loss, not the
+    mean of the distribution behind the intervals."""
     horizon: Horizon
     target_date: dt.date
-    """The session forecast; a future one is a weekday that is no public holiday known so far."""
+    """The session that is forecast; in the future, a weekday without a known public holiday."""
     last_price: float
     last_date: dt.date
     change_percent: float
-    """``prediction`` against ``last_price``."""
+    """``prediction`` relative to ``last_price``."""
     model_type: ModelType
     confidence: Word
-    """A documented rule, not a probability."""
+    """From a documented rule; not a probability."""
     confidence_reasons: list[str]
     confidence_interval: Interval | None
-    """At 90 %; null where the model gives none."""
+    """At 90 %; null if the model gives none."""
     intervals: dict[Level, Interval]
     mape: float | None
-    """Mean absolute error on the test part for this symbol and horizon, percent; null if not measured."""
+    """Mean absolute percentage error on the test part for this symbol and horizon; null if not measured."""
     naive_mape: float | None
-    """The same of the last price."""
+    """The same for the last price as the forecast."""
     forecast_source: Source
-    """``last_price``: the price stood still, or the model did not beat it on validation."""
+    """``last_price`` if the price has not moved, or if the model did not beat it on validation."""
     warnings: list[Caveat]
     model_version: str
     """``<preset>_specific`` or ``<preset>_general``."""
     release: str
     cached: bool
-    """The model was loaded already."""
+    """Whether the model was already loaded."""
     execution_time: float
     """Seconds."""
     timestamp: dt.datetime
@@ -233,7 +191,7 @@ class PredictResponse(Model):
 
 
 class SymbolError(Model):
-    """Why one symbol of many has no forecast."""
+    """Why one symbol of a batch has no forecast."""
 
     symbol: str
     status: int
@@ -249,7 +207,7 @@ class BatchSummary(Model):
 
 
 class BatchResponse(Model):
-    """Forecasts of one release, in the order asked; a symbol that failed is in ``summary.errors``."""
+    """Forecasts from one release, in the order requested; ``summary.errors`` lists failed symbols."""
 
     model_config = pydantic.ConfigDict(json_schema_extra={"examples": [examples.ANSWERS]})
     predictions: list[PredictResponse]
@@ -259,3 +217,11 @@ class BatchResponse(Model):
     """Seconds."""
     timestamp: dt.datetime
     request_id: str
+
+
+class Outlook(Model):
+    """Forecasts of one stock at every horizon of the release, nearest first."""
+
+    symbol: str
+    release: str
+    predictions: list[PredictResponse]

@@ -1,4 +1,4 @@
-"""Every failure as problem+json (RFC 9457): what is wrong, and what to send instead."""
+"""Errors as problem+json (RFC 9457): what is wrong, and what to send instead."""
 
 import http.client
 import re
@@ -17,42 +17,43 @@ from serve.schemas import examples
 from serve.schemas.forecast import Model
 
 MEDIA_TYPE = "application/problem+json"
-SHOWN_PROBLEMS = 10
-SHOWN_CHARACTERS = 80
+MAX_PROBLEMS = 10
+MAX_CHARACTERS = 80
+"""Length to which values of a request are cut in a problem."""
 RETRY_AFTER = {
     "Retry-After": {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer"}}
 }
 
 
 class FieldProblem(Model):
-    """One thing that is wrong with a request."""
+    """One problem with a field of a request."""
 
     where: str
-    """Such as ``recent_prices[3]``."""
+    """Path of the field, such as ``recent_prices[3]``."""
     got: str
     need: str
 
 
 class Problem(Model):
-    """What went wrong (RFC 9457)."""
+    """An error (RFC 9457)."""
 
     model_config = pydantic.ConfigDict(json_schema_extra={"examples": [examples.PROBLEM]})
     type: str
     title: str
     status: int
     detail: str
-    """What, where, got versus needed, next step."""
+    """What is wrong and where, what was sent and what is needed, and the next step."""
     instance: str | None = None
     """Path of the request."""
     request_id: str | None = None
     near: list[str] | None = None
-    """Symbols that may have been meant."""
+    """Similar symbols."""
     errors: list[FieldProblem] | None = None
-    """The first problems of a body that does not fit its schema."""
+    """The first problems of a request that does not match its schema."""
     retry_after_s: int | None = None
 
     def response(self, headers: Mapping[str, str] | None = None) -> Response:
-        """The HTTP response, with ``Retry-After`` where there is one, and no null member."""
+        """Return the HTTP response, with ``Retry-After`` if it applies, and without null members."""
         headers = dict(headers or {})
         if self.retry_after_s is not None:
             headers["Retry-After"] = str(self.retry_after_s)
@@ -65,25 +66,25 @@ class Problem(Model):
 def problem_of(
     error: BaseException, *, instance: str | None = None, request_id: str | None = None
 ) -> Problem:
-    """Describe a failure; one that is nobody's fault but ours says so, and nothing of its inside."""
+    """Describe an error; an unexpected one without its details, which are in the log."""
     cause = getattr(error, "cause", None)  # Ray wraps what a replica raises
     error = cause if isinstance(cause, NsecastError) else error
-    about = {"instance": instance, "request_id": request_id}
+    request = {"instance": instance, "request_id": request_id}
     if isinstance(error, NsecastError):
-        return _expected(error, about)
+        return _expected(error, request)
     if isinstance(error, pydantic.ValidationError):
-        return _invalid(error.errors(include_url=False, include_context=False), about)
+        return _invalid(error.errors(include_url=False, include_context=False), request)
     if isinstance(error, RequestValidationError):
-        return _invalid(error.errors(), about)
+        return _invalid(error.errors(), request)
     if isinstance(error, HTTPException):
-        return _plain(error.status_code, str(error.detail), about)
-    return _plain(500, "The server failed, not the request. Try again; the log has the reason.", about)
+        return _plain(error.status_code, str(error.detail), request)
+    return _plain(500, "The server failed, not the request. Try again; the log has the reason.", request)
 
 
 def register(app: FastAPI) -> None:
-    """Answer every failure of ``app`` with a `Problem`, and describe it so.
+    """Answer every error of ``app`` with a `Problem`, also in its OpenAPI description.
 
-    Starlette raises an unexpected failure again once it is answered; `RequestGuard` logs it.
+    Starlette raises an unexpected error again after the response; `RequestGuard` logs it.
     """
 
     async def handle(request: Request, error: Exception) -> Response:
@@ -91,7 +92,7 @@ def register(app: FastAPI) -> None:
             error, instance=request.url.path, request_id=getattr(request.state, "request_id", None)
         )
         if isinstance(error, RequestValidationError) and not _is_json(request):
-            got = request.headers.get("content-type", "none")[:SHOWN_CHARACTERS]
+            got = request.headers.get("content-type", "none")[:MAX_CHARACTERS]
             detail = f"Content-Type: got {got}, need application/json. Send the body as JSON."
             problem = _plain(415, detail, {"instance": problem.instance, "request_id": problem.request_id})
         return problem.response(getattr(error, "headers", None))  # such as Allow of a 405
@@ -102,7 +103,7 @@ def register(app: FastAPI) -> None:
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Problems of a route for OpenAPI: those every route may give, and these."""
+    """Describe the problems of a route for OpenAPI: those common to all routes, and these."""
     return {
         status: {
             "model": Problem,
@@ -115,22 +116,22 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _describe_as_problems(app: FastAPI) -> None:
-    """Take from the OpenAPI description that a problem might be plain JSON, as FastAPI adds for a model."""
-    described = app.openapi
+    """Remove plain JSON, which FastAPI adds for a model, from the problems in the OpenAPI description."""
+    describe = app.openapi
 
     def openapi() -> dict[str, Any]:
-        found = described()
-        for operations in found["paths"].values():
+        description = describe()
+        for operations in description["paths"].values():
             for operation in operations.values():
-                for answer in operation["responses"].values():
-                    if MEDIA_TYPE in answer.get("content", {}):
-                        answer["content"].pop("application/json", None)
-        return found
+                for response in operation["responses"].values():
+                    if MEDIA_TYPE in response.get("content", {}):
+                        response["content"].pop("application/json", None)
+        return description
 
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI documents it
 
 
-def _expected(error: NsecastError, about: Mapping[str, Any]) -> Problem:
+def _expected(error: NsecastError, request: Mapping[str, Any]) -> Problem:
     context = error.context
     after = context.get("retry_after_s", 5 if error.http_status == 503 else None)
     return Problem(
@@ -140,84 +141,80 @@ def _expected(error: NsecastError, about: Mapping[str, Any]) -> Problem:
         detail=error.message,
         near=context.get("near") or None,
         retry_after_s=None if after is None else max(1, round(after + 0.499)),
-        **about,
+        **request,
     )
 
 
-def _plain(status: int, detail: str, about: Mapping[str, Any]) -> Problem:
+def _plain(status: int, detail: str, request: Mapping[str, Any]) -> Problem:
     title = http.client.responses.get(status, "Failed")
     slug = title.lower().replace(" ", "-")
     after = 5 if status == HTTPStatus.SERVICE_UNAVAILABLE else None
     return Problem(
-        type=f"urn:nsecast:{slug}", title=title, status=status, detail=detail, retry_after_s=after, **about
+        type=f"urn:nsecast:{slug}", title=title, status=status, detail=detail, retry_after_s=after, **request
     )
 
 
-def _invalid(items: Iterable[Mapping[str, Any]], about: Mapping[str, Any]) -> Problem:
+def _invalid(items: Iterable[Mapping[str, Any]], request: Mapping[str, Any]) -> Problem:
     items = list(items)
     if broken := next((item for item in items if item["type"] == "json_invalid"), None):
         reason = str(broken.get("ctx", {}).get("error", broken["msg"]))
-        return _plain(400, f"The body is not JSON: {reason}. Send one JSON object.", about)
-    found = [_field_problem(item) for item in items[:SHOWN_PROBLEMS]]
-    detail = "; ".join(f"{each.where}: got {each.got}, need {each.need}" for each in found[:3])
+        return _plain(400, f"The body is not JSON: {reason}. Send one JSON object.", request)
+    problems = [_field_problem(item) for item in items[:MAX_PROBLEMS]]
+    detail = "; ".join(f"{field.where}: got {field.got}, need {field.need}" for field in problems[:3])
     more = f" ({len(items) - 3:,} more)" if len(items) > 3 else ""
     return Problem(
         type="urn:nsecast:invalid-request",
         title="Invalid request",
         status=422,
         detail=f"{detail}{more}.",
-        errors=found,
-        **about,
+        errors=problems,
+        **request,
     )
 
 
 def _field_problem(item: Mapping[str, Any]) -> FieldProblem:
-    place = item["loc"][1:] if item["loc"][:1] in (("body",), ("query",), ("path",)) else item["loc"]
-    places = [part for part in place if part not in ("list", "map")]
-    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in places).lstrip(".")
-    kind, message = item["type"], str(item["msg"])
+    path = item["loc"][1:] if item["loc"][:1] in (("body",), ("query",), ("path",)) else item["loc"]
+    parts = [part for part in path if part not in ("list", "map")]
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
+    kind, message, value = item["type"], str(item["msg"]), item.get("input")
+    got = _short(value)
     need = re.sub(r"^(Input should be |Value error, )?(need )?", "", message)
     if kind == "missing":
-        return FieldProblem(where=_name(where), got="nothing", need="this field")
-    if kind == "extra_forbidden":
-        return FieldProblem(where=_name(where), got="a field of that name", need="only the documented fields")
-    if kind in ("too_short", "too_long"):
-        items = item["input"]
-        got = (
-            f"{len(items):,} item{'s' * (len(items) != 1)}"
-            if isinstance(items, list | dict)
-            else _short(items)
-        )
+        got, need = "nothing", "this field"
+    elif kind == "extra_forbidden":
+        got, need = "a field of that name", "only the documented fields"
+    elif kind in ("too_short", "too_long"):
+        if isinstance(value, list | dict):
+            got = f"{len(value):,} item{'s' * (len(value) != 1)}"
         need = re.sub(r"^.* should have | after validation, .*$", "", message)
-        return FieldProblem(where=_name(where), got=got, need=need)
-    if kind.startswith("date_"):
+    elif kind.startswith("date_"):
         need = "a day as YYYY-MM-DD"
-    if kind == "string_pattern_mismatch":
+    elif kind == "string_pattern_mismatch":
         need = "letters, digits, '.', '&' or '-', such as SCOM or KPLC-P4"
-    return FieldProblem(where=_name(where), got=_short(item.get("input")), need=need)
+    return FieldProblem(where=_name(where), got=got, need=need)
 
 
 def _name(where: str) -> str:
-    """A place for people; a field's name is whatever was sent."""
-    name = where[:SHOWN_CHARACTERS] if where.isprintable() else ascii(where[:SHOWN_CHARACTERS])
+    """Make a path printable and short; names of unknown fields come from the client."""
+    name = where[:MAX_CHARACTERS] if where.isprintable() else ascii(where[:MAX_CHARACTERS])
     return name or "the body"
 
 
 def _short(value: Any) -> str:
-    """A value for people: never long, never more than its beginning."""
+    """Describe a value of a request by at most its beginning."""
     if isinstance(value, str | bytes):
-        text = ascii(value[: SHOWN_CHARACTERS + 1])
+        text = ascii(value[: MAX_CHARACTERS + 1])
     elif isinstance(value, list | tuple | dict):
         return f"a {'map' if isinstance(value, dict) else 'list'} of {len(value):,}"
     elif isinstance(value, int) and value.bit_length() > 256:
         return "a number of more than 77 digits"
     else:
         text = repr(value) if isinstance(value, int | float | None) else type(value).__name__
-    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
+    return text if len(text) <= MAX_CHARACTERS else text[:MAX_CHARACTERS] + "..."
 
 
 def _is_json(request: Request) -> bool:
-    """Whether the body was sent as JSON, or there is none to speak of."""
+    """Return whether the body was sent as JSON, or the method has none."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     bodiless = request.method in ("GET", "HEAD", "DELETE", "OPTIONS")
     return bodiless or kind == "application/json" or kind.endswith("+json")

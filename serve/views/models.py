@@ -1,4 +1,4 @@
-"""What a release has to show: its models, its matrix, its prices and its past forecasts."""
+"""Views of a release: its models, its matrix, its prices and its past forecasts."""
 
 import datetime as dt
 
@@ -10,23 +10,17 @@ from common.errors import BadRequest
 from common.exchange.universe import Stock
 from serve.inference.loaded_release import LoadedRelease
 from serve.inference.response import model_version
-from serve.inference.routing import Route, route
-from serve.schemas.forecast import Horizon, days_of
-from serve.schemas.pages import (
-    AvailableModels,
-    HistoryDay,
-    HistoryPage,
-    MatrixPage,
-    ModelCard,
-    ModelSummary,
-    PastForecast,
-)
+from serve.inference.routing import route
+from serve.schemas.forecast import Horizon, ModelType, days_of
+from serve.schemas.market import HistoryDay, HistoryPage, PastForecast
+from serve.schemas.matrix import MatrixPage
+from serve.schemas.models import AvailableModels, ModelCard, ModelSummary
 
 
 def available(
     loaded: LoadedRelease, *, include_sectors: bool = False, bad: frozenset[str] = frozenset()
 ) -> AvailableModels:
-    """Every stock of the universe and its model; ``bad`` as in `LoadedRelease.prepare`."""
+    """List every stock of the universe with its model; ``bad`` as in `LoadedRelease.prepare`."""
     cards = [model_card(loaded, symbol, bad=bad) for symbol in loaded.universe.symbols]
     own = sum(card.model_type != "general" for card in cards)
     return AvailableModels(
@@ -48,21 +42,21 @@ def available(
 
 
 def model_card(loaded: LoadedRelease, symbol: str, *, bad: frozenset[str] = frozenset()) -> ModelCard:
-    """One stock and its model; raises UnknownSymbol if it is no counter."""
-    chosen = _found(loaded, symbol, bad)
-    stock, series = _stock(chosen), loaded.history.series
+    """Describe one stock and its model; raises UnknownSymbol."""
+    stock, model_type = _routed(loaded, symbol, bad)
+    series = loaded.history.series
     rows = series.rows(symbol) if symbol in series.symbols else slice(0, 0)
-    there = rows.stop > rows.start
+    has_prices = rows.stop > rows.start
     return ModelCard(
         symbol=symbol,
         name=stock.name,
         sector=stock.sector,
         tier=stock.tier,
-        model_type=chosen.model_type,
-        model_version=model_version(loaded.preset, chosen.model_type),
+        model_type=model_type,
+        model_version=model_version(loaded.preset, model_type),
         horizons=list(loaded.positions),
-        last_date=series.dates[rows.stop - 1].item() if there else None,
-        last_price=float(series.close[rows.stop - 1]) if there else None,
+        last_date=series.dates[rows.stop - 1].item() if has_prices else None,
+        last_price=float(series.close[rows.stop - 1]) if has_prices else None,
         sessions=rows.stop - rows.start,
         performance=loaded.matrix.get(symbol),
         release=loaded.release.id,
@@ -70,7 +64,7 @@ def model_card(loaded: LoadedRelease, symbol: str, *, bad: frozenset[str] = froz
 
 
 def matrix_page(loaded: LoadedRelease) -> MatrixPage:
-    """The performance matrix."""
+    """Return the performance matrix."""
     return MatrixPage(
         release=loaded.release.id,
         synthetic=loaded.panel.synthetic,
@@ -84,18 +78,18 @@ def matrix_page(loaded: LoadedRelease) -> MatrixPage:
 def history_page(
     loaded: LoadedRelease, symbol: str, *, horizon: Horizon = "1d", days: int = 250
 ) -> HistoryPage:
-    """The newest ``days`` prices of a stock, and its forecasts of the test part in that time.
+    """Return the newest ``days`` prices of a stock, and its forecasts from the test part in that time.
 
-    Reads the release's file of forecasts, which takes tens of milliseconds: call it in a thread.
+    This reads the release's file of forecasts, which takes tens of milliseconds; call it in a thread.
 
     Raises
     ------
     UnknownSymbol
-        If it is no counter.
+        If the symbol is not listed.
     BadRequest
         If the release has no such horizon.
     """
-    stock = _stock(_found(loaded, symbol, frozenset()))
+    stock, _ = _routed(loaded, symbol, frozenset())
     if horizon not in loaded.positions:
         raise BadRequest(
             f"horizon: got {horizon}, this release has {', '.join(loaded.positions)}. Choose one."
@@ -108,18 +102,15 @@ def history_page(
         name=stock.name,
         horizon=horizon,
         prices=prices,
-        forecasts=[each for each in forecasts if each.target_date >= first],
+        forecasts=[forecast for forecast in forecasts if forecast.target_date >= first],
         release=loaded.release.id,
     )
 
 
-def _found(loaded: LoadedRelease, symbol: str, bad: frozenset[str]) -> Route:
-    return route(symbol, loaded.universe, loaded.loadable(bad))
-
-
-def _stock(chosen: Route) -> Stock:
-    assert chosen.stock is not None, "route() without allow_unknown finds a counter or raises"
-    return chosen.stock
+def _routed(loaded: LoadedRelease, symbol: str, bad: frozenset[str]) -> tuple[Stock, ModelType]:
+    chosen = route(symbol, loaded.universe, loaded.loadable(bad))
+    assert chosen.stock is not None, "route() without allow_unknown returns a listed stock or raises"
+    return chosen.stock, chosen.model_type
 
 
 def _prices(loaded: LoadedRelease, symbol: str, days: int) -> list[HistoryDay]:
@@ -130,9 +121,9 @@ def _prices(loaded: LoadedRelease, symbol: str, days: int) -> list[HistoryDay]:
         HistoryDay(
             date=row.date.date(),
             close=row.close,
-            low=_known(row.low),
-            high=_known(row.high),
-            volume=_known(row.volume),
+            low=_finite(row.low),
+            high=_finite(row.high),
+            volume=_finite(row.volume),
             flags=[str(flag.name) for flag in Flag(row.flags)],
         )
         for row in rows.itertuples(index=False)
@@ -153,12 +144,12 @@ def _forecasts(loaded: LoadedRelease, symbol: str, horizon: int) -> list[PastFor
             last_price=row.last_price,
             published=row.published,
             actual=row.actual,
-            lower=_known(row.lo90),
-            upper=_known(row.hi90),
+            lower=_finite(row.lo90),
+            upper=_finite(row.hi90),
         )
         for row in table.sort_values("cutoff").itertuples(index=False)
     ]
 
 
-def _known(value: float) -> float | None:
+def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None

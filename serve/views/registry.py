@@ -1,144 +1,90 @@
-"""What whoever runs the service wants to see: releases, the moves of production, and deployments."""
+"""Views for operators: releases, moves of the production alias, and deployments."""
 
 import asyncio
-import datetime as dt
 import logging
 import threading
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from common.release.registry import Registry, ReleaseInfo
-from serve.schemas.forecast import Model
+from serve.schemas.releases import AliasMove, ReleasesPage, ReleaseSummary
+from serve.schemas.service import Deployment
 
 log = logging.getLogger(__name__)
 SHOWN = 50
-KEPT_S = 2.0
-"""How long the state of the deployments is good for: however many pages are open, Ray is asked this often."""
-
-
-class ReleaseLine(Model):
-    """One release of the registry; null: its manifest cannot be read, or says nothing of it."""
-
-    id: str
-    state: Literal["ok", "incomplete", "damaged"]
-    reason: str
-    created: dt.datetime | None
-    preset: str | None
-    source: str | None
-    synthetic: bool | None
-    quick: bool | None
-    models: int | None
-    data_end: dt.date | None
-    """Last session of its test part."""
-    rel_mae: float | None
-    """On its test part at its shortest horizon; 1 is naive."""
-    mape: float | None
-    naive_mape: float | None
-    failed: list[str]
-    """Specific models that could not be trained."""
-
-
-class Move(Model):
-    """One move of production."""
-
-    release: str
-    action: str
-    """``promote`` or ``rollback``."""
-    at: dt.datetime
-    forced: bool
-    """The gate was overruled."""
-    reasons: list[str]
-    """Why the gate would have stayed closed."""
-
-
-class ReleasesPage(Model):
-    """The registry, and what was in production when; newest first."""
-
-    production: str | None
-    serving: str
-    """The release that this router answers with."""
-    releases: list[ReleaseLine]
-    moves: list[Move]
-
-
-class Deployment(Model):
-    """One deployment, as Ray Serve sees it."""
-
-    name: str
-    status: str
-    """``HEALTHY``, ``UPDATING``, ``UPSCALING`` and so on."""
-    replicas: dict[str, int]
-    """How many by state, such as ``RUNNING``."""
-    message: str
+"""Number of releases and of moves that are listed."""
+REUSE_S = 2.0
+"""How long the state of the deployments is reused, however many pages are open."""
 
 
 def releases_page(home: Path, serving: str) -> ReleasesPage:
-    """Reads manifests and sizes of files: call it in a thread; BundleError if the alias is damaged."""
+    """Read the registry, in a thread; raises BundleError if the alias is damaged."""
     registry = Registry(home)
     return ReleasesPage(
         production=registry.production(),
         serving=serving,
-        releases=[_line(each) for each in registry.releases()[:SHOWN]],
-        moves=[_move(each) for each in reversed(registry.history()[-SHOWN:])],
+        releases=[_summary(release) for release in registry.releases()[:SHOWN]],
+        moves=[_move(entry) for entry in reversed(registry.history()[-SHOWN:])],
     )
 
 
 class Deployments:
-    """The deployments of this cluster; empty outside of one."""
+    """The deployments of this Ray cluster; empty outside a cluster."""
 
     def __init__(self) -> None:
         self._until = 0.0
-        self._found: tuple[Deployment, ...] = ()
-        self._asking = threading.Lock()
+        self._states: tuple[Deployment, ...] = ()
+        self._lock = threading.Lock()
 
     def look(self) -> tuple[Deployment, ...]:
-        """Asks Ray's controller, at most every ``KEPT_S``: call it in a thread.
+        """Ask Ray's controller at most every ``REUSE_S``; call it in a thread.
 
-        While one thread waits for the controller, the others get the state before.
+        While one thread waits for the controller, the others get the previous state.
         """
-        if time.monotonic() >= self._until and self._asking.acquire(blocking=False):
+        if time.monotonic() >= self._until and self._lock.acquire(blocking=False):
             try:
-                self._found, self._until = self._ask(), time.monotonic() + KEPT_S
+                self._states, self._until = _deployments(), time.monotonic() + REUSE_S
             finally:
-                self._asking.release()
-        return self._found
+                self._lock.release()
+        return self._states
 
     async def look_within(self, seconds: float) -> tuple[Deployment, ...]:
-        """As `look`, from an event loop; the state before if the controller takes longer."""
+        """Await `look`; return the previous state if the controller takes longer."""
         try:
             async with asyncio.timeout(seconds):
                 return await asyncio.to_thread(self.look)
         except TimeoutError:
-            log.warning("no state of the deployments: Ray's controller did not answer in %g s", seconds)
-            return self._found
+            log.warning("no new state of the deployments: Ray's controller did not answer in %g s", seconds)
+            return self._states
 
-    def _ask(self) -> tuple[Deployment, ...]:
-        import ray.serve  # clients use the classes above without Ray
 
-        if not ray.is_initialized():
-            return ()
-        return tuple(
-            Deployment(
-                name=name,
-                status=_word(found.status),
-                replicas={_word(state): count for state, count in found.replica_states.items() if count},
-                message=found.message,
-            )
-            for application in ray.serve.status().applications.values()
-            for name, found in application.deployments.items()
+def _deployments() -> tuple[Deployment, ...]:
+    import ray.serve  # the rest of the module works without Ray
+
+    if not ray.is_initialized():
+        return ()
+    return tuple(
+        Deployment(
+            name=name,
+            status=_text(state.status),
+            replicas={_text(kind): count for kind, count in state.replica_states.items() if count},
+            message=state.message,
         )
+        for application in ray.serve.status().applications.values()
+        for name, state in application.deployments.items()
+    )
 
 
-def _word(state: Any) -> str:
-    """Of a state that Ray gives as its enumeration here and as text there."""
+def _text(state: Any) -> str:
+    """Return the text of a state; Ray reports some as enumerations and some as text."""
     return str(getattr(state, "value", state))
 
 
-def _line(release: ReleaseInfo) -> ReleaseLine:
+def _summary(release: ReleaseInfo) -> ReleaseSummary:
     info = release.info
     source = info.get("source")
-    return ReleaseLine(
+    return ReleaseSummary(
         id=release.id,
         state=release.state,
         reason=release.reason,
@@ -154,8 +100,8 @@ def _line(release: ReleaseInfo) -> ReleaseLine:
     )
 
 
-def _move(entry: dict[str, Any]) -> Move:
-    return Move(
+def _move(entry: dict[str, Any]) -> AliasMove:
+    return AliasMove(
         forced=bool(entry.get("forced")),
         reasons=list(entry.get("reasons", ())),
         **{name: entry[name] for name in ("release", "action", "at")},

@@ -139,7 +139,7 @@ def test_the_market_is_sorted_filtered_and_mapped(open_page):
         column(page, "Stock") == ["EQTY"] and "1 stock of 66" in page.locator(".filters + .note").inner_text()
     )
     page.get_by_label("Find", exact=True).fill("zzz")
-    assert "take one away" in page.locator(".filters + .note").inner_text()
+    assert "Remove one" in page.locator(".filters + .note").inner_text()
     before = page.locator(".tile").all_inner_texts()
     page.get_by_label("30 days", exact=True).check()
     page.wait_for_function("() => document.querySelector('.legend').textContent.includes('30 days')")
@@ -167,7 +167,7 @@ def test_a_stock_is_found_by_ticker_name_or_sector_with_the_keyboard_alone(open_
         page.locator("#find").fill(typed)
         assert options.first.get_attribute("data-symbol") == symbol
     page.locator("#find").fill("nothing like it")
-    assert "No counter has" in page.locator(".nothing").inner_text()
+    assert "No stock has" in page.locator(".nothing").inner_text()
 
 
 def test_a_stock_shows_its_fan_who_answered_and_how_good_that_was(open_page):
@@ -225,7 +225,7 @@ def test_operations_are_live_and_say_what_was_never_run(open_page, server, home)
     assert {"Router", "GeneralModel", "SpecificModel"} <= set(
         page.locator("#traffic ~ div tbody th").all_inner_texts()
     )
-    assert "has not looked" in page.locator("#accuracy + div").inner_text()
+    assert "has not yet checked" in page.locator("#accuracy + div").inner_text()
     before = page.evaluate("document.querySelector('.cards .note').textContent")
     page.wait_for_function(
         "before => document.querySelector('.cards .note').textContent !== before", arg=before

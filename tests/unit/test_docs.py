@@ -10,8 +10,8 @@ from support.market import ONE_FILE_EACH, SYMBOLS, UNIVERSE
 
 from common.archive.action_table import load_actions
 from common.config import read_toml
-from serve.ingress.api_document import description
-from serve.ingress.api_reference import reference
+from serve.ingress.api_reference import api_markdown
+from serve.ingress.app import openapi_description
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 PATH = re.compile(r"`((?:common|train|serve|tune|cluster|tests|bench|docs)/[\w./-]*)`")
@@ -82,18 +82,18 @@ def test_every_message_in_troubleshooting_is_one_that_the_code_says():
 
 
 def test_the_page_of_the_api_is_what_the_api_says_of_itself():
-    made = reference(description())
+    made = api_markdown(openapi_description())
     assert made == (ROOT / "docs" / "http-api.md").read_text(), (
-        "run: python -m serve.ingress.api_document > docs/http-api.md"
+        "run: python -m serve.ingress > docs/http-api.md"
     )
 
 
 def test_every_endpoint_has_its_section_with_an_example():
-    page, paths = (ROOT / "docs" / "http-api.md").read_text(), description()["paths"]
+    page, paths = (ROOT / "docs" / "http-api.md").read_text(), openapi_description()["paths"]
     for path, methods in paths.items():
         for method in methods:
             section = page.split(f"\n## {method.upper()} {path}\n")[1].split("\n## ")[0]
-            assert "```sh\ncurl -s" in section and "Answer: " in section
+            assert "```sh\ncurl -s" in section and "Response: " in section
 
 
 def test_the_tutorials_files_are_the_ones_that_the_reader_is_tested_with(tmp_path):

@@ -1,53 +1,53 @@
-/* Questions to the API: the key goes along, short waits are waited, and failures say what to do. */
+/* Requests to the API: they send the key, retry after short waits, and fail with errors that say what to do. */
 import { askForKey, forgetKey, keyNow } from "./key.js";
 
-const PATIENCE_MS = 20_000;
+const TIMEOUT_MS = 20_000;
 const TRIES = 3;
-const LONGEST_WAIT_S = 8;
+const MAX_WAIT_S = 8;
 
-/* The server answered, and said why not. */
+/* The server responded with an error. */
 export class Refused extends Error {
   constructor(status, problem) {
-    super(problem.detail || `The server answered with status ${status}.`);
+    super(problem.detail || `The server responded with status ${status}.`);
     Object.assign(this, { status, title: problem.title, near: problem.near, requestId: problem.request_id });
   }
 }
 
-/* Nobody answered. */
+/* The server did not respond. */
 export class Unreachable extends Error {}
 
 const pause = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
 
 async function send(path, signal) {
   const key = keyNow();
-  const patience = AbortSignal.timeout(PATIENCE_MS);
+  const timeout = AbortSignal.timeout(TIMEOUT_MS);
   const options = {
     headers: { Accept: "application/json", ...(key ? { "X-API-Key": key } : {}) },
     credentials: "omit",
-    signal: signal ? AbortSignal.any([signal, patience]) : patience,
+    signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
   };
   try {
-    const answer = await fetch(`api/v4/${path}`, options);
-    return { answer, body: await answer.json().catch(() => ({})), key };
+    const response = await fetch(`api/v4/${path}`, options);
+    return { response, body: await response.json().catch(() => ({})), key };
   } catch (error) {
     if (signal?.aborted) throw error;
-    throw new Unreachable("The server does not answer.", { cause: error });
+    throw new Unreachable("The server does not respond.", { cause: error });
   }
 }
 
-/* The body of an answer; `patient: false` leaves waiting to the caller. */
-export async function get(path, { signal, patient = true } = {}) {
+/* Fetch the body of a response; with `retry: false` an error is thrown at once. */
+export async function get(path, { signal, retry = true } = {}) {
   for (let attempt = 1; ; attempt += 1) {
-    const { answer, body, key } = await send(path, signal);
-    if (answer.ok) return body;
-    if (answer.status === 401) {
+    const { response, body, key } = await send(path, signal);
+    if (response.ok) return body;
+    if (response.status === 401) {
       if (key && key === keyNow()) forgetKey();
       if (!keyNow()) await askForKey(key ? body.detail : "");
       signal?.throwIfAborted();
       continue;
     }
-    const wait = Number(answer.headers.get("Retry-After") || Number.NaN);
-    if (!patient || attempt === TRIES || !(wait <= LONGEST_WAIT_S)) throw new Refused(answer.status, body);
+    const wait = Number(response.headers.get("Retry-After") || Number.NaN);
+    if (!retry || attempt === TRIES || !(wait <= MAX_WAIT_S)) throw new Refused(response.status, body);
     await pause(wait * (1 + Math.random() / 4));
     signal?.throwIfAborted();
   }

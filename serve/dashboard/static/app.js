@@ -1,4 +1,4 @@
-/* The page: which view is shown, what is said above and below it, and when it is drawn anew. */
+/* The page: shows the views with banners and footer, and redraws them. */
 import { get, Unreachable } from "./api.js";
 import { connection, healthNow, look } from "./connection.js";
 import { every, h, prose, say } from "./dom.js";
@@ -8,7 +8,7 @@ import { failed } from "./states.js";
 import { follow } from "./theme.js";
 import { title } from "./title.js";
 
-/* Fetched when first shown, and all of them once there is time: then a view needs the server for its figures alone. */
+/* Views are fetched when first shown, and all of them after the first view, so that they later need only data. */
 const VIEWS = {
   market: () => import("./views/market.js"),
   stock: () => import("./views/stock.js"),
@@ -18,7 +18,7 @@ const VIEWS = {
 const place = document.getElementById("view");
 let shown = { name: "", stop: new AbortController(), good: true };
 
-/* The address after "#": a view, then what it shows, such as stock/SCOM/5d. */
+/* Read the view and its arguments from the address after "#", such as stock/SCOM/5d. */
 function address() {
   const [name, ...rest] = location.hash.slice(1).split("/").map(decoded);
   return name in VIEWS ? { name, rest } : { name: "market", rest: [] };
@@ -32,9 +32,9 @@ function decoded(part) {
   }
 }
 
-/* A script that could not be fetched; anything else that is wrong with it is ours. */
-function missed(error) {
-  throw error instanceof TypeError ? new Unreachable("The server does not answer.", { cause: error }) : error;
+/* Report a script that could not be fetched as Unreachable; other errors are defects of the script. */
+function scriptError(error) {
+  throw error instanceof TypeError ? new Unreachable("The server does not respond.", { cause: error }) : error;
 }
 
 async function show({ moved = false } = {}) {
@@ -46,46 +46,46 @@ async function show({ moved = false } = {}) {
     if (link.dataset.view === name) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  const room = h("div", { class: `view ${name}` });
-  place.replaceChildren(room);
+  const container = h("div", { class: `view ${name}` });
+  place.replaceChildren(container);
   if (moved) {
     scrollTo({ top: 0, behavior: "instant" });
     place.focus({ preventScroll: true });
   }
   try {
-    const { view } = await VIEWS[name]().catch(missed);
+    const { view } = await VIEWS[name]().catch(scriptError);
     if (stop.signal.aborted) return;
-    const good = await view(room, rest, stop.signal);
+    const good = await view(container, rest, stop.signal);
     if (stop.signal.aborted) return;
     shown.good = good !== false;
     performance.mark("nsecast:shown");
   } catch (error) {
     shown.good = false;
-    if (!stop.signal.aborted) room.replaceChildren(failed(error, show));
+    if (!stop.signal.aborted) container.replaceChildren(failed(error, show));
   }
 }
 
 function banners() {
   const health = healthNow();
-  const found = [];
+  const items = [];
   if (health.synthetic) {
-    found.push(h("p", { class: "banner synthetic" }, h("strong", {}, "Synthetic data."),
-      " Every price here was invented and says nothing about a real stock."));
+    items.push(h("p", { class: "banner synthetic" }, h("strong", {}, "Synthetic data."),
+      " All prices are invented and say nothing about real stocks."));
   }
   if (health.quick) {
-    found.push(h("p", { class: "banner quick" }, h("strong", {}, "Quick release."),
-      " Trained briefly, to try things out: not to be quoted."));
+    items.push(h("p", { class: "banner quick" }, h("strong", {}, "Quick release."),
+      " Trained briefly, to try things out. Do not quote its figures."));
   }
-  for (const problem of health.problems) found.push(h("p", { class: "banner trouble" }, h("strong", {}, "Degraded."), " ", prose(problem)));
+  for (const problem of health.problems) items.push(h("p", { class: "banner trouble" }, h("strong", {}, "Degraded."), " ", prose(problem)));
   const bar = document.getElementById("banners");
-  if (bar.textContent !== found.map((each) => each.textContent).join("")) bar.replaceChildren(...found);
+  if (bar.textContent !== items.map((item) => item.textContent).join("")) bar.replaceChildren(...items);
   title();
   document.getElementById("release").replaceChildren(
     "Release ", h("code", {}, health.release), `, prices to ${day(health.data_end)}.`);
 }
 
 document.querySelector(".skip").addEventListener("click", (event) => {
-  event.preventDefault(); // the address says which view is shown
+  event.preventDefault(); // the address selects the view
   place.focus();
 });
 addEventListener("hashchange", () => show({ moved: true }));
@@ -94,7 +94,7 @@ connection.addEventListener("health", () => {
   if (useZone(healthNow().timezone)) show();
 });
 connection.addEventListener("release", () => {
-  say(`Release ${healthNow().release} is in production now. The view is drawn anew.`);
+  say(`Release ${healthNow().release} is now in production. The view is updated.`);
   show();
 });
 connection.addEventListener("back", () => {
@@ -103,10 +103,10 @@ connection.addEventListener("back", () => {
 
 const findAmong = searchBox(document.getElementById("search"));
 
-/* The stocks that can be searched; without an answer asked again when the server is back. */
+/* Fetch the stocks for the search box; after a failure again when the server is back. */
 function listStocks() {
   get("models/available").then(
-    (found) => findAmong(found.models),
+    (list) => findAmong(list.models),
     () => connection.addEventListener("back", listStocks, { once: true }));
 }
 

@@ -1,4 +1,4 @@
-/* Charts by plotly.js, which is fetched when the first one is drawn; colours are the page's own variables. */
+/* Charts by plotly.js, which is fetched with the first chart; colours are CSS variables of the page. */
 import { h } from "./dom.js";
 import { appearance, colour } from "./theme.js";
 
@@ -14,27 +14,27 @@ function plotly() {
     script.addEventListener("error", () => {
       fetched = null;
       script.remove();
-      fail(new Error("the program that draws charts could not be fetched"));
+      fail(new Error("the chart library could not be fetched"));
     });
     document.head.append(script);
   });
   return fetched;
 }
 
-/* "--c-ours" and "--c-ours/20" (percent of opacity) wherever they stand in a figure. */
-function painted(value) {
+/* Replace colours such as "--c-ours" and "--c-ours/20" (percent of opacity) anywhere in a figure. */
+function coloured(value) {
   if (typeof value === "string") {
     if (!value.startsWith("--c-")) return value;
     const [name, opacity] = value.split("/");
     const solid = colour(name);
     return opacity ? solid.replace("rgb(", "rgba(").replace(")", `, ${opacity / 100})`) : solid;
   }
-  if (Array.isArray(value)) return value.map(painted);
+  if (Array.isArray(value)) return value.map(coloured);
   if (value === null || typeof value !== "object") return value;
-  return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, painted(each)]));
+  return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, coloured(each)]));
 }
 
-/* Text as it stands, where plotly would read some HTML in it. */
+/* Escape text, in which plotly would interpret some HTML. */
 export const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
 const axis = {
@@ -55,7 +55,7 @@ async function paint(place, figure) {
   const Plotly = await plotly();
   for (const each of drawn.keys()) if (!each.isConnected) forget(each);
   if (!place.isConnected) return;
-  const { data, layout } = painted({ data: figure.data, layout: { ...figure.layout, template: theme } });
+  const { data, layout } = coloured({ data: figure.data, layout: { ...figure.layout, template: theme } });
   if (narrow.matches) {
     layout.font = { size: 12 };
     layout.margin = { l: 40, r: 8, t: 8, b: 32, ...layout.margin };
@@ -66,7 +66,7 @@ async function paint(place, figure) {
   place.querySelector(".chart-wait")?.remove();
 }
 
-/* Draw a plotly figure, or draw it anew where there was one; `label` says what it shows. */
+/* Draw or redraw a plotly figure; `label` describes it. */
 export async function draw(place, figure, label) {
   place.setAttribute("aria-label", `Chart: ${label}`);
   drawn.set(place, figure);
@@ -75,7 +75,7 @@ export async function draw(place, figure, label) {
   } catch (error) {
     drawn.delete(place);
     console.error(error);
-    place.replaceChildren(h("p", { class: "state" }, `No chart: ${error.message}. The figures below do not need it.`));
+    place.replaceChildren(h("p", { class: "state" }, `No chart: ${error.message}. The tables below have the same figures.`));
   }
 }
 
@@ -84,7 +84,7 @@ function forget(place) {
   window.Plotly?.purge(place);
 }
 
-/* The place of a chart. */
+/* Create the element of a chart. */
 export function chart(kind = "") {
   const wait = h("p", { class: "chart-wait" }, "Drawing…");
   return h("div", { class: `chart ${kind}`.trim(), role: "img", "aria-label": "Chart" }, wait);

@@ -1,5 +1,4 @@
-/* Whether the server is there, and which release it serves: asked every few seconds, at once when it is gone and then
-   ever more rarely, but never more rarely than while it is there. */
+/* Polls the health of the server and its release: every 10 s, and after a failure first more often. */
 import { get, Refused } from "./api.js";
 import { button, prose, say } from "./dom.js";
 import { plural } from "./format.js";
@@ -7,7 +6,7 @@ import { plural } from "./format.js";
 const EVERY_S = 10;
 const FIRST_S = 1;
 
-/* Tells of "health" (each answer), "release" (another one serves) and "back" (after it was gone). */
+/* Events: "health" (each response), "release" (another release serves), "back" (the server responds again). */
 export const connection = new EventTarget();
 let health = null;
 let failures = 0;
@@ -22,9 +21,9 @@ function later(seconds) {
   timer = setTimeout(look, 1000 * seconds);
 }
 
-function gone(error, seconds) {
+function showLost(error, seconds) {
   const place = document.getElementById("connection");
-  const reason = error instanceof Refused ? error.message : "The server does not answer. What is shown may be old.";
+  const reason = error instanceof Refused ? error.message : "The server does not respond. The data shown may be old.";
   const count = document.createElement("span");
   const next = Date.now() + 1000 * seconds;
   const show = () => {
@@ -39,31 +38,31 @@ function gone(error, seconds) {
   place.hidden = false;
 }
 
-function there() {
+function hideLost() {
   if (!failures) return;
   failures = 0;
   clearInterval(tick);
   document.getElementById("connection").hidden = true;
-  say("The server answers again.");
+  say("The server responds again.");
   tell("back");
 }
 
-/* Ask now; a view whose question failed calls this, too. */
+/* Poll now; a view whose request failed calls this too. */
 export async function look() {
   clearTimeout(timer);
   const before = health?.release;
   try {
-    health = await get("health", { patient: failures === 0 });
+    health = await get("health", { retry: failures === 0 });
   } catch (error) {
     failures += 1;
     const seconds = Math.min(EVERY_S, FIRST_S * 2 ** (failures - 1)) * (0.75 + Math.random() / 2);
-    gone(error, seconds);
+    showLost(error, seconds);
     later(seconds);
     return;
   }
   tell("health");
   if (before && before !== health.release) tell("release");
-  there();
+  hideLost();
   later(EVERY_S);
 }
 

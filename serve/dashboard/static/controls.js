@@ -1,8 +1,8 @@
-/* Choices: one of a few as a row of buttons, one of many as a list. */
+/* Form controls: radio buttons, lists, fields and check boxes. */
 import { h, newId } from "./dom.js";
 import { days } from "./format.js";
 
-/* One of a few; `options` are [value, label] pairs. */
+/* A choice between a few `options`, which are [value, label] pairs. */
 export function choice(legend, options, value, chosen) {
   const name = newId("choice");
   const pick = (each) => h("input", { type: "radio", name, value: each, checked: each === value, onchange: () => chosen(each) });
@@ -13,11 +13,11 @@ export function choice(legend, options, value, chosen) {
 
 export const HORIZONS = ["1d", "5d", "10d", "30d"];
 export const horizonOf = (text) => (HORIZONS.includes(text) ? text : "1d");
-/* Days ahead. */
+/* A choice between horizons. */
 export const horizons = (value, chosen, among = HORIZONS) =>
   choice("Trading days ahead", among.map((each) => [each, days(each)]), value, chosen);
 
-/* One of many. */
+/* A choice from a list. */
 export function list(label, options, value, chosen) {
   const id = newId("list");
   const select = h("select", { id, onchange: () => chosen(select.value) },
@@ -36,5 +36,5 @@ export function tick(label, value, chosen) {
   return h("label", { class: "tick" }, input, label);
 }
 
-/* Write the address of what is shown without leaving it. */
+/* Update the address without leaving the view. */
 export const remember = (...parts) => history.replaceState(null, "", `#${parts.map(encodeURIComponent).join("/")}`);

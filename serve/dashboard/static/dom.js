@@ -1,7 +1,7 @@
-/* Elements without a framework: h("p", { class: "note" }, "text", child). */
-const BUILT = "http://www.w3.org/2000/svg";
+/* Create elements without a framework: h("p", { class: "note" }, "text", child). */
+const SVG = "http://www.w3.org/2000/svg";
 
-function made(node, attributes, children) {
+function fill(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
@@ -11,26 +11,26 @@ function made(node, attributes, children) {
   return node;
 }
 
-export const h = (tag, attributes = {}, ...children) => made(document.createElement(tag), attributes, children);
-export const s = (tag, attributes = {}, ...children) => made(document.createElementNS(BUILT, tag), attributes, children);
+export const h = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
+export const s = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
 export const every = (selector, root = document) => [...root.querySelectorAll(selector)];
 
 let count = 0;
-/* An id that no other element has. */
+/* Return a unique id. */
 export const newId = (stem) => `${stem}-${(count += 1)}`;
 
-/* Text in which `code` stands between backticks, as the server writes it. */
+/* Convert `code` between backticks, as in texts of the server. */
 export const prose = (text) => text.replaceAll(" %", "\u00a0%").split("`").map((part, place) => (place % 2 ? h("code", {}, part) : part));
 
-/* Say something to whoever listens instead of looking. */
+/* Announce a text to screen readers. */
 export function say(text) {
-  document.getElementById("said").textContent = text;
+  document.getElementById("announcement").textContent = text;
 }
 
-/* A list of terms: [["Model", "its own"], ...]; empty facts are left out. */
+/* A description list of [term, fact] pairs; empty facts are left out. */
 export function facts(pairs, kind = "facts") {
-  const known = pairs.filter(([, fact]) => fact !== null && fact !== undefined && fact !== "");
-  return h("dl", { class: kind }, known.map(([term, fact]) => h("div", {}, h("dt", {}, term), h("dd", {}, fact))));
+  const present = pairs.filter(([, fact]) => fact !== null && fact !== undefined && fact !== "");
+  return h("dl", { class: kind }, present.map(([term, fact]) => h("div", {}, h("dt", {}, term), h("dd", {}, fact))));
 }
 
 export const button = (text, onclick, attributes = {}) => h("button", { type: "button", onclick, ...attributes }, text);

@@ -1,4 +1,4 @@
-/* Numbers and dates as people read them; "–" where there is nothing. */
+/* Formats of numbers and dates; "–" for missing values. */
 export const NONE = "–";
 const THIN = "\u00a0";
 
@@ -11,45 +11,45 @@ function digits(count) {
   return fixed.get(count);
 }
 
-const known = (value) => typeof value === "number" && Number.isFinite(value);
+const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 const minus = (text) => text.replace("-", "−");
 
-export const number = (value, count = 2) => (known(value) ? minus(digits(count).format(value)) : NONE);
+export const number = (value, count = 2) => (isNumber(value) ? minus(digits(count).format(value)) : NONE);
 export const count = (value) => number(value, 0);
 export const ratio = (value) => number(value, 3);
-/* A price without its unit, for tables that have it in the heading. */
+/* A price without its unit, for tables with the unit in the heading. */
 export const price = (value) => number(value, 2);
-export const kes = (value) => (known(value) ? `KES${THIN}${price(value)}` : NONE);
-export const percent = (value, places = 2) => (known(value) ? `${number(value, places)}${THIN}%` : NONE);
-/* Of a share between 0 and 1. */
-export const share = (value, places = 1) => (known(value) ? percent(100 * value, places) : NONE);
+export const kes = (value) => (isNumber(value) ? `KES${THIN}${price(value)}` : NONE);
+export const percent = (value, places = 2) => (isNumber(value) ? `${number(value, places)}${THIN}%` : NONE);
+/* A share between 0 and 1 in percent. */
+export const share = (value, places = 1) => (isNumber(value) ? percent(100 * value, places) : NONE);
 
-/* With its sign; what rounds to nothing has none. */
+/* A change in percent with its sign, without one if it rounds to zero. */
 export function change(value, places = 2) {
-  if (!known(value)) return NONE;
+  if (!isNumber(value)) return NONE;
   const rounded = Number(value.toFixed(places));
   const sign = rounded > 0 ? "+" : "";
   return `${sign}${percent(rounded === 0 ? 0 : rounded, places)}`;
 }
 
 export function direction(value, places = 2) {
-  if (!known(value)) return "flat";
+  if (!isNumber(value)) return "flat";
   const rounded = Number(value.toFixed(places));
   return rounded > 0 ? "up" : rounded < 0 ? "down" : "flat";
 }
 export const arrow = (value) => ({ up: "▲", down: "▼", flat: "■" })[direction(value)];
 
-export const range = (low, high) => (known(low) && known(high) ? `${price(low)}${THIN}–${THIN}${price(high)}` : NONE);
+export const range = (low, high) => (isNumber(low) && isNumber(high) ? `${price(low)}${THIN}–${THIN}${price(high)}` : NONE);
 
 const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" });
 const WEEKDAY = new Intl.DateTimeFormat("en-GB", {
   weekday: "short", day: "numeric", month: "short", year: "numeric", timeZone: "UTC",
 });
-/* Of a day such as 2024-10-31. */
+/* A day such as 2024-10-31. */
 export const day = (text) => (text ? DAY.format(new Date(text)) : NONE);
 export const weekday = (text) => (text ? WEEKDAY.format(new Date(text)).replace(",", "") : NONE);
 
-let clocks = clocksOf("UTC"); // until the server has named the exchange's
+let clocks = clocksOf("UTC"); // until the server has sent the time zone of the exchange
 let used = false;
 
 function clocksOf(timeZone) {
@@ -67,20 +67,20 @@ function formatted(kind, at) {
   return clocks[kind].format(new Date(at));
 }
 
-/* From now on times are those of the clocks of that zone; whether some were shown by others. */
+/* Show times in a zone from now on; returns whether times were already shown in another zone. */
 export function useZone(timeZone) {
   if (timeZone === clocks.timeZone) return false;
   clocks = clocksOf(timeZone);
   return used;
 }
-/* Of an instant, as the clocks of the exchange show it. */
+/* A time in the zone of the exchange. */
 export const instant = (text) => (text ? formatted("instant", text) : NONE);
 export const clock = (at) => formatted("seconds", at);
-/* Without its zone, such as 2024-10-31 15:00:00: Plotly takes it as it stands. */
+/* The same without the zone, such as 2024-10-31 15:00:00, for Plotly. */
 export const wallTime = (text) => formatted("plain", text);
 
 export function ago(seconds) {
-  if (!known(seconds)) return NONE;
+  if (!isNumber(seconds)) return NONE;
   const units = [[86400, "day"], [3600, "hour"], [60, "minute"]];
   for (const [size, name] of units) {
     const whole = Math.floor(seconds / size);

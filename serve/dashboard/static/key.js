@@ -1,4 +1,4 @@
-/* The API key, where the server asks for one: kept for this tab alone, and only until it is closed. */
+/* The API key, if the server requires one: stored for this tab, until it is closed. */
 import { h } from "./dom.js";
 
 const NAME = "nsecast-key";
@@ -7,7 +7,7 @@ let asking = null;
 export const keyNow = () => sessionStorage.getItem(NAME);
 export const forgetKey = () => sessionStorage.removeItem(NAME);
 
-/* Resolves once a key was given; whoever asks meanwhile waits for the same one. */
+/* Resolve once a key is entered; concurrent calls share the dialog. */
 export function askForKey(reason) {
   asking ??= new Promise((done) => {
     const dialog = document.getElementById("key");
@@ -17,11 +17,11 @@ export function askForKey(reason) {
     });
     const form = h(
       "form", { method: "dialog" },
-      h("h2", { id: "key-title" }, "This server asks for an API key"),
+      h("h2", { id: "key-title" }, "This server requires an API key"),
       reason ? h("p", { class: "wrong", role: "alert" }, reason) : null,
       h("div", { class: "field" }, h("label", { for: "key-field" }, "API key"), field),
       h("p", { id: "key-help", class: "note" },
-        "It stays in this tab and is forgotten when the tab is closed. Whoever runs the server makes one with ",
+        "It is stored in this tab until the tab is closed. The operator of the server creates keys with ",
         h("code", {}, "nsecast serve keys --add NAME"), "."),
       h("button", { type: "submit", class: "main" }, "Use this key"),
     );
@@ -31,7 +31,7 @@ export function askForKey(reason) {
       done();
     });
     dialog.replaceChildren(form);
-    dialog.onclose = () => asking && dialog.showModal(); // nothing can be shown without a key
+    dialog.onclose = () => asking && dialog.showModal(); // the page needs a key
     if (!dialog.open) dialog.showModal();
     field.focus();
   });

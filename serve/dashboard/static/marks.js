@@ -1,4 +1,4 @@
-/* Small signs that say one thing, always in words as well. */
+/* Small marks, always with text as well. */
 import { h, s } from "./dom.js";
 import { arrow, change, direction, NONE } from "./format.js";
 import { better } from "./measures.js";
@@ -21,7 +21,7 @@ export const flags = (names) => (names.length ? h("span", { class: "flags" }, na
 export const stockLink = (symbol, horizon = "1d") =>
   h("a", { href: `#stock/${encodeURIComponent(symbol)}/${horizon}` }, symbol);
 
-/* The newest closes as a line as high as a word. */
+/* A sparkline of the newest closes. */
 export function spark(closes, width = 84, height = 22) {
   if (closes.length < 2) return NONE;
   const low = Math.min(...closes);

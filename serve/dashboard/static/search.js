@@ -1,9 +1,9 @@
-/* Find a stock by ticker, name or sector: a combobox as the ARIA practices describe it. */
+/* Search for a stock by ticker, name or sector: a combobox after the ARIA practices. */
 import { h } from "./dom.js";
 
-const MOST = 8;
+const MAX_OPTIONS = 8;
 
-/* How well a stock fits what was typed; 0 if it does not. */
+/* Score how well a stock matches the input; 0 if it does not. */
 export function fit(stock, typed) {
   const wanted = typed.trim().toLowerCase();
   if (!wanted) return 0;
@@ -16,7 +16,7 @@ export function fit(stock, typed) {
   return sector.includes(wanted) ? 1 : 0;
 }
 
-/* Fills `place`; the answer takes the stocks that can be found. */
+/* Fill `place` with the box; returns a function that sets the stocks. */
 export function searchBox(place) {
   const field = h("input", {
     id: "find", type: "text", role: "combobox", autocomplete: "off", spellcheck: "false", placeholder: "Find a stock or sector",
@@ -53,14 +53,14 @@ export function searchBox(place) {
   function open() {
     const found = stocks.map((stock) => [fit(stock, field.value), stock]).filter(([score]) => score > 0);
     found.sort(([a], [b]) => b - a);
-    const best = found.slice(0, found[0]?.[0] === 1 ? found.length : MOST).map(([, stock]) => stock);
+    const best = found.slice(0, found[0]?.[0] === 1 ? found.length : MAX_OPTIONS).map(([, stock]) => stock);
     close();
     list.replaceChildren(...best.map(option));
     list.hidden = !best.length;
     field.setAttribute("aria-expanded", String(best.length > 0));
     if (best.length) choose(0);
     note.hidden = best.length > 0 || !field.value.trim();
-    note.textContent = note.hidden ? "" : `No counter has “${field.value.trim()}” in its ticker, name or sector.`;
+    note.textContent = note.hidden ? "" : `No stock has “${field.value.trim()}” in its ticker, name or sector.`;
   }
 
   function choose(number) {

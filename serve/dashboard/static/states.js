@@ -1,4 +1,4 @@
-/* What stands in the place of figures: being fetched, none there, or failed and what to do. */
+/* Placeholders: loading, empty, or an error with the next step. */
 import { Refused, Unreachable } from "./api.js";
 import { look } from "./connection.js";
 import { button, h, prose } from "./dom.js";
@@ -9,9 +9,9 @@ export const loading = (what) =>
 export const empty = (...text) => h("p", { class: "state" }, ...text);
 
 function advice(error) {
-  if (error instanceof Unreachable) return "Check that `nsecast serve` runs; this page tries again by itself.";
-  if (error.status === 403) return "Use a key that allows it.";
-  if (error.status === 404) return "Search for another counter at the top.";
+  if (error instanceof Unreachable) return "Check that `nsecast serve` is running. This page retries automatically.";
+  if (error.status === 403) return "Use a key with this permission.";
+  if (error.status === 404) return "Search for another stock at the top.";
   if (error.status === 422) return "";
   if (error.status >= 500) return "Try again in a while; the server’s log has the reason.";
   return "Load the page again.";
@@ -20,8 +20,8 @@ function advice(error) {
 export function failed(error, again) {
   const known = error instanceof Refused || error instanceof Unreachable;
   if (!known) console.error(error);
-  const said = known ? error.message : `The page itself failed: ${error.message}.`;
-  const detail = error.near?.length ? said.replace(/ ?Did you mean [^?]*\?/, "") : said;
+  const message = known ? error.message : `The page itself failed: ${error.message}.`;
+  const detail = error.near?.length ? message.replace(/ ?Did you mean [^?]*\?/, "") : message;
   return h(
     "div", { class: "state failed", role: "alert" },
     h("strong", {}, error.title || "This could not be loaded"),
@@ -35,18 +35,18 @@ export function failed(error, again) {
 }
 
 /*
- * Fill `place` with what `draw` makes of what `load` fetches. What was there before stays until then, dimmed.
- * Resolves to whether that went well; after `signal` is aborted nothing is touched.
+ * Fill `place` with the result of `draw` on the data from `load`. The previous content stays until then, dimmed.
+ * Resolves to whether this succeeded; changes nothing once `signal` is aborted.
  */
 export async function loaded(place, what, load, draw, signal) {
   const again = () => loaded(place, what, load, draw, signal);
   place.setAttribute("aria-busy", "true");
   if (!place.childElementCount || place.querySelector(":scope > .failed")) place.replaceChildren(loading(what));
   try {
-    const found = await load();
+    const data = await load();
     if (signal?.aborted) return false;
-    const made = draw(found);
-    if (made) place.replaceChildren(...[made].flat());
+    const content = draw(data);
+    if (content) place.replaceChildren(...[content].flat());
     return true;
   } catch (error) {
     if (signal?.aborted) return false;

@@ -1,12 +1,12 @@
-/* Tables: plain ones, and those that sort by a click on a heading. */
+/* Plain tables, and tables that sort by a click on a heading. */
 import { h, say } from "./dom.js";
 import { NONE } from "./format.js";
 
 const order = new Intl.Collator("en", { numeric: true });
 
 /*
- * Columns are { label, value, show?, number?, wide?, kind? }: `value(row)` sorts, `show(row)` is what stands in
- * the cell, by default the value. What has no value stays last. Those that are `wide` are left out on a phone.
+ * Columns are { label, value, show?, number?, wide?, kind? }. `value(row)` sorts; `show(row)` is the content of the
+ * cell, by default the value. Missing values come last. Columns that are `wide` are hidden on a phone.
  */
 const classes = (column) => [column.number && "number", column.wide && "wide", column.kind].filter(Boolean).join(" ") || null;
 
@@ -20,7 +20,7 @@ function cell(column, row, first) {
 const box = (table, tall) =>
   h("div", { class: tall ? "box tall" : "box", role: "region", tabindex: "0", "aria-label": table.caption.textContent }, table);
 
-/* A table in a box that scrolls by itself. */
+/* A table in a box that scrolls on its own. */
 export function plainTable(caption, columns, rows, { quiet = false, mark } = {}) {
   const head = columns.map((each) => h("th", { class: each.number ? "number" : null, scope: "col" }, each.label));
   const table = h(
@@ -31,8 +31,8 @@ export function plainTable(caption, columns, rows, { quiet = false, mark } = {})
 }
 
 /*
- * A table that sorts; `state` = { by: label, down } is kept up to date. The answer's `fill(rows)` shows other
- * rows in the same order.
+ * A table that sorts and updates `state` = { by: label, down }. `fill(rows)` of the result shows other rows in the
+ * same order.
  */
 export function sortedTable(caption, columns, state, { chosen } = {}) {
   let rows = [];
@@ -71,8 +71,8 @@ export function sortedTable(caption, columns, state, { chosen } = {}) {
     h("caption", { class: "sr" }, caption), h("thead", {}, h("tr", {}, heads)), body);
   return {
     element: box(table, true),
-    fill(found) {
-      rows = found;
+    fill(newRows) {
+      rows = newRows;
       draw();
     },
   };

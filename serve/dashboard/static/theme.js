@@ -1,4 +1,4 @@
-/* Light or dark: as the system, or as chosen here. */
+/* Light or dark appearance: of the system, or chosen on the page. */
 const NAME = "nsecast-appearance";
 const dark = matchMedia("(prefers-color-scheme: dark)");
 export const appearance = new EventTarget();
@@ -17,9 +17,9 @@ export function follow(select) {
   apply();
 }
 
-/* What a CSS colour variable is now, as plotly can read it. */
+/* Return the current value of a CSS colour variable in a form that plotly understands. */
 export function colour(name) {
-  const probe = document.getElementById("said");
+  const probe = document.getElementById("announcement");
   probe.style.color = `var(${name})`;
   const found = getComputedStyle(probe).color;
   probe.style.color = "";

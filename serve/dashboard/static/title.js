@@ -1,4 +1,4 @@
-/* The title of the page: what is shown, and whether it is invented. */
+/* The title of the page, which marks synthetic data. */
 import { healthNow } from "./connection.js";
 
 let shown = "Market";

@@ -1,8 +1,8 @@
-/* A map of rectangles in rectangles: sectors, and in each its stocks. */
+/* A treemap: a rectangle for each sector, with its stocks inside. */
 
 /*
- * Squarified treemap (Bruls, Huizing and van Wijk, 2000): rectangles of areas in proportion to `weights`, as
- * square as can be. Weights come largest first; { x, y, w, h } for each.
+ * Squarified treemap (Bruls, Huizing and van Wijk, 2000): nearly square rectangles { x, y, w, h } with areas in
+ * proportion to `weights`, which are sorted in descending order.
  */
 export function squarify(weights, x, y, w, h) {
   const total = weights.reduce((sum, each) => sum + each, 0);
@@ -36,10 +36,10 @@ function worst(areas, start, end, side) {
   return Math.max(...row.map((each) => Math.max((side ** 2 * each) / sum ** 2, sum ** 2 / (side ** 2 * each))));
 }
 
-/* What rows of different lengths cost, as a distance from the shape wished for. */
+/* Penalty for rows of different lengths, comparable to a deviation from the wanted shape. */
 const UNEVEN = 0.25;
 
-/* `count` cells of one area in a rectangle, row by row, each about `wide` times as wide as it is high. */
+/* Divide a rectangle into `count` cells of equal area, row by row, each about `wide` times as wide as high. */
 export function cells(count, w, h, wide = 1.5) {
   const odd = (rows) => Math.abs(Math.log((w * rows ** 2) / (h * count * wide))) + (count % rows ? UNEVEN : 0);
   const rows = Array.from({ length: count }, (_, place) => place + 1).reduce((best, each) => (odd(each) < odd(best) ? each : best));
@@ -54,7 +54,7 @@ export function cells(count, w, h, wide = 1.5) {
   return found;
 }
 
-/* Put an element where a rectangle is, inside its parent. */
+/* Position an element at a rectangle inside its parent. */
 export function put(element, { x, y, w, h }) {
   Object.assign(element.style, { left: `${x}px`, top: `${y}px`, width: `${w}px`, height: `${h}px` });
 }

@@ -1,4 +1,4 @@
-/* What was served against what happened, as `nsecast monitor` last found it. */
+/* Served forecasts beside actual prices: the latest report of `nsecast monitor`. */
 import { facts, h, prose } from "../dom.js";
 import { ago, capital, count, day, days, instant, number, plural, ratio, share } from "../format.js";
 import { stockLink } from "../marks.js";
@@ -17,30 +17,30 @@ export function accuracy({ found, age_s: age, note }) {
   const overall = found.errors.filter((row) => row.level !== "stock");
   const stocks = found.errors.filter((row) => row.level === "stock" && !FINE.includes(row.verdict));
   return [
-    h("p", { class: age > STALE_S ? "worse" : "note" }, `Looked ${ago(age)} (${instant(found.at)}) at release `, h("code", {}, found.release), age > STALE_S ? ". That is old: run `nsecast monitor` once a day." : "."),
+    h("p", { class: age > STALE_S ? "worse" : "note" }, `Checked ${ago(age)} (${instant(found.at)}), release `, h("code", {}, found.release), age > STALE_S ? ". This report is old: run `nsecast monitor` once a day." : "."),
     found.breaches.length
-      ? h("div", { class: "state failed", role: "alert" }, h("strong", {}, plural(found.breaches.length, "limit was passed", "limits were passed")),
+      ? h("div", { class: "state failed", role: "alert" }, h("strong", {}, plural(found.breaches.length, "limit was exceeded", "limits were exceeded")),
         h("ul", {}, found.breaches.map((each) => h("li", {}, `${capital(each.kind)}: ${each.what} is ${figure(each.got)}, the limit is ${figure(each.limit)}.`))))
-      : h("p", { class: "state good" }, h("strong", {}, "No limit was passed.")),
+      : h("p", { class: "state good" }, h("strong", {}, "No limit was exceeded.")),
     facts([
-      ["Forecasts served", count(found.served)], ["Scored", count(found.scored)], ["Wait for their close", count(found.waiting)],
+      ["Forecasts served", count(found.served)], ["Scored", count(found.scored)], ["Waiting for their close", count(found.waiting)],
       ["Prices end on", `${day(found.fresh.data_end)}, ${plural(found.fresh.sessions_old, "session")} before ${day(found.fresh.due)}`],
       ["Stale", `${count(found.fresh.stale.length)} of ${plural(found.fresh.counters, "stock")}`],
       ["Newly stale", found.fresh.newly_stale.length ? found.fresh.newly_stale.flatMap((each) => [stockLink(each), " "]) : null],
       ["Frozen", `${share(found.fresh.frozen_share, 0)}, at the release ${share(found.fresh.frozen_share_then, 0)}`],
     ]),
     h("h3", {}, "Errors of served forecasts beside the backtest’s"),
-    overall.length ? errors(overall) : empty("No served forecast could be scored yet: their closes have still to come."),
-    stocks.length ? folded(`${plural(stocks.length, "stock")} worse than promised`, errors(stocks)) : null,
+    overall.length ? errors(overall) : empty("No served forecast can be scored yet: their closes are still to come."),
+    stocks.length ? folded(`${plural(stocks.length, "stock")} worse than expected`, errors(stocks)) : null,
     h("h3", {}, "Drift since training"),
-    found.drift.length ? drift(found.drift) : empty("Too few new sessions to tell."),
+    found.drift.length ? drift(found.drift) : empty("Too few new sessions."),
   ].filter(Boolean);
 }
 
 function errors(rows) {
   const column = (label, key, show) => ({ label, number: true, value: (row) => row[key], show: (row) => show(row[key]) });
   return h("div", {}, h("p", { class: "note" }, RULE), plainTable("Served forecasts beside the backtest", [
-    { label: "Which", value: (row) => row.group, show: (row) => (row.level === "tier" ? `${row.group} tier` : row.level === "all" ? "all" : stockLink(row.group)) },
+    { label: "Group", value: (row) => row.group, show: (row) => (row.level === "tier" ? `${row.group} tier` : row.level === "all" ? "all" : stockLink(row.group)) },
     { label: "Ahead", value: (row) => days(`${row.horizon}d`), kind: "whole" },
     column("Forecasts", "n", count),
     column("MAE, KES", "mae", (value) => number(value, 3)),
@@ -60,6 +60,6 @@ function drift(rows) {
     { label: "PSI", number: true, value: (row) => row.psi, show: (row) => number(row.psi, 3) },
     { label: "by chance", number: true, value: (row) => row.chance, show: (row) => number(row.chance, 3) },
     { label: "Values", number: true, value: (row) => row.n, show: (row) => count(row.n) },
-    { label: "Verdict", value: (row) => row.word, kind: "whole", show: (row) => word(row.word === "large" && !beyond(row) ? "large, but so may chance be" : row.word, !beyond(row)) },
+    { label: "Verdict", value: (row) => row.word, kind: "whole", show: (row) => word(row.word === "large" && !beyond(row) ? "large, but possibly due to chance" : row.word, !beyond(row)) },
   ], [...rows].sort((a, b) => b.psi - a.psi), { quiet: true });
 }

@@ -1,4 +1,4 @@
-/* The five questions that a finished training must answer. */
+/* The five questions that a finished training answers. */
 import { h, prose } from "../dom.js";
 import { capital, number } from "../format.js";
 import { empty } from "../states.js";
@@ -26,7 +26,7 @@ function figures({ columns, rows }, caption) {
 }
 
 export function answers({ answers: found }) {
-  if (!found) return empty("Not kept by this release.");
+  if (!found) return empty("Not stored in this release.");
   return h("div", { class: "answers" }, found.map((each, place) =>
     h("article", {}, h("h3", {}, `${place + 1}. ${each.question}`), h("p", {}, prose(each.answer)),
       each.tables.some((table) => table.rows.length)

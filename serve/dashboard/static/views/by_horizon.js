@@ -1,4 +1,4 @@
-/* Errors over all moving stocks, horizon by horizon. */
+/* Errors over all moving stocks by horizon. */
 import { chart, draw } from "../charts.js";
 import { h } from "../dom.js";
 import { capital, count, days, number, percent, ratio } from "../format.js";
@@ -10,7 +10,7 @@ export const cards = ({ pooled }) =>
   h("ul", { class: "cards" }, pooled.map((row) =>
     h("li", { class: `card ${tone(row.rel_mae)}` },
       h("h3", {}, capital(`${days(row.horizon)} ahead`)),
-      h("p", { class: "big" }, ratio(row.rel_mae), h("small", {}, " of naive’s error")),
+      h("p", { class: "big" }, ratio(row.rel_mae), h("small", {}, " of the naive error")),
       h("p", {}, verdict(row.rel_mae), ` than the last price; MAPE ${percent(row.mape)} against ${percent(row.naive_mape)}`),
       explained(row, ["mape"]).map((text) => h("p", { class: "note" }, text)))));
 

@@ -1,4 +1,4 @@
-/* Whether intervals hold as often as they say, and prices move as often as was forecast. */
+/* Calibration of the intervals and of the chance of a move. */
 import { chart, draw } from "../charts.js";
 import { h } from "../dom.js";
 import { count, days, share } from "../format.js";
@@ -14,7 +14,7 @@ function coverage(pooled) {
   return {
     data: LEVELS.map(([level, colour, symbol]) => ({
       type: "scatter", mode: "markers", name: `${level} % interval`, x: xs, y: pooled.map((row) => 100 * row[`cover${level}`]),
-      marker: { color: colour, size: 12, symbol }, hovertemplate: `${level} % interval held %{y:.1f} %, %{x} ahead<extra></extra>`,
+      marker: { color: colour, size: 12, symbol }, hovertemplate: `${level} % interval contained %{y:.1f} %, %{x} ahead<extra></extra>`,
     })),
     layout: {
       xaxis: { type: "category", range: [-0.4, xs.length - 0.6] },
@@ -46,7 +46,7 @@ export function calibration({ pooled, moves }) {
     const plot = chart();
     draw(plot, coverage(known), "share of closes inside the 80, 90 and 95 % intervals, by horizon");
     const column = (level) => ({ label: `${level} %`, number: true, value: (row) => row[`cover${level}`], show: (row) => share(row[`cover${level}`]) });
-    first.append(h("p", { class: "note" }, "Each mark should lie on the dashed line of its colour."), h("figure", {}, plot),
+    first.append(h("p", { class: "note" }, "Each mark should be on the dashed line of its colour."), h("figure", {}, plot),
       folded("The figures as a table", plainTable("Closes inside each interval", [{ label: "Ahead", value: (row) => days(row.horizon) }, ...LEVELS.map(([level]) => column(level))], known, { quiet: true })));
   } else {
     first.append(empty("This preset forecasts no intervals."));
@@ -57,15 +57,15 @@ export function calibration({ pooled, moves }) {
     const content = [h("h3", {}, `Chance of a move, ${days(horizon)} ahead`)];
     if (bins.length) {
       const plot = chart();
-      draw(plot, reliability(bins), `how often prices moved against how likely that was said to be, ${days(horizon)} ahead`);
-      content.push(h("p", { class: "note" }, "How often prices moved, against how likely that was said to be."), h("figure", {}, plot),
+      draw(plot, reliability(bins), `share of prices that moved against the forecast chance, ${days(horizon)} ahead`);
+      content.push(h("p", { class: "note" }, "Share of prices that moved, against the forecast chance."), h("figure", {}, plot),
         folded("The figures as a table", plainTable("Chance of a move", [
           { label: "Forecast", number: true, value: (row) => row.forecast, show: (row) => share(row.forecast) },
           { label: "Moved", number: true, value: (row) => row.seen, show: (row) => share(row.seen) },
           { label: "Forecasts", number: true, value: (row) => row.n, show: (row) => count(row.n) },
         ], bins, { quiet: true })));
     } else {
-      content.push(empty(moves ? "This preset does not forecast how likely a price is to move." : "Not kept by this release."));
+      content.push(empty(moves ? "This preset does not forecast the chance of a move." : "Not stored in this release."));
     }
     second.replaceChildren(...content);
   }

@@ -1,4 +1,4 @@
-/* The map of the general model's embedding, and the neighbours of one stock in it. */
+/* A map of the general model's embedding, and the neighbours of one stock. */
 import { chart, draw, plain } from "../charts.js";
 import { list } from "../controls.js";
 import { h, say } from "../dom.js";
@@ -8,13 +8,13 @@ import { empty } from "../states.js";
 
 const COLOURS = 6;
 const SHAPES = ["circle", "diamond", "square", "triangle-up", "cross", "star"];
-/* Where a label can go, in pixels from its mark; how large it is; how large the map usually is. */
+/* Positions of a label in pixels from its mark, and the usual sizes of a label and of the map. */
 const SIDES = { "top center": [0, 17], "bottom center": [0, -17], "middle right": [34, 0], "middle left": [-34, 0] };
 const LABEL = [46, 15];
 const MAP = [840, 400];
 let chosen = "";
 
-/* For each of these stocks the side on which its label is furthest from their marks and the labels before. */
+/* Choose for each stock the side where its label is furthest from the marks and from previous labels. */
 function sides(places, symbols) {
   const [across, up] = ["x", "y"].map((axis) => {
     const values = places.map((each) => each[axis]);
@@ -55,7 +55,7 @@ function figure({ places, shares }, names, symbol) {
 }
 
 export function embedding({ embedding: found }, { rows }) {
-  if (!found) return empty("Not kept by this release.");
+  if (!found) return empty("Not stored in this release.");
   const names = new Map(rows.map((row) => [row.symbol, row]));
   const symbols = found.places.map((each) => each.symbol);
   if (!symbols.includes(chosen)) chosen = symbols.includes("SCOM") ? "SCOM" : symbols[0];
@@ -66,7 +66,7 @@ export function embedding({ embedding: found }, { rows }) {
   function show(symbol) {
     chosen = symbol;
     const place = found.places.find((each) => each.symbol === symbol);
-    draw(plot, figure(found, names, symbol), `the stocks by the embedding’s two widest axes, the neighbours of ${symbol} marked`);
+    draw(plot, figure(found, names, symbol), `the stocks on the first two axes of the embedding, with the neighbours of ${symbol} marked`);
     title.textContent = `Nearest to ${symbol}`;
     near.replaceChildren(...place.neighbours.map((each) =>
       h("li", {}, stockLink(each.symbol), h("span", {}, names.get(each.symbol)?.name ?? ""), h("span", { class: "distance" }, number(each.distance, 2)))));
@@ -81,5 +81,5 @@ export function embedding({ embedding: found }, { rows }) {
   return h("div", { class: "stage" },
     h("figure", { class: "card" }, plot),
     h("div", { class: "card" }, picker, title, near,
-      h("p", { class: "note" }, `Distance in all directions of the embedding. The two drawn hold ${share(held, 0)} of its variance${held < 0.99 ? ", so stocks that look close may still be apart" : ""}.`)));
+      h("p", { class: "note" }, `Distance in all dimensions of the embedding. The two shown have ${share(held, 0)} of its variance${held < 0.99 ? ", so stocks that look close may still be apart" : ""}.`)));
 }

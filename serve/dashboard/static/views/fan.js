@@ -1,4 +1,4 @@
-/* The figure of one stock: closes, the fan of intervals ahead, and what was forecast for days gone by. */
+/* The figure of one stock: closes, the fan of intervals ahead, and past forecasts. */
 import { days, weekday } from "../format.js";
 
 const LEVELS = ["95", "90", "80"];
@@ -12,7 +12,7 @@ function band(xs, low, high, colour, name = "") {
   ];
 }
 
-/* From the last close to each target date, one band a level; where a level is missing, none. */
+/* One band for each level from the last close to the target dates, unless the level is missing. */
 function ahead(predictions, chosen) {
   if (!predictions.length) return [];
   const [{ last_date: start, last_price: from }] = predictions;
@@ -36,14 +36,14 @@ function ahead(predictions, chosen) {
 function behind(forecasts, horizon) {
   if (!forecasts.length) return [];
   const xs = forecasts.map((each) => each.target_date);
-  const whole = forecasts.every((each) => each.lower !== null && each.upper !== null);
-  const around = whole
+  const hasIntervals = forecasts.every((each) => each.lower !== null && each.upper !== null);
+  const around = hasIntervals
     ? band(xs, forecasts.map((each) => each.lower), forecasts.map((each) => each.upper), "--c-2/16")
     : [];
   return [...around, {
-    type: "scatter", mode: "lines", name: `forecast ${days(horizon)} before${whole ? ", 90 % interval" : ""}`, legendrank: 50, x: xs, y: forecasts.map((each) => each.published),
+    type: "scatter", mode: "lines", name: `forecast ${days(horizon)} before${hasIntervals ? ", 90 % interval" : ""}`, legendrank: 50, x: xs, y: forecasts.map((each) => each.published),
     customdata: forecasts.map((each) => [weekday(each.target_date), each.actual]), line: { color: "--c-2", width: 1.75, dash: "dot" },
-    hovertemplate: "for %{customdata[0]}<br>forecast KES %{y:,.2f}<br>came to KES %{customdata[1]:,.2f}<extra></extra>",
+    hovertemplate: "for %{customdata[0]}<br>forecast KES %{y:,.2f}<br>actual KES %{customdata[1]:,.2f}<extra></extra>",
   }];
 }
 

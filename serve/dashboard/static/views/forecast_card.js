@@ -1,12 +1,12 @@
-/* What is forecast for one horizon: the price, its range, who said so, and how far to trust it. */
+/* The forecast at one horizon: price, interval, model, confidence and measured error. */
 import { facts, h } from "../dom.js";
 import { capital, days, kes, price, weekday } from "../format.js";
 import { confidence, moved } from "../marks.js";
 import { explained } from "../measures.js";
 
-const WHO = { stock_specific: "its own model", general: "the general model, which knows all stocks" };
+const WHO = { stock_specific: "its own model", general: "the general model for all stocks" };
 
-/* Texts of the server begin small where they follow a colon. */
+/* Texts of the server may begin in lower case. */
 const sentence = (text) => capital(text).replace(/([^.!?])$/, "$1.");
 
 export function forecastCard(card, outlook, horizon) {
@@ -23,8 +23,8 @@ export function forecastCard(card, outlook, horizon) {
     h("p", { class: "big" }, kes(found.prediction), " ", moved(found.change_percent)),
     h("p", {}, ...within(range)),
     facts([
-      ["Answered by", h("span", {}, WHO[found.model_type], " ", h("code", {}, found.model_version))],
-      ["Published", found.forecast_source === "model" ? "what the model says" : "the last price: no change is forecast"],
+      ["Forecast by", h("span", {}, WHO[found.model_type], " ", h("code", {}, found.model_version))],
+      ["Published", found.forecast_source === "model" ? "the forecast of the model" : "the last price: no change is forecast"],
       ["Confidence", [confidence(found.confidence), reasons.length ? h("ul", { class: "reasons" }, reasons) : null]],
       ["Measured error", measured(found, card, horizon)],
     ], "facts stacked"),
@@ -36,13 +36,13 @@ export function forecastCard(card, outlook, horizon) {
 
 function within(range) {
   if (!range) return ["This model gives no interval."];
-  if (range.lower === range.upper) return ["The price stands still, and so does its range."];
+  if (range.lower === range.upper) return ["The price does not move, so the interval has no width."];
   return ["Nine times in ten between ", h("b", { class: "whole" }, `${kes(range.lower)} and ${price(range.upper)}`), "."];
 }
 
 function measured(found, card, horizon) {
   const figures = card.performance?.horizons[horizon];
-  if (!figures || found.mape === null) return "not measured: it did not move in the test part, or had no prices";
+  if (!figures || found.mape === null) return "not measured: the stock did not move in the test part, or had no prices";
   const naive = found.naive_mape;
   return h("span", {}, h("b", {}, `${price(found.mape)}\u00a0%`), ` on average, where the last price was off by `, h("b", {}, `${price(naive)}\u00a0%`),
     ` (${figures.n.toLocaleString("en-GB")} past forecasts). `, ...explained(figures, ["mape"]));

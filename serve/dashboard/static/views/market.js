@@ -1,4 +1,4 @@
-/* The market: every stock in a table and on a map, what moves, and what stands still. */
+/* The market: every stock on a map and in a table, movers, and frozen or stale stocks. */
 import { get } from "../api.js";
 import { horizonOf, horizons, remember } from "../controls.js";
 import { h } from "../dom.js";
@@ -12,7 +12,7 @@ import { stockTable } from "./stock_table.js";
 const MOVERS = 5;
 const STILL = ["frozen", "stale", "no data", "too short"];
 
-/* One row for each stock: its newest close, its forecast, or why there is none. */
+/* One row for each stock: its newest close, and its forecast or the reason why there is none. */
 function joined(market, all) {
   const forecasts = new Map(all.predictions.map((each) => [each.symbol, each]));
   const reasons = new Map(all.summary.errors.map((each) => [each.symbol, each.detail]));
@@ -22,7 +22,7 @@ function joined(market, all) {
   });
 }
 
-export async function view(room, [asked], signal) {
+export async function view(container, [asked], signal) {
   title("Market");
   let horizon = horizonOf(asked);
   const summary = h("p", { class: "lead" });
@@ -34,7 +34,7 @@ export async function view(room, [asked], signal) {
   const parts = [
     h("section", { "aria-labelledby": "map-title" }, h("h2", { id: "map-title" }, "Sectors"), map.element),
     h("section", { "aria-labelledby": "movers-title" }, h("h2", { id: "movers-title" }, "Movers"), movers),
-    h("section", { "aria-labelledby": "all-title" }, h("h2", { id: "all-title" }, "All counters"), table.element),
+    h("section", { "aria-labelledby": "all-title" }, h("h2", { id: "all-title" }, "All stocks"), table.element),
     h("section", { "aria-labelledby": "still-title" }, h("h2", { id: "still-title" }, "Frozen or stale"), still),
   ];
 
@@ -46,7 +46,7 @@ export async function view(room, [asked], signal) {
   function draw(found) {
     const fresh = !body.contains(map.element);
     if (fresh) body.replaceChildren(...parts);
-    summary.replaceChildren(...said(found));
+    summary.replaceChildren(...summaryOf(found));
     map.show(found.rows, found.horizon);
     movers.replaceChildren(...lists(found));
     table.show(found.rows, found.horizon);
@@ -60,12 +60,12 @@ export async function view(room, [asked], signal) {
     remember("market", horizon);
     refresh();
   });
-  room.append(h("div", { class: "head" }, h("div", {}, h("h1", {}, "Market"), summary), picker), body);
+  container.append(h("div", { class: "head" }, h("div", {}, h("h1", {}, "Market"), summary), picker), body);
   signal.addEventListener("abort", map.stop);
   return refresh();
 }
 
-function said({ quotes, rows, horizon }) {
+function summaryOf({ quotes, rows, horizon }) {
   const ways = { up: 0, down: 0, flat: 0 };
   for (const row of rows) if (row.forecast) ways[direction(row.expected)] += 1;
   const target = rows.map((row) => row.forecast?.target_date).filter(Boolean).sort().at(-1);
@@ -97,12 +97,12 @@ function lists({ rows, horizon }) {
 
 function stopped(rows) {
   const found = STILL.map((flag) => [flag, rows.filter((row) => row.flags.includes(flag))]).filter(([, each]) => each.length);
-  if (!found.length) return [h("p", {}, "No stock is: each moved lately, and has a price of the last session.")];
+  if (!found.length) return [h("p", {}, "None: every stock has moved recently and has a price in the last session.")];
   const words = {
-    frozen: "has not moved in its whole window: forecast as its last price",
-    stale: "has had no price for sessions",
+    frozen: "no move in the whole window; forecast at the last price",
+    stale: "no price in recent sessions",
     "no data": "no price in this release",
-    "too short": "too few prices to be judged",
+    "too short": "too few prices to be assessed",
   };
   return [h("dl", { class: "facts single" }, found.map(([flag, each]) =>
     h("div", {}, h("dt", {}, h("span", { class: "flag" }, flag), ` ${plural(each.length, "stock")}: ${words[flag]}`),

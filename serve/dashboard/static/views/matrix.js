@@ -1,4 +1,4 @@
-/* The performance matrix: every stock at one horizon, next to naive. */
+/* The performance matrix: every stock at one horizon, beside the naive forecast. */
 import { field, list } from "../controls.js";
 import { h } from "../dom.js";
 import { count, number, percent, plural, ratio, share } from "../format.js";
@@ -47,7 +47,7 @@ export function matrix({ rows }) {
       (!chosen.confidence || row.confidence === chosen.confidence) &&
       (!chosen.flag || split(row).includes(chosen.flag)));
     table.fill(found);
-    shown.textContent = found.length ? `${plural(found.length, "stock")} of ${rows.length}.` : "No stock fits all of these filters: take one away.";
+    shown.textContent = found.length ? `${plural(found.length, "stock")} of ${rows.length}.` : "No stock matches all filters. Remove one.";
   }
 
   const set = (name) => (value) => {

@@ -1,4 +1,4 @@
-/* The service itself: what is in production, what runs, how busy it is, and whether it keeps its promise. */
+/* The service: releases, replicas and traffic, and the accuracy of served forecasts. */
 import { get, Unreachable } from "../api.js";
 import { look } from "../connection.js";
 import { h } from "../dom.js";
@@ -15,7 +15,7 @@ function section(id, title, ...content) {
   return h("section", { "aria-labelledby": id }, h("h2", { id }, title), ...content);
 }
 
-/* Ask again and again while the view is shown and seen; ever more rarely while nobody answers. */
+/* Poll while the view is visible, less often while the server does not respond. */
 function poll(ask, taken, signal) {
   let timer = null;
   let failures = 0;
@@ -41,26 +41,26 @@ function poll(ask, taken, signal) {
   return once;
 }
 
-export async function view(room, _, signal) {
+export async function view(container, _, signal) {
   title("Operations");
   const busy = traffic();
   const live = h("div", {}, busy.element);
   const [releases, served] = [h("div", {}), h("div", {})];
-  room.append(
+  container.append(
     h("div", { class: "head" }, h("div", {}, h("h1", {}, "Operations"),
-      h("p", { class: "lead" }, "What is in production, what runs, and whether served forecasts turn out as good as promised."))),
+      h("p", { class: "lead" }, "Releases in production, running replicas, and the accuracy of served forecasts."))),
     section("production", "In production", releases),
     section("traffic", "Replicas and traffic", live),
     section("accuracy", "Realised accuracy and drift", served));
 
-  const again = poll(() => get("stats", { signal, patient: false }), (found, error) => {
+  const again = poll(() => get("stats", { signal, retry: false }), (found, error) => {
     if (error && !busy.drawn()) live.replaceChildren(failed(error, () => again()));
     else if (found && !live.contains(busy.element)) live.replaceChildren(busy.element);
     busy.show(found, error);
   }, signal);
   const good = await Promise.all([
     loaded(releases, "the releases", () => get("releases", { signal }), registry, signal),
-    loaded(served, "what was served", () => get("live", { signal }), accuracy, signal),
+    loaded(served, "served forecasts", () => get("live", { signal }), accuracy, signal),
   ]);
   return good.every(Boolean);
 }

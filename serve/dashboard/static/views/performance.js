@@ -1,4 +1,4 @@
-/* How good the release is: by horizon, by stock, calibration, embedding, and the five questions. */
+/* The quality of the release: errors by horizon and by stock, calibration, embedding, the five questions. */
 import { get } from "../api.js";
 import { horizonOf, horizons, remember } from "../controls.js";
 import { h, prose } from "../dom.js";
@@ -15,12 +15,12 @@ function section(id, title, ...content) {
   return h("section", { "aria-labelledby": id }, h("h2", { id }, title), ...content);
 }
 
-export async function view(room, [asked], signal) {
+export async function view(container, [asked], signal) {
   title("Performance");
   let horizon = horizonOf(asked);
   const head = h("div", { class: "head" }, h("h1", {}, "Performance"));
   const body = h("div", {});
-  room.append(head, body);
+  container.append(head, body);
 
   async function load() {
     const [insights, table] = await Promise.all([get("insights", { signal }), get("matrix", { signal })]);
@@ -38,8 +38,8 @@ export async function view(room, [asked], signal) {
     }, there);
     head.replaceChildren(
       h("div", {}, h("h1", {}, "Performance"),
-        h("p", { class: "lead" }, `Measured on ${day(insights.valid_end)} to ${day(insights.test_end)}, after everything that the models were `,
-          "fitted or chosen on. Naive is the last price: below 1 is better than that.")),
+        h("p", { class: "lead" }, `Measured from ${day(insights.valid_end)} to ${day(insights.test_end)}, after all data that the models were `,
+          "fitted and selected on. Naive is the last price; a ratio below 1 is better.")),
       picker);
     changing.forEach((each) => each.show(horizon));
     return [
@@ -47,10 +47,10 @@ export async function view(room, [asked], signal) {
       section("by-horizon", "Error by horizon", cards(insights), byHorizon(insights)),
       section("matrix", "Every stock", changing[0].element),
       section("calibration", "Calibration", changing[1].element),
-      section("embedding", "What the general model takes for alike", embedding(insights, table)),
+      section("embedding", "Similar stocks in the general model", embedding(insights, table)),
       section("questions", "The five questions", answers(insights)),
     ].filter(Boolean);
   }
 
-  return loaded(body, "how good the release is", load, show, signal);
+  return loaded(body, "the quality of the release", load, show, signal);
 }

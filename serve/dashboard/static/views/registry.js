@@ -1,11 +1,11 @@
-/* Releases: the one in production, every move before, and all that there are. */
+/* Releases: the one in production, the history of production, and all others. */
 import { facts, h } from "../dom.js";
 import { capital, count, day, instant, percent, ratio } from "../format.js";
 import { verdict } from "../marks.js";
 import { explained } from "../measures.js";
 import { folded, plainTable } from "../table.js";
 
-const made = (release) => h("span", {}, h("code", {}, release.id), release.synthetic ? h("span", { class: "flag warn" }, "synthetic data") : null,
+const named = (release) => h("span", {}, h("code", {}, release.id), release.synthetic ? h("span", { class: "flag warn" }, "synthetic data") : null,
   release.quick ? h("span", { class: "flag warn" }, "quick") : null);
 
 export function registry({ production, serving, releases, moves }) {
@@ -13,12 +13,12 @@ export function registry({ production, serving, releases, moves }) {
   const since = moves.find((each) => each.release === production);
   const behind = production === serving
     ? null
-    : h("p", { class: "state failed" }, h("strong", {}, "Not yet taken up. "), "In production is ", h("code", {}, production ?? "nothing"), ", and this router still answers with ", h("code", {}, serving), ".");
+    : h("p", { class: "state failed" }, h("strong", {}, "Not yet loaded. "), "Production is ", h("code", {}, production ?? "nothing"), ", but this router still serves ", h("code", {}, serving), ".");
   return [
     behind,
     h("div", { class: "card" },
       facts([
-        ["Serving", now ? made(now) : h("code", {}, serving)],
+        ["Serving", now ? named(now) : h("code", {}, serving)],
         ["In production since", since ? instant(since.at) : null],
         ["Published", now ? instant(now.created) : null],
         ["Data", now ? `${now.source}, to ${day(now.data_end)}` : null],
@@ -28,7 +28,7 @@ export function registry({ production, serving, releases, moves }) {
         ["Failed models", now?.failed.join(", ")],
       ])),
     h("h3", {}, "History of production"),
-    moves.length ? history(moves) : h("p", { class: "state" }, "Nothing was promoted yet."),
+    moves.length ? history(moves) : h("p", { class: "state" }, "No release has been promoted yet."),
     folded(`All releases (${count(releases.length)})`, all(releases)),
   ].filter(Boolean);
 }
@@ -36,7 +36,7 @@ export function registry({ production, serving, releases, moves }) {
 function history(moves) {
   return plainTable("Moves of production, newest first", [
     { label: "When", kind: "whole", value: (row) => row.at, show: (row) => instant(row.at) },
-    { label: "What", value: (row) => row.action, show: (row) => capital(row.action) },
+    { label: "Action", value: (row) => row.action, show: (row) => capital(row.action) },
     { label: "Release", value: (row) => row.release, show: (row) => h("code", {}, row.release) },
     { label: "Gate", value: (row) => (row.forced ? "forced" : row.action === "rollback" ? "" : "passed"),
       show: (row) => (row.forced ? h("span", {}, h("span", { class: "flag warn" }, "overruled"), ` ${row.reasons.join("; ")}`) : row.action === "rollback" ? "–" : "passed") },
@@ -45,8 +45,8 @@ function history(moves) {
 
 function all(releases) {
   return plainTable("All releases, newest first", [
-    { label: "Release", value: (row) => row.id, show: made },
-    { label: "State", value: (row) => row.state, show: (row) => (row.state === "ok" ? "whole" : h("span", {}, h("span", { class: "flag warn" }, row.state), ` ${row.reason}`)) },
+    { label: "Release", value: (row) => row.id, show: named },
+    { label: "State", value: (row) => row.state, show: (row) => (row.state === "ok" ? "complete" : h("span", {}, h("span", { class: "flag warn" }, row.state), ` ${row.reason}`)) },
     { label: "Published", kind: "whole", value: (row) => row.created, show: (row) => (row.created ? instant(row.created) : "–") },
     { label: "Data to", kind: "whole", value: (row) => row.data_end, show: (row) => day(row.data_end) },
     { label: "relMAE", number: true, value: (row) => row.rel_mae, show: (row) => ratio(row.rel_mae) },

@@ -1,4 +1,4 @@
-/* The sector map: a tile for each stock, all of one size, coloured by its forecast change. */
+/* The sector map: a tile of the same size for each stock, coloured by its forecast change. */
 import { every, h } from "../dom.js";
 import { change, days, direction, kes } from "../format.js";
 import { cells, put, squarify } from "../treemap.js";
@@ -6,11 +6,11 @@ import { cells, put, squarify } from "../treemap.js";
 const LABEL = 20;
 const GAP = 3;
 const LEAST = 0.5;
-/* Percent; anything less is shown as none. */
+/* Percent; smaller changes are shown as none. */
 const LEAST_SHOWN = 0.005;
-/* Where the stocks go that have a sector to themselves: there is no room for its name. */
+/* Group for sectors with a single stock, which have no room for their name. */
 const ALONE = "Other sectors";
-/* Of the changes, this share is inside the scale; the few beyond it have its last colour. */
+/* Share of the changes within the colour scale; larger ones have its last colour. */
 const INSIDE = 0.9;
 
 function scaleOf(rows) {
@@ -49,7 +49,7 @@ export function sectorMap() {
     });
   }
 
-  /* "Energy and Petroleum", or "Energy" where there is no room for more. */
+  /* Shorten "Energy and Petroleum" to "Energy" if there is no room. */
   function fit(label) {
     label.textContent = label.title;
     if (label.scrollWidth > label.clientWidth) [label.textContent] = label.title.split(" and ");
@@ -73,7 +73,7 @@ export function sectorMap() {
     place();
     legend.replaceChildren(
       h("span", {}, `≤ ${change(-scale, 1)}`), h("span", { class: "ramp", "aria-hidden": "true" }), h("span", {}, `≥ ${change(scale, 1)}`),
-      h("span", { class: "note" }, `Forecast change in ${days(horizon)}, one tile a stock.`,
+      h("span", { class: "note" }, `Forecast change in ${days(horizon)}, one tile for each stock.`,
         rows.some((row) => Math.abs(row.expected ?? 0) >= LEAST_SHOWN) ? "" : " Every stock is forecast at its last price."));
   }
 

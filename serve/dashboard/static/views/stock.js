@@ -1,4 +1,4 @@
-/* One stock: its prices, the forecast fan, and how good such forecasts were. */
+/* One stock: its prices, the forecast fan, and the errors of past forecasts. */
 import { get, Refused } from "../api.js";
 import { chart, draw } from "../charts.js";
 import { choice, horizonOf, horizons, remember, tick } from "../controls.js";
@@ -12,22 +12,22 @@ import { forecastCard } from "./forecast_card.js";
 import { errorTable, outlookTable, pastTable } from "./stock_tables.js";
 
 const RANGES = [["65", "3 months"], ["250", "1 year"], ["750", "3 years"], ["5000", "all"]];
-const kept = { symbol: null, days: "250", past: true };
+const selection = { symbol: null, days: "250", past: true };
 
-/* For whoever names none: the stock looked at last, else one with a model of its own. */
+/* The default stock: the one shown last, else one with its own model. */
 async function anyStock(signal) {
-  if (kept.symbol) return kept.symbol;
+  if (selection.symbol) return selection.symbol;
   const { models } = await get("models/available", { signal });
   return (models.find((each) => each.symbol === "SCOM") || models.find((each) => each.model_type !== "general") || models[0]).symbol;
 }
 
-export async function view(room, [named, asked], signal) {
+export async function view(container, [named, asked], signal) {
   title("Stock");
   let horizon = horizonOf(asked);
   let symbol = named?.toUpperCase();
   const head = h("div", { class: "head" }, h("h1", {}, symbol ?? "Stock"));
   const body = h("div", {});
-  room.append(head, body);
+  container.append(head, body);
 
   async function load() {
     symbol ??= await anyStock(signal);
@@ -42,10 +42,10 @@ export async function view(room, [named, asked], signal) {
     return { card, outlook, history: await past() };
   }
 
-  const past = () => get(`history/${encodeURIComponent(symbol)}?horizon=${horizon}&days=${kept.days}`, { signal });
+  const past = () => get(`history/${encodeURIComponent(symbol)}?horizon=${horizon}&days=${selection.days}`, { signal });
 
   function show({ card, outlook, history }) {
-    kept.symbol = symbol;
+    selection.symbol = symbol;
     remember("stock", symbol, horizon);
     title(card.name);
     if (!card.horizons.includes(horizon)) horizon = card.horizons[0];
@@ -56,7 +56,7 @@ export async function view(room, [named, asked], signal) {
     let found = history;
 
     function again() {
-      draw(plot, fan(found, outlook.predictions, horizon, kept.past), label(card, horizon, kept.past));
+      draw(plot, fan(found, outlook.predictions, horizon, selection.past), label(card, horizon, selection.past));
       aside.replaceChildren(...forecastCard(card, outlook, horizon));
       tables.replaceChildren(outlookTable(outlook, horizon), errorTable(card, horizon));
       older.replaceChildren(pastTable(found));
@@ -79,12 +79,12 @@ export async function view(room, [named, asked], signal) {
       remember("stock", symbol, horizon);
       fetchPast();
     }, card.horizons);
-    const range = choice("Prices of the last", RANGES, kept.days, (chosen) => {
-      kept.days = chosen;
+    const range = choice("Prices of the last", RANGES, selection.days, (chosen) => {
+      selection.days = chosen;
       fetchPast();
     });
-    const overlay = tick("past forecasts", kept.past, (chosen) => {
-      kept.past = chosen;
+    const overlay = tick("past forecasts", selection.past, (chosen) => {
+      selection.past = chosen;
       again();
     });
     head.replaceChildren(headline(card, history), picker);
@@ -109,9 +109,9 @@ function headline(card, { prices }) {
     h("p", { class: "kicker" }, h("b", {}, card.symbol), ` · ${card.sector}`),
     h("h1", {}, card.name),
     card.last_price === null
-      ? h("p", { class: "lead" }, "This release has no price of it.")
+      ? h("p", { class: "lead" }, "This release has no price for it.")
       : h("p", { class: "lead" }, h("b", {}, kes(card.last_price)), ` at the close of ${day(card.last_date)} `,
-        step === null || split ? null : moved(step), step === null || split ? null : " on the session before"),
+        step === null || split ? null : moved(step), step === null || split ? null : " from the session before"),
     names.length ? flags(names) : null);
 }
 

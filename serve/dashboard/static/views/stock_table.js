@@ -1,4 +1,4 @@
-/* All counters in one table: find, filter, sort. */
+/* All stocks in one table with filters and sorting. */
 import { field, list, tick } from "../controls.js";
 import { h } from "../dom.js";
 import { day, plural, price, range } from "../format.js";
@@ -57,7 +57,7 @@ export function stockTable() {
     table.fill(found);
     shown.textContent = found.length
       ? `${plural(found.length, "stock")} of ${rows.length}.`
-      : "No stock fits all of these filters: take one away.";
+      : "No stock matches all filters. Remove one.";
   }
 
   const set = (name) => (value) => {
@@ -77,7 +77,7 @@ export function stockTable() {
         tick("forecast to move", chosen.moving, set("moving")));
     }
     const { scrollLeft = 0, scrollTop = 0 } = box.firstElementChild ?? {};
-    table = sortedTable("All counters with their newest close and forecast", columns(horizon), sorted, {
+    table = sortedTable("All stocks with their newest close and forecast", columns(horizon), sorted, {
       chosen: (row) => { location.hash = `#stock/${encodeURIComponent(row.symbol)}/${horizon}`; },
     });
     box.replaceChildren(table.element);

@@ -1,4 +1,4 @@
-/* The figures of one stock: every horizon, the measured error beside naive's, past forecasts. */
+/* The tables of one stock: every horizon, measured errors beside the naive forecast, past forecasts. */
 import { h } from "../dom.js";
 import { capital, count, day, days, number, percent, price, range, ratio, share, weekday } from "../format.js";
 import { moved, verdict } from "../marks.js";
@@ -24,13 +24,13 @@ export function outlookTable({ predictions }, horizon) {
     { label: "Change", number: true, value: (row) => row.change_percent, show: (row) => moved(row.change_percent) },
     ...levels,
   ];
-  return section("Every horizon", "Forecast prices and the ranges that should hold the close so often, KES.",
+  return section("Every horizon", "Forecast prices, and the intervals that should contain the close with this probability, KES.",
     plainTable("Forecast and intervals by horizon", columns, predictions, { quiet: true, mark: (row) => row.horizon === horizon }));
 }
 
 export function errorTable({ performance }, horizon) {
   const rows = Object.entries(performance?.horizons ?? {}).map(([ahead, figures]) => ({ ahead, ...figures })).filter((row) => row.n > 0);
-  const note = `On the test part, which no model saw: mean absolute error of the published price next to that of the last price (naive). ${RULE}`;
+  const note = `On the test part, which no model saw: mean absolute error of the published price beside that of the last price (naive). ${RULE}`;
   if (!rows.length) {
     return section("Measured error", note, h("p", { class: "state" }, "Not measured: the stock did not move in the test part, or has too few prices."));
   }
@@ -53,16 +53,16 @@ export function errorTable({ performance }, horizon) {
 }
 
 export function pastTable({ forecasts, horizon }) {
-  if (!forecasts.length) return h("p", { class: "note" }, "No forecast of the test part falls into the prices shown.");
+  if (!forecasts.length) return h("p", { class: "note" }, "No forecast of the test part is in the period shown.");
   const off = (row) => (100 * (row.published - row.actual)) / row.actual;
   const columns = [
     { label: "For", value: (row) => row.target_date, show: (row) => weekday(row.target_date) },
     { label: "Made on", value: (row) => row.cutoff, show: (row) => day(row.cutoff), kind: "whole" },
     { label: "Forecast, KES", number: true, value: (row) => row.published, show: (row) => price(row.published) },
-    { label: "Came to, KES", number: true, value: (row) => row.actual, show: (row) => price(row.actual) },
-    { label: "Off", number: true, value: off, show: (row) => percent(off(row)) },
+    { label: "Actual, KES", number: true, value: (row) => row.actual, show: (row) => price(row.actual) },
+    { label: "Error", number: true, value: off, show: (row) => percent(off(row)) },
     { label: "90 % interval, KES", number: true, value: (row) => row.lower, show: (row) => range(row.lower, row.upper) },
-    { label: "Held", value: (row) => (row.lower === null ? null : row.lower <= row.actual && row.actual <= row.upper ? "yes" : "no") },
+    { label: "Inside", value: (row) => (row.lower === null ? null : row.lower <= row.actual && row.actual <= row.upper ? "yes" : "no") },
   ];
   const rows = forecasts.slice(-OLDER).reverse();
   return folded(`The last ${rows.length} past forecasts, ${days(horizon)} ahead, as a table`,

@@ -1,4 +1,4 @@
-/* Live: replicas, requests a second and how long they take, over the last ten minutes. */
+/* Live: replicas, request rate and latency over the last ten minutes. */
 import { chart, draw } from "../charts.js";
 import { h } from "../dom.js";
 import { capital, clock, count, number, percent, plural, wallTime } from "../format.js";
@@ -44,8 +44,8 @@ function tiles(slices, stats) {
   return [
     tile("Requests", `${number(requests / seconds, 1)} a second`, `over the last ${seconds} s; ${count(stats.requests)} since the start`),
     tile("Errors", requests ? percent((100 * sum(newest, (each) => each.errors)) / requests, 1) : "none", `${count(stats.errors)} since the start`),
-    tile("Median", timed ? `${number(timed.p50_ms, 1)} ms` : "no forecast asked", "of requests that asked a model, newest 5 s with any"),
-    tile("99th percentile", timed ? `${number(timed.p99_ms, 1)} ms` : "no forecast asked", "of the same"),
+    tile("Median", timed ? `${number(timed.p50_ms, 1)} ms` : "no forecasts", "of requests that called a model, in the newest 5 s with any"),
+    tile("99th percentile", timed ? `${number(timed.p99_ms, 1)} ms` : "no forecasts", "of the same"),
   ];
 }
 
@@ -56,7 +56,7 @@ function running(deployment) {
 
 function deployments({ deployments: found, replicas }) {
   if (!found.length) {
-    return h("p", { class: "state" }, `Ray Serve’s own account is not there; ${plural(replicas.length, "model replica")} answered.`);
+    return h("p", { class: "state" }, `Ray Serve reports no deployments; ${plural(replicas.length, "model replica")} responded.`);
   }
   return plainTable("Replicas by deployment", [
     { label: "Deployment", value: (row) => row.name },
@@ -68,9 +68,9 @@ function deployments({ deployments: found, replicas }) {
 function processes({ replicas }) {
   return plainTable("Model replicas", [
     { label: "Process", value: (row) => String(row.pid) },
-    { label: "Models", value: (row) => row.tier, kind: "whole", show: (row) => (row.tier === "general" ? "the general one" : "stocks’ own") },
+    { label: "Models", value: (row) => row.tier, kind: "whole", show: (row) => (row.tier === "general" ? "general" : "specific") },
     { label: "Loaded", number: true, value: (row) => row.loaded.length, show: (row) => count(row.loaded.length) },
-    { label: "Questions", number: true, value: (row) => row.requests, show: (row) => count(row.requests) },
+    { label: "Requests", number: true, value: (row) => row.requests, show: (row) => count(row.requests) },
     { label: "Errors", number: true, value: (row) => row.errors, show: (row) => count(row.errors) },
     { label: "Memory", number: true, value: (row) => row.rss_mb, show: (row) => `${count(row.rss_mb)} MB` },
   ], replicas, { quiet: true });
@@ -80,20 +80,20 @@ export function traffic() {
   const note = h("p", { class: "note" });
   const cards = h("ul", { class: "cards small", "aria-live": "off" });
   const plot = chart("low");
-  const quiet = h("p", { class: "state" }, "No slice of five seconds is over yet.");
+  const quiet = h("p", { class: "state" }, "The first five seconds are not over yet.");
   const [first, second] = [h("div", {}), h("div", {})];
-  let before = false;
+  let drawn = false;
 
   function show(stats, error) {
     if (error) {
-      note.textContent = before ? "Not live: the server does not answer. These figures are the last ones known." : "";
-      note.classList.toggle("worse", before);
+      note.textContent = drawn ? "Not live: the server does not respond. These are the last known figures." : "";
+      note.classList.toggle("worse", drawn);
       return;
     }
-    before = true;
+    drawn = true;
     note.classList.remove("worse");
     const several = stats.deployments.find((each) => each.name === "Router")?.replicas.RUNNING > 1;
-    note.textContent = `Live, every 3 s, last at ${clock(new Date())}.${several ? " Traffic is that of the router which answered; there are several." : ""} Up for ${plural(Math.floor(stats.uptime_s / 60), "minute")}.`;
+    note.textContent = `Live, every 3 s, last at ${clock(new Date())}.${several ? " There are several routers; the traffic is that of the responding one." : ""} Up for ${plural(Math.floor(stats.uptime_s / 60), "minute")}.`;
     cards.replaceChildren(...tiles(stats.traffic, stats));
     plot.hidden = !stats.traffic.length;
     quiet.hidden = !plot.hidden;
@@ -104,5 +104,5 @@ export function traffic() {
 
   const element = h("div", {}, note, cards, quiet, h("figure", {}, plot), h("div", { class: "pair" },
     h("div", {}, h("h3", {}, "Deployments"), first), h("div", {}, h("h3", {}, capital("model replicas")), second)));
-  return { element, show, drawn: () => before };
+  return { element, show, drawn: () => drawn };
 }

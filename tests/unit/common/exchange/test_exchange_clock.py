@@ -106,7 +106,7 @@ def old_data_message(
     loaded = LoadedRelease(loaded_release().release)
     loaded.clock = replace(clock, now=lambda: instant(at))
     if sessions is not None:
-        loaded.past.sessions = Sessions(sessions)
+        loaded.history.sessions = Sessions(sessions)
     prepared = loaded.prepare(PredictRequest(symbol="MOVES"))
     return next((each.message for each in prepared.caveats if each.code == "old_data"), None)
 

@@ -37,7 +37,7 @@ from common.release.registry import Registry
 from serve.auth.keys import KeyFile
 from serve.client import AsyncClient, BadResponse, Client, RetryPolicy, Unavailable, calls
 from serve.client.retry import RetryLoop
-from serve.ingress.api_document import description
+from serve.ingress.app import openapi_description
 from serve.schemas.forecast import Model
 from serve.views import models as pages
 from serve.views.market import market_page
@@ -363,7 +363,7 @@ def test_every_get_of_the_api_has_its_method():
     found |= {describe().path for describe in (calls.releases, calls.live, calls.health, calls.stats)}
     found |= {describe("{symbol}").path for describe in (calls.outlook, calls.model, calls.history)}
     found = {unquote(path) for path in found} | {calls.predict_all().path}
-    paths = description()["paths"]
+    paths = openapi_description()["paths"]
     assert found == {
         path for path, methods in paths.items() if "get" in methods and path.startswith(calls.V4)
     }

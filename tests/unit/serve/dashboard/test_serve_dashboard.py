@@ -14,8 +14,7 @@ from fastapi import FastAPI
 from support.server import Client
 
 from serve.dashboard.assets import FOLDER, Assets, plotly_version
-from serve.ingress.api_document import description
-from serve.ingress.app import make_api
+from serve.ingress.app import make_api, openapi_description
 from serve.ingress.dashboard_routes import POLICY, add_dashboard
 from serve.model_client.client import ModelClient
 from serve.schemas.problems import register
@@ -78,7 +77,7 @@ def test_the_apis_reference_is_a_page_without_scripts_whose_links_lead_somewhere
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     there = set(re.findall(r' id="([^"]+)"', answer.text))
     links = set(re.findall(r'href="#([^"]+)"', answer.text))
-    paths = description()["paths"]
+    paths = openapi_description()["paths"]
     assert links <= there and len(there) > len(paths) > 10
     assert all(f"{method.upper()} {path}" in answer.text for path, found in paths.items() for method in found)
 
@@ -96,7 +95,7 @@ def test_every_file_that_the_page_names_is_there_to_be_kept_for_ever(client):
 def test_a_changed_file_changes_every_address(tmp_path):
     for name in ("index.html", "app.js", "views/market.js"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("$version $preload $taken $plotly" if name == "index.html" else "1;")
+        (tmp_path / name).write_text("$version $preload $styles $plotly" if name == "index.html" else "1;")
     before = Assets(tmp_path)
     (tmp_path / "views" / "market.js").write_text("2;")
     after = Assets(tmp_path)

@@ -176,3 +176,13 @@ def test_questions_and_a_replicas_log_lines_name_the_request(with_router, caplog
 
 def _rest(question: ModelRequest) -> tuple[Any, ...]:
     return question.windows, question.levels, question.request_id
+
+
+def test_a_router_that_shuts_down_closes_its_ledger(with_router, monkeypatch):
+    async def scenario(router: Any, client: httpx.AsyncClient) -> int:
+        closed: list[bool] = []
+        monkeypatch.setattr(router.model_client.ledger, "close", lambda: closed.append(True))
+        router.__del__()
+        return len(closed)
+
+    assert with_router(scenario) == 1

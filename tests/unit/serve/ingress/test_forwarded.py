@@ -17,7 +17,7 @@ from support.waiting import first_answer
 
 from cluster.connect.ports import free_port
 from serve.deployments.router import http_service
-from serve.ingress.forwarded import client_address
+from serve.ingress.clients import client_address
 from serve.launch.private import haproxy_wrapper
 from serve.launch.proxy_environment import environment
 from serve.model_client.client import ModelClient

@@ -17,7 +17,7 @@ import pytest
 from cluster.connect.ports import free_port
 from common.errors import ConfigError, TooManyRequests
 from serve.app import build_app
-from serve.ingress.rate_limit import TRY_AGAIN_S, RateLimit
+from serve.ingress.rate_limit import RETRY_S, RateLimit
 from serve.ingress.rate_storage import check_rate_storage, shown
 from serve.settings import Limits, ServeSettings
 
@@ -115,7 +115,7 @@ def test_a_lost_redis_is_logged_once_counted_without_and_taken_up_again(tmp_path
             assert f"127.0.0.1:{port}" in caplog.text and "lost" in caplog.text
             with redis_server(tmp_path, port):
                 assert await refused(one, "a"), "not tried again yet"
-                now[0] += TRY_AGAIN_S
+                now[0] += RETRY_S
                 hits = [await refused(rate, "a") for rate in (one, two, one, two)]
                 assert hits == [False] * 3 + [True], "shared again"
             again = [record for record in caplog.records if "reachable again" in record.message]
@@ -140,7 +140,7 @@ def test_a_lost_redis_is_tried_by_one_request_and_not_by_all(monkeypatch):
     async def burst() -> None:
         await rate.hit("first")
         await asyncio.gather(*(rate.hit("early") for _ in range(5)))
-        now[0] += TRY_AGAIN_S
+        now[0] += RETRY_S
         await asyncio.gather(*(rate.hit("later") for _ in range(5)))
 
     asyncio.run(burst())

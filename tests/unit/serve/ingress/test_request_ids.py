@@ -11,7 +11,7 @@ from ray.serve._private import http_util, replica
 from ray.serve.config import HTTPOptions
 from starlette.responses import JSONResponse
 
-from serve.ingress.request_ids import MADE_HERE, RequestIds, ids_of
+from serve.ingress.request_ids import ASSIGNED, RequestIds, ids_of
 from serve.ingress.slow_clients import in_rays_proxy
 from serve.launch.proxy_environment import CALLBACK, hardened
 
@@ -19,7 +19,7 @@ MADE = re.compile(r"[0-9a-f]{32}")
 
 
 async def shows_ids(scope, receive, send):
-    """What `serve.ingress.middleware.RequestGuard` takes from the request."""
+    """The ids that `serve.ingress.middleware.RequestGuard` reads from the request."""
     request_id, correlation_id = ids_of(scope)
     await JSONResponse({"request": request_id, "correlation": correlation_id})(scope, receive, send)
 
@@ -80,5 +80,5 @@ def test_a_request_that_was_numbered_already_keeps_its_number(monkeypatch):
 
 
 def test_no_header_can_pass_for_an_id_that_the_server_made():
-    answer = asked(shows_ids, (MADE_HERE, "chosen"), ("X-Request-ID", "chosen"))
+    answer = asked(shows_ids, (ASSIGNED, "chosen"), ("X-Request-ID", "chosen"))
     assert MADE.fullmatch(answer.json()["request"]) and answer.json()["correlation"] == "chosen"

@@ -15,7 +15,8 @@ from support.server import Client
 
 from common.errors import BadRequest, ConfigError, TooManyRequests
 from serve.ingress.app import PACKED_IN_THREAD_FROM, make_api
-from serve.ingress.rate_limit import BodyCap, RateLimit
+from serve.ingress.middleware import BodyCap
+from serve.ingress.rate_limit import RateLimit
 from serve.model_client.client import ModelClient
 from serve.settings import Limits, ServeSettings
 

@@ -12,7 +12,7 @@ from support.server import serving
 from common.exchange.clock import ExchangeClock
 from common.release.registry import Registry
 from serve.auth.keys import KeyFile
-from serve.ingress.etag import matches
+from serve.ingress.responses import matches
 
 KEPT = (
     *("market", "insights", "matrix", "models/available", "models/MOVES", "history/MOVES?days=30"),

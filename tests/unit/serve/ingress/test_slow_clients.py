@@ -107,7 +107,7 @@ def test_slow_clients_are_ended_and_take_no_place_of_others(tmp_path, front):
         assert head.startswith(b"HTTP/1.1 408 ") and b"application/problem+json" in head
         problem = json.loads(body)
         assert problem["status"] == 408 and problem["type"] == "urn:nsecast:too-slow"
-        assert "not there after 1 s" in problem["detail"]
+        assert "incomplete after 1 s" in problem["detail"]
 
 
 def all_that_is_said(url: str, sent: bytes) -> bytes:

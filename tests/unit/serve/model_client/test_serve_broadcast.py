@@ -16,6 +16,7 @@ from serve.model_client.broadcast import EVERY, BroadcastResult, call_every
 from serve.model_client.messages import ModelResponse
 from serve.model_client.rehearsal import rehearse
 from serve.observability.metrics import Observer
+from serve.views import registry
 from serve.views.registry import Deployments
 
 GENERAL, SPECIFIC = "general", "stock_specific"
@@ -160,12 +161,12 @@ def test_incomplete_rehearsals_are_counted_and_belong_to_no_tier():
 def test_a_controller_that_hangs_holds_up_one_thread_and_no_answer(monkeypatch):
     asked, go_on = [], threading.Event()
 
-    def hang(self: Deployments) -> tuple[()]:
+    def hang() -> tuple[()]:
         asked.append(threading.get_ident())
         go_on.wait(10)
         return ()
 
-    monkeypatch.setattr(Deployments, "_ask", hang)
+    monkeypatch.setattr(registry, "_deployments", hang)
 
     async def run() -> None:
         deployments = Deployments()

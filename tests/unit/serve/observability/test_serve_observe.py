@@ -122,7 +122,7 @@ def test_the_access_log_of_a_service_is_written_by_another_thread(tmp_path, monk
 
 
 def test_lines_beyond_what_may_wait_are_dropped_and_counted(monkeypatch, caplog):
-    monkeypatch.setattr(log_files, "MOST_WAITING", 10)
+    monkeypatch.setattr(log_files, "MAX_WAITING", 10)
     gate = Gate()
     logger = behind(gate)
     for number in range(1_000):

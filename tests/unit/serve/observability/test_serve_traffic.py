@@ -27,7 +27,7 @@ def test_slices_are_the_obvious_count_of_what_came_in_them(requests):
     traffic = Traffic(clock)
     for pause, took, asked, failed in requests:
         clock.now += pause
-        traffic.add(took, asked=asked, failed=failed)
+        traffic.add(took, called_model=asked, failed=failed)
         seen.append((int(clock.now // SLICE_S), took, asked, failed))
     clock.now += SLICE_S
     slices = traffic.slices()
@@ -47,7 +47,7 @@ def test_slices_are_the_obvious_count_of_what_came_in_them(requests):
 def test_ten_minutes_are_kept_and_an_idle_night_costs_nothing():
     clock = Clock()
     traffic = Traffic(clock)
-    traffic.add(5, asked=True, failed=False)
+    traffic.add(5, called_model=True, failed=False)
     clock.now += 30 * 86_400
     slices = traffic.slices()
     assert len(slices) == SLICES and sum(each["forecasts"] for each in slices) == 0
@@ -58,7 +58,7 @@ def test_ten_minutes_are_kept_and_an_idle_night_costs_nothing():
 def test_the_slice_that_is_not_over_is_not_told():
     clock = Clock()
     traffic = Traffic(clock)
-    traffic.add(5, asked=True, failed=False)
+    traffic.add(5, called_model=True, failed=False)
     assert traffic.slices() == []
 
 
@@ -66,7 +66,7 @@ def test_of_a_busy_slice_all_are_counted_and_so_many_measured():
     clock = Clock()
     traffic = Traffic(clock)
     for place in range(LATENCIES_KEPT + 500):
-        traffic.add(1.0 if place < LATENCIES_KEPT else 1e6, asked=True, failed=False)
+        traffic.add(1.0 if place < LATENCIES_KEPT else 1e6, called_model=True, failed=False)
     clock.now += SLICE_S
     (found,) = traffic.slices()
     assert found["forecasts"] == LATENCIES_KEPT + 500 and found["p99_ms"] == 1
@@ -76,7 +76,7 @@ def test_a_clock_set_back_breaks_nothing():
     clock = Clock()
     traffic = Traffic(clock)
     clock.now -= 3_600
-    traffic.add(5, asked=True, failed=False)
+    traffic.add(5, called_model=True, failed=False)
     assert traffic.slices() == []
 
 

@@ -8,8 +8,8 @@ from support.evidence import bundle, made_evidence
 from support.release import made_release
 
 from common import storage
+from serve.schemas.insights import StoredInsights
 from serve.views.insights import FILE as READ
-from serve.views.insights import Kept
 from train.evaluation.questions import answers
 from train.publish.insights import FILE, NEAREST, insights
 
@@ -25,7 +25,7 @@ def test_serving_reads_the_file_that_publishing_writes_and_finds_all_of_it(evide
     made = insights(evidence, answers(evidence))
     assert FILE == READ
     storage.write_json(tmp_path / FILE, made)
-    read = Kept.model_validate_json((tmp_path / FILE).read_bytes())
+    read = StoredInsights.model_validate_json((tmp_path / FILE).read_bytes())
     assert json.loads(read.model_dump_json()) == made
 
 
@@ -82,5 +82,5 @@ def test_a_release_without_embedding_or_chances_keeps_none(tmp_path):
 
 def test_a_release_is_published_with_its_insights(tmp_path):
     release = made_release(tmp_path)
-    kept = Kept.model_validate_json(release.file(FILE).read_bytes())
+    kept = StoredInsights.model_validate_json(release.file(FILE).read_bytes())
     assert len(kept.answers) == 5 and kept.moves

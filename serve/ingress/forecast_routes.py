@@ -1,0 +1,102 @@
+"""The routes of API v4 that forecast; each calls `serve.model_client.client.ModelClient`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import FastAPI, Query, Request, Response
+
+from serve.auth.keys import Client
+from serve.inference.window_builder import singles
+from serve.ingress.rate_limit import RateLimit
+from serve.ingress.responses import (
+    NO_STORE,
+    NOT_MODIFIED,
+    V4,
+    ConditionalRequest,
+    json_response,
+    large_json_response,
+)
+from serve.schemas.fields import Day, Symbol
+from serve.schemas.forecast import (
+    BatchRequest,
+    BatchResponse,
+    Horizon,
+    Outlook,
+    PredictRequest,
+    PredictResponse,
+    SectorRequest,
+)
+from serve.schemas.problems import responses
+
+if TYPE_CHECKING:
+    from serve.model_client.client import ModelClient
+
+BODY = (400, 413, 415, 422)
+"""Statuses of every route with a body."""
+
+
+def add_forecast_routes(api: FastAPI, model_client: ModelClient, reader: Any, conditional: Any) -> None:
+    limits = model_client.settings.limits
+    rate = RateLimit(limits)
+
+    def cache_headers(request: ConditionalRequest, *, failed: bool = False) -> dict[str, str]:
+        """Let the client cache a response unless a model failed while it was made."""
+        return NO_STORE if failed or model_client.bad() != request.bad else request.headers
+
+    @api.post(f"{V4}/predict", response_model=PredictResponse, responses=responses(404, *BODY))
+    async def predict(request: Request, body: PredictRequest, client: Client = reader) -> Response:
+        """Forecast the price of one stock some trading days ahead."""
+        await rate.hit(client.id)
+        return json_response(await model_client.predict(body, request.state.facts))
+
+    @api.post(f"{V4}/predict/batch", response_model=BatchResponse, responses=responses(*BODY))
+    async def predict_batch(request: Request, body: BatchRequest, client: Client = reader) -> Response:
+        """Forecast many stocks with one release; one that fails is listed and does not affect the others."""
+        limits.check_batch(len(body.symbols))
+        requests = singles(body)
+        await rate.hit(client.id, len(requests))
+        batch = await model_client.predict_batch(model_client.loaded, requests, request.state.facts)
+        return await large_json_response(batch)
+
+    @api.post(f"{V4}/predict/sector", response_model=BatchResponse, responses=responses(*BODY))
+    async def predict_sector(request: Request, body: SectorRequest, client: Client = reader) -> Response:
+        """Forecast every stock of a sector."""
+        loaded = model_client.loaded
+        symbols = loaded.in_sector(body.sector)
+        requests = singles(
+            BatchRequest.model_construct(symbols=symbols, horizon=body.horizon, as_of=body.as_of)
+        )
+        await rate.hit(client.id, len(requests))
+        return await large_json_response(
+            await model_client.predict_batch(loaded, requests, request.state.facts)
+        )
+
+    @api.get(f"{V4}/predict/all", response_model=BatchResponse, responses=responses(422) | NOT_MODIFIED)
+    async def predict_all(
+        request: Request,
+        horizon: Horizon = "1d",
+        as_of: Annotated[Day | None, Query()] = None,
+        client: Client = reader,
+        cached: ConditionalRequest = conditional,
+    ) -> Response:
+        """Forecast every stock of the exchange."""
+        if cached.is_current:
+            return cached.not_modified()
+        symbols = list(cached.loaded.universe.symbols)
+        requests = singles(BatchRequest.model_construct(symbols=symbols, horizon=horizon, as_of=as_of))
+        await rate.hit(client.id, rate.at_most(len(requests)))
+        batch = await model_client.predict_batch(cached.loaded, requests, request.state.facts)
+        failed = any(error.status >= 500 for error in batch.summary.errors)
+        return await large_json_response(batch, headers=cache_headers(cached, failed=failed))
+
+    @api.get(f"{V4}/outlook/{{symbol}}", response_model=Outlook, responses=responses(404, 422) | NOT_MODIFIED)
+    async def outlook(
+        request: Request, symbol: Symbol, client: Client = reader, cached: ConditionalRequest = conditional
+    ) -> Response:
+        """Forecast one stock at every horizon, from the prices in the release."""
+        if cached.is_current:
+            return cached.not_modified()
+        await rate.hit(client.id, len(cached.loaded.positions))
+        forecasts = await model_client.outlook(cached.loaded, symbol, request.state.facts)
+        return json_response(forecasts, headers=cache_headers(cached))

@@ -1,0 +1,106 @@
+"""Quality of a release beyond its matrix: errors by horizon, calibration, embedding, the five questions."""
+
+import datetime as dt
+
+from serve.schemas.forecast import Horizon, Model
+
+
+class PooledErrors(Model):
+    """Errors at one horizon over all moving stocks of the test part; null if not measured."""
+
+    horizon: Horizon
+    n: int
+    symbols: int
+    mae: float | None
+    """KES, like ``naive_mae``."""
+    naive_mae: float | None
+    mape: float | None
+    """Percent, like ``naive_mape``."""
+    naive_mape: float | None
+    rel_mae: float | None
+    """Absolute error of the published price relative to the naive forecast; below 1 is better."""
+    rel_rmse: float | None
+    """Root of the squared error of the mean price relative to the naive forecast."""
+    cover80: float | None
+    """Share of actual prices inside the 80 % interval."""
+    cover90: float | None
+    cover95: float | None
+
+
+class MoveBin(Model):
+    """Forecasts with about the same chance of a move, and the share of prices that moved."""
+
+    horizon: int
+    bin: int
+    """Decile of the forecast chance, from 0 to 9."""
+    n: int
+    forecast: float
+    """Mean forecast chance, 0 to 1."""
+    seen: float
+    """Share that moved."""
+
+
+class Neighbour(Model):
+    symbol: str
+    distance: float
+
+
+class EmbeddedStock(Model):
+    """One stock in the embedding."""
+
+    symbol: str
+    x: float
+    y: float
+    neighbours: list[Neighbour]
+    """The nearest stocks in all dimensions, not only the two shown."""
+
+
+class Embedding(Model):
+    """The general model's stock embedding, on its first two principal axes."""
+
+    shares: list[float]
+    """Share of the variance along x and along y."""
+    places: list[EmbeddedStock]
+
+
+class Table(Model):
+    columns: list[str]
+    rows: list[list[str | int | float | bool | None]]
+
+
+class Answer(Model):
+    """One of the five questions that a finished training answers."""
+
+    question: str
+    answer: str
+    tables: list[Table]
+    """Figures behind the answer."""
+
+
+class StoredInsights(Model):
+    """Contents of ``insights.json`` in a release."""
+
+    moves: list[MoveBin]
+    embedding: Embedding | None
+    answers: list[Answer]
+
+
+class InsightsPage(Model):
+    """Quality of the release that serves, measured on its test part."""
+
+    release: str
+    synthetic: bool
+    quick: bool
+    preset: str
+    source: str
+    train_end: dt.date
+    valid_end: dt.date
+    test_end: dt.date
+    pooled: list[PooledErrors]
+    moves: list[MoveBin] | None
+    """Null if the release does not store them; empty if its preset forecasts no chance of a move."""
+    embedding: Embedding | None
+    answers: list[Answer] | None
+    """As of the publication of the release."""
+    note: str | None
+    """What is missing, and what to do about it."""

@@ -1,0 +1,54 @@
+"""The stocks of a release and the models that forecast them."""
+
+import datetime as dt
+from typing import Literal
+
+from common.forecast.confidence import Word
+from serve.schemas.forecast import Horizon, Model, ModelType
+from serve.schemas.matrix import MatrixRow
+
+
+class ModelCard(Model):
+    """One stock and the model that forecasts it."""
+
+    symbol: str
+    name: str
+    sector: str
+    tier: Literal["specific", "general"]
+    model_type: ModelType
+    model_version: str
+    horizons: list[Horizon]
+    last_date: dt.date | None
+    """Last session in the prices of the release; null if it has none."""
+    last_price: float | None
+    sessions: int
+    """Number of closes in the release."""
+    performance: MatrixRow | None
+    release: str
+
+
+class ModelSummary(Model):
+    """One entry of the list of models."""
+
+    symbol: str
+    name: str
+    sector: str
+    model_type: ModelType
+    model_version: str
+    confidence: Word
+    last_date: dt.date | None
+    last_price: float | None
+
+
+class AvailableModels(Model):
+    """Every stock that can be forecast, with its model."""
+
+    release: str
+    synthetic: bool
+    total: int
+    stock_specific: int
+    general: int
+    horizons: list[Horizon]
+    models: list[ModelSummary]
+    sectors: dict[str, list[str]] | None = None
+    """Symbols by sector, if requested."""
