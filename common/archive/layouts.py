@@ -1,6 +1,6 @@
 """Layouts of price files: the columns, and the formats of dates and numbers.
 
-`NAIROBI_LAYOUT` is the layout of the exchange's own files; ``columns.toml`` in an archive's folder defines another.
+`NAIROBI_LAYOUT` describes the exchange's own files; ``columns.toml`` in an archive's folder defines another one.
 """
 
 import datetime as dt
