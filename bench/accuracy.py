@@ -17,10 +17,10 @@ from tables import markdown
 from common import storage
 from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
-from train.evaluation.evidence import described, load_evidence, reliability
+from train.evaluation.evidence import add_stock_columns, load_evidence, reliability
 from train.evaluation.questions import answers
 from train.evaluation.summary import summarise
-from train.pipeline.backtest import OURS
+from train.pipeline.backtest_period import OURS
 
 INSIDE = (0.85, 0.95)
 """Shares of a stock's outcomes that its 90 % intervals may cover."""
@@ -37,7 +37,7 @@ def main() -> None:
     models = ReleasedModels(Registry(home).open(options.release))
     folder = next((home / "backtests" / models.release.id).glob(f"{options.start}_{options.end}-*"))
     record = json.loads((folder / "backtest.json").read_bytes())
-    table = described(pd.read_parquet(folder / f"{OURS}.parquet"), models.universe)
+    table = add_stock_columns(pd.read_parquet(folder / f"{OURS}.parquet"), models.universe)
     print(
         f"{header(facts())}\n\n{models.release.id}, cutoffs {options.start} to {options.end}, weights fixed\n"
     )

@@ -88,11 +88,11 @@ def prepare(home: Path, symbols: int, publish: bool) -> None:
     from common.network.build import build_network
     from train.publish.export import write_bundle
     from train.run.dataset import RunDataset
-    from train.run.versions import begin
+    from train.run.versions import record_or_check_versions
 
     run = planned(home, Panel.from_archive(read_archive(home / "market"), "synthetic"))
     run.folder.mkdir(parents=True)
-    begin(run.id, run.folder, run.plan)
+    record_or_check_versions(run.id, run.folder, run.plan)
     bench = RunDataset(run.folder, run.spec, run.panel)
     weights = build_network(bench.network_shape, bench.config.network, seed=0).get_weights()
     metadata = {"beats_naive": {}, "validation": {}, "training": {}}

@@ -142,7 +142,7 @@ def fleet(name: str, archive: Path, home: Path, epochs: int | None, limit: int) 
     """One complete run of the fleet, its release below ``home``."""
     import train.workers.fleet  # noqa: F401  (imported here, so that no run's clock pays for it)
     from train.pipeline.training import execute
-    from train.run.plan import history
+    from train.run.plan import stored_epochs
 
     run = planned(name, archive, home, epochs)
     with temporary_home(), time_limit(limit):
@@ -158,7 +158,7 @@ def fleet(name: str, archive: Path, home: Path, epochs: int | None, limit: int) 
         "models": len(run.plan.jobs) - len(run.plan.skipped),
         "table": table[[*KEY, "last_price", "actual", "raw", "published"]],
         "windows": sum(
-            task.cost / task.epochs * len(history(run.folder, task.id))
+            task.cost / task.epochs * len(stored_epochs(run.folder, task.id))
             for task in run.plan.tasks
             if task.epochs
         ),

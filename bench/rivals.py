@@ -31,7 +31,7 @@ from common.prices.windows import Windows
 from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
 from train.evaluation.backtest import windows_until
-from train.pipeline.backtest import OURS, BacktestPlan, figures, plan_study
+from train.pipeline.backtest_period import OURS, BacktestPlan, plan_backtest, summarise_models
 from train.pipeline.rivals import rival_table
 from train.rivals.baselines import forecast_from, log_path
 
@@ -54,7 +54,7 @@ def main() -> None:
     document["seconds"] = {"backtest": round(time.perf_counter() - started, 1)}
     if options.peers:
         tables, seconds = peers(study, options.peers, options.steps)
-        document["figures"] += figures(tables, study).to_dict(orient="records")
+        document["figures"] += summarise_models(tables, study).to_dict(orient="records")
         document["seconds"] |= seconds
     print(json.dumps(document, indent=1)) if options.json else show(document)
 
@@ -64,7 +64,7 @@ def planned(models: ReleasedModels, home: Path, cutoffs: int) -> BacktestPlan:
     days = models.panel.dates.to_numpy().astype("datetime64[D]")
     last = len(days) - 1 - models.models.window.horizons[-1]
     start = max(days[last - cutoffs + 1], np.datetime64(models.release.info["valid_end"]))
-    return plan_study(models, None, home, start=start, end=days[last])
+    return plan_backtest(models, None, home, start=start, end=days[last])
 
 
 def backtested(study: BacktestPlan, home: Path) -> dict[str, Any]:

@@ -145,7 +145,7 @@ def prepare(home: Path, symbols: int, each: int) -> dict[str, Any]:
 def train(run_dir: Path, plan: Any, workers: int) -> dict[str, Any]:
     """Train the general networks from their beginning; what was trained before is thrown away."""
     from cluster.connect.session import ray_session
-    from train.run.plan import history
+    from train.run.plan import stored_epochs
     from train.workers.fleet import Fleet
 
     for name in ("tasks", "tensorboard"):
@@ -159,7 +159,7 @@ def train(run_dir: Path, plan: Any, workers: int) -> dict[str, Any]:
         fleet.train()
         all_s = clock.lap()
     ends = [epoch_ends(run_dir / "tensorboard" / task.id) for task in tasks]
-    epochs = [epoch for task in tasks for epoch in history(run_dir, task.id)]
+    epochs = [epoch for task in tasks for epoch in stored_epochs(run_dir, task.id)]
     if len(memory.largest) != workers or len(epochs) != EPOCHS * NETWORKS:
         raise SystemExit(f"{len(memory.largest)} workers seen and {len(epochs)} epochs: start again")
     return {

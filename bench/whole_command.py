@@ -14,7 +14,7 @@ from machine import MEMORY, ROOT, Clock, MemoryOf
 
 from common.release.bundle import GENERAL
 from common.synthetic.market import MarketConfig, write_market
-from train.run.plan import history
+from train.run.plan import stored_epochs
 
 WORKERS = 2
 
@@ -52,7 +52,7 @@ def trained_by_command(
     return {
         "symbols": symbols,
         "workers": len(memory.largest),
-        "epochs": [len(history(run_dir, task)) for task in tasks],
+        "epochs": [len(stored_epochs(run_dir, task)) for task in tasks],
         "all_s": all_s,
         **{name: max(each[name] for each in memory.largest.values()) for name in MEMORY},
     }

@@ -11,7 +11,7 @@ Home = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ReleaseName = Annotated[str, typer.Option("--release", help="production, latest or a release id.")]
-Quickly = Annotated[bool, typer.Option("--quick", help="Do a fraction of the work, to try things out.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Do a fraction of the work, to try things out.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
 AcceptMixedDates = Annotated[
     bool, typer.Option("--accept-mixed-dates", help="Accept an archive whose dates look mixed up.")

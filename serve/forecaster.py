@@ -17,7 +17,7 @@ from common.release.manifest import Release
 from common.release.registry import Registry
 from serve.inference.loaded_release import LoadedRelease
 from serve.inference.model_cache import ModelCache, split_key
-from serve.inference.response import answer, batch_answer
+from serve.inference.response import batch_response, predict_response
 from serve.schemas.forecast import BatchResponse, Horizon, PredictRequest, PredictResponse
 from serve.schemas.market import HistoryDay
 from serve.schemas.problems import problem_of
@@ -72,7 +72,7 @@ class Forecaster:
         """Forecast as the server's batch route does; a symbol that fails is in ``summary.errors``."""
         started, request_id = time.perf_counter(), uuid4().hex
         answers, failures = self._forecast_all(symbols, horizon, as_of, request_id)
-        return batch_answer(self.loaded, answers, failures, started=started, request_id=request_id)
+        return batch_response(self.loaded, answers, failures, started=started, request_id=request_id)
 
     def one(
         self,
@@ -196,7 +196,9 @@ class Forecaster:
             prepared = self.loaded.general(prepared)
             bundle, cached = self._models.get(prepared.key)
         prices = bundle.forecaster.forecast(prepared.windows, prepared.levels)
-        return answer(self.loaded, prepared, prices, cached=cached, started=started, request_id=request_id)
+        return predict_response(
+            self.loaded, prepared, prices, cached=cached, started=started, request_id=request_id
+        )
 
 
 def _as_list(given: str | Iterable[str] | None, default: Iterable[str]) -> list[str]:

@@ -20,7 +20,7 @@ import ray.serve
 from ray.serve.config import HTTPOptions
 
 from cluster.connect.ports import Listener, beyond_loopback, descendants, in_url
-from cluster.connect.processes import born, end, left
+from cluster.connect.processes import end, start_time, still_running
 from cluster.connect.session import connect, refuse_shadows, start, usable_cpus
 from common.errors import ConfigError, RayUnavailable
 from serve.app import build_app
@@ -178,7 +178,7 @@ def _stop(say: Callable[[str], None]) -> None:
     ):  # a second Ctrl-C must not interrupt the cleanup
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-    ours = {pid: born(pid) for pid in descendants(os.getpid())[1:]}
+    ours = {pid: start_time(pid) for pid in descendants(os.getpid())[1:]}
     try:
         if _answers(ray.get_runtime_context().gcs_address):
             ray.serve.shutdown()
@@ -187,6 +187,6 @@ def _stop(say: Callable[[str], None]) -> None:
     finally:
         ray.shutdown()
     deadline = time.monotonic() + LEAVE_S
-    while left(ours) and time.monotonic() < deadline:
+    while still_running(ours) and time.monotonic() < deadline:
         time.sleep(0.1)
     end(ours, patience_s=0.5)

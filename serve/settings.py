@@ -38,13 +38,13 @@ def checked_url(url: str) -> str:
     supported = url == MEMORY or (parts.scheme in ("redis", "rediss") and server)
     if not supported and not (parts.scheme == "redis+unix" and parts.path):
         raise ConfigError(
-            f"rate_storage: got {shown(url)}, need memory:// (each router counts alone), or a Redis "
+            f"rate_storage: got {redacted_url(url)}, need memory:// (each router counts alone), or a Redis "
             "server as redis://HOST:PORT/DB, rediss://HOST:PORT/DB (TLS) or redis+unix:///PATH."
         )
     return url
 
 
-def shown(url: str) -> str:
+def redacted_url(url: str) -> str:
     """Return a URL without user, password and options, for messages."""
     scheme, separator, rest = url.partition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2].partition('?')[0]}"[:120]

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cluster.connect.address import Address, placed
+from cluster.connect.address import Address, resolve_address
 from common import storage
 from common.config import read_toml
 from common.errors import ConfigError
@@ -25,15 +25,15 @@ from common.options import (
     DryRun,
     Home,
     Preset,
-    Quickly,
+    Quick,
     SettingsFile,
     TrainEnd,
     UniverseFile,
     Workers,
 )
 from common.presets import quick, train_config
-from train.progress.snapshot import duration
-from train.run.inputs import overrides_of, require_known, shown_panel
+from train.progress.snapshot import format_duration
+from train.run.inputs import check_universe, load_panel_with_progress, merge_overrides
 from tune import labels
 from tune.console import best_table
 from tune.results import Tuning
@@ -78,7 +78,7 @@ def tune(
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default <home>/tuning/<search>.")] = None,
     accept_mixed_dates: AcceptMixedDates = False,
     home: Home = None,
-    quickly: Quickly = False,
+    quickly: Quick = False,
     asha: Annotated[bool, typer.Option("--asha/--no-asha", help="Stop bad trials early.")] = True,
     random: Annotated[bool, typer.Option("--random", help="Random proposals instead of TPE.")] = False,
     contest: Annotated[
@@ -99,8 +99,8 @@ def tune(
 
     seconds = parse_time(limit) if limit else None
     root = storage.home(home)
-    ray_address = None if dry_run else placed(address, root)
-    overrides = overrides_of(config, train_end, valid_end, None, seed)
+    ray_address = None if dry_run else resolve_address(address, root)
+    overrides = merge_overrides(config, train_end, valid_end, None, seed)
     config_preset = overrides.pop("preset", "residual")
     full = train_config(preset or config_preset, overrides, where=str(config or "settings"))
     ranges = SearchSpace.parse(read_toml(space), where=str(space)) if space else SearchSpace()
@@ -116,8 +116,8 @@ def tune(
         **{name: value for name, value in options.items() if value is not None},
     )
     stocks = load_universe(universe)
-    panel = shown_panel(archive, root, show=not as_json, accept_mixed_dates=accept_mixed_dates)
-    require_known(stocks, panel, (), strict=universe is not None)
+    panel = load_panel_with_progress(archive, root, show=not as_json, accept_mixed_dates=accept_mixed_dates)
+    check_universe(stocks, panel, (), strict=universe is not None)
     planned = plan_search(
         quick(full) if quickly else full,
         stocks,
@@ -207,7 +207,8 @@ def _print_plan(planned: Any, effort: Any, compared: int, workers: int | None, a
         console.print(f"fold {number}: trained up to {fold.train_end}, validated up to {fold.valid_end}")
     console.print(
         f"{labels.counted(effort.trials, compared)}, {document['epochs_total']} epochs each; "
-        f"at most about {duration(estimate)} on {count} CPUs without early stopping; nothing was written.",
+        f"at most about {format_duration(estimate)} on {count} CPUs without early stopping; "
+        "nothing was written.",
         highlight=False,
         soft_wrap=True,
     )

@@ -27,7 +27,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from train.progress.snapshot import SYNTHETIC, against_naive, duration, flat, is_synthetic, number
+from train.progress.snapshot import (
+    SYNTHETIC,
+    against_naive,
+    format_duration,
+    format_number,
+    is_synthetic,
+    one_line,
+)
 from tune import labels
 from tune.results import Tuning, cleaned, default_score, finished
 
@@ -58,11 +65,11 @@ class SearchView:
 
     def _table(self, rows: int, *, wide: bool) -> Table:
         search = self.snapshot
-        title = Text(flat(search.get("search")), style="bold")
+        title = Text(one_line(search.get("search")), style="bold")
         if is_synthetic(search.get("source")):
             title.append("  ").append(f" {SYNTHETIC} ", style="bold black on yellow")
-        details = (search.get("state"), search.get("model"), f"{flat(search.get('concurrent'))} at once")
-        title.append("  " + ", ".join(map(flat, details)), style="not bold")
+        details = (search.get("state"), search.get("model"), f"{one_line(search.get('concurrent'))} at once")
+        title.append("  " + ", ".join(map(one_line, details)), style="not bold")
         table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, show_edge=False)
         table.padding = (0, 1, 0, 0)
         sizes = "sizes" if wide else "emb lstm dense win"
@@ -82,9 +89,9 @@ class SearchView:
         for state in ("stopped", "failed"):
             if count := sum(trial.get("state") == state for trial in search.get("trials", [])):
                 counts.append(f"{count} {state}")
-        counts.append(f"{duration(self.now - search.get('started', self.now))} elapsed")
+        counts.append(f"{format_duration(self.now - search.get('started', self.now))} elapsed")
         if search.get("state") != "done":
-            counts.append(f"ETA {duration(search.get('eta_s'))}")
+            counts.append(f"ETA {format_duration(search.get('eta_s'))}")
         grid.add_row(bar, f"{fraction:4.0%}", Text(", ".join(counts), overflow="ellipsis", no_wrap=True))
         return grid
 
@@ -111,7 +118,7 @@ class SearchLines:
         for trial in snapshot.get("trials", []):
             name, state = trial.get("trial"), trial.get("state", "waiting")
             if state != self._trials.get(name, "waiting"):
-                yield f"trial={flat(name)} state={flat(state)}{_trial_fields(trial)}"
+                yield f"trial={one_line(name)} state={one_line(state)}{_trial_fields(trial)}"
             self._trials[name] = state
 
 
@@ -147,14 +154,14 @@ def best_table(tuning: Tuning) -> Table:
         table.add_column(heading, justify="right")
     for row in finished(tuning).head(BEST).to_dict(orient="records"):
         costs = [f"{row[cost]:,.0f}" for cost in ("weights", "seconds")]
-        table.add_row(flat(row["trial"]), *_scored(tuning, row["score"], row), *costs)
+        table.add_row(one_line(row["trial"]), *_scored(tuning, row["score"], row), *costs)
     default = _scored(tuning, default_score(tuning), tuning.info["default"])
     table.add_row(Text("default", style="bold"), *default, "-", "-")
     return table
 
 
 def _scored(tuning: Tuning, score: float | None, values: dict[str, Any]) -> list[Text]:
-    cells = [Text(number(score), style=against_naive(score))]
+    cells = [Text(format_number(score), style=against_naive(score))]
     return cells + [Text(labels.value_text(values.get(name))) for name in tuning.parameters]
 
 
@@ -162,12 +169,14 @@ def _best_line(search: dict[str, Any]) -> Text:
     best, default = search.get("best"), search.get("default_score")
     line = Text("best ", overflow="ellipsis", no_wrap=True)
     if best:
-        line.append(number(best["score"]), style=against_naive(best["score"]))
+        line.append(format_number(best["score"]), style=against_naive(best["score"]))
     else:
         line.append("-")
-    line.append(", default ").append(number(default), style=against_naive(default)).append(", naive 1")
+    line.append(", default ").append(format_number(default), style=against_naive(default)).append(", naive 1")
     return (
-        line.append(f"   trial {flat(best['trial'])}: {labels.sizes(best['parameters'])}") if best else line
+        line.append(f"   trial {one_line(best['trial'])}: {labels.sizes(best['parameters'])}")
+        if best
+        else line
     )
 
 
@@ -179,24 +188,27 @@ def _work_line(search: dict[str, Any]) -> str:
 
 def _cells(trial: dict[str, Any], *, wide: bool) -> list[Text]:
     state, values, score = trial.get("state", "waiting"), trial.get("parameters") or {}, trial.get("score")
-    details = {"failed": trial.get("reason"), "running": trial.get("eta_s") and duration(trial["eta_s"])}
-    text = f"{state} {flat(details[state])}" if details.get(state) else state
+    details = {
+        "failed": trial.get("reason"),
+        "running": trial.get("eta_s") and format_duration(trial["eta_s"]),
+    }
+    text = f"{state} {one_line(details[state])}" if details.get(state) else state
     status = Text(text, style=_STYLES.get(state, ""))
     status.truncate(24 if wide else 15, overflow="ellipsis")
     return [
         Text(_name(trial, wide), style="bold" if state == "running" else ""),
         Text(labels.sizes(values, named=wide) or "-"),
         Text(labels.rate(values)),
-        Text(flat(trial.get("fold"))),
-        Text(flat(trial.get("epoch"))),
-        Text(number(trial.get("loss"))),
-        Text(number(score), style=against_naive(score)),
+        Text(one_line(trial.get("fold"))),
+        Text(one_line(trial.get("epoch"))),
+        Text(format_number(trial.get("loss"))),
+        Text(format_number(score), style=against_naive(score)),
         status,
     ]
 
 
 def _name(trial: dict[str, Any], wide: bool) -> str:
-    name, origin = flat(trial.get("trial")), flat(trial.get("origin"))
+    name, origin = one_line(trial.get("trial")), one_line(trial.get("origin"))
     return f"{origin} {name}" if wide and origin in ("sweep", "refit") else name
 
 
@@ -205,12 +217,12 @@ def _search_fields(search: dict[str, Any]) -> str:
     running = sum(trial.get("state") == "running" for trial in search.get("trials", []))
     label = f" {SYNTHETIC}" if is_synthetic(search.get("source")) else ""
     return (
-        f"search={flat(search.get('search'))} state={flat(search.get('state'))}"
+        f"search={one_line(search.get('search'))} state={one_line(search.get('state'))}"
         f" trials={search.get('trials_done', 0)}/{search.get('trials_total', 0)}"
         f" compared={search.get('trials_compared', 0)} running={running}"
-        f" best={number(best.get('score'))} best_trial={flat(best.get('trial'))}"
-        f" default={number(search.get('default_score'))} done={overall(search):.0%}"
-        f" eta={duration(search.get('eta_s'))}{label}"
+        f" best={format_number(best.get('score'))} best_trial={one_line(best.get('trial'))}"
+        f" default={format_number(search.get('default_score'))} done={overall(search):.0%}"
+        f" eta={format_duration(search.get('eta_s'))}{label}"
     )
 
 
@@ -219,6 +231,6 @@ def _trial_fields(trial: dict[str, Any]) -> str:
     values |= {name: labels.value_text(value) for name, value in (trial.get("parameters") or {}).items()}
     if trial.get("state") in OVER:
         values |= {"fold": trial.get("fold"), "epoch": trial.get("epoch")}
-        values |= {key: number(trial[key]) for key in ("loss", "score") if trial.get(key) is not None}
-        values["reason"] = trial.get("reason") and repr(flat(trial["reason"]))
+        values |= {key: format_number(trial[key]) for key in ("loss", "score") if trial.get(key) is not None}
+        values["reason"] = trial.get("reason") and repr(one_line(trial["reason"]))
     return "".join(f" {key}={value}" for key, value in values.items() if value is not None)

@@ -27,7 +27,7 @@ SEEDS = 3
 QUICK_SEEDS = 2
 
 
-class TestPartDataset(FoldDataset):
+class HeldOutDataset(FoldDataset):
     """The run's own split; its test part has the rows that both configurations can forecast."""
 
     limits = RunDataset.limits
@@ -70,7 +70,7 @@ def evaluate(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[
 def stored(root: Path) -> dict[str, Any] | None:
     """Return the stored comparison, None if there is none."""
     try:
-        result: dict[str, Any] = json.loads(storage.current(root / "contest.json").read_bytes())
+        result: dict[str, Any] = json.loads(storage.up_to_date(root / "contest.json").read_bytes())
         return result
     except FileNotFoundError:
         return None
@@ -112,9 +112,9 @@ def _compare(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[
 
 
 @functools.lru_cache(maxsize=2)
-def test_dataset(folder: Path, sizes: Sizes) -> TestPartDataset:
-    panel = Panel.load(storage.current(folder.parent / "panel.parquet"))
-    return TestPartDataset(folder, RunSpec.load(folder), panel, sizes)
+def test_dataset(folder: Path, sizes: Sizes) -> HeldOutDataset:
+    panel = Panel.load(storage.up_to_date(folder.parent / "panel.parquet"))
+    return HeldOutDataset(folder, RunSpec.load(folder), panel, sizes)
 
 
 def _refit(address: str, sizes: Sizes, task: Task) -> Forecasts:

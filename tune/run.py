@@ -60,7 +60,7 @@ def execute(
         If no trial succeeded.
     """
     spec, root = planned.spec, planned.folder
-    with storage.claim(root / "search.lock", f"search {spec.id}"):
+    with storage.lock_or_fail(root / "search.lock", f"search {spec.id}"):
         _open(planned)
         study = Study(spec, root)
         compared = sweep(spec, seeds=effort.sweep_seeds, sizes=effort.sizes)
@@ -133,7 +133,7 @@ def _open(planned: SearchPlan) -> None:
             f"--out: {root} holds search {other.id}, need {spec.id}: settings, prices or work differ. "
             "Use another folder."
         )
-    if storage.names(root, "trials/*/trial.json") and not storage.exists(root / FILE):
+    if storage.matching_names(root, "trials/*/trial.json") and not storage.exists(root / FILE):
         raise ConfigError(
             f"--out: {root} holds a search by an earlier version, whose trials cannot be continued (they are "
             f"in trials/, not in {FILE}). Its tables, report and best.toml are not changed. Use another "
@@ -145,7 +145,7 @@ def _stored(root: Path) -> Tuning | None:
     """Return the result of a complete search; None if there is none or a later session was interrupted."""
     try:
         for name in ("result.json", "trials.csv", "curves.csv", "best.toml"):
-            storage.current(root / name)
+            storage.up_to_date(root / name)
         stored = Tuning.load(root)
         made = read_toml(root / "best.toml")["provenance"]["made"]
     except (OSError, ValueError, KeyError, ConfigError):
@@ -157,7 +157,7 @@ def _stored(root: Path) -> Tuning | None:
 def _seconds(root: Path) -> float:
     """Return the working time of earlier sessions."""
     try:
-        seconds: float = json.loads(storage.current(root / "result.json").read_bytes())["seconds"]
+        seconds: float = json.loads(storage.up_to_date(root / "result.json").read_bytes())["seconds"]
         return seconds
     except (OSError, ValueError):
         return 0.0

@@ -87,7 +87,7 @@ class StudySearch(OptunaSearch):
                 return Searcher.FINISHED
         config = super().suggest(trial_id)
         self._trials[trial_id] = self._last
-        storage.push(study.path)
+        storage.upload(study.path)
         return config
 
     def _propose(self, trial: Any) -> dict[str, Any]:
@@ -133,7 +133,7 @@ class StudySearch(OptunaSearch):
             self._end(trial_id, "no finite score on validation", failed=True)
         elif time.time() < self._deadline:
             self._end(trial_id, f"in the worse half after {result['work']} epochs", failed=False)
-        storage.push(self._record.path)
+        storage.upload(self._record.path)
 
     def _end(self, trial_id: str, reason: str, *, failed: bool) -> None:
         self._trials[trial_id].set_user_attr("reason", reason)

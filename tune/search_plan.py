@@ -9,7 +9,7 @@ from common.errors import ConfigError, UniverseError
 from common.exchange.universe import Universe
 from common.presets import TrainConfig, merged, train_config
 from common.prices.panel import Panel
-from common.prices.series import series_of_counters
+from common.prices.series import series_of_universe
 from common.release.bundle import GENERAL
 from train.run.dataset import RunDataset, RunSpec
 from train.run.plan import make_plan
@@ -80,7 +80,7 @@ def plan_search(
     defaults(config, scope)
     limits = RunDataset(home, RunSpec(config, universe, panel.source, ""), panel).limits
     seen = panel.as_of(limits.valid_end.astype("datetime64[D]").astype(object))
-    series = series_of_counters(seen, universe)
+    series = series_of_universe(seen, universe)
     draft = SearchSpec(
         config=config,
         universe=universe,

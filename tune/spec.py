@@ -129,7 +129,7 @@ class SearchSpec:
 
     @classmethod
     def load(cls, folder: Path) -> "SearchSpec":
-        stored = json.loads(storage.current(folder / "search.json").read_bytes())
+        stored = json.loads(storage.up_to_date(folder / "search.json").read_bytes())
         where = str(folder / "search.json")
         return cls(
             config=TrainConfig.parse(stored.pop("config"), where=where),

@@ -61,7 +61,7 @@ class Study:
             trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
             self.storage.set_trial_state_values(trial_id, TrialState.WAITING)
         if interrupted or is_new:
-            storage.push(self.path)
+            storage.upload(self.path)
 
     def frozen(self, *states: TrialState) -> list[FrozenTrial]:
         """Return Optuna's records in the order of their numbers; without ``states``, all of them."""

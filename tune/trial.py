@@ -17,7 +17,7 @@ import ray.tune
 from common import storage
 from common.errors import NsecastError
 from train.run.dataset import RunSpec
-from train.run.plan import EpochProgress, history
+from train.run.plan import EpochProgress, stored_epochs
 from tune.folds import FoldDataset, fold_dataset
 from tune.space import Parameters
 from tune.spec import SearchSpec
@@ -62,9 +62,9 @@ class Trial:
         return self.folder / f"fold-{fold}"
 
     def histories(self, spec: SearchSpec) -> Histories:
-        with storage.looked(self.folder):
+        with storage.listed_once(self.folder):
             return [
-                [history(self.fold_dir(fold), task.id) for task in spec.tasks]
+                [stored_epochs(self.fold_dir(fold), task.id) for task in spec.tasks]
                 for fold in range(1, len(spec.folds) + 1)
             ]
 
@@ -179,7 +179,7 @@ def open_fold(spec: SearchSpec, trial: Trial, number: int) -> FoldDataset:
     settings = spec.settings(trial.parameters, trial.seed, spec.folds[number - 1])
     run_dir = trial.fold_dir(number)
     RunSpec(settings, spec.universe, spec.source, spec.seen_sha256).save(run_dir)
-    return fold_dataset(run_dir, storage.current(trial.root / "panel.parquet"), spec.sizes)
+    return fold_dataset(run_dir, storage.up_to_date(trial.root / "panel.parquet"), spec.sizes)
 
 
 def reason_of(trial: Trial, error: BaseException) -> str:

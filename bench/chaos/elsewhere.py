@@ -13,7 +13,7 @@ from bench.chaos.home import prepared
 from bench.chaos.result import Row, row_of
 from bench.chaos.server import served
 from cluster.connect.local_cluster import LocalCluster
-from cluster.connect.processes import end, marked
+from cluster.connect.processes import end, processes_with_mark
 from cluster.local.cluster import down, up
 from common.release.manifest import Release
 from common.release.registry import Registry
@@ -31,7 +31,7 @@ SETTLE_S = 3.0
 
 def end_node(cluster: LocalCluster, name: str) -> int:
     """End one node at once, as a failing machine would; returns how many processes ended."""
-    return end(marked(f"{cluster.id}/{name}"), patience_s=0)
+    return end(processes_with_mark(f"{cluster.id}/{name}"), patience_s=0)
 
 
 def node_killed(release: Release, folder: Path, *, per_s: float, seconds: float = 10.0) -> Row:
@@ -43,7 +43,9 @@ def node_killed(release: Release, folder: Path, *, per_s: float, seconds: float 
         os.environ.update(environment(Path(sockets), haproxy=True))
         try:
             cluster = up(home, 2, 1)[0]
-            with served(home, address="auto", more_pids=lambda: list(marked(cluster.id))) as server:
+            with served(
+                home, address="auto", more_pids=lambda: list(processes_with_mark(cluster.id))
+            ) as server:
                 bench = Bench(server, home, releases, per_s)
                 with bench.load() as load:
                     time.sleep(SETTLE_S)

@@ -20,7 +20,7 @@ import psutil
 
 from bench.chaos.home import ROOT
 from cluster.connect.ports import descendants, free_port, listeners
-from cluster.connect.processes import born, end
+from cluster.connect.processes import end, start_time
 from common.errors import RayUnavailable
 from common.presets import SPECIFIC
 from common.release.bundle import GENERAL
@@ -60,7 +60,7 @@ class Server:
         """Numbers by kind: ``REPLICAS``, ``haproxy``, ``manager``, ``controller``."""
         found: dict[str, list[int]] = {}
         for pid in self.pids():
-            if (kind := _kind(pid)) and born(pid):
+            if (kind := _kind(pid)) and start_time(pid):
                 found.setdefault(kind, []).append(pid)
         return found
 
@@ -165,12 +165,12 @@ def _wait_ready(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
     """SIGTERM (a background job's children ignore Ctrl-C), then SIGKILL for whatever is left of it."""
-    ours = {pid: born(pid) for pid in descendants(process.pid)}
+    ours = {pid: start_time(pid) for pid in descendants(process.pid)}
     process.terminate()
     try:
         process.wait(STOP_S)
     except subprocess.TimeoutExpired:
-        ours |= {pid: born(pid) for pid in descendants(process.pid)}
+        ours |= {pid: start_time(pid) for pid in descendants(process.pid)}
     finally:
         end(ours, patience_s=1.0)
         process.wait()

@@ -20,7 +20,7 @@ Address = Annotated[
 ]
 
 
-def placed(address: str | None, home: Path) -> str | None:
+def resolve_address(address: str | None, home: Path) -> str | None:
     """Return where the driver connects: ``HOST:PORT``, ``auto``, or None for Ray on this machine.
 
     An ``http://`` address submits the whole command as a job, and this process exits with the job's exit

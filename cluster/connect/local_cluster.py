@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.connect.processes import left, marked, name_of
+from cluster.connect.processes import name_of, processes_with_mark, still_running
 from common.errors import ConfigError
 
 HEAD = "node-0"
@@ -26,7 +26,7 @@ class LocalNode:
     @property
     def runs(self) -> bool:
         """Whether the node's raylet is alive, on the head also the GCS server."""
-        names = {name_of(pid) for pid in left(self.born)}
+        names = {name_of(pid) for pid in still_running(self.born)}
         return {"raylet", "gcs_server"} <= names if self.name == HEAD else "raylet" in names
 
 
@@ -46,7 +46,9 @@ class LocalCluster:
     @property
     def processes(self) -> dict[int, str]:
         """All its processes: the recorded ones and those started later."""
-        return {pid: when for node in self.nodes for pid, when in node.born.items()} | marked(self.id)
+        return {pid: when for node in self.nodes for pid, when in node.born.items()} | processes_with_mark(
+            self.id
+        )
 
 
 def read(home: Path) -> LocalCluster | None:

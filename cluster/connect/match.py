@@ -84,7 +84,7 @@ def _compare(nodes: dict[str, str], packages: tuple[str, ...], probe: tuple[str,
         answers[task_on_node.remote(probe, packages)] = node  # type: ignore[call-arg]
     ray.wait(list(answers), num_returns=len(answers), timeout=ANSWER_S)
     got = {f"{nodes[node]} ({node[:6]})": _answer(reference) for reference, node in answers.items()}
-    folder = storage.shown(storage.locate(probe[0]).parent) if probe else ""
+    folder = storage.display_path(storage.locate(probe[0]).parent) if probe else ""
     problems = differences(need, got, folder)
     if problems:
         more = f"; and {len(problems) - MAX_PROBLEMS} more" if len(problems) > MAX_PROBLEMS else ""
@@ -109,7 +109,7 @@ def _storage(probe: tuple[str, str] | None) -> str:
         return "ok"
     path, text = storage.locate(probe[0]), probe[1]
     try:
-        if storage.current(path).read_text() != text:
+        if storage.up_to_date(path).read_text() != text:
             return "sees another folder as"
     except OSError:
         return "cannot see the storage root" if path.parent.exists() else "there is no folder"

@@ -14,7 +14,7 @@ TICKS = 100
 """Start times are in hundredths of a second since the machine booted."""
 
 
-def born(pid: int) -> str:
+def start_time(pid: int) -> str:
     """Return when a process started, relative to the boot so that clock changes do not matter; "" if gone."""
     with suppress(psutil.Error):
         process = psutil.Process(pid)
@@ -32,19 +32,19 @@ def name_of(pid: int) -> str:
     return name
 
 
-def left(processes: Mapping[int, str]) -> list[int]:
+def still_running(processes: Mapping[int, str]) -> list[int]:
     """Return the ids of the ``processes`` (id to start time) that still run."""
-    return [pid for pid, when in processes.items() if when and born(pid) == when]
+    return [pid for pid, when in processes.items() if when and start_time(pid) == when]
 
 
-def marked(mark: str) -> dict[int, str]:
+def processes_with_mark(mark: str) -> dict[int, str]:
     """Return every process of this user whose `MARK` starts with ``mark``, with its start time."""
     processes = {}
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             variables = process.environ()
             if MARK in variables and variables[MARK].startswith(mark):
-                processes[process.pid] = born(process.pid)
+                processes[process.pid] = start_time(process.pid)
     return processes
 
 
@@ -53,12 +53,12 @@ def end(processes: Mapping[int, str], *, patience_s: float = 5.0) -> int:
 
     ``psutil.wait_procs`` is not used because it would reap children that other code waits for.
     """
-    running = left(processes)
+    running = still_running(processes)
     for number in (signal.SIGTERM, signal.SIGKILL):
-        for pid in left(processes):
+        for pid in still_running(processes):
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
         deadline = time.monotonic() + patience_s
-        while left(processes) and time.monotonic() < deadline:
+        while still_running(processes) and time.monotonic() < deadline:
             time.sleep(0.1)
     return len(running)

@@ -16,7 +16,7 @@ import psutil
 
 from cluster.connect.local_cluster import HEAD, LocalCluster, LocalNode, path_of, read, running
 from cluster.connect.ports import free_port, is_free
-from cluster.connect.processes import end, marked
+from cluster.connect.processes import end, processes_with_mark
 from cluster.connect.ray_private import use_token
 from cluster.local.start import START_S, ray_start
 from common import storage
@@ -49,7 +49,7 @@ def up(
     """
     if not psutil.LINUX:
         raise ConfigError("cluster up: needs Linux. Elsewhere use Ray on this machine, without --address.")
-    with storage.claim(home / "cluster" / "cluster.lock", "nsecast cluster"):
+    with storage.lock_or_fail(home / "cluster" / "cluster.lock", "nsecast cluster"):
         cluster = running(home)
         if cluster is None:
             _clear(home)
@@ -68,7 +68,7 @@ def up(
 
 def down(home: Path) -> int:
     """End this storage root's cluster and no other process; returns the number of processes ended."""
-    with storage.claim(home / "cluster" / "cluster.lock", "nsecast cluster"):
+    with storage.lock_or_fail(home / "cluster" / "cluster.lock", "nsecast cluster"):
         return _clear(home)
 
 
@@ -117,7 +117,7 @@ def _start(
     nodes = {node.name: node for node in cluster.nodes if node.name not in names}
     try:
         for name in names:
-            end(marked(f"{cluster.id}/{name}"))  # processes that a dead raylet left
+            end(processes_with_mark(f"{cluster.id}/{name}"))  # processes that a dead raylet left
             number = int(name.partition("-")[2])
             ip = f"127.0.0.{FIRST_ADDRESS + number}"
             note(f"starting {name}, {ip}")
@@ -130,12 +130,12 @@ def _start(
         _wait(replace(cluster, nodes=tuple(nodes.values())), note)
     except BaseException:
         for name in names:
-            end(marked(f"{cluster.id}/{name}"))
+            end(processes_with_mark(f"{cluster.id}/{name}"))
         if not cluster.nodes:
             shutil.rmtree(cluster.folder, ignore_errors=True)
         raise
     for name in names:
-        births = {str(pid): when for pid, when in marked(f"{cluster.id}/{name}").items()}
+        births = {str(pid): when for pid, when in processes_with_mark(f"{cluster.id}/{name}").items()}
         nodes[name] = replace(nodes[name], processes=births)
     cluster = replace(cluster, nodes=tuple(sorted(nodes.values(), key=lambda node: int(node.name[5:]))))
     storage.write_json(path_of(home), asdict(cluster))

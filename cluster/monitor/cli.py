@@ -55,7 +55,7 @@ def monitor(
     stderr.
     Exit codes: 0 all is as expected, or too few forecasts to judge; 3 a breach; 1 the monitor failed.
     """
-    from cluster.monitor.monitor import known_prices, log_breaches, look
+    from cluster.monitor.monitor import known_prices, log_breaches, run_monitor
     from cluster.monitor.prometheus import write_prometheus
     from cluster.monitor.settings import MonitorSettings
     from common.release.forecasts import ReleasedModels
@@ -67,7 +67,7 @@ def monitor(
     models = ReleasedModels(Registry(root).open(release))
     panel = known_prices(root, models, archive, accept_mixed_dates=accept_mixed_dates)
     now = None if as_of is None else models.universe.clock.end_of(as_of.date()) - dt.timedelta(seconds=1)
-    report = look(models, panel, root, settings, now=now)
+    report = run_monitor(models, panel, root, settings, now=now)
     if as_of is None:  # shown by the server
         storage.write_json(root / LATEST, report.as_dict())
     if prometheus:

@@ -15,7 +15,7 @@ from common.forecast.representation import Representation, representation_from_d
 from common.network.channels import frozen
 from common.presets import WindowSpec
 from common.prices.panel import Panel
-from common.prices.series import MARKET, series_of_counters
+from common.prices.series import MARKET, series_of_universe
 from common.prices.windows import Windows, make_windows
 from common.release.bundle import GENERAL, BundleFiles
 from common.release.forecasts import ReleasedModels
@@ -90,7 +90,7 @@ def drifts(
     evenly spaced) and those of the newest sessions of ``panel``. Values of one day or one stock are not
     independent, so the effective sample size is the number of sessions or of stocks, whichever is larger.
     """
-    windows = make_windows(series_of_counters(panel, models.universe), spec)
+    windows = make_windows(series_of_universe(panel, models.universe), spec)
     train_end = np.datetime64(models.release.info["train_end"])
     sessions = panel.dates.to_numpy().astype("datetime64[D]")
     newest = sessions[-settings.drift_sessions :]

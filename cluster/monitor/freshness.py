@@ -12,7 +12,7 @@ from common.forecast.confidence import STALE_SESSIONS
 from common.network.channels import frozen
 from common.presets import WindowSpec
 from common.prices.panel import Panel
-from common.prices.series import series_of_counters
+from common.prices.series import series_of_universe
 from common.prices.windows import last_window
 
 
@@ -55,7 +55,7 @@ def freshness(
     """
     sessions = Sessions(panel.dates.to_numpy().astype("datetime64[D]"), universe.country)
     due = universe.clock.last_due(now)
-    series = series_of_counters(panel, universe)
+    series = series_of_universe(panel, universe)
     lasts = series.offsets[1:] - 1
     behind = {
         symbol: sessions.between(series.dates[row], sessions.last)
@@ -87,6 +87,6 @@ def _frozen(panel: Panel, symbols: list[str], spec: WindowSpec) -> tuple[str, ..
     if not symbols:
         return ()
     universe = Universe.from_symbols(symbols)
-    series = series_of_counters(panel, universe)
+    series = series_of_universe(panel, universe)
     flags = frozen(last_window(series, spec))
     return tuple(symbol for symbol, flag in zip(series.symbols, flags, strict=True) if flag)

@@ -9,7 +9,7 @@ from common.exchange.clock import ExchangeClock
 from common.exchange.universe import Universe
 from common.presets import WindowSpec
 from common.prices.panel import Panel
-from common.prices.series import series_of_counters, sessions_of
+from common.prices.series import series_of_universe, sessions_of
 from common.prices.windows import Windows, make_windows
 
 REASONS = {
@@ -96,7 +96,7 @@ def join_actuals(
 
 def _outcomes(panel: Panel, universe: Universe, spec: WindowSpec, first: np.datetime64) -> pd.DataFrame:
     """Return ``ROW``, ``close`` and the target's date, close and evening of the windows since ``first``."""
-    series = series_of_counters(panel, universe)
+    series = series_of_universe(panel, universe)
     windows = make_windows(series, spec)
     windows = windows.take(windows.cutoff >= first)
     known = [panel.history(symbol)["known"].to_numpy() for symbol in series.symbols]

@@ -19,7 +19,7 @@ from common.errors import InsufficientHistory, NsecastError
 from common.prices.panel import Panel
 from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
-from train.pipeline.backtest import plan_study
+from train.pipeline.backtest_period import plan_backtest
 from train.run.source import load_panel
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class Report:
         return plain
 
 
-def look(
+def run_monitor(
     models: ReleasedModels,
     panel: Panel,
     home: Path,
@@ -149,7 +149,7 @@ def known_prices(
     """
     if archive is not None:
         prices = load_panel(archive, Path(), accept_mixed_dates=accept_mixed_dates)
-        return plan_study(models, prices, home).panel
+        return plan_backtest(models, prices, home).panel
     try:
         panel = ReleasedModels(Registry(home).open("latest")).panel
     except NsecastError as error:

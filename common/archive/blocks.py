@@ -17,7 +17,7 @@ PANEL_COLUMNS = ("symbol", "date", "close", "low", "high", "volume", "flags", "k
 
 
 @dataclass(frozen=True)
-class Gathered:
+class BlockDates:
     """Dates of a block's accepted rows, and the rows rejected as duplicates or conflicts."""
 
     dates: np.ndarray
@@ -46,7 +46,7 @@ class Block:
     """See `common.archive.mixed_dates.count_steps`."""
 
 
-def gather(files: list[str], *parts: pd.DataFrame) -> tuple[Gathered, pd.DataFrame]:
+def gather(files: list[str], *parts: pd.DataFrame) -> tuple[BlockDates, pd.DataFrame]:
     """Join a block's rows of all parts, in reading order, and sort them by symbol and date."""
     table = pd.concat(parts, ignore_index=True)
     rejected = repairs.reject_duplicates(table, files)
@@ -54,7 +54,7 @@ def gather(files: list[str], *parts: pd.DataFrame) -> tuple[Gathered, pd.DataFra
     rows = rows.assign(
         order=0, known=rows["date"], flags=np.where(rows["redated"], Flag.REDATED, 0).astype(np.int32)
     )
-    return Gathered(rows["date"].unique(), rejected[list(LEDGER_COLUMNS)].reset_index(drop=True)), rows
+    return BlockDates(rows["date"].unique(), rejected[list(LEDGER_COLUMNS)].reset_index(drop=True)), rows
 
 
 def count(sessions: pd.DatetimeIndex, rows: pd.DataFrame) -> np.ndarray:
@@ -62,14 +62,14 @@ def count(sessions: pd.DatetimeIndex, rows: pd.DataFrame) -> np.ndarray:
     return market_repairs.count_copies(repairs.Neighbours.of(rows, sessions))
 
 
-def mend(
+def repair(
     sessions: pd.DatetimeIndex,
     stale: np.ndarray,
     fake: np.ndarray,
     rows: pd.DataFrame,
 ) -> tuple[tuple[np.ndarray, np.ndarray], pd.DataFrame]:
     """Repair the rows; returns the counts of `mend_copies` and `count_gaps`, and the rows."""
-    rows, counts = market_repairs.mend_copies(repairs.Neighbours.of(rows, sessions), stale, fake)
+    rows, counts = market_repairs.repair_copies(repairs.Neighbours.of(rows, sessions), stale, fake)
     rows = repairs.blank_ranges(rows)
     return (counts, market_repairs.count_gaps(rows, sessions)), rows
 
@@ -103,7 +103,7 @@ def finish(
     return block, rows[list(PANEL_COLUMNS)]
 
 
-def in_order(blocks: list[Block], rows: Iterable[pd.DataFrame]) -> pd.DataFrame:
+def join_blocks(blocks: list[Block], rows: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """Join the rows of all blocks, sorted by symbol; only one block's rows are loaded at a time."""
     if len(blocks) == 1:
         return next(iter(rows))

@@ -58,7 +58,7 @@ class ArchiveFiles:
                 break
         self._lines.append(lines)
 
-    def sorted_out(self) -> tuple[list[Sorted], list[list[Any]]]:
+    def sort_parts(self) -> tuple[list[Sorted], list[list[Any]]]:
         """Return the summary of each part, and for each block of symbols its rows in each part."""
         summaries: list[PartSummary] = list(self._engine.values(summary for _, summary, _ in self._parts))
         redatings = self._redatings(summaries)
@@ -91,7 +91,7 @@ class ArchiveFiles:
         return listed.drop_duplicates("symbol").reset_index(drop=True)
 
     @property
-    def unusual_sectors(self) -> pd.DataFrame:
+    def rejected_sectors(self) -> pd.DataFrame:
         """The rejected rows of the sector files, ``LEDGER_COLUMNS``."""
         rows = self._sector_rows
         return rows.loc[rows["outcome"] != "accepted", list(LEDGER_COLUMNS)]

@@ -1,6 +1,6 @@
 """Layouts of price files: the columns, and the formats of dates and numbers.
 
-`NAIROBI_LAYOUT` describes the exchange's own files; ``columns.toml`` in an archive's folder defines another one.
+`NAIROBI_LAYOUT` describes the exchange's own files; ``columns.toml`` in a folder defines another layout.
 """
 
 import datetime as dt

@@ -47,7 +47,7 @@ def copied_sessions(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return stale, fake
 
 
-def mend_copies(near: Neighbours, stale: np.ndarray, fake: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
+def repair_copies(near: Neighbours, stale: np.ndarray, fake: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
     """Repair the rows of copied sessions from the next session, and blank repeated volumes.
 
     The true close of a copy is the next session's ``Previous``, unless that session is a copy too.
@@ -81,7 +81,7 @@ def mend_copies(near: Neighbours, stale: np.ndarray, fake: np.ndarray) -> tuple[
 def copy_notes(
     sessions: pd.DatetimeIndex, stale: np.ndarray, fake: np.ndarray, counts: np.ndarray
 ) -> list[Note]:
-    """Note the sessions that `mend_copies` changed; ``counts`` are its counts, added up."""
+    """Note the sessions that `repair_copies` changed; ``counts`` are its counts, added up."""
     copied, repeated = "copy of the session before", "volumes repeat the session before"
     details = {"fake volume": repeated, "stale, repaired": copied, "stale, not repaired": copied}
     repaired, lost, blanked = counts

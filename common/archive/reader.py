@@ -78,7 +78,7 @@ def read_archive(folder: Path, engine: Engine = IN_PROCESS) -> Archive:
         files.read(file)
     if not files.any_prices:
         raise no_prices(folder, columns, [note[-1] for note in files.notes])
-    parts, tables = files.sorted_out()
+    parts, tables = files.sort_parts()
     firsts, rows = _passed_on(engine, archive_blocks.gather, (files.names,), tables, returns=2)
     doubled = list(engine.values(firsts))
     sessions = pd.DatetimeIndex(np.unique(np.concatenate([each.dates for each in doubled])))
@@ -92,9 +92,9 @@ def read_archive(folder: Path, engine: Engine = IN_PROCESS) -> Archive:
     day_notes += holiday_notes(dates, KENYA) if nairobi else []
     again = [each.rejected for each in doubled]
     ledger = _stacked([*(part.rejected for part in parts), *again, *(block.repaired for block in blocks)])
-    ledger = _stacked([ledger.sort_values(["file", "line"]), files.unusual_sectors])
+    ledger = _stacked([ledger.sort_values(["file", "line"]), files.rejected_sectors])
     return Archive(
-        rows=archive_blocks.in_order(blocks, engine.values(rows)),
+        rows=archive_blocks.join_blocks(blocks, engine.values(rows)),
         ledger=files.named(ledger),
         counts=files.counts(ledger, [block.files for block in blocks]),
         actions=with_terms(files.named(_by_date([block.actions for block in blocks])), placed),
@@ -119,7 +119,7 @@ def _repaired(
     stale, fake = market_repairs.copied_sessions(sum(counts))
     tables = [(each,) for each in rows]
     rows.clear()
-    counted, rows = _passed_on(engine, archive_blocks.mend, (sessions, stale, fake), tables, returns=2)
+    counted, rows = _passed_on(engine, archive_blocks.repair, (sessions, stale, fake), tables, returns=2)
     copies, gaps = (sum(counts) for counts in zip(*engine.values(counted), strict=True))
     rebuilt, notes = market_repairs.missing_sessions(sessions, gaps, weekdays)
     tables = [(each,) for each in rows]

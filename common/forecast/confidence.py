@@ -5,7 +5,7 @@ from typing import Literal
 
 from common.presets import SPECIFIC
 
-Word = Literal["high", "medium", "low"]
+ConfidenceRating = Literal["high", "medium", "low"]
 STALE_SESSIONS = 5
 """A last price is stale from this many market sessions on."""
 
@@ -14,7 +14,7 @@ STALE_SESSIONS = 5
 class Confidence:
     """A rating, and the reasons for it in words."""
 
-    word: Word
+    word: ConfidenceRating
     reasons: tuple[str, ...]
 
 
@@ -48,7 +48,7 @@ def confidence(
     }
     reasons = [reason for reason, holds in low.items() if holds]
     own = model_type == SPECIFIC
-    word: Word = "low" if reasons else "high" if own and skilled else "medium"
+    word: ConfidenceRating = "low" if reasons else "high" if own and skilled else "medium"
     if own and not skilled and not reasons:
         reasons.append("its own model did not beat the last price on the test part")
     if sessions_behind >= STALE_SESSIONS:

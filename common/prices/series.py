@@ -96,7 +96,7 @@ def series_from_panel(panel: Panel, symbols: tuple[str, ...], market: pd.DataFra
     return _build(symbols, offsets, panel.frame[_PANEL_COLUMNS].iloc[rows], market, sessions_of(panel))
 
 
-def series_of_counters(panel: Panel, universe: Universe, market: pd.DataFrame | None = None) -> Series:
+def series_of_universe(panel: Panel, universe: Universe, market: pd.DataFrame | None = None) -> Series:
     """Build the series of the universe's stocks that the panel has rows of, in the universe's order."""
     return series_from_panel(panel, tuple(s for s in universe.symbols if s in panel.spans), market)
 

@@ -42,7 +42,7 @@ class Alias:
             If the object store cannot be reached.
         """
         try:
-            storage.current(self.path)
+            storage.up_to_date(self.path)
         except FileNotFoundError:
             return []
         except storage.StorageError as error:
@@ -97,7 +97,7 @@ class Alias:
                 return
             except storage.Changed:
                 continue
-        where = storage.shown(self.path)
+        where = storage.display_path(self.path)
         raise GateClosed(f"{where}: others moved production meanwhile, {TRIES} times. Try again.")
 
     def _parse(self, content: bytes) -> History:
@@ -108,7 +108,8 @@ class Alias:
                 raise ValueError("the production id does not follow from the history")
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise BundleError(
-                f"{storage.shown(self.path)}: got an invalid alias file ({type(error).__name__}: {error}), "
+                f"{storage.display_path(self.path)}: got an invalid alias file "
+                f"({type(error).__name__}: {error}), "
                 "need it unaltered. Delete it, then choose a release with `nsecast models promote ID`.",
                 file=str(self.path),
             ) from None

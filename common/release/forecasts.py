@@ -19,7 +19,7 @@ from common.prices.series import market_days, series_from_histories, sessions_of
 from common.prices.windows import Windows, last_window
 from common.release.bundle import EVALUATED, GENERAL, Bundle, BundleFiles
 from common.release.manifest import Release, read_json
-from common.release.models import ServedModels
+from common.release.models import ModelFolder
 
 Networks = Literal["served", "evaluated"]
 
@@ -92,7 +92,7 @@ class ReleasedModels:
         return Calibration.from_dict(read_json(self.release.file("calibration.json")))
 
     @cached_property
-    def models(self) -> ServedModels:
+    def models(self) -> ModelFolder:
         preset, root = self.release.info["preset"], self._root
         own = {
             symbol
@@ -100,7 +100,7 @@ class ReleasedModels:
             if (root / BundleFiles.of(preset, symbol).folder / "metadata.json").as_posix()
             in self.release.files
         }
-        return ServedModels(self.release.path / root, preset, self.universe, frozenset(own))
+        return ModelFolder(self.release.path / root, preset, self.universe, frozenset(own))
 
     @property
     def _root(self) -> Path:

@@ -16,7 +16,7 @@ from common.release.bundle import GENERAL, Bundle, load_bundle
 
 
 @dataclass(frozen=True)
-class ServedModels:
+class ModelFolder:
     """The models below one folder, each loaded when first needed.
 
     It is pickled as the folder's address, so another process loads the models itself.
@@ -29,7 +29,7 @@ class ServedModels:
     """Symbols that have their own model."""
     _bundles: dict[str, Bundle] = field(default_factory=dict, repr=False)
 
-    def __reduce__(self) -> tuple[Callable[..., "ServedModels"], tuple[object, ...]]:
+    def __reduce__(self) -> tuple[Callable[..., "ModelFolder"], tuple[object, ...]]:
         return _opened, (storage.address_of(self.root), self.preset, self.universe, self.own)
 
     def job_for(self, symbol: str) -> str:
@@ -83,9 +83,9 @@ class ServedModels:
 
 
 @functools.lru_cache(maxsize=1)
-def _opened(address: str, preset: str, universe: Universe, own: frozenset[str]) -> ServedModels:
+def _opened(address: str, preset: str, universe: Universe, own: frozenset[str]) -> ModelFolder:
     """Open the models at an address, cached in this process."""
     root = storage.locate(address)
     if storage.mirror_of(root) is not None:
-        storage.found(root, "**/*")
-    return ServedModels(root, preset, universe, own)
+        storage.fetch_matching(root, "**/*")
+    return ModelFolder(root, preset, universe, own)

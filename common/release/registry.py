@@ -203,7 +203,7 @@ class Registry:
             promote = "Choose one with `nsecast models promote ID`, or train" if known else "Train"
             name = reference if release_id in (None, reference) else f"{reference} ({release_id})"
             raise ReleaseNotFound(
-                f"release {name}: not in {storage.shown(self.folder)}; {existing}. {promote} one with "
+                f"release {name}: not in {storage.display_path(self.folder)}; {existing}. {promote} one with "
                 "`nsecast train`, or set another storage root with --home or NSECAST_HOME.",
                 release=reference,
                 known=known,

@@ -7,29 +7,29 @@ keeps a mirror and its object store in step (`common.storage.mirror`).
 from common.storage.errors import Changed, StorageError
 from common.storage.files import (
     atomic_path,
-    current,
     exists,
+    fetch_matching,
     finite,
-    found,
     json_bytes,
-    looked,
-    names,
-    push,
+    listed_once,
+    matching_names,
     remove,
     remove_tree,
     sha256,
     sync_file,
     sync_folder,
+    up_to_date,
+    upload,
     write_bytes,
     write_json,
     write_with,
 )
 from common.storage.leases import Lease
 from common.storage.local import exclusive_here
-from common.storage.locks import claim, exclusive, lease_of
+from common.storage.locks import exclusive, lease_of, lock_or_fail
 from common.storage.mirror import Mirror
 from common.storage.object_store import Entry, ObjectStore
-from common.storage.root import address_of, adopt, home, locate, mirror_of, shown
+from common.storage.root import address_of, display_path, home, locate, mirror_of, register_mirror
 
 __all__ = [
     "Changed",
@@ -39,29 +39,29 @@ __all__ = [
     "ObjectStore",
     "StorageError",
     "address_of",
-    "adopt",
     "atomic_path",
-    "claim",
-    "current",
+    "display_path",
     "exclusive",
     "exclusive_here",
     "exists",
+    "fetch_matching",
     "finite",
-    "found",
     "home",
     "json_bytes",
     "lease_of",
+    "listed_once",
     "locate",
-    "looked",
+    "lock_or_fail",
+    "matching_names",
     "mirror_of",
-    "names",
-    "push",
+    "register_mirror",
     "remove",
     "remove_tree",
     "sha256",
-    "shown",
     "sync_file",
     "sync_folder",
+    "up_to_date",
+    "upload",
     "write_bytes",
     "write_json",
     "write_with",

@@ -75,7 +75,7 @@ def write_with(target: Path, writer: Callable[[Path], Any]) -> None:
         writer(temporary)
 
 
-def current(path: Path) -> Path:
+def up_to_date(path: Path) -> Path:
     """Return ``path``, in a mirror after bringing the file up to date.
 
     Raises
@@ -93,12 +93,12 @@ def current(path: Path) -> Path:
 def exists(path: Path) -> bool:
     """Return whether a file exists, in a mirror: in the store."""
     try:
-        return current(path).exists()
+        return up_to_date(path).exists()
     except FileNotFoundError:
         return False
 
 
-def found(folder: Path, pattern: str) -> list[Path]:
+def fetch_matching(folder: Path, pattern: str) -> list[Path]:
     """Return the files below ``folder`` that match ``pattern``, sorted, in a mirror up to date.
 
     ``pattern`` is a path whose parts may have wildcards, or ``**/`` and one part.
@@ -109,19 +109,19 @@ def found(folder: Path, pattern: str) -> list[Path]:
     return mirror.fetch_all(mirror.names(folder, pattern))
 
 
-def names(folder: Path, pattern: str) -> list[Path]:
-    """Return paths as `found` does, without downloading. A last part without wildcards may not exist."""
+def matching_names(folder: Path, pattern: str) -> list[Path]:
+    """Return paths as `fetch_matching` does, without a download; a plain last part may not exist."""
     mirror = mirror_of(folder)
     return sorted(folder.glob(pattern) if mirror is None else mirror.names(folder, pattern))
 
 
-def looked(folder: Path, *named: str) -> Any:
-    """Return a context in which `current` uses one listing of ``folder``; files ``named`` are downloaded."""
+def listed_once(folder: Path, *named: str) -> Any:
+    """Return a context where `up_to_date` uses one listing of ``folder``; downloads files ``named``."""
     mirror = mirror_of(folder)
     return nullcontext() if mirror is None else mirror.looked(folder, named)
 
 
-def push(path: Path) -> None:
+def upload(path: Path) -> None:
     """In a mirror, upload a file or all files of a folder that were not written by this module."""
     mirror = mirror_of(path)
     if mirror is not None:

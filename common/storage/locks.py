@@ -35,7 +35,7 @@ def exclusive(lock: Path) -> Iterator[None]:
 
 
 @contextmanager
-def claim(lock: Path, what: str) -> Iterator[None]:
+def lock_or_fail(lock: Path, what: str) -> Iterator[None]:
     """Hold ``lock``, or raise ConfigError at once, naming the process that holds it."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a+") as stream:

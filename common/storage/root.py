@@ -40,7 +40,7 @@ def mirror_of(path: Path) -> Mirror | None:
     return next((mirror for root, mirror in tuple(_MIRRORS.items()) if path.is_relative_to(root)), None)
 
 
-def adopt(mirror: Mirror) -> Path:
+def register_mirror(mirror: Mirror) -> Path:
     """Register a mirror in this process; returns its folder."""
     mirror.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     (mirror.root / MARK).write_text(json.dumps({"url": mirror.store.url}))
@@ -66,7 +66,7 @@ def locate(address: str | Path) -> Path:
     return path
 
 
-def shown(path: Path) -> str:
+def display_path(path: Path) -> str:
     """Return ``path`` for display: below the store's URL in a mirror."""
     return _name(path, "/")
 
@@ -102,7 +102,7 @@ def _mirror(url: str, folder: Path | None = None) -> Mirror:
         name = re.sub(r"[^A-Za-z0-9.-]+", "-", url.partition("://")[2])[:48]
         folder = _cache() / f"{name}-{digest}"
     if folder not in _MIRRORS:
-        adopt(Mirror(folder, ObjectStore(url)))
+        register_mirror(Mirror(folder, ObjectStore(url)))
     return _MIRRORS[folder]
 
 

@@ -157,7 +157,7 @@ def read_day(day: Path) -> tuple[Parts, dict[Path, str]]:
 
 def parts_of(day: Path) -> list[Path]:
     """Return the complete parts of a day, sorted; a name with a leading dot is being written."""
-    return [path for path in storage.found(day, "*.parquet") if not path.name.startswith(".")]
+    return [path for path in storage.fetch_matching(day, "*.parquet") if not path.name.startswith(".")]
 
 
 def first_served(tables: list[pa.Table]) -> pa.Table:

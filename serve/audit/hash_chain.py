@@ -30,7 +30,7 @@ DAYS_SEEN = 2
 """Number of newest days in which a writer looks for others."""
 
 
-def forge(
+def make_link(
     writer: str, part: int, day: str, table: pa.Table, *, before: Link | None, seen: dict[str, list[Any]]
 ) -> Link:
     """Return the link of a part that is about to be written."""
@@ -212,4 +212,4 @@ def _follow(path: Path, link: Link, before: tuple[Path, Link] | None, oldest: st
 
 
 def _shown(path: Path) -> str:
-    return f"{path.parent.name}/{path.name}" if path.suffix else storage.shown(path)
+    return f"{path.parent.name}/{path.name}" if path.suffix else storage.display_path(path)

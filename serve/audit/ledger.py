@@ -27,7 +27,7 @@ from common import storage
 from common.forecast.prices import Prices
 from serve.audit.budget import DayBudget
 from serve.audit.log import DayLog, Row
-from serve.audit.prices import brought, bytes_in_file, digest
+from serve.audit.prices import bytes_in_file, digest, prices_text
 from serve.audit.rows import row_of, software
 from serve.settings import LedgerSettings
 
@@ -115,7 +115,7 @@ class Ledger:
             request = prepared.request
             key = (prepared.key, request.symbol, prepared.position)
             past = request.as_of is not None and request.as_of < loaded.data_end
-            new = key not in self._written and not request.brings_prices and not past
+            new = key not in self._written and not request.has_prices and not past
             wanted = new and self._settings.days_kept > 0
             if wanted and self._served.add(key, lambda: self._row(loaded, prepared, prices), request_id):
                 if len(self._written) >= MAX_KEYS:
@@ -154,12 +154,12 @@ class Ledger:
     ) -> None:
         request, columns = prepared.request, dict[str, str]()
         key: tuple[Hashable, ...] = (prepared.key, request.symbol, prepared.position, request.as_of)
-        if request.brings_prices:
-            own = brought(request, loaded.spec.size)
+        if request.has_prices:
+            own = prices_text(request, loaded.spec.size)
             key, columns = (*key, digest(own), prepared.windows.cutoff[0].item()), {"prices": own}
         if self._answers.holds(key):
             paid = self._budget.spend(client, ID_FILE_BYTES)
-        elif request.brings_prices:
+        elif request.has_prices:
             cost = ID_FILE_BYTES + ROW_FILE_BYTES
             paid = self._budget.spend(client, cost + bytes_in_file(own), share=PRICES_SHARE)
             if not paid and (paid := self._budget.spend(client, cost + DIGEST_FILE_BYTES)):

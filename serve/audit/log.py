@@ -14,7 +14,7 @@ from common import storage
 from common.errors import ConfigError
 from common.exchange.clock import NAIROBI_CLOCK
 from serve.audit.files import SCHEMA, Link, day_folders, drop_days, fold, write_part
-from serve.audit.hash_chain import forge, heads_seen
+from serve.audit.hash_chain import heads_seen, make_link
 from serve.audit.prices import pack
 
 log = logging.getLogger(__name__)
@@ -159,7 +159,7 @@ class DayLog:
         table = pa.Table.from_pylist(packed, schema=SCHEMA)
         new = day != self._day or self._before is None
         seen = heads_seen(self.folder, self._writer) if new else {}
-        link = forge(self._writer, self._part, day, table, before=self._before, seen=seen)
+        link = make_link(self._writer, self._part, day, table, before=self._before, seen=seen)
         write_part(self.folder / day, f"{self._writer}-{self._part:06d}", table, [link])
         self._part, self._before = self._part + 1, link
         if day != self._day:
@@ -169,7 +169,7 @@ class DayLog:
     def _fold_days_before(self, day: str) -> None:
         """Merge the parts of each past day once; one router does it for all."""
         try:
-            with storage.claim(self.folder / ".fold.lock", "the log of served forecasts"):
+            with storage.lock_or_fail(self.folder / ".fold.lock", "the log of served forecasts"):
                 for past in day_folders(self.folder):
                     if past.name < day and past.name not in self._folded:
                         fold(past)

@@ -21,7 +21,7 @@ Brought = dict[str, Any]
 """``recent_prices`` or ``recent_bars``, and ``allow_unknown``, as `PredictRequest` takes them from JSON."""
 
 
-def brought(request: PredictRequest, size: int) -> str:
+def prices_text(request: PredictRequest, size: int) -> str:
     """Return the prices of a request that a window of ``size`` sessions uses, as compact JSON of `Brought`.
 
     The fields are in the order of the API's schema.
@@ -35,23 +35,23 @@ def brought(request: PredictRequest, size: int) -> str:
 
 
 def digest(text: str) -> str:
-    """Return the hexadecimal SHA-256 of `brought`."""
+    """Return the hexadecimal SHA-256 of `prices_text`."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def json_of(prices: Brought) -> str:
-    """Format prices as `brought` does."""
+    """Format prices as `prices_text` does."""
     return json.dumps(prices, separators=(",", ":"))
 
 
 def bytes_in_file(text: str) -> int:
-    """Estimate the size of `brought` in a file: half a byte for each digit."""
+    """Estimate the size of `prices_text` in a file: half a byte for each digit."""
     content = text.encode()
     return (len(content) - len(content.translate(None, b"0123456789"))) // 2
 
 
 def pack(text: str) -> str:
-    """Pack the text of `brought`; `unpack` reverses it."""
+    """Pack the text of `prices_text`; `unpack` reverses it."""
     prices = json.loads(text)
     bars = prices.get("recent_bars")
     columns = {name: [bar.get(name) for bar in bars] for name in FIELDS} if bars else {}

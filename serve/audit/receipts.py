@@ -20,13 +20,13 @@ from common.release.manifest import Release, read_json
 from common.release.registry import Registry
 from serve.audit.hash_chain import Chain, Part, check
 from serve.audit.ledger import ANSWERS, SERVED
-from serve.audit.prices import Brought, brought, digest, json_of, unpack
+from serve.audit.prices import Brought, digest, json_of, prices_text, unpack
 from serve.audit.receipt_rows import only_request
 from serve.audit.rows import manifest_digest
 from serve.inference.loaded_release import LoadedRelease
 from serve.inference.model_cache import split_key
-from serve.inference.response import answer
-from serve.inference.window_builder import singles
+from serve.inference.response import predict_response
+from serve.inference.window_builder import split_batch
 from serve.schemas.forecast import BatchRequest, PredictRequest
 
 FORM = 1
@@ -124,7 +124,7 @@ def replay(receipt: Receipt, home: Path, body: Any = None) -> list[dict[str, Any
                 f"least one by {_described(release)}. Make it again: `nsecast receipt REQUEST_ID`."
             )
         loaded = LoadedRelease(release)
-        sent = [brought(request, loaded.spec.size) for request in requests]
+        sent = [prices_text(request, loaded.spec.size) for request in requests]
         return [_compared(loaded, served, sent) for served in receipt["forecasts"]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ReceiptError(
@@ -189,7 +189,7 @@ def _requests_of(body: Any) -> list[PredictRequest]:
         return []
     try:
         if "symbols" in body:
-            return singles(BatchRequest.model_validate(body))
+            return split_batch(BatchRequest.model_validate(body))
         return [PredictRequest.model_validate(body)]
     except (ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -233,7 +233,7 @@ def _computed(loaded: LoadedRelease, served: dict[str, Any], sent: list[str]) ->
         prepared = loaded.general(prepared)
     bundle = load_bundle(loaded.release.path, loaded.preset, split_key(prepared.key)[0])
     prices = bundle.forecaster.forecast(prepared.windows, prepared.levels)
-    response = answer(loaded, prepared, prices, cached=True, started=0.0, request_id="").model_dump(
+    response = predict_response(loaded, prepared, prices, cached=True, started=0.0, request_id="").model_dump(
         mode="json"
     )
     intervals = {

@@ -144,7 +144,7 @@ class KeyFile:
     def _download(self) -> None:
         """Update the local copy; while the store cannot be reached, the previous keys stay valid."""
         try:
-            storage.current(self.path)
+            storage.up_to_date(self.path)
         except FileNotFoundError:
             self.path.unlink(missing_ok=True)
         except storage.StorageError as error:
@@ -152,7 +152,7 @@ class KeyFile:
 
     def _read(self) -> dict[str, dict[str, Any]]:
         try:
-            storage.current(self.path)
+            storage.up_to_date(self.path)
         except FileNotFoundError:
             return {}
         return self._read_local()

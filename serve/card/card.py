@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from common.forecast.confidence import Word
+from common.forecast.confidence import ConfidenceRating
 from serve.forecaster import Forecaster
 from serve.inference.loaded_release import LoadedRelease
 from serve.schemas.forecast import Horizon, Model, PredictResponse, days_of
@@ -44,7 +44,7 @@ class CardLine(Model):
     lower: float | None
     """Of the 90 % range; null where the model has none."""
     upper: float | None
-    confidence: Word
+    confidence: ConfidenceRating
     past: Reliability | None
     """Null: not measured."""
 

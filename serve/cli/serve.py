@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import httpx
 import typer
 
-from cluster.connect.address import Address, placed
+from cluster.connect.address import Address, resolve_address
 from cluster.connect.ports import Listener, beyond_loopback, is_free, is_loopback
 from common import storage
 from common.errors import BundleError, ConfigError, NsecastError, ReleaseNotFound
@@ -62,7 +62,7 @@ def serve(
     if context.invoked_subcommand:
         return
     root = storage.home(home)
-    cluster = placed(address, root)
+    cluster = resolve_address(address, root)
     keys = _keys(root, host, keys)
     values = {
         "home": str(root),
@@ -220,7 +220,7 @@ def _need_release(root: Path, train: bool) -> None:
         raise NsecastError(f"production cannot be served: {error.message}") from None
     if registry.releases() or not train:
         registry.resolve("production")  # raises with the next step
-    where = storage.shown(registry.folder)
+    where = storage.display_path(registry.folder)
     _note(f"no release in {where}: training a quick one on the synthetic market first.")
     if _train(root) or not registry.production():
         raise NsecastError(

@@ -31,7 +31,7 @@ class Router:
         self._args = ServeSettings.model_validate(settings)
         keep_replica_to_its_node()
         self.model_client = ModelClient(general, specific, self._args)
-        await self.model_client.watcher.look()
+        await self.model_client.watcher.check()
         self._watching = asyncio.get_running_loop().create_task(self.model_client.watcher.watch())
         self._health = RouterHealth(self._args.unloadable_s)
         self._service = http_service(self.model_client, send_id=False)

@@ -50,7 +50,7 @@ def cautions(
 
     if history.panel.synthetic:
         add("synthetic", f"The market is invented ({history.panel.source}): no price is real.")
-    if request.brings_prices:
+    if request.has_prices:
         bars = request.recent_bars
         if bars:
             add("market_unknown", "Bars do not include the market's movement, which counts as unknown.")

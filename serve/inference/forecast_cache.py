@@ -46,4 +46,4 @@ class ForecastCache:
 
 def _key(prepared: "PreparedRequest") -> Key | None:
     request = prepared.request
-    return None if request.brings_prices else (prepared.key, request.symbol, request.as_of)
+    return None if request.has_prices else (prepared.key, request.symbol, request.as_of)

@@ -16,7 +16,7 @@ from common.release.manifest import Release, damaged, read_json
 from serve.inference.caveats import FALLBACK, cautions, sessions_behind
 from serve.inference.model_cache import model_key, split_key
 from serve.inference.routing import Route, route
-from serve.inference.window_builder import PriceHistory, brought_window
+from serve.inference.window_builder import PriceHistory, request_window
 from serve.schemas.forecast import Caveat, Horizon, PredictRequest, days_of
 from serve.schemas.matrix import HorizonErrors, read_matrix
 
@@ -84,7 +84,7 @@ class LoadedRelease:
 
     def is_slow(self, request: PredictRequest) -> bool:
         """Whether `prepare` would take milliseconds or longer, so that it belongs in a thread."""
-        return not request.brings_prices and self.history.is_slow(request.symbol, request.as_of)
+        return not request.has_prices and self.history.is_slow(request.symbol, request.as_of)
 
     def prepare(
         self,
@@ -115,7 +115,7 @@ class LoadedRelease:
             self.universe,
             self.loadable(bad),
             allow_unknown=request.allow_unknown,
-            brings_prices=request.brings_prices,
+            has_prices=request.has_prices,
         )
         if request.horizon not in self.positions:
             raise BadRequest(
@@ -123,8 +123,8 @@ class LoadedRelease:
             )
         if request.as_of:
             self.history.check_day(request.as_of, today)
-        if request.brings_prices:
-            windows = brought_window(request, self.history.sessions, self.spec, today)
+        if request.has_prices:
+            windows = request_window(request, self.history.sessions, self.spec, today)
         else:
             windows = self.history.window(request.symbol, request.as_of)
         behind = sessions_behind(request, windows, self.history.sessions)

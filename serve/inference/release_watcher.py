@@ -23,7 +23,7 @@ OFFLINE = "offline"
 
 
 @dataclass(frozen=True)
-class Refresh:
+class CheckResult:
     """Result of a check of the production alias."""
 
     outcome: Literal["unchanged", "taken", "refused"]
@@ -60,7 +60,7 @@ class ReleaseWatcher:
         self._offline = False
         self._refused: tuple[float, str] | None = None
         self._lock = asyncio.Lock()
-        self._looking: asyncio.Task[Refresh] | None = None
+        self._looking: asyncio.Task[CheckResult] | None = None
 
     @property
     def loaded(self) -> LoadedRelease:
@@ -89,23 +89,23 @@ class ReleaseWatcher:
             await asyncio.sleep(self._every_s)
             self._observer.still_serves()
             try:
-                await self.look()
+                await self.check()
             except Exception:
                 log.exception("the check of the production alias failed; the current release keeps serving")
 
-    async def look(self, *, force: bool = False) -> Refresh:
+    async def check(self, *, force: bool = False) -> CheckResult:
         """Load the production release if it is new; ``force``: even if it was refused before.
 
         Cancelling the caller does not cancel the check: the next caller waits until it has ended.
         """
         await self._lock.acquire()
         # In a context of its own: Ray Serve cancels the replica calls of a request whose client is gone.
-        task = asyncio.create_task(self._look(force), context=contextvars.Context())
+        task = asyncio.create_task(self._check(force), context=contextvars.Context())
         task.add_done_callback(lambda _: self._lock.release())
         self._looking = task
         return await asyncio.shield(task)
 
-    async def _look(self, force: bool) -> Refresh:
+    async def _check(self, force: bool) -> CheckResult:
         """Compare the alias with that of the last completed check, and load the release if it is new."""
         stamp = await asyncio.to_thread(self._stamp_now)
         now = asyncio.get_running_loop().time()
@@ -162,8 +162,8 @@ class ReleaseWatcher:
     def _serving(self) -> str | None:
         return self._loaded.release.id if self._loaded else None
 
-    def _result(self, outcome: Any, detail: str = "") -> Refresh:
-        return Refresh(outcome, self._serving(), detail or (self._refused[1] if self._refused else ""))
+    def _result(self, outcome: Any, detail: str = "") -> CheckResult:
+        return CheckResult(outcome, self._serving(), detail or (self._refused[1] if self._refused else ""))
 
 
 def _cancelled(error: BaseException) -> bool:

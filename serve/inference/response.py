@@ -25,7 +25,7 @@ from serve.schemas.forecast import (
 from serve.schemas.problems import problem_of
 
 
-def answer(
+def predict_response(
     loaded: LoadedRelease,
     prepared: PreparedRequest,
     prices: Prices,
@@ -85,7 +85,7 @@ def answer(
     )
 
 
-def batch_answer(
+def batch_response(
     loaded: LoadedRelease,
     answers: list[PredictResponse],
     failures: Mapping[str, Exception],

@@ -28,14 +28,14 @@ def route(
     loadable: Collection[str],
     *,
     allow_unknown: bool = False,
-    brings_prices: bool = False,
+    has_prices: bool = False,
 ) -> Route:
     """Choose the stock's own model if it is of the specific tier and loadable, else the general model.
 
     Parameters
     ----------
     loadable : symbols whose own bundle is in the release and did not fail
-    allow_unknown, brings_prices : if both hold, an unknown symbol goes to the general model
+    allow_unknown, has_prices : if both hold, an unknown symbol goes to the general model
 
     Raises
     ------
@@ -45,7 +45,7 @@ def route(
     try:
         stock = universe.find(symbol)
     except UnknownSymbol as error:
-        if allow_unknown and brings_prices:
+        if allow_unknown and has_prices:
             return Route(symbol, None, GENERAL, GENERAL)
         hint = " With allow_unknown, send recent_prices too." if allow_unknown else ""
         raise UnknownSymbol(error.message + hint, **error.context) from None

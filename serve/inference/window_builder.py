@@ -10,7 +10,7 @@ from common.exchange.calendar import Day, Sessions
 from common.exchange.universe import Universe
 from common.presets import WindowSpec
 from common.prices.panel import Panel
-from common.prices.series import Series, market_days, series_from_prices, series_of_counters
+from common.prices.series import Series, market_days, series_from_prices, series_of_universe
 from common.prices.windows import Windows, last_window
 from serve.inference.evenings import HistoricalWindows
 from serve.schemas.forecast import BatchRequest, PredictRequest
@@ -29,7 +29,7 @@ class PriceHistory:
     def __init__(self, panel: Panel, universe: Universe, spec: WindowSpec) -> None:
         self.panel, self.universe, self.spec = panel, universe, spec
         market = market_days(panel)
-        self.series = series_of_counters(panel, universe, market)
+        self.series = series_of_universe(panel, universe, market)
         self.sessions = Sessions(panel.dates.to_numpy().astype("datetime64[D]"), universe.country)
         self._rows = {symbol: self.series.rows(symbol) for symbol in self.series.symbols}
         known = [panel.history(symbol)["known"].to_numpy() for symbol in self.series.symbols]
@@ -99,7 +99,7 @@ class PriceHistory:
         return end if complete and self._known[end] <= evening else None
 
 
-def brought_window(request: PredictRequest, sessions: Sessions, spec: WindowSpec, today: dt.date) -> Windows:
+def request_window(request: PredictRequest, sessions: Sessions, spec: WindowSpec, today: dt.date) -> Windows:
     """Build the window of the newest ``spec.size`` prices that a request includes.
 
     Prices without dates end with the last session up to ``as_of``, by default with the last known session.
@@ -137,7 +137,7 @@ def brought_window(request: PredictRequest, sessions: Sessions, spec: WindowSpec
     return last_window(series_from_prices(request.symbol, dates, close, high, low, volume, session), spec)
 
 
-def singles(batch: BatchRequest) -> list[PredictRequest]:
+def split_batch(batch: BatchRequest) -> list[PredictRequest]:
     """Split a validated batch into requests, in order and one for each symbol."""
     prices = batch.recent_prices
     return [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import FastAPI, Query, Request, Response
 
 from serve.auth.keys import Client
-from serve.inference.window_builder import singles
+from serve.inference.window_builder import split_batch
 from serve.ingress.rate_limit import RateLimit
 from serve.ingress.responses import (
     NO_STORE,
@@ -54,7 +54,7 @@ def add_forecast_routes(api: FastAPI, model_client: ModelClient, reader: Any, co
     async def predict_batch(request: Request, body: BatchRequest, client: Client = reader) -> Response:
         """Forecast many stocks with one release; one that fails is listed and does not affect the others."""
         limits.check_batch(len(body.symbols))
-        requests = singles(body)
+        requests = split_batch(body)
         await rate.hit(client.id, len(requests))
         batch = await model_client.predict_batch(model_client.loaded, requests, request.state.facts)
         return await large_json_response(batch)
@@ -64,7 +64,7 @@ def add_forecast_routes(api: FastAPI, model_client: ModelClient, reader: Any, co
         """Forecast every stock of a sector."""
         loaded = model_client.loaded
         symbols = loaded.in_sector(body.sector)
-        requests = singles(
+        requests = split_batch(
             BatchRequest.model_construct(symbols=symbols, horizon=body.horizon, as_of=body.as_of)
         )
         await rate.hit(client.id, len(requests))
@@ -84,7 +84,7 @@ def add_forecast_routes(api: FastAPI, model_client: ModelClient, reader: Any, co
         if cached.is_current:
             return cached.not_modified()
         symbols = list(cached.loaded.universe.symbols)
-        requests = singles(BatchRequest.model_construct(symbols=symbols, horizon=horizon, as_of=as_of))
+        requests = split_batch(BatchRequest.model_construct(symbols=symbols, horizon=horizon, as_of=as_of))
         await rate.hit(client.id, rate.at_most(len(requests)))
         batch = await model_client.predict_batch(cached.loaded, requests, request.state.facts)
         failed = any(error.status >= 500 for error in batch.summary.errors)

@@ -12,7 +12,7 @@ from limits.errors import StorageError
 
 from common.errors import BadRequest, TooManyRequests
 from serve.ingress.rate_storage import ANSWER_S, shared_limiter
-from serve.settings import Limits, shown
+from serve.settings import Limits, redacted_url
 
 log = logging.getLogger(__name__)
 RETRY_S = 5.0
@@ -31,7 +31,7 @@ class RateLimit:
         self._off = settings.forecasts_per_minute == 0
         self._local = FixedWindowRateLimiter(MemoryStorage())
         self._shared = None if self._off else shared_limiter(settings.rate_storage)
-        self._storage = shown(settings.rate_storage)
+        self._storage = redacted_url(settings.rate_storage)
         self._clock, self._lost, self._try_at = clock, False, clock()
 
     def at_most(self, cost: int) -> int:

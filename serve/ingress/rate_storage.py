@@ -12,7 +12,7 @@ import limits.strategies
 from limits.errors import ConfigurationError, StorageError
 
 from common.errors import ConfigError
-from serve.settings import MEMORY, shown
+from serve.settings import MEMORY, redacted_url
 
 CONNECT_S = 3.0
 """Time limit for the Redis server when a service starts."""
@@ -40,7 +40,8 @@ def check_rate_storage(url: str) -> None:
         raise _no_client(url) from error
     except StorageError as error:
         raise ConfigError(
-            f"rate_storage: {shown(url)} cannot be used: {error.storage_error}. Start the Redis server, "
+            f"rate_storage: {redacted_url(url)} cannot be used: {error.storage_error}. Start the Redis "
+            "server, "
             "correct the setting `rate_storage`, or leave it out: then each router counts on its own."
         ) from error
 
@@ -75,6 +76,7 @@ def shared_limiter(url: str) -> limits.aio.strategies.RateLimiter | None:
 
 def _no_client(url: str) -> ConfigError:
     return ConfigError(
-        f"rate_storage: {shown(url)} needs the Redis client, which is not installed. Install it on every "
+        f"rate_storage: {redacted_url(url)} needs the Redis client, which is not installed. Install it on "
+        "every "
         "node: `pip install 'nsecast[redis]'`; or leave the setting out: then each router counts on its own."
     )

@@ -108,7 +108,7 @@ def add_service_routes(api: FastAPI, model_client: ModelClient, reader: Any, adm
 
         If loading exceeds the request time limit, the response is 503 and loading continues: see `health`.
         """
-        result = await model_client.watcher.look(force=True)
+        result = await model_client.watcher.check(force=True)
         if result.outcome == "refused":
             raise GateClosed(f"{result.detail} {result.release or 'Nothing'} continues to serve.")
         return RefreshResponse(outcome=result.outcome, release=result.release)

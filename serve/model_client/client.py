@@ -26,7 +26,7 @@ from serve.inference.forecast_cache import ForecastCache
 from serve.inference.loaded_release import LoadedRelease, PreparedRequest
 from serve.inference.model_cache import REMEMBER_BAD_S
 from serve.inference.release_watcher import ReleaseWatcher
-from serve.inference.response import answer, batch_answer
+from serve.inference.response import batch_response, predict_response
 from serve.model_client.broadcast import BroadcastResult, call_every
 from serve.model_client.fan_out import fan_out
 from serve.model_client.messages import REQUEST_ID, ModelRequest, ModelResponse
@@ -110,7 +110,7 @@ class ModelClient:
         """Answer one request; raises what `LoadedRelease.prepare` raises, BundleError, or Overloaded."""
         loaded, bad = self.loaded, self.bad()
         facts.symbol, facts.release = request.symbol, loaded.release.id
-        slow = request.brings_prices or loaded.is_slow(request)
+        slow = request.has_prices or loaded.is_slow(request)
         prepared = (
             await asyncio.to_thread(loaded.prepare, request, bad) if slow else loaded.prepare(request, bad)
         )
@@ -132,7 +132,7 @@ class ModelClient:
         facts.forecasts = len(responses)
         if not responses and failures and all(error.http_status >= 500 for error in failures.values()):
             raise next(iter(failures.values()))
-        return batch_answer(loaded, responses, failures, started=facts.started, request_id=facts.request_id)
+        return batch_response(loaded, responses, failures, started=facts.started, request_id=facts.request_id)
 
     async def outlook(self, loaded: LoadedRelease, symbol: str, facts: Facts) -> Outlook:
         """Forecast one stock at every horizon; raises as `predict` does."""
@@ -247,7 +247,7 @@ def _render(loaded: LoadedRelease, call: ModelCall, facts: Facts) -> PredictResp
     prices = call.response.prices
     if prices is None:
         raise call.response.error or BundleError(f"model {call.prepared.key}: returned no prices.")
-    return answer(
+    return predict_response(
         loaded,
         call.prepared,
         prices,

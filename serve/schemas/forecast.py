@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 import pydantic
 from pydantic import Field, StrictBool, StringConstraints
 
-from common.forecast.confidence import Word
+from common.forecast.confidence import ConfidenceRating
 from serve.schemas import examples
 from serve.schemas.fields import (
     MAX_BATCH,
@@ -96,7 +96,7 @@ class PredictRequest(_Request):
         return self
 
     @property
-    def brings_prices(self) -> bool:
+    def has_prices(self) -> bool:
         return self.recent_prices is not None or self.recent_bars is not None
 
 
@@ -166,7 +166,7 @@ class PredictResponse(Model):
     change_percent: float
     """``prediction`` relative to ``last_price``."""
     model_type: ModelType
-    confidence: Word
+    confidence: ConfidenceRating
     """From a documented rule; not a probability."""
     confidence_reasons: list[str]
     confidence_interval: Interval | None

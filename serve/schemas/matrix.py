@@ -5,7 +5,7 @@ import datetime as dt
 from typing import Literal, get_args
 
 from common.errors import BundleError
-from common.forecast.confidence import Word
+from common.forecast.confidence import ConfidenceRating
 from common.release.manifest import Release
 from serve.schemas.forecast import Horizon, Model, Source
 
@@ -49,7 +49,7 @@ class MatrixRow(Model):
     """``general``, or the kind of its own model: ``average``, ``finetuned`` or ``scratch``."""
     rank: int | None
     """1 is the best by the mean of ``rel_mae`` and ``rel_rmse`` at the shortest horizon."""
-    confidence: Word
+    confidence: ConfidenceRating
     """At the shortest horizon and the end of the data."""
     reasons: str
     flags: str

@@ -3,7 +3,7 @@
 import datetime as dt
 from typing import Literal
 
-from common.forecast.confidence import Word
+from common.forecast.confidence import ConfidenceRating
 from serve.schemas.forecast import Horizon, Model, ModelType
 from serve.schemas.matrix import MatrixRow
 
@@ -35,7 +35,7 @@ class ModelSummary(Model):
     sector: str
     model_type: ModelType
     model_version: str
-    confidence: Word
+    confidence: ConfidenceRating
     last_date: dt.date | None
     last_price: float | None
 

@@ -15,11 +15,12 @@ def live_page(home: Path) -> LivePage:
     """Read the latest report, in a thread; a missing or damaged one is explained in ``note``."""
     path = home / LATEST
     try:
-        report = MonitorReport.model_validate_json(storage.current(path).read_bytes())
+        report = MonitorReport.model_validate_json(storage.up_to_date(path).read_bytes())
     except FileNotFoundError:
         return LivePage(found=None, age_s=None, note=NOT_RUN)
     except (OSError, ValueError, storage.StorageError) as error:
-        note = f"{storage.shown(path)} cannot be read ({type(error).__name__}). Run `nsecast monitor` again."
+        name = storage.display_path(path)
+        note = f"{name} cannot be read ({type(error).__name__}). Run `nsecast monitor` again."
         return LivePage(found=None, age_s=None, note=note)
     age = (dt.datetime.now(dt.UTC) - report.at).total_seconds()
     return LivePage(found=report, age_s=max(0.0, round(age, 1)), note=None)

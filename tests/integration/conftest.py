@@ -36,7 +36,7 @@ def served(original: Path) -> Iterator[Any]:
     """Runs a scenario (client) that changes nothing with one service that all of them share."""
     with asyncio.Runner() as runner:
         model_client = model_client_of(original)
-        runner.run(model_client.watcher.look())
+        runner.run(model_client.watcher.check())
 
         async def run(scenario: Any) -> Any:
             async with client_of(model_client) as client:

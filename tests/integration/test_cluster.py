@@ -17,7 +17,7 @@ from support.waiting import until
 from bench.chaos.elsewhere import end_node
 from cluster.connect.local_cluster import LocalCluster, read
 from cluster.connect.ports import listeners
-from cluster.connect.processes import marked
+from cluster.connect.processes import processes_with_mark
 from cluster.connect.session import ray_session
 from cluster.local.cluster import down
 from common.errors import RayUnavailable
@@ -25,7 +25,7 @@ from common.prices.panel import Panel
 from common.release.bundle import GENERAL
 from train.pipeline.training import Run
 from train.run.dataset import RunDataset
-from train.run.plan import finished
+from train.run.plan import stored_result
 from train.workers.fleet import Fleet
 from train.workers.tasks import run_task
 
@@ -148,10 +148,14 @@ def test_a_node_that_is_lost_repeats_nothing_finished_and_changes_no_figure(
     over = threading.Event()
 
     def lose_a_node(fleet: Fleet) -> None:
-        doomed = marked(f"{cluster.id}/node-1")
+        doomed = processes_with_mark(f"{cluster.id}/node-1")
         while not over.wait(0.05):
             jobs = [job for job in fleet.snapshot() if job["state"] == "running" and job["epoch"] >= 3]
-            doomed = doomed if any(job["pid"] in doomed for job in jobs) else marked(f"{cluster.id}/node-1")
+            doomed = (
+                doomed
+                if any(job["pid"] in doomed for job in jobs)
+                else processes_with_mark(f"{cluster.id}/node-1")
+            )
             if len(jobs) == 2 and any(job["pid"] in doomed for job in jobs):
                 seen["results"] = results(run.folder)
                 seen["ended"] = end_node(cluster, "node-1")
@@ -187,7 +191,7 @@ def test_a_node_that_is_lost_repeats_nothing_finished_and_changes_no_figure(
     for task in sorted(quiet.plan.tasks, key=lambda task: len(task.needs)):
         run_task(bench, task)
     for task in run.plan.tasks:
-        disturbed, undisturbed = finished(run.folder, task.id), finished(quiet.folder, task.id)
+        disturbed, undisturbed = stored_result(run.folder, task.id), stored_result(quiet.folder, task.id)
         for name in ("loss", "val_loss") if task.epochs else ():
             got = [epoch[name] for epoch in disturbed["history"]]
             assert got == pytest.approx([epoch[name] for epoch in undisturbed["history"]], rel=2e-3)
@@ -212,7 +216,7 @@ def test_down_leaves_no_process_and_touches_no_other(any_cluster: LocalCluster, 
     with running(["sleep", "600"]) as bystander:
         done = nsecast("cluster", "down", home=home)
         assert done.returncode == 0 and done.stdout.startswith("ended ")
-        assert marked(any_cluster.id) == {} and not Path(any_cluster.folder).exists()
+        assert processes_with_mark(any_cluster.id) == {} and not Path(any_cluster.folder).exists()
         assert bystander.poll() is None
     status = nsecast("cluster", "status", home=home)
     assert status.returncode == 1 and "cluster up" in status.stderr

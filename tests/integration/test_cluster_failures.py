@@ -23,7 +23,7 @@ from common.errors import RayUnavailable
 from common.prices.panel import Panel
 from common.release.bundle import GENERAL
 from train.pipeline.training import Run
-from train.run.plan import finished, history
+from train.run.plan import stored_epochs, stored_result
 from train.workers.fleet import Fleet
 
 pytestmark = pytest.mark.integration
@@ -87,7 +87,7 @@ def happening(story: Story, cluster: Hosts, fleet: Fleet) -> Story:
         running = [job for job in fleet.snapshot() if job["state"] == "running" and job["epoch"] >= 2]
         return next((job for job in running if job["pid"] in there), None)
 
-    eventually(lambda: history(folder, SEED))
+    eventually(lambda: stored_epochs(folder, SEED))
     story.workers.append(fleet.workers())
     cluster.join()
     ray.get(get_or_create_autoscaling_coordinator().__ray_call__.remote(lambda self: self._tick()))
@@ -96,7 +96,7 @@ def happening(story: Story, cluster: Hosts, fleet: Fleet) -> Story:
     story.workers.append(fleet.workers())
     story.took, story.epoch = f"{job['job']}/{job['phase']}", job["epoch"]
     story.at_cut, story.alive = results(folder), [second_is_alive(cluster)]
-    eventually(lambda: finished(folder, story.took))
+    eventually(lambda: stored_result(folder, story.took))
     story.elsewhere, story.alive = results(folder), [*story.alive, second_is_alive(cluster)]
     cluster.second.heal()
     eventually(lambda: not cluster.named_on_second() & {"raylet", "ray::RayTrainWo"})
@@ -122,7 +122,7 @@ def test_what_was_finished_at_the_cut_or_elsewhere_since_is_not_written_again(st
     final = results(story.run.folder)
     assert {path: final[path] for path in story.at_cut} == story.at_cut
     assert {path: final[path] for path in story.elsewhere} == story.elsewhere
-    epochs = [epoch["epoch"] for epoch in finished(story.run.folder, story.took)["history"]]
+    epochs = [epoch["epoch"] for epoch in stored_result(story.run.folder, story.took)["history"]]
     assert epochs == list(range(1, len(epochs) + 1))
 
 
@@ -143,25 +143,25 @@ def test_after_the_head_was_lost_the_same_cluster_and_run_are_started_again_and_
     try:
         with ThreadPoolExecutor() as pool, ray_session(address=cluster.address, shared=tmp_path):
             side = pool.submit(
-                lambda: (eventually(lambda: history(run.folder, SEED)), end_node(cluster, "node-0"))
+                lambda: (eventually(lambda: stored_epochs(run.folder, SEED)), end_node(cluster, "node-0"))
             )
             with pytest.raises(RayUnavailable, match="the same command continues"):
                 Fleet(run.plan, run.folder, workers=1, log_dir=run.folder / "ray").train()
             side.result()
-        before = history(run.folder, SEED)
+        before = stored_epochs(run.folder, SEED)
         again, started = up(tmp_path, 1, 1)
         assert started == 1 and again.id != cluster.id
         with ThreadPoolExecutor() as pool, ray_session(address=again.address, shared=tmp_path):
             fleet = Fleet(run.plan, run.folder, workers=1, log_dir=run.folder / "ray")
 
             def enough() -> None:
-                eventually(lambda: len(history(run.folder, SEED)) > len(before) + 3)
+                eventually(lambda: len(stored_epochs(run.folder, SEED)) > len(before) + 3)
                 ray.get(fleet.queue.abort.remote("enough is seen"))
 
             side = pool.submit(enough)
             fleet.train()
             side.result()
-        assert history(run.folder, SEED)[: len(before)] == before
+        assert stored_epochs(run.folder, SEED)[: len(before)] == before
         counts = epochs_written(run.folder)
         assert counts.total() <= len(counts) + 1
     finally:

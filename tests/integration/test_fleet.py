@@ -17,7 +17,7 @@ from common.prices.panel import Panel
 from common.release.bundle import GENERAL, load_bundle
 from train.pipeline.training import Run
 from train.run.dataset import RunDataset
-from train.run.plan import finished
+from train.run.plan import stored_result
 from train.workers.fleet import Fleet
 from train.workers.tasks import run_task
 
@@ -73,14 +73,14 @@ def test_a_killed_worker_costs_at_most_its_running_epoch_and_changes_no_figure(r
     for task in sorted(quiet.plan.tasks, key=lambda task: len(task.needs)):
         run_task(bench, task)
     for task in run.plan.tasks:
-        disturbed, undisturbed = finished(run.folder, task.id), finished(quiet.folder, task.id)
+        disturbed, undisturbed = stored_result(run.folder, task.id), stored_result(quiet.folder, task.id)
         if task.epochs:
             for name in ("loss", "val_loss"):
                 got = [epoch[name] for epoch in disturbed["history"]]
                 assert got == pytest.approx([epoch[name] for epoch in undisturbed["history"]], rel=2e-3)
     for job in run.plan.jobs:
-        assert finished(run.folder, f"{job}/bundle")["valid"]["total"] == pytest.approx(
-            finished(quiet.folder, f"{job}/bundle")["valid"]["total"], abs=0.01
+        assert stored_result(run.folder, f"{job}/bundle")["valid"]["total"] == pytest.approx(
+            stored_result(quiet.folder, f"{job}/bundle")["valid"]["total"], abs=0.01
         )
 
 

@@ -14,7 +14,7 @@ from support.server import local_tiers
 from typer.testing import CliRunner
 
 import nsecast
-from cluster.monitor.monitor import look
+from cluster.monitor.monitor import run_monitor
 from cluster.monitor.served import read_ledger
 from cluster.monitor.settings import MonitorSettings
 from common.prices.panel import Panel
@@ -55,7 +55,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> dict:
     async def run() -> list[dict]:
         model_client = ModelClient(*handles, ServeSettings(home=str(home), access_log="off"))
         model_client.ledger = Ledger(home, LedgerSettings(), clock=evening.timestamp)
-        await model_client.watcher.look()
+        await model_client.watcher.check()
         transport, answers = httpx.ASGITransport(http_service(model_client)), []
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             for _ in range(ASKED):
@@ -117,7 +117,7 @@ def test_nothing_is_scored_before_its_close_and_each_when_it_comes(served):
     models = models_of(served)
     for sessions in (0, 1, 4, 5):
         panel, now = at(served, sessions)
-        found = look(models, panel, served["home"], SETTINGS, now=now)
+        found = run_monitor(models, panel, served["home"], SETTINGS, now=now)
         there = list(closes_of(served, panel).values())
         got = (found.scored, found.left_out["no_close"], found.waiting)
         assert got == (len(there) - there.count(None), there.count(None), 10 - len(there))
@@ -126,7 +126,7 @@ def test_nothing_is_scored_before_its_close_and_each_when_it_comes(served):
 
 def test_the_error_is_that_of_the_answers_against_the_closes(served):
     panel, now = at(served, 5)
-    found = look(models_of(served), panel, served["home"], SETTINGS, now=now)
+    found = run_monitor(models_of(served), panel, served["home"], SETTINGS, now=now)
     errors, closes = {}, closes_of(served, panel)
     for answer in served["answers"]:
         key = answer["symbol"], days_of(answer["horizon"])
@@ -146,7 +146,8 @@ def test_prices_looked_at_as_of_an_earlier_evening_give_that_evenings_report(ser
     models, (panel, _) = models_of(served), at(served, 5)
     _, earlier = at(served, 1)
     then, again = (
-        look(models, prices, served["home"], SETTINGS, now=earlier) for prices in (at(served, 1)[0], panel)
+        run_monitor(models, prices, served["home"], SETTINGS, now=earlier)
+        for prices in (at(served, 1)[0], panel)
     )
     assert then.as_dict() == again.as_dict()
 
@@ -159,7 +160,7 @@ def test_a_server_that_answers_after_the_fact_is_not_credited(served, tmp_path):
     day = tmp_path / "served" / f"{now:%Y-%m-%d}"
     day.mkdir(parents=True)
     late.to_parquet(day / "late-000000.parquet", index=False)
-    found = look(models_of(served), panel, tmp_path, SETTINGS, now=now)
+    found = run_monitor(models_of(served), panel, tmp_path, SETTINGS, now=now)
     assert found.scored == 0 and (found.left_out["late"], found.left_out["no_close"]) == (9, 1)
 
 
@@ -172,7 +173,7 @@ def newer(served) -> Path:
     return served["home"]
 
 
-def run_monitor(served, home: Path, *options: str):
+def monitor_command(served, home: Path, *options: str):
     _, now = at(served, 5)
     command = ["monitor", "--home", str(home), "--as-of", f"{now:%Y-%m-%d}", *options]
     return CliRunner().invoke(nsecast.app, command)
@@ -181,11 +182,11 @@ def run_monitor(served, home: Path, *options: str):
 def test_the_command_scores_with_the_newest_releases_prices_and_writes_table_json_and_gauges(
     served, newer, tmp_path
 ):
-    shown = run_monitor(served, newer, "--stocks", "--prometheus", str(tmp_path / "nsecast.prom"))
+    shown = monitor_command(served, newer, "--stocks", "--prometheus", str(tmp_path / "nsecast.prom"))
     assert shown.exit_code == 0, shown.output
     assert "9 scored" in shown.stdout and "MOVES" in shown.stdout and "no breach" in shown.stdout
     assert 'nsecast_monitor_forecasts{state="scored"} 9.0' in (tmp_path / "nsecast.prom").read_text()
-    found = json.loads(run_monitor(served, newer, "--json").stdout)
+    found = json.loads(monitor_command(served, newer, "--json").stdout)
     assert found["release"] == "one" and found["scored"] == 9 and found["breaches"] == []
 
 
@@ -208,5 +209,5 @@ def test_a_breach_is_exit_code_3_and_a_line_in_the_log(served, newer, tmp_path, 
 def test_an_unknown_threshold_is_named(served, newer, tmp_path):
     config = tmp_path / "wrong.toml"
     config.write_text("alfa = 0.1\n")
-    done = run_monitor(served, newer, "--config", str(config))
+    done = monitor_command(served, newer, "--config", str(config))
     assert done.exit_code == 1 and "alfa" in str(done.exception)

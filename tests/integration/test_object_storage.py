@@ -35,7 +35,7 @@ def test_a_publish_whose_connection_is_cut_shows_nothing_and_the_same_command_co
     made_release(here, "before")
     Registry(here).promote("before")
     run = made_run(here, source=REAL)
-    storage.push(run.folder)
+    storage.upload(run.folder)
     publish = Registry.publish
 
     def cut(registry, staging, release_id, *, info):
@@ -100,11 +100,11 @@ def test_of_two_machines_that_promote_at_the_same_moment_one_wins(place):
 @both
 def test_a_run_that_is_at_work_elsewhere_is_named(place, caplog):
     here, there = (place.machine(name) for name in ("here", "there"))
-    with storage.claim(here / "runs/r.lock", "run r"):
+    with storage.lock_or_fail(here / "runs/r.lock", "run r"):
         said = rf"run r is at work already, in process {os.getpid()} on "
-        with pytest.raises(ConfigError, match=said), storage.claim(there / "runs/r.lock", "run r"):
+        with pytest.raises(ConfigError, match=said), storage.lock_or_fail(there / "runs/r.lock", "run r"):
             pass
-    with storage.claim(there / "runs/r.lock", "run r"):
+    with storage.lock_or_fail(there / "runs/r.lock", "run r"):
         pass
     assert ("ignores conditional writes" in caplog.text) == (place.name == "rclone")
 

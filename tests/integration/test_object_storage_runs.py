@@ -24,7 +24,7 @@ from common.release.registry import Registry
 from nsecast import app
 from train.pipeline.training import Run, execute
 from train.run.dataset import RunDataset, RunSpec
-from train.run.plan import EpochProgress, finished
+from train.run.plan import EpochProgress, stored_result
 from train.workers.tasks import run_task, weights_of
 
 pytestmark = pytest.mark.integration
@@ -55,7 +55,7 @@ def test_a_fit_goes_on_on_a_machine_that_has_nothing_and_repeats_no_epoch(place,
     third = bench_of(place.machine("third") / "runs" / run.id)
     run_task(third, task, note)
     assert seen == list(range(1, EPOCHS + 1))
-    assert finished(run.folder, task.id)["epochs"] == EPOCHS
+    assert stored_result(run.folder, task.id)["epochs"] == EPOCHS
     keys = objects(run.home)
     assert f"runs/{run.id}/tasks/{task.id}/weights.npz" in keys
     assert f"runs/{run.id}/tasks/{task.id}/state.npz" not in keys
@@ -67,7 +67,7 @@ def test_a_fit_goes_on_on_a_machine_that_has_nothing_and_repeats_no_epoch(place,
 
 
 def bench_of(folder: Path) -> RunDataset:
-    return RunDataset(folder, RunSpec.load(folder), Panel.load(storage.current(folder / "panel.parquet")))
+    return RunDataset(folder, RunSpec.load(folder), Panel.load(storage.up_to_date(folder / "panel.parquet")))
 
 
 def test_a_fleet_trains_apart_from_its_driver_and_a_machine_with_nothing_answers_from_the_store(

@@ -12,7 +12,7 @@ from common.presets import train_config
 from common.prices.panel import Panel
 from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
-from train.pipeline.backtest import plan_study, run_study
+from train.pipeline.backtest_period import plan_backtest, run_backtest
 from train.pipeline.training import execute, plan_run
 
 pytestmark = pytest.mark.integration
@@ -36,18 +36,18 @@ def test_each_refit_is_trained_on_what_was_known_and_continues_where_it_stopped(
     models = ReleasedModels(Registry(tmp_path).open(outcome.release.id))
     sessions = small_panel.dates.to_numpy().astype("datetime64[D]")
     start, end = sessions[-60], sessions[-1]
-    plan = plan_study(models, None, tmp_path, start=start, end=end, refit_every=40)
+    plan = plan_backtest(models, None, tmp_path, start=start, end=end, refit_every=40)
     said = []
-    found = run_study(plan, workers=2, mode="silent", announce=said.append)
+    found = run_backtest(plan, workers=2, mode="silent", announce=said.append)
 
     assert len(said) == 2 and f"trained on prices to {start}" in said[0]
     refits = sorted((plan.folder / "refits" / "releases").glob("2*/manifest.json"))
     borders = [json.loads(path.read_bytes())["info"] for path in refits]
     assert sorted(info["valid_end"] for info in borders) == [str(sessions[-60]), str(sessions[-20])]
-    fixed = run_study(plan_study(models, None, tmp_path, start=start, end=end))
+    fixed = run_backtest(plan_backtest(models, None, tmp_path, start=start, end=end))
     keys = ["symbol", "cutoff", "horizon", "target_date", "last_price", "actual"]
     pd.testing.assert_frame_equal(found.table[keys], fixed.table[keys], check_exact=True)
     assert not np.array_equal(found.table["raw"], fixed.table["raw"])
 
-    again = run_study(plan, workers=2, mode="silent")
+    again = run_backtest(plan, workers=2, mode="silent")
     pd.testing.assert_frame_equal(again.table, found.table, check_exact=True)

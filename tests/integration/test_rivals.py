@@ -19,7 +19,7 @@ from common.release.registry import Registry
 from serve.forecaster import Forecaster
 from train.evaluation.backtest import backtest
 from train.gate.promotion import judge
-from train.pipeline.backtest import OURS
+from train.pipeline.backtest_period import OURS
 from train.pipeline.rivals import RIVALS, V4
 
 pytestmark = pytest.mark.integration

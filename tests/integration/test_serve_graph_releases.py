@@ -100,7 +100,7 @@ def test_a_refresh_that_is_cut_off_while_it_rehearses_still_leads_to_the_new_rel
                 await post
         else:
             assert (await post).status_code == 503
-        looks = [await model_client.watcher.look() for _ in range(2)]
+        looks = [await model_client.watcher.check() for _ in range(2)]
         return looks[-1], (await client.get("/api/v4/health")).json()
 
     look, health = asked(home, scenario, **limits)

@@ -23,7 +23,7 @@ from support.waiting import until
 from bench.chaos.elsewhere import end_node
 from cluster.connect.local_cluster import LocalCluster
 from cluster.connect.ports import free_port
-from cluster.connect.processes import marked
+from cluster.connect.processes import processes_with_mark
 from cluster.local.cluster import down, up
 from common.release.registry import Registry
 from serve.launch.proxy_environment import environment as haproxy
@@ -128,7 +128,7 @@ def server(home: Path, cluster: LocalCluster) -> Iterator[Server]:
 def replicas(cluster: LocalCluster, node: str) -> Counter[str]:
     """How many replicas of each deployment run on a node."""
     found: Counter[str] = Counter()
-    for pid in marked(f"{cluster.id}/{node}"):
+    for pid in processes_with_mark(f"{cluster.id}/{node}"):
         try:
             title = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0 ")
         except OSError:

@@ -53,7 +53,7 @@ def service(home: Path) -> tuple[Any, str]:
     limits = {"forecasts_per_minute": 0}
     chosen = ServeSettings(home=str(home), keys=str(keys.path), access_log="off", limits=limits)
     model_client = ModelClient(*tiers, chosen)
-    asyncio.run(model_client.watcher.look())
+    asyncio.run(model_client.watcher.check())
     return http_service(model_client), keys.create("operator", ("admin",))
 
 

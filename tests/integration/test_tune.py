@@ -21,7 +21,7 @@ from support.processes import is_alive, running
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from common.prices.panel import Panel
-from train.run.plan import finished
+from train.run.plan import stored_result
 from tune.results import TRIAL_COLUMNS, Tuning
 
 pytestmark = pytest.mark.integration
@@ -211,5 +211,5 @@ def test_a_search_killed_in_every_way_loses_one_epoch_at_most_and_no_figure_chan
         assert not written - once, f"trial {trial} repeated an epoch"
         assert (once - written).total() <= 1, "its state is on storage a moment before its curve is"
         for fold in (1, 2):
-            fit = finished(root / f"trials/{trial:03}/fold-{fold}", "general/seed-0")
+            fit = stored_result(root / f"trials/{trial:03}/fold-{fold}", "general/seed-0")
             assert [epoch["epoch"] for epoch in fit["history"]] == list(range(1, EPOCHS + 1))

@@ -16,7 +16,7 @@ from uuid import uuid4
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from cluster.connect.ports import free_port
-from cluster.connect.processes import end, marked, name_of
+from cluster.connect.processes import end, name_of, processes_with_mark
 from cluster.connect.ray_private import use_token
 from cluster.local.start import ray_start
 from common.exchange.universe import Universe
@@ -118,8 +118,8 @@ def hosts(second: Host) -> Iterator["Hosts"]:
         found.start("head", second.here, where)
         yield found
     finally:
-        end(marked(found.mark))
-        end(marked(found.mark))  # what was just being started
+        end(processes_with_mark(found.mark))
+        end(processes_with_mark(found.mark))  # what was just being started
         shutil.rmtree(found.folder, ignore_errors=True)
 
 
@@ -138,7 +138,7 @@ class Hosts:
 
     def on_second(self) -> set[int]:
         """Processes of the second host's node."""
-        return set(marked(f"{self.mark}/second"))
+        return set(processes_with_mark(f"{self.mark}/second"))
 
     def named_on_second(self) -> set[str]:
         """Names of the programs that run there."""

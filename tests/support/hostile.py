@@ -256,7 +256,7 @@ def application() -> Iterator[Application]:
         model_client = ModelClient(*tiers, ServeSettings(home=str(home), access_log="off", limits=limits))
         app, loop = http_service(model_client), asyncio.new_event_loop()
         try:
-            loop.run_until_complete(model_client.watcher.look())
+            loop.run_until_complete(model_client.watcher.check())
             described = Application(app, loop, []).ask(Case("GET", "/openapi.json")).json()["paths"]
             yield Application(app, loop, sorted(path for path, how in described.items() if "get" in how))
         finally:

@@ -9,7 +9,7 @@ from typing import Any
 
 from common.release.bundle import Bundle, load_bundle
 from serve.inference.loaded_release import LoadedRelease, PreparedRequest
-from serve.inference.response import answer
+from serve.inference.response import predict_response
 from serve.schemas.forecast import PredictRequest, PredictResponse
 from support.release import made_release
 
@@ -34,7 +34,9 @@ def bundle(loaded: LoadedRelease, job: str) -> Bundle:
 def ask(loaded: LoadedRelease, prepared: PreparedRequest) -> PredictResponse:
     """What the model says of a prepared question."""
     prices = bundle(loaded, prepared.route.job).forecaster.forecast(prepared.windows, prepared.levels)
-    return answer(loaded, prepared, prices, cached=True, started=time.perf_counter(), request_id="made")
+    return predict_response(
+        loaded, prepared, prices, cached=True, started=time.perf_counter(), request_id="made"
+    )
 
 
 def predict(loaded: LoadedRelease, **body: Any) -> PredictResponse:

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from cluster.connect.ports import descendants
-from cluster.connect.processes import born, end, left
+from cluster.connect.processes import end, start_time, still_running
 from common.errors import ArchiveError
 
 MARK = "NSECAST_TEST_PROCESS"
@@ -65,7 +65,7 @@ def _marked() -> dict[int, str]:
                 marked = wanted in Path(entry.path, "environ").read_bytes().split(b"\0")
                 command = Path(entry.path, "cmdline").read_bytes()
                 if marked and not any(each in command for each in PYTHONS_OWN):
-                    found[int(entry.name)] = born(int(entry.name))
+                    found[int(entry.name)] = start_time(int(entry.name))
     return {pid: when for pid, when in found.items() if when}
 
 
@@ -88,13 +88,13 @@ def running(words: Sequence[str | Path], **options: Any) -> Iterator["subprocess
 def end_all(process: "subprocess.Popen[Any]") -> None:
     """End a program that this process started, and all its descendants."""
     if process.poll() is None:
-        ours = {pid: born(pid) for pid in descendants(process.pid)}
-        for pid in left(ours):
+        ours = {pid: start_time(pid) for pid in descendants(process.pid)}
+        for pid in still_running(ours):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         process.wait()
         deadline = time.monotonic() + GONE_S
-        while left(ours) and time.monotonic() < deadline:
+        while still_running(ours) and time.monotonic() < deadline:
             time.sleep(0.02)
     for stream in (process.stdin, process.stdout, process.stderr):
         if stream is not None:

@@ -12,7 +12,7 @@ from common.exchange.universe import Universe
 from common.presets import train_config
 from common.prices.panel import Panel
 from support.panel import SYMBOLS, made_panel
-from train.run.plan import finished
+from train.run.plan import stored_result
 from tune.search_plan import SearchBudget, SearchPlan, plan_search
 from tune.space import Parameters, SearchSpace
 from tune.study import Study, distributions
@@ -87,7 +87,7 @@ def is_inside(search: SearchPlan, point: Parameters) -> bool:
 def is_fitted(search: SearchPlan, trial: Trial) -> bool:
     """Whether every fit of every fold has ended."""
     folds = range(1, len(search.spec.folds) + 1)
-    return all(finished(trial.fold_dir(fold), task.id) for fold in folds for task in search.spec.tasks)
+    return all(stored_result(trial.fold_dir(fold), task.id) for fold in folds for task in search.spec.tasks)
 
 
 def record(

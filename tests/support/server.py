@@ -51,7 +51,7 @@ def serving(home: Path, **settings: Any) -> Iterator[str]:
     model_client = ModelClient(
         *local_tiers(home), ServeSettings(home=str(home), access_log="off", **settings)
     )
-    asyncio.run(model_client.watcher.look())
+    asyncio.run(model_client.watcher.check())
     try:
         with listening(http_service(model_client)) as url:
             yield url
@@ -159,7 +159,7 @@ def asked(home: Path, scenario: Any, **settings: Any) -> Any:
 
     async def run() -> Any:
         model_client = model_client_of(home, **settings)
-        await model_client.watcher.look()
+        await model_client.watcher.check()
         async with client_of(model_client) as client:
             return await scenario(model_client, client)
 

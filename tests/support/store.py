@@ -20,7 +20,7 @@ KEY, SECRET = "keykeykey", "secretsecret"
 
 def machine(folder: Path, store: MemoryStore, kind: type[storage.ObjectStore] = storage.ObjectStore) -> Path:
     """The storage root of a machine of its own; those given one ``store`` see the same objects."""
-    return storage.adopt(storage.Mirror(folder, kind("s3://memory/home", store)))
+    return storage.register_mirror(storage.Mirror(folder, kind("s3://memory/home", store)))
 
 
 def objects(home: Path) -> set[str]:

@@ -12,7 +12,7 @@ from support.processes import running
 from support.skips import ALLOWED, NO_SKIPS
 
 from cluster.connect.ports import descendants
-from cluster.connect.processes import born, left
+from cluster.connect.processes import start_time, still_running
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = """
@@ -116,10 +116,10 @@ def test_what_tests_start_can_be_interrupted_though_the_suite_itself_was_started
 
 def test_a_program_and_what_it_started_are_gone_after_a_block_that_failed():
     with pytest.raises(ZeroDivisionError), running(["sh", "-c", "sleep 60 & sleep 60"]) as process:
-        while len(ours := {pid: born(pid) for pid in descendants(process.pid)}) < 3:
+        while len(ours := {pid: start_time(pid) for pid in descendants(process.pid)}) < 3:
             assert process.poll() is None
         raise ZeroDivisionError
-    assert left(ours) == []
+    assert still_running(ours) == []
 
 
 def test_what_a_module_left_behind_is_found_by_its_mark_and_ended():

@@ -17,13 +17,20 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from cluster.connect.address import Address, placed
+from cluster.connect.address import Address, resolve_address
 from common import storage
 from common.console import console
 from common.options import AcceptMixedDates, AsJson, Home, ReleaseName, Workers
 from common.release.forecasts import Networks, ReleasedModels
 from common.release.registry import Registry
-from train.pipeline.backtest import OURS, BacktestPlan, figures, keep, plan_study, run_study
+from train.pipeline.backtest_period import (
+    OURS,
+    BacktestPlan,
+    plan_backtest,
+    run_backtest,
+    store_backtest,
+    summarise_models,
+)
 from train.pipeline.rivals import QUICK, RIVALS, TRAINED, Rivals, out_of_sample
 from train.progress.console import Mode
 from train.progress.snapshot import SYNTHETIC
@@ -76,9 +83,9 @@ def backtest(
 
     names = _rival_names(baselines)
     root = storage.home(home)
-    where = placed(address, root)
+    where = resolve_address(address, root)
     newer = load_panel(archive, Path(), accept_mixed_dates=accept_mixed_dates) if archive else None
-    study = plan_study(
+    study = plan_backtest(
         ReleasedModels(Registry(root).open(release)),
         newer,
         root,
@@ -91,7 +98,7 @@ def backtest(
     count = workers or usable_cpus()
     mode: Mode | None = "plain" if as_json else None
     with _progress(not as_json) as advance:
-        ours = run_study(
+        ours = run_backtest(
             study,
             workers=workers if where else count,
             address=where,
@@ -106,11 +113,11 @@ def backtest(
             names = [name for name in names if name not in TRAINED]
         rivals = Rivals(ours, models, study.panel, study.folder, count, mode, advance, where)
         tables |= rivals.tables(names)
-    table = figures(tables, study)
-    record = keep(study, ours.table, table)
+    table = summarise_models(tables, study)
+    record = store_backtest(study, ours.table, table)
     if as_json:
         groups = {
-            by: storage.finite(figures({OURS: ours.table}, study, (by,)).to_dict(orient="records"))
+            by: storage.finite(summarise_models({OURS: ours.table}, study, (by,)).to_dict(orient="records"))
             for by in ("tier", "sector", "symbol")
         }
         typer.echo(json.dumps(record | {"groups": groups, "folder": str(study.folder)}, indent=1))

@@ -42,7 +42,7 @@ def models(ctx: typer.Context, home: Home = None, as_json: AsJson = False) -> No
             for reason in filter(None, (release.reason for release in releases)):
                 typer.echo(reason, err=True)
         else:
-            where = storage.shown(registry.folder)
+            where = storage.display_path(registry.folder)
             typer.echo(f"No releases in {where} yet. Train one with `nsecast train`.", err=True)
 
 

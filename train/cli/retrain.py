@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.status import Status
 
-from cluster.connect.address import Address, placed
+from cluster.connect.address import Address, resolve_address
 from common import storage
 from common.console import console
 from common.errors import ConfigError, NsecastError, TrainingError
@@ -23,8 +23,8 @@ from common.options import AcceptMixedDates, ArchiveFolder, AsJson, Home, Worker
 from train.nightly.nightly_record import STEPS, NightlyRecord, listed, work_seconds
 from train.nightly.table import DECISION_LINES, figures_table, records_table
 from train.progress.console import Mode
-from train.progress.snapshot import duration
-from train.run.inputs import overrides_of
+from train.progress.snapshot import format_duration
+from train.run.inputs import merge_overrides
 
 REFUSED = 3
 """Exit code if the gate refused the new release."""
@@ -74,7 +74,7 @@ def retrain(
     from train.nightly.nightly import retrain as work
 
     mode: Mode | None = "plain" if as_json else None
-    overrides = overrides_of(config, None, None, None, None)
+    overrides = merge_overrides(config, None, None, None, None)
     if config:
         _check_settings(overrides, root, str(config))
     request = Request(
@@ -86,7 +86,7 @@ def retrain(
         fetch=_fetcher(archive) if fetch and archive else None,
         workers=workers,
         mode=mode,
-        address=placed(address, root),
+        address=resolve_address(address, root),
     )
     lines = _ProgressLines()
     try:
@@ -159,7 +159,7 @@ class _ProgressLines:
         entry = record.values["steps"][step]
         head = f"[{STEPS.index(step) + 1}/{len(STEPS)}] {step:<8}"
         if entry["state"] == "done":
-            took = duration(time.monotonic() - self._begun[step]) if step in self._begun else "before"
+            took = format_duration(time.monotonic() - self._begun[step]) if step in self._begun else "before"
             self.print(f"{head} {took:>7}  {DECISION_LINES[step](entry['decision'])}")
             return
         self._begun[step] = time.monotonic()
@@ -188,8 +188,8 @@ def _print(record: NightlyRecord, as_json: bool) -> None:
     words = {"promoted": "promoted", "current": "nothing to do", "closed": "not promoted"}
     style = "yellow" if values["state"] == "closed" else None
     say(f"{words[values['state']]}: {values['reason']}", style=style, markup=False)
-    say(f"production: {values['production_after'] or 'nothing'} ({duration(work_seconds(values))})")
-    say(storage.shown(record.folder))
+    say(f"production: {values['production_after'] or 'nothing'} ({format_duration(work_seconds(values))})")
+    say(storage.display_path(record.folder))
 
 
 def _print_status(home: Path, as_json: bool) -> None:
@@ -199,5 +199,5 @@ def _print_status(home: Path, as_json: bool) -> None:
     elif retrainings:
         console().print(records_table(retrainings))
     else:
-        where = storage.shown(home)
+        where = storage.display_path(home)
         typer.echo(f"No retrainings below {where} yet. Start one with `nsecast retrain`.", err=True)

@@ -8,7 +8,7 @@ import rich.box
 import typer
 from rich.table import Table
 
-from cluster.connect.address import Address, placed
+from cluster.connect.address import Address, resolve_address
 from common import storage
 from common.console import console
 from common.exchange.universe import load_universe
@@ -19,7 +19,7 @@ from common.options import (
     DryRun,
     Home,
     Preset,
-    Quickly,
+    Quick,
     SettingsFile,
     TrainEnd,
     UniverseFile,
@@ -31,11 +31,11 @@ from common.release.forecasts import networks_line
 from common.release.registry import Registry
 from train.pipeline.training import Run, execute, plan_run
 from train.progress.console import Mode, result_table
-from train.progress.snapshot import SYNTHETIC, duration
+from train.progress.snapshot import SYNTHETIC, format_duration
 from train.publish.publish import TrainingResult
 from train.run.blocks import read_on
-from train.run.inputs import overrides_of, require_known, shown_panel
-from train.run.versions import changes
+from train.run.inputs import check_universe, load_panel_with_progress, merge_overrides
+from train.run.versions import describe_changes
 
 SECONDS_PER_WINDOW = 1 / 4000
 """One core's speed with the default network; only the plan's estimate uses it."""
@@ -56,7 +56,7 @@ def train(
     address: Address = None,
     accept_mixed_dates: AcceptMixedDates = False,
     home: Home = None,
-    quickly: Quickly = False,
+    quickly: Quick = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start this run again from the beginning.")] = False,
     refit: Annotated[
         bool | None,
@@ -73,14 +73,14 @@ def train(
     The same command continues a stopped run, and does nothing if the release is already published.
     """
     root = storage.home(home)
-    where = None if dry_run else placed(address, root)
-    overrides = overrides_of(config, train_end, valid_end, seeds, seed)
+    where = None if dry_run else resolve_address(address, root)
+    overrides = merge_overrides(config, train_end, valid_end, seeds, seed)
     default = overrides.pop("preset", "residual")
     settings = train_config(preset or default, overrides, where=str(config or "settings"))
     if quickly:
         settings = quick(settings)
     counters = load_universe(universe)
-    panel = shown_panel(
+    panel = load_panel_with_progress(
         archive,
         root,
         show=not as_json,
@@ -88,7 +88,7 @@ def train(
         reader=functools.partial(read_on, cpus=workers, address=where),
     )
     chosen = tuple(dict.fromkeys(name.strip().upper() for name in only.split(","))) if only else ()
-    require_known(counters, panel, chosen, strict=universe is not None)
+    check_universe(counters, panel, chosen, strict=universe is not None)
     run = plan_run(settings, counters, panel, root, only=chosen)
     if dry_run:
         _print_plan(run, workers, as_json)
@@ -137,7 +137,8 @@ def _print_plan(run: Run, workers: int | None, as_json: bool) -> None:
     terminal = console()
     terminal.print(table)
     terminal.print(
-        f"{count} workers, about {duration(estimate)}; nothing was written to {run.folder}.", soft_wrap=True
+        f"{count} workers, about {format_duration(estimate)}; nothing was written to {run.folder}.",
+        soft_wrap=True,
     )
 
 
@@ -162,7 +163,7 @@ def _print_outcome(run: Run, outcome: TrainingResult, before: bool, as_json: boo
     console().print(result_table(outcome.rows, source=run.spec.source))
     if before:
         say("Published before with the same settings and data: nothing to do (--fresh trains again).")
-        if differ := changes(outcome.release.info.get("versions") or {}):
+        if differ := describe_changes(outcome.release.info.get("versions") or {}):
             say(f"It was trained with {differ}.")
     for horizon, errors in sorted(outcome.release.info["test"].items(), key=lambda item: int(item[0])):
         days = f"{horizon} {'day' if int(horizon) == 1 else 'days'}"

@@ -12,10 +12,10 @@ from common.forecast.conformal import LEVELS, Calibration, Outcomes
 from common.forecast.prices import Prices
 from common.presets import SPECIFIC
 from common.prices.panel import Panel
-from common.prices.series import series_of_counters
+from common.prices.series import series_of_universe
 from common.prices.windows import Windows, make_windows
 from common.release.bundle import GENERAL
-from common.release.models import ServedModels
+from common.release.models import ModelFolder
 
 BLOCK_SYMBOLS = 256
 """Symbols per block of work."""
@@ -50,7 +50,7 @@ class Backtest:
 
 
 def backtest(
-    models: ServedModels,
+    models: ModelFolder,
     panel: Panel,
     calibration: Calibration,
     *,
@@ -119,14 +119,14 @@ def backtest(
     return Backtest(table, every.take(chosen), calibration)
 
 
-def _forecast(models: ServedModels, windows: Windows, general_only: bool) -> tuple[np.ndarray, np.ndarray]:
+def _forecast(models: ModelFolder, windows: Windows, general_only: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return the interval levels that contained the actual prices, shape (N, H), and the outputs."""
     outputs = models.outputs(windows, general_only=general_only)
     return models.prices(windows, outputs, general_only=general_only).needed, outputs
 
 
 def _table(
-    models: ServedModels,
+    models: ModelFolder,
     windows: Windows,
     outputs: np.ndarray,
     calibration: Calibration,
@@ -142,14 +142,14 @@ def _table(
     return kept(forecast_table(windows, prices, models, general_only=general_only))
 
 
-def windows_until(panel: Panel, models: ServedModels, end: np.datetime64) -> Windows:
+def windows_until(panel: Panel, models: ModelFolder, end: np.datetime64) -> Windows:
     """Return every stock's windows up to ``end`` whose last close was known on the cutoff day."""
-    windows = make_windows(series_of_counters(panel, models.universe), models.window)
+    windows = make_windows(series_of_universe(panel, models.universe), models.window)
     return windows.take(windows.cutoff <= end)
 
 
 def forecast_table(
-    windows: Windows, prices: Prices, models: ServedModels, *, general_only: bool = False
+    windows: Windows, prices: Prices, models: ModelFolder, *, general_only: bool = False
 ) -> pd.DataFrame:
     """Return one row per window and horizon, sorted by symbol, cutoff and horizon.
 

@@ -34,7 +34,9 @@ def find_search(home: Path, info: dict[str, Any], size: int) -> dict[str, Any] |
         ``sufficient`` (bool); ``because`` (sentences, which mention if the prices differ); ``sizes`` and
         ``default`` as in the search's result; ``search``, its id; ``same_prices`` (bool).
     """
-    results = [result for path in storage.found(home / "tuning", "*/result.json") if (result := _read(path))]
+    results = [
+        result for path in storage.fetch_matching(home / "tuning", "*/result.json") if (result := _read(path))
+    ]
     results = [result for result in results if _fits(result, info) and _verdict(result["embedding"], size)]
     if not results:
         return None

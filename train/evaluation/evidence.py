@@ -100,7 +100,7 @@ def load_evidence(models: ReleasedModels, home: Path) -> Evidence:
     config = json.loads(release.file("config.json").read_bytes())
 
     def table(name: str) -> pd.DataFrame:
-        return described(pd.read_parquet(release.file(name)), universe)
+        return add_stock_columns(pd.read_parquet(release.file(name)), universe)
 
     shared = "general_test_forecasts.parquet"
     return Evidence(
@@ -119,14 +119,14 @@ def load_evidence(models: ReleasedModels, home: Path) -> Evidence:
 
 def _rivals(folder: Path, info: dict[str, Any]) -> pd.DataFrame | None:
     """Return the figures of the backtest of the test part with the most models; None if there is none."""
-    records = [json.loads(path.read_bytes()) for path in storage.found(folder, "*/backtest.json")]
+    records = [json.loads(path.read_bytes()) for path in storage.fetch_matching(folder, "*/backtest.json")]
     wanted = {"from": info["valid_end"], "to": info["test_end"], "weights": "fixed"}
     wanted["data_sha256"] = info["data_sha256"]
     backtests = [pd.DataFrame(record["figures"]) for record in records if wanted.items() <= record.items()]
     return max(backtests, key=lambda figures: figures["model"].nunique(), default=None)
 
 
-def described(table: pd.DataFrame, universe: Universe) -> pd.DataFrame:
+def add_stock_columns(table: pd.DataFrame, universe: Universe) -> pd.DataFrame:
     """Add each stock's ``name``, ``sector`` and ``tier`` to a forecast table."""
     stocks = pd.DataFrame(
         [(stock.symbol, stock.name, stock.sector, stock.tier) for stock in universe.stocks],

@@ -14,7 +14,7 @@ from common.errors import TrainingError
 from common.network.channels import sigma
 from common.presets import FitConfig
 from common.prices.windows import Windows
-from common.storage import StorageError, current
+from common.storage import StorageError, up_to_date
 from train.fit.loop import Batches, EpochLoop
 from train.fit.state import FitState
 from train.run.feed import FitData, draw
@@ -108,7 +108,7 @@ def _targets(data: FitData, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
 
 def _resume(loop: EpochLoop, path: Path) -> FitState | None:
     try:
-        state = FitState.load(current(path))
+        state = FitState.load(up_to_date(path))
         loop.restore(state.loop)
     except FileNotFoundError:
         return None

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from common.errors import NsecastError
-from common.prices.series import Series, series_of_counters
+from common.prices.series import Series, series_of_universe
 from common.release.bundle import GENERAL, BundleFiles
 from common.release.forecasts import Forecast, ReleasedModels
 from common.release.manifest import Release
@@ -49,7 +49,7 @@ class Subject:
     @cached_property
     def series(self) -> Series:
         """Prices of the stocks that have a row in the panel."""
-        return series_of_counters(self.models.panel, self.models.universe)
+        return series_of_universe(self.models.panel, self.models.universe)
 
     @cached_property
     def closes(self) -> dict[str, int]:

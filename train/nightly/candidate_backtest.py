@@ -10,7 +10,7 @@ from common.release.forecasts import ReleasedModels
 from train.evaluation.summary import ROW, compare, summarise
 from train.gate.comparison import SHOWN, Progress
 from train.gate.subject import error_text
-from train.pipeline.backtest import OURS, BacktestPlan, figures, keep, run_study
+from train.pipeline.backtest_period import OURS, BacktestPlan, run_backtest, store_backtest, summarise_models
 
 
 def backtest_candidate(
@@ -54,8 +54,8 @@ def _forecast(
 ) -> pd.DataFrame:
     end = candidate.panel.dates[-1].to_numpy().astype("datetime64[D]")
     study = BacktestPlan(models, candidate.panel, start, end, None, folder / models.release.id)
-    table = run_study(study, progress=lambda done, of: progress(models.release.id, done, of)).table
-    keep(study, table, figures({OURS: table}, study))
+    table = run_backtest(study, progress=lambda done, of: progress(models.release.id, done, of)).table
+    store_backtest(study, table, summarise_models({OURS: table}, study))
     return table[np.isfinite(table["actual"]) & ~table["frozen"].astype(bool)].reset_index(drop=True)
 
 

@@ -19,11 +19,11 @@ from common.errors import ConfigError
 
 POLL_S, LEASE_POLL_S = 0.5, 2.0
 MIN_WAIT_S = 0.2
-"""Minimum wait, because `is_held` takes the lock for an instant."""
+"""Minimum wait, because `is_locked` takes the lock for an instant."""
 
 
 @contextmanager
-def held(
+def hold_lock(
     lock: Path, *, wait_s: float = 0.0, announce: Callable[[str], None] = lambda text: None
 ) -> Iterator[None]:
     """Hold ``lock`` against other processes; it is released if the process is killed.
@@ -54,7 +54,8 @@ def held(
             if left <= 0:
                 waited = f" after {wait_s:.0f} s" if wait_s else ""
                 raise ConfigError(
-                    f"{storage.shown(lock.parent.parent)}: another retraining is still running{waited}, "
+                    f"{storage.display_path(lock.parent.parent)}: another retraining is still "
+                    f"running{waited}, "
                     f"{other}. Wait for it with --wait 30m, or stop it."
                 )
             time.sleep(min(POLL_S if lease is None else LEASE_POLL_S, left))
@@ -66,7 +67,7 @@ def held(
             yield
 
 
-def is_held(lock: Path) -> bool:
+def is_locked(lock: Path) -> bool:
     """Return whether a process holds ``lock``."""
     if (lease := storage.lease_of(lock)) is not None:
         return lease.holder() is not None

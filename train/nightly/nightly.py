@@ -17,7 +17,7 @@ from common.errors import NsecastError, TrainingError
 from common.release.registry import Registry
 from train.gate.comparison import Progress
 from train.gate.subject import error_text
-from train.nightly.lock import held
+from train.nightly.lock import hold_lock
 from train.nightly.nightly_record import ENDED, NightlyRecord, lock_of, records
 from train.nightly.steps import CLOSED, NEW, PANEL, Request, Steps
 from train.pipeline.training import TRAINING_VERSION
@@ -52,7 +52,7 @@ def retrain(
     TrainingError
         If a step failed; names the step, the reason, and the release that is still in production.
     """
-    with held(lock_of(home), wait_s=wait_s, announce=announce):
+    with hold_lock(lock_of(home), wait_s=wait_s, announce=announce):
         fetched, problem = _fetch(request)
         record = _open(request, home)
         try:

@@ -13,7 +13,7 @@ from typing import Any
 from common import storage
 from common.errors import ConfigError
 from train.gate.subject import error_text
-from train.nightly.lock import is_held
+from train.nightly.lock import is_locked
 
 STEPS = ("ingest", "train", "backtest", "gate", "promote")
 ENDED = ("promoted", "current", "closed", "superseded")
@@ -123,23 +123,23 @@ def work_seconds(values: dict[str, Any]) -> float:
 
 def records(home: Path) -> Iterator[NightlyRecord]:
     """Yield the retrainings below ``home``, newest first; ConfigError names an unreadable record."""
-    for path in reversed(storage.names(folder_of(home), f"*/{RECORD}")):
+    for path in reversed(storage.matching_names(folder_of(home), f"*/{RECORD}")):
         try:
-            values = json.loads(storage.current(path).read_bytes())
+            values = json.loads(storage.up_to_date(path).read_bytes())
             if sorted(values["steps"]) != sorted(STEPS):
                 raise ValueError("other steps")
         except FileNotFoundError:
             continue
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(
-                f"{storage.shown(path)}: not the record of a retraining: {error}. Move it away."
+                f"{storage.display_path(path)}: not the record of a retraining: {error}. Move it away."
             ) from None
         yield NightlyRecord(path.parent, values)
 
 
 def listed(home: Path) -> Iterator[dict[str, Any]]:
     """Yield the values of `records`; the state is ``interrupted`` if the process is gone."""
-    busy = is_held(lock_of(home))
+    busy = is_locked(lock_of(home))
     for position, record in enumerate(records(home)):
         gone = record.values["state"] == "running" and not (busy and position == 0)
         yield record.values | ({"state": "interrupted"} if gone else {})

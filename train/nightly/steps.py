@@ -102,7 +102,7 @@ class Steps:
 
     def train(self) -> dict[str, Any]:
         """Run the remaining tasks of the planned run, and publish the release."""
-        run = self.plan(Panel.load(storage.current(self.record.folder / PANEL)))
+        run = self.plan(Panel.load(storage.up_to_date(self.record.folder / PANEL)))
         outcome, published_before = execute(
             run,
             workers=self.request.workers,

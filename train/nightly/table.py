@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from train.nightly.nightly_record import work_seconds
-from train.progress.snapshot import SYNTHETIC, against_naive, duration, is_synthetic
+from train.progress.snapshot import SYNTHETIC, against_naive, format_duration, is_synthetic
 
 STYLES = {"promoted": "green", "current": "dim", "closed": "yellow", "failed": "bold red", "running": "cyan"}
 
@@ -104,7 +104,7 @@ def records_table(records: list[dict[str, Any]]) -> Table:
         pair = [_cell(near.get(who), "rel_mae", 4).plain for who in ("candidate", "production")]
         table.add_row(
             values["started"][:16].replace("T", " "),
-            duration(work_seconds(values)),
+            format_duration(work_seconds(values)),
             Text(values["state"], style=STYLES.get(values["state"], "")),
             ingest.get("last", "-"),
             str(ingest.get("new_sessions", "-")),

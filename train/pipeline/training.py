@@ -21,14 +21,14 @@ from common.release.bundle import GENERAL
 from common.release.registry import Registry
 from train.gate.promotion import gives_way, is_sound, promote_through_gate
 from train.progress.console import LiveTable, Mode
-from train.progress.record import ProgressRecord
+from train.progress.progress_record import ProgressRecord
 from train.publish.publish import TrainingResult, publish_run, published_result
 from train.run import refit as refitting
 from train.run.blocks import engine_for
 from train.run.dataset import RunDataset, RunSpec, bundles_dir
-from train.run.plan import Plan, finished, make_plan
+from train.run.plan import Plan, make_plan, stored_result
 from train.run.scores import unusual_weights
-from train.run.versions import begin
+from train.run.versions import record_or_check_versions
 
 PUBLISHED_ON_RAY = 1_000
 """Releases of at least this many symbols are made on Ray, whose start takes about 10 s."""
@@ -60,8 +60,8 @@ class Run:
 
     def is_trained(self) -> bool:
         """Whether every task has a result."""
-        with storage.looked(self.folder / "tasks", "result.json"):
-            return all(finished(self.folder, task.id) is not None for task in self.plan.tasks)
+        with storage.listed_once(self.folder / "tasks", "result.json"):
+            return all(stored_result(self.folder, task.id) is not None for task in self.plan.tasks)
 
 
 def plan_run(
@@ -120,7 +120,7 @@ def execute(
     refit = not run.spec.config.quick if refit is None else refit
     registry = Registry(run.home)
     registry.clean()
-    with storage.claim(run.folder.with_suffix(".lock"), f"run {run.id}"):
+    with storage.lock_or_fail(run.folder.with_suffix(".lock"), f"run {run.id}"):
         published = None if fresh else _published(registry, run, failed={}, refit=refit)
         if published is not None:
             if hand_over and not registry.production():
@@ -129,7 +129,7 @@ def execute(
         if fresh:
             storage.remove_tree(run.folder)
         if not run.is_trained():
-            begin(run.id, run.folder, run.plan)
+            record_or_check_versions(run.id, run.folder, run.plan)
         run.folder.mkdir(parents=True, exist_ok=True)
         run.panel.save(run.folder / "panel.parquet")
         run.spec.save(run.folder)
@@ -174,7 +174,7 @@ def _train(
         finally:
             record.fleet = None  # a call after the shutdown would start Ray again
     if storage.mirror_of(run.folder) is not None:
-        storage.found(run.folder / "tensorboard", "**/*")  # copy what other machines wrote
+        storage.fetch_matching(run.folder / "tensorboard", "**/*")  # copy what other machines wrote
     return {job["job"]: job["reason"] for job in jobs if job["state"] == "failed"}
 
 

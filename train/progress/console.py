@@ -19,10 +19,10 @@ from train.progress.snapshot import (
     PlainLines,
     RunView,
     against_naive,
-    duration,
-    flat,
+    format_duration,
     is_synthetic,
     label_title,
+    one_line,
 )
 
 log = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ class LiveTable:
             self._snapshot, self._polled = self._poll(), time.time()
         except Exception as error:
             if not self._stop.is_set():
-                note = f"no news for {duration(time.time() - self._polled)} ({type(error).__name__})"
+                note = f"no news for {format_duration(time.time() - self._polled)} ({type(error).__name__})"
             log.debug("poll failed: %s", error)
         try:
             with self._drawing:
@@ -155,7 +155,9 @@ def result_table(rows: list[dict[str, Any]], *, source: str) -> Group:
         if pooled:
             table.add_section()
         table.add_row(*_error_cells(row), style="bold" if pooled else None)
-    return Group(table, *(Text(f"{row['job']}: {flat(row['reason'])}") for row in rows if row.get("reason")))
+    return Group(
+        table, *(Text(f"{row['job']}: {one_line(row['reason'])}") for row in rows if row.get("reason"))
+    )
 
 
 def _error_cells(row: dict[str, Any]) -> list[Text]:
@@ -164,8 +166,8 @@ def _error_cells(row: dict[str, Any]) -> list[Text]:
         return Text("-" if value is None else f"{value:,.{digits}f}", style=style)
 
     return [
-        Text(flat(row["job"])),
-        Text(flat(row.get("model"))),
+        Text(one_line(row["job"])),
+        Text(one_line(row.get("model"))),
         cell("n", 0),
         cell("mae_kes"),
         cell("naive_mae_kes"),
@@ -185,14 +187,16 @@ def runs_table(runs: list[dict[str, Any]]) -> Table:
     for run in runs:
         synthetic = is_synthetic(run.get("source"))
         table.add_row(
-            Text(flat(run.get("id"))),
-            Text(flat(run.get("state")), style=styles.get(run.get("state", ""), "cyan")),
+            Text(one_line(run.get("id"))),
+            Text(one_line(run.get("state")), style=styles.get(run.get("state", ""), "cyan")),
             _local(run.get("started")),
             _local(run.get("updated")),
-            flat(run.get("preset")),
-            Text("SYNTHETIC" if synthetic else flat(run.get("source")), style="yellow" if synthetic else ""),
+            one_line(run.get("preset")),
+            Text(
+                "SYNTHETIC" if synthetic else one_line(run.get("source")), style="yellow" if synthetic else ""
+            ),
             f"{run.get('jobs_done', '-')}/{run.get('jobs_total', '-')}",
-            Text(f"{run.get('pid', '-')} on {flat(run.get('host'))}"),
+            Text(f"{run.get('pid', '-')} on {one_line(run.get('host'))}"),
         )
     return table
 

@@ -40,7 +40,7 @@ def write_progress(run_dir: Path, snapshot: dict[str, Any]) -> None:
 def read_run(run_dir: Path) -> dict[str, Any] | None:
     """Return the record of one run; None if it is missing or cannot be read."""
     try:
-        return _read(storage.current(Path(run_dir) / "run.json"))
+        return _read(storage.up_to_date(Path(run_dir) / "run.json"))
     except FileNotFoundError:
         return None
 
@@ -66,7 +66,7 @@ def list_runs(home: Path) -> list[dict[str, Any]]:
         ``jobs_done``, ``jobs_total``, ``pid``, ``host``. The state is ``interrupted`` if the run has not
         ended but its process is gone or silent, and ``unreadable`` if the record cannot be read.
     """
-    runs = [_summary(path) for path in storage.found(Path(home) / "runs", "*/run.json")]
+    runs = [_summary(path) for path in storage.fetch_matching(Path(home) / "runs", "*/run.json")]
     return sorted(runs, key=lambda run: (run["started"] or 0.0, run["id"]), reverse=True)
 
 
@@ -105,7 +105,7 @@ def runs(
     listed = list_runs(root)
     if not listed and not as_json:
         next_step = "; waiting for one. Ctrl-C stops." if watch else ". Start one with `nsecast train`."
-        typer.echo(f"No runs in {storage.shown(root / 'runs')} yet{next_step}", err=True)
+        typer.echo(f"No runs in {storage.display_path(root / 'runs')} yet{next_step}", err=True)
     if watch:
         try:
             _watch(root)

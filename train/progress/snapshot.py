@@ -49,7 +49,7 @@ def label_title(text: Text, source: Any) -> Text:
     return text
 
 
-def duration(seconds: float | None) -> str:
+def format_duration(seconds: float | None) -> str:
     """``42s``, ``3:07`` or ``1:02:07``."""
     if seconds is None or not math.isfinite(seconds):
         return "-"
@@ -60,13 +60,13 @@ def duration(seconds: float | None) -> str:
     return f"{minutes}:{rest:02}" if minutes else f"{rest}s"
 
 
-def number(value: float | None) -> str:
+def format_number(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.4f}" if abs(value) < 100 else f"{value:.4g}"
 
 
-def flat(value: Any) -> str:
+def one_line(value: Any) -> str:
     """Return ``value`` on one line and without control characters; ``-`` if it is missing."""
     if value is None or value == "":
         return "-"
@@ -112,8 +112,9 @@ class RunView:
 
     def _table(self, rows: int, state_width: int) -> Table:
         run = self.snapshot
-        title = label_title(Text(flat(run.get("run")), style="bold"), run.get("source"))
-        details = f"{flat(run.get('state'))}, {flat(run.get('preset'))}, {flat(run.get('workers'))} workers"
+        title = label_title(Text(one_line(run.get("run")), style="bold"), run.get("source"))
+        state, preset, workers = (one_line(run.get(name)) for name in ("state", "preset", "workers"))
+        details = f"{state}, {preset}, {workers} workers"
         title.append(f"  {details}", style="not bold")
         table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, show_edge=False)
         table.padding = (0, 1, 0, 0)
@@ -136,9 +137,9 @@ class RunView:
         counts = [f"{sum(job.get('state') in FINISHED for job in jobs)}/{len(jobs)} jobs"]
         if failed := sum(job.get("state") == "failed" for job in jobs):
             counts.append(f"{failed} failed")
-        counts.append(f"{duration(elapsed)} elapsed")
+        counts.append(f"{format_duration(elapsed)} elapsed")
         if run.get("state") not in ENDED:
-            counts.append(f"ETA {duration(eta)}")
+            counts.append(f"ETA {format_duration(eta)}")
         grid = Table.grid(padding=(0, 1))
         bar = ProgressBar(total=1.0, completed=fraction, width=max(10, width - 60))
         grid.add_row(bar, f"{fraction:4.0%}", Text(", ".join(counts)))
@@ -157,19 +158,19 @@ def _most_interesting(jobs: list[dict[str, Any]], rows: int) -> list[dict[str, A
 def _cells(job: dict[str, Any], state_width: int) -> list[Text]:
     state, mae = job.get("state", "waiting"), job.get("mae")
     label = {"failed": job.get("reason"), "skipped": job.get("reason")}.get(state, job.get("phase"))
-    text = f"{state} {flat(label)}" if label and state not in ("waiting", "done") else state
+    text = f"{state} {one_line(label)}" if label and state not in ("waiting", "done") else state
     status = Text(text, style=_STYLES.get(state, ""))
     status.truncate(state_width, overflow="ellipsis")
     return [
-        Text(flat(job.get("job")), style="bold" if state == "running" else ""),
-        Text(flat(job.get("worker"))),
+        Text(one_line(job.get("job")), style="bold" if state == "running" else ""),
+        Text(one_line(job.get("worker"))),
         status,
         Text(_epoch(job) or "-"),
-        Text(number(job.get("loss"))),
-        Text(number(mae), style=against_naive(mae)),
-        Text(number(job.get("val_loss"))),
-        Text(flat(job.get("best_epoch"))),
-        Text(duration(job.get("eta_s")) if state == "running" else "-"),
+        Text(format_number(job.get("loss"))),
+        Text(format_number(mae), style=against_naive(mae)),
+        Text(format_number(job.get("val_loss"))),
+        Text(one_line(job.get("best_epoch"))),
+        Text(format_duration(job.get("eta_s")) if state == "running" else "-"),
     ]
 
 
@@ -204,7 +205,7 @@ class PlainLines:
 
     def _job_news(self, snapshot: dict[str, Any], now: float) -> Iterator[str]:
         for job in snapshot.get("jobs", []):
-            name, state = flat(job.get("job")), job.get("state", "waiting")
+            name, state = one_line(job.get("job")), job.get("state", "waiting")
             progress = (job.get("phase"), job.get("epoch"))
             old_state, old_progress, written = self._jobs.get(name, ("waiting", progress, now))
             due = state == "running" and progress != old_progress and now - written >= _PLAIN_INTERVAL_S
@@ -218,19 +219,22 @@ def _run_fields(run: dict[str, Any], now: float) -> str:
     fraction, eta = overall(run, now)
     label = f" {SYNTHETIC}" if is_synthetic(run.get("source")) else ""
     return (
-        f"run={flat(run.get('run'))} state={flat(run.get('state'))} preset={flat(run.get('preset'))}"
-        f" workers={run.get('workers')} done={fraction:.0%} eta={duration(eta)}{label}"
+        f"run={one_line(run.get('run'))} state={one_line(run.get('state'))} "
+        f"preset={one_line(run.get('preset'))}"
+        f" workers={run.get('workers')} done={fraction:.0%} eta={format_duration(eta)}{label}"
     )
 
 
 def _job_fields(job: dict[str, Any]) -> str:
     values = {
         "worker": job.get("worker"),
-        "phase": job.get("phase") and repr(flat(job["phase"])),
+        "phase": job.get("phase") and repr(one_line(job["phase"])),
         "epoch": _epoch(job),
         "best_epoch": job.get("best_epoch"),
-        "eta": duration(job.get("eta_s")) if job.get("state") == "running" else None,
-        "reason": job.get("reason") and repr(flat(job["reason"])),
+        "eta": format_duration(job.get("eta_s")) if job.get("state") == "running" else None,
+        "reason": job.get("reason") and repr(one_line(job["reason"])),
     }
-    values |= {key: number(job[key]) for key in ("loss", "mae", "val_loss") if job.get(key) is not None}
+    values |= {
+        key: format_number(job[key]) for key in ("loss", "mae", "val_loss") if job.get(key) is not None
+    }
     return "".join(f" {key}={value}" for key, value in values.items() if value is not None)

@@ -15,12 +15,12 @@ from common.forecast.conformal import Calibration
 from common.prices.panel import Panel
 from common.release.bundle import EVALUATED, GENERAL, BundleFiles
 from common.release.manifest import Release
-from common.release.models import ServedModels
+from common.release.models import ModelFolder
 from common.release.registry import Registry
 from common.scoring.metrics import errors
 from train.evaluation.backtest import Backtest, backtest
 from train.evaluation.embedding_search import find_search
-from train.evaluation.evidence import Evidence, described
+from train.evaluation.evidence import Evidence, add_stock_columns
 from train.evaluation.matrix import performance_matrix, write_matrix
 from train.evaluation.questions import answers
 from train.evaluation.summary import summarise, summarise_by_symbol
@@ -28,7 +28,7 @@ from train.publish.insights import FILE as INSIGHTS
 from train.publish.insights import insights
 from train.report.page import write_report
 from train.run.dataset import RunSpec, bundles_dir
-from train.run.plan import Plan, finished
+from train.run.plan import Plan, stored_result
 from train.run.refit import RefitResult
 from train.run.versions import trained_with
 
@@ -70,7 +70,7 @@ def publish_run(
     Forecasts are made and summed up in blocks of symbols on ``engine``.
     """
     jobs = [job for job in plan.jobs if job not in plan.skipped and job not in failed]
-    results = {job: finished(run_dir, f"{job}/bundle") or {} for job in jobs}
+    results = {job: stored_result(run_dir, f"{job}/bundle") or {} for job in jobs}
     choices = {job: result["choice"] for job, result in results.items()}
     staging = registry.stage(release_id)
     try:
@@ -104,8 +104,8 @@ def publish_run(
             folder=staging,
             universe=spec.universe,
             panel=panel,
-            table=described(tested.table, spec.universe),
-            shared=None if tested.shared is None else described(tested.shared, spec.universe),
+            table=add_stock_columns(tested.table, spec.universe),
+            shared=None if tested.shared is None else add_stock_columns(tested.shared, spec.universe),
             matrix=matrix,
             figures=tested.by_symbol,
             tuning=find_search(registry.folder.parent, info, spec.config.network.embedding_dim),
@@ -137,7 +137,7 @@ class _Tested:
 def _copy_bundles(bundles: Path, spec: RunSpec, jobs: list[str], target: Path) -> None:
     for job in jobs:
         folder = BundleFiles.of(spec.config.preset, job).folder
-        storage.found(bundles / folder, "*")
+        storage.fetch_matching(bundles / folder, "*")
         shutil.copytree(bundles / folder, target / folder, ignore=HIDDEN)
 
 
@@ -150,7 +150,7 @@ def _refit_info(refit: RefitResult | None) -> dict[str, Any]:
 
 def _tested(run_dir: Path, spec: RunSpec, panel: Panel, own: frozenset[str], engine: Engine) -> _Tested:
     """Forecast the test part, intervals learning on from the end of training."""
-    models = ServedModels(bundles_dir(run_dir), spec.config.preset, spec.universe, own)
+    models = ModelFolder(bundles_dir(run_dir), spec.config.preset, spec.universe, own)
     metadata = models.bundle(GENERAL).metadata
     borders = {key: metadata[key] for key in ("train_end", "valid_end", "test_end")}
 
@@ -175,7 +175,7 @@ def _tested(run_dir: Path, spec: RunSpec, panel: Panel, own: frozenset[str], eng
 
 def _write_data(run_dir: Path, spec: RunSpec, tested: _Tested, staging: Path) -> None:
     """What a release keeps so that its figures and its forecasts can be made again."""
-    shutil.copyfile(storage.current(run_dir / "panel.parquet"), staging / "panel.parquet")
+    shutil.copyfile(storage.up_to_date(run_dir / "panel.parquet"), staging / "panel.parquet")
     storage.write_json(staging / "universe.json", spec.universe.as_dict())
     storage.write_json(staging / "config.json", spec.config.model_dump(mode="json"))
     storage.write_json(staging / "calibration.json", tested.calibration.as_dict())

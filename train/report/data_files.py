@@ -55,7 +55,7 @@ class DataFiles:
 
     def remove_others(self) -> None:
         """Remove files of an earlier page with the same name."""
-        for path in storage.names(self.folder, "*.js"):
+        for path in storage.matching_names(self.folder, "*.js"):
             if FILE_NAMES.fullmatch(path.stem) and path.stem not in self.contents:
                 storage.remove(path)
 

@@ -68,11 +68,11 @@ class MappedDataset(RunDataset):
 
     @cached_property
     def _facts(self) -> dict[str, Any]:
-        return dict(json.loads(storage.current(_folder(self.run_dir) / "facts.json").read_bytes()))
+        return dict(json.loads(storage.up_to_date(_folder(self.run_dir) / "facts.json").read_bytes()))
 
     def _mapped(self, name: str) -> np.ndarray:
         """Return a read-only array whose pages are read on access."""
-        path = storage.current(_folder(self.run_dir) / f"{name}.npy")
+        path = storage.up_to_date(_folder(self.run_dir) / f"{name}.npy")
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
@@ -100,7 +100,7 @@ def save_arrays(dataset: RunDataset) -> None:
 def has_arrays(run_dir: Path, spec: RunSpec) -> bool:
     """Whether a run's arrays are complete (``facts.json`` is written last) and of its data."""
     try:
-        facts = json.loads(storage.current(_folder(run_dir) / "facts.json").read_bytes())
+        facts = json.loads(storage.up_to_date(_folder(run_dir) / "facts.json").read_bytes())
     except (FileNotFoundError, ValueError):
         return False
     return (facts.get("layout"), facts.get("data_sha256")) == (LAYOUT, spec.data_sha256)
@@ -112,7 +112,7 @@ def open_dataset(run_dir: Path) -> RunDataset:
     spec = RunSpec.load(run_dir)
     if has_arrays(run_dir, spec):
         return MappedDataset(run_dir, spec)
-    panel = Panel.load(storage.current(run_dir / "panel.parquet"))
+    panel = Panel.load(storage.up_to_date(run_dir / "panel.parquet"))
     if panel.fingerprint() != spec.data_sha256:
         raise ArchiveError(f"{run_dir / 'panel.parquet'}: not the data this run was planned with.")
     return RunDataset(run_dir, spec, panel)

@@ -14,7 +14,7 @@ from common.forecast.representation import Representation, Residual
 from common.network.channels import frozen
 from common.presets import FitConfig, NetworkConfig, NetworkShape, TrainConfig
 from common.prices.panel import Panel
-from common.prices.series import Series, series_of_counters
+from common.prices.series import Series, series_of_universe
 from common.prices.windows import Boundaries, Windows, boundaries, make_windows
 from common.release.bundle import GENERAL
 from train.run.feed import FitData
@@ -43,7 +43,7 @@ class RunSpec:
 
     @classmethod
     def load(cls, run_dir: Path) -> "RunSpec":
-        values = json.loads(storage.current(run_dir / "spec.json").read_bytes())
+        values = json.loads(storage.up_to_date(run_dir / "spec.json").read_bytes())
         return cls(
             TrainConfig.parse(values["config"], where=str(run_dir / "spec.json")),
             Universe.from_dict(values["universe"]),
@@ -67,7 +67,7 @@ class RunDataset:
 
     @cached_property
     def series(self) -> Series:
-        return series_of_counters(self.panel, self.spec.universe)
+        return series_of_universe(self.panel, self.spec.universe)
 
     @cached_property
     def windows(self) -> Windows:

@@ -17,7 +17,7 @@ from common.prices.panel import Panel
 from train.run.source import load_panel
 
 
-def overrides_of(
+def merge_overrides(
     config: Path | None,
     train_end: dt.datetime | None,
     valid_end: dt.datetime | None,
@@ -34,7 +34,7 @@ def overrides_of(
     return overrides | {k: v for k, v in (("seeds", seeds), ("seed", seed)) if v is not None}
 
 
-def shown_panel(
+def load_panel_with_progress(
     archive: Path | None,
     root: Path,
     *,
@@ -55,7 +55,7 @@ def shown_panel(
         )
 
 
-def require_known(universe: Universe, panel: Panel, only: tuple[str, ...], *, strict: bool) -> None:
+def check_universe(universe: Universe, panel: Panel, only: tuple[str, ...], *, strict: bool) -> None:
     """Raise UniverseError for unknown counters, and if ``strict`` without data; else name these on stderr."""
     if unknown := sorted(set(only) - {stock.symbol for stock in universe.specific}):
         raise UniverseError(f"--only: not specific counters: {', '.join(unknown)}.", symbols=unknown)

@@ -134,24 +134,24 @@ def make_plan(
     return Plan(tuple(tasks), skipped)
 
 
-def finished(run_dir: Path, task_id: str) -> dict[str, Any] | None:
+def stored_result(run_dir: Path, task_id: str) -> dict[str, Any] | None:
     """Return the stored result of a task; None if it is not finished or cannot be read."""
     try:
-        path = storage.current(run_dir / "tasks" / task_id / "result.json")
+        path = storage.up_to_date(run_dir / "tasks" / task_id / "result.json")
         result: dict[str, Any] = json.loads(path.read_bytes())
         return result
     except (FileNotFoundError, ValueError):
         return None
 
 
-def history(run_dir: Path, task_id: str) -> list[dict[str, Any]]:
+def stored_epochs(run_dir: Path, task_id: str) -> list[dict[str, Any]]:
     """Return the stored epochs of a fit, finished or not; empty if there are none."""
-    done = finished(run_dir, task_id)
+    done = stored_result(run_dir, task_id)
     if done is not None:
         epochs: list[dict[str, Any]] = done["history"]
         return epochs
     try:
-        path = storage.current(run_dir / "tasks" / task_id / "state.npz")
+        path = storage.up_to_date(run_dir / "tasks" / task_id / "state.npz")
         with np.load(path, allow_pickle=False) as stored:
             epochs = json.loads(str(stored["numbers"]))["history"]
             return epochs

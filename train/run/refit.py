@@ -20,7 +20,7 @@ from common.prices.windows import Windows
 from common.release.bundle import GENERAL, BundleFiles
 from train.run.dataset import RunDataset, bundles_dir
 from train.run.feed import evenly
-from train.run.plan import Plan, finished
+from train.run.plan import Plan, stored_result
 
 FOLDER = "refit"
 BORDERS = ("train_end", "valid_end", "test_end")
@@ -57,7 +57,7 @@ def refit_plan(run_dir: Path, plan: Plan) -> Plan:
     choices = {
         task.job: result["choice"]
         for task in plan.tasks
-        if task.phase == "bundle" and (result := finished(run_dir, task.id)) is not None
+        if task.phase == "bundle" and (result := stored_result(run_dir, task.id)) is not None
     }
     kept = {
         task.id
@@ -69,7 +69,7 @@ def refit_plan(run_dir: Path, plan: Plan) -> Plan:
     for task in plan.tasks:
         if task.id not in kept:
             continue
-        epochs = int((finished(run_dir, task.id) or {}).get("best_epoch", 0)) if task.epochs else 0
+        epochs = int((stored_result(run_dir, task.id) or {}).get("best_epoch", 0)) if task.epochs else 0
         cost = task.cost * epochs / task.epochs if task.epochs else task.cost
         needs = tuple(need for need in task.needs if need in kept)
         tasks.append(replace(task, needs=needs, cost=cost, epochs=epochs))
@@ -79,7 +79,7 @@ def refit_plan(run_dir: Path, plan: Plan) -> Plan:
 def evaluated_metadata(dataset: RunDataset, job: str) -> dict[str, Any]:
     """Read the metadata of the evaluated bundle that a refit's bundle takes the place of."""
     path = evaluated_bundles(dataset) / BundleFiles.of(dataset.config.preset, job).folder / "metadata.json"
-    metadata: dict[str, Any] = json.loads(storage.current(path).read_bytes())
+    metadata: dict[str, Any] = json.loads(storage.up_to_date(path).read_bytes())
     return metadata
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from common import storage
 from common.errors import ConfigError
-from train.run.plan import Plan, finished, history
+from train.run.plan import Plan, stored_epochs, stored_result
 
 DECIDING = ("tensorflow", "keras", "numpy", "scipy", "onnx", "onnxruntime")
 """Libraries that compute, initialise, score or export networks; those that make the data are covered by its
@@ -23,13 +23,13 @@ def installed() -> dict[str, str]:
 def trained_with(run_dir: Path) -> dict[str, str]:
     """Return the versions that a run was started with; empty if they were not recorded."""
     try:
-        stored: dict[str, str] = json.loads(storage.current(run_dir / FILE).read_bytes())
+        stored: dict[str, str] = json.loads(storage.up_to_date(run_dir / FILE).read_bytes())
         return stored
     except (FileNotFoundError, ValueError):
         return {}
 
 
-def changes(then: dict[str, Any]) -> str:
+def describe_changes(then: dict[str, Any]) -> str:
     """Describe the libraries whose versions differ from ``then``; empty if all are the same."""
     now = installed()
     return ", ".join(
@@ -39,7 +39,7 @@ def changes(then: dict[str, Any]) -> str:
     )
 
 
-def begin(run_id: str, run_dir: Path, plan: Plan) -> None:
+def record_or_check_versions(run_id: str, run_dir: Path, plan: Plan) -> None:
     """Record the versions of a new run, or check those of a run that continues.
 
     Raises
@@ -47,15 +47,19 @@ def begin(run_id: str, run_dir: Path, plan: Plan) -> None:
     ConfigError
         If tasks of the run were done with other or unknown versions: nothing is changed.
     """
-    with storage.looked(run_dir / "tasks", "result.json", "state.npz"):
+    with storage.listed_once(run_dir / "tasks", "result.json", "state.npz"):
         done = sum(
-            1 for task in plan.tasks if finished(run_dir, task.id) is not None or history(run_dir, task.id)
+            1
+            for task in plan.tasks
+            if stored_result(run_dir, task.id) is not None or stored_epochs(run_dir, task.id)
         )
     if not done:
         storage.write_json(run_dir / FILE, installed())
         return
     then = trained_with(run_dir)
-    differ = changes(then) if then else "unknown versions of the libraries (an older nsecast started it)"
+    differ = (
+        describe_changes(then) if then else "unknown versions of the libraries (an older nsecast started it)"
+    )
     if differ:
         wanted = " ".join(f"{name}=={then[name]}" for name in then)
         back = f"Install those versions (pip install {wanted}), or" if then else "Either keep it as it is, or"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common import storage
-from train.run.plan import EpochProgress, Plan, Task, finished, history
+from train.run.plan import EpochProgress, Plan, Task, stored_epochs, stored_result
 
 ATTEMPTS = 3
 """A task fails when its worker has died this many times without finishing an epoch."""
@@ -83,12 +83,12 @@ class TaskQueue:
             self._offer(entry)
             for need in set(entry.task.needs):
                 self._entries[need].needed_by.append(entry)
-        with storage.looked(self._run_dir / "tasks", "result.json", "state.npz"):
+        with storage.listed_once(self._run_dir / "tasks", "result.json", "state.npz"):
             for entry in self._entries.values():
-                if finished(self._run_dir, entry.task.id) is not None:
+                if stored_result(self._run_dir, entry.task.id) is not None:
                     self._set_state(entry, "done")
                     entry.resumed = entry.task.cost
-                elif epochs := history(self._run_dir, entry.task.id):
+                elif epochs := stored_epochs(self._run_dir, entry.task.id):
                     entry.progress, entry.resumed = _stored_progress(epochs), entry.work_after(len(epochs))
 
     def hello(self, rank: int, world_size: int, pid: int, key: str | None = None) -> None:

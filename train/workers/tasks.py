@@ -18,7 +18,7 @@ from train.fit.loop import EpochLoop, loop_of
 from train.fit.state import FitState, save_result
 from train.publish.export import write_bundle
 from train.run.dataset import RunDataset
-from train.run.plan import EpochProgress, Task, finished
+from train.run.plan import EpochProgress, Task, stored_result
 from train.run.refit import (
     BORDERS,
     disagreement,
@@ -45,7 +45,7 @@ def run_task(
 
     ``may_write`` is called before the result is written; if it raises, nothing is written.
     """
-    done = finished(dataset.run_dir, task.id)
+    done = stored_result(dataset.run_dir, task.id)
     if done is not None:
         return done
     folder = dataset.task_dir(task.id)
@@ -53,7 +53,7 @@ def run_task(
     if task.phase != "bundle":
         state = _fit(dataset, task, on_epoch)
         may_write()
-        storage.push(dataset.log_dir(task.id))
+        storage.upload(dataset.log_dir(task.id))
         return save_result(folder, state, time.monotonic() - started)
     bundle = _refitted_bundle if dataset.spec.refit else _bundle
     result = bundle(dataset, task, may_write)
@@ -101,7 +101,9 @@ def _bundle(dataset: RunDataset, task: Task, may_write: Callable[[], None]) -> d
         "validation": {symbol: _as_dict(own)["by_horizon"] for symbol, own in by_stock.items()},
         "beats_naive": dict.fromkeys(dataset.spec.universe.symbols, False)
         | {symbol: beats_naive(own) for symbol, own in by_stock.items()},
-        "training": {need: (finished(dataset.run_dir, need) or {}).get("history", []) for need in task.needs},
+        "training": {
+            need: (stored_result(dataset.run_dir, need) or {}).get("history", []) for need in task.needs
+        },
     }
     network = dataset.network_config(phase)
     may_write()
@@ -180,7 +182,7 @@ def weights_of(dataset: RunDataset, task_id: str) -> list[np.ndarray]:
     """Return the weights of a finished fit; raises TrainingError if they cannot be read."""
     folder = dataset.task_dir(task_id)
     try:
-        with np.load(storage.current(folder / "weights.npz"), allow_pickle=False) as stored:
+        with np.load(storage.up_to_date(folder / "weights.npz"), allow_pickle=False) as stored:
             return [stored[name] for name in sorted(stored.files)]
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         storage.remove(folder / "result.json")

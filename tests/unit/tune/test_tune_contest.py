@@ -11,7 +11,7 @@ from support.search import SETTINGS, a_trial, inside, planned, record, study_of
 from common.forecast.prices import Prices
 from common.presets import quick, train_config
 from train.run.dataset import RunDataset, RunSpec
-from train.run.inputs import overrides_of
+from train.run.inputs import merge_overrides
 from train.run.scores import horizon_weights, score
 from tune import evaluation
 from tune.folds import Sizes
@@ -179,7 +179,7 @@ def test_training_takes_best_toml_as_it_is_and_gets_the_settings_it_stands_for(t
     path = tmp_path / "best.toml"
     path.write_text(best_toml(search.spec, full, trial, VERDICTS[verdict], provenance))
     expected = full if verdict == "not better" else apply(point, full, scope)
-    overrides = overrides_of(path, None, None, None, None)
+    overrides = merge_overrides(path, None, None, None, None)
     preset = overrides.pop("preset")
     assert train_config(preset, overrides) == expected
     stored = tomllib.loads(path.read_text())["provenance"]

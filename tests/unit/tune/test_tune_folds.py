@@ -12,7 +12,7 @@ from common.errors import ConfigError
 from common.network.channels import frozen
 from common.prices.panel import Panel
 from common.prices.windows import Boundaries
-from train.run.plan import finished
+from train.run.plan import stored_result
 from tune.folds import Fold, make_folds
 from tune.trial import Trial, fit_folds, open_fold
 
@@ -116,5 +116,5 @@ def test_nothing_after_the_validation_part_reaches_a_trial(tmp_path):
         trial = a_trial(search)
         fit_folds(search.spec, trial, lambda standing, weights: None)
         histories.append(json.dumps(trial.histories(search.spec)))
-        assert finished(trial.fold_dir(2), "general/seed-0") is not None
+        assert stored_result(trial.fold_dir(2), "general/seed-0") is not None
     assert histories[0] == histories[1]

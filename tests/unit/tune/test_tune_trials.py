@@ -12,7 +12,7 @@ from support.processes import Killed
 from support.search import EFFORT, SPACE, a_trial, inside, is_fitted, is_inside, planned, record, study_of
 
 from common.errors import ConfigError, UniverseError
-from train.run.plan import history
+from train.run.plan import stored_epochs
 from tune.search import StudySearch
 from tune.spec import SearchSpec
 from tune.study import FILE, sweep
@@ -93,7 +93,7 @@ def test_a_half_written_journal_line_and_state_are_ignored(tmp_path):
     state.parent.mkdir(parents=True)
     state.write_bytes(b"PK\x03\x04half")
     assert study_of(search).trials() == [trial]
-    assert history(a_trial(search, 1).fold_dir(1), "general/seed-0") == []
+    assert stored_epochs(a_trial(search, 1).fold_dir(1), "general/seed-0") == []
     assert record(search, totals=[0.8]).number == 1 and len(study_of(search).trials()) == 2
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from support.processes import running
 
-from cluster.connect.address import placed, without_address
+from cluster.connect.address import resolve_address, without_address
 from cluster.connect.jobs import _Log, job_command
-from cluster.connect.processes import born, name_of
+from cluster.connect.processes import name_of, start_time
 from common.errors import ConfigError
 
 
@@ -30,7 +30,7 @@ def head(tmp_path: Path) -> Iterator[dict[int, str]]:
         program.symlink_to(shutil.which("sleep"))
     with ExitStack() as stack:
         started = [stack.enter_context(running([program, "600"])) for program in programs]
-        yield {each.pid: born(each.pid) for each in started}
+        yield {each.pid: start_time(each.pid) for each in started}
 
 
 def write_cluster(home: Path, processes: dict[int, str]) -> None:
@@ -42,32 +42,32 @@ def write_cluster(home: Path, processes: dict[int, str]) -> None:
 
 
 def test_without_an_address_ray_runs_on_this_machine(tmp_path):
-    assert placed(None, tmp_path) is None
+    assert resolve_address(None, tmp_path) is None
 
 
 def test_a_driver_outside_the_cluster_is_told_to_submit_a_job(tmp_path):
     with pytest.raises(ConfigError, match="http://HEAD:8265"):
-        placed("ray://head:10001", tmp_path)
+        resolve_address("ray://head:10001", tmp_path)
 
 
 @pytest.mark.parametrize("address", ["head", "head:", ":6379", "head:port"])
 def test_an_address_of_no_known_form_is_refused(address, tmp_path):
     with pytest.raises(ConfigError, match="need auto, HOST:PORT"):
-        placed(address, tmp_path)
+        resolve_address(address, tmp_path)
 
 
 def test_host_and_port_are_taken_as_they_are(tmp_path):
-    assert placed("10.0.0.1:6379", tmp_path) == "10.0.0.1:6379"
+    assert resolve_address("10.0.0.1:6379", tmp_path) == "10.0.0.1:6379"
 
 
 def test_auto_is_the_cluster_of_this_storage_root_while_its_head_runs(tmp_path, head):
     write_cluster(tmp_path, head)
-    assert placed("auto", tmp_path) == "127.0.0.2:4242"
+    assert resolve_address("auto", tmp_path) == "127.0.0.2:4242"
 
 
 def test_auto_is_rays_own_search_once_that_cluster_is_gone(tmp_path, head):
     write_cluster(tmp_path, dict.fromkeys(head, "another process had this number"))
-    assert placed("auto", tmp_path) == "auto"
+    assert resolve_address("auto", tmp_path) == "auto"
 
 
 @pytest.mark.parametrize("program", ["raylet", "gcs_server"])
@@ -76,7 +76,7 @@ def test_a_head_of_which_only_a_part_is_left_does_not_run(tmp_path, head, progra
     os.kill(pid, signal.SIGKILL)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     write_cluster(tmp_path, head)
-    assert placed("auto", tmp_path) == "auto"
+    assert resolve_address("auto", tmp_path) == "auto"
 
 
 def test_a_job_that_names_no_storage_root_is_refused_before_it_writes_into_a_folder_that_goes(
@@ -85,9 +85,9 @@ def test_a_job_that_names_no_storage_root_is_refused_before_it_writes_into_a_fol
     monkeypatch.delenv("NSECAST_HOME", raising=False)
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     with pytest.raises(ConfigError, match="NSECAST_HOME"):
-        placed("auto", tmp_path)
+        resolve_address("auto", tmp_path)
     monkeypatch.setenv("NSECAST_HOME", str(tmp_path))
-    assert placed("auto", tmp_path) == "auto"
+    assert resolve_address("auto", tmp_path) == "auto"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from cluster.connect.match import describe_process, differences
-from cluster.connect.processes import MARK, born, end, left, marked
+from cluster.connect.processes import MARK, end, processes_with_mark, start_time, still_running
 from cluster.connect.source import LIMIT_BYTES, code_files, digest, stage
 from common.errors import ConfigError
 from train.run.plan import Plan, Task
@@ -131,11 +131,11 @@ def test_exactly_the_marked_processes_are_found_and_ended_even_without_their_par
         check=True,
     )
     try:
-        found = marked(f"{mark}/node-1")
-        assert len(found) == 2 and found == marked(mark)
-        assert marked(f"{mark}/node-2") == {}
+        found = processes_with_mark(f"{mark}/node-1")
+        assert len(found) == 2 and found == processes_with_mark(mark)
+        assert processes_with_mark(f"{mark}/node-2") == {}
         assert end(found) == 2
-        assert marked(mark) == {} and bystander.poll() is None
+        assert processes_with_mark(mark) == {} and bystander.poll() is None
     finally:
         bystander.kill()
         bystander.wait()
@@ -144,9 +144,9 @@ def test_exactly_the_marked_processes_are_found_and_ended_even_without_their_par
 def test_a_process_that_merely_has_the_number_of_one_of_ours_is_left_alone():
     other = sleeper(uuid4().hex)
     try:
-        assert left({other.pid: "born at another time"}) == []
+        assert still_running({other.pid: "born at another time"}) == []
         assert end({other.pid: "born at another time"}) == 0
-        assert other.poll() is None and left({other.pid: born(other.pid)}) == [other.pid]
+        assert other.poll() is None and still_running({other.pid: start_time(other.pid)}) == [other.pid]
     finally:
         other.kill()
         other.wait()

@@ -11,7 +11,7 @@ from support.processes import running
 from support.waiting import until
 
 from cluster.connect.ports import beyond_loopback, descendants, listeners
-from cluster.connect.processes import born, name_of
+from cluster.connect.processes import name_of, start_time
 from serve.inference.memory import resident_mb
 
 NOBODY = 2**22 + 1
@@ -20,17 +20,17 @@ NOBODY = 2**22 + 1
 
 def test_a_birth_is_the_kernels_start_time_and_not_of_the_wall_clock(monkeypatch: pytest.MonkeyPatch):
     ticks = Path(f"/proc/{os.getpid()}/stat").read_text().rpartition(")")[2].split()[19]
-    before = born(os.getpid())
+    before = start_time(os.getpid())
     set_to = psutil.boot_time() + 86_400
     monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: set_to)
-    assert before == born(os.getpid()) == f"{100 * int(ticks) / os.sysconf('SC_CLK_TCK'):.0f}"
+    assert before == start_time(os.getpid()) == f"{100 * int(ticks) / os.sysconf('SC_CLK_TCK'):.0f}"
 
 
 def test_a_process_that_has_ended_but_was_not_waited_for_is_gone():
     with running(["true"]) as process:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE
-        assert born(process.pid) == "" and listeners([process.pid]) == []
+        assert start_time(process.pid) == "" and listeners([process.pid]) == []
 
 
 @pytest.mark.parametrize("error", [psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess])
@@ -40,12 +40,12 @@ def test_a_process_that_goes_or_is_another_users_while_it_is_looked_at_is_left_o
 
     for name in ("create_time", "name", "net_connections", "children"):
         monkeypatch.setattr(psutil.Process, name, gone)
-    assert born(os.getpid()) == name_of(os.getpid()) == ""
+    assert start_time(os.getpid()) == name_of(os.getpid()) == ""
     assert listeners([os.getpid()]) == [] and descendants(os.getpid()) == [os.getpid()]
 
 
 def test_a_number_that_nobody_has_is_no_error():
-    assert born(NOBODY) == name_of(NOBODY) == ""
+    assert start_time(NOBODY) == name_of(NOBODY) == ""
     assert listeners([NOBODY]) == [] and descendants(NOBODY) == [NOBODY]
 
 

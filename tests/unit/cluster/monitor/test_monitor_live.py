@@ -93,9 +93,9 @@ def test_outcomes_equal_the_obvious_loop_and_every_row_is_accounted_for(panel):
 
 
 def test_outcomes_are_those_that_the_backtest_scores(panel):
-    from common.prices.series import series_of_counters
+    from common.prices.series import series_of_universe
 
-    windows = make_windows(series_of_counters(panel, UNIVERSE), SPEC)
+    windows = make_windows(series_of_universe(panel, UNIVERSE), SPEC)
     live = joined(served(every_evening(panel)), panel)
     assert len(live.table) == int(np.isfinite(windows.change).sum())
     assert np.isclose(

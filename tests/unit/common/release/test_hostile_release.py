@@ -31,7 +31,7 @@ from common.release.bundle import GENERAL, BundleFiles, load_bundle
 from common.release.manifest import MANIFEST, Release, _digest
 from common.release.registry import Registry
 from serve.deployments.model_server import BundleLoader
-from serve.inference.release_watcher import Refresh, ReleaseWatcher
+from serve.inference.release_watcher import CheckResult, ReleaseWatcher
 from serve.observability.metrics import Observer
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -71,13 +71,13 @@ def call(home: Path, *arguments: str) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
-def served(home: Path) -> Refresh:
+def served(home: Path) -> CheckResult:
     """Load production as a starting server does: the release, then the general model in a replica."""
 
     async def rehearse(loaded) -> None:
         BundleLoader(home)(f"{GENERAL}@{loaded.release.id}")
 
-    return asyncio.run(ReleaseWatcher(home, Observer("off"), rehearse).look())
+    return asyncio.run(ReleaseWatcher(home, Observer("off"), rehearse).check())
 
 
 def assert_refused_everywhere(home: Path, said: str, *, hashes_fit: bool) -> None:

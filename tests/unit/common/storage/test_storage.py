@@ -58,15 +58,19 @@ def test_in_a_plain_folder_everything_is_the_file_itself(tmp_path):
     path = tmp_path / "runs" / "r" / "run.json"
     storage.write_json(path, {"a": 1})
     assert storage.mirror_of(path) is None
-    assert storage.current(path) is path and storage.exists(path) and not storage.exists(tmp_path / "b")
-    assert storage.address_of(path) == storage.shown(path) == str(path)
+    assert storage.up_to_date(path) is path and storage.exists(path) and not storage.exists(tmp_path / "b")
+    assert storage.address_of(path) == storage.display_path(path) == str(path)
     assert storage.locate(str(path)) == path
-    assert storage.found(tmp_path / "runs", "*/run.json") == storage.names(tmp_path, "runs/*/*") == [path]
-    with storage.looked(tmp_path):
-        storage.push(path)
+    assert (
+        storage.fetch_matching(tmp_path / "runs", "*/run.json")
+        == storage.matching_names(tmp_path, "runs/*/*")
+        == [path]
+    )
+    with storage.listed_once(tmp_path):
+        storage.upload(path)
     storage.remove(path)
     storage.remove(path)
-    assert not path.exists() and storage.current(path) is path
+    assert not path.exists() and storage.up_to_date(path) is path
     storage.remove_tree(tmp_path / "runs")
     storage.remove_tree(tmp_path / "runs")
     assert list(tmp_path.iterdir()) == []
@@ -75,37 +79,37 @@ def test_in_a_plain_folder_everything_is_the_file_itself(tmp_path):
 def test_what_one_machine_writes_another_reads(two):
     here, there = two
     storage.write_json(here / "runs/r/run.json", {"a": 1})
-    assert json.loads(storage.current(there / "runs/r/run.json").read_bytes()) == {"a": 1}
+    assert json.loads(storage.up_to_date(there / "runs/r/run.json").read_bytes()) == {"a": 1}
     storage.write_bytes(there / "runs/r/run.json", b"2")
-    assert storage.current(here / "runs/r/run.json").read_bytes() == b"2"
+    assert storage.up_to_date(here / "runs/r/run.json").read_bytes() == b"2"
 
 
 def test_a_file_that_did_not_change_is_not_downloaded_again(two):
     here, there = two
     path, other = here / "runs/r/panel.parquet", there / "runs/r/panel.parquet"
     storage.write_bytes(path, b"prices")
-    storage.current(path)
+    storage.up_to_date(path)
     assert asked_of(here) == [("same", "runs/r/panel.parquet")]
     for _ in range(2):
-        storage.current(other)
+        storage.up_to_date(other)
     assert asked_of(there) == [("download", "runs/r/panel.parquet"), ("same", "runs/r/panel.parquet")]
 
 
 def test_a_copy_that_somebody_wrote_over_is_brought_again(two):
     here, there = two
     storage.write_bytes(here / "config.json", b"true")
-    storage.current(there / "config.json").write_bytes(b"nope")
-    assert storage.current(there / "config.json").read_bytes() == b"true"
+    storage.up_to_date(there / "config.json").write_bytes(b"nope")
+    assert storage.up_to_date(there / "config.json").read_bytes() == b"true"
 
 
 def test_what_is_gone_in_the_store_is_gone_though_a_copy_lies_here(two):
     here, there = two
     storage.write_bytes(here / "a/b", b"1")
-    storage.current(there / "a/b")
+    storage.up_to_date(there / "a/b")
     storage.remove(here / "a/b")
     with pytest.raises(FileNotFoundError, match="s3://memory/home/a/b"):
-        storage.current(there / "a/b")
-    assert not storage.exists(there / "a/b") and storage.found(there, "a/*") == []
+        storage.up_to_date(there / "a/b")
+    assert not storage.exists(there / "a/b") and storage.fetch_matching(there, "a/*") == []
 
 
 def test_a_tree_is_removed_in_the_store_even_if_nothing_of_it_is_here(two):
@@ -122,7 +126,7 @@ def test_hidden_names_and_what_concerns_this_machine_alone_stay_here(two):
     for name in (*stays, "serve/server.json", "serve/logs/1", "serve/keys.json", "marketing"):
         storage.write_bytes(here / name, b"1")
     assert objects(there) == {"serve/keys.json", "marketing"}
-    assert storage.current(here / "market/seed-7/1.csv").read_bytes() == b"1"
+    assert storage.up_to_date(here / "market/seed-7/1.csv").read_bytes() == b"1"
 
 
 def test_a_write_that_the_store_refuses_leaves_both_sides_as_they_were(two):
@@ -131,7 +135,7 @@ def test_a_write_that_the_store_refuses_leaves_both_sides_as_they_were(two):
     storage.mirror_of(here).store.broken = True
     with pytest.raises(storage.StorageError):
         storage.write_bytes(here / "result.json", b"new")
-    assert storage.current(there / "result.json").read_bytes() == b"old"
+    assert storage.up_to_date(there / "result.json").read_bytes() == b"old"
     assert (here / "result.json").read_bytes() == b"old"
     assert [path.name for path in here.iterdir() if path.name.startswith(".result")] == []
 
@@ -146,7 +150,7 @@ def test_patterns_find_what_they_find_in_a_plain_folder(two, tmp_path, pattern):
         storage.write_bytes(here / "runs" / name, f"runs/{name}".encode())
         storage.write_bytes(tmp_path / "plain/runs" / name, b"")
     expected = sorted((tmp_path / "plain/runs").glob(pattern))
-    found = storage.found(there / "runs", pattern)
+    found = storage.fetch_matching(there / "runs", pattern)
     assert [path.relative_to(there) for path in found] == [
         path.relative_to(tmp_path / "plain") for path in expected
     ]
@@ -158,7 +162,7 @@ def test_one_look_answers_for_a_whole_folder_and_knows_what_is_written_meanwhile
     for name in ("a", "b"):
         storage.write_bytes(here / f"tasks/{name}/result.json", b"1")
     storage.write_bytes(here / "tasks/a/state.npz", b"large")
-    with storage.looked(there / "tasks", "result.json"):
+    with storage.listed_once(there / "tasks", "result.json"):
         assert sorted(asked_of(there)) == [
             ("download", "tasks/a/result.json"),
             ("download", "tasks/b/result.json"),
@@ -171,9 +175,9 @@ def test_one_look_answers_for_a_whole_folder_and_knows_what_is_written_meanwhile
         storage.remove(there / "tasks/a/result.json")
         assert not storage.exists(there / "tasks/a/result.json")
         assert asked_of(there) == []
-        assert storage.current(there / "tasks/a/state.npz").read_bytes() == b"large"
+        assert storage.up_to_date(there / "tasks/a/state.npz").read_bytes() == b"large"
     with pytest.raises(FileNotFoundError):
-        storage.current(there / "tasks/d")
+        storage.up_to_date(there / "tasks/d")
     assert len(asked_of(there)) == 1, "outside the block the store is asked again"
 
 
@@ -235,10 +239,10 @@ def test_a_url_names_a_folder_in_the_cache(tmp_path, monkeypatch, given, url):
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "account")
     home = storage.home(given)
     assert home.parent == tmp_path and storage.home(url) == home
-    assert storage.address_of(home) == storage.shown(home) == url
+    assert storage.address_of(home) == storage.display_path(home) == url
     path = home / "runs" / "r"
     assert storage.address_of(path) == f"{url}#runs/r" and storage.locate(f"{url}#runs/r") == path
-    assert storage.shown(path) == f"{url}/runs/r"
+    assert storage.display_path(path) == f"{url}/runs/r"
     assert storage.home(f"{url}x") != home
     assert home.stat().st_mode & 0o077 == 0, "copies are for this user alone"
 
@@ -276,7 +280,7 @@ def test_without_a_mirror_no_path_is_looked_at(monkeypatch, tmp_path):
 
     monkeypatch.setattr(places, "_MIRRORS", Untouchable())
     storage.write_bytes(tmp_path / "a", b"1")
-    assert storage.found(tmp_path, "*") == [tmp_path / "a"]
+    assert storage.fetch_matching(tmp_path, "*") == [tmp_path / "a"]
 
 
 @pytest.mark.parametrize("kind", ["nobody listens", "nobody answers"])
@@ -291,6 +295,6 @@ def test_a_dead_store_is_an_error_in_time_that_says_where_and_no_secret(tmp_path
     reason = {"nobody listens": "Connection refused", "nobody answers": "no answer in time"}[kind]
     said = f"s3://bucket/x/a: the object store failed: {reason}"
     with silent, pytest.raises(storage.StorageError, match=said) as caught:
-        storage.current(storage.home("s3://bucket/x") / "a")
+        storage.up_to_date(storage.home("s3://bucket/x") / "a")
     assert time.monotonic() - began < 25, "by itself it would be patient for 30 s"
     assert SECRET not in str(caught.value) + repr(caught.value.__cause__)

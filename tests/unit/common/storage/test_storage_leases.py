@@ -13,7 +13,7 @@ from support.waiting import until
 from common import storage
 from common.errors import ConfigError
 from common.storage import leases
-from train.nightly.lock import held, is_held
+from train.nightly.lock import hold_lock, is_locked
 
 pytestmark = pytest.mark.usefixtures("no_mirrors")
 
@@ -34,21 +34,21 @@ def refused(monkeypatch):
 
 def test_a_second_machine_is_told_who_is_at_work_and_goes_on_once_that_is_over(two_machines):
     here, there = (home / "runs/r.lock" for home in two_machines)
-    with storage.claim(here, "run r"):
+    with storage.lock_or_fail(here, "run r"):
         said = rf"run r is at work already, in process {os.getpid()} on "
-        with pytest.raises(ConfigError, match=said), storage.claim(there, "run r"):
+        with pytest.raises(ConfigError, match=said), storage.lock_or_fail(there, "run r"):
             pass
-        with storage.claim(there.with_name("other.lock"), "another"):
+        with storage.lock_or_fail(there.with_name("other.lock"), "another"):
             pass
-    with storage.claim(there, "run r"):
+    with storage.lock_or_fail(there, "run r"):
         pass
 
 
 def test_a_failed_block_lets_go_too(two_machines):
     here, there = (home / "runs/r.lock" for home in two_machines)
-    with pytest.raises(ZeroDivisionError), storage.claim(here, "run r"):
+    with pytest.raises(ZeroDivisionError), storage.lock_or_fail(here, "run r"):
         raise ZeroDivisionError
-    with storage.claim(there, "run r"):
+    with storage.lock_or_fail(there, "run r"):
         pass
 
 
@@ -143,20 +143,20 @@ def test_a_retraining_on_another_machine_is_named_and_waited_for(two_machines):
         waits.set()
 
     def wait():
-        with held(there, wait_s=300, announce=announce):
+        with hold_lock(there, wait_s=300, announce=announce):
             order.append("second")
 
-    with held(here):
-        assert is_held(there)
+    with hold_lock(here):
+        assert is_locked(there)
         where = "s3://memory/home: another retraining is still running, process"
-        with pytest.raises(ConfigError, match=where), held(there):
+        with pytest.raises(ConfigError, match=where), hold_lock(there):
             pass
         waiting = threading.Thread(target=wait)
         waiting.start()
         assert waits.wait(60) and not order
         order.append("first")
     waiting.join(timeout=60)
-    assert order == ["first", "second"] and not is_held(here)
+    assert order == ["first", "second"] and not is_locked(here)
     assert said == [said[0]] and said[0].startswith(f"waiting for process {os.getpid()} on ")
 
 

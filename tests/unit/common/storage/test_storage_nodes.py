@@ -14,7 +14,7 @@ from serve.settings import ServeSettings
 from serve.views.accuracy import LATEST, live_page
 from train.evaluation.embedding_search import find_search
 from train.evaluation.evidence import load_evidence
-from train.pipeline.backtest import OURS, figures, keep, plan_study, run_study
+from train.pipeline.backtest_period import OURS, plan_backtest, run_backtest, store_backtest, summarise_models
 
 pytestmark = pytest.mark.usefixtures("no_mirrors")
 
@@ -55,10 +55,10 @@ def test_a_backtest_on_another_machine_keeps_what_earlier_ones_found(two_machine
     name = "backtest.json"
     for number, home in enumerate(two_machines):
         models = ReleasedModels(Registry(home).open("one"))
-        study = plan_study(models, None, home)
-        table = run_study(study).table
+        study = plan_backtest(models, None, home)
+        table = run_backtest(study).table
         rival = table.assign(published=table["last_price"])
-        keep(study, table, figures({OURS: table, f"rival-{number}": rival}, study))
+        store_backtest(study, table, summarise_models({OURS: table, f"rival-{number}": rival}, study))
         assert storage.exists(study.folder / name)
     evidence = load_evidence(ReleasedModels(Registry(here).open("one")), here)
     assert set(evidence.rivals["model"]) == {OURS, "rival-0", "rival-1"}

@@ -34,7 +34,7 @@ from serve.settings import LedgerSettings
 from train.nightly.nightly import retrain
 from train.nightly.nightly_record import STEPS, listed, records
 from train.progress.runs import list_runs, read_run, write_progress
-from train.run.plan import finished
+from train.run.plan import stored_result
 from train.workers.queue import TaskQueue
 from tune.search import StudySearch
 from tune.spec import SearchSpec
@@ -155,11 +155,11 @@ def test_an_epoch_that_cannot_be_stored_does_not_end_a_fit(fresh, caplog):
 def test_a_night_stopped_on_one_machine_is_finished_on_another_without_repeating_a_step(fresh, tmp_path):
     here = fresh()
     shutil.copytree(_first_night() / "home", here, dirs_exist_ok=True)
-    storage.push(here)
+    storage.upload(here)
     archive = write_archive(tmp_path / "archive", LATER_END)
     before = Registry(here).production()
     run = trained_ahead(asked(archive, overrides={}, universe=None), here, before)
-    storage.push(run.folder)
+    storage.upload(run.folder)
     request = asked(archive, overrides={}, universe=None)
 
     def stop(step, record):
@@ -184,12 +184,12 @@ def test_a_night_stopped_on_one_machine_is_finished_on_another_without_repeating
 
 def test_a_queue_on_another_machine_knows_what_is_finished(fresh):
     run = made_run(here := fresh())
-    storage.push(run.folder)
+    storage.upload(run.folder)
     there = fresh() / run.folder.relative_to(here)
     states = {job["state"] for job in TaskQueue(run.plan, there).snapshot()}
     assert states == {"done"}
     storage.remove(run.folder / "tasks/general/bundle/result.json")
-    assert finished(there, "general/bundle") is None, "though its copy lies there"
+    assert stored_result(there, "general/bundle") is None, "though its copy lies there"
 
 
 def test_a_server_follows_what_another_machine_promotes_and_goes_on_while_the_store_is_away(fresh, caplog):
@@ -202,24 +202,24 @@ def test_a_server_follows_what_another_machine_promotes_and_goes_on_while_the_st
         pass
 
     watcher = ReleaseWatcher(there, Observer(), ready)
-    assert (found := asyncio.run(watcher.look())).outcome == "taken" and found.release == "one"
-    assert asyncio.run(watcher.look()).outcome == "unchanged"
+    assert (found := asyncio.run(watcher.check())).outcome == "taken" and found.release == "one"
+    assert asyncio.run(watcher.check()).outcome == "unchanged"
     Registry(here).promote("two")
-    assert asyncio.run(watcher.look()).release == "two"
+    assert asyncio.run(watcher.check()).release == "two"
 
     store_of(there).away = True
     Registry(here).promote("three")
     for _ in range(3):
-        found = asyncio.run(watcher.look())
+        found = asyncio.run(watcher.check())
         assert (found.outcome, found.release) == ("unchanged", "two")
     assert caplog.text.count("production is not watched") == 1
     again = ReleaseWatcher(there, Observer(), ready)
-    assert asyncio.run(again.look()).release == "two", (
+    assert asyncio.run(again.check()).release == "two", (
         "a router that is started meanwhile serves what is here"
     )
     store_of(there).away = False
     for each in (watcher, again):
-        assert asyncio.run(each.look(force=True)).release == "three"
+        assert asyncio.run(each.check(force=True)).release == "three"
 
 
 def test_a_replica_mends_a_damaged_copy_and_refuses_a_damaged_object(fresh):

@@ -141,7 +141,7 @@ def test_machines_that_share_an_object_store_write_one_log(tmp_path, no_mirrors)
             write(log, day, symbol)
     chain = check(homes[2] / "served")
     assert (chain.verdict, chain.parts, len(chain.heads)) == ("intact", 6, 2)
-    (middle,) = storage.found(homes[1] / "served" / "2022-04-02", "*.parquet")
+    (middle,) = storage.fetch_matching(homes[1] / "served" / "2022-04-02", "*.parquet")
     storage.remove(middle)
     assert check(homes[2] / "served").verdict == "broken"
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.audit.prices import brought, bytes_in_file, digest, json_of, pack, unpack
+from serve.audit.prices import bytes_in_file, digest, json_of, pack, prices_text, unpack
 from serve.schemas.forecast import PredictRequest
 
 TICKS = st.integers(1, 100_000_000).map(lambda cents: cents / 100)
@@ -41,7 +41,7 @@ def bodies(draw):
 @given(bodies())
 def test_packed_prices_are_the_same_numbers_again_and_have_the_same_digest(body):
     request = PredictRequest.model_validate(body)
-    text = brought(request, 60)
+    text = prices_text(request, 60)
     prices = unpack(pack(text))
     assert prices == json.loads(text) and json_of(prices) == text
     again = PredictRequest.model_validate({"symbol": "MOVES"} | prices)
@@ -55,13 +55,13 @@ def test_packed_prices_are_the_same_numbers_again_and_have_the_same_digest(body)
 
 def test_as_many_prices_are_kept_as_a_window_takes():
     request = PredictRequest(symbol="MOVES", recent_prices=[10.0 + day for day in range(100)])
-    assert json.loads(brought(request, 12))["recent_prices"] == [50.0 + day for day in range(60)]
-    assert len(json.loads(brought(request, 80))["recent_prices"]) == 80
+    assert json.loads(prices_text(request, 12))["recent_prices"] == [50.0 + day for day in range(60)]
+    assert len(json.loads(prices_text(request, 80))["recent_prices"]) == 80
 
 
 def test_closes_on_the_exchanges_ticks_are_steps_in_hundredths():
     closes = [25.15, 25.2, 25.1] * 20
-    packed = json.loads(pack(brought(PredictRequest(symbol="MOVES", recent_prices=closes), 60)))
+    packed = json.loads(pack(prices_text(PredictRequest(symbol="MOVES", recent_prices=closes), 60)))
     assert packed["close"]["steps"][:4] == [2515, 5, -10, 5]
 
 

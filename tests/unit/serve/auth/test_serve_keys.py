@@ -141,7 +141,7 @@ def test_keys_in_an_object_store_are_downloaded_before_requests_come(two_machine
         ModelClient(None, None, ServeSettings(home=str(tmp_path), keys=keys, access_log="off"))
     )
     monkeypatch.setattr(
-        "serve.auth.keys.storage.current", lambda path: pytest.fail("a request asked the store")
+        "serve.auth.keys.storage.up_to_date", lambda path: pytest.fail("a request asked the store")
     )
     answer = Client(service).get("/api/v4/stats", headers={"X-API-Key": key})
     assert answer.status_code == 503, "the key is known; there is no release"

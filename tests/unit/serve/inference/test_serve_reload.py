@@ -41,7 +41,7 @@ def watched(home: Path, scenario: Callable[[ReleaseWatcher, Rehearsal], Awaitabl
     async def run() -> None:
         rehearsal = Rehearsal()
         watcher = ReleaseWatcher(home, Observer("off"), rehearsal)
-        assert (await watcher.look()).outcome == "taken"
+        assert (await watcher.check()).outcome == "taken"
         Registry(home).promote("two")
         rehearsal.begun.clear()
         rehearsal.may_end.clear()
@@ -58,11 +58,11 @@ async def cancelled(task: asyncio.Task) -> None:
 
 def test_a_look_whose_caller_is_cancelled_still_takes_the_release(home):
     async def scenario(watcher, rehearsal):
-        caller = asyncio.create_task(watcher.look(force=True))
+        caller = asyncio.create_task(watcher.check(force=True))
         await rehearsal.begun.wait()
         await cancelled(caller)
         rehearsal.may_end.set()
-        await watcher.look()
+        await watcher.check()
         assert watcher.loaded.release.id == "two" and rehearsal.count == 2
 
     watched(home, scenario)
@@ -70,28 +70,28 @@ def test_a_look_whose_caller_is_cancelled_still_takes_the_release(home):
 
 def test_a_caller_that_is_cancelled_while_another_look_is_under_way_leaves_it_alone(home):
     async def scenario(watcher, rehearsal):
-        first = asyncio.create_task(watcher.look())
+        first = asyncio.create_task(watcher.check())
         await rehearsal.begun.wait()
-        second = asyncio.create_task(watcher.look(force=True))
+        second = asyncio.create_task(watcher.check(force=True))
         await asyncio.sleep(0)
         await cancelled(second)
         assert not first.done() and watcher.loaded.release.id == "one"
         rehearsal.may_end.set()
         assert (await first).outcome == "taken"
-        assert (await watcher.look()).outcome == "unchanged"
+        assert (await watcher.check()).outcome == "unchanged"
 
     watched(home, scenario)
 
 
 def test_a_look_that_is_itself_cancelled_is_made_again_by_the_next(home):
     async def scenario(watcher, rehearsal):
-        caller = asyncio.create_task(watcher.look())
+        caller = asyncio.create_task(watcher.check())
         await rehearsal.begun.wait()
         watcher._looking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await caller
         rehearsal.may_end.set()
-        assert (await watcher.look()).outcome == "taken"
+        assert (await watcher.check()).outcome == "taken"
         assert watcher.loaded.release.id == "two"
 
     watched(home, scenario)
@@ -103,7 +103,7 @@ def test_a_replica_call_that_is_cancelled_refuses_the_release_and_the_watcher_go
             raise asyncio.CancelledError  # as a handle raises it when a replica shuts down
 
         watcher = ReleaseWatcher(home, Observer("off"), rehearse)
-        assert (await watcher.look()).outcome == "refused"
+        assert (await watcher.check()).outcome == "refused"
         assert "CancelledError" in watcher.problem
 
     asyncio.run(run())
@@ -123,7 +123,7 @@ def test_a_look_does_not_run_in_the_context_of_the_request_that_asked_for_it(hom
         serve_context._serve_request_context.set(
             serve_context._RequestContext(_internal_request_id="of the request")
         )
-        await watcher.look()
+        await watcher.check()
         assert ids == [""]
 
     asyncio.run(run())

@@ -21,11 +21,11 @@ from common.prices.series import (
     Series,
     market_days,
     series_from_histories,
-    series_of_counters,
+    series_of_universe,
     sessions_of,
 )
 from common.prices.windows import last_window, make_windows
-from serve.inference.window_builder import PriceHistory, brought_window, singles
+from serve.inference.window_builder import PriceHistory, request_window, split_batch
 from serve.schemas.forecast import BatchRequest, PredictRequest
 
 PANEL = made_panel()
@@ -34,7 +34,7 @@ PAST = PriceHistory(PANEL, UNIVERSE, SPEC)
 DAYS = [day.date() for day in PANEL.dates]
 TODAY = DAYS[-1] + dt.timedelta(3)
 COLUMNS = [each.name for each in dataclasses.fields(Series) if each.name not in ("symbols", "offsets")]
-KIND = Residual.fit(make_windows(series_of_counters(PANEL, UNIVERSE), SPEC))
+KIND = Residual.fit(make_windows(series_of_universe(PANEL, UNIVERSE), SPEC))
 
 
 def late_panel() -> Panel:
@@ -142,7 +142,7 @@ def test_a_day_outside_what_can_be_known_is_refused():
 
 
 def brought(**body):
-    return brought_window(PredictRequest(symbol="NEW", **body), PAST.sessions, SPEC, TODAY)
+    return request_window(PredictRequest(symbol="NEW", **body), PAST.sessions, SPEC, TODAY)
 
 
 CLOSES = np.round(20 + np.cumsum(np.random.default_rng(3).normal(0, 0.3, 75)), 2).tolist()
@@ -185,23 +185,23 @@ def test_prices_without_dates_end_with_the_last_session_up_to_as_of():
 def test_a_release_with_a_longer_window_says_how_many_prices_it_needs():
     spec = SPEC.model_copy(update={"size": 100})
     with pytest.raises(InsufficientHistory, match="NEW: got 75 prices, this release needs 100"):
-        brought_window(
+        request_window(
             PredictRequest(symbol="NEW", recent_prices=CLOSES), Sessions(PAST.sessions.known), spec, TODAY
         )
 
 
 def test_a_batch_becomes_one_request_a_symbol_in_its_order():
     batch = BatchRequest(symbols=["KCB", "SCOM", "KCB"], recent_prices={"KCB": CLOSES}, horizon="5d")
-    found = singles(batch)
+    found = split_batch(batch)
     assert [each.symbol for each in found] == ["KCB", "SCOM"]
     assert found[0].recent_prices == CLOSES and found[1].recent_prices is None
     assert found[0] == PredictRequest(symbol="KCB", recent_prices=CLOSES, horizon="5d")
-    assert singles(BatchRequest(symbols=["A", "B"], recent_prices=CLOSES))[1].recent_prices == CLOSES
+    assert split_batch(BatchRequest(symbols=["A", "B"], recent_prices=CLOSES))[1].recent_prices == CLOSES
 
 
 def test_the_day_that_a_forecast_names_is_the_session_that_it_is_scored_on():
     """GAPS lacks a fifth of the sessions, and a horizon counts them all the same."""
-    windows, sessions = make_windows(series_of_counters(PANEL, UNIVERSE), SPEC), PAST.sessions
+    windows, sessions = make_windows(series_of_universe(PANEL, UNIVERSE), SPEC), PAST.sessions
     checked = 0
     for cutoff, dates in zip(windows.cutoff, windows.target_date, strict=True):
         for horizon, date in zip(SPEC.horizons, dates, strict=True):

@@ -12,7 +12,7 @@ UNIVERSE = Universe.from_symbols(["EQTY", "KCB", "SCOM"], specific=["SCOM", "KCB
 GOOD = frozenset({"SCOM", "EQTY"})
 """KCB's own bundle is bad; EQTY is of the general tier, so that a bundle of its own would not count."""
 EXPECTED = {
-    # symbol: (allow_unknown, brings_prices) -> the job, or None for a refusal
+    # symbol: (allow_unknown, has_prices) -> the job, or None for a refusal
     "SCOM": {(False, False): "SCOM", (False, True): "SCOM", (True, False): "SCOM", (True, True): "SCOM"},
     "KCB": {(a, b): "general" for a, b in itertools.product((False, True), repeat=2)},
     "EQTY": {(a, b): "general" for a, b in itertools.product((False, True), repeat=2)},
@@ -27,9 +27,9 @@ CASES = [
 def test_the_truth_table_holds(symbol, allow, brings, job):
     if job is None:
         with pytest.raises(UnknownSymbol):
-            route(symbol, UNIVERSE, GOOD, allow_unknown=allow, brings_prices=brings)
+            route(symbol, UNIVERSE, GOOD, allow_unknown=allow, has_prices=brings)
         return
-    found = route(symbol, UNIVERSE, GOOD, allow_unknown=allow, brings_prices=brings)
+    found = route(symbol, UNIVERSE, GOOD, allow_unknown=allow, has_prices=brings)
     assert (found.symbol, found.job) == (symbol, job)
     assert found.model_type == ("general" if job == "general" else "stock_specific")
     assert (found.stock.symbol if found.stock else None) == (symbol if symbol in UNIVERSE.symbols else None)

@@ -13,14 +13,14 @@ from common.network.mixture import OUTPUTS
 from common.prices.panel import Panel
 from common.prices.series import market_days, series_from_histories
 from common.prices.windows import last_window
-from common.release.models import ServedModels
+from common.release.models import ModelFolder
 from train.evaluation.backtest import COLUMNS, backtest
 
 PRICES = ["last_price", "raw", "published", "lo80", "hi80", "lo90", "hi90", "lo95", "hi95"]
 WHOLE = backtest(MODELS, PANEL, NOMINAL, start=START, end=END)
 
 
-def alone(models: ServedModels, panel: Panel, symbol: str, day: np.datetime64, calibration: Calibration):
+def alone(models: ModelFolder, panel: Panel, symbol: str, day: np.datetime64, calibration: Calibration):
     """One stock's forecast from what was known on the evening of ``day``, as serving makes it."""
     known = panel.as_of(str(day))
     series = series_from_histories({symbol: known.history(symbol)}, market_days(known))

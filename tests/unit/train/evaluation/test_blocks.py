@@ -11,7 +11,7 @@ from common.archive import files as archive_files
 from common.archive.reader import Archive, read_archive
 from common.engine import IN_PROCESS, even_blocks
 from common.prices.panel import Panel
-from common.prices.series import series_of_counters
+from common.prices.series import series_of_universe
 from common.prices.windows import make_windows
 from common.synthetic.market import MarketConfig, write_market
 from train.evaluation import backtest as module
@@ -62,7 +62,7 @@ def test_figures_summed_up_in_blocks_are_those_of_the_whole_table(monkeypatch):
 
 
 def test_the_windows_of_some_symbols_are_theirs_among_all(monkeypatch):
-    every = make_windows(series_of_counters(PANEL, UNIVERSE), MODELS.window)
+    every = make_windows(series_of_universe(PANEL, UNIVERSE), MODELS.window)
     middle = every.of_symbols(1, 3)
     chosen = (every.symbol >= 1) & (every.symbol < 3)
     assert middle.series.symbols == every.series.symbols[1:3]

@@ -11,7 +11,7 @@ from support.panel import SYMBOLS, made_panel
 
 from common.exchange.universe import Universe
 from train.evaluation.embedding_search import find_search
-from train.evaluation.evidence import Evidence, described, reliability
+from train.evaluation.evidence import Evidence, add_stock_columns, reliability
 from train.evaluation.matrix import matrix_markdown, performance_matrix, write_matrix
 from train.evaluation.questions import answers, turnover
 
@@ -63,8 +63,8 @@ def evidence(**changes) -> Evidence:
         folder=Path("nowhere"),
         universe=UNIVERSE,
         panel=PANEL,
-        table=described(TABLE, UNIVERSE),
-        shared=described(shared, UNIVERSE),
+        table=add_stock_columns(TABLE, UNIVERSE),
+        shared=add_stock_columns(shared, UNIVERSE),
         matrix=MATRIX,
     )
     return replace(made, **changes)

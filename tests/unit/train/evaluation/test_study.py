@@ -15,8 +15,8 @@ from common.prices.panel import Panel
 from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
 from train.evaluation.evidence import load_evidence
-from train.pipeline import backtest as studies
-from train.pipeline.backtest import OURS, figures, plan_study, run_study
+from train.pipeline import backtest_period as studies
+from train.pipeline.backtest_period import OURS, plan_backtest, run_backtest, summarise_models
 from train.publish.publish import test_part as part_for_the_test
 
 PANEL = made_panel(DAYS)
@@ -40,7 +40,7 @@ def command(home, *words: str):
 
 
 def test_the_backtest_of_the_test_part_is_the_test_part_that_was_published(models, home):
-    found = run_study(plan_study(models, None, home)).table
+    found = run_backtest(plan_backtest(models, None, home)).table
     published = pd.read_parquet(models.release.file("test_forecasts.parquet"))
     again = part_for_the_test(found, models.release.info)
     pd.testing.assert_frame_equal(again, published, check_exact=True, check_dtype=False)
@@ -49,16 +49,18 @@ def test_the_backtest_of_the_test_part_is_the_test_part_that_was_published(model
 def test_a_period_that_the_models_were_chosen_on_is_refused(models, home):
     before = np.datetime64(models.release.info["valid_end"]) - 1
     with pytest.raises(BacktestError, match=r"was fitted and chosen on prices to .*--refit-every"):
-        plan_study(models, None, home, start=before)
-    assert plan_study(models, None, home, start=before, refit_every=5).weights.startswith("refitted every 5")
+        plan_backtest(models, None, home, start=before)
+    assert plan_backtest(models, None, home, start=before, refit_every=5).weights.startswith(
+        "refitted every 5"
+    )
 
 
 def test_an_empty_period_and_prices_of_another_kind_are_refused(models, home):
     with pytest.raises(BacktestError, match="is empty"):
-        plan_study(models, None, home, start=SESSIONS[-1], end=SESSIONS[-2])
+        plan_backtest(models, None, home, start=SESSIONS[-1], end=SESSIONS[-2])
     real = Panel(PANEL.frame, "archive")
     with pytest.raises(BacktestError, match="synthetic prices and the archive real ones"):
-        plan_study(models, real, home)
+        plan_backtest(models, real, home)
 
 
 def test_newer_files_are_forecast_without_training(models, home):
@@ -66,8 +68,8 @@ def test_newer_files_are_forecast_without_training(models, home):
     longer = made_panel(DAYS + 40)
     frame = pd.concat([PANEL.frame, longer.frame[longer.frame["date"] > PANEL.dates[-1]]])
     newer = Panel.from_frame(frame, PANEL.source)
-    old = run_study(plan_study(models, None, home)).table
-    new = run_study(plan_study(models, newer, home)).table
+    old = run_backtest(plan_backtest(models, None, home)).table
+    new = run_backtest(plan_backtest(models, newer, home)).table
     both = new[new["cutoff"] <= PANEL.dates[-1]].reset_index(drop=True)
     columns = ["symbol", "cutoff", "horizon", "raw", "published", "lo90", "hi90"]
     pd.testing.assert_frame_equal(both[columns], old[columns], check_exact=True)
@@ -76,7 +78,7 @@ def test_newer_files_are_forecast_without_training(models, home):
 
 
 def test_refits_follow_each_other_without_a_gap(models, home):
-    plan = plan_study(models, None, home, start=SESSIONS[-50], end=SESSIONS[-3], refit_every=20)
+    plan = plan_backtest(models, None, home, start=SESSIONS[-50], end=SESSIONS[-3], refit_every=20)
     stretches = studies._stretches(plan)
     assert [(str(first), str(last)) for first, last, _ in stretches] == [
         (str(SESSIONS[-50]), str(SESSIONS[-31])),
@@ -88,7 +90,7 @@ def test_refits_follow_each_other_without_a_gap(models, home):
 
 
 def test_the_last_session_belongs_to_the_last_refit_that_can_be_scored(models, home):
-    plan = plan_study(models, None, home, start=SESSIONS[-5], refit_every=1)
+    plan = plan_backtest(models, None, home, start=SESSIONS[-5], refit_every=1)
     stretches = studies._stretches(plan)
     assert [str(first) for first, *_ in stretches] == [str(day) for day in SESSIONS[-5:-1]]
     assert stretches[-1][1:] == (SESSIONS[-1], SESSIONS[-1])
@@ -113,10 +115,10 @@ def test_each_stretch_is_forecast_by_what_was_trained_for_it(models, home, monke
     monkeypatch.setattr(
         studies, "_refit", lambda s, first, data_end, *_: asked.append((first, data_end)) or models
     )
-    plan = plan_study(models, None, home, start=SESSIONS[-50], end=SESSIONS[-3], refit_every=20)
-    found = run_study(plan)
+    plan = plan_backtest(models, None, home, start=SESSIONS[-50], end=SESSIONS[-3], refit_every=20)
+    found = run_backtest(plan)
     assert [first for first, _ in asked] == [SESSIONS[-50], SESSIONS[-30], SESSIONS[-10]]
-    fixed = run_study(plan_study(models, None, home, start=SESSIONS[-50], end=SESSIONS[-3]))
+    fixed = run_backtest(plan_backtest(models, None, home, start=SESSIONS[-50], end=SESSIONS[-3]))
     pd.testing.assert_frame_equal(found.table, fixed.table, check_exact=True)
     assert len(found.windows) * 3 == len(found.table)
 
@@ -190,6 +192,6 @@ def test_an_unknown_baseline_is_a_usage_error(home):
 
 
 def test_figures_by_tier_have_a_row_for_each_tier(home, models):
-    plan = plan_study(models, None, home)
-    found = figures({OURS: run_study(plan).table}, plan, ("tier",))
+    plan = plan_backtest(models, None, home)
+    found = summarise_models({OURS: run_backtest(plan).table}, plan, ("tier",))
     assert set(found["tier"]) == {"specific", "general"}

@@ -119,12 +119,12 @@ def test_a_server_takes_the_promoted_release_up_by_itself(begun):
         pass
 
     watcher = ReleaseWatcher(begun.home, Observer(), ready)
-    assert asyncio.run(watcher.look()).outcome == "taken"
+    assert asyncio.run(watcher.check()).outcome == "taken"
     grow(begun)
     release = later_nights(begun).values["release"]
-    found = asyncio.run(watcher.look())
+    found = asyncio.run(watcher.check())
     assert (found.outcome, found.release) == ("taken", release)
-    assert asyncio.run(watcher.look()).outcome == "unchanged"
+    assert asyncio.run(watcher.check()).outcome == "unchanged"
 
 
 def test_both_releases_are_measured_on_the_days_that_neither_was_trained_or_chosen_on(begun):

@@ -21,7 +21,7 @@ from common.errors import ArchiveError, ConfigError
 from common.presets import PRESETS, SplitSpec
 from common.prices.panel import Panel
 from train.nightly.ingest import TOLERANCE, compare_panels, refuse_damage
-from train.nightly.lock import held, is_held
+from train.nightly.lock import hold_lock, is_locked
 from train.nightly.nightly_record import NightlyRecord
 from train.nightly.split import MINIMUM_TEST, move_split, next_settings
 
@@ -125,20 +125,20 @@ def test_up_to_one_in_a_hundred_closes_may_be_corrected(excess, refused):
 
 def test_a_second_holder_is_told_who_holds_the_lock_and_since_when(tmp_path):
     lock = tmp_path / "home" / "retrains" / ".lock"
-    assert not is_held(lock)
+    assert not is_locked(lock)
     before = datetime.now(UTC).replace(microsecond=0)
-    with held(lock):
-        assert is_held(lock)
+    with hold_lock(lock):
+        assert is_locked(lock)
         with (
             pytest.raises(
                 ConfigError, match=rf"process {os.getpid()} on {os.uname().nodename} since "
             ) as refused,
-            held(lock),
+            hold_lock(lock),
         ):
             pass
         since = datetime.fromisoformat(refused.value.message.split("since ")[1].split(". ")[0])
         assert before <= since <= datetime.now(UTC) and "--wait 30m" in refused.value.message
-    assert not is_held(lock)
+    assert not is_locked(lock)
 
 
 def test_who_waits_takes_over_when_the_holder_lets_go(tmp_path):
@@ -146,7 +146,7 @@ def test_who_waits_takes_over_when_the_holder_lets_go(tmp_path):
     ready, let_go = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with held(lock):
+        with hold_lock(lock):
             ready.set()
             let_go.wait(60)
 
@@ -158,11 +158,11 @@ def test_who_waits_takes_over_when_the_holder_lets_go(tmp_path):
         said.append(text)
         let_go.set()
 
-    with held(lock, wait_s=300, announce=announce):
+    with hold_lock(lock, wait_s=300, announce=announce):
         assert let_go.is_set()
     holder.join()
     assert len(said) == 1 and said[0].startswith(f"waiting for process {os.getpid()} on ")
-    with held(lock), pytest.raises(ConfigError, match="after 1 s"), held(lock, wait_s=1):
+    with hold_lock(lock), pytest.raises(ConfigError, match="after 1 s"), hold_lock(lock, wait_s=1):
         pass
 
 
@@ -176,11 +176,11 @@ def test_a_killed_holder_lets_go(tmp_path):
     command = [sys.executable, "-c", code, str(lock)]
     with running(command, cwd=root, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout and holder.stdout.readline() == "held\n"
-        with pytest.raises(ConfigError, match=f"process {holder.pid} "), held(lock):
+        with pytest.raises(ConfigError, match=f"process {holder.pid} "), hold_lock(lock):
             pass
         os.kill(holder.pid, signal.SIGKILL)
         holder.wait()
-        with held(lock):
+        with hold_lock(lock):
             pass
 
 

@@ -8,7 +8,7 @@ from support.rendering import Terminal, capable_terminal, render  # noqa: F401
 from support.waiting import until
 
 from train.progress.console import LiveTable, display_mode, result_table, runs_table
-from train.progress.snapshot import PlainLines, RunView, duration, overall
+from train.progress.snapshot import PlainLines, RunView, format_duration, overall
 
 
 def job(name, state="waiting", **values):
@@ -118,7 +118,7 @@ def test_the_pace_leaves_out_the_time_before_the_first_epoch():
 
 
 def test_durations_are_short():
-    assert [duration(s) for s in (None, float("nan"), 0, 59, 187, 3727)] == [
+    assert [format_duration(s) for s in (None, float("nan"), 0, 59, 187, 3727)] == [
         "-",
         "-",
         "0s",

@@ -15,7 +15,7 @@ from common.prices.panel import Panel
 from common.release.forecasts import ReleasedModels, networks_line
 from common.release.registry import Registry
 from train.gate.checklist import run_checklist
-from train.pipeline.backtest import plan_study, run_study
+from train.pipeline.backtest_period import plan_backtest, run_backtest
 from train.publish.publish import test_part as part_for_the_test
 from train.run.dataset import RunDataset, RunSpec
 from train.run.plan import Plan, Task
@@ -131,18 +131,18 @@ def test_a_refitted_release_passes_the_checks_that_a_plain_one_passes(home, rele
 
 def test_a_backtest_takes_the_networks_that_have_not_seen_its_days(home, release):
     models = ReleasedModels(release)
-    test_part = plan_study(models, None, home)
+    test_part = plan_backtest(models, None, home)
     assert (test_part.models.networks, str(test_part.start)) == ("evaluated", release.info["valid_end"])
-    table = part_for_the_test(run_study(test_part).table, release.info)
+    table = part_for_the_test(run_backtest(test_part).table, release.info)
     published = pd.read_parquet(release.file("test_forecasts.parquet"))
     pd.testing.assert_frame_equal(table, published, check_exact=True, check_dtype=False)
     with pytest.raises(BacktestError, match=r"the served networks .*--networks evaluated"):
-        plan_study(models, None, home, start=test_part.start, networks="served")
+        plan_backtest(models, None, home, start=test_part.start, networks="served")
     longer = made_panel(DAYS + 40)
     newer = pd.concat([models.panel.frame, longer.frame[longer.frame["date"] > models.panel.dates[-1]]])
-    later = plan_study(models, Panel.from_frame(newer, models.panel.source), home)
+    later = plan_backtest(models, Panel.from_frame(newer, models.panel.source), home)
     assert (later.models.networks, later.start.item()) == ("served", models.seen_until)
-    row = run_study(later).table.query("symbol == 'MOVES' and horizon == 1").iloc[0]
+    row = run_backtest(later).table.query("symbol == 'MOVES' and horizon == 1").iloc[0]
     assert row["cutoff"].date() == models.seen_until and row["raw"] == models.forecast("MOVES")[0].raw
 
 

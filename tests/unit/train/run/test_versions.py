@@ -12,7 +12,14 @@ from train.cli.train import _print_outcome
 from train.pipeline.training import Run, execute, plan_run
 from train.run.plan import Plan, Task
 from train.run.scores import unusual_weights
-from train.run.versions import DECIDING, FILE, begin, changes, installed, trained_with
+from train.run.versions import (
+    DECIDING,
+    FILE,
+    describe_changes,
+    installed,
+    record_or_check_versions,
+    trained_with,
+)
 
 
 def half_done(run: Run) -> None:
@@ -54,12 +61,14 @@ def test_a_half_done_run_of_unknown_versions_is_refused_too(run):
 def test_a_half_done_run_of_the_same_versions_continues(run, monkeypatch):
     half_done(run)
     started_with(run)
-    begin(run.id, run.folder, run.plan)
+    record_or_check_versions(run.id, run.folder, run.plan)
     assert trained_with(run.folder) == installed()
 
 
 def test_a_new_run_records_the_versions_of_everything_that_computes(tmp_path):
-    begin("new", tmp_path / "new", Plan((Task("general/seed-0", "general", "seed", 0, (), 1.0, 1),), {}))
+    record_or_check_versions(
+        "new", tmp_path / "new", Plan((Task("general/seed-0", "general", "seed", 0, (), 1.0, 1),), {})
+    )
     assert json.loads((tmp_path / "new" / FILE).read_bytes()) == installed()
     assert {"tensorflow", "keras", "numpy", "onnx"} <= set(DECIDING) == installed().keys()
 
@@ -72,7 +81,7 @@ def test_a_finished_run_of_other_versions_is_published_and_its_versions_are_name
     assert before and again.release == result.release
     _print_outcome(run, again, before, False)
     assert "It was trained with tensorflow 2.20.9 (now" in capsys.readouterr().out
-    assert changes(installed()) == "" == changes({})
+    assert describe_changes(installed()) == "" == describe_changes({})
 
 
 def test_only_a_run_whose_horizon_weights_differ_from_those_by_position_has_another_id():

@@ -18,7 +18,7 @@ from common.release.forecasts import Networks, ReleasedModels
 from common.release.manifest import Release
 from common.release.registry import Registry
 from train.evaluation.backtest import Backtest, backtest, windows_until
-from train.evaluation.evidence import described
+from train.evaluation.evidence import add_stock_columns
 from train.evaluation.summary import summarise
 from train.progress.console import Mode
 
@@ -47,7 +47,7 @@ class BacktestPlan:
         return f"refitted every {every} sessions on all that was known" if every else "fixed"
 
 
-def plan_study(
+def plan_backtest(
     models: ReleasedModels,
     archive: Panel | None,
     home: Path,
@@ -131,7 +131,7 @@ def _refuse_copied_start(panel: Panel, archive: Panel) -> None:
         )
 
 
-def run_study(
+def run_backtest(
     plan: BacktestPlan,
     *,
     workers: int | None = None,
@@ -215,14 +215,19 @@ def _refit(
     return ReleasedModels(Registry(run.home).open(result.release.id))
 
 
-def figures(tables: dict[str, pd.DataFrame], plan: BacktestPlan, by: tuple[str, ...] = ()) -> pd.DataFrame:
+def summarise_models(
+    tables: dict[str, pd.DataFrame], plan: BacktestPlan, by: tuple[str, ...] = ()
+) -> pd.DataFrame:
     """Summarise each model's forecasts with `summarise`; the column ``model`` comes first."""
     universe = plan.models.universe
-    parts = {name: summarise(described(table, universe), ["horizon", *by]) for name, table in tables.items()}
+    parts = {
+        name: summarise(add_stock_columns(table, universe), ["horizon", *by])
+        for name, table in tables.items()
+    }
     return pd.concat(parts, names=["model"]).reset_index("model").reset_index(drop=True)
 
 
-def keep(plan: BacktestPlan, ours: pd.DataFrame, measured: pd.DataFrame) -> dict[str, Any]:
+def store_backtest(plan: BacktestPlan, ours: pd.DataFrame, measured: pd.DataFrame) -> dict[str, Any]:
     """Store the forecasts and the figures; return the stored description.
 
     Figures of other models from earlier calls stay.
