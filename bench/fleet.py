@@ -64,7 +64,7 @@ def measure(home: Path, archive: Path | None, workers: int, *, quickly: bool) ->
     config = quick(train_config()) if quickly else train_config()
     run = plan_run(config, load_universe(), panel, home)
     started, busy = time.time(), busy_cpu_seconds()
-    outcome, _ = execute(run, workers=workers, mode="silent")
+    outcome, _ = execute(run, workers=workers, mode="silent", refit=False)
     ended = time.time()
     spans = [_span(run.folder / "tasks" / task.id / "result.json") for task in run.plan.tasks]
     first, last = min(begin for begin, _ in spans), max(end for _, end in spans)

@@ -133,7 +133,7 @@ def _train(home: Path) -> None:
     bench = RunDataset(run.folder, run.spec, run.panel)
     for task in run.plan.tasks:
         run_task(bench, task)
-    execute(run, mode="plain")
+    execute(run, mode="plain", refit=False)
     _done(started)
 
 

@@ -96,6 +96,8 @@ class InsightsPage(Model):
     train_end: dt.date
     valid_end: dt.date
     test_end: dt.date
+    networks: str
+    """Which networks the figures are measured on, and which ones serve: a sentence with their dates."""
     pooled: list[PooledErrors]
     moves: list[MoveBin] | None
     """Null if the release does not store them; empty if its preset forecasts no chance of a move."""

@@ -24,6 +24,10 @@ class ModelCard(Model):
     sessions: int
     """Number of closes in the release."""
     performance: MatrixRow | None
+    evaluated_until: dt.date
+    """The networks of ``performance`` were fitted and chosen on prices before this day."""
+    served_until: dt.date
+    """The networks that serve were fitted and chosen on prices before this day."""
     release: str
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from common.errors import BundleError
+from common.release.forecasts import networks_line
 from serve.inference.loaded_release import LoadedRelease
 from serve.schemas.forecast import Horizon
 from serve.schemas.insights import InsightsPage, PooledErrors, StoredInsights
@@ -25,6 +26,7 @@ def insights_page(loaded: LoadedRelease) -> InsightsPage:
         preset=loaded.preset,
         source=loaded.panel.source,
         **{name: info[name] for name in ("train_end", "valid_end", "test_end")},
+        networks=networks_line(info),
         pooled=[_pooled(horizon, info.get("test", {})) for horizon in loaded.positions],
         moves=stored.moves if stored else None,
         embedding=stored.embedding if stored else None,

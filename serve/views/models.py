@@ -59,6 +59,8 @@ def model_card(loaded: LoadedRelease, symbol: str, *, bad: frozenset[str] = froz
         last_price=float(series.close[rows.stop - 1]) if has_prices else None,
         sessions=rows.stop - rows.start,
         performance=loaded.matrix.get(symbol),
+        evaluated_until=loaded.valid_end,
+        served_until=loaded.seen_until,
         release=loaded.release.id,
     )
 

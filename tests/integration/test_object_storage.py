@@ -45,7 +45,7 @@ def test_a_publish_whose_connection_is_cut_shows_nothing_and_the_same_command_co
     with monkeypatch.context() as patch:
         patch.setattr(Registry, "publish", cut)
         with pytest.raises(storage.StorageError, match="the object store failed"):
-            execute(run, mode="silent", hand_over=False)
+            execute(run, mode="silent", hand_over=False, refit=False)
     assert wire.is_cut
 
     there = Registry(place.machine("there"))
@@ -55,7 +55,7 @@ def test_a_publish_whose_connection_is_cut_shows_nothing_and_the_same_command_co
     assert bool(left) == bool(through) and not [key for key in left if key.endswith(MANIFEST)]
 
     wire.mend()
-    outcome, before = execute(run, mode="silent", hand_over=False)
+    outcome, before = execute(run, mode="silent", hand_over=False, refit=False)
     assert (outcome.release.id, before) == (run.release_id, False)
     assert there.verify(run.release_id).files == outcome.release.files
     assert there.production() == "before"

@@ -76,7 +76,7 @@ def test_a_fleet_trains_apart_from_its_driver_and_a_machine_with_nothing_answers
     """Two nodes and the driver have folders of their own, as on different machines; another process reads."""
     run = planned(small_panel, place.machine("driver"))
     with two_nodes(place.folder, monkeypatch) as address:
-        outcome, before = execute(run, workers=2, mode="silent", address=address)
+        outcome, before = execute(run, workers=2, mode="silent", address=address, refit=False)
     assert not before and not outcome.failed
     first, second = (
         {
@@ -92,7 +92,7 @@ def test_a_fleet_trains_apart_from_its_driver_and_a_machine_with_nothing_answers
 
     there = place.machine("there")
     assert Registry(there).production() == run.release_id
-    again, before = execute(planned(small_panel, there), workers=2, mode="silent")
+    again, before = execute(planned(small_panel, there), workers=2, mode="silent", refit=False)
     assert before and again.release.files == outcome.release.files
     assert (again.rows == outcome.rows) or json.dumps(again.rows) == json.dumps(outcome.rows)
 

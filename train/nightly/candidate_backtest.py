@@ -18,7 +18,7 @@ def backtest_candidate(
 ) -> dict[str, Any]:
     """Forecast every day that is out of sample for both releases, on the candidate's prices.
 
-    Weights are fixed; production forecasts the newer days without training. The forecasts are stored below
+    Both forecast with their evaluated networks, whose weights are fixed; production forecasts the newer days without training. The forecasts are stored below
     ``folder``.
 
     Returns
@@ -53,7 +53,8 @@ def _forecast(
     models: ReleasedModels, candidate: ReleasedModels, start: np.datetime64, folder: Path, progress: Progress
 ) -> pd.DataFrame:
     end = candidate.panel.dates[-1].to_numpy().astype("datetime64[D]")
-    study = BacktestPlan(models, candidate.panel, start, end, None, folder / models.release.id)
+    evaluated = ReleasedModels(models.release, "evaluated")
+    study = BacktestPlan(evaluated, candidate.panel, start, end, None, folder / models.release.id)
     table = run_backtest(study, progress=lambda done, of: progress(models.release.id, done, of)).table
     store_backtest(study, table, summarise_models({OURS: table}, study))
     return table[np.isfinite(table["actual"]) & ~table["frozen"].astype(bool)].reset_index(drop=True)

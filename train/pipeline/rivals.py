@@ -101,7 +101,9 @@ class Rivals:
         config = train_config(V4, {"split": split})
         run = plan_run(config, self.models.universe, self.models.panel, self.folder / V4)
         workers = None if self.address else self.workers
-        result, _ = execute(run, workers=workers, mode=self.mode, hand_over=False, address=self.address)
+        result, _ = execute(
+            run, workers=workers, mode=self.mode, hand_over=False, address=self.address, refit=False
+        )
         rival = ReleasedModels(Registry(run.home).open(result.release.id))
         start, end = windows.cutoff.min(), windows.cutoff.max()
         table = backtest(rival.models, self.panel, rival.calibration, start=start, end=end).table

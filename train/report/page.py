@@ -11,6 +11,7 @@ from plotly.offline import get_plotlyjs
 from common import storage
 from common.pages.render import render, script
 from common.pages.tables import Table
+from common.release.forecasts import networks_line
 from train.evaluation.evidence import Evidence
 from train.evaluation.questions import Answer, turnover
 from train.report import tables
@@ -64,6 +65,7 @@ def page(evidence: Evidence, answers: Sequence[Answer], files: DataFiles) -> str
         quick=evidence.info.get("quick"),
         evidence=evidence,
         info={"preset": "unknown", "source": "unknown"} | {k: v for k, v in evidence.info.items() if v},
+        networks=networks_line(evidence.info) if evidence.info.get("train_end") else "unknown",
         cutoff=evidence.table["cutoff"].max(),
         horizons=evidence.horizons,
         pooled=evidence.pooled.to_dict(orient="records"),

@@ -39,7 +39,7 @@ export async function view(container, [asked], signal) {
     head.replaceChildren(
       h("div", {}, h("h1", {}, "Performance"),
         h("p", { class: "lead" }, `Measured from ${day(insights.valid_end)} to ${day(insights.test_end)}, after all data that the models were `,
-          "fitted and selected on. Naive is the last price; a ratio below 1 is better.")),
+          `fitted and selected on. ${insights.networks} Naive is the last price; a ratio below 1 is better.`)),
       picker);
     changing.forEach((each) => each.show(horizon));
     return [

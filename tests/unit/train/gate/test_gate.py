@@ -290,29 +290,29 @@ def test_what_is_provisional_gives_way_by_itself(registry, there, new, gives):
 
 def test_the_first_release_of_a_run_goes_through_the_gate(tmp_path):
     run, registry = made_run(tmp_path), Registry(tmp_path)
-    outcome, before = execute(run, mode="silent")
+    outcome, before = execute(run, mode="silent", refit=False)
     assert (registry.production(), before, outcome.gate) == (outcome.release.id, False, None)
     assert registry.history()[-1]["gate"]["checks"] == f"{len(CHECKS)} of {len(CHECKS)}"
-    assert execute(run, mode="silent")[1] and len(registry.history()) == 1
+    assert execute(run, mode="silent", refit=False)[1] and len(registry.history()) == 1
 
 
 def test_a_run_whose_release_fails_the_gate_is_published_and_the_user_is_told_why(tmp_path, capsys):
     run, registry = made_run(tmp_path, shift=ABSURD), Registry(tmp_path)
-    outcome, _ = execute(run, mode="silent")
+    outcome, _ = execute(run, mode="silent", refit=False)
     assert registry.production() is None and registry.resolve("latest") == outcome.release
     assert "no absurd value" in outcome.gate
     _print_outcome(run, outcome, False, False)
     assert "Not promoted: release" in capsys.readouterr().out
     _print_outcome(run, outcome, False, True)
     assert json.loads(capsys.readouterr().out)["gate"] == outcome.gate
-    again, before = execute(run, mode="silent")
+    again, before = execute(run, mode="silent", refit=False)
     assert before and again.gate == outcome.gate, "nothing is in production, so the gate is tried again"
 
 
 def test_a_run_that_real_data_stand_above_or_that_is_partial_leaves_production_alone(tmp_path):
     registry = Registry(tmp_path)
     in_production(registry, "real", source=REAL)
-    outcome, _ = execute(made_run(tmp_path), mode="silent")
+    outcome, _ = execute(made_run(tmp_path), mode="silent", refit=False)
     assert registry.production() == "real" and outcome.gate is None
 
 
@@ -321,7 +321,7 @@ def test_a_complete_run_takes_the_place_of_a_quick_one_unless_it_is_worse(tmp_pa
     registry = Registry(tmp_path)
     doctored(made(registry, "tried"), quick=True, run="another")
     registry.promote("tried")
-    outcome, _ = execute(made_run(tmp_path, shift=shift), mode="silent")
+    outcome, _ = execute(made_run(tmp_path, shift=shift), mode="silent", refit=False)
     assert registry.production() == (outcome.release.id if moves else "tried")
     assert (outcome.gate is None) is moves
     assert moves or "relRMSE of the raw price" in outcome.gate

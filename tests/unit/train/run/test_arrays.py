@@ -165,7 +165,7 @@ def test_training_on_mapped_arrays_gives_bit_identical_networks(tmp_path, monkey
     monkeypatch.setattr("train.workers.fleet.Fleet", HereFleet)
     universe = Universe.from_symbols(SYMBOLS, specific=["MOVES"])
     run = plan_run(train_config("residual", SMALL), universe, PANEL, tmp_path / "home")
-    execute(run, mode="silent", hand_over=False)
+    execute(run, mode="silent", hand_over=False, refit=False)
     (mapped,) = HereFleet.opened
     assert isinstance(mapped, MappedDataset) and has_arrays(run.folder, run.spec)
     copies = RunDataset(tmp_path / "copies", run.spec, PANEL)

@@ -43,7 +43,7 @@ def test_a_half_done_run_of_another_tensorflow_is_refused_with_both_versions_and
     started_with(run, tensorflow="2.20.9", keras="3.14.0")
     before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
     with pytest.raises(ConfigError) as refused:
-        execute(run, mode="silent")
+        execute(run, mode="silent", refit=False)
     now = installed()
     message = refused.value.message
     assert f"tensorflow 2.20.9 (now {now['tensorflow']})" in message and "keras 3.14.0" in message
@@ -55,7 +55,7 @@ def test_a_half_done_run_of_another_tensorflow_is_refused_with_both_versions_and
 def test_a_half_done_run_of_unknown_versions_is_refused_too(run):
     half_done(run)
     with pytest.raises(ConfigError, match=r"unknown versions .* --fresh"):
-        execute(run, mode="silent")
+        execute(run, mode="silent", refit=False)
 
 
 def test_a_half_done_run_of_the_same_versions_continues(run, monkeypatch):
@@ -75,9 +75,9 @@ def test_a_new_run_records_the_versions_of_everything_that_computes(tmp_path):
 
 def test_a_finished_run_of_other_versions_is_published_and_its_versions_are_named(run, capsys):
     started_with(run, tensorflow="2.20.9")
-    result, before = execute(run, mode="silent")
+    result, before = execute(run, mode="silent", refit=False)
     assert not before and result.release.info["versions"]["tensorflow"] == "2.20.9"
-    again, before = execute(run, mode="silent")
+    again, before = execute(run, mode="silent", refit=False)
     assert before and again.release == result.release
     _print_outcome(run, again, before, False)
     assert "It was trained with tensorflow 2.20.9 (now" in capsys.readouterr().out
