@@ -18,8 +18,8 @@ def backtest_candidate(
 ) -> dict[str, Any]:
     """Forecast every day that is out of sample for both releases, on the candidate's prices.
 
-    Both forecast with their evaluated networks, whose weights are fixed; production forecasts the newer days without training. The forecasts are stored below
-    ``folder``.
+    Both forecast with their evaluated networks, whose weights are fixed; production forecasts the newer days
+    without training. The forecasts are stored below ``folder``.
 
     Returns
     -------
