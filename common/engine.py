@@ -1,4 +1,4 @@
-"""Where the blocks of a large job are worked on: in this process, or by an engine that is passed in."""
+"""The engine that works on the blocks of a large job: this process, or one that is passed in."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -8,26 +8,26 @@ from typing import Any, Protocol
 class Engine(Protocol):
     """Calls functions on blocks of data.
 
-    What ``submit`` returns stands for a result: it is passed on to other calls as it is, and only ``values``
-    brings a result to the caller. The functions are importable, and calling one again does no harm.
+    ``submit`` returns a reference to a result, which other calls accept as an argument; only ``values``
+    fetches results. Functions must be importable and safe to call again.
     """
 
     @property
     def slots(self) -> int:
-        """How many calls run at the same time."""
+        """Number of calls that run at the same time."""
 
     def submit(self, function: Callable[..., Any], *arguments: Any, returns: int = 1) -> Any:
-        """Call a function; with ``returns`` above 1 its result is a sequence of so many, each on its own."""
+        """Call a function; with ``returns`` above 1, return one reference for each item of its result."""
 
     def share(self, value: Any) -> Any:
-        """A value that many calls are given: what is returned is passed on to them."""
+        """Return a reference to a value that many calls take as an argument."""
 
     def values(self, results: Iterable[Any]) -> Iterator[Any]:
-        """Results in the order given; raises what a call raised."""
+        """Fetch results in the order given; raises the error of a call."""
 
 
 class InProcess:
-    """Calls every function at once in this process."""
+    """Calls every function immediately in this process."""
 
     slots = 1
 
@@ -45,8 +45,8 @@ class InProcess:
 IN_PROCESS: Engine = InProcess()
 
 
-def even_blocks(count: int, most: int) -> Sequence[slice]:
-    """``count`` things cut into as few blocks as possible of at most ``most``, of nearly the same size."""
-    blocks = max(1, -(-count // most))
-    edges = [count * place // blocks for place in range(blocks + 1)]
+def even_blocks(count: int, max_size: int) -> Sequence[slice]:
+    """Split ``count`` items into the fewest blocks of at most ``max_size``, of nearly equal size."""
+    blocks = max(1, -(-count // max_size))
+    edges = [count * block // blocks for block in range(blocks + 1)]
     return [slice(first, last) for first, last in itertools.pairwise(edges)]

@@ -137,8 +137,8 @@ def _table(
     """Return the forecast table of a block for the cutoffs from ``start`` on."""
     chosen = windows.cutoff >= start
     windows = windows.take(chosen)
-    asked = calibration.on(windows.cutoff)
-    prices = models.prices(windows, outputs[chosen], asked, general_only=general_only)
+    levels = calibration.on(windows.cutoff)
+    prices = models.prices(windows, outputs[chosen], levels, general_only=general_only)
     return kept(forecast_table(windows, prices, models, general_only=general_only))
 
 

@@ -1,4 +1,4 @@
-"""What a release keeps for serving of its report: calibration of moves, map of the embedding, the answers."""
+"""The parts of the report that a release stores for serving: calibration, embedding map and answers."""
 
 import json
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from train.report.model_charts import principal_axes
 FILE = "insights.json"
 NEAREST = 5
 FEW = 3
-"""An embedding of fewer stocks has no map."""
+"""Smallest number of stocks for a map of the embedding."""
 
 
 def insights(evidence: Evidence, answers: Sequence[Answer]) -> dict[str, Any]:
-    """Plain JSON values.
+    """Return the stored parts as plain JSON values.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def _embedding(vectors: dict[str, list[float]]) -> dict[str, Any] | None:
 
 
 def _nearest(points: np.ndarray, row: int) -> list[tuple[int, float]]:
-    """The points nearest to one of them and how far they are, nearest first."""
+    """Return the nearest points of one point and their distances, nearest first."""
     distances = np.linalg.norm(points[row] - points, axis=1)
     distances[row] = np.inf
     order = np.argsort(distances, kind="stable")[: min(NEAREST, len(points) - 1)]

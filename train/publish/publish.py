@@ -1,4 +1,4 @@
-"""From a finished run to a release: forecasts of the test part, matrix and panel around the bundles."""
+"""Publish a finished run as a release: bundles, panel, test forecasts, matrix and report."""
 
 import functools
 import shutil
@@ -33,21 +33,21 @@ from train.run.refit import RefitResult
 from train.run.versions import trained_with
 
 HIDDEN = shutil.ignore_patterns(".*")
-"""What a killed worker may have left half-written."""
+"""Files that a killed worker may have left incomplete."""
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run came to."""
+    """The result of a run."""
 
     release: Release
     rows: list[dict[str, Any]]
-    """One dict per job and ``pooled``, as `train.progress.console.result_table` takes them."""
+    """One dict for each job and ``pooled``, see `train.progress.console.result_table`."""
     matrix: pd.DataFrame
     failed: dict[str, str]
     """Reason by job."""
     gate: str | None = None
-    """Why the gate to production stayed closed to it; None if it did not, or was not tried."""
+    """Why the gate to production stayed closed; None if it opened or was not tried."""
 
 
 def publish_run(
@@ -61,13 +61,13 @@ def publish_run(
     engine: Engine = IN_PROCESS,
     refit: RefitResult | None = None,
 ) -> TrainingResult:
-    """Publish what a run trained; the caller has made sure that the general model is among it.
+    """Publish the models of a run, which must include the general one.
 
     All figures are measured on the run's own networks. If it was refitted, the release serves the refitted
     ones and keeps the others in its folder ``evaluated``.
 
-    A specific model that failed or was skipped is simply not there: the general one covers its stock.
-    Forecasts are made and summed up in blocks of symbols on ``engine``.
+    The general model covers the stocks whose specific model failed or was skipped. ``engine`` makes and
+    summarises the forecasts in blocks of symbols.
     """
     jobs = [job for job in plan.jobs if job not in plan.skipped and job not in failed]
     results = {job: stored_result(run_dir, f"{job}/bundle") or {} for job in jobs}
@@ -122,15 +122,15 @@ def publish_run(
 
 @dataclass(frozen=True)
 class _Tested:
-    """A run's models on the test part."""
+    """Forecasts of a run's models on the test part."""
 
     borders: dict[str, str]
-    """Ends of the parts."""
+    """Last dates of the parts."""
     table: pd.DataFrame
     shared: pd.DataFrame | None
-    """The general model's forecasts of the stocks that have a model of their own, where there are any."""
+    """The general model's forecasts of the stocks with a specific model; None if there are none."""
     by_symbol: pd.DataFrame
-    """``table`` summed up by horizon and symbol."""
+    """``table`` summarised by horizon and symbol."""
     calibration: Calibration
 
 
@@ -142,14 +142,14 @@ def _copy_bundles(bundles: Path, spec: RunSpec, jobs: list[str], target: Path) -
 
 
 def _refit_info(refit: RefitResult | None) -> dict[str, Any]:
-    """What a manifest says of a refit: the last date its networks have seen, or why there are none."""
+    """Return the manifest's entry of a refit: the last date of its data, or why it failed."""
     if refit is None:
         return {}
     return {"refit": {"failed": refit.reason} if refit.reason else {"train_end": refit.train_end}}
 
 
 def _tested(run_dir: Path, spec: RunSpec, panel: Panel, own: frozenset[str], engine: Engine) -> _Tested:
-    """Forecast the test part, intervals learning on from the end of training."""
+    """Forecast the test part; the interval levels learn from the end of training on."""
     models = ModelFolder(bundles_dir(run_dir), spec.config.preset, spec.universe, own)
     metadata = models.bundle(GENERAL).metadata
     borders = {key: metadata[key] for key in ("train_end", "valid_end", "test_end")}
@@ -174,7 +174,7 @@ def _tested(run_dir: Path, spec: RunSpec, panel: Panel, own: frozenset[str], eng
 
 
 def _write_data(run_dir: Path, spec: RunSpec, tested: _Tested, staging: Path) -> None:
-    """What a release keeps so that its figures and its forecasts can be made again."""
+    """Write the data that reproduce the figures and forecasts of the release."""
     shutil.copyfile(storage.up_to_date(run_dir / "panel.parquet"), staging / "panel.parquet")
     storage.write_json(staging / "universe.json", spec.universe.as_dict())
     storage.write_json(staging / "config.json", spec.config.model_dump(mode="json"))
@@ -185,7 +185,7 @@ def _write_data(run_dir: Path, spec: RunSpec, tested: _Tested, staging: Path) ->
 
 
 def published_result(plan: Plan, release: Release) -> TrainingResult:
-    """The outcome of a run that was published before."""
+    """Return the result of a run that was published before."""
     table = pd.read_parquet(release.file("test_forecasts.parquet"))
     matrix = pd.read_csv(release.file("performance_matrix.csv"))
     choices = dict(zip(matrix["symbol"], matrix["model"], strict=True)) | {GENERAL: GENERAL}
@@ -194,13 +194,13 @@ def published_result(plan: Plan, release: Release) -> TrainingResult:
 
 
 def test_part(table: pd.DataFrame, borders: dict[str, str]) -> pd.DataFrame:
-    """The forecasts that can be scored on prices after everything that models were fitted or chosen on."""
+    """Return the forecasts whose outcome is known and lies after the training and validation parts."""
     inside = (table["cutoff"] >= borders["valid_end"]) & (table["target_date"] <= borders["test_end"])
     return table[inside & np.isfinite(table["actual"])].reset_index(drop=True)
 
 
 def test_info(table: pd.DataFrame) -> dict[str, Any]:
-    """What a manifest says of the test part: pooled figures by horizon, moving stocks only."""
+    """Return the manifest's figures of the test part, pooled by horizon over moving stocks."""
     pooled = summarise(table).set_index("horizon")
     test = {str(horizon): storage.finite(figures.to_dict()) for horizon, figures in pooled.iterrows()}
     nearest: dict[str, Any] = next(iter(test.values()), {})
@@ -215,9 +215,9 @@ def test_info(table: pd.DataFrame) -> dict[str, Any]:
 def result_rows(
     plan: Plan, table: pd.DataFrame, choices: dict[str, str], failed: dict[str, str]
 ) -> list[dict[str, Any]]:
-    """Test errors one day ahead (the shortest horizon) of every job and of all moving stocks together.
+    """Return the test errors at the shortest horizon of every job and of all moving stocks together.
 
-    The general model's row pools the stocks it answers for.
+    The general model's row pools the stocks that it forecasts.
     """
     near = table[(table["horizon"] == table["horizon"].min()) & ~table["frozen"].astype(bool)]
     own, none, rows = near.groupby("symbol").indices, np.empty(0, np.intp), []

@@ -1,4 +1,4 @@
-"""Blocks of symbols as Ray tasks: an `Engine` on the session of Ray that is there."""
+"""Blocks of symbols as Ray tasks: an `Engine` that uses the current Ray session."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -13,15 +13,15 @@ from common.archive.reader import Archive, read_archive
 from common.engine import IN_PROCESS, Engine
 
 READ_ON_RAY = 100_000_000
-"""Bytes of price files, about a million rows, from which on reading is worth a start of Ray."""
+"""Price files of this many bytes (about a million rows) or more are read on Ray."""
 IN_FLIGHT = 3
-"""Calls that are handed to Ray for each CPU; more wait in the driver, so that their data does, too."""
+"""Calls submitted to Ray per CPU; further calls wait in the driver, which keeps the object store small."""
 
 
 class RayTasks:
-    """Calls functions as Ray tasks of one CPU; results stay in Ray's object store until they are asked for.
+    """Calls functions as Ray tasks of one CPU; results stay in Ray's object store until they are fetched.
 
-    A task whose worker or node is lost is run again by Ray, and so are those that made its arguments.
+    Ray runs a task again if its worker or node is lost, and the tasks that its arguments came from.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class RayTasks:
         self._running: list[Any] = []
 
     def submit(self, function: Callable[..., Any], *arguments: Any, returns: int = 1) -> Any:
-        """Start a call, once few enough are running."""
+        """Start a call when fewer than `IN_FLIGHT` per CPU are running."""
         while len(self._running) >= IN_FLIGHT * self.slots:
             _, self._running = ray.wait(self._running, num_returns=1)
         task = _call.options(num_returns=returns, name=function.__name__)
@@ -38,11 +38,11 @@ class RayTasks:
         return result
 
     def share(self, value: Any) -> Any:
-        """Put a value that many calls are given into the object store, once."""
+        """Put a value that many calls take into the object store, once."""
         return ray.put(value)
 
     def values(self, results: Iterable[Any]) -> Iterator[Any]:
-        """Results in the order given, one in memory at a time; raises what a call raised."""
+        """Fetch results in the order given, one in memory at a time; raises the error of a call."""
         for result in results:
             try:
                 yield ray.get(result)
@@ -50,7 +50,7 @@ class RayTasks:
                 raise error.cause from None
 
     def cancel(self) -> None:
-        """End the calls that are running or waiting."""
+        """Cancel the calls that are running or waiting."""
         for result in self._running:
             with suppress(ray.exceptions.RayError):
                 ray.cancel(result, force=True)
@@ -58,13 +58,13 @@ class RayTasks:
 
 @contextmanager
 def engine_for(
-    size: int, worth: int, cpus: int | None = None, address: str | None = None, shared: Path | None = None
+    size: int, minimum: int, cpus: int | None = None, address: str | None = None, shared: Path | None = None
 ) -> Iterator[Engine]:
-    """Tasks on Ray for a job of at least the size that is ``worth`` starting it, else this process.
+    """Use Ray tasks for a job of at least the ``minimum`` size, else this process.
 
-    Other arguments as in `ray_session`. If the block raises, by Ctrl-C too, the tasks are cancelled.
+    Other arguments as in `ray_session`. The tasks are cancelled if the block raises, also on Ctrl-C.
     """
-    if size < worth:
+    if size < minimum:
         yield IN_PROCESS
         return
     with ray_session(cpus=cpus, address=address, shared=shared):
@@ -77,7 +77,7 @@ def engine_for(
 
 
 def read_on(folder: Path, *, cpus: int | None = None, address: str | None = None) -> Archive:
-    """Read an archive, on Ray if it is worth it; arguments as in `ray_session`, result as `read_archive`."""
+    """Read an archive, on Ray if it is large; arguments as in `ray_session`, result as `read_archive`."""
     size = sum(path.stat().st_size for path in folder.glob("*") if path.is_file())
     with engine_for(size, READ_ON_RAY, cpus, address) as engine:
         return read_archive(folder, engine)
