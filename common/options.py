@@ -33,6 +33,13 @@ SettingsFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE.toml", help="Settings that change the preset's.")
 ]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Default: all CPUs.")]
+Refit = Annotated[
+    bool | None,
+    typer.Option(
+        "--refit/--no-refit",
+        help="Serve networks fitted to all prices after the evaluation. Default: unless --quick.",
+    ),
+]
 TrainEnd = Annotated[
     dt.datetime | None, typer.Option("--train-end", formats=["%Y-%m-%d"], help="Last training day.")
 ]

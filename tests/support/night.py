@@ -55,10 +55,9 @@ def _day(line: str, path: Path) -> date:
 
 
 def asked(archive: Path, **changes: Any) -> Request:
-    """A retraining with small settings."""
-    return Request(
-        archive=archive, **({"overrides": OVERRIDES, "universe": UNIVERSE, "mode": "silent"} | changes)
-    )
+    """A retraining with small settings and without a refit."""
+    usual = {"overrides": OVERRIDES, "universe": UNIVERSE, "mode": "silent", "refit": False}
+    return Request(archive=archive, **(usual | changes))
 
 
 def trained_ahead(request: Request, home: Path, production: str | None, *, shift: float = 0.0) -> Run:

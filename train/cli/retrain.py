@@ -19,7 +19,7 @@ from common import storage
 from common.console import console
 from common.errors import ConfigError, NsecastError, TrainingError
 from common.exchange.universe import load_universe
-from common.options import AcceptMixedDates, ArchiveFolder, AsJson, Home, Workers
+from common.options import AcceptMixedDates, ArchiveFolder, AsJson, Home, Refit, Workers
 from train.nightly.nightly_record import STEPS, NightlyRecord, listed, work_seconds
 from train.nightly.table import DECISION_LINES, figures_table, records_table
 from train.progress.console import Mode
@@ -51,6 +51,7 @@ def retrain(
         str | None, typer.Option(metavar="30m", help="Wait for another retraining: 90s, 30m or 2h.")
     ] = None,
     workers: Workers = None,
+    refit: Refit = None,
     address: Address = None,
     accept_mixed_dates: AcceptMixedDates = False,
     home: Home = None,
@@ -86,6 +87,7 @@ def retrain(
         fetch=_fetcher(archive) if fetch and archive else None,
         workers=workers,
         mode=mode,
+        refit=refit,
         address=resolve_address(address, root),
     )
     lines = _ProgressLines()

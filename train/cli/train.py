@@ -20,6 +20,7 @@ from common.options import (
     Home,
     Preset,
     Quick,
+    Refit,
     SettingsFile,
     TrainEnd,
     UniverseFile,
@@ -58,13 +59,7 @@ def train(
     home: Home = None,
     quickly: Quick = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start this run again from the beginning.")] = False,
-    refit: Annotated[
-        bool | None,
-        typer.Option(
-            "--refit/--no-refit",
-            help="Serve networks fitted to all prices after the evaluation. Default: unless --quick.",
-        ),
-    ] = None,
+    refit: Refit = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:

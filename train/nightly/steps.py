@@ -49,6 +49,8 @@ class Request:
     workers: int | None = None
     mode: Mode | None = None
     """How training shows its progress, see `train.progress.console.LiveTable`."""
+    refit: bool | None = None
+    """See `train.pipeline.training.execute`."""
     address: str | None = None
     """The Ray cluster to train on, see `cluster.connect.session.ray_session`; None: start one."""
 
@@ -108,6 +110,7 @@ class Steps:
             workers=self.request.workers,
             mode=self.request.mode,
             hand_over=False,
+            refit=self.request.refit,
             address=self.request.address,
         )
         if outcome.failed:
