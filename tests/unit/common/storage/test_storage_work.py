@@ -212,7 +212,7 @@ def test_a_server_follows_what_another_machine_promotes_and_goes_on_while_the_st
     for _ in range(3):
         found = asyncio.run(watcher.check())
         assert (found.outcome, found.release) == ("unchanged", "two")
-    assert caplog.text.count("production is not watched") == 1
+    assert caplog.text.count("production alias not readable") == 1
     again = ReleaseWatcher(there, Observer(), ready)
     assert asyncio.run(again.check()).release == "two", (
         "a router that is started meanwhile serves what is here"
@@ -249,7 +249,7 @@ def test_keys_made_and_revoked_on_one_machine_count_on_another_within_seconds(fr
     here.revoke(there.check(first).id)
     assert soon(lambda: refused(there, first))
     store_of(there.path).away = True
-    until(lambda: "keys not looked at" in caplog.text)
+    until(lambda: "keys not downloaded" in caplog.text)
     assert there.check(second).name == "second"
 
 
@@ -279,7 +279,7 @@ def test_forecasts_that_machines_served_are_read_folded_and_dropped_as_one_log(f
     def serve(home, symbol, at, **settings):
         ledger = Ledger(home, LedgerSettings(**settings), clock=at.timestamp)
         prepared = loaded.prepare(PredictRequest(symbol=symbol), today=TODAY)
-        prices = bundle(loaded, prepared.route.job).forecaster.forecast(prepared.windows, prepared.asked)
+        prices = bundle(loaded, prepared.route.job).forecaster.forecast(prepared.windows, prepared.levels)
         ledger.saw(loaded, prepared, prices)
         ledger.close()
         assert ledger.counts["written"] == 1 and not ledger.counts["failures"], caplog.text
@@ -304,7 +304,7 @@ def test_a_part_that_cannot_be_stored_is_written_when_the_store_is_back(fresh):
     loaded, home = LoadedRelease(made_release(fresh(), "one", **LOADED)), fresh()
     ledger = Ledger(home, LedgerSettings(), clock=NOON.timestamp)
     prepared = loaded.prepare(PredictRequest(symbol="MOVES"), today=TODAY)
-    prices = bundle(loaded, prepared.route.job).forecaster.forecast(prepared.windows, prepared.asked)
+    prices = bundle(loaded, prepared.route.job).forecaster.forecast(prepared.windows, prepared.levels)
     store_of(home).away = True
     ledger.saw(loaded, prepared, prices)
     assert not ledger.flush() and ledger.counts["failures"] == 1

@@ -18,8 +18,8 @@ from cluster.connect.ports import free_port
 from common.errors import ConfigError, TooManyRequests
 from serve.app import build_app
 from serve.ingress.rate_limit import RETRY_S, RateLimit
-from serve.ingress.rate_storage import check_rate_storage, shown
-from serve.settings import Limits, ServeSettings
+from serve.ingress.rate_storage import check_rate_storage
+from serve.settings import Limits, ServeSettings, redacted_url
 
 
 @contextlib.contextmanager
@@ -173,7 +173,7 @@ def test_a_url_of_no_rate_storage_is_an_error_that_says_what_to_write(url):
 )
 def test_urls_of_rate_storages_are_kept(url):
     assert Limits(rate_storage=url).rate_storage == url
-    assert "secret" not in shown(url)
+    assert "secret" not in redacted_url(url)
 
 
 def test_a_wrong_url_is_reported_without_its_password():

@@ -210,7 +210,7 @@ def test_a_failure_that_nobody_expected_is_logged_once_and_with_its_request_id(t
     def fails() -> None:
         raise RuntimeError("/etc/inside")
 
-    monkeypatch.setattr(model_client, "forget", fails)
+    monkeypatch.setattr(model_client, "clear", fails)
     answer = Client(http_service(model_client)).post("/api/v4/cache/clear")
     assert answer.status_code == 500 and "inside" not in answer.text
     (record,) = [each for each in caplog.records if each.exc_info]

@@ -48,7 +48,7 @@ def test_the_backtest_of_the_test_part_is_the_test_part_that_was_published(model
 
 def test_a_period_that_the_models_were_chosen_on_is_refused(models, home):
     before = np.datetime64(models.release.info["valid_end"]) - 1
-    with pytest.raises(BacktestError, match=r"was fitted and chosen on prices to .*--refit-every"):
+    with pytest.raises(BacktestError, match=r"were fitted and chosen on prices to .*--refit-every"):
         plan_backtest(models, None, home, start=before)
     assert plan_backtest(models, None, home, start=before, refit_every=5).weights.startswith(
         "refitted every 5"

@@ -169,8 +169,8 @@ def test_who_waits_takes_over_when_the_holder_lets_go(tmp_path):
 def test_a_killed_holder_lets_go(tmp_path):
     lock = tmp_path / "retrains" / ".lock"
     code = (
-        "import sys, time; from pathlib import Path; from train.nightly.lock import held\n"
-        "with held(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from train.nightly.lock import hold_lock\n"
+        "with hold_lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     )
     root = Path(__file__).resolve().parents[4]
     command = [sys.executable, "-c", code, str(lock)]
