@@ -280,7 +280,7 @@ def test_forecasts_that_machines_served_are_read_folded_and_dropped_as_one_log(f
         ledger = Ledger(home, LedgerSettings(**settings), clock=at.timestamp)
         prepared = loaded.prepare(PredictRequest(symbol=symbol), today=TODAY)
         prices = bundle(loaded, prepared.route.job).forecaster.forecast(prepared.windows, prepared.levels)
-        ledger.saw(loaded, prepared, prices)
+        ledger.record(loaded, prepared, prices)
         ledger.close()
         assert ledger.counts["written"] == 1 and not ledger.counts["failures"], caplog.text
 
@@ -306,7 +306,7 @@ def test_a_part_that_cannot_be_stored_is_written_when_the_store_is_back(fresh):
     prepared = loaded.prepare(PredictRequest(symbol="MOVES"), today=TODAY)
     prices = bundle(loaded, prepared.route.job).forecaster.forecast(prepared.windows, prepared.levels)
     store_of(home).away = True
-    ledger.saw(loaded, prepared, prices)
+    ledger.record(loaded, prepared, prices)
     assert not ledger.flush() and ledger.counts["failures"] == 1
     store_of(home).away = False
     assert ledger.flush()
