@@ -31,7 +31,7 @@ class Case:
         from train.fit.fit import FitData
         from train.fit.loop import one_thread
         from train.run.dataset import RunDataset, RunSpec
-        from train.run.source import load_panel
+        from train.run.price_source import load_panel
         from train.workers.tasks import loop_for
 
         one_thread()

@@ -21,7 +21,7 @@ from common.prices.windows import Boundaries, make_windows
 from common.release.bundle import GENERAL
 from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
-from common.scoring.metrics import errors
+from common.scoring.forecast_errors import errors
 
 
 def main() -> None:

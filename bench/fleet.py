@@ -58,7 +58,7 @@ def measure(home: Path, archive: Path | None, workers: int, *, quickly: bool) ->
     from common.exchange.universe import load_universe
     from common.presets import quick, train_config
     from train.pipeline.training import execute, plan_run
-    from train.run.source import load_panel
+    from train.run.price_source import load_panel
 
     panel = load_panel(archive, home)
     config = quick(train_config()) if quickly else train_config()

@@ -82,7 +82,7 @@ def measured(folder: Path, home: Path) -> dict[str, Any]:
     from train.pipeline.training import plan_run
     from train.run.dataset import RunDataset
     from train.run.feed import FitData
-    from train.run.source import load_panel
+    from train.run.price_source import load_panel
     from train.workers.tasks import loop_for
 
     one_thread()

@@ -40,7 +40,7 @@ MODULES = {
     "scaling": ("common/network/scaling.py", "scaling"),
     "windows": ("common/prices/windows.py", "windows representation"),
     "series": ("common/prices/series.py", "windows serve_requests"),
-    "metrics": ("common/scoring/metrics.py", "metrics"),
+    "metrics": ("common/scoring/forecast_errors.py", "metrics"),
     "scores": ("train/run/scores.py", "scores"),
     "routing": ("serve/inference/routing.py", "serve_routing"),
     "registry": ("common/release/registry.py", "registry storage_registry"),

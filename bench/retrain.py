@@ -112,7 +112,7 @@ def settings(name: str, epochs: int | None) -> Any:
 def planned(name: str, archive: Path, home: Path, epochs: int | None) -> Any:
     from common.exchange.universe import load_universe
     from train.pipeline.training import plan_run
-    from train.run.source import load_panel
+    from train.run.price_source import load_panel
 
     return plan_run(settings(name, epochs), load_universe(), load_panel(archive, home), home)
 
@@ -169,7 +169,7 @@ def fleet(name: str, archive: Path, home: Path, epochs: int | None, limit: int) 
 def compared(runs: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Times and errors, the latter on the rows that every run forecast."""
     from common.exchange.ticks import round_to_tick
-    from common.scoring.metrics import errors
+    from common.scoring.forecast_errors import errors
 
     tables = {name: run.pop("table") for name, run in runs.items()}
     keys = reduce(lambda left, right: left.merge(right, on=KEY), (table[KEY] for table in tables.values()))

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from common.prices.windows import Windows
-from common.scoring.metrics import errors
+from common.scoring.forecast_errors import errors
 from common.scoring.significance import by_date, diebold_mariano
 from train.run.scores import Score, horizon_weights
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from cluster.connect.code_package import stage
 from cluster.connect.ray_private import use_token
-from cluster.connect.source import stage
 from common import storage
 from common.errors import ConfigError, RayUnavailable
 

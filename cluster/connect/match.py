@@ -9,7 +9,7 @@ from uuid import uuid4
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.connect.source import ROOT, digest
+from cluster.connect.code_package import ROOT, digest
 from common import storage
 from common.errors import RayUnavailable
 

@@ -16,7 +16,7 @@ import ray
 
 from cluster.connect import ray_private
 from cluster.connect.address import in_job
-from cluster.connect.source import PACKAGES, ROOT, stage
+from cluster.connect.code_package import PACKAGES, ROOT, stage
 from common.errors import RayUnavailable
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from rich.table import Table
 from common import storage
 from common.config import read_toml
 from common.options import AcceptMixedDates, AsJson, Home
-from common.scoring.metrics import REL_MAE
+from common.scoring.forecast_errors import REL_MAE
 
 if TYPE_CHECKING:
     from cluster.monitor.monitor import Report

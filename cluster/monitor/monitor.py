@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from cluster.monitor.drift import Drift, drifts
-from cluster.monitor.errors import judge
 from cluster.monitor.freshness import Freshness, freshness
 from cluster.monitor.live import join_actuals
 from cluster.monitor.served import read_ledger
+from cluster.monitor.served_errors import judge
 from cluster.monitor.settings import MonitorSettings
 from common import storage
 from common.errors import InsufficientHistory, NsecastError
@@ -20,7 +20,7 @@ from common.prices.panel import Panel
 from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
 from train.pipeline.backtest_period import plan_backtest
-from train.run.source import load_panel
+from train.run.price_source import load_panel
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Report:
     damaged: tuple[str, ...]
     """Parts of the log that could not be read."""
     errors: pd.DataFrame
-    """See `cluster.monitor.errors.judge`."""
+    """See `cluster.monitor.served_errors.judge`."""
     drift: list[Drift]
     fresh: Freshness
     breaches: list[Breach]

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from cluster.monitor.errors import judge
 from cluster.monitor.live import join_actuals
 from cluster.monitor.served import frame_of
+from cluster.monitor.served_errors import judge
 from cluster.monitor.settings import MonitorSettings
 from common import storage
 from common.prices.panel import Panel
@@ -22,7 +22,7 @@ FIGURES = (
     *("horizon", "n", "dates", "mae", "naive_mae", "rel_mae"),
     *("cover90", "cover90_low", "cover90_high", "backtest_rel_mae", "verdict"),
 )
-"""Columns of `cluster.monitor.errors.judge` in the track record."""
+"""Columns of `cluster.monitor.served_errors.judge` in the track record."""
 
 
 @dataclass(frozen=True, eq=False)

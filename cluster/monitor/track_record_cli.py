@@ -16,7 +16,7 @@ from common import storage
 from common.config import read_file
 from common.errors import ConfigError
 from common.options import AcceptMixedDates, AsJson, Home
-from common.scoring.metrics import REL_MAE
+from common.scoring.forecast_errors import REL_MAE
 
 if TYPE_CHECKING:
     from cluster.monitor.track_record import TrackRecord

@@ -45,7 +45,7 @@ SCHEMA = pa.schema(
 """Prices in KES; ``horizon`` in trading days; ``target_date`` as published; bounds and ``p_move`` are NaN
 where the model has none; ``served_at`` is the first time. The columns from ``as_of`` on are for
 `serve.audit.receipts` and null in files written before they existed: the requested day, the request's prices
-(``brought``: JSON of old files; ``prices``: as `serve.audit.prices` packs them; ``prices_digest``: their
+(``brought``: JSON of old files; ``prices``: packed by `serve.audit.request_prices`; ``prices_digest``: their
 digest only), digest of the release's manifest, versions (JSON), and the ids of the requests with this
 response. ``form`` is ``FORM``; null: clients may have chosen the request ids."""
 FORM = 2

@@ -27,7 +27,7 @@ from common import storage
 from common.forecast.prices import Prices
 from serve.audit.budget import DayBudget
 from serve.audit.log import DayLog, Row
-from serve.audit.prices import bytes_in_file, digest, prices_text
+from serve.audit.request_prices import bytes_in_file, digest, prices_text
 from serve.audit.rows import row_of, software
 from serve.settings import LedgerSettings
 

@@ -15,7 +15,7 @@ from common.errors import ConfigError
 from common.exchange.clock import NAIROBI_CLOCK
 from serve.audit.files import SCHEMA, Link, day_folders, drop_days, fold, write_part
 from serve.audit.hash_chain import heads_seen, make_link
-from serve.audit.prices import pack
+from serve.audit.request_prices import pack
 
 log = logging.getLogger(__name__)
 Row = dict[str, Any]

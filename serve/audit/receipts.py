@@ -20,8 +20,8 @@ from common.release.manifest import Release, read_json
 from common.release.registry import Registry
 from serve.audit.hash_chain import Chain, Part, check
 from serve.audit.ledger import ANSWERS, SERVED
-from serve.audit.prices import Brought, digest, json_of, prices_text, unpack
 from serve.audit.receipt_rows import only_request
+from serve.audit.request_prices import Brought, digest, json_of, prices_text, unpack
 from serve.audit.rows import manifest_digest
 from serve.inference.loaded_release import LoadedRelease
 from serve.inference.model_cache import split_key

@@ -7,7 +7,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from cluster.connect.source import digest
+from cluster.connect.code_package import digest
 from common.forecast.conformal import LEVELS
 from common.forecast.prices import Prices
 from common.release.manifest import MANIFEST, Release, read_json

@@ -22,7 +22,7 @@ from serve.views import models as views
 from serve.views.accuracy import live_page
 from serve.views.insights import insights_page
 from serve.views.market import market_page
-from serve.views.registry import releases_page
+from serve.views.releases import releases_page
 
 if TYPE_CHECKING:
     from serve.model_client.client import ModelClient

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Header, Request, Response
 
-from cluster.connect.source import digest
+from cluster.connect.code_package import digest
 from serve.inference.loaded_release import LoadedRelease
 from serve.schemas.forecast import Model
 

@@ -24,7 +24,7 @@ from serve.schemas.service import (
     TierStats,
     TrafficSlice,
 )
-from serve.views.registry import Deployments
+from serve.views.releases import Deployments
 
 if TYPE_CHECKING:
     from serve.model_client.client import ModelClient

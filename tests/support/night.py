@@ -19,7 +19,7 @@ from train.nightly.nightly_record import NightlyRecord
 from train.nightly.steps import Request, Steps
 from train.pipeline.training import Run
 from train.run.dataset import RunDataset, bundles_dir
-from train.run.source import load_panel
+from train.run.price_source import load_panel
 
 UNIVERSE = Universe.from_symbols(["ABSA", "ARM", "COOP", "EABL"], specific=["ABSA"])
 OVERRIDES = {**SETTINGS, "window": SPEC.model_dump()}

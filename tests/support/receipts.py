@@ -17,7 +17,7 @@ import nsecast
 from common.release.registry import Registry
 from serve.audit.files import SCHEMA, read_part
 from serve.audit.log import DayLog
-from serve.audit.prices import unpack
+from serve.audit.request_prices import unpack
 from serve.settings import LedgerSettings
 from support.loaded_release import SETTINGS
 from support.release import made_release

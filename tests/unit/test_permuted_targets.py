@@ -11,7 +11,7 @@ from common.forecast.representation import Residual
 from common.presets import FitConfig, NetworkConfig, NetworkShape, WindowSpec
 from common.prices.series import UNKNOWN_MARKET, Series, series_from_histories
 from common.prices.windows import Boundaries, Windows, make_windows
-from common.scoring.metrics import errors
+from common.scoring.forecast_errors import errors
 from train.fit.fit import FitData, fit
 from train.fit.loop import EpochLoop, Masking
 

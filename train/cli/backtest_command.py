@@ -34,7 +34,7 @@ from train.pipeline.backtest_period import (
 from train.pipeline.rivals import QUICK, RIVALS, TRAINED, Rivals, out_of_sample
 from train.progress.console import Mode
 from train.progress.snapshot import SYNTHETIC
-from train.run.source import load_panel
+from train.run.price_source import load_panel
 
 
 def backtest(

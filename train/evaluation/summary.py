@@ -12,7 +12,7 @@ import pandas as pd
 
 from common.engine import IN_PROCESS, Engine, even_blocks
 from common.errors import BadPrices
-from common.scoring.metrics import coverage, direction, errors, pinball, width, winkler
+from common.scoring.forecast_errors import coverage, direction, errors, pinball, width, winkler
 from common.scoring.significance import by_date, diebold_mariano
 
 BLOCK_SYMBOLS = 256

@@ -1,7 +1,8 @@
 """The minimum skill next to the last price that a release needs, regardless of production.
 
-The ratios are those of `common.scoring.metrics`: relMAE of the published price, relRMSE of the raw price, and
-relPinball, the pinball loss of the median and the six bounds over that of the last price in place of each.
+The ratios are those of `common.scoring.forecast_errors`: relMAE of the published price, relRMSE of the raw
+price, and relPinball, the pinball loss of the median and the six bounds over that of the last price in place
+of each.
 The noise of a ratio is its standard error with the days as the sample
 (`common.scoring.significance.ratio_noise`). For relRMSE, a square root, it is the standard error of the
 square divided by twice the root.
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from common.scoring.metrics import pinball_losses
+from common.scoring.forecast_errors import pinball_losses
 from common.scoring.significance import ratio_noise
 from train.evaluation.summary import QUANTILES, TAUS
 

@@ -20,7 +20,7 @@ from train.nightly.nightly_record import NightlyRecord, records
 from train.nightly.split import move_split, next_settings
 from train.pipeline.training import Run, execute, plan_run
 from train.progress.console import Mode
-from train.run.source import load_archive
+from train.run.price_source import load_archive
 
 PANEL = "panel.parquet"
 MANIFEST_VALUES = ("models", "skipped", "train_end", "valid_end", "test_end", "test_relMAE", "test_MAPE")

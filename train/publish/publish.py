@@ -17,7 +17,7 @@ from common.release.bundle import EVALUATED, GENERAL, BundleFiles
 from common.release.manifest import Release
 from common.release.models import ModelFolder
 from common.release.registry import Registry
-from common.scoring.metrics import errors
+from common.scoring.forecast_errors import errors
 from train.evaluation.backtest import Backtest, backtest
 from train.evaluation.embedding_search import find_search
 from train.evaluation.evidence import Evidence, add_stock_columns

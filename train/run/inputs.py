@@ -14,7 +14,7 @@ from common.config import read_toml
 from common.errors import ConfigError, UniverseError
 from common.exchange.universe import Universe
 from common.prices.panel import Panel
-from train.run.source import load_panel
+from train.run.price_source import load_panel
 
 
 def merge_overrides(

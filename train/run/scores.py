@@ -8,7 +8,7 @@ import numpy as np
 from common.errors import ConfigError
 from common.forecast.prices import Prices
 from common.prices.windows import Windows
-from common.scoring.metrics import Errors, errors
+from common.scoring.forecast_errors import Errors, errors
 
 CLEAR_LEAD = 0.01
 """Lead in `Score.total` on validation that replaces the usual candidate (docs/decisions.md)."""

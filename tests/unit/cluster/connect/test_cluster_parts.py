@@ -10,9 +10,9 @@ from uuid import uuid4
 
 import pytest
 
+from cluster.connect.code_package import LIMIT_BYTES, code_files, digest, stage
 from cluster.connect.match import describe_process, differences
 from cluster.connect.processes import MARK, end, processes_with_mark, start_time, still_running
-from cluster.connect.source import LIMIT_BYTES, code_files, digest, stage
 from common.errors import ConfigError
 from train.run.plan import Plan, Task
 from train.workers.queue import ATTEMPTS, TaskQueue
@@ -29,7 +29,9 @@ def test_the_code_that_travels_is_small_and_holds_no_data_environment_or_history
 
 def test_the_command_runs_from_the_code_that_travelled(tmp_path):
     stage(tmp_path)
-    code = "import nsecast, cluster.connect.source; print(nsecast.__file__, cluster.connect.source.digest())"
+    code = (
+        "import nsecast, cluster.connect.code_package as package; print(nsecast.__file__, package.digest())"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120
     )

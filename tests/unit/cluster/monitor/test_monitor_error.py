@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 from support.evidence import UNIVERSE, forecasts
 
-from cluster.monitor.errors import COLUMNS, binomial_coverage, breakdown, judge
+from cluster.monitor.served_errors import COLUMNS, binomial_coverage, breakdown, judge
 from cluster.monitor.settings import MonitorSettings
 
 SETTINGS = MonitorSettings()

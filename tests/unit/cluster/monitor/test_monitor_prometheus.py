@@ -9,10 +9,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.evidence import UNIVERSE, forecasts
 
 from cluster.monitor.drift import Drift
-from cluster.monitor.errors import judge
 from cluster.monitor.freshness import Freshness
 from cluster.monitor.monitor import Breach, Report
 from cluster.monitor.prometheus import GAUGES, write_prometheus
+from cluster.monitor.served_errors import judge
 from cluster.monitor.settings import MonitorSettings
 from common.errors import ConfigError
 

@@ -14,7 +14,7 @@ from common.archive.reader import read_archive
 from common.errors import ArchiveError
 from common.synthetic.market import MarketConfig, write_market
 from train.cli.data import MIXED, app
-from train.run.source import load_archive, load_panel
+from train.run.price_source import load_archive, load_panel
 
 SYMBOLS = tuple(f"S{number:02}" for number in range(20))
 DAYS = weekdays("2022-01-03", 250)

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.scoring.metrics import Direction, Errors, coverage, direction, errors, pinball, width, winkler
+from common.scoring.forecast_errors import (
+    Direction,
+    Errors,
+    coverage,
+    direction,
+    errors,
+    pinball,
+    width,
+    winkler,
+)
 
 price = st.floats(0.5, 2000)
 row = st.tuples(price, price, price, st.one_of(price, st.just(math.nan)))

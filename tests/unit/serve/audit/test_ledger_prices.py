@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.audit.prices import bytes_in_file, digest, json_of, pack, prices_text, unpack
+from serve.audit.request_prices import bytes_in_file, digest, json_of, pack, prices_text, unpack
 from serve.schemas.forecast import PredictRequest
 
 TICKS = st.integers(1, 100_000_000).map(lambda cents: cents / 100)

@@ -16,8 +16,8 @@ from serve.model_client.broadcast import EVERY, BroadcastResult, call_every
 from serve.model_client.messages import ModelResponse
 from serve.model_client.rehearsal import rehearse
 from serve.observability.metrics import Observer
-from serve.views import registry
-from serve.views.registry import Deployments
+from serve.views import releases
+from serve.views.releases import Deployments
 
 GENERAL, SPECIFIC = "general", "stock_specific"
 WITHIN_S = 0.2
@@ -166,7 +166,7 @@ def test_a_controller_that_hangs_holds_up_one_thread_and_no_answer(monkeypatch):
         go_on.wait(10)
         return ()
 
-    monkeypatch.setattr(registry, "_deployments", hang)
+    monkeypatch.setattr(releases, "_deployments", hang)
 
     async def run() -> None:
         deployments = Deployments()

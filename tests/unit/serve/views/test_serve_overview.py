@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 import nsecast
 from cluster.monitor.cli import BREACH
 from cluster.monitor.drift import Drift
-from cluster.monitor.errors import judge
 from cluster.monitor.freshness import Freshness
 from cluster.monitor.monitor import Breach, Report
+from cluster.monitor.served_errors import judge
 from cluster.monitor.settings import MonitorSettings
 from common import storage
 from common.errors import BundleError
@@ -27,7 +27,7 @@ from serve.inference.loaded_release import LoadedRelease
 from serve.views.accuracy import LATEST, live_page
 from serve.views.insights import FILE, insights_page
 from serve.views.market import SHOWN, market_page
-from serve.views.registry import Deployments, releases_page
+from serve.views.releases import Deployments, releases_page
 
 LOADED = loaded_release()
 DAY = dt.date(2024, 5, 31)

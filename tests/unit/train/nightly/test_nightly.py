@@ -23,7 +23,7 @@ from train.gate.comparison import MARGIN
 from train.nightly.nightly import retrain
 from train.nightly.nightly_record import STEPS, listed, records
 from train.nightly.split import MINIMUM_TEST
-from train.run.source import load_panel
+from train.run.price_source import load_panel
 
 WORSE = 1.0
 """A shift of a fresh network's forecasts that is clearly worse than naive."""

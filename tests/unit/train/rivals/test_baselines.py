@@ -15,7 +15,7 @@ from common.presets import WindowSpec
 from common.prices.panel import Panel
 from common.prices.series import UNKNOWN_MARKET, series_from_histories, series_from_panel
 from common.prices.windows import Boundaries, Windows, make_windows
-from common.scoring.metrics import errors
+from common.scoring.forecast_errors import errors
 from train.rivals import baselines, statistical
 from train.rivals.baselines import BaselineForecast, drift, naive
 from train.rivals.spread import NaiveSpread

@@ -11,7 +11,7 @@ from common.forecast.prices import Prices
 from common.network.channels import frozen
 from common.prices.series import series_from_panel
 from common.prices.windows import Windows, make_windows
-from common.scoring.metrics import Errors
+from common.scoring.forecast_errors import Errors
 from train.run.scores import MINIMUM_JUDGED, Score, beats_naive, by_symbol, choose, horizon_weights, score
 
 WINDOWS = make_windows(series_from_panel(made_panel(), SYMBOLS), SPEC)
