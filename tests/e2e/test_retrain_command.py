@@ -94,7 +94,7 @@ def test_killed_inside_every_step_the_same_command_ends_with_one_whole_release_i
     production, releases = registry.production(), {release.id for release in registry.releases()}
     write_archive(archive, LATER_END)
     trained_ahead(asked(archive, overrides={}, universe=None), home, production)
-    command = ("retrain", "--archive", str(archive))
+    command = ("retrain", "--archive", str(archive), "--no-refit")
     done: dict[str, Any] = {}
     for step in STEPS[:-1]:
         with started(home, *command) as process:
@@ -128,7 +128,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     (folder / "settings.toml").write_text(SETTINGS)
     (folder / "universe.toml").write_text(UNIVERSE)
     archive = write_archive(folder / "archive", FIRST)
-    command = ["retrain", "--archive", str(archive), "--config", "settings.toml"]
+    command = ["retrain", "--archive", str(archive), "--config", "settings.toml", "--no-refit"]
     return {
         "home": folder / "home",
         "archive": archive,

@@ -52,7 +52,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, small_archive: Path) -> dict
     folder = tmp_path_factory.mktemp("user")
     (folder / "settings.toml").write_text(SETTINGS)
     (folder / "universe.toml").write_text(UNIVERSE)
-    command = ["train", "--archive", str(small_archive), "--workers", "2"]
+    command = ["train", "--archive", str(small_archive), "--workers", "2", "--no-refit"]
     command += ["--config", "settings.toml", "--universe", "universe.toml"]
     return {"folder": folder, "home": folder / "home", "train": command, "backtests": {}}
 

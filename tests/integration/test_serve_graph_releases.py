@@ -72,7 +72,7 @@ def test_a_corrupt_release_is_refused_and_the_old_one_goes_on(home, published_so
         return refused, answer.json(), health, model_client.observer.snapshot()
 
     refused, answer, health, seen = asked(home, scenario)
-    assert refused.status_code == 409 and "one goes on serving" in refused.json()["detail"]
+    assert refused.status_code == 409 and "one continues to serve" in refused.json()["detail"]
     assert answer["release"] == "one" and health["status"] == "degraded"
     assert seen["reloads_refused"] == 1 and "release refused release=two" in caplog.text
 
