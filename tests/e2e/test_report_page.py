@@ -179,9 +179,7 @@ def test_a_large_report_loads_rows_and_stocks_from_the_files_beside_it(browser, 
     page.goto(large_report.as_uri() if scheme == "file" else served)
     page.wait_for_selector("#chart-stock .main-svg")
     until(lambda: page.evaluate("document.querySelectorAll('#choose option').length === 5"))
-    assert (
-        "5 of 5 counters, 1 day ahead. The first 2 are listed" in page.locator("#shown").inner_text()
-    )
+    assert "5 of 5 counters, 1 day ahead. The first 2 are listed" in page.locator("#shown").inner_text()
     assert symbols(page) == ["ALFA", "BETA"] and HOSTILE in page.locator("#counters").inner_text()
     page.get_by_label("Find", exact=True).fill("gama")
     page.locator('#counters tr[data-symbol="GAMA"] td[data-k="name"]').click()

@@ -102,18 +102,20 @@ def made_exchange(home: Path, release_id: str, *, shift: float = 0.0) -> Release
     return publish_run(run.folder, run.spec, panel, run.plan, {}, Registry(home), release_id).release
 
 
-def refitted_release(home: Path, release_id: str = "refitted") -> Release:
-    """A release that serves other networks than its figures are measured on; real refit tasks write them.
-
-    Its refitted fits are not trained but have slightly other weights than the evaluated ones.
-    """
-    run = made_run(home)
-    refit = run.refit(None)
-    dataset = RunDataset(refit.folder, refit.spec, run.panel)
-    fresh = build_network(dataset.network_shape, run.spec.config.network, seed=0).get_weights()
+def pretend_refitted(refit: Run) -> None:
+    """Do the tasks of a refit with slightly other weights than the evaluated ones, instead of training."""
+    dataset = RunDataset(refit.folder, refit.spec, refit.panel)
+    fresh = build_network(dataset.network_shape, refit.spec.config.network, seed=0).get_weights()
     rng = np.random.default_rng(3)
     weights = [array + rng.normal(0, 0.01, array.shape).astype(array.dtype) for array in fresh]
     _pretend_trained(dataset, refit.plan, weights)
+
+
+def refitted_release(home: Path, release_id: str = "refitted") -> Release:
+    """A release that serves other networks than its figures are measured on."""
+    run = made_run(home)
+    refit = run.refit(None)
+    pretend_refitted(refit)
     refitted = RefitResult(bundles_dir(refit.folder), refit.spec.refit)
     registry = Registry(home)
     return publish_run(

@@ -6,7 +6,7 @@ import json
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from train.run.plan import Plan, make_plan, stored_result
 from train.run.scores import unusual_weights
 from train.run.versions import record_or_check_versions
 
+RefitState = Literal["none", "done", "failed"]
 PUBLISHED_ON_RAY = 1_000
 """Releases of at least this many symbols are made on Ray, whose start takes about 10 s."""
 TRAINING_VERSION = 4
@@ -121,7 +122,7 @@ def execute(
     registry = Registry(run.home)
     registry.clean()
     with storage.lock_or_fail(run.folder.with_suffix(".lock"), f"run {run.id}"):
-        published = None if fresh else _published(registry, run, failed={}, refit=refit)
+        published = None if fresh else _published(registry, run, {}, refit="done" if refit else "none")
         if published is not None:
             if hand_over and not registry.production():
                 published = _hand_over(registry, published)
@@ -184,6 +185,11 @@ def _refit(
     """Fit the run's recipe to all prices up to a date; a failure is a result, unless Ray was lost."""
     refit, jobs = run.refit(to), record.jobs
     try:
+        if (
+            storage.exists(refit.folder / "spec.json")
+            and RunSpec.load(refit.folder).refit != refit.spec.refit
+        ):
+            storage.remove_tree(refit.folder)
         if not refit.is_trained():
             refit.folder.mkdir(parents=True, exist_ok=True)
             refit.spec.save(refit.folder)
@@ -207,7 +213,8 @@ def _publish(
     *,
     fresh: bool,
 ) -> TrainingResult:
-    published = None if fresh else _published(registry, run, failed, refit=refitted is not None)
+    state: RefitState = "none" if refitted is None else "failed" if refitted.reason else "done"
+    published = None if fresh else _published(registry, run, failed, refit=state)
     if published is not None:
         return published
     name = run.release_id + (f"-partial-{_digest(sorted(failed))}" if failed else "")
@@ -229,11 +236,15 @@ def _hand_over(registry: Registry, result: TrainingResult) -> TrainingResult:
     return result
 
 
-def _published(registry: Registry, run: Run, failed: dict[str, str], *, refit: bool) -> TrainingResult | None:
-    """The result in the sound release that this run published with the same failed jobs, if any."""
+def _published(
+    registry: Registry, run: Run, failed: dict[str, str], *, refit: RefitState
+) -> TrainingResult | None:
+    """The result in the sound release that this run published with the same failed jobs and refit, if any."""
     for release in registry.releases():
         same = release.info.get("run") == run.id and sorted(release.info.get("failed", {})) == sorted(failed)
-        same = same and ("refit" in release.info) == refit
+        stored = release.info.get("refit")
+        state = "none" if stored is None else "failed" if "failed" in stored else "done"
+        same = same and state == refit
         if same and release.state == "ok" and is_sound(registry, release.id):
             return published_result(run.plan, registry.open(release.id))
     return None

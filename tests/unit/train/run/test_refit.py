@@ -1,13 +1,22 @@
 """Refits: the evaluated recipe on all prices, and a release that keeps both sets of networks apart."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from support.panel import made_panel
-from support.release import DAYS, SETTINGS, UNIVERSE, made_release, made_run, refitted_release
+from support.release import (
+    DAYS,
+    SETTINGS,
+    UNIVERSE,
+    made_release,
+    made_run,
+    pretend_refitted,
+    refitted_release,
+)
 
 from common.errors import BacktestError, TrainingError
 from common.presets import train_config
@@ -15,6 +24,7 @@ from common.prices.panel import Panel
 from common.release.forecasts import ReleasedModels, networks_line
 from common.release.registry import Registry
 from train.gate.checklist import run_checklist
+from train.pipeline import training
 from train.pipeline.backtest_period import plan_backtest, run_backtest
 from train.publish.publish import test_part as part_for_the_test
 from train.run.dataset import RunDataset, RunSpec
@@ -158,3 +168,26 @@ def test_a_refitted_model_that_forecasts_unlike_the_evaluated_one_is_refused(tmp
     for gap in (1.0, np.inf, np.nan):
         with pytest.raises(TrainingError, match="The evaluated models are served"):
             refuse_disagreement("MOVES", gap)
+
+
+def test_a_failed_refit_serves_the_evaluated_networks_and_the_same_command_tries_again(tmp_path, monkeypatch):
+    run, reasons = made_run(tmp_path), {"MOVES": "epoch 2 diverged."}
+    monkeypatch.setattr(training, "ray_session", lambda **_: nullcontext(2))
+    monkeypatch.setattr(training, "_train", lambda *_, **__: reasons)
+    failed, _ = training.execute(run, mode="silent")
+    assert failed.release.info["refit"] == {"failed": "MOVES: epoch 2 diverged."}
+    assert not any(name.startswith("evaluated/") for name in failed.release.files)
+    again, before = training.execute(run, mode="silent")
+    assert again.release.id == failed.release.id and not before
+
+    def refits(refit, *_, **__):
+        pretend_refitted(refit)
+        return {}
+
+    monkeypatch.setattr(training, "_train", refits)
+    done, _ = training.execute(run, mode="silent")
+    assert done.release.info["refit"]["train_end"] == done.release.info["test_end"]
+    assert done.release.id != failed.release.id
+    assert training.execute(run, mode="silent")[1]
+    plain, _ = training.execute(run, mode="silent", refit=False)
+    assert "refit" not in plain.release.info
