@@ -54,7 +54,8 @@ class Study:
             _repair(self.path)
         self.storage = JournalStorage(JournalFileBackend(str(self.path)))
         is_new = not self.storage.get_all_studies()
-        self.study = optuna.create_study(study_name=spec.id, storage=self.storage, load_if_exists=True)
+        open_study = optuna.create_study if is_new else optuna.load_study
+        self.study = open_study(study_name=spec.id, storage=self.storage)
         study_id = self.storage.get_study_id_from_name(spec.id)
         interrupted = self.frozen(TrialState.RUNNING)
         for trial in interrupted:
