@@ -153,7 +153,7 @@ def _print(study: BacktestPlan, ours: pd.DataFrame, figures: pd.DataFrame, out: 
     label = f"{SYNTHETIC}, " if study.panel.synthetic else ""
     say(f"{label}{study.models.release.id}: cutoffs {study.start} to {study.end}, weights {study.weights}")
     if not study.refit_every:
-        say(f"Networks: {study.models.networks}, trained to {study.models.seen_until}")
+        say(f"Networks: {study.models.networks}, fitted and chosen on prices to {study.models.seen_until}")
     say(_ratios(figures))
     say(_intervals(figures))
     first = figures[figures["model"] == OURS].iloc[0]
