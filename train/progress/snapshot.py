@@ -61,7 +61,7 @@ def format_duration(seconds: float | None) -> str:
 
 
 def format_number(value: float | None) -> str:
-    if value is None:
+    if value is None or math.isnan(value):
         return "-"
     return f"{value:.4f}" if abs(value) < 100 else f"{value:.4g}"
 

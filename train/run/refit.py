@@ -5,10 +5,8 @@ whatever validation decided is taken from the evaluated run: how many epochs eac
 is a stock's model, and which stocks' forecasts are published.
 """
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +15,7 @@ from common.errors import TrainingError
 from common.forecast.prices import Prices
 from common.network.channels import sigma
 from common.prices.windows import Windows
-from common.release.bundle import GENERAL, BundleFiles
+from common.release.bundle import GENERAL, Bundle, BundleFiles, load_bundle
 from train.run.dataset import RunDataset, bundles_dir
 from train.run.feed import evenly
 from train.run.plan import Plan, stored_result
@@ -76,16 +74,11 @@ def refit_plan(run_dir: Path, plan: Plan) -> Plan:
     return Plan(tuple(tasks), {})
 
 
-def evaluated_metadata(dataset: RunDataset, job: str) -> dict[str, Any]:
-    """Read the metadata of the evaluated bundle that a refit's bundle takes the place of."""
-    path = evaluated_bundles(dataset) / BundleFiles.of(dataset.config.preset, job).folder / "metadata.json"
-    metadata: dict[str, Any] = json.loads(storage.up_to_date(path).read_bytes())
-    return metadata
-
-
-def evaluated_bundles(dataset: RunDataset) -> Path:
-    """Folder of the evaluated run's bundles."""
-    return bundles_dir(dataset.run_dir.parent)
+def evaluated_bundle(dataset: RunDataset, job: str) -> Bundle:
+    """Load the evaluated bundle that a refit's bundle replaces; another machine may have written it."""
+    root, preset = bundles_dir(dataset.run_dir.parent), dataset.config.preset
+    storage.fetch_matching(root / BundleFiles.of(preset, job).folder, "*")
+    return load_bundle(root, preset, job)
 
 
 def recent_windows(dataset: RunDataset, job: str, since: str) -> Windows:

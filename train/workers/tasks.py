@@ -12,7 +12,7 @@ from common.errors import TrainingError
 from common.forecast.forecaster import ModelForecaster
 from common.forecast.prices import Prices
 from common.prices.windows import Windows
-from common.release.bundle import GENERAL, load_bundle
+from common.release.bundle import GENERAL
 from train.fit.fit import fit
 from train.fit.loop import EpochLoop, loop_of
 from train.fit.state import FitState, save_result
@@ -22,8 +22,7 @@ from train.run.plan import EpochProgress, Task, stored_result
 from train.run.refit import (
     BORDERS,
     disagreement,
-    evaluated_bundles,
-    evaluated_metadata,
+    evaluated_bundle,
     recent_windows,
     refuse_disagreement,
 )
@@ -113,13 +112,13 @@ def _bundle(dataset: RunDataset, task: Task, may_write: Callable[[], None]) -> d
 
 def _refitted_bundle(dataset: RunDataset, task: Task, may_write: Callable[[], None]) -> dict[str, Any]:
     """Write the files of the candidate that the evaluated run chose, if refitting changed it little."""
-    metadata = evaluated_metadata(dataset, task.job)
+    bundle = evaluated_bundle(dataset, task.job)
+    metadata = dict(bundle.metadata)
     choice = metadata["choice"]
     phase, members = _candidate(dataset, task.job, choice)
     recent = recent_windows(dataset, task.job, metadata["valid_end"])
     prices = forecast(dataset, task.job, members, recent, phase=phase)
-    evaluated = load_bundle(evaluated_bundles(dataset), dataset.config.preset, task.job).forecaster
-    gap = disagreement(recent, prices, evaluated.forecast(recent))
+    gap = disagreement(recent, prices, bundle.forecaster.forecast(recent))
     refuse_disagreement(task.job, gap)
     may_write()
     metadata["refit"] = {"evaluated": {name: metadata[name] for name in BORDERS}, "disagreement": gap}
