@@ -66,10 +66,10 @@ def intervals(figures: pd.DataFrame) -> str:
 
 
 def by_stock(table: pd.DataFrame) -> str:
-    found = summarise(table, ["horizon", "symbol"])
-    found = found[found["moved_share"] > 0]
+    summary = summarise(table, ["horizon", "symbol"])
+    summary = summary[summary["moved_share"] > 0]
     rows = [("days", "stocks", "90 % intervals cover 85 to 95 %", "lowest", "highest", "better", "worse")]
-    for horizon, own in found.groupby("horizon"):
+    for horizon, own in summary.groupby("horizon"):
         inside = own["cover90"].between(*INSIDE).mean()
         clear = own[own["dm_sq_p"] < 0.05]
         better, worse = clear[clear["dm_sq_stat"] < 0], clear[clear["dm_sq_stat"] > 0]

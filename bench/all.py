@@ -33,7 +33,7 @@ RESULTS = machine.ROOT / "docs" / "results.md"
 TOLD_S = 30
 """Between two lines of progress."""
 STOP_S = 60
-"""A part has so long to tidy up after it was told to stop."""
+"""Time to clean up after a part was stopped."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,12 @@ class Part:
     takes: tuple[str, ...] = ()
     """Which of ``archive``, ``peers`` and ``home`` it is given."""
 
-    def command(self, asked: argparse.Namespace, home: Path) -> list[str]:
-        given = {"archive": asked.archive, "peers": asked.peers, "home": home}
+    def command(self, args: argparse.Namespace, home: Path) -> list[str]:
+        given = {"archive": args.archive, "peers": args.peers, "home": home}
         paths = {name: path.absolute() for name, path in given.items() if path and name in self.takes}
-        told = [word for name, path in paths.items() for word in (f"--{name}", str(path))]
+        options = [word for name, path in paths.items() for word in (f"--{name}", str(path))]
         program = str(Path(__file__).with_name(f"{self.program}.py"))
-        return [sys.executable, program, *(self.quick if asked.quick else self.arguments), *told]
+        return [sys.executable, program, *(self.quick if args.quick else self.arguments), *options]
 
 
 PARTS = {
@@ -105,12 +105,12 @@ def main() -> None:
     parser.add_argument("--archive", type=Path, metavar="DIR", help="default: synthetic markets")
     parser.add_argument("--peers", type=Path, metavar="PYTHON")
     parser.add_argument("--out", type=Path, metavar="FILE.md", help="default: docs/results.md")
-    asked = parser.parse_args()
-    names = [name for name in PARTS if name in asked.only.split(",")]
-    if unknown := set(asked.only.split(",")) - set(PARTS):
+    args = parser.parse_args()
+    names = [name for name in PARTS if name in args.only.split(",")]
+    if unknown := set(args.only.split(",")) - set(PARTS):
         parser.error(f"no {', '.join(sorted(unknown))}; known: {', '.join(PARTS)}")
-    kept = KEPT / "quick" if asked.quick else KEPT
-    page = asked.out or (KEPT / "quick.md" if asked.quick else RESULTS)
+    kept = KEPT / "quick" if args.quick else KEPT
+    page = args.out or (KEPT / "quick.md" if args.quick else RESULTS)
     kept.mkdir(parents=True, exist_ok=True)
     for number in (
         signal.SIGINT,
@@ -120,53 +120,53 @@ def main() -> None:
     begun, ended = time.monotonic(), []
     try:
         for name in names:
-            left = sum(PARTS[each].about_s[asked.quick] for each in names[len(ended) :])
+            left = sum(PARTS[key].about_s[args.quick] for key in names[len(ended) :])
             say(f"{name}: part {len(ended) + 1} of {len(names)}, about {left / 60:.0f} min to go")
-            ended.append(measured(name, asked, kept))
+            ended.append(measured(name, args, kept))
             section.put(page, body(kept))
             say(f"{name}: {ended[-1]['state']} after {ended[-1]['seconds']:.0f} s")
     except KeyboardInterrupt:
         say(f"stopped; {len(ended)} of {len(names)} parts are kept")
         raise SystemExit(130) from None
     say(f"{(time.monotonic() - begun) / 60:.1f} min in all; tables in {page}")
-    raise SystemExit(any(each["state"] != "done" for each in ended))
+    raise SystemExit(any(item["state"] != "done" for item in ended))
 
 
 def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
-def measured(name: str, asked: argparse.Namespace, kept: Path) -> dict[str, Any]:
-    """Run a part and keep what it came to: state, seconds, its document if it gave one, else a reason."""
+def measured(name: str, args: argparse.Namespace, kept: Path) -> dict[str, Any]:
+    """Run a part and record its state, seconds, and its document or the reason why there is none."""
     part, home, log = PARTS[name], kept / "home", kept / f"{name}.log"
-    commands = [part.command(asked, home)]
+    commands = [part.command(args, home)]
     if (
         "home" in part.takes
         and name != "retrain"
         and not (home / "releases/aliases/production.json").exists()
     ):
         train = [sys.executable, "-m", "nsecast", "train", "--quick", "--json", "--home", str(home)]
-        commands.insert(0, train + (["--archive", str(asked.archive.absolute())] if asked.archive else []))
-    begun, found = time.monotonic(), {"machine": machine.facts(), "document": None}
+        commands.insert(0, train + (["--archive", str(args.archive.absolute())] if args.archive else []))
+    begun, payload = time.monotonic(), {"machine": machine.facts(), "document": None}
     with log.open("w") as errors:
         for command in commands:
             left = part.limit_s - (time.monotonic() - begun)
-            state, out = run(name, command, errors, part.about_s[asked.quick], left)
+            state, out = run(name, command, errors, part.about_s[args.quick], left)
             if state != "done":
                 break
     with contextlib.suppress(ValueError):
-        found["document"] = json.loads(out)
-    if not found["document"]:
-        found["reason"] = ([line for line in log.read_text(errors="replace").splitlines() if line] or [""])[
+        payload["document"] = json.loads(out)
+    if not payload["document"]:
+        payload["reason"] = ([line for line in log.read_text(errors="replace").splitlines() if line] or [""])[
             -1
         ]
-    found |= {"state": state, "seconds": time.monotonic() - begun, "quick": asked.quick}
-    (kept / f"{name}.json").write_text(json.dumps(found, indent=1))
-    return found
+    payload |= {"state": state, "seconds": time.monotonic() - begun, "quick": args.quick}
+    (kept / f"{name}.json").write_text(json.dumps(payload, indent=1))
+    return payload
 
 
 def run(name: str, command: list[str], errors: Any, about_s: int, limit_s: float) -> tuple[str, str]:
-    """How a command ended, and what it printed; it is told to stop when its time is over."""
+    """How a command ended, and what it printed; it is stopped when its time is over."""
     begun = time.monotonic()
     process = subprocess.Popen(
         command, cwd=machine.ROOT, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
@@ -198,27 +198,29 @@ def stop(process: "subprocess.Popen[str]") -> None:
 def body(kept: Path) -> str:
     """The section, of every part that something is kept of."""
     files = {name: kept / f"{name}.json" for name in PARTS}
-    found = {name: json.loads(path.read_bytes()) for name, path in files.items() if path.exists()}
-    took = sum(each["seconds"] for each in found.values())
-    parts = [f"{took / 60:.0f} minutes in all. {machine.header(latest(found))}.\n"]
-    for name, each in found.items():
-        date, load, commit = (each["machine"][key] for key in ("date", "load", "commit"))
+    results = {name: json.loads(path.read_bytes()) for name, path in files.items() if path.exists()}
+    took = sum(result["seconds"] for result in results.values())
+    parts = [f"{took / 60:.0f} minutes in all. {machine.header(latest(results))}.\n"]
+    for name, item in results.items():
+        date, load, commit = (item["machine"][key] for key in ("date", "load", "commit"))
         at = f"{date}, load {load} at the start, commit {commit}"
         parts += [
-            f"**{PARTS[name].title}** (`bench/{PARTS[name].program}.py`, {each['seconds']:.0f} s; {at})\n"
+            f"**{PARTS[name].title}** (`bench/{PARTS[name].program}.py`, {item['seconds']:.0f} s; {at})\n"
         ]
-        if each["quick"]:
+        if item["quick"]:
             parts += ["Tried on little work: no figures to quote.\n"]
-        if each["state"] != "done":
-            parts += [f"**{each['state']}**" + (f": `{each['reason']}`\n" if each.get("reason") else "\n")]
-        if each["document"]:
-            parts += [PARTS[name].table(each["document"])]
+        if item["state"] != "done":
+            parts += [f"**{item['state']}**" + (f": `{item['reason']}`\n" if item.get("reason") else "\n")]
+        if item["document"]:
+            parts += [PARTS[name].table(item["document"])]
     return "\n".join(parts)
 
 
-def latest(found: dict[str, Any]) -> dict[str, Any]:
+def latest(documents: dict[str, Any]) -> dict[str, Any]:
     """What the newest part ran on."""
-    facts: dict[str, Any] = max((each["machine"] for each in found.values()), key=lambda each: each["date"])
+    facts: dict[str, Any] = max(
+        (document["machine"] for document in documents.values()), key=lambda document: document["date"]
+    )
     return facts
 
 

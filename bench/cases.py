@@ -74,7 +74,7 @@ class Pace:
 
 
 class Clock:
-    """Starts when made."""
+    """Starts when created."""
 
     def __init__(self) -> None:
         self._wall, self._cpu = time.perf_counter(), time.process_time()
@@ -187,13 +187,13 @@ class Torch:
         try:
             self._process.stdin.write("\n")
             self._process.stdin.flush()
-            found = json.loads(self._process.stdout.readline())
+            payload = json.loads(self._process.stdout.readline())
         except (BrokenPipeError, json.JSONDecodeError):
             raise SystemExit("PyTorch ended: see above") from None
-        if not math.isfinite(found["loss"]):
-            raise SystemExit(f"PyTorch trains to a loss of {found['loss']}")
-        self.version = found["version"]
-        return Pace(*(self._windows / found[name] for name in ("wall", "cpu", "wall")))
+        if not math.isfinite(payload["loss"]):
+            raise SystemExit(f"PyTorch trains to a loss of {payload['loss']}")
+        self.version = payload["version"]
+        return Pace(*(self._windows / payload[name] for name in ("wall", "cpu", "wall")))
 
 
 def _moving(windows: Windows, count: int) -> Windows:

@@ -33,15 +33,15 @@ def main() -> None:
     models = ReleasedModels(Registry(storage.home(options.home)).open(options.release))
     present = set(models.panel.symbols)
     series = series_from_panel(models.panel, tuple(s for s in models.universe.symbols if s in present))
-    found = {
+    results = {
         "all channels": test_errors(models, series),
         "closes only": test_errors(models, closes_only(series)),
     }
     if options.json:
-        print(json.dumps({"machine": facts(), "release": models.release.id, "errors": found}, indent=1))
+        print(json.dumps({"machine": facts(), "release": models.release.id, "errors": results}, indent=1))
         return
     print(f"{header(facts())}\n{models.release.id}, data {models.panel.source}, the general model alone\n")
-    for name, horizons in found.items():
+    for name, horizons in results.items():
         cells = [f"{h} d {e['rel_mae']:.3f} / {e['rel_rmse']:.3f}" for h, e in horizons.items()]
         print(f"{name:<13} relMAE / relRMSE: {'   '.join(cells)}")
 

@@ -20,7 +20,7 @@ def main() -> None:
         stocks = client.get("/api/v4/models/available").raise_for_status().json()["models"]
         client.post("/api/v4/cache/clear").raise_for_status()
         rows = [_row(client, stock["symbol"]) for stock in stocks]
-    took = [each[0] for _, each in rows]  # a stock's other horizons are remembered
+    took = [row[0] for _, row in rows]  # a stock's other horizons are remembered
     print("| symbol | answered by | confidence | last | 1 day | 90 % | 5 days | 10 days | 30 days |")
     print("|---|---|---|---|---|---|---|---|---|")
     print("\n".join(row for row, _ in rows))

@@ -29,12 +29,12 @@ def main() -> None:
         )
         took = sorted(_first_view(browser, options.url) for _ in range(options.times))
         browser.close()
-    found = {"least_ms": took[0], "median_ms": statistics.median(took), "most_ms": took[-1]}
+    results = {"least_ms": took[0], "median_ms": statistics.median(took), "most_ms": took[-1]}
     if options.json:
-        print(json.dumps({"machine": machine, **found}, indent=1))
+        print(json.dumps({"machine": machine, **results}, indent=1))
         return
     print(header(machine))
-    print(", ".join(f"{name.removesuffix('_ms')} {value:.0f} ms" for name, value in found.items()))
+    print(", ".join(f"{name.removesuffix('_ms')} {value:.0f} ms" for name, value in results.items()))
 
 
 def _first_view(browser: Browser, url: str) -> float:

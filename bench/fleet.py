@@ -39,14 +39,14 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="JSON on stdout")
     parser.add_argument("--limit", type=int, default=3600, metavar="S", help="seconds allowed for each run")
     options = parser.parse_args()
-    found = facts()
+    result = facts()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     before, runs = sources(), {}
     for workers in WORKERS:
         with temporary_home() as home, time_limit(options.limit):
             runs[workers] = measure(home, options.archive, workers, quickly=options.quick)
     changed = sources() != before
-    document = {"machine": found, "quick": options.quick, "code_changed": changed, **compared(runs)}
+    document = {"machine": result, "quick": options.quick, "code_changed": changed, **compared(runs)}
     print(json.dumps(document, indent=1)) if options.json else show(document)
     if changed or not document["errors_agree"]:
         raise SystemExit(1)

@@ -42,11 +42,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="JSON on stdout")
     parser.add_argument("--limit", type=int, default=300, metavar="S", help="seconds allowed for each")
     options = parser.parse_args()
-    found = facts()
+    environment = facts()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with tempfile.TemporaryDirectory(prefix="nsecast-bench-") as temporary:
         home = Path(temporary)
-        archive = options.archive or made(home / "market")
+        archive = options.archive or synthetic_archive(home / "market")
         rows = []
         for years in sorted(set(options.years)):
             folder = newest(archive, years, home / f"years-{years}")
@@ -54,7 +54,7 @@ def main() -> None:
             print(f"{years} years: {rows[-1]['all_s']:.1f} s", file=sys.stderr, flush=True)
     growth = {name: exponents(rows, name, of="years") for name in STEPS}
     document = {
-        "machine": found,
+        "machine": environment,
         "source": "archive" if options.archive else "synthetic market",
         "rows": rows,
         "exponents": growth,
@@ -62,7 +62,7 @@ def main() -> None:
     print(json.dumps(document, indent=1)) if options.json else show(document)
 
 
-def made(folder: Path) -> Path:
+def synthetic_archive(folder: Path) -> Path:
     """A synthetic market of all these years."""
     from common.synthetic.market import MarketConfig, write_market
 
@@ -98,9 +98,9 @@ def measured(folder: Path, home: Path) -> dict[str, Any]:
     case = Case(loop_for(bench, "seed"), data, bench.config.general)
     few = replace(data, train=data.train.take(slice(WARM_UP)))
     Ours(replace(case, data=few)).turn()
-    whole = Ours(case)
+    ours = Ours(case)
     clock.lap()
-    whole.turn()
+    ours.turn()
     took["epoch_s"] = clock.lap()
     return {"rows": len(panel.frame), "windows": len(data.train), **took, "all_s": sum(took.values())}
 

@@ -52,20 +52,20 @@ def main() -> None:
     parser.add_argument("--haproxy", action=argparse.BooleanOptionalAction, help="default: with and without")
     parser.add_argument("--home", type=Path)
     parser.add_argument("--json", action="store_true", help="JSON on stdout")
-    asked = parser.parse_args()
-    if not (asked.cases or asked.line_mb or asked.connections):
+    args = parser.parse_args()
+    if not (args.cases or args.line_mb or args.connections):
         parser.error("give --cases, --line-mb or --connections")
-    if asked.connections and not asked.home:
+    if args.connections and not args.home:
         parser.error("--connections needs --home")
     document: dict[str, Any] = {"machine": machine.facts()}
-    if asked.line_mb:
-        document["line"] = machine.apart(read_line, asked.line_mb, limit=600)
-    if asked.cases:
-        document["cases"] = ask_cases(asked.cases)
-    if asked.connections:
-        fronts = (True, False) if asked.haproxy is None else (asked.haproxy,)
-        document["connections"] = [row for front in fronts for row in hold(asked, haproxy=front)]
-    print(json.dumps(document, indent=1) if asked.json else as_text(document))
+    if args.line_mb:
+        document["line"] = machine.apart(read_line, args.line_mb, limit=600)
+    if args.cases:
+        document["cases"] = ask_cases(args.cases)
+    if args.connections:
+        fronts = (True, False) if args.haproxy is None else (args.haproxy,)
+        document["connections"] = [row for front in fronts for row in hold(args, haproxy=front)]
+    print(json.dumps(document, indent=1) if args.json else as_text(document))
     raise SystemExit(any(not row["holds"] for row in rows_of(document)))
 
 
@@ -98,8 +98,8 @@ def read_line(megabytes: int) -> dict[str, Any]:
     reasons = archive.ledger["reason"].tolist()
     grown = _peak_mb() - before
     holds = grown < GROWS_MB and len(archive.rows) == len(lines) and reasons[0] == LONG_LINE
-    found = {"line_mb": megabytes, "seconds": round(seconds, 1), "memory_grown_mb": round(grown, 1)}
-    return found | {"rows": len(archive.rows), "ledger": reasons, "holds": holds}
+    results = {"line_mb": megabytes, "seconds": round(seconds, 1), "memory_grown_mb": round(grown, 1)}
+    return results | {"rows": len(archive.rows), "ledger": reasons, "holds": holds}
 
 
 def _peak_mb() -> float:
@@ -113,7 +113,7 @@ def ask_cases(count: int) -> dict[str, Any]:
     statuses: Counter[int] = Counter()
     problems: list[str] = []
     took: list[float] = []
-    with application() as made:
+    with application() as app:
 
         @settings(
             max_examples=count,
@@ -123,47 +123,47 @@ def ask_cases(count: int) -> dict[str, Any]:
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         )
-        @given(cases(made.paths))
+        @given(cases(app.paths))
         def ask(case: Case) -> None:
             started = time.perf_counter()
-            answer = made.ask(case)
+            answer = app.ask(case)
             took.append(time.perf_counter() - started)
             statuses[answer.status_code] += 1
-            if said := problem_with(answer):
-                problems.append(f"{said} {case!r:.500}")
+            if problem := problem_with(answer):
+                problems.append(f"{problem} {case!r:.500}")
 
         started = time.perf_counter()
         ask()
         seconds = time.perf_counter() - started
-    found = {"cases": sum(statuses.values()), "statuses": dict(sorted(statuses.items()))}
-    found |= {"seconds": round(seconds, 1), "slowest_ms": round(1e3 * max(took), 1)}
-    return found | {"wrong": len(problems), "such_as": problems[:10], "holds": not problems}
+    results = {"cases": sum(statuses.values()), "statuses": dict(sorted(statuses.items()))}
+    results |= {"seconds": round(seconds, 1), "slowest_ms": round(1e3 * max(took), 1)}
+    return results | {"wrong": len(problems), "such_as": problems[:10], "holds": not problems}
 
 
-def hold(asked: argparse.Namespace, *, haproxy: bool) -> list[dict[str, Any]]:
+def hold(args: argparse.Namespace, *, haproxy: bool) -> list[dict[str, Any]]:
     """A row for each kind of slow client, on one server."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, asked.connections + 1024), hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, args.connections + 1024), hard))
     with tempfile.TemporaryDirectory(prefix="nse-hostile-") as name:
         home = Path(name)
-        release = copied(Registry(asked.home).open("production"), home, "one")
+        release = copied(Registry(args.home).open("production"), home, "one")
         Registry(home).promote(release.id)
         with served(home, haproxy=haproxy, settings=ONE_OF_EACH) as server:
             steadily(server.url, ALONE_S)
             return [
-                {"front": "haproxy" if haproxy else "uvicorn", "kind": kind} | beside(server, kind, asked)
+                {"front": "haproxy" if haproxy else "uvicorn", "kind": kind} | beside(server, kind, args)
                 for kind in KINDS
             ]
 
 
-def beside(server: Server, kind: str, asked: argparse.Namespace) -> dict[str, Any]:
+def beside(server: Server, kind: str, args: argparse.Namespace) -> dict[str, Any]:
     """Somebody's requests alone, then beside slow clients; what became of both."""
     alone, _ = steadily(server.url, ALONE_S)
     before = descriptors(server.pids())
-    with slow_clients(server.url, {kind: asked.connections}) as held:
+    with slow_clients(server.url, {kind: args.connections}) as held:
         took, failed = steadily(server.url, ALONE_S)
         most = descriptors(server.pids())
-        more, failed_later = steadily(server.url, asked.seconds - ALONE_S)
+        more, failed_later = steadily(server.url, args.seconds - ALONE_S)
         took, failed = took + more, failed + failed_later
         slow = held[kind]
         left = len(slow.open)
@@ -172,7 +172,7 @@ def beside(server: Server, kind: str, asked: argparse.Namespace) -> dict[str, An
     while (after := descriptors(server.pids())) > before + 20 and time.monotonic() < deadline:
         time.sleep(0.5)
     return {
-        "connections": asked.connections - slow.refused,
+        "connections": args.connections - slow.refused,
         "asked": len(took),
         "failed": failed,
         "alone_p50_ms": _ms(alone, 50),
@@ -181,7 +181,7 @@ def beside(server: Server, kind: str, asked: argparse.Namespace) -> dict[str, An
         "p99_ms": _ms(took, 99),
         "still_open": left,
         "ended_after_s": [round(ended[0], 1), round(ended[-1], 1)] if ended else None,
-        "said": {line: count for line, count in slow.said.items() if count},
+        "said": {line: count for line, count in slow.first_lines.items() if count},
         "descriptors": [before, most, after],
         "holds": not failed and not left and after <= before + 20,
     }

@@ -56,16 +56,16 @@ def _by_wrk(
             timeout=seconds + 60,
         ).stdout
 
-    def found(pattern: str) -> str:
+    def first_match(pattern: str) -> str:
         match = re.search(pattern, out)
         return match[1] if match else ""
 
     return {
-        "p50_ms": _ms(found(r"\n\s+50%\s+(\S+)")),
-        "p99_ms": _ms(found(r"\n\s+99%\s+(\S+)")),
-        "per_s": float(found(r"Requests/sec:\s+(\S+)") or 0),
-        "not_2xx": int(found(r"Non-2xx or 3xx responses: (\d+)") or 0),
-        "socket_errors": found(r"Socket errors: (.*)"),
+        "p50_ms": _ms(first_match(r"\n\s+50%\s+(\S+)")),
+        "p99_ms": _ms(first_match(r"\n\s+99%\s+(\S+)")),
+        "per_s": float(first_match(r"Requests/sec:\s+(\S+)") or 0),
+        "not_2xx": int(first_match(r"Non-2xx or 3xx responses: (\d+)") or 0),
+        "socket_errors": first_match(r"Socket errors: (.*)"),
     }
 
 
@@ -78,7 +78,7 @@ async def _by_loop(url: str, path: str, symbols: list[str], connections: int, se
     host = urlsplit(url).netloc
     bodies = [json.dumps({"symbol": symbol}).encode() for symbol in symbols]
     head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: "
-    asked = cycle([f"{head}{len(body)}\r\n\r\n".encode() + body for body in bodies])
+    requests = cycle([f"{head}{len(body)}\r\n\r\n".encode() + body for body in bodies])
     took: list[float] = []
     failed = {"not_2xx": 0, "socket": 0}
     name, _, port = host.partition(":")
@@ -89,7 +89,7 @@ async def _by_loop(url: str, path: str, symbols: list[str], connections: int, se
         try:
             while time.monotonic() < until:
                 begun = time.perf_counter()
-                writer.write(next(asked))
+                writer.write(next(requests))
                 status = await _answer(reader)
                 took.append(1e3 * (time.perf_counter() - begun))
                 failed["not_2xx"] += not 200 <= status < 300

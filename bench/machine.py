@@ -40,11 +40,11 @@ def facts() -> dict[str, Any]:
     }
 
 
-def header(found: dict[str, Any]) -> str:
+def header(environment: dict[str, Any]) -> str:
     """The facts as one line above a table."""
-    versions = ", ".join(f"{name} {found[name]}" for name in ("python", *PACKAGES))
-    cpus = f"{found['cpus']} CPUs ({found['cpu']}, load {found['load']} at the start)"
-    return f"{found['date']}, {cpus}, {versions}, commit {found['commit']}"
+    versions = ", ".join(f"{name} {environment[name]}" for name in ("python", *PACKAGES))
+    cpus = f"{environment['cpus']} CPUs ({environment['cpu']}, load {environment['load']} at the start)"
+    return f"{environment['date']}, {cpus}, {versions}, commit {environment['commit']}"
 
 
 def use_one_core() -> int:
@@ -72,7 +72,7 @@ def busy_cpu_seconds() -> float:
 
 
 class Clock:
-    """Seconds since it was made or last asked."""
+    """Seconds since its creation or the last call."""
 
     def __init__(self) -> None:
         self._since = time.perf_counter()
@@ -106,15 +106,15 @@ def _answer(there: Any, call: Callable[..., Any], given: tuple[Any, ...]) -> Non
 
 def memory_of(pid: int | str, file: str, *, of: str | None = None) -> dict[str, float]:
     """The kB that ``/proc/PID/FILE`` counts, added up by name, as MB; ``of``: of files in that folder."""
-    found: dict[str, float] = {}
+    results: dict[str, float] = {}
     counted = of is None
     for line in Path(f"/proc/{pid}/{file}").read_text(errors="replace").splitlines():
         name, _, value = line.partition(":")
         if not value.endswith(" kB"):
             counted = of is None or f" {of}/" in line
         elif counted:
-            found[name] = found.get(name, 0.0) + int(value.split()[0]) * 1024 / 1e6
-    return found
+            results[name] = results.get(name, 0.0) + int(value.split()[0]) * 1024 / 1e6
+    return results
 
 
 class MemoryOf(contextlib.AbstractContextManager[Any]):
@@ -124,7 +124,7 @@ class MemoryOf(contextlib.AbstractContextManager[Any]):
     ----------
     named : what stands in their command line
     mark : an entry of the environment they were started with
-    mapped : folder of the files whose mapped pages are told from the rest
+    mapped : folder of the files whose mapped pages are counted separately
     """
 
     def __init__(self, named: str, mark: str, mapped: Path) -> None:
@@ -179,8 +179,8 @@ def _commit() -> str:
     """Short hash, with ``+`` if files differ from it; ``unknown`` outside a checkout."""
 
     def git(*arguments: str) -> str:
-        found = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
-        return found.stdout.strip()
+        run = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+        return run.stdout.strip()
 
     try:
         changed = git("status", "--porcelain", "--untracked-files=no")

@@ -77,7 +77,7 @@ def mutants_of(path: Path) -> list[Mutant]:
 
     source = path.read_text()
     lines, annotations = source.splitlines(), _annotations(ast.parse(source))
-    found = []
+    results = []
     for item in _all_work_items([path], {}):
         [spec] = item.mutations
         family, _, kind = spec.operator_name.partition("_")
@@ -86,10 +86,10 @@ def mutants_of(path: Path) -> list[Mutant]:
         text = lines[line - 1]
         syntax = text[column:].startswith("*,") or ("frozen=True" in text and "True" in family)
         if usual and not syntax and not any(first <= (line, column) < last for first, last in annotations):
-            found.append(Mutant(spec.operator_name, spec.occurrence, line))
-    if len(found) > MOST:
-        found = random.Random(SEED).sample(found, MOST)
-    return sorted(found, key=lambda mutant: (mutant.line, mutant.operator, mutant.occurrence))
+            results.append(Mutant(spec.operator_name, spec.occurrence, line))
+    if len(results) > MOST:
+        results = random.Random(SEED).sample(results, MOST)
+    return sorted(results, key=lambda mutant: (mutant.line, mutant.operator, mutant.occurrence))
 
 
 def _annotations(module: ast.Module) -> list[tuple[tuple[int, int], tuple[int, int]]]:
@@ -160,13 +160,13 @@ def baseline(tests: list[str]) -> dict[str, float]:
     """Seconds by test of a run that must pass; afterwards the libraries it needed are loaded here."""
     if not tests_pass(tests, {}, 600):
         sys.exit(f"{' '.join(tests)} fail without a mutant:\n{(TREE.parent / 'last.log').read_text()}")
-    found = json.loads((TREE.parent / "baseline.json").read_text())
-    for name in found["loaded"]:
+    payload = json.loads((TREE.parent / "baseline.json").read_text())
+    for name in payload["loaded"]:
         if name.partition(".")[0] not in NEVER_WARM:
             importlib.import_module(name)
     threads = {task.read_text().strip() for task in Path("/proc/self/task").glob("*/comm")}
     assert len(threads - SAFE_THREADS) == 1, f"a fork would not survive the threads {threads}"
-    took: dict[str, float] = found["took"]
+    took: dict[str, float] = payload["took"]
     return took
 
 
@@ -179,7 +179,7 @@ def judge(name: str, again: bool) -> None:
         [str(next(Path("tests/unit").rglob(f"test_{file}.py"))) for file in files.split()],
     )
     again = again and record.exists()
-    mutants = [Mutant(**each) for each in json.loads(record.read_text())] if again else mutants_of(path)
+    mutants = [Mutant(**item) for item in json.loads(record.read_text())] if again else mutants_of(path)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
     began = time.monotonic()
@@ -208,7 +208,7 @@ def judge(name: str, again: bool) -> None:
                     f"{relative}:{mutant.line} {mutant.operator.removeprefix('core/')}\n{mutant.diff}",
                     flush=True,
                 )
-            record.write_text(json.dumps([asdict(each) for each in mutants], indent=1))
+            record.write_text(json.dumps([asdict(item) for item in mutants], indent=1))
     finally:
         path.write_text(source)
 
@@ -249,7 +249,7 @@ def main() -> None:
 
 
 def _row(name: str) -> str:
-    outcomes = [each["outcome"] for each in json.loads((TREE.parent / f"{name}.json").read_text())]
+    outcomes = [item["outcome"] for item in json.loads((TREE.parent / f"{name}.json").read_text())]
     survived, valid = outcomes.count("survived"), len(outcomes) - outcomes.count("invalid")
     score = 100 * (1 - survived / valid)
     return f"| `{MODULES[name][0]}` | {valid} | {valid - survived} | {survived} | {score:.1f} % |"

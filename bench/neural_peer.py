@@ -31,12 +31,12 @@ def main() -> None:
     warnings.simplefilter("ignore")
     with np.load(sys.argv[1], allow_pickle=False) as stored:
         given = {name: stored[name] for name in stored.files}
-    found, seconds = {}, {}
+    forecasts, seconds = {}, {}
     for name in MODELS:
         started = time.perf_counter()
-        found["rows"], found[name] = forecast(name, given)
+        forecasts["rows"], forecasts[name] = forecast(name, given)
         seconds[name] = round(time.perf_counter() - started, 1)
-    np.savez(sys.argv[2], **found)
+    np.savez(sys.argv[2], **forecasts)
     print(json.dumps(seconds))
 
 
@@ -72,16 +72,16 @@ def forecast(name: str, given: dict[str, np.ndarray]) -> tuple[np.ndarray, np.nd
     network = NeuralForecast([model], freq=1)
     columns = ["unique_id", "ds", "y"]
     network.fit(past.loc[long, columns], val_size=valid)
-    rows, found = [], []
+    rows, tables = [], []
     for cutoff in given["cutoffs"]:
         known = frame[frame["day"] <= cutoff].groupby("unique_id").tail(size)
         ends = known.groupby("unique_id")["day"].agg(["last", "size"])
         able = ends.index[(ends["last"] == cutoff) & (ends["size"] == size)]
         known = known[known["unique_id"].isin(able)]
         ahead = network.predict(df=known[columns]).sort_values(["unique_id", "ds"])
-        found.append(ahead[name].to_numpy().reshape(len(able), -1)[:, horizons - 1])
+        tables.append(ahead[name].to_numpy().reshape(len(able), -1)[:, horizons - 1])
         rows.append(known.groupby("unique_id")["ds"].last().to_numpy())
-    return np.concatenate(rows), np.concatenate(found)
+    return np.concatenate(rows), np.concatenate(tables)
 
 
 if __name__ == "__main__":

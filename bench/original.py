@@ -25,8 +25,8 @@ def trained(bench: RunDataset, jobs: Sequence[str]) -> tuple[pd.DataFrame, int]:
         ``symbol``, ``cutoff`` and ``raw``, the price forecast for the day after (KES), of the test part; and
         how many windows were trained on in all.
     """
-    found = [_fitted(bench, job, own=set(jobs)) for job in jobs]
-    return pd.concat([table for table, _ in found], ignore_index=True), sum(count for _, count in found)
+    results = [_fitted(bench, job, own=set(jobs)) for job in jobs]
+    return pd.concat([table for table, _ in results], ignore_index=True), sum(count for _, count in results)
 
 
 def _fitted(bench: RunDataset, job: str, own: set[str]) -> tuple[pd.DataFrame, int]:

@@ -35,15 +35,15 @@ def main() -> None:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--workers", type=int, default=1)
-    asked = parser.parse_args()
-    os.environ |= {HOME: str(asked.home.absolute()), KIND: asked.kind}
+    args = parser.parse_args()
+    os.environ |= {HOME: str(args.home.absolute()), KIND: args.kind}
     uvicorn.run(
         "plain_apps:app",
         factory=True,
         app_dir=str(Path(__file__).parent),
         host="127.0.0.1",
-        port=asked.port,
-        workers=asked.workers,
+        port=args.port,
+        workers=args.workers,
         log_level="warning",
     )
 
@@ -51,7 +51,7 @@ def main() -> None:
 def app() -> FastAPI:
     release = Registry(Path(os.environ[HOME])).open("production")
     loaded, models = LoadedRelease(release), ReleasedModels(release)
-    made = FastAPI()
+    app = FastAPI()
 
     @cache
     def network(job: str) -> Network:
@@ -63,7 +63,7 @@ def app() -> FastAPI:
         network = keras.models.load_model(release.path / files.folder / files.weights, compile=False)
         return lambda x, ids: network.predict([x, ids], verbose=0)
 
-    @made.post("/predict")
+    @app.post("/predict")
     def predict(body: dict[str, str] = Body()) -> dict[str, Any]:  # noqa: B008
         prepared = loaded.prepare(PredictRequest(symbol=body["symbol"]))
         job = prepared.route.job
@@ -73,11 +73,11 @@ def app() -> FastAPI:
         prices = forecaster.prices(prepared.windows, network(job)(inputs, ids), prepared.levels)
         return {"symbol": body["symbol"], "prediction": float(prices.published[0, prepared.position])}
 
-    @made.get("/readyz")
+    @app.get("/readyz")
     def readyz() -> dict[str, int]:
         return {"pid": os.getpid()}
 
-    return made
+    return app
 
 
 if __name__ == "__main__":

@@ -85,15 +85,15 @@ def _batches(case: Case, loop: Any, order: np.ndarray) -> Any:
     return Batches(*shaped, np.ones(shaped[0].shape[:2], dtype=np.float32))
 
 
-def show(found: dict[str, Any], console: Console) -> None:
+def show(document: dict[str, Any], console: Console) -> None:
     title = f"\nEqual quality: validation MSE after each epoch, mean +- spread of {SEEDS} seeds"
     table = Table(title=title, title_justify="left", title_style="bold", box=rich.box.SIMPLE_HEAD)
     table.add_column("training")
     for epoch in range(1, EPOCHS + 1):
         table.add_column(f"epoch {epoch}", justify="right")
-    for name, seeds in found["validation_mse"].items():
+    for name, seeds in document["validation_mse"].items():
         epochs = zip(*seeds, strict=True)
         table.add_row(name, *(f"{statistics.mean(e):.5f} +- {statistics.stdev(e):.5f}" for e in epochs))
     console.print(table)
-    gap = found["largest_relative_gap_at_equal_batch"]
+    gap = document["largest_relative_gap_at_equal_batch"]
     console.print(f"ours against fit at the same batch: at most {gap:.1e} apart (relative), seed by seed")

@@ -3,7 +3,7 @@
     python bench/raw_price.py [--home DIR] [--release ID]
 
 For the general model of a release, on its validation part (where nothing was fitted; epochs were chosen
-there by the whole loss): relRMSE, over the last price's, of the price at the Huber head's change, and of the
+there by the total loss): relRMSE, over the last price's, of the price at the Huber head's change, and of the
 price at the mixture's mean, p_move times the integral of the quantile function (linear in the normal score
 between and beyond the eleven levels, as in `common.network.mixture`). *Noise* is the standard error of their
 difference with the days as the sample. Windows without a move are left out.

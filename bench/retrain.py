@@ -61,11 +61,13 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="JSON on stdout")
     parser.add_argument("--limit", type=int, default=1200, metavar="S", help="seconds allowed for each")
     options = parser.parse_args()
-    found, before = facts(), sources()
+    environment, before = facts(), sources()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     resource_tracker.ensure_running()
     with tempfile.TemporaryDirectory(prefix="nsecast-bench-") as temporary:
-        archive = newest(options.archive or made(Path(temporary)), options.years, Path(temporary) / "newest")
+        archive = newest(
+            options.archive or synthetic_archive(Path(temporary)), options.years, Path(temporary) / "newest"
+        )
         runs = {}
         for name in LABELS:
             folder = Path(temporary) / name.replace(", ", "")
@@ -78,7 +80,7 @@ def main() -> None:
                 shutil.rmtree(options.home / "releases", ignore_errors=True)
                 shutil.copytree(folder / "releases", options.home / "releases")
     document = {
-        "machine": found,
+        "machine": environment,
         "source": "archive" if options.archive else "synthetic market",
         "years": options.years,
         "epochs": options.epochs,
@@ -88,7 +90,7 @@ def main() -> None:
     print(json.dumps(document, indent=1)) if options.json else show(document)
 
 
-def made(home: Path) -> Path:
+def synthetic_archive(home: Path) -> Path:
     """A synthetic market of six years."""
     from common.synthetic.market import MarketConfig, write_market
 

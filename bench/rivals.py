@@ -46,11 +46,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1000, metavar="N", help="of a peer's training, at most")
     parser.add_argument("--json", action="store_true", help="JSON on stdout")
     options = parser.parse_args()
-    found = facts()
+    environment = facts()
     models = ReleasedModels(Registry(options.home).open("production"))
     study = planned(models, options.home, options.cutoffs)
     started = time.perf_counter()
-    document = {"machine": found, "synthetic": models.panel.synthetic} | backtested(study, options.home)
+    document = {"machine": environment, "synthetic": models.panel.synthetic} | backtested(study, options.home)
     document["seconds"] = {"backtest": round(time.perf_counter() - started, 1)}
     if options.peers:
         tables, seconds = peers(study, options.peers, options.steps)
@@ -87,7 +87,7 @@ def peers(study: BacktestPlan, python: Path, steps: int) -> tuple[dict[str, pd.D
         np.sum((days > np.datetime64(study.models.release.info["train_end"])) & (days <= study.start))
     )
     with tempfile.TemporaryDirectory(prefix="nsecast-bench-") as temporary:
-        given, made = Path(temporary) / "in.npz", Path(temporary) / "out.npz"
+        given, output = Path(temporary) / "in.npz", Path(temporary) / "out.npz"
         np.savez(
             given,
             path=path,
@@ -99,13 +99,13 @@ def peers(study: BacktestPlan, python: Path, steps: int) -> tuple[dict[str, pd.D
             size=spec.size,
             steps=steps,
         )
-        command = [python.absolute(), Path(__file__).with_name("neural_peer.py"), given, made]
+        command = [python.absolute(), Path(__file__).with_name("neural_peer.py"), given, output]
         quiet = os.environ | {"PYTHONWARNINGS": "ignore"}
         out = subprocess.run(command, cwd=temporary, check=True, stdout=subprocess.PIPE, text=True, env=quiet)
-        with np.load(made, allow_pickle=False) as stored:
+        with np.load(output, allow_pickle=False) as stored:
             ahead = {name: stored[name] for name in stored.files}
     rows = ahead.pop("rows")
-    tables = {name: table(windows, path, rows, found, study) for name, found in ahead.items()}
+    tables = {name: table(windows, path, rows, frame, study) for name, frame in ahead.items()}
     return tables, json.loads(out.stdout.splitlines()[-1])
 
 
@@ -124,13 +124,13 @@ def show(document: dict[str, Any]) -> None:
     console = Console(width=120, highlight=False)
     console.print(header(document["machine"]), soft_wrap=True)
     console.print(f"{document['release']}, cutoffs {document['from']} to {document['to']}")
-    found = pd.DataFrame(document["figures"])
-    horizons = sorted(found["horizon"].unique())
+    result = pd.DataFrame(document["figures"])
+    horizons = sorted(result["horizon"].unique())
     printed = Table(title="relMAE / relRMSE", title_justify="left", box=rich.box.SIMPLE_HEAD)
     for heading in ("model", "MAE KES", *(f"{horizon} d" for horizon in horizons)):
         printed.add_column(heading, justify="left" if heading == "model" else "right")
-    for name in dict.fromkeys(found["model"]):
-        own = found[found["model"] == name].set_index("horizon")
+    for name in dict.fromkeys(result["model"]):
+        own = result[result["model"] == name].set_index("horizon")
         cells = [f"{own['rel_mae'][h]:.3f} / {own['rel_rmse'][h]:.3f}" for h in horizons]
         printed.add_row(name, f"{own['mae'].iloc[0]:.3f}", *cells, style="bold" if name == OURS else "")
     console.print(printed)

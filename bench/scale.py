@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="JSON on stdout")
     parser.add_argument("--limit", type=int, default=600, metavar="S", help="seconds allowed for each step")
     options = parser.parse_args()
-    found = facts()
+    environment = facts()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("RAY_worker_niceness", "0")  # or whatever else runs on the machine goes first
     resource_tracker.ensure_running()  # before a home, whose processes are all ended with it
@@ -75,10 +75,10 @@ def main() -> None:
             with temporary_home() as home:
                 rows += measured(home, symbols, options.each, options.limit)
     if options.command:
-        document = {"machine": found, "commands": commands}
+        document = {"machine": environment, "commands": commands}
         print(json.dumps(document, indent=1)) if options.json else show_commands(document)
         return
-    document = {"machine": found, "commands": commands, **judged(rows, same_code=sources() == before)}
+    document = {"machine": environment, "commands": commands, **judged(rows, same_code=sources() == before)}
     print(json.dumps(document, indent=1)) if options.json else show(document)
     raise SystemExit(not all(document["verdicts"].values()))
 
@@ -87,26 +87,26 @@ def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
-def measured(home: Path, symbols: int, each: int, limit: int) -> list[dict[str, Any]]:
+def measured(home: Path, symbols: int, days: int, limit: int) -> list[dict[str, Any]]:
     """A row for each number of workers."""
     say(f"{symbols} symbols: market, plan, arrays")
-    made = apart(prepare, home, symbols, each, limit=limit)
-    run_dir, plan = made.pop("run_dir"), made.pop("plan")
+    timings = apart(prepare, home, symbols, days, limit=limit)
+    run_dir, plan = timings.pop("run_dir"), timings.pop("plan")
     rows = []
     for workers in WORKERS:
         say(f"{symbols} symbols: {workers} worker{'s' if workers > 1 else ''}")
-        row = made | {"workers": workers} | apart(train, run_dir, plan, workers, limit=limit)
+        row = timings | {"workers": workers} | apart(train, run_dir, plan, workers, limit=limit)
         say(f"an epoch {row['epoch_s']:.1f} s, a worker's private memory {row['private_mb']:.0f} MB")
         rows.append(row)
     return rows
 
 
-def of_training(symbols: int, each: int) -> dict[str, Any]:
-    fit = {"epochs": EPOCHS, "epoch_share": 1.0, "windows_per_epoch": each * symbols, "learning_rate": RATE}
+def of_training(symbols: int, days: int) -> dict[str, Any]:
+    fit = {"epochs": EPOCHS, "epoch_share": 1.0, "windows_per_epoch": days * symbols, "learning_rate": RATE}
     return {"split": {"train_share": 0.75, "valid_share": 0.125}, "general": fit}
 
 
-def prepare(home: Path, symbols: int, each: int) -> dict[str, Any]:
+def prepare(home: Path, symbols: int, days: int) -> dict[str, Any]:
     """What the driver of ``nsecast train`` does before workers begin, with its seconds and memory."""
     from common.archive.reader import read_archive
     from common.exchange.universe import Universe
@@ -119,7 +119,7 @@ def prepare(home: Path, symbols: int, each: int) -> dict[str, Any]:
 
     first, last = DAYS
     write_market(home / "market", MarketConfig(symbols=symbols, first_day=first, last_day=last))
-    settings = {"seeds": NETWORKS, **of_training(symbols, each)}
+    settings = {"seeds": NETWORKS, **of_training(symbols, days)}
     clock = Clock()
     panel = Panel.from_archive(read_archive(home / "market"), "synthetic")
     read_s = clock.lap()
@@ -166,7 +166,7 @@ def train(run_dir: Path, plan: Any, workers: int) -> dict[str, Any]:
         "windows": int(tasks[0].cost / tasks[0].epochs),
         "epoch_s": float(np.mean([(times[-1] - times[0]) / (len(times) - 1) for times in ends])),
         "all_s": all_s,
-        **{name: max(each[name] for each in memory.largest.values()) for name in MEMORY},
+        **{name: max(item[name] for item in memory.largest.values()) for name in MEMORY},
         "losses": [[epoch[name] for name in ("loss", "val_loss")] for epoch in epochs],
     }
 
@@ -175,15 +175,15 @@ def epoch_ends(folder: Path) -> list[float]:
     """When each epoch's validation loss was written, seconds since 1970."""
     from tensorboard.compat.proto.event_pb2 import Event
 
-    found = []
+    results = []
     for path in sorted(folder.iterdir()):
         records, at = path.read_bytes(), 0
         while at < len(records):  # length, its checksum, record, its checksum
             (size,) = struct.unpack_from("<Q", records, at)
             event = Event.FromString(records[at + 12 : at + 12 + size])
-            found += [event.wall_time for value in event.summary.value if value.tag == "val_loss"]
+            results += [event.wall_time for value in event.summary.value if value.tag == "val_loss"]
             at += size + 16
-    return found
+    return results
 
 
 def judged(rows: list[dict[str, Any]], *, same_code: bool) -> dict[str, Any]:

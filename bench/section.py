@@ -6,7 +6,7 @@ BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 
 
 def put(page: Path, body: str) -> None:
-    """Write the section into the page; a page that is not there yet is made."""
+    """Write the section into the page; a missing page is created."""
     text = page.read_bytes().decode() if page.exists() else ""
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_bytes(replaced(text, body).encode())
@@ -23,12 +23,12 @@ def replaced(text: str, body: str) -> str:
     if BEGIN in body or END in body:
         raise ValueError("the section itself holds a marker")
     section = f"{BEGIN}\n{body.strip()}\n{END}"
-    found = text.count(BEGIN), text.count(END)
-    if found == (0, 0):
+    marks = text.count(BEGIN), text.count(END)
+    if marks == (0, 0):
         gap = "" if not text or text.endswith("\n\n") else "\n" if text.endswith("\n") else "\n\n"
         return f"{text}{gap}{section}\n"
     before, begun, rest = text.partition(BEGIN)
     _, ended, after = rest.partition(END)
-    if found != (1, 1) or not begun or not ended:
-        raise ValueError(f"markers: {found[0]} of {BEGIN}, {found[1]} of {END}; need one of each, in order")
+    if marks != (1, 1) or not begun or not ended:
+        raise ValueError(f"markers: {marks[0]} of {BEGIN}, {marks[1]} of {END}; need one of each, in order")
     return f"{before}{section}{after}"

@@ -47,8 +47,8 @@ def main() -> None:
     parser.add_argument("--wrk", default="wrk")
     parser.add_argument("--haproxy", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--brief", action="store_true", help="mixed traffic only")
-    asked = parser.parse_args()
-    models = ReleasedModels(Registry(asked.home).open("production"))
+    args = parser.parse_args()
+    models = ReleasedModels(Registry(args.home).open("production"))
     able = [symbol for symbol in models.universe.symbols if _can(models, symbol)]
     own = [symbol for symbol in able if symbol in models.models.own]
     traffic = {
@@ -57,31 +57,31 @@ def main() -> None:
         "mixed": able,
         "hot": ["SCOM"] * 9 + able[:1] if "SCOM" in own else own[:1],
     }
-    if asked.brief:
+    if args.brief:
         traffic = {"mixed": able}
     document: dict[str, Any] = {
         "machine": machine.facts(),
         "release": models.release.id,
-        "generator": generator(asked.wrk),
-        "seconds": asked.seconds,
+        "generator": generator(args.wrk),
+        "seconds": args.seconds,
     }
-    with _served(asked.home, asked.haproxy, remembered=0) as (url, pid):
+    with _served(args.home, args.haproxy, remembered=0) as (url, pid):
         document["computed"] = {
-            name: _loads(asked, url, "/api/v4/predict", symbols)
+            name: _loads(args, url, "/api/v4/predict", symbols)
             for name, symbols in traffic.items()
             if symbols
         }
-        if not asked.brief:
+        if not args.brief:
             document["cold_ms"] = _cold(url, own[:10] or able[:10])
-            document["autoscaling"] = _autoscaling(asked, url, own or able)
+            document["autoscaling"] = _autoscaling(args, url, own or able)
         document["rss_mb"] = _memory(pid)
     print(json.dumps(document), file=sys.stderr)
-    with _served(asked.home, asked.haproxy) as (url, pid):
-        document["remembered"] = {"mixed": _loads(asked, url, "/api/v4/predict", traffic["mixed"])}
+    with _served(args.home, args.haproxy) as (url, pid):
+        document["remembered"] = {"mixed": _loads(args, url, "/api/v4/predict", traffic["mixed"])}
         document["rss_mb"]["Router, remembering"] = _memory(pid)["Router"]
     for name, (kind, workers) in PLAIN.items():
-        with _plain(asked.home, kind, workers) as url:
-            document[name] = {"mixed": _loads(asked, url, "/predict", traffic["mixed"])}
+        with _plain(args.home, kind, workers) as url:
+            document[name] = {"mixed": _loads(args, url, "/predict", traffic["mixed"])}
         theirs = max(document[name]["mixed"]["32"]["per_s"], 1e-9)
         document[f"times_the_{name}_app"] = {
             mode: round(document[mode]["mixed"]["32"]["per_s"] / theirs, 1)
@@ -94,9 +94,9 @@ def _can(models: ReleasedModels, symbol: str) -> bool:
     return symbol in models.panel.symbols and len(models.panel.history(symbol)) >= models.models.window.size
 
 
-def _loads(asked: argparse.Namespace, url: str, path: str, symbols: list[str]) -> dict[str, Any]:
-    load(asked.wrk, url, path, symbols, connections=2, seconds=2)
-    return {str(n): load(asked.wrk, url, path, symbols, n, asked.seconds) for n in (1, 32)}
+def _loads(args: argparse.Namespace, url: str, path: str, symbols: list[str]) -> dict[str, Any]:
+    load(args.wrk, url, path, symbols, connections=2, seconds=2)
+    return {str(n): load(args.wrk, url, path, symbols, n, args.seconds) for n in (1, 32)}
 
 
 @contextmanager
@@ -138,7 +138,7 @@ def _plain(home: Path, kind: str, workers: int) -> Any:
         yield f"http://127.0.0.1:{port}"
     finally:
         with suppress(ProcessLookupError):  # it did not start
-            os.killpg(process.pid, signal.SIGKILL)  # else it answers what nobody waits for, for minutes
+            os.killpg(process.pid, signal.SIGKILL)  # else it answers abandoned requests for minutes
         process.wait()
 
 
@@ -183,10 +183,10 @@ def _cold(url: str, symbols: list[str]) -> dict[str, float]:
 
 def _replicas(url: str) -> int:
     replicas = httpx.get(f"{url}/api/v4/stats", timeout=30).json()["replicas"]
-    return sum(each["tier"] == "stock_specific" for each in replicas)
+    return sum(replica["tier"] == "stock_specific" for replica in replicas)
 
 
-def _autoscaling(asked: argparse.Namespace, url: str, symbols: list[str]) -> dict[str, Any]:
+def _autoscaling(args: argparse.Namespace, url: str, symbols: list[str]) -> dict[str, Any]:
     """Replicas of the pool over time: at rest, under 32 connections, at rest again."""
     seen, start = [], time.monotonic()
 
@@ -201,26 +201,26 @@ def _autoscaling(asked: argparse.Namespace, url: str, symbols: list[str]) -> dic
 
     look(time.monotonic() + 60, lambda count: count == 1)
     with ThreadPoolExecutor(1) as pool:
-        loading = pool.submit(load, asked.wrk, url, "/api/v4/predict", symbols, 32, 40)
+        loading = pool.submit(load, args.wrk, url, "/api/v4/predict", symbols, 32, 40)
         look(time.monotonic() + 40, lambda count: loading.done())
-        found = loading.result()
+        result = loading.result()
     look(time.monotonic() + 90, lambda count: count == 1)
-    return {"seconds_and_replicas": seen, "not_2xx": found["not_2xx"]}
+    return {"seconds_and_replicas": seen, "not_2xx": result["not_2xx"]}
 
 
 def _memory(pid: int) -> dict[str, float]:
     """Largest resident memory by kind of process."""
-    found: dict[str, float] = {}
-    for each in descendants(pid):
+    results: dict[str, float] = {}
+    for descendant in descendants(pid):
         try:
-            name = Path(f"/proc/{each}/cmdline").read_bytes().split(b"\0")[0].decode()
-            kb = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{each}/status").read_text())
+            name = Path(f"/proc/{descendant}/cmdline").read_bytes().split(b"\0")[0].decode()
+            kb = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{descendant}/status").read_text())
         except OSError:
             continue
         if kb and "ServeReplica" in name:
             kind = name.rpartition(":")[2]
-            found[kind] = max(found.get(kind, 0), round(int(kb[1]) / 1024, 1))
-    return found
+            results[kind] = max(results.get(kind, 0), round(int(kb[1]) / 1024, 1))
+    return results
 
 
 if __name__ == "__main__":

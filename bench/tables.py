@@ -12,12 +12,12 @@ def markdown(rows: Sequence[Sequence[object]]) -> str:
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) + "\n"
 
 
-def aims(*found: tuple[str, float | None, float, str]) -> str:
+def aims(*aims_met: tuple[str, float | None, float, str]) -> str:
     """Sentences of (what, figure, aim, unit): an aim is met from its figure on."""
     return " ".join(
         f"{what}: {'no figure' if figure is None else f'**{figure:.2f}{unit}**'} (aim {aim:g}{unit}: "
         f"{'met' if figure is not None and figure >= aim else 'MISSED'})."
-        for what, figure, aim, unit in found
+        for what, figure, aim, unit in aims_met
     )
 
 
@@ -42,15 +42,15 @@ def training(document: Document) -> str:
             f"{speed['peak_gflops']:.0f} GFLOP/s.\n"
         )
         ours = next(row for name, row in speed["rows"].items() if name.startswith("ours"))
-        found = [
+        results = [
             ("Ours to `fit` at 32", ours["ratio_to_fit_32_cpu"][1], 2.5, " x"),
             ("Share of the peak", 100 * ours["share_of_peak"], 30, " %"),
         ]
         if preset == "v4_log":
             peer = speed.get("ratio_to_best_torch_cpu", [None] * 3)[1]
-            found.append((f"To {speed.get('best_torch', 'PyTorch')}", peer, 1, " x"))
+            results.append((f"To {speed.get('best_torch', 'PyTorch')}", peer, 1, " x"))
         best = _range(speed["ratio_to_best_fit_cpu"])
-        parts += [title, markdown(rows), f"{aims(*found)} To {speed['best_fit']}: {best} x.\n"]
+        parts += [title, markdown(rows), f"{aims(*results)} To {speed['best_fit']}: {best} x.\n"]
     return "\n".join(parts)
 
 
@@ -107,7 +107,7 @@ def serving(document: Document) -> str:
     for name, label in names.items():
         one, many = (document[name]["mixed"][str(count)] for count in (1, 32))
         lost = one["not_2xx"] + many["not_2xx"]
-        times = (f"{many['per_s'] / max(base[each], 1e-9):.1f}" for each in base)
+        times = (f"{many['per_s'] / max(base[item], 1e-9):.1f}" for item in base)
         alone = f"{one['p50_ms']} / {one['p99_ms']}"
         rows.append((label, alone, f"{many['per_s']:,.0f}", many["p99_ms"], lost, *times))
     return (
@@ -143,8 +143,8 @@ def history(document: Document) -> str:
 
 def _exponents(document: Document, of: str) -> str:
     slopes = {name: slopes for name, slopes in document["exponents"].items() if slopes}
-    said = ", ".join(f"{_plain(name)} {each[0]:.2f} ({each[-1]:.2f})" for name, each in slopes.items())
-    return f"Exponents b of {of}^b, over all sizes and in brackets over the last two: {said}."
+    ranges = ", ".join(f"{_plain(name)} {slope[0]:.2f} ({slope[-1]:.2f})" for name, slope in slopes.items())
+    return f"Exponents b of {of}^b, over all sizes and in brackets over the last two: {ranges}."
 
 
 def _plain(name: str) -> str:

@@ -54,15 +54,15 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, metavar="PYTHON", help="an interpreter with PyTorch")
     parser.add_argument("--no-quality", action="store_true", help="speed only")
     options = parser.parse_args()
-    found = facts()
+    environment = facts()
     use_one_core()
     with tempfile.TemporaryDirectory(prefix="nsecast-bench-") as home:
         case = {
             name: Case.load(name, options.archive, Path(home), options.samples)
             for name in ("v4_log", "residual")
         }
-    speed = {name: measure_speed(each, options.seconds, options.peers) for name, each in case.items()}
-    document = {"machine": found, "speed": speed}
+    speed = {name: measure_speed(item, options.seconds, options.peers) for name, item in case.items()}
+    document = {"machine": environment, "speed": speed}
     if not options.no_quality:
         document["quality"] = quality.measure(case["v4_log"])
     if options.json:
@@ -81,7 +81,7 @@ def measure_speed(case: Case, seconds: float, peers: Path | None) -> dict[str, A
     if peers and not case.loop.shape.mixture:
         torches = {batch: Torch(case, batch, peers) for batch in TORCH_BATCHES}
         version = torches[32].version.partition("+")[0]
-        contenders |= {f"PyTorch {version}, batch {batch}": each.turn for batch, each in torches.items()}
+        contenders |= {f"PyTorch {version}, batch {batch}": torch.turn for batch, torch in torches.items()}
     for turn in contenders.values():
         turn()  # compiles
     rounds: list[dict[str, Pace]] = []
@@ -98,7 +98,7 @@ def measure_speed(case: Case, seconds: float, peers: Path | None) -> dict[str, A
 def summary(case: Case, rounds: list[dict[str, Pace]], peaks: list[float]) -> dict[str, Any]:
     rows = {}
     for name in rounds[0]:
-        paces = [found[name] for found in rounds]
+        paces = [paces_by_model[name] for paces_by_model in rounds]
         shares = [pace.wall * case.flop / 1e9 / peak for pace, peak in zip(paces, peaks, strict=True)]
         pace = statistics.median(pace.wall for pace in paces)
         rows[name] = {
@@ -107,8 +107,8 @@ def summary(case: Case, rounds: list[dict[str, Pace]], peaks: list[float]) -> di
             "samples_per_s_of_call": round(statistics.median(pace.of_call for pace in paces)),
             "gflops": round(pace * case.flop / 1e9, 1),
             "share_of_peak": round(statistics.median(shares), 3),
-            "ratio_to_fit_32": _range([found[name].wall / found[BASE].wall for found in rounds]),
-            "ratio_to_fit_32_cpu": _range([found[name].cpu / found[BASE].cpu for found in rounds]),
+            "ratio_to_fit_32": _range([item[name].wall / item[BASE].wall for item in rounds]),
+            "ratio_to_fit_32_cpu": _range([item[name].cpu / item[BASE].cpu for item in rounds]),
         }
     kinds = {name: [row for row in rows if row.startswith(name)] for name in ("fit", "PyTorch")}
     best, *others = (
@@ -117,8 +117,8 @@ def summary(case: Case, rounds: list[dict[str, Pace]], peaks: list[float]) -> di
     torch = (
         {
             "best_torch": others[0],
-            "ratio_to_best_torch": _range([found[OURS].wall / found[others[0]].wall for found in rounds]),
-            "ratio_to_best_torch_cpu": _range([found[OURS].cpu / found[others[0]].cpu for found in rounds]),
+            "ratio_to_best_torch": _range([item[OURS].wall / item[others[0]].wall for item in rounds]),
+            "ratio_to_best_torch_cpu": _range([item[OURS].cpu / item[others[0]].cpu for item in rounds]),
         }
         if others
         else {}
@@ -131,8 +131,8 @@ def summary(case: Case, rounds: list[dict[str, Pace]], peaks: list[float]) -> di
         "peak_gflops": round(statistics.median(peaks), 1),
         "rows": rows,
         "best_fit": best,
-        "ratio_to_best_fit": _range([found[OURS].wall / found[best].wall for found in rounds]),
-        "ratio_to_best_fit_cpu": _range([found[OURS].cpu / found[best].cpu for found in rounds]),
+        "ratio_to_best_fit": _range([item[OURS].wall / item[best].wall for item in rounds]),
+        "ratio_to_best_fit_cpu": _range([item[OURS].cpu / item[best].cpu for item in rounds]),
         "goal_met": rows[OURS]["ratio_to_fit_32_cpu"][1] >= GOAL,
     }
 

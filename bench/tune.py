@@ -1,4 +1,4 @@
-"""Compare searches of equal length: trials per hour, and how soon a good one is found.
+"""Compare searches of equal length: trials per hour, and the time until a good one.
 
     python bench/tune.py [--archive DIR] [--seconds 240] [--json]
 
@@ -42,21 +42,21 @@ def main() -> None:
     parser.add_argument("--archive", type=Path, metavar="DIR", help="default: the synthetic market")
     parser.add_argument("--seconds", type=int, default=240, help="of each search")
     parser.add_argument("--json", action="store_true", help="JSON on stdout")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     machine = facts()
-    runs = {name: measure(asked, workers, extra) for name, (workers, extra) in RUNS.items()}
+    runs = {name: measure(args, workers, extra) for name, (workers, extra) in RUNS.items()}
     best = min(score for run in runs.values() for _, score in run["scores"])
     for run in runs.values():
         scores = run.pop("scores")
         run["found_s"] = next((at for at, score in scores if score <= best + NEAR), None)
         for part in (0.25, 0.5, 1.0):
-            until = [score for at, score in scores if at <= part * asked.seconds or part == 1.0]
+            until = [score for at, score in scores if at <= part * args.seconds or part == 1.0]
             run[f"best_{part:.0%}"] = min(until, default=None)
-    document = {"machine": machine, "seconds": asked.seconds, "best": best, "runs": runs}
-    print(json.dumps(document, indent=1)) if asked.json else show(document)
+    document = {"machine": machine, "seconds": args.seconds, "best": best, "runs": runs}
+    print(json.dumps(document, indent=1)) if args.json else show(document)
 
 
-def measure(asked: argparse.Namespace, workers: int, extra: list[str]) -> dict[str, Any]:
+def measure(args: argparse.Namespace, workers: int, extra: list[str]) -> dict[str, Any]:
     """One search of so many seconds; times are since its first trial began."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "search"
@@ -71,10 +71,10 @@ def measure(asked: argparse.Namespace, workers: int, extra: list[str]) -> dict[s
             str(out),
             "--no-contest",
         ]
-        command += ["--time", f"{asked.seconds}s", "--workers", str(workers), "--json", *extra]
+        command += ["--time", f"{args.seconds}s", "--workers", str(workers), "--json", *extra]
         command += [str(part) for pair in WORK.items() for part in pair]
-        command += ["--archive", str(asked.archive.absolute())] if asked.archive else []
-        subprocess.run(command, cwd=ROOT, check=True, timeout=asked.seconds + START_S, capture_output=True)
+        command += ["--archive", str(args.archive.absolute())] if args.archive else []
+        subprocess.run(command, cwd=ROOT, check=True, timeout=args.seconds + START_S, capture_output=True)
         backend = JournalFileBackend(str(out / "study.journal"))
         study = optuna.load_study(study_name=None, storage=optuna.storages.JournalStorage(backend))
         started = min(trial.datetime_start for trial in study.trials if trial.datetime_start)
@@ -110,8 +110,8 @@ def show(document: dict[str, Any]) -> None:
         table.add_column(heading, justify="left" if heading == "search" else "right")
     for name, run in document["runs"].items():
         best = ["-" if run[key] is None else f"{run[key]:.4f}" for key in parts]
-        found = "-" if run["found_s"] is None else f"{run['found_s']:.0f}"
-        cells = (str(run["ended"]), str(run["stopped_early"]), f"{run['per_hour']:,}", *best, found)
+        seconds = "-" if run["found_s"] is None else f"{run['found_s']:.0f}"
+        cells = (str(run["ended"]), str(run["stopped_early"]), f"{run['per_hour']:,}", *best, seconds)
         table.add_row(name, *cells)
     Console(width=140).print(table)
 

@@ -54,7 +54,7 @@ def trained_by_command(
         "workers": len(memory.largest),
         "epochs": [len(stored_epochs(run_dir, task)) for task in tasks],
         "all_s": all_s,
-        **{name: max(each[name] for each in memory.largest.values()) for name in MEMORY},
+        **{name: max(item[name] for item in memory.largest.values()) for name in MEMORY},
     }
 
 

@@ -43,10 +43,10 @@ MINUTES, PER_S = 2.0, 30.0
 
 
 def main() -> None:
-    asked = arguments()
+    args = arguments()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        rows, stopped = live(asked) if asked.live or asked.minutes else scenarios(asked)
+        rows, stopped = live(args) if args.live or args.minutes else scenarios(args)
     except KeyboardInterrupt:  # before there was anything to show
         rows, stopped = [], True
     except (NsecastError, OSError) as error:
@@ -72,54 +72,54 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--home", type=Path, default=None, help="storage root with a release")
     parser.add_argument("--json", action="store_true", help="JSON on stdout")
     parser.add_argument("--out", type=Path, metavar="FILE", help="JSON to a file as well")
-    asked = parser.parse_args()
-    if asked.minutes is not None and not 0.1 <= asked.minutes <= 240:
+    args = parser.parse_args()
+    if args.minutes is not None and not 0.1 <= args.minutes <= 240:
         parser.error("--minutes: from 0.1 to 240")
-    if not 1 <= asked.per_s <= 500:
+    if not 1 <= args.per_s <= 500:
         parser.error("--per-s: from 1 to 500")
-    return asked
+    return args
 
 
-def live(asked: argparse.Namespace) -> tuple[list[Row], bool]:
+def live(args: argparse.Namespace) -> tuple[list[Row], bool]:
     """Kills and promotions in turn; the row, and whether Ctrl-C ended it."""
-    release = source(storage.home(asked.home))
+    release = source(storage.home(args.home))
     console = Console(width=None if sys.stdout.isatty() else 160)
     row, stopped = show_kills(
-        release, console, minutes=asked.minutes or MINUTES, per_s=asked.per_s, live=asked.live
+        release, console, minutes=args.minutes or MINUTES, per_s=args.per_s, live=args.live
     )
     console.print(table([row]))
     return [row], stopped
 
 
-def scenarios(asked: argparse.Namespace) -> tuple[list[Row], bool]:
+def scenarios(args: argparse.Namespace) -> tuple[list[Row], bool]:
     """The rows of the scenarios, and whether Ctrl-C ended them."""
-    found = machine.facts()
+    facts = machine.facts()
     with tempfile.TemporaryDirectory(prefix="nse-chaos-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        release = source(asked.home or folder / "source")
-        work = Scenarios(release, folder, _size(asked), asked.full)
+        release = source(args.home or folder / "source")
+        work = Scenarios(release, folder, _size(args), args.full)
         rows, stopped = [], False
         try:
-            for row in work.run(asked.only.split(",") if asked.only else []):
+            for row in work.run(args.only.split(",") if args.only else []):
                 rows.append(row)
         except KeyboardInterrupt:
             stopped = True
-    document: dict[str, Any] = {"machine": found, "release": release.id, "size": vars(work.size)}
+    document: dict[str, Any] = {"machine": facts, "release": release.id, "size": vars(work.size)}
     document["rows"] = [row.as_dict() for row in rows]
-    if asked.out:
-        asked.out.write_text(json.dumps(document, indent=1) + "\n")
-    if asked.json:
+    if args.out:
+        args.out.write_text(json.dumps(document, indent=1) + "\n")
+    if args.json:
         print(json.dumps(document, indent=1))
     else:
-        print(f"{machine.header(found)}, release {release.id}")
+        print(f"{machine.header(facts)}, release {release.id}")
         Console(width=None if sys.stdout.isatty() else 200).print(table(rows))
     return rows, stopped
 
 
-def _size(asked: argparse.Namespace) -> Size:
-    given = dict(each.split("=", 1) for each in asked.set)
+def _size(args: argparse.Namespace) -> Size:
+    given = dict(arg.split("=", 1) for arg in args.set)
     changes = {name: Size.__annotations__[name](text) for name, text in given.items()}
-    return replace(FULL if asked.full else SHORT, **changes)
+    return replace(FULL if args.full else SHORT, **changes)
 
 
 if __name__ == "__main__":

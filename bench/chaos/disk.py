@@ -47,9 +47,7 @@ def publish_killed(release: Release, home: Path, times: int) -> Row:
     left_behind = len(registry.clean(older_than_s=0))
     work.run(*words, "last")
     problems += [f"at the end: {unsound(home)}"] if unsound(home) or registry.production() != "last" else []
-    text = (
-        f"{done} had finished; {left_behind} staging folders left and removed; the last one published whole"
-    )
+    text = f"{done} had finished; {left_behind} staging folders left and removed; the last is complete"
     return Row(
         "publish", f"SIGKILL x {times} within {whole_s:.2f} s", not problems, "; ".join([text, *problems[:3]])
     )
@@ -95,21 +93,23 @@ def disk_full(release: Release) -> Row:
     with _small_disk(mount, size + size // 2 + SPARE_BYTES) as home:
         if home is None:
             return Row("disk full", did, None, "a tmpfs cannot be mounted here")
-        registry, said = Registry(home), []
+        registry, messages = Registry(home), []
         copied(release, home, FIRST)
         registry.promote(FIRST)
-        said.append(_refused(lambda: copied(release, home, "second")))
+        messages.append(_refused(lambda: copied(release, home, "second")))
         problems = [unsound(home), "" if registry.production() == FIRST else "production moved"]
         problems += [
-            "" if [each.id for each in registry.releases()] == [FIRST] else "half a release is there"
+            ""
+            if [candidate.id for candidate in registry.releases()] == [FIRST]
+            else "half a release is there"
         ]
         problems += ["" if not list(registry.folder.glob(".staging-*")) else "a staging folder is left"]
         with _filled(home):
-            said.append(_refused(lambda: _move(registry)))
+            messages.append(_refused(lambda: _move(registry)))
             problems += [unsound(home), "" if registry.production() == FIRST else "production moved"]
-    problems += ["" if all(said) else "no error was raised"]
-    found = [problem for problem in problems if problem]
-    return Row("disk full", did, not found, "; ".join([*filter(None, said), *found]))
+    problems += ["" if all(messages) else "no error was raised"]
+    problems_left = [problem for problem in problems if problem]
+    return Row("disk full", did, not problems_left, "; ".join([*filter(None, messages), *problems_left]))
 
 
 def unsound(home: Path, *, need_production: bool = True) -> str:
@@ -119,15 +119,15 @@ def unsound(home: Path, *, need_production: bool = True) -> str:
     """
     registry = Registry(home)
     try:
-        for found in registry.releases():
-            if found.state != "ok":
-                return f"{found.id} is {found.state}: {found.reason}"
-            registry.verify(found.id)
+        for release in registry.releases():
+            if release.state != "ok":
+                return f"{release.id} is {release.state}: {release.reason}"
+            registry.verify(release.id)
         if registry.production() is None:
             return "nothing is in production" if need_production else ""
         models = ReleasedModels(registry.open("production"))
-        asked = next(symbol for symbol in models.universe.symbols if _forecasts(models, symbol))
-        return "" if asked else "no forecast"
+        symbol = next(symbol for symbol in models.universe.symbols if _forecasts(models, symbol))
+        return "" if symbol else "no forecast"
     except (NsecastError, OSError, StopIteration) as error:
         return f"{type(error).__name__}: {error}"
 
@@ -135,7 +135,7 @@ def unsound(home: Path, *, need_production: bool = True) -> str:
 def unreadable(home: Path) -> str:
     """The first file below ``runs`` that was given its name and cannot be read, with the reason."""
     for run in sorted((home / "runs").glob("*/")):
-        for path in sorted(each for each in run.rglob("*") if not each.name.startswith(".")):
+        for path in sorted(entry for entry in run.rglob("*") if not entry.name.startswith(".")):
             try:
                 if path.suffix == ".json":
                     json.loads(path.read_bytes())
@@ -159,20 +159,22 @@ def _errors(home: Path) -> object:
 
 def _forecasts(models: ReleasedModels, symbol: str) -> bool:
     try:
-        return all(np.isfinite([each.published, each.raw]).all() for each in models.forecast(symbol))
+        return all(
+            np.isfinite([forecast.published, forecast.raw]).all() for forecast in models.forecast(symbol)
+        )
     except NsecastError:
         return False  # too few closes
 
 
 def _drop_old(registry: Registry) -> None:
     there = registry.production()
-    for found in registry.releases()[KEPT:]:
-        if found.id not in (there, FIRST):
-            shutil.rmtree(registry.folder / found.id)
+    for release in registry.releases()[KEPT:]:
+        if release.id not in (there, FIRST):
+            shutil.rmtree(registry.folder / release.id)
 
 
 def _refused(work: Callable[[], object]) -> str:
-    """What was said against it; empty if nothing was."""
+    """The problems; empty if there are none."""
     try:
         work()
     except (OSError, NsecastError) as error:

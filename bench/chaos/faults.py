@@ -20,7 +20,7 @@ GROWTH = 0.05
 """Most that memory may grow over the second half of a soak."""
 SAMPLE_S = 2.0
 REACHED = 0.8
-"""Of an overload that was meant, at least so much has to be asked for a verdict."""
+"""Share of the intended overload that must be sent for a verdict."""
 CLIENTS = 12
 ALWAYS_PER_S = 500.0
 """So many that another request is sent as soon as one is answered."""
@@ -51,9 +51,9 @@ def steady(bench: Bench, seconds: float, *, name: str = "steady", soak: bool = F
         while time.monotonic() < until:
             time.sleep(min(SAMPLE_S, max(0.0, until - time.monotonic())))
             samples.append(bench.server.memory_mb())
-            note(f"{name}: {len(load.tally.asked):,} asked, {load.tally.failed} failed")
+            note(f"{name}: {len(load.tally.requests):,} requests, {load.tally.failed} failed")
     tally, grown = load.tally, growth(samples)
-    said = ", ".join(f"{kind} {100 * share:+.1f} %" for kind, share in grown.items())
+    changes = ", ".join(f"{kind} {100 * share:+.1f} %" for kind, share in grown.items())
     times = f"p50 {tally.quantile_ms(0.5)} ms, p99 {tally.quantile_ms(0.99)} ms"
     passed = tally.failed == 0 and (not soak or max(grown.values(), default=0.0) < GROWTH)
     return row_of(
@@ -61,7 +61,7 @@ def steady(bench: Bench, seconds: float, *, name: str = "steady", soak: bool = F
         name,
         f"{bench.per_s:g} req/s mixed for {seconds:g} s",
         passed,
-        note=f"{times}; memory, second half: {said}",
+        note=f"{times}; memory, second half: {changes}",
     )
 
 
@@ -69,12 +69,12 @@ def growth(samples: Sequence[dict[str, float]]) -> dict[str, float]:
     """Growth of each kind's memory over the second half: medians of its first and its last third."""
     half = samples[len(samples) // 2 :]
     third = max(1, len(half) // 3)
-    found = {}
+    results = {}
     for kind in REPLICAS:
         series = np.array([sample.get(kind, 0.0) for sample in half])
         if len(series) and (before := float(np.median(series[:third]))) > 0:
-            found[kind] = float(np.median(series[-third:])) / before - 1
-    return found
+            results[kind] = float(np.median(series[-third:])) / before - 1
+    return results
 
 
 def killed(bench: Bench, kinds: Sequence[str], times: int, *, name: str, retried: bool = True) -> Row:
@@ -129,7 +129,7 @@ def overloaded(bench: Bench, seconds: float, *, times: float = 5.0, most: float 
     """Several times what it can do: only 200, 429 and 503 with Retry-After, and soon well again."""
     able = capacity(bench, min(10.0, seconds))
     rate = min(times * able, most)
-    note(f"overload: {able:.0f} batches/s are what it can do; {rate:.0f}/s are asked")
+    note(f"overload: {able:.0f} batches/s are possible; {rate:.0f}/s are sent")
     heavy = Load(bench.server.url, bench.traffic, rate, asks=bench.traffic.heavy(), again=False, most=2_000)
     with heavy:
         begun = time.monotonic()
@@ -141,8 +141,8 @@ def overloaded(bench: Bench, seconds: float, *, times: float = 5.0, most: float 
             recovery = recovered(after.tally, over)
     tally = heavy.tally
     only = set(tally.statuses) <= {"200", "429", "503"} and tally.bare == 0 and recovery is not None
-    sent = (len(tally.asked) + tally.unsent) / sent_s
-    did = f"{able:.0f} batches of 20 a second can be done, {sent:.0f} a second asked for {seconds:g} s"
+    sent = (len(tally.requests) + tally.unsent) / sent_s
+    did = f"{able:.0f} batches of 20 a second are possible, {sent:.0f} a second were sent for {seconds:g} s"
     text = (
         f"{sent / able if able else 0:.1f} times what it can do; {tally.bare} without Retry-After; "
         f"p99 of good answers {tally.quantile_ms(0.99)} ms"
@@ -161,7 +161,7 @@ def capacity(bench: Bench, seconds: float) -> float:
     with Load(bench.server.url, bench.traffic, ALWAYS_PER_S, asks=heavy, again=False, most=CLIENTS) as load:
         time.sleep(seconds)
         load.stop()
-    ends = sorted(each.begun + each.took_s for each in load.tally.asked if each.status == 200)
+    ends = sorted(request.begun + request.took_s for request in load.tally.requests if request.status == 200)
     return (len(ends) - 1) / (ends[-1] - ends[0]) if len(ends) > 1 else 0.0
 
 

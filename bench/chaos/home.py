@@ -1,4 +1,4 @@
-"""A storage root to be rough with: the release in production twice, told apart by their forecasts."""
+"""A storage root for fault tests: the release in production twice, with different forecasts."""
 
 import shutil
 import subprocess

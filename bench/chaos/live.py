@@ -54,7 +54,7 @@ class Show:
         return time.monotonic() - self.started
 
     def run(self, *, quiet: bool) -> None:
-        """Kill and promote in turn until the time is up, each once the one before is made good."""
+        """Kill and promote in turn until the time is up, each after recovery from the one before."""
         for number, kind in enumerate(itertools.cycle(ROUND)):
             if self.seconds > 60 * self.minutes:
                 return
@@ -91,11 +91,11 @@ class Show:
         right.add_column()
         right.add_column(justify="right")
         for name, text in (
-            ("requests", f"{len(tally.asked):,}"),
+            ("requests", f"{len(tally.requests):,}"),
             ("answered a second", f"{tally.per_s():.0f}"),
             *((f"status {status}", f"{count:,}") for status, count in tally.statuses.items()),
             ("failed once", f"{tally.failed:,}"),
-            ("failed, asked again", _zero(tally.failed_twice)),
+            ("failed twice", _zero(tally.failed_twice)),
             ("wrong or of two releases", _zero(tally.wrongs)),
             ("release", next(iter(tally.newest(1)), None) or "-"),
         ):

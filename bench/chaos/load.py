@@ -1,4 +1,4 @@
-"""Requests at a steady rate whatever the answers (an open loop), each checked, each asked again once."""
+"""Requests at a steady rate (an open loop); each response is checked, each failure retried once."""
 
 import asyncio
 import threading
@@ -37,9 +37,9 @@ class ConditionalRequest:
 
 @dataclass
 class Tally:
-    """Everything asked so far; written by the load alone."""
+    """All requests so far; written only by the load."""
 
-    asked: list[ConditionalRequest] = field(default_factory=list)
+    requests: list[ConditionalRequest] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     """What was wrong with answers of status 200, the first few."""
     wrongs: int = 0
@@ -52,52 +52,55 @@ class Tally:
 
     @property
     def statuses(self) -> dict[str, int]:
-        found = Counter(each.status for each in list(self.asked))
-        return {str(status) if status else "none": found[status] for status in sorted(found)}
+        result = Counter(request.status for request in list(self.requests))
+        return {str(status) if status else "none": result[status] for status in sorted(result)}
 
     @property
     def failed(self) -> int:
         """First tries without a 200."""
-        return sum(each.status != 200 for each in list(self.asked))
+        return sum(request.status != 200 for request in list(self.requests))
 
     @property
     def failed_twice(self) -> int:
-        return sum(each.last != 200 for each in list(self.asked))
+        return sum(request.last != 200 for request in list(self.requests))
 
     def per_s(self, window_s: float = 5.0) -> float:
         """Good answers a second, of late."""
         since = time.monotonic() - window_s
         return sum(
-            each.status == 200 and each.begun + each.took_s > since for each in self.asked[-5_000:]
+            request.status == 200 and request.begun + request.took_s > since
+            for request in self.requests[-5_000:]
         ) / (window_s)
 
     def quantile_ms(self, share: float) -> float | None:
         """Of the time of good answers."""
-        took = [each.took_s for each in list(self.asked) if each.status == 200]
+        took = [request.took_s for request in list(self.requests) if request.status == 200]
         return round(1e3 * float(np.quantile(took, share)), 1) if took else None
 
     def recovery_s(self, since: float, *, streak: int = STREAK) -> float | None:
-        """From ``since`` to the first of ``streak`` good answers in a row, in the order they were asked.
+        """From ``since`` to the first of ``streak`` good answers in a row, in the order of the requests.
 
         None if there are none such. 0: the very first ones.
         """
         good, first = 0, since
-        for each in sorted((each for each in list(self.asked) if each.begun >= since), key=_begun):
-            if each.status != 200:
+        for request in sorted((item for item in list(self.requests) if item.begun >= since), key=_begun):
+            if request.status != 200:
                 good = 0
                 continue
-            first = each.begun if good == 0 else first
+            first = request.begun if good == 0 else first
             good += 1
             if good == streak:
                 return round(first - since, 2) if self._failed_between(since, first) else 0.0
         return None
 
     def _failed_between(self, since: float, until: float) -> bool:
-        return any(each.status != 200 for each in list(self.asked) if since <= each.begun <= until)
+        return any(
+            request.status != 200 for request in list(self.requests) if since <= request.begun <= until
+        )
 
     def newest(self, count: int) -> list[str | None]:
         """Releases of the last good answers, by when they came."""
-        return [each.release for each in self.asked[-count:] if each.status == 200]
+        return [request.release for request in self.requests[-count:] if request.status == 200]
 
 
 class Load(AbstractContextManager["Load"]):
@@ -131,7 +134,7 @@ class Load(AbstractContextManager["Load"]):
         return self
 
     def stop(self) -> None:
-        """Send no more; what is under way is finished."""
+        """Stop sending; requests under way are finished."""
         self._over.set()
 
     def __exit__(self, *_: object) -> None:
@@ -162,7 +165,7 @@ class Load(AbstractContextManager["Load"]):
         if status != 200 and self._again:
             await asyncio.sleep(wait)
             last, _, _ = await self._try(client, ask)
-        self.tally.asked.append(ConditionalRequest(begun, took, status, release, last))
+        self.tally.requests.append(ConditionalRequest(begun, took, status, release, last))
 
     async def _try(self, client: httpx.AsyncClient, ask: Ask) -> tuple[int, str | None, float]:
         """Status, release, and how long to wait before the next try."""
@@ -186,5 +189,5 @@ class Load(AbstractContextManager["Load"]):
         return 200, body.get("release") if isinstance(body, dict) else None, 0.0
 
 
-def _begun(asked: ConditionalRequest) -> float:
-    return asked.begun
+def _begun(request: ConditionalRequest) -> float:
+    return request.begun

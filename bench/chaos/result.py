@@ -1,4 +1,4 @@
-"""What each scenario came to: one row of the table."""
+"""The result of a scenario: one row of the table."""
 
 import sys
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ class Row:
     """None: skipped, the note says why."""
     note: str = ""
     requests: int | None = None
-    """None where nothing is asked over HTTP."""
+    """None without HTTP requests."""
     statuses: dict[str, int] = field(default_factory=dict)
     """First tries by status; ``none``: no answer."""
     failed: int | None = None
@@ -59,9 +59,9 @@ def row_of(
     return Row(
         scenario,
         did,
-        passed and not tally.wrongs and bool(tally.asked),
+        passed and not tally.wrongs and bool(tally.requests),
         "; ".join(filter(None, notes)),
-        requests=len(tally.asked),
+        requests=len(tally.requests),
         statuses=tally.statuses,
         failed=tally.failed,
         failed_twice=tally.failed_twice,
@@ -72,16 +72,16 @@ def row_of(
 
 def table(rows: Iterable[Row]) -> Table:
     """All rows, for people."""
-    found = Table(box=rich.box.SIMPLE_HEAD)
+    result = Table(box=rich.box.SIMPLE_HEAD)
     for name in ("scenario", "what was done"):
-        found.add_column(name)
+        result.add_column(name)
     for name in ("requests", "by status", "failed", "after a retry", "wrong", "recovery s", "took s"):
-        found.add_column(name, justify="right")
-    found.add_column("verdict")
-    found.add_column("note", overflow="fold")
+        result.add_column(name, justify="right")
+    result.add_column("verdict")
+    result.add_column("note", overflow="fold")
     for row in rows:
         numbers = [row.failed, row.failed_twice, row.wrong, row.recovery_s, row.seconds]
-        found.add_row(
+        result.add_row(
             row.scenario,
             row.did,
             "-" if row.requests is None else f"{row.requests:,}",
@@ -90,4 +90,4 @@ def table(rows: Iterable[Row]) -> Table:
             f"[{'red' if row.passed is False else 'green' if row.passed else 'yellow'}]{row.verdict}",
             escape(row.note),
         )
-    return found
+    return result

@@ -41,7 +41,7 @@ SETTINGS: dict[str, Any] = {
     "specific_min": 2,
     "specific_max": 2,
     "reload_every_s": 0.5,
-    "forecasts_remembered": 0,  # so that the replicas are asked
+    "forecasts_remembered": 0,  # so that requests reach the replicas
     "limits": {"forecasts_per_minute": 0},
     "access_log": "off",
 }
@@ -58,11 +58,11 @@ class Server:
 
     def processes(self) -> dict[str, list[int]]:
         """Numbers by kind: ``REPLICAS``, ``haproxy``, ``manager``, ``controller``."""
-        found: dict[str, list[int]] = {}
+        results: dict[str, list[int]] = {}
         for pid in self.pids():
             if (kind := _kind(pid)) and start_time(pid):
-                found.setdefault(kind, []).append(pid)
-        return found
+                results.setdefault(kind, []).append(pid)
+        return results
 
     def kill(self, kind: str, rng: random.Random) -> int:
         """End one process of a kind at once (SIGKILL); its number. RayUnavailable if there is none."""
@@ -78,17 +78,17 @@ class Server:
         there = set(self.processes().get(kind, []))
         if kind == "Router":
             ports = range(FIRST_PORT, FIRST_PORT + 1_000)
-            return there & {each.pid for each in listeners(there) if each.port in ports}
+            return there & {socket.pid for socket in listeners(there) if socket.port in ports}
         if kind not in TIERS:
             return there
         try:
-            found = httpx.get(f"{self.url}/api/v4/stats", timeout=15).json()["replicas"]
+            replicas = httpx.get(f"{self.url}/api/v4/stats", timeout=15).json()["replicas"]
         except (httpx.HTTPError, ValueError, KeyError):
             return set()
-        return there & {each["pid"] for each in found if each["tier"] == TIERS[kind]}
+        return there & {replica["pid"] for replica in replicas if replica["tier"] == TIERS[kind]}
 
     def wait_for(self, kind: str, count: int, *, timeout_s: float = BACK_S) -> bool:
-        """Whether so many of a kind came to answer in that time."""
+        """Return whether so many of a kind respond in that time."""
         deadline = time.monotonic() + timeout_s
         while len(self.ready(kind)) < count:
             if time.monotonic() > deadline:
@@ -144,7 +144,7 @@ def served(
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                start_new_session=True,  # Ctrl-C is for us; it is told by us
+                start_new_session=True,  # Ctrl-C is for this process, which ends the server
             )
         try:
             url = f"http://127.0.0.1:{port}"
@@ -156,9 +156,9 @@ def served(
 
 def _wait_ready(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
     deadline = time.monotonic() + START_S
-    while "Ctrl-C stops" not in (said := log.read_text(errors="replace")):
+    while "Ctrl-C stops" not in (text := log.read_text(errors="replace")):
         if process.poll() is not None or time.monotonic() > deadline:
-            raise RayUnavailable(f"chaos: the server at {url} did not come up: {said[-2000:]}")
+            raise RayUnavailable(f"chaos: the server at {url} did not come up: {text[-2000:]}")
         time.sleep(0.2)
     httpx.get(f"{url}/readyz", timeout=10)
 

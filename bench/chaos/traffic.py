@@ -1,4 +1,4 @@
-"""What is asked of a server under faults, and what an answer must say, to the last digit."""
+"""Requests to a server under faults, and their exact expected responses."""
 
 import itertools
 import math
@@ -38,7 +38,7 @@ class Traffic:
     """
 
     def __init__(self, home: Path, releases: Sequence[str], *, seed: int = 7) -> None:
-        self._rng = random.Random(seed)  # nosec B311 # which stock is asked is no secret
+        self._rng = random.Random(seed)  # nosec B311 # the choice of stocks is no secret
         registry = Registry(home)
         opened = {name: ReleasedModels(registry.open(name)) for name in releases}
         self._truths = {name: _truth(models) for name, models in opened.items()}
@@ -75,14 +75,14 @@ class Traffic:
             return f"{ask.kind}: no such answer: {type(error).__name__}: {error}"
 
     def _check(self, ask: Ask, answer: dict[str, Any]) -> str:
-        each = answer.get("predictions", [answer])
-        if len(each) != len(ask.body.get("symbols", [0])):
-            return f"{ask.kind}: {len(each)} forecasts of {len(ask.body.get('symbols', [0]))}"
-        releases = {one["release"] for one in each} | {answer["release"]}
+        predictions = answer.get("predictions", [answer])
+        if len(predictions) != len(ask.body.get("symbols", [0])):
+            return f"{ask.kind}: {len(predictions)} forecasts of {len(ask.body.get('symbols', [0]))}"
+        releases = {one["release"] for one in predictions} | {answer["release"]}
         if len(releases) != 1 or not releases <= self._truths.keys():
             return f"{ask.kind}: of the releases {', '.join(sorted(map(str, releases)))}"
         truth = self._truths[answer["release"]]
-        for one in each:
+        for one in predictions:
             interval = one["confidence_interval"] or {}
             numbers = [one["prediction"], one["mean_prediction"], one["last_price"], *interval.values()]
             if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
@@ -115,10 +115,10 @@ class Traffic:
 
 
 def _truth(models: ReleasedModels) -> dict[tuple[str, int], Forecast]:
-    found: dict[tuple[str, int], Forecast] = {}
+    results: dict[tuple[str, int], Forecast] = {}
     for symbol in models.universe.symbols:
         try:
-            found |= {(symbol, each.horizon): each for each in models.forecast(symbol)}
+            results |= {(symbol, forecast.horizon): forecast for forecast in models.forecast(symbol)}
         except NsecastError:
-            continue  # too few closes: it is not asked for
-    return found
+            continue  # too few closes: it is not requested
+    return results

@@ -70,7 +70,7 @@ def open_page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Callable
             "console", lambda message: heard(message.text) if message.type in ("error", "warning") else None
         )
         page.on("pageerror", lambda error: heard(str(error)))
-        page.on("request", lambda asked: None if asked.url.startswith((url, "data:")) else heard(asked.url))
+        page.on("request", lambda sent: None if sent.url.startswith((url, "data:")) else heard(sent.url))
         page.goto(f"{url}/#{view}")
         return page
 
@@ -94,9 +94,9 @@ def go(page: Any, view: str) -> Any:
 @contextmanager
 def beside(other: ThreadPoolExecutor, manager: Any) -> Iterator[str]:
     """A context of another thread: the browser's events have this one."""
-    found = other.submit(manager.__enter__).result()
+    result = other.submit(manager.__enter__).result()
     try:
-        yield found
+        yield result
     finally:
         other.submit(manager.__exit__, None, None, None).result()
 
@@ -113,7 +113,7 @@ def test_the_first_view_needs_no_plotly_and_little_else(open_page, artifacts):
         "performance.getEntriesByType('resource').map(each => [each.name, each.transferSize])"
     )
     assert not [name for name, _ in loaded if "plotly-" in name]
-    assert sum(size for _, size in loaded) < 150_000, sorted(loaded, key=lambda each: -each[1])[:5]
+    assert sum(size for _, size in loaded) < 150_000, sorted(loaded, key=lambda entry: -entry[1])[:5]
     took = page.evaluate("performance.getEntriesByName('nsecast:shown')[0].startTime")
     (artifacts / "first-view.txt").write_text(f"{took:.0f} ms, {len(loaded)} files\n")
 
@@ -249,13 +249,13 @@ def test_times_are_those_of_the_exchanges_clocks(open_page, home):
             for name in page.evaluate("performance.getEntriesByType('resource').map(each => each.name)")
             if name.endswith("/format.js")
         )
-        asked = """async script => {
+        measure = """async script => {
             const { clock, instant, useZone, wallTime } = await import(script);
             useZone("America/New_York");
             const shown = at => [instant(at), clock(at), wallTime(at)];
             return ["2024-03-08T21:00:00Z", "2024-03-11T20:00:00Z"].flatMap(shown);
         }"""
-        assert page.evaluate(asked, script) == [
+        assert page.evaluate(measure, script) == [
             *("8 Mar 2024, 16:00 GMT-5", "16:00:00 GMT-5", "2024-03-08 16:00:00"),
             *("11 Mar 2024, 16:00 GMT-4", "16:00:00 GMT-4", "2024-03-11 16:00:00"),
         ]
@@ -275,7 +275,7 @@ def test_a_verdict_that_another_measure_contradicts_is_explained(open_page, home
     def of_the_release(route: Any) -> None:
         answer = route.fetch()
         body = answer.json()
-        body["pooled"] = [each | odd if each["horizon"] == "10d" else each for each in body["pooled"]]
+        body["pooled"] = [row | odd if row["horizon"] == "10d" else row for row in body["pooled"]]
         route.fulfill(response=answer, json=body)
 
     with ThreadPoolExecutor(1) as other, beside(other, serving(home)) as url:
@@ -294,7 +294,7 @@ def test_a_verdict_that_another_measure_contradicts_is_explained(open_page, home
         page.close()
 
 
-def test_a_key_is_asked_for_and_kept_in_this_tab_alone(open_page, home, tmp_path):
+def test_the_page_requests_a_key_and_keeps_it_in_this_tab_only(open_page, home, tmp_path):
     keys = KeyFile(tmp_path / "keys.json")
     key = keys.create("reader", ("read",))
     with ThreadPoolExecutor(1) as other, beside(other, serving(home, keys=str(keys.path))) as url:
@@ -330,12 +330,12 @@ def test_every_view_fits_its_screen_and_is_read_by_everyone(open_page, server, a
         assert serious(Axe().run(page)) == []
 
 
-def serious(found: Any) -> list[Any]:
+def serious(violations: Any) -> list[Any]:
     """What axe finds that keeps people out, and where."""
     return [
-        (each["id"], [node["html"][:200] for node in each["nodes"][:3]])
-        for each in found.response["violations"]
-        if each["impact"] in ("serious", "critical")
+        (violation["id"], [node["html"][:200] for node in violation["nodes"][:3]])
+        for violation in violations.response["violations"]
+        if violation["impact"] in ("serious", "critical")
     ]
 
 

@@ -97,7 +97,7 @@ def run_nsecast(words: list[str]) -> None:
     assert done.exit_code == 0, f"nsecast {' '.join(words)}: {done.output[-2_000:]} {done.exception!r}"
 
 
-def asked(words: list[str], url: str) -> httpx.Response:
+def response_to(words: list[str], url: str) -> httpx.Response:
     """What a ``curl`` of the documentation gets, from the server of the test."""
     options = {"-H": [], "-d": [], "-X": []}
     address, rest = "", iter(words[1:])
@@ -132,7 +132,7 @@ def follow(page: str, url: str) -> dict[str, int]:
                     run_nsecast(words[1:])
                     counts["run"] += 1
             elif words[0] == "curl":
-                answer = asked(words, url)
+                answer = response_to(words, url)
                 assert answer.status_code == 200, f"{words}: {answer.text}"
                 counts["asked"] += 1
             elif words[0] == "make":

@@ -51,7 +51,7 @@ def do(block: Block, before: str) -> str:
         with contextlib.redirect_stdout(printed):
             exec(compile(block.text, TUTORIAL.name, "exec"), {})
         return printed.getvalue()
-    else:  # what the command above is said to print
+    else:  # the documented output of the command above
         assert block.text.strip() in before
     return ""
 
@@ -65,7 +65,7 @@ def shell(words: list[str]) -> str:
         done = CliRunner().invoke(nsecast.app, words[1:])
         assert done.exit_code == 0, f"{' '.join(words)}: {done.output[-2_000:]} {done.exception!r}"
         return done.output
-    elif any(tuple(words[: len(each)]) == each for each in BEFORE):
+    elif any(tuple(words[: len(item)]) == item for item in BEFORE):
         return ""
     else:
         assert words[0] == "head", words
@@ -80,9 +80,9 @@ def test_every_price_of_the_files_is_in_the_release(followed):
     assert set(panel.symbols) == {*SYMBOLS, MARKET_INDEX}
     for symbol in (*SYMBOLS, INDEX):
         rows = market[market["symbol"] == symbol]
-        found = panel.history(MARKET_INDEX if symbol == INDEX else symbol)
-        np.testing.assert_array_equal(found["close"], rows["close"])
-        assert found["date"].tolist() == rows["date"].tolist()
+        history = panel.history(MARKET_INDEX if symbol == INDEX else symbol)
+        np.testing.assert_array_equal(history["close"], rows["close"])
+        assert history["date"].tolist() == rows["date"].tolist()
 
 
 def test_its_own_sectors_country_and_specific_model_are_served(followed):
@@ -126,8 +126,8 @@ def test_a_row_that_is_wrong_is_counted_and_named_in_the_ledger(followed, tmp_pa
     path = folder / "ebony_daily.txt"
     path.write_text(path.read_text().replace("01/12/2022", "2022-12-01"))
     words = ["data", "check", "--archive", str(folder), "--rejects", str(tmp_path / "ledger.csv"), "--json"]
-    found = json.loads(CliRunner().invoke(nsecast.app, words).stdout)
-    assert found["totals"]["rejected"] == 1
+    payload = json.loads(CliRunner().invoke(nsecast.app, words).stdout)
+    assert payload["totals"]["rejected"] == 1
     assert (
         "ebony_daily.txt,2,rejected,not a date: '2022-12-01',EBONY" in (tmp_path / "ledger.csv").read_text()
     )

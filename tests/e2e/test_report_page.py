@@ -31,7 +31,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def open_page(browser: Any, report: Path) -> Iterator[Any]:
-    """Opens the report; at the end the page must have logged no error and asked for nothing else."""
+    """Opens the report; at the end the page must have logged no error and requested nothing else."""
     pages, troubles = [], []
 
     def open_at(width: int = 1440, scheme: str = "light", **options: Any) -> Any:
@@ -49,7 +49,7 @@ def open_page(browser: Any, report: Path) -> Iterator[Any]:
     yield open_at
     for page in pages:
         page.close()
-    assert [each for each in troubles if not each.startswith(("data:", "blob:"))] == []
+    assert [url for url in troubles if not url.startswith(("data:", "blob:"))] == []
 
 
 def symbols(page: Any) -> list[str]:
@@ -59,8 +59,8 @@ def symbols(page: Any) -> list[str]:
 
 
 def numbers(page: Any, horizon: int) -> list[float]:
-    found = page.locator(RATIO.format(horizon)).evaluate_all("cells => cells.map(c => c.dataset.v)")
-    return [float(value) for value in found if value is not None]
+    ratios = page.locator(RATIO.format(horizon)).evaluate_all("cells => cells.map(c => c.dataset.v)")
+    return [float(value) for value in ratios if value is not None]
 
 
 def heading(page: Any, key: str, horizon: int) -> Any:

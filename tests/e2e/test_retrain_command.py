@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.night import LATER_END, after_the_first_night, asked, trained_ahead, write_archive
+from support.night import LATER_END, after_the_first_night, retrain_request, trained_ahead, write_archive
 from support.processes import running
 
 from common.release.registry import Registry
@@ -88,12 +88,14 @@ def kill(process: subprocess.Popen[str]) -> None:
     assert process.returncode == -signal.SIGKILL
 
 
-def test_killed_inside_every_step_the_same_command_ends_with_one_whole_release_in_production(tmp_path):
+def test_after_a_kill_inside_every_step_the_same_command_ends_with_one_complete_release_in_production(
+    tmp_path,
+):
     home, archive = after_the_first_night(tmp_path)
     registry = Registry(home)
     production, releases = registry.production(), {release.id for release in registry.releases()}
     write_archive(archive, LATER_END)
-    trained_ahead(asked(archive, overrides={}, universe=None), home, production)
+    trained_ahead(retrain_request(archive, overrides={}, universe=None), home, production)
     command = ("retrain", "--archive", str(archive), "--no-refit")
     done: dict[str, Any] = {}
     for step in STEPS[:-1]:
@@ -138,8 +140,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def epochs(home: Path, pid: int) -> int:
     """Epochs the general network of this process' run has behind it."""
-    found = [json.loads(path.read_bytes()) for path in home.glob("runs/*/run.json")]
-    jobs = [job for run in found if run.get("pid") == pid for job in run["jobs"]]
+    results = [json.loads(path.read_bytes()) for path in home.glob("runs/*/run.json")]
+    jobs = [job for run in results if run.get("pid") == pid for job in run["jobs"]]
     return max(
         (job["epoch"] or 0 for job in jobs if job["job"] == "general" and job["state"] == "running"),
         default=0,
@@ -148,14 +150,14 @@ def epochs(home: Path, pid: int) -> int:
 
 @dataclass(frozen=True)
 class Night:
-    """A first night that was killed and stopped in training, continued, and asked for once more."""
+    """A first night that was killed and stopped in training, continued, and requested again."""
 
     states: tuple[str, str]
     """Of the step that was killed, and of the record once it was stopped."""
     refused: tuple[int, str]
-    """The process at work while another was started, and what that one said."""
+    """The running process, and the output of a second one started meanwhile."""
     stopped: tuple[int, str]
-    """Exit code of the one that was stopped, and what it said."""
+    """Exit code and output of the stopped process."""
     record: dict[str, Any]
     histories: list[list[dict[str, Any]]]
     """Of every general network that was trained."""
@@ -223,7 +225,7 @@ def test_new_sessions_are_trained_on_and_forecasts_come_from_the_new_release(pla
     assert "state=training" in err and "[5/5] promote" in err
     answer = json.loads(call(home, "predict", "ABSA", "--json")[0])
     assert answer["release"] == after
-    assert all(each["last_date"] == f"{LATER}" for each in answer["predictions"])
+    assert all(prediction["last_date"] == f"{LATER}" for prediction in answer["predictions"])
 
 
 @pytest.mark.usefixtures("first_night")
@@ -231,10 +233,10 @@ def test_a_broken_archive_leaves_production_as_it_was(place):
     home, command = place["home"], place["command"]
     production, history = Registry(home).production(), Registry(home).history()
     path = place["archive"] / "NSE_data_all_stocks_2021.csv"
-    whole = path.read_bytes()
-    path.write_bytes(whole[:20_000])
+    content = path.read_bytes()
+    path.write_bytes(content[:20_000])
     _, err = call(home, *command, expect=1)
-    path.write_bytes(whole)
+    path.write_bytes(content)
     assert "sessions of production" in err and f"still {production}" in err
     assert newest(home)["state"] == "failed"
     assert Registry(home).history() == history

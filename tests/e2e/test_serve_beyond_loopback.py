@@ -1,4 +1,4 @@
-"""`nsecast serve` for other machines: on the one address that was asked for, and only with a key."""
+"""`nsecast serve` for other machines: only on the requested address, and only with a key."""
 
 import json
 import re
@@ -41,10 +41,10 @@ class Server:
     url: str
     pid: int
     host: Host
-    """From where it is asked: another machine."""
+    """The machine that sends the requests."""
     keys: dict[str, str]
 
-    def asked(self, path: str, who: str = "", body: dict | None = None) -> tuple[int, str]:
+    def request(self, path: str, who: str = "", body: dict | None = None) -> tuple[int, str]:
         """Status and content that the other machine gets, with a key of ``keys`` or without one."""
         words = json.dumps([self.url + path, self.keys.get(who, who), body])
         command = [*self.host.through, sys.executable, "-I", "-c", ASK, words]
@@ -82,40 +82,40 @@ def key_of(home: Path, name: str, *more: str) -> str:
 
 def test_another_machine_gets_a_forecast_with_a_key_and_nothing_without(server: Server):
     ask = {"symbol": "MOVES"}
-    status, content = server.asked("/api/v4/predict", "reader", ask)
+    status, content = server.request("/api/v4/predict", "reader", ask)
     answer = json.loads(content)
     assert status == 200 and (answer["symbol"], answer["release"]) == ("MOVES", "one")
     for who in ("", MADE_UP, server.keys["reader"][:-1] + "_"):
-        status, content = server.asked("/api/v4/predict", who, ask)
+        status, content = server.request("/api/v4/predict", who, ask)
         assert status == 401 and json.loads(content)["status"] == 401, who
         assert "last_price" not in content and "release" not in content
 
 
 def test_another_machine_may_only_with_an_admins_key_change_the_service(server: Server):
-    assert server.asked("/api/v4/cache/clear", "", {"a": 1})[0] == 401
-    assert server.asked("/api/v4/cache/clear", "reader", {"a": 1})[0] == 403
-    assert server.asked("/api/v4/cache/clear", "operator", {"a": 1})[0] == 200
+    assert server.request("/api/v4/cache/clear", "", {"a": 1})[0] == 401
+    assert server.request("/api/v4/cache/clear", "reader", {"a": 1})[0] == 403
+    assert server.request("/api/v4/cache/clear", "operator", {"a": 1})[0] == 200
 
 
 def test_probes_answer_without_a_key_and_say_nothing_of_the_data(server: Server):
     for path in ("/healthz", "/readyz"):
-        status, content = server.asked(path)
+        status, content = server.request(path)
         assert status == 200 and len(content) < 200 and "MOVES" not in content
 
 
-def test_it_listens_on_the_address_that_was_asked_for_and_on_no_other_of_this_machine(server: Server):
+def test_the_server_listens_only_on_the_requested_address(server: Server):
     port = int(server.url.rpartition(":")[2])
-    found = [each for each in listeners(descendants(server.pid)) if each.port == port]
-    assert {each.address for each in found} == {server.host.here} and found
+    results = [socket for socket in listeners(descendants(server.pid)) if socket.port == port]
+    assert {result.address for result in results} == {server.host.here} and results
     with pytest.raises(httpx.TransportError):
         httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=5)
 
 
-def test_nobody_can_go_past_haproxy_to_a_router_or_to_its_statistics(server: Server):
-    beyond = [each for each in listeners(descendants(server.pid)) if not each.on_loopback]
-    proxies = {each.port for each in beyond if each.process == "haproxy"}
+def test_routers_and_their_statistics_are_reachable_only_through_haproxy(server: Server):
+    beyond = [socket for socket in listeners(descendants(server.pid)) if not socket.on_loopback]
+    proxies = {item.port for item in beyond if item.process == "haproxy"}
     assert proxies == {int(server.url.rpartition(":")[2])}, beyond
-    for each in beyond:  # every Ray worker has a port for Ray itself, which speaks gRPC and wants a token
-        if "ServeRep" in each.process:
+    for entry in beyond:  # every Ray worker has a port for Ray itself, which speaks gRPC and wants a token
+        if "ServeRep" in entry.process:
             with pytest.raises(httpx.HTTPError):
-                httpx.get(f"http://{server.host.here}:{each.port}/healthz", timeout=5).raise_for_status()
+                httpx.get(f"http://{server.host.here}:{entry.port}/healthz", timeout=5).raise_for_status()

@@ -89,30 +89,34 @@ def is_true(answer: dict[str, Any], expected: Forecast) -> bool:
     return same and (interval is None or (interval["lower"], interval["upper"]) == expected.intervals["90"])
 
 
-def test_every_counter_answers_over_http_with_the_figure_of_the_backtests_code(server: Server):
+def test_every_stock_is_forecast_over_http_with_the_figure_of_the_backtest(server: Server):
     expected = truth(server.home, "one")
     for symbol in COUNTERS:
         answer = server.predict(symbol=symbol)
         assert answer.status_code == 200 and is_true(answer.json(), expected[symbol])
         assert len(answer.headers.get_list("x-request-id")) == 1
     everything = server.get("/api/v4/predict/all").json()
-    assert {each["symbol"] for each in everything["predictions"]} == set(COUNTERS)
-    assert all(is_true(each, expected[each["symbol"]]) for each in everything["predictions"])
+    assert {prediction["symbol"] for prediction in everything["predictions"]} == set(COUNTERS)
+    assert all(
+        is_true(prediction, expected[prediction["symbol"]]) for prediction in everything["predictions"]
+    )
     assert [error["symbol"] for error in everything["summary"]["errors"]] == ["SHORT"]
 
 
 def test_ours_are_on_loopback_and_what_ray_opens_beyond_is_named(server: Server):
-    found = listeners(descendants(server.pid))
-    assert server.url.rpartition(":")[2] in {str(each.port) for each in found if each.process == "haproxy"}
+    sockets = listeners(descendants(server.pid))
+    assert server.url.rpartition(":")[2] in {
+        str(socket.port) for socket in sockets if socket.process == "haproxy"
+    }
 
-    def is_ours(each: Listener) -> bool:
-        return each.process == "haproxy"
+    def is_ours(listener: Listener) -> bool:
+        return listener.process == "haproxy"
 
-    assert all(each.on_loopback for each in found if is_ours(each))
-    beyond = [each for each in found if not each.on_loopback and "ServeRep" not in each.process]
+    assert all(socket.on_loopback for socket in sockets if is_ours(socket))
+    beyond = [socket for socket in sockets if not socket.on_loopback and "ServeRep" not in socket.process]
     assert beyond and "warning: Ray itself listens beyond loopback" in server.log.read_text()
     status = CliRunner().invoke(nsecast.app, ["serve", "status", "--home", str(server.home)])
-    assert status.exit_code == 0 and all(f"{each.port} (" in status.output for each in beyond)
+    assert status.exit_code == 0 and all(f"{item.port} (" in status.output for item in beyond)
 
 
 def test_foreign_names_and_pages_are_refused_and_addresses_are_not_to_be_forged(server: Server):
@@ -175,12 +179,12 @@ def test_more_than_it_can_take_gets_503_with_retry_after_and_nothing_else_fails(
     assert server.get("/healthz").status_code == 200
 
 
-def test_hundreds_of_slow_clients_are_ended_and_cost_nobody_an_answer(server: Server):
+def test_hundreds_of_slow_clients_are_disconnected_and_other_clients_get_their_responses(server: Server):
     before = descriptors(descendants(server.pid))
     answers: list[int] = []
     with slow_clients(server.url, {"silent": 150, "header": 150, "body": 50}) as held:
         deadline = time.monotonic() + 2 * REQUEST_S + 10
-        while any(each.open for each in held.values()):
+        while any(item.open for item in held.values()):
             assert time.monotonic() < deadline, held
             answers.append(server.predict(symbol="MOVES").status_code)
             time.sleep(0.2)
@@ -189,20 +193,22 @@ def test_hundreds_of_slow_clients_are_ended_and_cost_nobody_an_answer(server: Se
 
 
 def test_a_hot_stock_is_answered_by_more_than_one_replica(server: Server):
-    def asked() -> dict[int, int]:
+    def requests_by_replica() -> dict[int, int]:
         replicas = server.get("/api/v4/stats").json()["replicas"]
-        return {each["pid"]: each["requests"] for each in replicas if each["tier"] == "stock_specific"}
+        return {
+            replica["pid"]: replica["requests"] for replica in replicas if replica["tier"] == "stock_specific"
+        }
 
     def closes(number: int) -> list[float]:  # its own, so that no answer is remembered
         return [100 + number / 100 + day % 3 for day in range(60)]
 
-    before = asked()
+    before = requests_by_replica()
     with ThreadPoolExecutor(4) as pool:
         answers = list(
             pool.map(lambda n: server.predict(symbol="MOVES", recent_prices=closes(n)), range(100))
         )
     assert {answer.status_code for answer in answers} == {200}
-    more = {pid: count - before.get(pid, 0) for pid, count in asked().items()}
+    more = {pid: count - before.get(pid, 0) for pid, count in requests_by_replica().items()}
     assert len(more) == 2 and sum(more.values()) == 100 and min(more.values()) >= 10
 
 
@@ -249,7 +255,7 @@ def test_a_corrupt_release_is_refused_and_the_old_one_goes_on_serving(server: Se
     until(lambda: server.get("/api/v4/health").json()["status"] == "ok", patience_s=FOLLOW_S)
 
 
-def test_the_whole_exchange_answers_at_every_horizon_with_the_figures_of_the_backtests_code(server: Server):
+def test_all_stocks_at_all_horizons_are_forecast_with_the_figures_of_the_backtest(server: Server):
     made_exchange(server.home, "exchange")
     Registry(server.home).promote("exchange")
     until(lambda: server.get("/api/v4/health").json()["release"] == "exchange", patience_s=FOLLOW_S)

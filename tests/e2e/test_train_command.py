@@ -90,10 +90,10 @@ def running_job(place: dict[str, Any], pid: int, epoch: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Trained:
-    """A run that was stopped by Ctrl-C, continued by the same command, and asked for a third time."""
+    """A run that was stopped by Ctrl-C, continued by the same command, and requested a third time."""
 
     stopped: tuple[int, str, str]
-    """Exit code, what was printed, what was said."""
+    """Exit code, stdout and stderr."""
     state: str
     """Of the run, then."""
     document: dict[str, Any]
@@ -174,7 +174,7 @@ def production(place: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("trained")
-def test_the_release_has_every_file_and_every_counter(place):
+def test_the_release_has_every_file_and_every_stock(place):
     release = production(place)
     folder = place["home"] / "releases" / release["id"]
     for name in (
@@ -205,13 +205,13 @@ def test_wrong_use_says_what_is_wrong(place):
     _, err = call(place, "train", "--config", "wrong.toml", expect=1)
     assert "lstm_unit" in err
     call(place, "train", "--no-such-option", expect=2)
-    (place["folder"] / "strangers.toml").write_text(UNIVERSE + 'XYZ = "No such company"\n')
-    _, err = call(place, *place["train"], "--universe", "strangers.toml", expect=1)
+    (place["folder"] / "unknown.toml").write_text(UNIVERSE + 'XYZ = "No such company"\n')
+    _, err = call(place, *place["train"], "--universe", "unknown.toml", expect=1)
     assert "XYZ" in err
 
 
 @pytest.mark.usefixtures("trained")
-def test_the_release_forecasts_every_counter_and_knows_which_model_answers(place):
+def test_the_release_forecasts_every_stock_and_names_its_model(place):
     answers = {
         (answer["symbol"], horizon): answer
         for horizon in ("1d", "5d")
@@ -247,9 +247,11 @@ def test_the_backtest_agrees_with_what_is_forecast_and_says_what_the_rivals_reac
     rows = pd.read_parquet(place["folder"] / "all.parquet").set_index(["symbol", "horizon", "cutoff"])
     day = rows.index.get_level_values("cutoff").unique().sort_values()[30]
     for horizon in (1, 5):
-        asked = predicted(place, "--as-of", f"{day:%Y-%m-%d}", "--horizon", f"{horizon}d")["predictions"]
-        assert len(asked) == 4
-        for answer in asked:
+        predictions = predicted(place, "--as-of", f"{day:%Y-%m-%d}", "--horizon", f"{horizon}d")[
+            "predictions"
+        ]
+        assert len(predictions) == 4
+        for answer in predictions:
             row = rows.loc[(answer["symbol"], horizon, day)]
             assert (answer["prediction"], answer["mean_prediction"]) == (row["published"], row["raw"])
             bounds = answer["confidence_interval"]

@@ -23,7 +23,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def open_page(browser: Any, report: Path) -> Iterator[Any]:
-    """Opens the report; at the end the page must have logged no error and asked for nothing else."""
+    """Opens the report; at the end the page must have logged no error and requested nothing else."""
     pages, troubles = [], []
 
     def open_at(width: int = 1440, scheme: str = "light", **options: Any) -> Any:
@@ -41,7 +41,7 @@ def open_page(browser: Any, report: Path) -> Iterator[Any]:
     yield open_at
     for page in pages:
         page.close()
-    assert [each for each in troubles if not each.startswith(("data:", "blob:"))] == []
+    assert [url for url in troubles if not url.startswith(("data:", "blob:"))] == []
 
 
 def column(page: Any, key: str) -> list[str | None]:
@@ -59,17 +59,17 @@ def test_every_chart_is_drawn_with_as_many_marks_as_it_has_figures(open_page):
 
 def test_trials_sort_by_click_and_by_keyboard_and_what_has_no_figure_stays_last(open_page):
     page = open_page()
-    scores = [each for each in column(page, "score") if each]
+    scores = [cell for cell in column(page, "score") if cell]
     assert scores == sorted(scores, key=float) and column(page, "score")[-1] is None
     head = page.locator('#trials th[data-k="learning_rate"]')
     head.locator("button").click()
-    rates = [float(each) for each in column(page, "learning_rate")]
+    rates = [float(cell) for cell in column(page, "learning_rate")]
     assert rates == sorted(rates) and head.get_attribute("aria-sort") == "ascending"
     page.keyboard.press("Enter")
-    assert [float(each) for each in column(page, "learning_rate")] == rates[::-1]
+    assert [float(cell) for cell in column(page, "learning_rate")] == rates[::-1]
     assert page.locator('#trials thead th:not([aria-sort="none"])').count() == 1
-    said = page.locator("#shown").inner_text()
-    assert said == "52 trials. Sorted by learning rate, largest first."
+    text = page.locator("#shown").inner_text()
+    assert text == "52 trials. Sorted by learning rate, largest first."
     page.locator('#trials th[data-k="partial"] button').click()
     assert column(page, "partial")[0] is not None and column(page, "partial")[-1] is None
 

@@ -41,9 +41,9 @@ def test_an_archive_read_by_tasks_is_the_archive_read_here(tasks, tmp_path, monk
     monkeypatch.setattr(archive_files, "PART_LINES", 700)
     monkeypatch.setattr(archive_files, "BLOCK_ROWS", 1_500)
     there = read_archive(tmp_path, tasks)
-    for each in fields(Archive):
+    for field in fields(Archive):
         pd.testing.assert_frame_equal(
-            getattr(there, each.name), getattr(here, each.name), check_exact=True, obj=each.name
+            getattr(there, field.name), getattr(here, field.name), check_exact=True, obj=field.name
         )
 
 

@@ -99,10 +99,10 @@ class Witness:
     def saw(self, *releases: str, failed: bool = False) -> bool:
         """Whether all answers were right, and of exactly these releases; ``failed``: a first try may fail."""
         allowed = ([200], [0, 200], [503, 200]) if failed else ([200],)
-        assert [each for each in self.tries if each not in allowed] == []
+        assert [item for item in self.tries if item not in allowed] == []
         truth = self.truth
         assert len(set(truth.values())) == len(truth), "or nobody could tell them apart"
-        assert [each for each in self.answers if each[1] != truth[each[0]]] == []
+        assert [answer for answer in self.answers if answer[1] != truth[answer[0]]] == []
         return {name for name, _ in self.answers} == set(releases) and len(self.answers) >= 10
 
 
@@ -138,11 +138,11 @@ def test_publishing_that_is_killed_anywhere_leaves_only_what_loads(release: Rele
     assert {"first", "last"} <= {path.name for path in folders}
     for folder in folders:
         manifest = json.loads((folder / MANIFEST).read_bytes())
-        found = {
+        results = {
             path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in folder.rglob("*")
             if path.is_file() and path.name != MANIFEST
         }
-        assert found == {name: entry["sha256"] for name, entry in manifest["files"].items()}, folder
+        assert results == {name: entry["sha256"] for name, entry in manifest["files"].items()}, folder
     production = json.loads((tmp_path / "releases" / "aliases" / "production.json").read_bytes())
     assert json.dumps(production).count('"last"') >= 1 and Registry(tmp_path).production() == "last"

@@ -45,13 +45,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def nodes_up(home: Path) -> list[str]:
-    found = read(home)
-    return [node.name for node in found.nodes if node.runs] if found else []
+    rows = read(home)
+    return [node.name for node in rows.nodes if node.runs] if rows else []
 
 
 @pytest.fixture
 def cluster(home: Path) -> LocalCluster:
-    """A cluster of two nodes, whatever the tests before have made of it."""
+    """A cluster of two nodes, restored if earlier tests changed it."""
     if nodes_up(home) != ["node-0", "node-1"]:
         down(home)
         done = nsecast("cluster", "up", "--nodes", "2", home=home)
@@ -87,7 +87,7 @@ def test_both_nodes_are_alive_and_starting_them_again_does_nothing(cluster: Loca
 
 def test_dashboard_and_job_server_are_on_loopback_and_ask_for_the_token(cluster: LocalCluster):
     port = int(cluster.dashboard.rpartition(":")[2])
-    assert {each.address for each in listeners(cluster.processes) if each.port == port} == {"127.0.0.1"}
+    assert {socket.address for socket in listeners(cluster.processes) if socket.port == port} == {"127.0.0.1"}
     assert httpx.get(f"{cluster.dashboard}/api/jobs/", timeout=10).status_code == 401
     wrong = {"Authorization": "Bearer nobody"}
     assert httpx.get(f"{cluster.dashboard}/api/jobs/", headers=wrong, timeout=10).status_code == 403
@@ -128,7 +128,7 @@ def test_ctrl_c_stops_the_job(cluster: LocalCluster, home: Path):
     assert record["state"] == "interrupted"
 
 
-def test_nobody_at_an_address_is_one_error_that_says_what_to_check():
+def test_an_address_without_a_cluster_is_an_error_that_says_what_to_check():
     with (
         pytest.raises(RayUnavailable, match=r"127\.0\.0\.2:1: .*Check the address"),
         ray_session(address="127.0.0.2:1"),

@@ -74,9 +74,9 @@ def story(small_panel: Panel, tmp_path_factory: pytest.TempPathFactory) -> Itera
             fleet = Fleet(run.plan, run.folder, workers=tasks, log_dir=run.folder / "ray", silence_s=6.0)
             side = pool.submit(happening, Story(run), cluster, fleet)
             fleet.train()
-            found = side.result()
-            found.jobs = fleet.snapshot()
-        yield found
+            snapshot = side.result()
+            snapshot.jobs = fleet.snapshot()
+        yield snapshot
 
 
 def happening(story: Story, cluster: Hosts, fleet: Fleet) -> Story:

@@ -47,9 +47,9 @@ def train(run: Run, during: Callable[[Fleet], None] = lambda fleet: None) -> lis
 def job_at_epoch(fleet: Fleet, job: str, epoch: int, *, timeout_s: float = 120) -> dict[str, Any]:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        found = next(entry for entry in fleet.snapshot() if entry["job"] == job)
-        if found["state"] == "running" and found["epoch"] >= epoch:
-            return found
+        result = next(entry for entry in fleet.snapshot() if entry["job"] == job)
+        if result["state"] == "running" and result["epoch"] >= epoch:
+            return result
         time.sleep(0.02)
     raise TimeoutError(f"{job} never reached epoch {epoch}")
 

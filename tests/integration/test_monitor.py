@@ -44,7 +44,7 @@ def with_new_sessions(panel: Panel, count: int) -> Panel:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """A release asked over HTTP in the evening its data end, its log, and the answers that were given."""
+    """A release, its log, and its responses over HTTP in the evening on which its data end."""
     home = tmp_path_factory.mktemp("home")
     release = made_release(home, "one", shift=0.3, window={"size": 12, "horizons": [1, 5, 10]})
     Registry(home).promote("one")
@@ -117,28 +117,28 @@ def test_nothing_is_scored_before_its_close_and_each_when_it_comes(served):
     models = models_of(served)
     for sessions in (0, 1, 4, 5):
         panel, now = at(served, sessions)
-        found = run_monitor(models, panel, served["home"], SETTINGS, now=now)
+        report = run_monitor(models, panel, served["home"], SETTINGS, now=now)
         there = list(closes_of(served, panel).values())
-        got = (found.scored, found.left_out["no_close"], found.waiting)
+        got = (report.scored, report.left_out["no_close"], report.waiting)
         assert got == (len(there) - there.count(None), there.count(None), 10 - len(there))
-    assert found.waiting == 0 and found.scored == 9, "GAPS has no row on the session after its last one"
+    assert report.waiting == 0 and report.scored == 9, "GAPS has no row on the session after its last one"
 
 
 def test_the_error_is_that_of_the_answers_against_the_closes(served):
     panel, now = at(served, 5)
-    found = run_monitor(models_of(served), panel, served["home"], SETTINGS, now=now)
+    report = run_monitor(models_of(served), panel, served["home"], SETTINGS, now=now)
     errors, closes = {}, closes_of(served, panel)
     for answer in served["answers"]:
         key = answer["symbol"], days_of(answer["horizon"])
         if closes[key] is not None:
             errors[key] = abs(answer["prediction"] - closes[key])
-    stocks = found.errors.query("level == 'stock'")
+    stocks = report.errors.query("level == 'stock'")
     assert set(stocks["group"]) == set(SYMBOLS) - {"FROZEN"}
     for row in stocks.itertuples():
         assert row.mae == pytest.approx(errors[(row.group, row.horizon)])
     for horizon in (1, 5):
-        (row,) = found.errors.query("level == 'all' and horizon == @horizon").itertuples()
-        moving = [each for (symbol, h), each in errors.items() if h == horizon and symbol != "FROZEN"]
+        (row,) = report.errors.query("level == 'all' and horizon == @horizon").itertuples()
+        moving = [error for (symbol, h), error in errors.items() if h == horizon and symbol != "FROZEN"]
         assert row.mae == pytest.approx(np.mean(moving)) and row.n_frozen == 1 and row.verdict == "too few"
 
 
@@ -153,15 +153,15 @@ def test_prices_looked_at_as_of_an_earlier_evening_give_that_evenings_report(ser
 
 
 def test_a_server_that_answers_after_the_fact_is_not_credited(served, tmp_path):
-    """The same question asked once the closes were known."""
+    """The same request after the closes were known."""
     rows = read_ledger(served["home"]).frame
     panel, now = at(served, 5)
     late = rows.assign(served_at=pd.Timestamp(now))
     day = tmp_path / "served" / f"{now:%Y-%m-%d}"
     day.mkdir(parents=True)
     late.to_parquet(day / "late-000000.parquet", index=False)
-    found = run_monitor(models_of(served), panel, tmp_path, SETTINGS, now=now)
-    assert found.scored == 0 and (found.left_out["late"], found.left_out["no_close"]) == (9, 1)
+    report = run_monitor(models_of(served), panel, tmp_path, SETTINGS, now=now)
+    assert report.scored == 0 and (report.left_out["late"], report.left_out["no_close"]) == (9, 1)
 
 
 @pytest.fixture(scope="module")
@@ -186,8 +186,8 @@ def test_the_command_scores_with_the_newest_releases_prices_and_writes_table_jso
     assert shown.exit_code == 0, shown.output
     assert "9 scored" in shown.stdout and "MOVES" in shown.stdout and "no breach" in shown.stdout
     assert 'nsecast_monitor_forecasts{state="scored"} 9.0' in (tmp_path / "nsecast.prom").read_text()
-    found = json.loads(monitor_command(served, newer, "--json").stdout)
-    assert found["release"] == "one" and found["scored"] == 9 and found["breaches"] == []
+    payload = json.loads(monitor_command(served, newer, "--json").stdout)
+    assert payload["release"] == "one" and payload["scored"] == 9 and payload["breaches"] == []
 
 
 def test_a_breach_is_exit_code_3_and_a_line_in_the_log(served, newer, tmp_path, caplog):

@@ -49,7 +49,7 @@ def test_a_publish_whose_connection_is_cut_shows_nothing_and_the_same_command_co
     assert wire.is_cut
 
     there = Registry(place.machine("there"))
-    assert [each.id for each in there.releases()] == ["before"]
+    assert [release.id for release in there.releases()] == ["before"]
     assert there.production() == "before" and there.verify("production").id == "before"
     left = {key for key in objects(there.folder) if key.startswith(f"releases/{run.release_id}/")}
     assert bool(left) == bool(through) and not [key for key in left if key.endswith(MANIFEST)]
@@ -101,8 +101,8 @@ def test_of_two_machines_that_promote_at_the_same_moment_one_wins(place):
 def test_a_run_that_is_at_work_elsewhere_is_named(place, caplog):
     here, there = (place.machine(name) for name in ("here", "there"))
     with storage.lock_or_fail(here / "runs/r.lock", "run r"):
-        said = rf"run r is at work already, in process {os.getpid()} on "
-        with pytest.raises(ConfigError, match=said), storage.lock_or_fail(there / "runs/r.lock", "run r"):
+        message = rf"run r is at work already, in process {os.getpid()} on "
+        with pytest.raises(ConfigError, match=message), storage.lock_or_fail(there / "runs/r.lock", "run r"):
             pass
     with storage.lock_or_fail(there / "runs/r.lock", "run r"):
         pass

@@ -60,9 +60,9 @@ def test_a_fit_goes_on_on_a_machine_that_has_nothing_and_repeats_no_epoch(place,
     assert f"runs/{run.id}/tasks/{task.id}/weights.npz" in keys
     assert f"runs/{run.id}/tasks/{task.id}/state.npz" not in keys
 
-    whole = RunDataset(tmp_path / "plain", run.spec, run.panel)
-    run_task(whole, task)
-    for one, other in zip(weights_of(third, task.id), weights_of(whole, task.id), strict=True):
+    dataset = RunDataset(tmp_path / "plain", run.spec, run.panel)
+    run_task(dataset, task)
+    for one, other in zip(weights_of(third, task.id), weights_of(dataset, task.id), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -86,7 +86,7 @@ def test_a_fleet_trains_apart_from_its_driver_and_a_machine_with_nothing_answers
         for node in ("node-0", "node-1")
     )
     assert first.keys() - second.keys() and second.keys() - first.keys(), "each node has tasks of its own"
-    for seed in filter(None, (found.get(("general", "seed-0")) for found in (first, second))):
+    for seed in filter(None, (item.get(("general", "seed-0")) for item in (first, second))):
         assert {path.name for path in seed.iterdir()} == {"result.json", "weights.npz"}
     assert list((run.folder / "tensorboard").rglob("events.*")), "what workers logged is with the driver"
 
@@ -97,17 +97,17 @@ def test_a_fleet_trains_apart_from_its_driver_and_a_machine_with_nothing_answers
     assert (again.rows == outcome.rows) or json.dumps(again.rows) == json.dumps(outcome.rows)
 
     answered = elsewhere(place, "reader", "predict", "ABSA", "COOP", "--home", place.url, "--json")
-    found = {each["symbol"]: each for each in json.loads(answered.stdout)["predictions"]}
-    assert {each["release"] for each in found.values()} == {run.release_id}
+    results = {prediction["symbol"]: prediction for prediction in json.loads(answered.stdout)["predictions"]}
+    assert {result["release"] for result in results.values()} == {run.release_id}
     mine = ReleasedModels(outcome.release)
-    assert {symbol: each["prediction"] for symbol, each in found.items()} == {
-        symbol: mine.forecast(symbol)[0].published for symbol in found
+    assert {symbol: result["prediction"] for symbol, result in results.items()} == {
+        symbol: mine.forecast(symbol)[0].published for symbol in results
     }
     assert (place.folder / "reader" / "cache").is_dir()
     last = small_panel.history("ABSA")["close"].iloc[-1]
-    assert found.keys() == {"ABSA", "COOP"} and found["ABSA"]["last_price"] == pytest.approx(last)
+    assert results.keys() == {"ABSA", "COOP"} and results["ABSA"]["last_price"] == pytest.approx(last)
     listed = CliRunner().invoke(app, ["runs", "--home", place.url, "--json"])
-    assert [(each["id"], each["state"]) for each in json.loads(listed.stdout)] == [(run.id, "done")]
+    assert [(item["id"], item["state"]) for item in json.loads(listed.stdout)] == [(run.id, "done")]
 
 
 @contextmanager

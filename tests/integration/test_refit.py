@@ -37,17 +37,17 @@ def test_each_refit_is_trained_on_what_was_known_and_continues_where_it_stopped(
     sessions = small_panel.dates.to_numpy().astype("datetime64[D]")
     start, end = sessions[-60], sessions[-1]
     plan = plan_backtest(models, None, tmp_path, start=start, end=end, refit_every=40)
-    said = []
-    found = run_backtest(plan, workers=2, mode="silent", announce=said.append)
+    messages = []
+    backtest = run_backtest(plan, workers=2, mode="silent", announce=messages.append)
 
-    assert len(said) == 2 and f"trained on prices to {start}" in said[0]
+    assert len(messages) == 2 and f"trained on prices to {start}" in messages[0]
     refits = sorted((plan.folder / "refits" / "releases").glob("2*/manifest.json"))
     borders = [json.loads(path.read_bytes())["info"] for path in refits]
     assert sorted(info["valid_end"] for info in borders) == [str(sessions[-60]), str(sessions[-20])]
     fixed = run_backtest(plan_backtest(models, None, tmp_path, start=start, end=end))
     keys = ["symbol", "cutoff", "horizon", "target_date", "last_price", "actual"]
-    pd.testing.assert_frame_equal(found.table[keys], fixed.table[keys], check_exact=True)
-    assert not np.array_equal(found.table["raw"], fixed.table["raw"])
+    pd.testing.assert_frame_equal(backtest.table[keys], fixed.table[keys], check_exact=True)
+    assert not np.array_equal(backtest.table["raw"], fixed.table["raw"])
 
     again = run_backtest(plan, workers=2, mode="silent")
-    pd.testing.assert_frame_equal(again.table, found.table, check_exact=True)
+    pd.testing.assert_frame_equal(again.table, backtest.table, check_exact=True)

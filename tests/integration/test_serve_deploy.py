@@ -104,14 +104,14 @@ class Service:
 
     def spans(self) -> list[dict[str, Any]]:
         """What Ray's own exporter wrote, one JSON object after the other."""
-        found = []
+        results = []
         for path in self.folder.glob("*/session_*/logs/serve/spans/*.json"):
             text, decoder = path.read_text(), json.JSONDecoder()
             while text.strip():
                 span, end = decoder.raw_decode(text.lstrip())
-                found.append(span)
+                results.append(span)
                 text = text.lstrip()[end:]
-        return found
+        return results
 
 
 @pytest.fixture(scope="module")
@@ -125,10 +125,10 @@ def service(home: Path) -> Iterator[Service]:
         patch.setenv("PYTHONPATH", str(ROOT))
         try:
             cluster, _ = up(home, 1, 2)
-            found = Service(home, Path(cluster.folder), cluster, free_port())
-            found.deploy({})
-            eventually(lambda: httpx.get(f"{found.url}/readyz", timeout=5).status_code == 200, "ready")
-            yield found
+            result = Service(home, Path(cluster.folder), cluster, free_port())
+            result.deploy({})
+            eventually(lambda: httpx.get(f"{result.url}/readyz", timeout=5).status_code == 200, "ready")
+            yield result
         finally:
             down(home)
 
@@ -157,8 +157,8 @@ def test_slow_clients_are_disconnected(service: Service):
     ]
     with ThreadPoolExecutor(2) as pool:
         answers = [pool.submit(answer_to, service.port, pieces, 0.5) for pieces in (headers, body)]
-        for each in answers:
-            answer, took_s = each.result()
+        for item in answers:
+            answer, took_s = item.result()
             assert answer.startswith(b"HTTP/1.1 408 "), answer
             assert took_s >= REQUEST_S
         assert b"urn:nsecast:too-slow" in answer, "of a slow body; HAProxy answers slow headers by itself"
@@ -190,21 +190,21 @@ def test_one_trace_goes_from_the_router_to_the_replica(service: Service):
     assert service.forecast(traceparent=parent).status_code == 200
 
     def joined() -> bool:
-        spans = {each["context"]["span_id"]: each for each in service.spans()}
-        ours = [each for each in spans.values() if TRACE in each["context"]["trace_id"]]
-        models = [each for each in ours if each["attributes"].get("deployment") == "SpecificModel"]
+        spans = {span["context"]["span_id"]: span for span in service.spans()}
+        ours = [span for span in spans.values() if TRACE in span["context"]["trace_id"]]
+        models = [span for span in ours if span["attributes"].get("deployment") == "SpecificModel"]
         above = {"POST /api/v4/predict", "route_to_replica SpecificModel forecast"}
-        return any(above <= ancestors(each, spans) for each in models)
+        return any(above <= ancestors(span, spans) for span in models)
 
     eventually(joined, "spans of router and replica in one trace", patience_s=30)
 
 
 def ancestors(span: dict[str, Any], spans: dict[str, dict[str, Any]]) -> set[str]:
     """Names of the spans above one."""
-    found = set()
+    result = set()
     while span := spans.get(span["parent_id"] or "", {}):
-        found.add(span["name"])
-    return found
+        result.add(span["name"])
+    return result
 
 
 def test_a_replicas_log_line_names_the_request(service: Service):
@@ -219,7 +219,7 @@ def test_a_replicas_log_line_names_the_request(service: Service):
     assert answer["model_type"] == "general"
 
     def named() -> bool:
-        logs = [each.read_text() for each in (service.home / "logs").glob("warnings-*.log")]
+        logs = [entry.read_text() for entry in (service.home / "logs").glob("warnings-*.log")]
         return any(f"no forecast request_id={answer['request_id']} model=MOVES@one" in log for log in logs)
 
     eventually(named, "the request id in a replica's log", patience_s=30)

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from support.server import asked
+from support.server import run_scenario
 
 from common.errors import BundleError
 from common.forecast.prices import Prices
@@ -14,7 +14,7 @@ from serve.model_client.client import ModelCall
 PREDICT = "/api/v4/predict"
 
 
-def test_every_counter_gets_the_figure_of_the_code_that_the_backtest_uses(home):
+def test_every_stock_is_forecast_with_the_figure_of_the_backtest(home):
     truth = ReleasedModels(Registry(home).open("one"))
 
     async def scenario(model_client, client):
@@ -23,17 +23,17 @@ def test_every_counter_gets_the_figure_of_the_code_that_the_backtest_uses(home):
         for answer in everything["predictions"]:
             (expected,) = [f for f in truth.forecast(answer["symbol"]) if f.horizon == 1]
             single = (await client.post(PREDICT, json={"symbol": answer["symbol"]})).json()
-            for found in (answer, single):
-                assert found["prediction"] == expected.published
-                assert found["mean_prediction"] == expected.raw
-                assert found["model_type"] == expected.model_type
-                assert found["release"] == "one"
+            for body in (answer, single):
+                assert body["prediction"] == expected.published
+                assert body["mean_prediction"] == expected.raw
+                assert body["model_type"] == expected.model_type
+                assert body["release"] == "one"
                 if expected.intervals:
-                    got = found["confidence_interval"]
+                    got = body["confidence_interval"]
                     assert (got["lower"], got["upper"]) == expected.intervals["90"]
         return {answer["symbol"] for answer in everything["predictions"]}
 
-    assert asked(home, scenario) == {"FROZEN", "GAPS", "MOVES", "SPLITS", "THIN"}
+    assert run_scenario(home, scenario) == {"FROZEN", "GAPS", "MOVES", "SPLITS", "THIN"}
 
 
 def test_a_specific_bundle_that_is_damaged_after_the_start_falls_back_to_the_general_model(home):
@@ -45,7 +45,7 @@ def test_a_specific_bundle_that_is_damaged_after_the_start_falls_back_to_the_gen
         health = await client.get("/api/v4/health")
         return answer.status_code, answer.json(), health.json()
 
-    status, answer, health = asked(home, scenario)
+    status, answer, health = run_scenario(home, scenario)
     assert status == 200 and answer["model_type"] == "general"
     assert "fallback" in {warning["code"] for warning in answer["warnings"]}
     assert health["status"] == "degraded" and "MOVES@one" in health["problems"][0]
@@ -54,7 +54,9 @@ def test_a_specific_bundle_that_is_damaged_after_the_start_falls_back_to_the_gen
 def test_the_same_question_is_put_to_a_model_once_until_the_memory_is_cleared(home):
     async def scenario(model_client, client):
         async def questions_put():
-            return sum(each["requests"] for each in (await client.get("/api/v4/stats")).json()["replicas"])
+            return sum(
+                replica["requests"] for replica in (await client.get("/api/v4/stats")).json()["replicas"]
+            )
 
         seen, answers = [await questions_put()], []
         for _ in range(3):
@@ -65,9 +67,9 @@ def test_the_same_question_is_put_to_a_model_once_until_the_memory_is_cleared(ho
         seen.append(await questions_put())
         return seen, answers
 
-    (before, after, later), answers = asked(home, scenario)
+    (before, after, later), answers = run_scenario(home, scenario)
     assert after - before == 1 and later - after == 1
-    assert len({json.dumps([each["prediction"], each["intervals"]]) for each in answers}) == 1
+    assert len({json.dumps([answer["prediction"], answer["intervals"]]) for answer in answers}) == 1
 
 
 @pytest.mark.parametrize(
@@ -121,9 +123,9 @@ def test_the_server_makes_the_request_id_and_returns_the_clients_as_the_correlat
     BODY = {"symbol": "MOVES"}
     answers, refused, plain = served(scenario)
     ids = [answer.json()["request_id"] for answer in (*answers, refused)]
-    assert len(set(ids)) == 3 and all(len(each) == 32 for each in ids)
+    assert len(set(ids)) == 3 and all(len(item) == 32 for item in ids)
     assert [answer.headers.get_list("x-request-id") for answer in (*answers, refused)] == [
-        [each] for each in ids
+        [item] for item in ids
     ]
     assert [answer.headers["x-correlation-id"] for answer in (*answers, refused)] == [
         "abc-1",
@@ -138,7 +140,7 @@ def test_before_the_first_release_the_service_is_alive_but_not_ready(tmp_path):
         answers = [await client.get(path) for path in ("/healthz", "/readyz", "/api/v4/matrix")]
         return [(answer.status_code, answer.headers.get("retry-after")) for answer in answers]
 
-    assert asked(tmp_path, scenario) == [(200, None), (503, "5"), (503, "5")]
+    assert run_scenario(tmp_path, scenario) == [(200, None), (503, "5"), (503, "5")]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +163,7 @@ def test_every_page_answers(served, path):
     assert served(scenario).status_code == 200
 
 
-def test_a_model_that_fails_while_computing_is_said_and_never_raised(home):
+def test_a_model_that_fails_while_computing_is_reported_and_not_raised(home):
     async def scenario(model_client, client):
         prepared = model_client.loaded.prepare(
             __import__("serve.schemas.forecast", fromlist=["PredictRequest"]).PredictRequest(symbol="MOVES")
@@ -171,5 +173,5 @@ def test_a_model_that_fails_while_computing_is_said_and_never_raised(home):
         await model_client._complete([call])
         return call.response
 
-    said = asked(home, scenario)
-    assert isinstance(said.error, BundleError) and not isinstance(said.prices, Prices)
+    responses = run_scenario(home, scenario)
+    assert isinstance(responses.error, BundleError) and not isinstance(responses.prices, Prices)

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from support.server import asked
+from support.server import run_scenario
 
 from common.release.registry import Registry
 from serve.auth.keys import KeyFile
@@ -28,7 +28,7 @@ def test_what_takes_too_long_or_is_too_much_gets_503_with_retry_after(home):
             *(client.post(PREDICT, json={"symbol": "MOVES"}) for _ in range(5)), client.get("/healthz")
         )
 
-    *answers, alive = asked(home, scenario, requests_under_way=3, limits={"timeout_s": 0.3})
+    *answers, alive = run_scenario(home, scenario, requests_under_way=3, limits={"timeout_s": 0.3})
     assert {answer.status_code for answer in answers} == {503} and alive.status_code == 200
     assert sorted(answer.headers["retry-after"] for answer in answers) == ["1", "1", "2", "2", "2"]
 
@@ -37,16 +37,16 @@ def test_a_client_beyond_its_rate_gets_429_with_retry_after(home):
     async def scenario(model_client, client):
         return [await client.post(PREDICT, json={"symbol": "MOVES"}) for _ in range(3)]
 
-    answers = asked(home, scenario, limits={"forecasts_per_minute": 2})
+    answers = run_scenario(home, scenario, limits={"forecasts_per_minute": 2})
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert 1 <= int(answers[-1].headers["retry-after"]) <= 61
 
 
-def test_every_stock_can_be_asked_for_though_there_are_more_than_a_client_may_have_a_minute(home):
+def test_a_request_for_all_stocks_is_accepted_even_if_they_exceed_the_rate_limit(home):
     async def scenario(model_client, client):
         return [(await client.get("/api/v4/predict/all")).status_code for _ in range(2)]
 
-    assert asked(home, scenario, limits={"forecasts_per_minute": 3}) == [200, 429]
+    assert run_scenario(home, scenario, limits={"forecasts_per_minute": 3}) == [200, 429]
 
 
 def test_a_replica_that_does_not_report_is_named_in_the_stats_and_left_out(home):
@@ -79,10 +79,10 @@ def test_a_replica_that_does_not_report_is_named_in_the_stats_and_left_out(home)
         cleared = (await client.post("/api/v4/cache/clear")).json()
         return taken, cleared, (await client.get("/api/v4/stats")).json()
 
-    taken, cleared, stats = asked(home, scenario)
+    taken, cleared, stats = run_scenario(home, scenario)
     assert taken == {"outcome": "taken", "release": "two"} and cleared["cleared"] >= 2
-    assert [each["tier"] for each in stats["replicas"]] == ["general", "stock_specific"]
-    assert [(each["tier"], each["actor"], each["pid"]) for each in stats["silent"]] == [
+    assert [replica["tier"] for replica in stats["replicas"]] == ["general", "stock_specific"]
+    assert [(item["tier"], item["actor"], item["pid"]) for item in stats["silent"]] == [
         ("general", "0a0b", None),
         ("stock_specific", "0a0b", None),
     ]
@@ -106,4 +106,4 @@ def test_with_a_key_file_reading_needs_a_key_and_refresh_an_admin_key(home, tmp_
             (await client.get("/readyz")).status_code,
         ]
 
-    assert asked(home, scenario, keys=str(keys.path)) == [401, 401, 200, 403, 200, 200]
+    assert run_scenario(home, scenario, keys=str(keys.path)) == [401, 401, 200, 403, 200, 200]

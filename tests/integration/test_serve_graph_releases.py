@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from support.release import doctored
-from support.server import asked
+from support.server import run_scenario
 
 from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
@@ -41,7 +41,7 @@ def test_a_promotion_is_taken_and_no_answer_mixes_two_releases(home):
         await asyncio.gather(*loads)
         return answers
 
-    answers = asked(home, scenario)
+    answers = run_scenario(home, scenario)
     assert {answer.status_code for answer in answers} == {200}
     assert {answer.json()["release"] for answer in answers} == {"one", "two"}
     for body in (answer.json() for answer in answers):
@@ -71,7 +71,7 @@ def test_a_corrupt_release_is_refused_and_the_old_one_goes_on(home, published_so
         health = (await client.get("/api/v4/health")).json()
         return refused, answer.json(), health, model_client.observer.snapshot()
 
-    refused, answer, health, seen = asked(home, scenario)
+    refused, answer, health, seen = run_scenario(home, scenario)
     assert refused.status_code == 409 and "one continues to serve" in refused.json()["detail"]
     assert answer["release"] == "one" and health["status"] == "degraded"
     assert seen["reloads_refused"] == 1 and "release refused release=two" in caplog.text
@@ -103,6 +103,6 @@ def test_a_refresh_that_is_cut_off_while_it_rehearses_still_leads_to_the_new_rel
         looks = [await model_client.watcher.check() for _ in range(2)]
         return looks[-1], (await client.get("/api/v4/health")).json()
 
-    look, health = asked(home, scenario, **limits)
+    look, health = run_scenario(home, scenario, **limits)
     assert (look.outcome, look.release) == ("unchanged", "two")
     assert (health["status"], health["release"]) == ("ok", "two")

@@ -44,7 +44,7 @@ A_SECOND, BEFORE_S, AFTER_S, BURST = 20, 3.0, 12.0, 24
 
 @dataclass
 class Requests:
-    """Steady requests, each asked a second time if the first fails."""
+    """Steady requests, each retried once if it fails."""
 
     url: str
     sent: list[tuple[float, float, list[int]]] = field(default_factory=list)
@@ -127,14 +127,14 @@ def server(home: Path, cluster: LocalCluster) -> Iterator[Server]:
 
 def replicas(cluster: LocalCluster, node: str) -> Counter[str]:
     """How many replicas of each deployment run on a node."""
-    found: Counter[str] = Counter()
+    result: Counter[str] = Counter()
     for pid in processes_with_mark(f"{cluster.id}/{node}"):
         try:
             title = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0 ")
         except OSError:
             continue
-        found.update(part for part in PARTS if title.startswith(f"ray::ServeReplica:nsecast:{part}"))
-    return found
+        result.update(part for part in PARTS if title.startswith(f"ray::ServeReplica:nsecast:{part}"))
+    return result
 
 
 @dataclass(frozen=True)
@@ -172,10 +172,10 @@ def test_when_a_node_dies_under_replicas_only_requests_under_way_may_fail_and_no
     one_each = Counter(dict.fromkeys(PARTS, 1))
     assert loss.before == (one_each, one_each) and loss.ended >= 4
     assert len(loss.sent) >= A_SECOND * (BEFORE_S + AFTER_S) * 0.9
-    failed = [each for each in loss.sent if each[2] != [200]]
-    assert [each for each in failed if not each[0] < loss.killed < each[1]] == [], "beyond those under way"
-    assert {each[2][-1] for each in loss.sent} == {200}, "a second try failed"
-    assert [begun for begun, _, _ in loss.sent if begun > loss.killed + AFTER_S / 2], "nothing asked later"
+    failed = [item for item in loss.sent if item[2] != [200]]
+    assert [item for item in failed if not item[0] < loss.killed < item[1]] == [], "beyond those under way"
+    assert {item[2][-1] for item in loss.sent} == {200}, "a second try failed"
+    assert [begun for begun, _, _ in loss.sent if begun > loss.killed + AFTER_S / 2], "no later requests"
 
 
 @pytest.fixture(scope="module")
@@ -195,8 +195,8 @@ def test_a_service_whose_clusters_head_is_gone_ends_and_says_what_to_do(home: Pa
         assert httpx.get(f"{server.url}/readyz", timeout=30).status_code == 200
         assert end_node(cluster, "node-0") >= 4
         assert server.process.wait(GONE_S + 120) == 1
-        said = server.log.read_text()
-        assert f"the cluster's head at {cluster.address} is gone" in said
-        assert "Restart the head" in said and "Traceback" not in said
+        text = server.log.read_text()
+        assert f"the cluster's head at {cluster.address} is gone" in text
+        assert "Restart the head" in text and "Traceback" not in text
         with pytest.raises(httpx.TransportError):
             httpx.get(f"{server.url}/readyz", timeout=30)

@@ -59,7 +59,9 @@ class ConditionalRequest:
             assert answer.json()["request_id"] == request_id
             return []
         forecasts = answer.json().get("predictions", [answer.json()])
-        assert {each["request_id"] for each in forecasts} == {request_id} and request_id not in self.answers
+        assert {forecast["request_id"] for forecast in forecasts} == {
+            request_id
+        } and request_id not in self.answers
         self.answers[request_id], self.bodies[request_id] = forecasts, body
         return forecasts
 
@@ -86,22 +88,22 @@ def server(home: Path) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> ConditionalRequest:
-    """A real server is started, asked, and ended by Ctrl-C."""
+    """Start a real server, send requests, and end it by Ctrl-C."""
     home = tmp_path_factory.mktemp("home")
     made_release(home, **SETTINGS)
     Registry(home).promote("made")
-    found = ConditionalRequest(home)
+    result = ConditionalRequest(home)
     with server(home) as client:
         for symbol, horizon in [*OWN, *OWN[:3]]:
-            found.ask(client, "POST", "predict", {"symbol": symbol, "horizon": horizon})
-        found.ask(client, "POST", "predict", {"symbol": "MOVES", "as_of": "2022-02-01"})
+            result.ask(client, "POST", "predict", {"symbol": symbol, "horizon": horizon})
+        result.ask(client, "POST", "predict", {"symbol": "MOVES", "as_of": "2022-02-01"})
         for more in ({"recent_prices": CLOSES}, {"recent_bars": BARS}):
-            found.ask(client, "POST", "predict", {"symbol": "THIN", "horizon": "10d"} | more)
+            result.ask(client, "POST", "predict", {"symbol": "THIN", "horizon": "10d"} | more)
         batch = {"symbols": ["MOVES", "THIN", "SHORT"], "recent_prices": {"THIN": CLOSES[:60]}}
-        found.ask(client, "POST", "predict/batch", batch)
-        found.ask(client, "GET", "outlook/GAPS")
-        found.ask(client, "POST", "predict", {"symbol": "NOPE"})
-    return found
+        result.ask(client, "POST", "predict/batch", batch)
+        result.ask(client, "GET", "outlook/GAPS")
+        result.ask(client, "POST", "predict", {"symbol": "NOPE"})
+    return result
 
 
 def run(served: ConditionalRequest, *words: str) -> Any:
@@ -118,7 +120,7 @@ def test_every_request_has_a_receipt_with_its_own_answer_which_replays_to_the_la
         assert done.exit_code == 0, done.output
         receipt = json.loads(path.read_bytes())
         assert receipt["chain"]["verdict"] == "intact" and receipt["id_made_by"] == "server"
-        kept = {(each["symbol"], each["horizon"]): each for each in receipt["forecasts"]}
+        kept = {(forecast["symbol"], forecast["horizon"]): forecast for forecast in receipt["forecasts"]}
         assert len(kept) == len(receipt["forecasts"]) == len(forecasts)
         for answer in forecasts:
             row = kept[answer["symbol"], answer["horizon"]]
@@ -129,7 +131,7 @@ def test_every_request_has_a_receipt_with_its_own_answer_which_replays_to_the_la
             assert row["cutoff"] == answer["last_date"] and row["model_type"] == answer["model_type"]
         done = run(served, "replay", str(path), "--json")
         assert done.exit_code == 0, done.output
-        again = {(each["symbol"], each["horizon"]): each["again"] for each in json.loads(done.stdout)}
+        again = {(item["symbol"], item["horizon"]): item["again"] for item in json.loads(done.stdout)}
         for answer in forecasts:
             assert again[answer["symbol"], answer["horizon"]]["prediction"] == answer["prediction"]
 
@@ -153,9 +155,9 @@ def test_the_id_that_the_client_chose_has_no_receipt_and_is_in_the_access_log_be
         for path in (served.home / "serve" / "logs").glob("access-*.jsonl")
         for line in path.read_text().splitlines()
     ]
-    asked = [line for line in lines if line["correlation_id"] == CHOSEN]
+    lines_of_request = [line for line in lines if line["correlation_id"] == CHOSEN]
     refused = [answer.headers["x-request-id"] for answer in served.refused]
-    assert sorted(line["request_id"] for line in asked) == sorted([*served.answers, *refused])
+    assert sorted(line["request_id"] for line in lines_of_request) == sorted([*served.answers, *refused])
 
 
 def test_forecasts_of_the_releases_newest_evening_are_on_the_log_once_as_the_backtests_code_makes_them(
@@ -163,12 +165,16 @@ def test_forecasts_of_the_releases_newest_evening_are_on_the_log_once_as_the_bac
 ) -> None:
     (day,) = day_folders(served.home / "served")
     rows = [row for table, _ in read_day(day)[0].values() for row in table.to_pylist()]
-    found = {(row["symbol"], row["horizon"]): row for row in rows}
+    results = {(row["symbol"], row["horizon"]): row for row in rows}
     wanted = {*((symbol, int(horizon[:-1])) for symbol, horizon in OWN), ("GAPS", 10), ("GAPS", 30)}
-    assert len(rows) == len(found) and set(found) == wanted
+    assert len(rows) == len(results) and set(results) == wanted
     models = ReleasedModels(Registry(served.home).open("made"))
-    truth = {(each.symbol, each.horizon): each for symbol, _ in OWN for each in models.forecast(symbol)}
-    for key, row in found.items():
+    truth = {
+        (forecast.symbol, forecast.horizon): forecast
+        for symbol, _ in OWN
+        for forecast in models.forecast(symbol)
+    }
+    for key, row in results.items():
         assert (row["published"], row["raw"]) == (truth[key].published, truth[key].raw)
 
 
@@ -189,7 +195,7 @@ def later(served: ConditionalRequest) -> Iterator[Panel]:
 
 
 def errors_by_hand(served: ConditionalRequest, panel: Panel) -> pd.DataFrame:
-    """Of what was answered from the newest evening and has come to pass, each forecast once.
+    """Each forecast from the newest evening whose target has passed, once.
 
     The close is that of the market's session so many days on, if the stock has a row then.
     """
@@ -213,16 +219,18 @@ def test_the_monitor_scores_what_was_answered_against_the_closes(
     mine = errors_by_hand(served, later)
     assert len(mine) == len(OWN) - 1, "GAPS has no row on the session after its last one"
     done = run(served, "monitor", "--as-of", f"{later.dates[-1]:%Y-%m-%d}", "--json")
-    found = json.loads(done.stdout)
-    assert found["release"] == "made" and found["served"] == len(OWN) + 2 and found["damaged"] == []
-    assert (found["scored"], found["waiting"]) == (len(OWN) - 1, 2)
-    assert {reason: count for reason, count in found["left_out"].items() if count} == {"no_close": 1}
-    stocks = {(row["group"], row["horizon"]): row for row in found["errors"] if row["level"] == "stock"}
+    payload = json.loads(done.stdout)
+    assert payload["release"] == "made" and payload["served"] == len(OWN) + 2 and payload["damaged"] == []
+    assert (payload["scored"], payload["waiting"]) == (len(OWN) - 1, 2)
+    assert {reason: count for reason, count in payload["left_out"].items() if count} == {"no_close": 1}
+    stocks = {(row["group"], row["horizon"]): row for row in payload["errors"] if row["level"] == "stock"}
     assert {name for name, _ in stocks} == {"MOVES", "THIN", "GAPS"}
     for key, row in stocks.items():
         assert row["mae"] == pytest.approx(mine.loc[[key], "error"].item())
     for horizon in (1, 5):
-        (row,) = [each for each in found["errors"] if each["level"] == "all" and each["horizon"] == horizon]
+        (row,) = [
+            error for error in payload["errors"] if error["level"] == "all" and error["horizon"] == horizon
+        ]
         moving = [mine.loc[[key], "error"].item() for key in stocks if key[1] == horizon]
         assert row["mae"] == pytest.approx(sum(moving) / len(moving)) and row["n_frozen"] == 1
 
@@ -233,12 +241,12 @@ def test_the_track_record_counts_what_was_answered_and_its_chain_is_intact(
     mine = errors_by_hand(served, later)
     done = run(served, "track-record", "GAPS", "--json")
     assert done.exit_code == 0, done.output
-    found = json.loads(done.stdout)
-    assert (found["served"], found["scored"], found["waiting"]) == (4, 1, 2)
-    assert found["chain"]["verdict"] == "intact" and len(found["chain"]["heads"]) == 1
-    assert [row["horizon"] for row in found["figures"]] == [5]
-    for row in found["figures"]:
+    payload = json.loads(done.stdout)
+    assert (payload["served"], payload["scored"], payload["waiting"]) == (4, 1, 2)
+    assert payload["chain"]["verdict"] == "intact" and len(payload["chain"]["heads"]) == 1
+    assert [row["horizon"] for row in payload["figures"]] == [5]
+    for row in payload["figures"]:
         key = ("GAPS", row["horizon"])
         assert row["mae"] == pytest.approx(mine.loc[[key], "error"].item())
         assert row["naive_mae"] == pytest.approx(mine.loc[[key], "naive"].item())
-    assert run(served, "track-record", "GAPS", "--kept", found["chain"]["head"]).exit_code == 0
+    assert run(served, "track-record", "GAPS", "--kept", payload["chain"]["head"]).exit_code == 0

@@ -120,8 +120,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         server = self.server
-        asked = dict(self.headers)
-        server.requests.append((self.path, asked))
+        headers = dict(self.headers)
+        server.requests.append((self.path, headers))
         step = server.plan.pop(0) if server.plan else "well"
         if isinstance(step, int):
             self.send_response(step)
@@ -129,8 +129,8 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         body, start = server.body, 0
-        span = re.fullmatch(r"bytes=(\d+)-", asked.get("Range", ""))
-        if span and server.ranges and asked.get("If-Range") == server.etag:
+        span = re.fullmatch(r"bytes=(\d+)-", headers.get("Range", ""))
+        if span and server.ranges and headers.get("If-Range") == server.etag:
             start = int(span[1])
         self.send_response(206 if start else 200)
         if start:

@@ -111,16 +111,16 @@ def nsecast(*words: str, home: Path, timeout: float = 240) -> subprocess.Complet
 @contextmanager
 def hosts(second: Host) -> Iterator["Hosts"]:
     """Start a head on this host, for nodes on the other; end everything afterwards, whatever happens."""
-    found = Hosts(uuid4().hex[:12], f"{second.here}:{free_port()}", Path(mkdtemp(prefix="nse-")), second)
+    result = Hosts(uuid4().hex[:12], f"{second.here}:{free_port()}", Path(mkdtemp(prefix="nse-")), second)
     use_token(make=True)
     try:
-        where = ["--head", "--port", found.address.rpartition(":")[2], "--include-dashboard", "false"]
-        found.start("head", second.here, where)
-        yield found
+        where = ["--head", "--port", result.address.rpartition(":")[2], "--include-dashboard", "false"]
+        result.start("head", second.here, where)
+        yield result
     finally:
-        end(processes_with_mark(found.mark))
-        end(processes_with_mark(found.mark))  # what was just being started
-        shutil.rmtree(found.folder, ignore_errors=True)
+        end(processes_with_mark(result.mark))
+        end(processes_with_mark(result.mark))  # what was just being started
+        shutil.rmtree(result.folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)

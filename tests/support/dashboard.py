@@ -104,5 +104,5 @@ class DashboardServer:
     def looked(self) -> None:
         """Run `nsecast monitor` once."""
         if not (self.home / LATEST).exists():
-            found = CliRunner().invoke(nsecast.app, ["monitor", "--home", str(self.home)])
-            assert found.exit_code in (0, BREACH), found.output
+            result = CliRunner().invoke(nsecast.app, ["monitor", "--home", str(self.home)])
+            assert result.exit_code in (0, BREACH), result.output

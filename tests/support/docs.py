@@ -30,11 +30,11 @@ class Block:
 
 def blocks(page: Path, *kinds: str) -> list[Block]:
     text = page.read_text()
-    found = []
+    results = []
     for match in FENCE.finditer(text):
         before = text[: match.start()].rstrip().rpartition("\n\n")[2]
-        found.append(Block(match[1], match[2], before))
-    return [block for block in found if block.kind in kinds]
+        results.append(Block(match[1], match[2], before))
+    return [block for block in results if block.kind in kinds]
 
 
 def prose(page: Path) -> str:

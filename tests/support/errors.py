@@ -4,4 +4,4 @@ from common import errors
 
 
 def every_error(kind: type = errors.NsecastError) -> list[type]:
-    return [kind, *(found for below in kind.__subclasses__() for found in every_error(below))]
+    return [kind, *(item for below in kind.__subclasses__() for item in every_error(below))]

@@ -1,4 +1,4 @@
-"""A small release's evidence made by hand, for the tests of the report."""
+"""Hand-written evidence of a small release, for the tests of the report."""
 
 import json
 from pathlib import Path
@@ -60,12 +60,14 @@ def forecasts(horizons: tuple[int, ...] = (1, 5), *, plain: bool = False) -> pd.
         for horizon in horizons:
             last = prices[symbol].to_numpy()[-60 - horizon : -horizon]
             actual = prices[symbol].to_numpy()[-60:]
-            said = last + skill * (actual - last)
+            published = last + skill * (actual - last)
             part = pd.DataFrame({"symbol": symbol, "cutoff": SESSIONS[-60 - horizon : -horizon]})
-            part = part.assign(horizon=horizon, target_date=TESTED, last_price=last, raw=said, published=said)
+            part = part.assign(
+                horizon=horizon, target_date=TESTED, last_price=last, raw=published, published=published
+            )
             for level, wide in LEVELS.items():
-                part[f"lo{level}"] = np.nan if plain else said * (1 - wide)
-                part[f"hi{level}"] = np.nan if plain else said * (1 + wide)
+                part[f"lo{level}"] = np.nan if plain else published * (1 - wide)
+                part[f"hi{level}"] = np.nan if plain else published * (1 + wide)
             chance = np.nan if plain else np.tile([0.15, 0.55, 0.95], 20)
             kind = "stock_specific" if symbol == "ALFA" else "general"
             part = part.assign(actual=actual, p_move=chance, needed=np.nan, frozen=symbol == "HALT")

@@ -118,7 +118,7 @@ shaped = {
 
 @st.composite
 def texts(draw: st.DrawFn, path: str) -> bytes:
-    """A body as bytes: JSON of the right or another form, JSON as nobody writes it, or no JSON."""
+    """A body as bytes: JSON of the right or another form, unusual JSON, or no JSON."""
     body = draw(shaped[path] | anything)
     if isinstance(body, dict) and draw(st.booleans()):
         body = body | draw(st.dictionaries(words | st.sampled_from(sorted(often)), anything, max_size=2))
@@ -201,9 +201,9 @@ def problem_with(answer: httpx.Response) -> str:
     if status >= 400:
         if kind != "application/problem+json":
             return f"status {status} as {kind!r}"
-        said = answer.json()
-        if not (said["status"] == status and said["title"] and said["detail"] and said["type"]):
-            return f"no problem: {said}"
+        body = answer.json()
+        if not (body["status"] == status and body["title"] and body["detail"] and body["type"]):
+            return f"no problem: {body}"
         return "an inside shown" if "Traceback" in answer.text or "/serve/" in answer.text else ""
     if kind != "application/json":
         return ""
@@ -228,7 +228,7 @@ def _numbers(value: Any, name: str = "") -> str:
 
 @dataclass(frozen=True)
 class Application:
-    """The whole application in this process; all requests go through one event loop."""
+    """The complete application in this process; all requests go through one event loop."""
 
     app: Any
     loop: asyncio.AbstractEventLoop
@@ -246,7 +246,7 @@ class Application:
 
 @contextlib.contextmanager
 def application() -> Iterator[Application]:
-    """Over a made release, without limits of rate, and with time enough for a busy machine."""
+    """Serve a synthetic release without rate limits and with long timeouts."""
     with tempfile.TemporaryDirectory(prefix="made-hostile-") as folder:
         home = Path(folder)
         made_release(home, "one")

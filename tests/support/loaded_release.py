@@ -14,7 +14,7 @@ from serve.schemas.forecast import PredictRequest, PredictResponse
 from support.release import made_release
 
 TODAY = dt.date(2022, 4, 1)
-"""A few days after the made market ends."""
+"""A few days after the synthetic market ends."""
 SETTINGS: dict[str, Any] = {"shift": 0.5, "window": {"size": 12, "horizons": [1, 5, 10, 30]}}
 
 

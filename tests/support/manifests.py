@@ -14,7 +14,7 @@ NAMESPACE = "nsecast"
 
 
 def load(name: str) -> list[dict[str, Any]]:
-    return [each for each in yaml.safe_load_all((FOLDER / name).read_text()) if each]
+    return [document for document in yaml.safe_load_all((FOLDER / name).read_text()) if document]
 
 
 def every() -> list[tuple[str, dict[str, Any]]]:
@@ -28,12 +28,12 @@ def of_kind(kind: str) -> list[dict[str, Any]]:
 
 
 def one(kind: str, name: str | None = None) -> dict[str, Any]:
-    (found,) = [each for each in of_kind(kind) if name in (None, each["metadata"].get("name"))]
-    return found
+    (resource,) = [item for item in of_kind(kind) if name in (None, item["metadata"].get("name"))]
+    return resource
 
 
 def clusters() -> dict[str, dict[str, Any]]:
-    """The spec of every RayCluster, standing or made for a job or a service."""
+    """The spec of every RayCluster, permanent or created for a job or a service."""
     return {
         "RayCluster": one("RayCluster")["spec"],
         "RayJob": one("RayJob")["spec"]["rayClusterSpec"],
@@ -65,7 +65,7 @@ def deployments_of(app: Any) -> dict[str, Any]:
 
     below = [arg for arg in app._bound_deployment.init_args if isinstance(arg, Application)]
     return {app._bound_deployment.name: app._bound_deployment} | {
-        name: each for child in below for name, each in deployments_of(child).items()
+        name: deployment for child in below for name, deployment in deployments_of(child).items()
     }
 
 
@@ -110,7 +110,7 @@ def _is(peer: dict[str, Any], other: Peer) -> bool:
         block = peer.get("ipBlock")
         return block is not None and (
             address in ipaddress.ip_network(block["cidr"])
-            and not any(address in ipaddress.ip_network(each) for each in block.get("except", ()))
+            and not any(address in ipaddress.ip_network(item) for item in block.get("except", ()))
         )
     if "ipBlock" in peer:
         return False

@@ -89,7 +89,7 @@ def made_market(sessions: int = 500, seed: int = 0) -> pd.DataFrame:
 
 
 def write_one_file_each(folder: Path, market: pd.DataFrame) -> Path:
-    """As `ONE_FILE_EACH` says, newest first, and with a column that nobody asks for."""
+    """As `ONE_FILE_EACH` says, newest first, and with an unused column."""
     folder.mkdir(parents=True, exist_ok=True)
     header = "Closing price;Day's high;Day's low;Previous close;Shares;Trades;Session"
     for symbol, rows in market.groupby("symbol"):

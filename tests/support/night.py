@@ -54,24 +54,24 @@ def _day(line: str, path: Path) -> date:
     return datetime.strptime(text.rsplit("-", 1)[0] + f"-{year}", "%d-%b-%Y").date()
 
 
-def asked(archive: Path, **changes: Any) -> Request:
+def retrain_request(archive: Path, **changes: Any) -> Request:
     """A retraining with small settings and without a refit."""
     usual = {"overrides": OVERRIDES, "universe": UNIVERSE, "mode": "silent", "refit": False}
     return Request(archive=archive, **(usual | changes))
 
 
 def trained_ahead(request: Request, home: Path, production: str | None, *, shift: float = 0.0) -> Run:
-    """Finish every task of the run that the request comes to, with fresh networks, which say "no change".
+    """Finish every task of the requested run with untrained networks, which forecast "no change".
 
-    ``shift`` moves what they say, as for `support.release.made_run`.
+    ``shift`` moves their forecasts, as for `support.release.made_run`.
     """
     record = NightlyRecord.new(home, key="", archive=request.archive, production=production)
     panel = load_panel(request.archive, home)
     run = Steps(request, home, record, lambda *_: None).plan(panel)
-    made = _MADE.setdefault((run.id, shift), _temporary() / run.id)
-    if not made.exists():
-        _fresh(replace(run, folder=made), panel, shift)
-    shutil.copytree(made, run.folder)
+    folder = _MADE.setdefault((run.id, shift), _temporary() / run.id)
+    if not folder.exists():
+        _fresh(replace(run, folder=folder), panel, shift)
+    shutil.copytree(folder, run.folder)
     return run
 
 
@@ -86,7 +86,7 @@ def _fresh(run: Run, panel: Panel, shift: float) -> None:
 
 
 def after_the_first_night(folder: Path) -> tuple[Path, Path]:
-    """A storage root with a release in production, and the archive up to ``FIRST_END`` it was made of."""
+    """A storage root with a release in production, and its archive up to ``FIRST_END``."""
     shutil.copytree(_first_night(), folder, dirs_exist_ok=True)
     return folder / "home", folder / "archive"
 
@@ -94,7 +94,7 @@ def after_the_first_night(folder: Path) -> tuple[Path, Path]:
 @functools.cache
 def _first_night() -> Path:
     folder = _temporary()
-    request = asked(write_archive(folder / "archive", FIRST_END))
+    request = retrain_request(write_archive(folder / "archive", FIRST_END))
     trained_ahead(request, folder / "home", None)
     retrain(request, folder / "home")
     return folder

@@ -12,7 +12,7 @@ from common.prices.series import MARKET_INDEX
 SPEC = WindowSpec(size=12, horizons=(1, 3, 7))
 DAYS = 150
 STALE_DAY, REPAIRED_DAYS, REBUILT_DAY = 60, (40, 118, 141), 75
-"""Positions of the sessions whose closes were lost, found one session later, or rebuilt."""
+"""Positions of the sessions whose closes were lost, became known one session later, or were rebuilt."""
 SYMBOLS = ("FROZEN", "GAPS", "MOVES", "SHORT", "SPLITS", "THIN")
 
 

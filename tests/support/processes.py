@@ -52,21 +52,21 @@ def mark_children() -> None:
 def children_left(*, patience_s: float) -> dict[int, str]:
     """Return started processes that still exist after a while: pid and start time."""
     deadline = time.monotonic() + patience_s
-    while (found := _marked()) and time.monotonic() < deadline:
+    while (result := _marked()) and time.monotonic() < deadline:
         time.sleep(0.05)
-    return found
+    return result
 
 
 def _marked() -> dict[int, str]:
-    wanted, found = f"{MARK}={os.environ[MARK]}".encode(), {}
+    wanted, results = f"{MARK}={os.environ[MARK]}".encode(), {}
     for entry in os.scandir("/proc"):
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             with suppress(OSError):
                 marked = wanted in Path(entry.path, "environ").read_bytes().split(b"\0")
                 command = Path(entry.path, "cmdline").read_bytes()
-                if marked and not any(each in command for each in PYTHONS_OWN):
-                    found[int(entry.name)] = start_time(int(entry.name))
-    return {pid: when for pid, when in found.items() if when}
+                if marked and not any(item in command for item in PYTHONS_OWN):
+                    results[int(entry.name)] = start_time(int(entry.name))
+    return {pid: when for pid, when in results.items() if when}
 
 
 @contextmanager
@@ -103,14 +103,14 @@ def end_all(process: "subprocess.Popen[Any]") -> None:
 
 def end_children(*, patience_s: float = 5.0) -> list[str]:
     """End started processes that still exist after a while; return their command lines."""
-    found = children_left(patience_s=patience_s)
-    said = []
-    for pid in found:
+    result = children_left(patience_s=patience_s)
+    results = []
+    for pid in result:
         with suppress(OSError):
             words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
-            said.append(words.decode(errors="replace").strip())
-    end(found, patience_s=1.0)
-    return said
+            results.append(words.decode(errors="replace").strip())
+    end(result, patience_s=1.0)
+    return results
 
 
 def lost_once(mark: Path) -> tuple[int, int]:

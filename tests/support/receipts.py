@@ -47,7 +47,7 @@ BATCH = {"symbols": ["MOVES", "THIN"], "recent_prices": {"THIN": CLOSES}}
 IDS = "ids.json"
 
 
-def asked(home: Path) -> dict[str, Any]:
+def answer_all(home: Path) -> dict[str, Any]:
     """Serve a release from ``home`` and ask for all ``BODIES``, a batch and an outlook; answers by name."""
     made_release(home, **SETTINGS)
     Registry(home).promote("made")
@@ -134,10 +134,10 @@ def made_log(home: Path) -> Path:
 
 def parts(log: Path, day: int = 2) -> dict[str, Path]:
     """By what is in them, the files of a day."""
-    found = {}
+    results = {}
     for path in sorted((log / f"2022-04-0{day + 1}").glob("*.parquet")):
-        found[",".join(read_part(path)[0]["symbol"].to_pylist())] = path
-    return found
+        results[",".join(read_part(path)[0]["symbol"].to_pylist())] = path
+    return results
 
 
 TEXT, DAY, NUMBER = pa.string(), pa.date32(), pa.float64()
@@ -149,7 +149,7 @@ BEFORE = pa.schema(
     + [("served_at", pa.timestamp("us", tz="UTC")), ("as_of", DAY), ("brought", TEXT)]
     + [("release_digest", TEXT), ("software", TEXT), ("request_ids", pa.list_(TEXT))]
 )
-"""Columns of a log written before the server made the request ids."""
+"""Columns of a log written before the server created the request ids."""
 
 
 def rewrite_as_before(log: Path, ids: dict[str, str]) -> None:
@@ -163,11 +163,11 @@ def rewrite_as_before(log: Path, ids: dict[str, str]) -> None:
     for path in sorted(log.rglob("*.parquet")):
         table, (link,) = read_part(path)
         rows = table.to_pylist()
-        for each in rows:
-            prices = unpack(each["prices"]) if each["prices"] else None
-            each["brought"] = prices and json.dumps(prices, separators=(",", ":"))
-            each["request_ids"] = [ids.get(one, one) for one in each["request_ids"]]
-        table = pa.Table.from_pylist([{name: each[name] for name in BEFORE.names} for each in rows], BEFORE)
+        for record in rows:
+            prices = unpack(record["prices"]) if record["prices"] else None
+            record["brought"] = prices and json.dumps(prices, separators=(",", ":"))
+            record["request_ids"] = [ids.get(one, one) for one in record["request_ids"]]
+        table = pa.Table.from_pylist([{name: item[name] for name in BEFORE.names} for item in rows], BEFORE)
         stated = {
             "writer": link.writer,
             "part": link.part,
@@ -176,7 +176,7 @@ def rewrite_as_before(log: Path, ids: dict[str, str]) -> None:
             "seen": {},
         }
         values = [
-            {key: value for key, value in each.items() if value is not None} for each in table.to_pylist()
+            {key: value for key, value in item.items() if value is not None} for item in table.to_pylist()
         ]
         text = json.dumps([*stated.values(), values], sort_keys=True, default=str)
         digest = hashlib.sha256(text.encode()).hexdigest()

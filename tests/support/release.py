@@ -63,15 +63,15 @@ def made_run(
     source : what its data are called
     preset : ``residual`` or ``v4_log`` (one day ahead)
     shift : added to what every network says, in spreads of the change, and the models are trusted whatever
-        validation said: 0 is naive, a few hundredths a little worse, 50 absurd
+        validation score: 0 is naive, a few hundredths a little worse, 50 absurd
     settings : changes to ``SETTINGS``
     """
     changes = json.dumps(settings, sort_keys=True)
-    found = _trained(preset, changes)
-    panel = Panel(found.panel.frame, source)
+    result = _trained(preset, changes)
+    panel = Panel(result.panel.frame, source)
     run = plan_run(_config(preset, changes), UNIVERSE, panel, home)
     if not run.folder.exists():
-        shutil.copytree(found.folder, run.folder)
+        shutil.copytree(result.folder, run.folder)
         panel.save(run.folder / "panel.parquet")
         _shifted(run.folder, shift)
     return run
@@ -126,7 +126,7 @@ def refitted_release(home: Path, release_id: str = "refitted") -> Release:
 def doctored(
     release: Release, change: Callable[[Path], object] = lambda folder: None, **info: Any
 ) -> Release:
-    """The release with its files and ``info`` changed and its manifest written anew: whole, but wrong."""
+    """The release with its files and ``info`` changed and its manifest rewritten: complete, but wrong."""
     change(release.path)
     (release.path / MANIFEST).unlink()
     write_manifest(release.path, release.id, release.info | info)
@@ -193,7 +193,7 @@ def _shift(path: Path, by: float) -> None:
 def _trust(path: Path) -> None:
     def trusted(value: Any) -> Any:
         if isinstance(value, dict):
-            return {symbol: trusted(each) for symbol, each in value.items()}
+            return {symbol: trusted(item) for symbol, item in value.items()}
         return [True for _ in value] if isinstance(value, list) else True
 
     metadata = json.loads(path.read_bytes())

@@ -1,4 +1,4 @@
-"""A small search over the made panel, for the tests of what surrounds a trial."""
+"""A small search over the synthetic panel, for tests of the code around a trial."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +42,7 @@ STATES = {
 def planned(
     folder: Path, panel: Panel = PANEL, *, effort: SearchBudget = EFFORT, **changes: Any
 ) -> SearchPlan:
-    """A search planned in a folder, which is made ready for its trials."""
+    """A search planned in a folder that is prepared for its trials."""
     config = train_config("residual", {**SETTINGS, **changes.pop("settings", {})})
     wanted = {"space": SPACE, "home": folder, "out": folder / "search", **changes}
     search = plan_search(config, UNIVERSE, panel, effort=effort, **wanted)

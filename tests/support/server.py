@@ -60,30 +60,30 @@ def serving(home: Path, **settings: Any) -> Iterator[str]:
 
 
 @dataclass
-class Told:
+class ScriptedServer:
     """The next answers of a scripted server, and the requests it got."""
 
     answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
     """Status, headers and body; the last one repeats. Status 0: hang up, -1: send five bytes a second."""
-    asked: list[tuple[float, str, dict[str, str], bytes]] = field(default_factory=list)
+    requests: list[tuple[float, str, dict[str, str], bytes]] = field(default_factory=list)
     """Time, path, headers and body of each request."""
     url: str = ""
 
     @property
     def times(self) -> list[float]:
-        return [when for when, *_ in self.asked]
+        return [when for when, *_ in self.requests]
 
 
 @contextlib.contextmanager
-def told() -> Iterator[Told]:
+def scripted_server() -> Iterator[ScriptedServer]:
     """A server that answers by a script."""
-    script = Told()
+    script = ScriptedServer()
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            script.asked.append((time.monotonic(), self.path, headers, body))
+            script.requests.append((time.monotonic(), self.path, headers, body))
             status, sent, content = script.answers.pop(0) if len(script.answers) > 1 else script.answers[0]
             if status == 0:
                 self.close_connection = True
@@ -154,7 +154,7 @@ def model_client_of(home: Path, **settings: Any) -> ModelClient:
     return ModelClient(*local_tiers(home), ServeSettings(home=str(home), access_log="off", **settings))
 
 
-def asked(home: Path, scenario: Any, **settings: Any) -> Any:
+def run_scenario(home: Path, scenario: Any, **settings: Any) -> Any:
     """Run a scenario (model client, HTTP client) once a release serves."""
 
     async def run() -> Any:

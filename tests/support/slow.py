@@ -30,7 +30,7 @@ class Slow:
     open: list[socket.socket] = field(default_factory=list)
     ended_s: list[float] = field(default_factory=list)
     """Seconds until the server ended each connection that it ended."""
-    said: Counter[str] = field(default_factory=Counter)
+    first_lines: Counter[str] = field(default_factory=Counter)
     """First lines of the server's answers."""
     refused: int = 0
     """Connections that could not be opened."""
@@ -43,7 +43,9 @@ class Slow:
                 if self.kind != "silent":
                     connection.send(b" ")
                 while answer := connection.recv(4096):
-                    self.said[answer.split(b"\r\n", 1)[0].decode(errors="replace")] += answer[:5] == b"HTTP/"
+                    self.first_lines[answer.split(b"\r\n", 1)[0].decode(errors="replace")] += (
+                        answer[:5] == b"HTTP/"
+                    )
             except BlockingIOError:
                 continue
             except OSError:
@@ -76,8 +78,8 @@ def slow_clients(url: str, counts: dict[str, int], *, every_s: float = EVERY_S) 
 
     def drip() -> None:
         while not over.wait(every_s):
-            for each in held.values():
-                each.look()
+            for item in held.values():
+                item.look()
 
     thread = threading.Thread(target=drip, name="slow clients", daemon=True)
     thread.start()
@@ -86,14 +88,14 @@ def slow_clients(url: str, counts: dict[str, int], *, every_s: float = EVERY_S) 
     finally:
         over.set()
         thread.join(30)
-        for each in held.values():
-            each.close()
+        for entry in held.values():
+            entry.close()
 
 
 def descriptors(pids: Iterable[int]) -> int:
     """Count the open file descriptors of some processes."""
-    found = 0
+    count = 0
     for pid in pids:
         with contextlib.suppress(OSError):
-            found += len(os.listdir(f"/proc/{pid}/fd"))
-    return found
+            count += len(os.listdir(f"/proc/{pid}/fd"))
+    return count

@@ -146,10 +146,10 @@ class Wire:
 
     def _drop(self) -> None:
         with self._lock:
-            for each in self._open:
+            for item in self._open:
                 with suppress(OSError):
-                    each.shutdown(socket.SHUT_RDWR)
-                each.close()
+                    item.shutdown(socket.SHUT_RDWR)
+                item.close()
             self._open = []
 
 

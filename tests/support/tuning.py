@@ -1,4 +1,4 @@
-"""A search made by hand, for the tests of its report, its tables and of those who pick it up."""
+"""A hand-written search, for the tests of its report, its tables and its readers."""
 
 from typing import Any
 
@@ -59,10 +59,10 @@ def made_tuning(trials: int = 40, *, fate: str = "", **changes: Any) -> Tuning:
     changes : replace entries of ``info``
     """
     rng = np.random.default_rng(3)
-    asked = [(DEFAULT | {"embedding_dim": size}, "sweep", seed) for seed in (0, 1) for size in SWEPT]
-    asked += [(_proposal(rng), "search", 0) for _ in range(trials)]
+    points = [(DEFAULT | {"embedding_dim": size}, "sweep", seed) for seed in (0, 1) for size in SWEPT]
+    points += [(_proposal(rng), "search", 0) for _ in range(trials)]
     rows, curves = [], []
-    for number, (values, origin, seed) in enumerate(asked):
+    for number, (values, origin, seed) in enumerate(points):
         score = true_score(values) + rng.normal(0, 0.0012)
         state = fate or _fate(number, origin, score, rng)
         reached = {"done": len(FOLDS), "failed": 0, "stopped": 1}.get(state, 1)
@@ -81,7 +81,7 @@ def made_tuning(trials: int = 40, *, fate: str = "", **changes: Any) -> Tuning:
                 "seconds": round((20 + weights / 900) * max(reached, 0.3) * values["window_size"] / 60, 1),
                 "reason": "OutOfMemory: worker died <of> & hunger" if state == "failed" else None,
                 **values,
-                **{f"fold_{place + 1}": each for place, each in enumerate(own)},
+                **{f"fold_{place + 1}": item for place, item in enumerate(own)},
             }
         )
         for fold, level in enumerate(own, start=1):
@@ -110,7 +110,7 @@ def made_tuning(trials: int = 40, *, fate: str = "", **changes: Any) -> Tuning:
         "folds": FOLDS,
         "parameters": PARAMETERS,
         "default": DEFAULT,
-        "winner": None if winner is None else {name: asked[winner][0][name] for name in PARAMETERS},
+        "winner": None if winner is None else {name: points[winner][0][name] for name in PARAMETERS},
         "winner_trial": winner,
         "versions": {"optuna": "5.0.0", "ray": "2.60.0", "tensorflow": "2.21.0"},
         "cpus": 2,
@@ -146,7 +146,7 @@ def made_contest() -> dict[str, Any]:
 
 
 def made_sizes() -> dict[str, Any]:
-    found = {2: 0.0062, 4: 0.0011, 10: 0.0, 20: -0.0008, 40: 0.0002, 64: 0.0009}
+    results = {2: 0.0062, 4: 0.0011, 10: 0.0, 20: -0.0008, 40: 0.0002, 64: 0.0009}
     return {
         "sizes": [
             {
@@ -157,7 +157,7 @@ def made_sizes() -> dict[str, Any]:
                 "low": difference - 0.0023 if size != 10 else 0.0,
                 "high": difference + 0.0023 if size != 10 else 0.0,
             }
-            for size, difference in found.items()
+            for size, difference in results.items()
         ],
         "default": 10,
         "sufficient": True,

@@ -1,4 +1,4 @@
-"""Dependencies point one way, imports are cheap, and errors travel whole."""
+"""Dependencies point one way, imports are cheap, and errors survive pickling."""
 
 import ast
 import inspect
@@ -33,16 +33,16 @@ def sources(package: str) -> list[Path]:
 
 def imported(tree: ast.AST) -> list[tuple[str, int]]:
     """Dotted names of all imports, those inside functions and conditions too, with their lines."""
-    found = []
+    results = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found += [(alias.name, node.lineno) for alias in node.names]
+            results += [(alias.name, node.lineno) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"a relative import in line {node.lineno}"
-            found += [(f"{node.module}.{alias.name}", node.lineno) for alias in node.names]
+            results += [(f"{node.module}.{alias.name}", node.lineno) for alias in node.names]
         elif isinstance(node, ast.Call) and "import_module" in ast.unparse(node.func):
-            found += [(arg.value, node.lineno) for arg in node.args if isinstance(arg, ast.Constant)]
-    return found
+            results += [(arg.value, node.lineno) for arg in node.args if isinstance(arg, ast.Constant)]
+    return results
 
 
 def offences(package: str, code: str, where: str) -> list[str]:
@@ -56,8 +56,8 @@ def offences(package: str, code: str, where: str) -> list[str]:
 
 @pytest.mark.parametrize("package", FORBIDDEN)
 def test_dependencies_point_one_way(package):
-    found = [line for path in sources(package) for line in offences(package, path.read_text(), str(path))]
-    assert found == []
+    results = [line for path in sources(package) for line in offences(package, path.read_text(), str(path))]
+    assert results == []
 
 
 @pytest.mark.parametrize(
@@ -92,47 +92,47 @@ def is_private(name: str) -> bool:
 
 def private_names(paths: list[Path]) -> set[str]:
     """Every private name that these files define or set."""
-    found = set()
+    result = set()
     for path in paths:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                found.add(node.name)
+                result.add(node.name)
             elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
-                found.add(node.id if isinstance(node, ast.Name) else node.attr)
-    return {name for name in found if name.startswith("_")}
+                result.add(node.id if isinstance(node, ast.Name) else node.attr)
+    return {name for name in result if name.startswith("_")}
 
 
 def private_uses(code: str, ours: set[str]) -> list[str]:
     """Lines of a file that use private parts of the engines: imports, attributes, options, patches."""
     tree = ast.parse(code)
     names = [(name, line) for name, line in imported(tree) if name.split(".")[0] in ENGINES]
-    found = [(line, name) for name, line in names if "._" in name]
-    found += [(line, name) for name, line in names if name.split(".")[0] == "uvicorn"]
+    results = [(line, name) for name, line in names if "._" in name]
+    results += [(line, name) for name, line in names if name.split(".")[0] == "uvicorn"]
     for node in ast.walk(tree) if names else ():
         if isinstance(node, ast.Attribute) and is_private(node.attr):
             own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
             if not own and node.attr not in ours:
-                found.append((node.lineno, ast.unparse(node)))
+                results.append((node.lineno, ast.unparse(node)))
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             if ast.unparse(node).split(".")[0] in ENGINES:
-                found.append((node.lineno, ast.unparse(node)))
+                results.append((node.lineno, ast.unparse(node)))
         elif isinstance(node, ast.keyword) and is_private(node.arg or ""):
-            found.append((node.lineno, f"{node.arg}="))
+            results.append((node.lineno, f"{node.arg}="))
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "setattr", "hasattr"):
             name = node.args[1]
             if isinstance(name, ast.Constant) and is_private(str(name.value)) and name.value not in ours:
-                found.append((node.lineno, ast.unparse(node)))
+                results.append((node.lineno, ast.unparse(node)))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "ray._private" in node.value:
-            found.append((node.lineno, node.value))
-    return [f"{line}: {text}" for line, text in sorted(found)]
+            results.append((node.lineno, node.value))
+    return [f"{line}: {text}" for line, text in sorted(results)]
 
 
 def test_private_parts_of_the_engines_are_used_in_two_files_alone():
     paths = [ROOT / "nsecast.py", *(path for package in PACKAGES for path in sources(package))]
     ours = private_names(paths) | OWN_NAMES
-    found = {path: private_uses(path.read_text(), ours) for path in paths}
-    assert all(found[path] for path in PRIVATE_PARTS)
-    assert {path: uses for path, uses in found.items() if uses and path not in PRIVATE_PARTS} == {}
+    results = {path: private_uses(path.read_text(), ours) for path in paths}
+    assert all(results[path] for path in PRIVATE_PARTS)
+    assert {path: uses for path, uses in results.items() if uses and path not in PRIVATE_PARTS} == {}
 
 
 @pytest.mark.parametrize(
@@ -212,16 +212,16 @@ def test_no_package_imports_itself_by_way_of_others():
 
 
 def test_prices_know_nothing_of_networks():
-    found = [
+    results = [
         f"{path}:{line} imports {name}"
         for path in sources("common/prices")
         for name, line in imported(ast.parse(path.read_text()))
         if name.startswith("common.network")
     ]
-    assert found == []
+    assert results == []
 
 
-def test_a_cycle_is_found():
+def test_a_cycle_is_detected():
     assert cycle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) and not cycle({"a": {"b"}, "b": {"c"}, "c": set()})
 
 
@@ -235,16 +235,16 @@ def test_below_training_keras_is_imported_in_one_module_only():
 
 
 def test_nothing_is_imported_from_ray_itself_nor_keras_from_tensorflow():
-    found = []
+    results = []
     for path in [ROOT / "nsecast.py", *(path for package in PACKAGES for path in sources(package))]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (
                 node.module == "ray" or (node.module or "").startswith("tensorflow")
             ):
-                found.append(f"{path}:{node.lineno}")
+                results.append(f"{path}:{node.lineno}")
             if isinstance(node, ast.Attribute) and ast.unparse(node) in ("tf.keras", "tensorflow.keras"):
-                found.append(f"{path}:{node.lineno}")
-    assert found == []
+                results.append(f"{path}:{node.lineno}")
+    assert results == []
 
 
 def modules_after(statement: str) -> set[str]:

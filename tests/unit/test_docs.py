@@ -20,9 +20,9 @@ ENTRY = re.compile(r"\*\*`([^`]+)`\*\*")
 ROOMS = ("common", "train", "serve", "tune", "cluster")
 SOURCES = [ROOT / "nsecast.py", *(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))]
 ELSEWHERE = {"serve/keys.json", "serve/logs/", "train/backtest.py", "train/matrix.py"}
-"""Below the storage root, or said to be no more."""
+"""Below the storage root, or documented as removed."""
 INCOMPLETE = ("MissingParameter", "NoArgsIsHelpError", "BadOptionUsage")
-"""What is said against a command that is named without all it needs, as sentences do."""
+"""The error for a command without its required options, as sentences name it."""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -46,9 +46,9 @@ def test_every_path_of_the_code_that_is_named_is_there(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_named_in_a_sentence_is_understood(page):
-    found = [span.replace("\\|", "|").split()[1:] for span in COMMAND.findall(prose(page))]
-    wrong = {" ".join(words): said for words in found if (said := understood(words))}
-    assert {words: said for words, said in wrong.items() if not said.startswith(INCOMPLETE)} == {}
+    results = [span.replace("\\|", "|").split()[1:] for span in COMMAND.findall(prose(page))]
+    wrong = {" ".join(words): message for words in results if (message := understood(words))}
+    assert {words: item for words, item in wrong.items() if not item.startswith(INCOMPLETE)} == {}
 
 
 WRONG = ("trian", "train --qiuck", "data check", "predict --horizon 7d", "models promte X", "serve --prot 1")
@@ -61,14 +61,14 @@ def test_a_command_that_is_wrong_would_be_noticed(line):
 
 def literals(path: Path) -> list[str]:
     """Every text of a module, with ``\\0`` for what is filled in."""
-    found = []
+    results = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.JoinedStr):
             parts = [part.value if isinstance(part, ast.Constant) else "\0" for part in node.values]
-            found.append("".join(map(str, parts)))
+            results.append("".join(map(str, parts)))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            found.append(node.value)
-    return found
+            results.append(node.value)
+    return results
 
 
 def test_every_message_in_troubleshooting_is_one_that_the_code_says():
@@ -82,8 +82,8 @@ def test_every_message_in_troubleshooting_is_one_that_the_code_says():
 
 
 def test_the_page_of_the_api_is_what_the_api_says_of_itself():
-    made = api_markdown(openapi_description())
-    assert made == (ROOT / "docs" / "http-api.md").read_text(), (
+    reference = api_markdown(openapi_description())
+    assert reference == (ROOT / "docs" / "http-api.md").read_text(), (
         "run: python -m serve.ingress > docs/http-api.md"
     )
 

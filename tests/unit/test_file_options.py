@@ -56,14 +56,14 @@ def callbacks() -> Iterator[tuple[str, Callable[..., object]]]:
     """Every function behind a verb, with the verb's words."""
     for verb, place in nsecast.COMMANDS.items():
         module, _, attribute = place.partition(":")
-        found = getattr(import_module(module), attribute)
-        if not isinstance(found, typer.Typer):
-            yield verb, found
+        result = getattr(import_module(module), attribute)
+        if not isinstance(result, typer.Typer):
+            yield verb, result
             continue
-        assert not found.registered_groups, f"{verb}: look into its groups here"
-        if found.registered_callback:
-            yield verb, found.registered_callback.callback
-        for command in found.registered_commands:
+        assert not result.registered_groups, f"{verb}: look into its groups here"
+        if result.registered_callback:
+            yield verb, result.registered_callback.callback
+        for command in result.registered_commands:
             yield f"{verb} {command.name or command.callback.__name__}", command.callback
 
 
@@ -74,7 +74,7 @@ def paths() -> Iterator[tuple[str, str, str]]:
         for name in inspect.signature(function).parameters:
             hint = hints[name]
             metavar = next(
-                (str(each.metavar) for each in getattr(hint, "__metadata__", ()) if each.metavar), ""
+                (str(item.metavar) for item in getattr(hint, "__metadata__", ()) if item.metavar), ""
             )
             if "pathlib.Path" in repr(hint) or re.search(r"FILE|\.\w+$", metavar):
                 yield verb, name, metavar
@@ -98,7 +98,7 @@ def run(
 
 
 @pytest.mark.parametrize("state", ["missing", "a folder", *CONTENTS])
-@pytest.mark.parametrize(("verb", "name"), READ, ids=["-".join(each) for each in READ])
+@pytest.mark.parametrize(("verb", "name"), READ, ids=["-".join(item) for item in READ])
 def test_a_file_that_is_no_good_is_named_in_one_line(verb, name, state, tmp_path, monkeypatch, capsys):
     path = tmp_path / "given.file"
     if state == "a folder":
@@ -108,14 +108,14 @@ def test_a_file_that_is_no_good_is_named_in_one_line(verb, name, state, tmp_path
     file = [str(path)] if (verb, name) == ("replay", "receipt") else [f"--{name}", str(path)]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "receipt.json").write_text("{}")
-    status, said = run(
+    status, output = run(
         [*verb.split(), *READ[verb, name], *file, "--home", str(tmp_path / "home")], monkeypatch, capsys
     )
-    assert status in (1, 2), said
+    assert status in (1, 2), output
     if state == "empty" and name in MAY_BE_EMPTY:
-        assert path.name not in said
+        assert path.name not in output
         return
-    (line,) = said.strip().splitlines()
+    (line,) = output.strip().splitlines()
     assert line.startswith("error: ") and str(path) in line and line.isprintable()
     assert re.search(r"(\. [A-Z]|; |: ).*\.$", line.split(str(path))[1]), "it says no next step"
     assert "Errno" not in line

@@ -1,4 +1,4 @@
-"""Whatever bytes are sent to the whole application: a sound answer, or a refusal that says what to send."""
+"""Arbitrary requests to the application get a valid response, or a refusal that says what to send."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,18 +11,18 @@ SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base
 
 
 @pytest.fixture(scope="module")
-def made() -> Iterator[Application]:
-    with application() as found:
-        yield found
+def app() -> Iterator[Application]:
+    with application() as running:
+        yield running
 
 
-def test_whatever_bytes_are_sent_the_answer_is_sound_or_says_what_to_send(made):
+def test_every_request_gets_a_valid_response_or_a_refusal_that_says_what_to_send(app):
     statuses: Counter[int] = Counter()
 
     @settings(max_examples=200, deadline=None, suppress_health_check=SLOW)
-    @given(cases(made.paths))
+    @given(cases(app.paths))
     def ask(case: Case) -> None:
-        answer = made.ask(case)
+        answer = app.ask(case)
         statuses[answer.status_code] += 1
         assert not problem_with(answer), case
 

@@ -62,7 +62,7 @@ def outputs_of(representation: Representation) -> Network:
 
 
 def everything(kind: str, panel: Panel, cutoff: np.datetime64, represent=None) -> dict[str, np.ndarray]:
-    """All that a forecast at or before ``cutoff`` is made of and says; not how it turned out."""
+    """The inputs and outputs of forecasts at or before ``cutoff``, without their outcomes."""
     windows = windows_of(panel)
     windows = windows.take(windows.cutoff <= cutoff)
     representation = represent or fitted(kind, PANEL)
@@ -117,7 +117,7 @@ def test_nothing_up_to_a_cutoff_changes_when_every_later_price_does(kind, cutoff
 
 @pytest.mark.parametrize("day", REPAIRED_DAYS)
 @pytest.mark.parametrize("kind", REPRESENTATIONS)
-def test_nothing_at_a_cutoff_changes_with_a_close_that_was_found_the_morning_after(kind, day):
+def test_nothing_at_a_cutoff_depends_on_a_close_that_became_known_the_next_morning(kind, day):
     """On a copied day a few counters keep their true rows; the others' closes come a session later."""
     late = (PANEL.frame["known"] > pd.Timestamp(DATES[day])) & ~after(DATES[day])
     changed = spiked(PANEL, late | after(DATES[day]))
@@ -127,7 +127,7 @@ def test_nothing_at_a_cutoff_changes_with_a_close_that_was_found_the_morning_aft
 
 
 @pytest.mark.parametrize("kind", REPRESENTATIONS)
-def test_the_panel_as_of_a_cutoff_gives_the_window_that_the_whole_panel_has_there(kind):
+def test_the_panel_as_of_a_cutoff_gives_the_same_window_as_the_full_panel(kind):
     representation = fitted(kind, PANEL)
     windows = windows_of(PANEL)
     differ, compared = [], 0
@@ -170,9 +170,9 @@ def test_planting_tomorrows_close_in_any_feature_is_caught(channel):
     representation = kind(fitted("residual", PANEL).scaler)
     changed = spiked(PANEL, after(DATES[90]))
     before, now = (everything("residual", panel, DATES[90], representation) for panel in (PANEL, changed))
-    found = differing(before, now)
-    assert "inputs" in found and "raw" in found
-    assert "sigma" not in found
+    result = differing(before, now)
+    assert "inputs" in result and "raw" in result
+    assert "sigma" not in result
 
 
 def test_a_volatility_that_looks_one_day_ahead_is_caught(monkeypatch):

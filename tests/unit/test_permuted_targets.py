@@ -22,15 +22,15 @@ CONFIG = FitConfig(batch_size=64, epochs=10, learning_rate=0.02, patience=10, cl
 
 def series() -> Series:
     """Three stocks that rise tomorrow where today's close is low in its range, and fall where it is high."""
-    made = {}
+    histories = {}
     for symbol in IDS:
         rng = np.random.default_rng([7, *map(ord, symbol)])
         sign = rng.choice([-1.0, 1.0], 420)
         returns = 0.02 * np.roll(sign, 1) + rng.normal(0, 0.005, 420)
         close = 20 * np.exp(np.cumsum(returns))
         high, low = close * np.exp(0.012 + 0.01 * sign), close * np.exp(-0.012 + 0.01 * sign)
-        made[symbol] = history(close, low=low, high=high, volume=np.full(420, 1e4))
-    return series_from_histories(made, UNKNOWN_MARKET)
+        histories[symbol] = history(close, low=low, high=high, volume=np.full(420, 1e4))
+    return series_from_histories(histories, UNKNOWN_MARKET)
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def skill(change_outcomes, tmp_path) -> tuple[float, float]:
     loop.network.set_weights(fit(loop, data, CONFIG, seed=1, state_path=tmp_path / "state.npz").best)
     prices = ModelForecaster(loop.predict, data.representation, IDS).forecast(test)
     actual = prices.last * np.exp(test.change[:, 0])
-    found = errors(last=prices.last, raw=prices.raw[:, 0], published=prices.published[:, 0], actual=actual)
-    return found.rel_mae, found.rel_rmse
+    result = errors(last=prices.last, raw=prices.raw[:, 0], published=prices.published[:, 0], actual=actual)
+    return result.rel_mae, result.rel_rmse
 
 
 def test_a_signal_that_is_there_is_learnt(tmp_path):

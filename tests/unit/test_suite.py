@@ -24,7 +24,7 @@ def test_passes():
 def test_needs_a_program():
     pytest.skip("needs promtool")
 
-def test_needs_what_nobody_can_install():
+def test_needs_a_missing_program():
     pytest.skip({allowed!r})
 
 @pytest.mark.skipif(True, reason="needs a browser")
@@ -75,10 +75,10 @@ def python(code: str, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "found"),
+    ("wanted", "outcome"),
     [("1", "1 failed, 1 passed, 1 skipped, 1 xfailed, 2 errors"), ("", "1 passed, 4 skipped, 1 xfailed")],
 )
-def test_where_nothing_may_be_skipped_a_skip_is_a_failure(tmp_path, monkeypatch, wanted, found):
+def test_where_nothing_may_be_skipped_a_skip_is_a_failure(tmp_path, monkeypatch, wanted, outcome):
     monkeypatch.setenv(NO_SKIPS, wanted)
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     (tmp_path / "test_made.py").write_text(TESTS.format(allowed=f"{next(iter(ALLOWED))}link add: refused"))
@@ -98,7 +98,7 @@ def test_where_nothing_may_be_skipped_a_skip_is_a_failure(tmp_path, monkeypatch,
     ]
     options += ["--numprocesses", "1", "--continue-on-collection-errors"]
     done = python("", "-m", "pytest", *options, str(tmp_path))
-    assert done.stdout.strip().splitlines()[-1].strip("= ").rpartition(" in ")[0] == found, done.stdout
+    assert done.stdout.strip().splitlines()[-1].strip("= ").rpartition(" in ")[0] == outcome, done.stdout
     assert done.returncode == (1 if wanted else 0)
 
 
@@ -122,7 +122,7 @@ def test_a_program_and_what_it_started_are_gone_after_a_block_that_failed():
     assert still_running(ours) == []
 
 
-def test_what_a_module_left_behind_is_found_by_its_mark_and_ended():
+def test_processes_that_a_module_left_behind_are_ended():
     done = python(LEFT)
     assert done.stdout.strip() == "['sleep 61'] []", done.stderr
 
@@ -137,7 +137,7 @@ PROGRAMS = {
 
 
 def ci(folder: Path, *there: str, user: int = 0, apt_get: str = "exit 100") -> tuple[list[str], str]:
-    """Run the CI script where only some programs are; what it ran, and what it said."""
+    """Run the CI script with only some programs installed; returns its calls and output."""
     (folder / "archive").mkdir()
     (folder / "archive" / "NSE_data_all_stocks_2024.csv").touch()
     for name in ("bash", "dirname", "grep", "ls", "touch", "chmod"):
@@ -172,13 +172,13 @@ def test_ci_as_root_installs_what_is_missing_and_allows_no_skip(tmp_path):
         f'case "$*" in *install*{package}*) touch {tmp_path / name}; chmod +x {tmp_path / name};; esac\n'
         for name, package in PROGRAMS.items()
     )
-    ran, said = ci(tmp_path, "ip", apt_get=installed)
-    assert ran[0] == "apt-get update -qq" and ran[-1] == f"make test {NO_SKIPS}=1" and said == ""
+    ran, output = ci(tmp_path, "ip", apt_get=installed)
+    assert ran[0] == "apt-get update -qq" and ran[-1] == f"make test {NO_SKIPS}=1" and output == ""
     assert ran[1].split()[-3:] == ["chromium", "prometheus", "redis-server"]
 
 
 @pytest.mark.parametrize("user", [0, 1000], ids=["nothing can be installed", "not root"])
 def test_ci_that_cannot_install_says_what_is_missing_and_tests_without(tmp_path, user):
-    ran, said = ci(tmp_path, "chromium", "ip", "redis-server", user=user)
+    ran, output = ci(tmp_path, "chromium", "ip", "redis-server", user=user)
     assert ran[-1] == f"make test {NO_SKIPS}=" and ("apt-get update -qq" in ran) == (user == 0)
-    assert "missing, and not to be had here: prometheus." in said
+    assert "missing, and not to be had here: prometheus." in output

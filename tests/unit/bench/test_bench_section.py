@@ -45,7 +45,7 @@ def test_a_page_on_disk_keeps_every_byte_around_it(tmp_path, newline):
     assert page.read_bytes() == written
 
 
-def test_a_page_that_is_not_there_is_made(tmp_path):
+def test_a_missing_page_is_created(tmp_path):
     section.put(tmp_path / "new" / "page.md", "body")
     assert (tmp_path / "new" / "page.md").read_text() == f"{section.BEGIN}\nbody\n{section.END}\n"
 

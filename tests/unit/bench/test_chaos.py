@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from support.release import doctored, made_release
-from support.server import told
+from support.server import scripted_server
 from support.waiting import until
 
 from bench.chaos.disk import disk_full, unreadable, unsound
@@ -36,14 +36,14 @@ def traffic(home: Path) -> Traffic:
 
 
 def answer(home: Path, release: str, symbol: str = "THIN") -> dict:
-    found = ReleasedModels(Registry(home).open(release)).forecast(symbol)[0]
+    result = ReleasedModels(Registry(home).open(release)).forecast(symbol)[0]
     return {
         "symbol": symbol,
-        "horizon": f"{found.horizon}d",
+        "horizon": f"{result.horizon}d",
         "release": release,
-        "prediction": found.published,
-        "mean_prediction": found.raw,
-        "last_price": found.last_price,
+        "prediction": result.published,
+        "mean_prediction": result.raw,
+        "last_price": result.last_price,
         "confidence_interval": None,
     }
 
@@ -58,7 +58,7 @@ def ended(*statuses: int, again: int = 200) -> Tally:
     )
 
 
-def test_the_two_releases_are_both_whole_and_forecast_differently(home: Path, traffic: Traffic):
+def test_both_releases_are_complete_and_their_forecasts_differ(home: Path, traffic: Traffic):
     assert unsound(home) == "" and Registry(home).production() == "first"
     assert traffic.check(SINGLE, answer(home, "first")) == traffic.check(SINGLE, answer(home, "second")) == ""
     assert answer(home, "first")["mean_prediction"] != answer(home, "second")["mean_prediction"]
@@ -96,21 +96,21 @@ def test_first_tries_that_fail_are_counted_apart_from_second_ones():
     assert ended(200, 503, again=503).failed_twice == 1
 
 
-def test_what_fails_is_asked_again_when_the_server_said_and_a_bare_refusal_is_counted(home, traffic):
+def test_failed_requests_are_retried_after_the_given_time_and_refusals_without_it_are_counted(home, traffic):
     ok = (200, {"content-type": "application/json"}, json.dumps(answer(home, "first")).encode())
-    with told() as server:
+    with scripted_server() as server:
         server.answers = [(503, {"Retry-After": "1"}, b"{}"), (503, {}, b"{}"), (0, {}, b""), ok]
         with Load(server.url, traffic, 20, asks=iter(lambda: SINGLE, None)) as load:
-            until(lambda: len(load.tally.asked) >= 10)
+            until(lambda: len(load.tally.requests) >= 10)
     tally = load.tally
     assert tally.failed == 3 and tally.failed_twice == 0 and tally.bare == 1 and tally.wrongs == 0
     assert tally.statuses | {"200": 0} == {"none": 1, "200": 0, "503": 2}
-    assert len(server.asked) == len(tally.asked) + 3
+    assert len(server.requests) == len(tally.requests) + 3
 
 
 def test_what_a_server_can_do_is_measured_by_its_good_answers_alone(home, traffic):
     ok = (200, {"content-type": "application/json"}, json.dumps(answer(home, "first")).encode())
-    with told() as server:
+    with scripted_server() as server:
         bench = SimpleNamespace(server=server, traffic=traffic)
         server.answers = [ok] * 2_000
         able = capacity(bench, 1.0)
@@ -119,10 +119,10 @@ def test_what_a_server_can_do_is_measured_by_its_good_answers_alone(home, traffi
         assert capacity(bench, 0.3) == 0.0
 
 
-def test_nothing_asked_is_no_pass():
+def test_a_scenario_without_requests_does_not_pass():
     assert row_of(Tally(), "steady", "", True).passed is False
     assert row_of(ended(200), "steady", "", True).passed is True
-    assert row_of(Tally(ended(200).asked, wrongs=1), "steady", "", True).passed is False
+    assert row_of(Tally(ended(200).requests, wrongs=1), "steady", "", True).passed is False
 
 
 def test_memory_that_grows_is_measured_over_the_second_half():
@@ -148,7 +148,7 @@ def test_what_cannot_be_loaded_is_named(home: Path, tmp_path: Path):
 
 
 def test_on_a_full_disk_publishing_and_promoting_are_refused_and_nothing_is_half(home: Path, tmp_path: Path):
-    found = disk_full(copied(Registry(home).open("first"), tmp_path, "one"))
-    if found.passed is None:
-        pytest.skip(f"a tmpfs cannot be mounted: {found.note}")
-    assert found.passed and found.note.count("refused: ") == 2, found.note
+    result = disk_full(copied(Registry(home).open("first"), tmp_path, "one"))
+    if result.passed is None:
+        pytest.skip(f"a tmpfs cannot be mounted: {result.note}")
+    assert result.passed and result.note.count("refused: ") == 2, result.note

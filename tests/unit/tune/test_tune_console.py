@@ -39,7 +39,7 @@ def snapshot(*trials, **values):
         "epochs_total": 18,
         "trials_total": 40,
         "trials_compared": 12,
-        "trials_done": sum(each["state"] in ("done", "stopped", "failed") for each in trials),
+        "trials_done": sum(item["state"] in ("done", "stopped", "failed") for item in trials),
         "best": None,
         "default_score": None,
         "eta_s": None,
@@ -117,8 +117,8 @@ def test_a_low_terminal_still_shows_running_trials_and_the_progress_bar():
 def test_running_trials_come_first_then_the_newest_failure_then_the_best():
     failures = [trial(50, "failed", reason="old"), trial(51, "failed", reason="new")]
     shown = shown_trials([*ENDED, *failures, trial(52, "stopped", score=0.9), RUNNING], 20)
-    assert [each["trial"] for each in shown] == [13, 51, 11, 10, 9, 8, 7]
-    assert [each["trial"] for each in shown_trials([*ENDED, RUNNING], 2)] == [13, 11]
+    assert [item["trial"] for item in shown] == [13, 51, 11, 10, 9, 8, 7]
+    assert [item["trial"] for item in shown_trials([*ENDED, RUNNING], 2)] == [13, 11]
 
 
 def test_the_progress_bar_counts_running_trials_by_their_epochs():

@@ -63,21 +63,21 @@ def test_the_test_part_is_the_runs_own_and_holds_only_rows_that_every_size_can_j
 
 def test_the_score_is_the_one_that_training_gives(test_part):
     _, _, windows = test_part
-    found = forecasts(windows, 0.9, 0)
+    result = forecasts(windows, 0.9, 0)
     nothing = np.zeros(len(windows))
-    prices = Prices(windows.last_price, nothing.astype(bool), found.raw, found.published, *[None] * 5)
+    prices = Prices(windows.last_price, nothing.astype(bool), result.raw, result.published, *[None] * 5)
     wanted = score(windows, prices)
-    assert score_of(windows, found) == wanted and 0.8 < wanted.total < 1
+    assert score_of(windows, result) == wanted and 0.8 < wanted.total < 1
 
 
 def test_the_daily_losses_average_to_the_score_by_parts(test_part):
     """With every target known: the mean over rows is the weighted mean of relMAE and relative MSE."""
     _, _, windows = test_part
-    whole = windows.take(np.isfinite(windows.change).all(axis=1))
-    found = forecasts(whole, 0.9, 1)
-    by_horizon = score_of(whole, found).by_horizon
+    complete = windows.take(np.isfinite(windows.change).all(axis=1))
+    result = forecasts(complete, 0.9, 1)
+    by_horizon = score_of(complete, result).by_horizon
     parts = [(e.rel_mae + e.rel_rmse**2) / 2 for e in by_horizon]
-    assert losses(whole, found).mean() == pytest.approx(
+    assert losses(complete, result).mean() == pytest.approx(
         np.average(parts, weights=horizon_weights(test_part[2].spec.horizons))
     )
 
@@ -93,13 +93,13 @@ def judged(test_part, default: list[float], winner: list[float]):
 
 
 def test_a_clear_gain_is_better_and_its_figures_are_in_the_sentence(test_part):
-    found = judged(test_part, [0.9, 0.905, 0.895], [0.5, 0.51, 0.49])
-    assert found["better"] and found["gain"] > 0.3 > found["noise"]
-    assert found["diebold_mariano"]["p_value"] < 0.05
-    totals = [np.mean([seed["total"] for seed in found[name]]) for name in ("default", "winner")]
-    assert found["gain"] == pytest.approx(totals[0] - totals[1])
-    assert found["sentence"].startswith("The winner is better than the default")
-    assert f"{found['gain']:+.4f}" in found["sentence"] and f"{found['noise']:.4f}" in found["sentence"]
+    result = judged(test_part, [0.9, 0.905, 0.895], [0.5, 0.51, 0.49])
+    assert result["better"] and result["gain"] > 0.3 > result["noise"]
+    assert result["diebold_mariano"]["p_value"] < 0.05
+    totals = [np.mean([seed["total"] for seed in result[name]]) for name in ("default", "winner")]
+    assert result["gain"] == pytest.approx(totals[0] - totals[1])
+    assert result["sentence"].startswith("The winner is better than the default")
+    assert f"{result['gain']:+.4f}" in result["sentence"] and f"{result['noise']:.4f}" in result["sentence"]
 
 
 @pytest.mark.parametrize(
@@ -112,12 +112,12 @@ def test_a_clear_gain_is_better_and_its_figures_are_in_the_sentence(test_part):
     ids=["alike", "inside the spread of the seeds", "worse"],
 )
 def test_anything_less_is_not_better(test_part, default, winner):
-    found = judged(test_part, default, winner)
-    assert not found["better"]
-    assert "not better than the default" in found["sentence"]
+    result = judged(test_part, default, winner)
+    assert not result["better"]
+    assert "not better than the default" in result["sentence"]
 
 
-def test_a_comparison_that_was_made_is_never_made_again(tmp_path):
+def test_a_finished_comparison_is_never_repeated(tmp_path):
     search = planned(tmp_path)
     trial = a_trial(search, lstm_1=5)
     (search.folder / "contest.json").write_text('{"sentence": "as it was", "trial": 1}')
@@ -125,7 +125,7 @@ def test_a_comparison_that_was_made_is_never_made_again(tmp_path):
     assert result["sentence"] == "as it was"
 
 
-def test_a_default_that_wins_has_nobody_to_be_compared_with(tmp_path):
+def test_a_default_that_wins_is_not_compared(tmp_path):
     search = planned(tmp_path)
     result = evaluation.evaluate(search.spec, search.panel, search.folder, a_trial(search, 3))
     assert not result["better"] and "default is itself the best" in result["sentence"]
@@ -165,7 +165,7 @@ VERDICTS = {
 
 @pytest.mark.parametrize("verdict", VERDICTS)
 @pytest.mark.parametrize("model", ["general", "specific:MOVES"])
-def test_training_takes_best_toml_as_it_is_and_gets_the_settings_it_stands_for(tmp_path, verdict, model):
+def test_training_accepts_best_toml_unchanged_and_gets_its_settings(tmp_path, verdict, model):
     search = planned(tmp_path, model=model)
     full = train_config("residual", SETTINGS)
     scope = search.spec.scope
@@ -184,8 +184,8 @@ def test_training_takes_best_toml_as_it_is_and_gets_the_settings_it_stands_for(t
     assert train_config(preset, overrides) == expected
     stored = tomllib.loads(path.read_text())["provenance"]
     assert stored == provenance
-    said = {"better": "It is better.", "not better": "The default", "not held": "not compared"}[verdict]
-    assert said in path.read_text().splitlines()[0]
+    message = {"better": "It is better.", "not better": "The default", "not held": "not compared"}[verdict]
+    assert message in path.read_text().splitlines()[0]
 
 
 def test_a_quick_searchs_best_toml_trains_in_full(tmp_path):

@@ -21,8 +21,8 @@ def scores(**changes: list[float]) -> dict[int, dict[tuple[int, int], float]]:
 
 def test_the_intervals_are_paired_and_hold_all_at_once():
     changes = {"s2": [0.004, 0.001, 0.003, 0.002, 0.005, 0.001], "s32": [-0.001, 0.001, 0, 0, -0.002, 0.001]}
-    found = compare(scores(**changes), 10)
-    rows = {row["size"]: row for row in found["sizes"]}
+    result = compare(scores(**changes), 10)
+    rows = {row["size"]: row for row in result["sizes"]}
     assert list(rows) == [2, 10, 32]
     for size, values in ((2, changes["s2"]), (32, changes["s32"])):
         interval = stats.ttest_1samp(values, 0).confidence_interval(1 - 0.05 / 2)
@@ -40,23 +40,23 @@ def test_the_intervals_are_paired_and_hold_all_at_once():
 
 
 def test_a_size_that_is_only_luckier_leaves_the_default_sufficient():
-    found = compare(scores(s2=[0.001] * 5 + [0.002], s32=[-0.009, 0.006, -0.008, 0.005, -0.007, 0.004]), 10)
-    assert found["sufficient"]
-    assert found["because"].startswith(
+    result = compare(scores(s2=[0.001] * 5 + [0.002], s32=[-0.009, 0.006, -0.008, 0.005, -0.007, 0.004]), 10)
+    assert result["sufficient"]
+    assert result["because"].startswith(
         "Embedding size 10 is sufficient because no size from 2 to 32 is better"
     )
-    assert "32, differs by -0.0015" in found["because"] and "6 pairs" in found["because"]
+    assert "32, differs by -0.0015" in result["because"] and "6 pairs" in result["because"]
 
 
 def test_a_size_that_is_better_every_time_makes_it_insufficient():
-    found = compare(scores(s2=[0.003] * 5 + [0.001], s32=[-0.009, -0.01, -0.011, -0.01, -0.009, -0.012]), 10)
-    assert not found["sufficient"]
-    assert "not sufficient because size 32 is better beyond noise" in found["because"]
+    result = compare(scores(s2=[0.003] * 5 + [0.001], s32=[-0.009, -0.01, -0.011, -0.01, -0.009, -0.012]), 10)
+    assert not result["sufficient"]
+    assert "not sufficient because size 32 is better beyond noise" in result["because"]
 
 
 def test_a_certain_gain_too_small_to_be_worth_it_does_not_count():
-    found = compare(scores(s32=[-0.0005, -0.00051, -0.00049, -0.0005, -0.00052, -0.00048]), 10)
-    assert found["sizes"][1]["high"] < 0 and found["sufficient"]
+    result = compare(scores(s32=[-0.0005, -0.00051, -0.00049, -0.0005, -0.00052, -0.00048]), 10)
+    assert result["sizes"][1]["high"] < 0 and result["sufficient"]
 
 
 def test_the_more_sizes_are_compared_the_wider_each_interval():
@@ -73,13 +73,13 @@ def test_only_pairs_count_where_a_fit_is_missing():
 
 
 def test_one_pair_has_no_interval_and_proves_nothing():
-    found = compare({10: {(0, 0): 0.95}, 32: {(0, 0): 0.90}}, 10)
-    assert found["sizes"][1]["low"] is None and found["sufficient"]
-    assert "one pair" in found["because"]
+    result = compare({10: {(0, 0): 0.95}, 32: {(0, 0): 0.90}}, 10)
+    assert result["sizes"][1]["low"] is None and result["sufficient"]
+    assert "one pair" in result["because"]
 
 
 @pytest.mark.parametrize(
     "given", [{}, {10: {(0, 0): 0.9}}, {32: {(0, 0): 0.9}}, {10: {(0, 0): 1}, 2: {(1, 0): 1}}]
 )
-def test_without_a_pair_nothing_is_said(given):
+def test_without_a_pair_there_is_no_statement(given):
     assert compare(given, 10) is None

@@ -29,7 +29,7 @@ def test_each_older_fold_ends_where_the_newer_ones_validation_begins():
     assert folds == [Fold(*pair) for pair in ends]
 
 
-def test_dates_between_sessions_give_blocks_of_whole_sessions():
+def test_dates_between_sessions_give_blocks_of_complete_sessions():
     sparse = DATES[::3]
     between = Boundaries(sparse[30] + 1, sparse[40] + 1, sparse[-1])
     folds = make_folds(sparse, between, 2, shortest_training=5)

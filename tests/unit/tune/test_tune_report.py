@@ -1,4 +1,4 @@
-"""The search's report: whole, harmless, the search's own figures, honest where there is little to tell."""
+"""The search's report: complete, safe, with the search's figures, and clear about missing results."""
 
 import json
 import re
@@ -29,12 +29,12 @@ def read(path: Path, tuning: Tuning) -> Seen:
     return seen
 
 
-def said(seen: Seen) -> str:
+def shown_text(seen: Seen) -> str:
     return " ".join(seen.text.replace("\xa0", " ").split())
 
 
 def cells(row: list[dict]) -> dict[str, dict]:
-    return {each["data-k"]: each for each in row[1:]}
+    return {item["data-k"]: item for item in row[1:]}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def seen(tmp_path_factory, tuning) -> Seen:
 
 
 def test_the_page_begins_with_the_answers_and_the_shares_of_trials(seen, tuning):
-    text = said(seen)
+    text = shown_text(seen)
     assert BECAUSE in text and tuning.info["contest"]["sentence"] in text
     counts, total = tuning.trials["state"].value_counts(), len(tuning.trials)
     for state, word in (("done", "finished"), ("stopped", "stopped early"), ("failed", "failed")):
@@ -70,7 +70,7 @@ def test_every_trial_has_its_figures_and_its_reason_in_the_table(seen, tuning):
         if truth.loc[number, "state"] != "failed":
             assert float(row[key]["data-v"]) == pytest.approx(truth.loc[number, "score"], rel=1e-12)
     failed = truth.index[truth["state"] == "failed"]
-    assert len(failed) and all("worker died <of> & hunger" in rows[each]["reason"]["text"] for each in failed)
+    assert len(failed) and all("worker died <of> & hunger" in rows[item]["reason"]["text"] for item in failed)
     assert rows[tuning.info["winner_trial"]]["notes"]["text"] == "winner"
 
 
@@ -79,12 +79,12 @@ def test_the_contest_shows_every_seed_with_mean_and_spread(seen, tuning):
     held = tuning.info["contest"]
     for side in ("default", "winner"):
         own = {row["seed"]["text"]: row for row in rows if row["side"]["text"] == side}
-        totals = [each["total"] for each in held[side]]
+        totals = [item["total"] for item in held[side]]
         assert [float(own[str(seed)]["total"]["data-v"]) for seed in held["seeds"]] == totals
         assert float(own["mean"]["total"]["data-v"]) == pytest.approx(np.mean(totals))
         assert float(own["spread"]["total"]["data-v"]) == pytest.approx(np.std(totals, ddof=1))
         assert float(own["0"]["rel_rmse_3"]["data-v"]) == held[side][0]["rel_rmse"][3]
-    heads = [each["text"].replace("\xa0", " ") for each in seen.tables["contest-table"][0][1:]]
+    heads = [item["text"].replace("\xa0", " ") for item in seen.tables["contest-table"][0][1:]]
     assert "relMAE, 1 d" in heads and "relRMSE, 30 d" in heads
 
 
@@ -103,10 +103,10 @@ def test_the_page_is_valid_and_self_contained(seen):
 
 
 def test_every_chart_is_valid_plotly_and_on_the_page(seen, tuning):
-    made = figures(cleaned(tuning), importance(tuning))
+    drawn = figures(cleaned(tuning), importance(tuning))
     places = {attrs["data-figure"] for _, attrs in seen.tags if "data-figure" in attrs}
-    assert places == set(made) == set(json.loads(seen.scripts[0])["figures"])
-    for figure in made.values():
+    assert places == set(drawn) == set(json.loads(seen.scripts[0])["figures"])
+    for figure in drawn.values():
         go.Figure(json.loads(re.sub(r'"--c-[a-z0-9]+"', '"#123456"', json.dumps(figure))))
 
 
@@ -127,7 +127,7 @@ def test_a_size_without_an_interval_is_drawn_without_one(tmp_path):
     embedding = {"sizes": rows, "default": 10, "sufficient": True, "because": "one pair."}
     tuning = made_tuning(embedding=embedding)
     assert figures(tuning, None)["sizes"]["data"][0]["error_y"]["array"] == [0, 0]
-    assert "one pair." in said(read(tmp_path / "report.html", tuning))
+    assert "one pair." in shown_text(read(tmp_path / "report.html", tuning))
 
 
 @pytest.mark.parametrize(
@@ -145,18 +145,18 @@ def test_a_size_without_an_interval_is_drawn_without_one(tmp_path):
     ],
 )
 def test_missing_comparisons_are_explained(tmp_path, changes, words):
-    text = said(read(tmp_path / "report.html", made_tuning(**changes)))
+    text = shown_text(read(tmp_path / "report.html", made_tuning(**changes)))
     assert all(word in text for word in words)
 
 
 def test_a_comparison_without_an_opponent_or_noise_is_explained(tmp_path):
     sentence = "The default is itself the best on validation."
     alone = {"seeds": [], "default": [], "winner": [], "gain": 0.0, "noise": 0.0, "better": False}
-    text = said(read(tmp_path / "a.html", made_tuning(contest=alone | {"sentence": sentence})))
+    text = shown_text(read(tmp_path / "a.html", made_tuning(contest=alone | {"sentence": sentence})))
     assert text.count(sentence) == 3
     held = made_tuning().info["contest"]
     for noise in (None, float("inf")):
-        text = said(read(tmp_path / "b.html", made_tuning(contest=held | {"noise": noise})))
+        text = shown_text(read(tmp_path / "b.html", made_tuning(contest=held | {"noise": noise})))
         assert "the noise is unknown" in text
 
 
@@ -164,7 +164,7 @@ def test_a_comparison_without_an_opponent_or_noise_is_explained(tmp_path):
 def test_a_search_without_a_finished_trial_still_gives_a_page(tmp_path, fate):
     changes = {"embedding": None, "contest": None, "winner": None, "winner_trial": None}
     seen = read(tmp_path / "report.html", made_tuning(5, fate=fate, **changes))
-    text = said(seen)
+    text = shown_text(seen)
     assert "No trial finished" in text and "Fewer than two trials finished" in text
     assert "Too few trials" in text and len(seen.tables["trials"]) == 18
     assert "NaN" not in seen.scripts[0] and not seen.open_tags
@@ -174,14 +174,14 @@ def test_one_finished_trial_is_listed_and_nothing_is_drawn_of_it(tmp_path):
     tuning = made_tuning(0)
     alone = replace(tuning, trials=tuning.trials.iloc[:1], curves=tuning.curves[tuning.curves["trial"] == 0])
     seen = read(tmp_path / "report.html", alone)
-    assert "Fewer than two trials finished" in said(seen)
+    assert "Fewer than two trials finished" in shown_text(seen)
     assert set(json.loads(seen.scripts[0])["figures"]) == {"sizes", "contest", "curves"}
 
 
 def test_no_trial_at_all_gives_a_page(tmp_path):
     tuning = made_tuning(0, winner=None, winner_trial=None, contest=None, embedding=None)
     empty = replace(tuning, trials=tuning.trials.iloc[:0], curves=tuning.curves.iloc[:0])
-    text = said(read(tmp_path / "report.html", empty))
+    text = shown_text(read(tmp_path / "report.html", empty))
     assert "No trial was started." in text and "There is nothing to list here." in text
 
 
@@ -200,17 +200,20 @@ def test_what_was_saved_makes_the_same_page(tmp_path, tuning):
     assert (tmp_path / "loaded.html").read_text() == (tmp_path / "made.html").read_text()
 
 
-@pytest.mark.parametrize(("source", "told"), [("synthetic seed=1", True), ("archive", False)])
-def test_invented_prices_are_named_in_a_banner_the_title_and_the_footer(tmp_path, source, told):
+@pytest.mark.parametrize(("source", "has_banner"), [("synthetic seed=1", True), ("archive", False)])
+def test_invented_prices_are_named_in_a_banner_the_title_and_the_footer(tmp_path, source, has_banner):
     seen = read(tmp_path / "report.html", made_tuning(source=source))
-    assert any("synthetic" in attrs.get("class", "") for _, attrs in seen.tags) is told
-    assert seen.text.count("was invented") == (2 if told else 0) and ("SYNTHETIC" in seen.text) is told
+    assert any("synthetic" in attrs.get("class", "") for _, attrs in seen.tags) is has_banner
+    assert (
+        seen.text.count("was invented") == (2 if has_banner else 0)
+        and ("SYNTHETIC" in seen.text) is has_banner
+    )
     assert "Not investment advice" in seen.text
 
 
 def test_a_quick_search_says_that_it_measures_nothing(tmp_path, seen):
-    assert "figures measure nothing" in said(read(tmp_path / "report.html", made_tuning(quick=True)))
-    assert "figures measure nothing" not in said(seen)
+    assert "figures measure nothing" in shown_text(read(tmp_path / "report.html", made_tuning(quick=True)))
+    assert "figures measure nothing" not in shown_text(seen)
 
 
 def test_hostile_texts_are_text_and_nothing_else(tmp_path):
@@ -224,16 +227,16 @@ def test_hostile_texts_are_text_and_nothing_else(tmp_path):
 def test_the_pareto_front_equals_the_obvious_loop():
     rng = np.random.default_rng(2)
     cost, score = rng.integers(0, 15, 60).astype(float), rng.integers(0, 15, 60).astype(float)
-    found = {(cost[place], score[place]) for place in pareto_front(cost, score)}
+    results = {(cost[place], score[place]) for place in pareto_front(cost, score)}
     expected = set()
     for a, b in zip(cost, score, strict=True):
         if not any(c <= a and s <= b and (c < a or s < b) for c, s in zip(cost, score, strict=True)):
             expected.add((a, b))
-    assert found == expected and len(pareto_front(cost, score)) == len(expected)
+    assert results == expected and len(pareto_front(cost, score)) == len(expected)
 
 
 def planted(trials: int, rule: str, seed: int = 0) -> Tuning:
-    """A search in which ``rule`` alone made the score; empty: nothing did. Half were stopped."""
+    """A search whose score depends only on ``rule``; empty: on nothing. Half of the trials were stopped."""
     tuning, rng = made_tuning(trials), np.random.default_rng(seed)
     rows = tuning.trials[tuning.trials["origin"] == "search"].reset_index(drop=True)
     score = np.abs(np.log(rows[rule] / DEFAULT[rule])) if rule else pd.Series(rng.random(len(rows)))
@@ -241,16 +244,16 @@ def planted(trials: int, rule: str, seed: int = 0) -> Tuning:
     return replace(tuning, trials=rows.assign(score=score, state=state))
 
 
-def test_the_parameter_that_made_the_score_is_the_most_important_beyond_chance():
-    found = importance(planted(60, "learning_rate"))
-    assert found.share.index[0] == "learning_rate" and found.share.sum() == pytest.approx(1)
-    assert found.share["learning_rate"] > found.chance["learning_rate"]
-    assert found.trials == 60 and found.best == 15
+def test_the_parameter_that_determines_the_score_is_the_most_important():
+    result = importance(planted(60, "learning_rate"))
+    assert result.share.index[0] == "learning_rate" and result.share.sum() == pytest.approx(1)
+    assert result.share["learning_rate"] > result.chance["learning_rate"]
+    assert result.trials == 60 and result.best == 15
 
 
 def test_with_random_scores_hardly_any_importance_exceeds_chance():
-    found = [importance(planted(40, "", seed)) for seed in range(2)]
-    beyond = sum((each.share > each.chance).sum() for each in found)
+    results = [importance(planted(40, "", seed)) for seed in range(2)]
+    beyond = sum((result.share > result.chance).sum() for result in results)
     assert beyond <= 4, "of 16 marks one in twenty is passed by chance"
 
 
@@ -259,7 +262,7 @@ def test_importance_needs_enough_proposals():
     assert importance(made_tuning(0)) is None
 
 
-def test_the_default_is_found_among_the_trials_and_scored_by_its_mean(tuning):
+def test_the_default_is_identified_among_the_trials_and_scored_by_its_mean(tuning):
     own = trials_with(tuning, DEFAULT)
     assert own["trial"].tolist() == [2, 8] and set(own["origin"]) == {"sweep"}
     assert default_score(tuning) == pytest.approx(own["score"].mean())

@@ -39,20 +39,20 @@ def report(work: int) -> dict[str, float]:
 
 def test_the_snapshot_has_every_trial_with_its_state_and_progress(progress):
     progress.update(5, report(4))
-    found = progress.snapshot()
-    assert [row["state"] for row in found["trials"]] == [
+    snapshot = progress.snapshot()
+    assert [row["state"] for row in snapshot["trials"]] == [
         "done", "done", "done", "stopped", "failed", "running", "waiting"
     ]  # fmt: skip
-    assert [row["done"] for row in found["trials"]] == [6, 6, 6, 3, 0, 4, 2]
-    assert found["trials"][5]["fold"] == 2 and found["trials"][4]["score"] is None
-    assert (found["trials_done"], found["trials_total"], found["epochs_total"]) == (5, 9, 6)
-    assert found["trials_compared"] == 4
+    assert [row["done"] for row in snapshot["trials"]] == [6, 6, 6, 3, 0, 4, 2]
+    assert snapshot["trials"][5]["fold"] == 2 and snapshot["trials"][4]["score"] is None
+    assert (snapshot["trials_done"], snapshot["trials_total"], snapshot["epochs_total"]) == (5, 9, 6)
+    assert snapshot["trials_compared"] == 4
 
 
 def test_the_best_so_far_is_a_proposal_or_the_default_as_the_winner_will_be(progress):
-    found = progress.snapshot()
-    assert found["best"]["trial"] == 2 and found["best"]["score"] == pytest.approx(0.94)
-    assert found["default_score"] == pytest.approx(0.95)
+    snapshot = progress.snapshot()
+    assert snapshot["best"]["trial"] == 2 and snapshot["best"]["score"] == pytest.approx(0.94)
+    assert snapshot["default_score"] == pytest.approx(0.95)
 
 
 def test_the_time_left_follows_from_the_pace_of_this_session(progress, monkeypatch):
@@ -62,11 +62,11 @@ def test_the_time_left_follows_from_the_pace_of_this_session(progress, monkeypat
     progress.update(5, report(4))
     now = 1010.0
     progress.update(5, report(5))
-    found = progress.snapshot()
-    assert found["trials"][5]["eta_s"] == pytest.approx(10.0)
+    snapshot = progress.snapshot()
+    assert snapshot["trials"][5]["eta_s"] == pytest.approx(10.0)
     usual = (6 + 6 + 6 + 3) / 4
     left = (usual - 5) + (usual - 2) + usual * 2
-    assert found["eta_s"] == pytest.approx(left * 10 / 2)
+    assert snapshot["eta_s"] == pytest.approx(left * 10 / 2)
 
 
 def test_epochs_reported_again_do_not_count_for_the_pace(progress, monkeypatch):

@@ -84,25 +84,25 @@ def test_rounding_never_leaves_the_space():
 
 def test_a_point_of_the_general_model_sets_its_networks_windows_and_rate_and_nothing_else():
     config = train_config("residual", {"seed": 5, "window": {"horizons": [1, 5]}})
-    found = apply(POINT, config, "general")
-    assert found.network.embedding_dim == 16 and found.network.lstm_units == (32, 64)
-    assert (found.network.dropout, found.network.dense_units, found.network.l2) == (0.1, 20, 1e-5)
-    assert (found.window.size, found.general.learning_rate) == (45, 0.002)
-    back = found.model_dump()
+    result = apply(POINT, config, "general")
+    assert result.network.embedding_dim == 16 and result.network.lstm_units == (32, 64)
+    assert (result.network.dropout, result.network.dense_units, result.network.l2) == (0.1, 20, 1e-5)
+    assert (result.window.size, result.general.learning_rate) == (45, 0.002)
+    back = result.model_dump()
     for part in ("network", "window", "general"):
         back[part] = config.model_dump()[part]
-    assert back == config.model_dump() and found.window.horizons == (1, 5)
+    assert back == config.model_dump() and result.window.horizons == (1, 5)
 
 
 def test_a_point_of_specific_models_leaves_the_general_model_alone():
     config = train_config("residual")
     point = {name: value for name, value in POINT.items() if name not in ("embedding_dim", "window_size")}
-    found = apply(point, config, "specific")
-    assert found.network == config.network and found.window == config.window
-    assert found.general == config.general and found.finetune == config.finetune
-    assert found.scratch_network.lstm_units == (32, 64) and found.scratch_network.embedding_dim == 10
-    assert found.scratch.learning_rate == 0.002
-    assert defaults(found, "specific") == point
+    result = apply(point, config, "specific")
+    assert result.network == config.network and result.window == config.window
+    assert result.general == config.general and result.finetune == config.finetune
+    assert result.scratch_network.lstm_units == (32, 64) and result.scratch_network.embedding_dim == 10
+    assert result.scratch.learning_rate == 0.002
+    assert defaults(result, "specific") == point
 
 
 @pytest.mark.parametrize("preset", PRESETS)

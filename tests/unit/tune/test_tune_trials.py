@@ -34,8 +34,8 @@ def test_a_score_that_is_not_finite_is_the_worst():
 
 def test_the_score_after_an_epoch_is_the_mean_over_the_folds_so_far():
     folds = [[[epoch(3, 1.0), epoch(2, 0.9)]], [[epoch(5, 0.6), epoch(6, 0.2)]]]
-    found = [(now.work, now.fold, now.epoch, now.score) for now in progress_by_epoch(folds, 2)]
-    assert found == [
+    results = [(now.work, now.fold, now.epoch, now.score) for now in progress_by_epoch(folds, 2)]
+    assert results == [
         (1, 1, 1, pytest.approx(1.0)),
         (2, 1, 2, pytest.approx(0.9)),
         (3, 2, 1, pytest.approx(0.75)),
@@ -45,8 +45,8 @@ def test_the_score_after_an_epoch_is_the_mean_over_the_folds_so_far():
 
 def test_several_stocks_are_averaged_within_a_fold_and_their_epochs_added():
     folds = [[[epoch(1, 0.8)], [epoch(1, 1.0), epoch(0.5, 0.9)]], [[epoch(1, 0.5)], []]]
-    found = [(now.work, now.score) for now in progress_by_epoch(folds, 2)]
-    assert found == [
+    results = [(now.work, now.score) for now in progress_by_epoch(folds, 2)]
+    assert results == [
         (1, pytest.approx(0.8)),
         (3, pytest.approx(0.9)),
         (4, pytest.approx(0.85)),
@@ -59,10 +59,10 @@ def test_a_trial_without_epochs_has_no_score():
 
 
 def test_a_trial_cut_off_after_any_epoch_ends_like_one_that_was_not(tmp_path):
-    whole, parts = planned(tmp_path / "whole"), planned(tmp_path / "parts")
-    undisturbed, disturbed = a_trial(whole), a_trial(parts)
+    complete, parts = planned(tmp_path / "whole"), planned(tmp_path / "parts")
+    undisturbed, disturbed = a_trial(complete), a_trial(parts)
     weights = []
-    fit_folds(whole.spec, undisturbed, lambda standing, count: weights.append(count))
+    fit_folds(complete.spec, undisturbed, lambda standing, count: weights.append(count))
     total = EFFORT.epochs * EFFORT.folds
 
     seen: list[int] = []
@@ -79,7 +79,7 @@ def test_a_trial_cut_off_after_any_epoch_ends_like_one_that_was_not(tmp_path):
         assert stored[-1].work == seen[-1]
     fit_folds(parts.spec, disturbed, lambda standing, count: pytest.fail("an epoch was repeated"))
     assert seen == list(range(1, total + 1))
-    assert disturbed.histories(parts.spec) == undisturbed.histories(whole.spec)
+    assert disturbed.histories(parts.spec) == undisturbed.histories(complete.spec)
     assert is_fitted(parts, disturbed) and len(set(weights)) == 1 and weights[0] > 100
 
 
@@ -190,8 +190,8 @@ def handed_out(search, *, trials=4, compared=None, done=100, ends=None, **more) 
 
 def test_the_default_comes_first_then_proposals_and_sizes_take_turns(tmp_path):
     search = planned(tmp_path)
-    found = handed_out(search)
-    assert [origin for origin, _ in found] == [
+    result = handed_out(search)
+    assert [origin for origin, _ in result] == [
         "sweep",
         "search",
         "sweep",
@@ -200,8 +200,8 @@ def test_the_default_comes_first_then_proposals_and_sizes_take_turns(tmp_path):
         "search",
         "search",
     ]
-    assert found[0][1] == search.spec.default
-    sizes = [point["embedding_dim"] for origin, point in found if origin == "sweep"]
+    assert result[0][1] == search.spec.default
+    sizes = [point["embedding_dim"] for origin, point in result if origin == "sweep"]
     assert sizes == [3, 2, 8], "the default's own size is among them, first"
 
 
@@ -383,5 +383,5 @@ def test_a_continued_search_goes_on_in_the_same_study(tmp_path):
     handed_out(search, trials=6)
     after = study_of(search)
     assert len(before) == 6 and after.trials()[:6] == before
-    assert [each.study_name for each in after.storage.get_all_studies()] == [search.spec.id]
+    assert [study.study_name for study in after.storage.get_all_studies()] == [search.spec.id]
     assert [trial.number for trial in after.trials()] == list(range(9))

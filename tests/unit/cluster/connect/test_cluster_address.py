@@ -30,15 +30,17 @@ def head(tmp_path: Path) -> Iterator[dict[int, str]]:
         program.symlink_to(shutil.which("sleep"))
     with ExitStack() as stack:
         started = [stack.enter_context(running([program, "600"])) for program in programs]
-        yield {each.pid: start_time(each.pid) for each in started}
+        yield {item.pid: start_time(item.pid) for item in started}
 
 
 def write_cluster(home: Path, processes: dict[int, str]) -> None:
     """A storage root's cluster whose head is these processes."""
     head = {"name": "node-0", "ip": "127.0.0.2", "cpus": 1, "processes": processes}
-    found = {"id": "abc", "address": "127.0.0.2:4242", "dashboard": "http://127.0.0.1:8265"}
+    record = {"id": "abc", "address": "127.0.0.2:4242", "dashboard": "http://127.0.0.1:8265"}
     (home / "cluster").mkdir(parents=True)
-    (home / "cluster" / "cluster.json").write_text(json.dumps(found | {"folder": str(home), "nodes": [head]}))
+    (home / "cluster" / "cluster.json").write_text(
+        json.dumps(record | {"folder": str(home), "nodes": [head]})
+    )
 
 
 def test_without_an_address_ray_runs_on_this_machine(tmp_path):
@@ -133,11 +135,11 @@ def test_a_job_of_no_command_or_with_an_address_of_its_own_is_refused(command):
 
 
 def test_a_log_that_is_read_again_from_its_beginning_is_printed_once_and_without_rays_lines(capsys):
-    whole = "INFO setting up\nRunning entrypoint for job j1: exec python\nepoch 1\nepoch 2\nerror: x\n"
-    for cut in range(len(whole)):
+    complete = "INFO setting up\nRunning entrypoint for job j1: exec python\nepoch 1\nepoch 2\nerror: x\n"
+    for cut in range(len(complete)):
         log = _Log("j1")
-        for end in (cut, len(whole)):
+        for end in (cut, len(complete)):
             log.begin()
             for start in range(0, end, 7):
-                log.take(whole[start : min(start + 7, end)])
+                log.take(complete[start : min(start + 7, end)])
         assert capsys.readouterr().out == "epoch 1\nepoch 2\nerror: x\n"

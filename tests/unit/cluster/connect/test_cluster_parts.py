@@ -59,7 +59,7 @@ except KeyboardInterrupt:
 """
 
 
-def test_a_command_told_to_end_while_ray_starts_is_interrupted_not_failed():
+def test_a_command_terminated_while_ray_starts_counts_as_interrupted():
     done = subprocess.run([sys.executable, "-c", TOLD_TO_END], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
@@ -102,7 +102,7 @@ def test_every_difference_names_node_package_what_it_is_and_what_is_needed(tmp_p
     ]
 
 
-def test_a_storage_root_that_a_node_does_not_share_is_told_from_one_that_is_missing(tmp_path):
+def test_an_unshared_storage_root_is_distinguished_from_a_missing_one(tmp_path):
     probe = tmp_path / "probe"
     probe.write_text("of another disk")
     need = describe_process(None)
@@ -133,10 +133,10 @@ def test_exactly_the_marked_processes_are_found_and_ended_even_without_their_par
         check=True,
     )
     try:
-        found = processes_with_mark(f"{mark}/node-1")
-        assert len(found) == 2 and found == processes_with_mark(mark)
+        processes = processes_with_mark(f"{mark}/node-1")
+        assert len(processes) == 2 and processes == processes_with_mark(mark)
         assert processes_with_mark(f"{mark}/node-2") == {}
-        assert end(found) == 2
+        assert end(processes) == 2
         assert processes_with_mark(mark) == {} and bystander.poll() is None
     finally:
         bystander.kill()
@@ -206,7 +206,7 @@ def test_a_worker_that_was_silent_for_too_long_writes_nothing_once_its_task_is_a
         queue.hello(rank, 2, 10 + rank, f"key-{rank}")
     assert queue.lease(0, "key-0").id == "general/seed-0"
     clock.go(11)
-    assert queue.progress("general/seed-0", 0, None, "key-0"), "nobody has taken it up yet"
+    assert queue.progress("general/seed-0", 0, None, "key-0"), "no worker has leased it yet"
     clock.go(11)
     assert queue.lease(1, "key-1").id == "general/seed-0"
     assert not queue.progress("general/seed-0", 0, None, "key-0")
@@ -242,7 +242,7 @@ def test_a_task_that_silences_every_worker_is_given_up(tmp_path, clock):
     assert queue.snapshot()[0]["reason"] == f"its worker died {ATTEMPTS} times"
 
 
-def test_no_worker_is_asked_for_where_a_node_does_not_answer_whatever_ray_takes_it_for(monkeypatch):
+def test_no_worker_is_requested_on_a_node_that_does_not_respond(monkeypatch):
     import ray
     from ray.train.v2._internal.execution.scaling_policy.scaling_policy import ResizeDecision
 
@@ -253,9 +253,9 @@ def test_no_worker_is_asked_for_where_a_node_does_not_answer_whatever_ray_takes_
         address = {"NodeManagerAddress": "127.0.0.1", "NodeManagerPort": port}
         return {"Alive": alive, "Resources": {"CPU": 2.0}, **address}
 
-    def granted(asked: int, *nodes: dict[str, object]) -> int:
+    def granted(wanted: int, *nodes: dict[str, object]) -> int:
         monkeypatch.setattr(ray, "nodes", lambda: list(nodes))
-        decision = ResizeDecision(num_workers=asked, resources_per_worker={"CPU": 1})
+        decision = ResizeDecision(num_workers=wanted, resources_per_worker={"CPU": 1})
         at_most(room).before_controller_execute_resize_decision(decision)
         return decision.num_workers
 
@@ -269,7 +269,7 @@ def test_no_worker_is_asked_for_where_a_node_does_not_answer_whatever_ray_takes_
         assert granted(4, node(silent)) == 1
 
 
-def test_a_call_that_waits_for_ever_is_left_once_nobody_needs_its_end():
+def test_a_call_that_never_ends_is_abandoned_once_its_result_is_not_needed():
     from train.workers.elastic import in_thread
 
     for_ever, needed = threading.Event(), iter([False, True])

@@ -44,7 +44,7 @@ def test_a_process_that_goes_or_is_another_users_while_it_is_looked_at_is_left_o
     assert listeners([os.getpid()]) == [] and descendants(os.getpid()) == [os.getpid()]
 
 
-def test_a_number_that_nobody_has_is_no_error():
+def test_an_unused_process_id_is_no_error():
     assert start_time(NOBODY) == name_of(NOBODY) == ""
     assert listeners([NOBODY]) == [] and descendants(NOBODY) == [NOBODY]
 
@@ -61,11 +61,11 @@ def test_open_ports_are_found_with_their_process(family, address, on_loopback):
     with socket.socket(family) as server:
         server.bind((address, 0))
         port = server.getsockname()[1]
-        assert port not in {each.port for each in listeners([os.getpid()])}, "not listening yet"
+        assert port not in {listener.port for listener in listeners([os.getpid()])}, "not listening yet"
         server.listen()
-        (found,) = [each for each in listeners([os.getpid()]) if each.port == port]
-    assert (found.address, found.pid, found.on_loopback) == (address, os.getpid(), on_loopback)
-    assert found.process.startswith("python") and found not in beyond_loopback(os.getpid())
+        (result,) = [listener for listener in listeners([os.getpid()]) if listener.port == port]
+    assert (result.address, result.pid, result.on_loopback) == (address, os.getpid(), on_loopback)
+    assert result.process.startswith("python") and result not in beyond_loopback(os.getpid())
 
 
 def test_descendants_are_children_of_children_too():

@@ -127,10 +127,10 @@ def test_ray_itself_reads_the_groups_of_every_cluster(kind):
     from ray.autoscaler._private.kuberay import autoscaling_config
 
     spec = clusters()[kind]
-    found = autoscaling_config._derive_autoscaling_config_from_ray_cr(
+    result = autoscaling_config._derive_autoscaling_config_from_ray_cr(
         {"metadata": {"name": "x", "namespace": "nsecast"}, "spec": spec}
     )
-    types = found["available_node_types"]
+    types = result["available_node_types"]
     assert types.pop("headgroup")["resources"]["CPU"] == 0
     ((_, workers),) = types.items()
     assert workers["resources"]["CPU"] == 2 and workers["min_workers"] == 2
@@ -148,8 +148,8 @@ def test_start_parameters_are_options_of_ray_start(kind):
 
 
 def test_training_runs_on_the_same_cluster_by_hand_once_and_every_night():
-    found = clusters()
-    assert found["RayCluster"] == found["RayJob"] == found["RayCronJob"]
+    result = clusters()
+    assert result["RayCluster"] == result["RayJob"] == result["RayCronJob"]
 
 
 @pytest.mark.parametrize("where", ["rayservice.yaml", "serve.yaml"])
@@ -166,7 +166,7 @@ def test_the_embedded_serve_configuration_builds_our_application(where):
     settings = ServeSettings.parse(application.args, where=where)
     built = deployments_of(build_app(settings))
     assert set(built) == {"Router", "GeneralModel", "SpecificModel"}
-    assert {each.name for each in application.deployments} <= set(built)
+    assert {deployment.name for deployment in application.deployments} <= set(built)
     assert built["Router"]._deployment_config.num_replicas == settings.routers
     others_reach_it = schema.http_options.host != "127.0.0.1"
     assert settings.loopback is not others_reach_it and bool(settings.keys) is others_reach_it
@@ -182,7 +182,7 @@ def test_limits_are_where_a_change_restarts_no_router(where):
 
     config = serve_config() if where == "rayservice.yaml" else load("serve.yaml")[0]
     (application,) = ServeDeploySchema.model_validate(config).applications
-    (router,) = [each for each in application.deployments if each.name == "Router"]
+    (router,) = [deployment for deployment in application.deployments if deployment.name == "Router"]
     assert not set(application.args) & set(LIVE)
     settings = ServeSettings.parse(application.args).changed(router.user_config)
     assert router.max_ongoing_requests >= settings.requests_under_way + 64
@@ -196,17 +196,17 @@ def test_limits_are_where_a_change_restarts_no_router(where):
 
 def test_names_of_volumes_secrets_and_services_agree():
     claim = one("PersistentVolumeClaim")["metadata"]["name"]
-    secrets = {each["metadata"]["name"]: each["stringData"] for each in of_kind("Secret")}
+    secrets = {resource["metadata"]["name"]: resource["stringData"] for resource in of_kind("Secret")}
     for what, template in pods():
-        volumes = {each["name"]: each for each in template["spec"]["volumes"]}
+        volumes = {volume["name"]: volume for volume in template["spec"]["volumes"]}
         (container,) = template["spec"]["containers"]
-        mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+        mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
         if what == "RayService head":
             token = volumes.pop("kubernetes")
             assert token == {"name": "kubernetes", "projected": token["projected"]}
         assert volumes["home"]["persistentVolumeClaim"]["claimName"] == claim, what
         assert mounts.keys() == volumes.keys() and mounts["home"] == "/var/lib/nsecast", what
-        environment = {each["name"]: each["value"] for each in container.get("env", ())}
+        environment = {item["name"]: item["value"] for item in container.get("env", ())}
         assert what == "Deployment" or environment["NSECAST_HOME"] == mounts["home"]
         if "keys" in volumes:
             args = serve_config()["applications"][0]["args"]
@@ -220,10 +220,10 @@ def test_names_of_volumes_secrets_and_services_agree():
     assert backend["port"]["number"] == serve_config()["http_options"]["port"]
 
 
-def test_the_example_secrets_let_nobody_in(tmp_path):
+def test_the_example_secrets_grant_no_access(tmp_path):
     from serve.auth.keys import KeyFile
 
-    texts = {name: text for each in of_kind("Secret") for name, text in each["stringData"].items()}
+    texts = {name: text for resource in of_kind("Secret") for name, text in resource["stringData"].items()}
     (tmp_path / "keys.json").write_text(texts["keys.json"])
     assert KeyFile(tmp_path / "keys.json").clients() == [] and texts["auth_token"] == ""
 
@@ -232,7 +232,7 @@ def test_ports_and_probes_agree():
     for kind, spec in clusters().items():
         for group in groups(spec):
             (container,) = group["template"]["spec"]["containers"]
-            ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+            ports = {port["name"]: port["containerPort"] for port in container["ports"]}
             assert str(ports["metrics"]) == group["rayStartParams"]["metrics-export-port"]
             assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys()
             if kind == "RayService":
@@ -249,7 +249,7 @@ def test_every_serving_node_has_the_switches_that_ray_serve_reads_once():
     }
     for group in groups(clusters()["RayService"]):
         environment = group["template"]["spec"]["containers"][0]["env"]
-        assert wanted.items() <= {each["name"]: each["value"] for each in environment}.items()
+        assert wanted.items() <= {item["name"]: item["value"] for item in environment}.items()
 
 
 def test_the_serve_image_hardens_haproxy_as_the_command_does(tmp_path):
@@ -279,12 +279,12 @@ def test_one_list_names_every_file_and_image():
     files = {name for name, _ in every()}
     assert set(document["resources"]) == files - BY_HAND
     used = {container["image"] for _, template in pods() for container in template["spec"]["containers"]}
-    ours = {f"{each['name']}:{each['newTag']}" for each in document["images"]}
+    ours = {f"{image['name']}:{image['newTag']}" for image in document["images"]}
     assert ours == {image for image in used if "/nsecast-" in image}
     assert not any(image.endswith(":latest") or ":" not in image for image in used)
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert {each["newTag"] for each in document["images"]} == {version}
+    assert {image["newTag"] for image in document["images"]} == {version}
     targets = re.findall(r"^FROM base AS (\w+)$", (ROOT / "cluster/deploy/Dockerfile").read_text(), re.M)
     assert {f"registry.example/nsecast-{target}:{version}" for target in targets} == ours
-    for _, each in every():
-        assert each["metadata"].get("namespace", each["metadata"].get("name")) == "nsecast"
+    for _, item in every():
+        assert item["metadata"].get("namespace", item["metadata"].get("name")) == "nsecast"

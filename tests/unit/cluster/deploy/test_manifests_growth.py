@@ -23,20 +23,20 @@ SETTINGS = ServeSettings.parse(serve_config()["applications"][0]["args"])
 def node_types() -> dict[str, Any]:
     """The groups as Ray's autoscaler reads them."""
     cluster = {"metadata": {"name": "x", "namespace": "nsecast"}, "spec": SPEC}
-    found = autoscaling_config._derive_autoscaling_config_from_ray_cr(cluster)
-    return found["available_node_types"]
+    result = autoscaling_config._derive_autoscaling_config_from_ray_cr(cluster)
+    return result["available_node_types"]
 
 
 def demands(settings: ServeSettings, specific: int) -> list[dict[str, float]]:
     """What each replica asks of a node, as Ray Serve words it, with so many specific ones."""
-    found = []
+    results = []
     for name, deployment in deployments_of(build_app(settings)).items():
         number = specific if name == "SpecificModel" else deployment._deployment_config.num_replicas
         needs = {"CPU": deployment._replica_config.ray_actor_options["num_cpus"]}
         if most := deployment._replica_config.max_replicas_per_node:
             needs[f"{IMPLICIT_RESOURCE_PREFIX}{name}"] = 1.0 / most
-        found += [dict(needs) for _ in range(number)]
-    return found
+        results += [dict(needs) for _ in range(number)]
+    return results
 
 
 def nodes_for(settings: ServeSettings, specific: int) -> tuple[int, list[dict[str, float]]]:
@@ -61,9 +61,11 @@ def test_the_nodes_that_are_always_there_hold_the_replicas_that_are():
     assert nodes_for(SETTINGS, SETTINGS.specific_min) == (WORKERS["minReplicas"], [])
 
 
-def test_every_node_up_to_the_most_is_asked_for_as_the_pool_grows_and_no_more_is_needed():
+def test_the_pool_can_grow_to_its_maximum_and_needs_every_node_up_to_it():
     assert SPEC["enableInTreeAutoscaling"] is True
-    numbers = [nodes_for(SETTINGS, each) for each in range(SETTINGS.specific_min, SETTINGS.specific_max + 1)]
+    numbers = [
+        nodes_for(SETTINGS, number) for number in range(SETTINGS.specific_min, SETTINGS.specific_max + 1)
+    ]
     assert all(left == [] for _, left in numbers)
     nodes = [number for number, _ in numbers]
     assert sorted(set(nodes)) == list(range(WORKERS["minReplicas"], WORKERS["maxReplicas"] + 1))
@@ -71,7 +73,7 @@ def test_every_node_up_to_the_most_is_asked_for_as_the_pool_grows_and_no_more_is
     assert nodes[2] == WORKERS["minReplicas"] < nodes[3], "the guide says which replica brings a node"
 
 
-def test_at_a_tenth_of_a_cpu_nothing_would_ever_be_asked_for():
+def test_replicas_of_a_tenth_of_a_cpu_would_never_add_a_node():
     lean = SETTINGS.model_copy(update={"cpus_each": 0.1})
     assert nodes_for(lean, SETTINGS.specific_max) == (WORKERS["minReplicas"], [])
 
@@ -80,7 +82,7 @@ def test_both_routers_and_both_general_models_never_share_a_node():
     for settings in (SETTINGS, SETTINGS.model_copy(update={"cpus_each": 0.0})):
         (one,) = [dict(node_types()["serving"]["resources"])]
         left, _ = get_bin_pack_residual([one], demands(settings, 0))
-        kinds = [next(name for name in each if name != "CPU") for each in left]
+        kinds = [next(name for name in item if name != "CPU") for item in left]
         assert sorted(kinds) == [f"{IMPLICIT_RESOURCE_PREFIX}{name}" for name in ("GeneralModel", "Router")]
 
 
@@ -90,8 +92,8 @@ def test_ray_nodes_are_on_hosts_of_their_own():
     assert hosts["whenUnsatisfiable"] == "DoNotSchedule" and hosts["matchLabelKeys"] == ["ray.io/cluster"]
     assert zones["topologyKey"] == "topology.kubernetes.io/zone"
     labels = WORKERS["template"]["metadata"]["labels"] | {"ray.io/group": WORKERS["groupName"]}
-    for each in (hosts, zones):
-        assert each["labelSelector"]["matchLabels"].items() <= labels.items()
+    for item in (hosts, zones):
+        assert item["labelSelector"]["matchLabels"].items() <= labels.items()
 
 
 def test_by_default_one_node_holds_any_number_of_routers():
@@ -101,7 +103,7 @@ def test_by_default_one_node_holds_any_number_of_routers():
 
 
 @pytest.mark.parametrize("kind", ["RayCluster", "RayJob", "RayCronJob"])
-def test_clusters_that_nobody_grows_promise_no_growth(kind):
+def test_clusters_without_an_autoscaler_have_no_range_of_nodes(kind):
     spec = clusters()[kind]
     (workers,) = spec["workerGroupSpecs"]
     assert not spec.get("enableInTreeAutoscaling", False)
@@ -113,15 +115,17 @@ def test_only_the_autoscaler_can_speak_to_kubernetes():
     from ray.autoscaler._private.kuberay import node_provider
 
     head = SPEC["headGroupSpec"]["template"]["spec"]
-    (volume,) = [each for each in head["volumes"] if "projected" in each]
-    (mount,) = [each for each in SPEC["autoscalerOptions"]["volumeMounts"] if each["name"] == volume["name"]]
+    (volume,) = [item for item in head["volumes"] if "projected" in item]
+    (mount,) = [item for item in SPEC["autoscalerOptions"]["volumeMounts"] if item["name"] == volume["name"]]
     sources = volume["projected"]["sources"]
-    paths = {each["serviceAccountToken"]["path"] for each in sources if "serviceAccountToken" in each}
-    paths |= {item["path"] for each in sources if "configMap" in each for item in each["configMap"]["items"]}
+    paths = {source["serviceAccountToken"]["path"] for source in sources if "serviceAccountToken" in source}
+    paths |= {
+        item["path"] for source in sources if "configMap" in source for item in source["configMap"]["items"]
+    }
     needed = {node_provider.IN_CLUSTER_TOKEN_PATH, node_provider.IN_CLUSTER_CA_CERT_PATH}
     assert {f"{mount['mountPath']}/{path}" for path in paths} == needed and mount["readOnly"]
     for container in head["containers"]:
-        assert volume["name"] not in {each["name"] for each in container["volumeMounts"]}
+        assert volume["name"] not in {item["name"] for item in container["volumeMounts"]}
     assert volume not in WORKERS["template"]["spec"]["volumes"]
 
 

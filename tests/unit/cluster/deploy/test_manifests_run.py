@@ -25,21 +25,21 @@ def command_of(words: list[str]) -> None:
             return
         if word.startswith("--"):
             option = word.partition("=")[0]
-            known = {each: parameter for parameter in here.params for each in parameter.opts}
+            known = {item: parameter for parameter in here.params for item in parameter.opts}
             assert option in known or option == "--help", f"{here.name} has no {option}"
             if "=" not in word and option in known and not getattr(known[option], "is_flag", False):
                 words = words[1:]
         elif hasattr(here, "commands") and word in here.commands:
             here = here.commands[word]
         else:
-            assert any(each.param_type_name == "argument" for each in here.params), f"{here.name}: {word}"
+            assert any(param.param_type_name == "argument" for param in here.params), f"{here.name}: {word}"
 
 
 def commands_of(text: str) -> list[list[str]]:
     """Our commands in the shell blocks of a page, line by line, without prompts, comments and pipes."""
     blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.S)).replace("\\\n", " ")
-    found = re.findall(r"(?:^|-- |\$\()\s*(?:NSECAST_\w+=\S+ )?nsecast ([^#|>;)&\n]*)", blocks, re.M)
-    return [shlex.split(each) for each in found]
+    matches = re.findall(r"(?:^|-- |\$\()\s*(?:NSECAST_\w+=\S+ )?nsecast ([^#|>;)&\n]*)", blocks, re.M)
+    return [shlex.split(match) for match in matches]
 
 
 def test_jobs_run_commands_that_exist():
@@ -50,17 +50,17 @@ def test_jobs_run_commands_that_exist():
 
 
 def test_the_operations_guide_names_commands_that_exist():
-    found = commands_of((ROOT / "docs" / "operations.md").read_text())
-    assert len(found) > 15
-    for words in found:
+    result = commands_of((ROOT / "docs" / "operations.md").read_text())
+    assert len(result) > 15
+    for words in result:
         command_of(words)
 
 
 def test_the_operations_guide_makes_the_secrets_and_names_the_files():
     text = (ROOT / "docs" / "operations.md").read_text()
-    for each in of_kind("Secret"):
-        assert f"create secret generic {each['metadata']['name']}" in text
-        assert all(f"--from-file={key}=" in text for key in each["stringData"])
+    for resource in of_kind("Secret"):
+        assert f"create secret generic {resource['metadata']['name']}" in text
+        assert all(f"--from-file={key}=" in text for key in resource["stringData"])
     assert all(name in text for name in sorted({name for name, _ in every()} | {"ray-up.yaml", "serve.yaml"}))
 
 
@@ -74,7 +74,7 @@ def test_the_image_without_tensorflow_leaves_out_only_what_serving_never_imports
     text = (ROOT / "cluster" / "deploy" / "Dockerfile").read_text()
     left_out = re.search(r'ARG LEAVE_OUT="(.+)"', text)[1].split("|")
     needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    assert "tensorflow" in left_out and set(left_out) < {re.match(r"[\w-]+", each)[0] for each in needed}
+    assert "tensorflow" in left_out and set(left_out) < {re.match(r"[\w-]+", item)[0] for item in needed}
     code = f"""
 import sys
 class Absent:
@@ -104,7 +104,8 @@ def test_the_dockerfile_is_clean_and_its_packages_pinned():
     users = re.findall(r"^USER (.+)$", text, re.M)
     assert users[-1] == "10001:10001"
     assert all(
-        "--constraint constraints.txt" in each for each in re.findall(r"pip install .*--requirement.*", text)
+        "--constraint constraints.txt" in match
+        for match in re.findall(r"pip install .*--requirement.*", text)
     )
 
 

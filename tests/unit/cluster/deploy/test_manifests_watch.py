@@ -27,18 +27,18 @@ def ours() -> dict[str, set[str]]:
 
     from serve.observability.metrics import Observer
 
-    found: dict[str, set[str]] = {}
+    results: dict[str, set[str]] = {}
     for metric in vars(Observer("off")).values():
         if not isinstance(metric, kinds.Metric):
             continue
         name, labels = f"ray_{metric.info['name']}", set(metric.info["tag_keys"])
         if isinstance(metric, kinds.Counter):
-            found[f"{name}_total"] = labels
+            results[f"{name}_total"] = labels
         elif isinstance(metric, kinds.Histogram):
-            found |= {f"{name}_bucket": labels | {"le"}, f"{name}_count": labels, f"{name}_sum": labels}
+            results |= {f"{name}_bucket": labels | {"le"}, f"{name}_count": labels, f"{name}_sum": labels}
         else:
-            found[name] = labels
-    return found
+            results[name] = labels
+    return results
 
 
 def of_the_monitor() -> dict[str, set[str]]:
@@ -69,23 +69,23 @@ def selectors(expression: Any) -> Iterator[Any]:
         yield expression
     for name in ("expr", "lhs", "rhs", "args", "param", "selector", "vector_selector"):
         below = getattr(expression, name, None)
-        for each in below if isinstance(below, list) else [below]:
-            if each is not None and not isinstance(each, str):
-                yield from selectors(each)
+        for item in below if isinstance(below, list) else [below]:
+            if item is not None and not isinstance(item, str):
+                yield from selectors(item)
 
 
 @pytest.mark.parametrize(("where", "text"), list(expressions()), ids=[where for where, _ in expressions()])
 def test_expressions_use_metrics_and_labels_that_exist(where, text):
     known = ours() | of_the_monitor() | OPERATOR
-    found = list(selectors(promql_parser.parse(text)))
+    result = list(selectors(promql_parser.parse(text)))
     names = set(re.findall(r"\b(?:ray_|nsecast_|kuberay_)\w+", text)) - SCRAPED
-    assert {each.name for each in found} == names != set()
+    assert {item.name for item in result} == names != set()
     every = set()
-    for each in found:
-        labels = known[each.name] if each.name in known else of_ray_serve(each.name)
-        assert labels is not None, f"{each.name}: nobody makes it"
-        used = {matcher.name for matcher in each.matchers.matchers}
-        assert used <= labels | SCRAPED, f"{each.name} has no {used - labels}"
+    for entry in result:
+        labels = known[entry.name] if entry.name in known else of_ray_serve(entry.name)
+        assert labels is not None, f"{entry.name}: nothing exports it"
+        used = {matcher.name for matcher in entry.matchers.matchers}
+        assert used <= labels | SCRAPED, f"{entry.name} has no {used - labels}"
         every |= labels
     for grouped in re.findall(r"by \(([\w, ]+)\)", text):
         assert set(grouped.split(", ")) <= every
@@ -131,7 +131,7 @@ def test_alerts_fire_when_they_should_and_not_otherwise(tmp_path):
         # a label set that no alert has: promtool then prints what fired
         case = {
             "interval": "1m",
-            "input_series": [{"series": each, "values": values} for each, values in series.items()],
+            "input_series": [{"series": item, "values": values} for item, values in series.items()],
             "alert_rule_test": [
                 {"eval_time": f"{minute}m", "alertname": name, "exp_alerts": [{"exp_labels": {"x": "y"}}]}
             ],

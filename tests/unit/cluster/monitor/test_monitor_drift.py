@@ -46,8 +46,8 @@ def test_days_without_a_move_are_a_bin_of_their_own():
 
 def test_chance_is_what_samples_of_one_distribution_stay_below():
     rng = np.random.default_rng(3)
-    found = [psi(rng.normal(size=2_000), rng.normal(size=200)) for _ in range(400)]
-    share = np.mean(np.array(found) < chance(200, 2_000, 0.95))
+    results = [psi(rng.normal(size=2_000), rng.normal(size=200)) for _ in range(400)]
+    share = np.mean(np.array(results) < chance(200, 2_000, 0.95))
     assert 0.92 < share <= 0.99
 
 
@@ -66,25 +66,25 @@ def models(tmp_path_factory):
 def found_in(models, panel, *, p_move=0.0):
     reference = pd.read_parquet(models.release.file("test_forecasts.parquet"))
     served = reference.assign(p_move=reference["p_move"] + p_move)
-    found = drifts(models, panel, models.models.window, served, reference, SETTINGS)
-    return {each.feature: each for each in found}
+    result = drifts(models, panel, models.models.window, served, reference, SETTINGS)
+    return {item.feature: item for item in result}
 
 
 def test_a_market_that_goes_on_as_it_was_is_no_breach_and_every_channel_is_there(models):
-    found = found_in(models, models.panel)
+    result = found_in(models, models.panel)
     channels = models.bundle("general").forecaster.representation.channels
-    assert {f"input:{name}" for name in channels} <= found.keys()
-    assert {f"p_move:{h}d" for h in models.models.window.horizons} <= found.keys()
-    assert [each.feature for each in found.values() if each.breached] == []
-    assert found["p_move:1d"].psi == 0
+    assert {f"input:{name}" for name in channels} <= result.keys()
+    assert {f"p_move:{h}d" for h in models.models.window.horizons} <= result.keys()
+    assert [item.feature for item in result.values() if item.breached] == []
+    assert result["p_move:1d"].psi == 0
 
 
 def test_volumes_a_thousand_times_as_large_are_seen_in_the_turnover(models):
     frame = models.panel.frame.copy()
     newest = frame["date"] >= models.panel.dates[-60]
     frame.loc[newest, "volume"] *= 1000
-    found = found_in(models, Panel.from_frame(frame, models.panel.source))
-    assert found["input:turnover"].breached and not found["input:return"].breached
+    result = found_in(models, Panel.from_frame(frame, models.panel.source))
+    assert result["input:turnover"].breached and not result["input:return"].breached
 
 
 def test_forecasts_of_another_kind_are_seen_in_p_move(models):
@@ -93,6 +93,6 @@ def test_forecasts_of_another_kind_are_seen_in_p_move(models):
 
 def test_few_sessions_since_training_are_too_few(models):
     early = models.panel.as_of(np.datetime64(models.release.info["train_end"]) + 14)
-    found = found_in(models, early)
-    words = {each.word for name, each in found.items() if name.startswith("input:")}
+    result = found_in(models, early)
+    words = {item.word for name, item in result.items() if name.startswith("input:")}
     assert words == {"too few"}

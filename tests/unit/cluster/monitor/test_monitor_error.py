@@ -25,9 +25,9 @@ def test_a_breakdown_is_the_studentised_mean_of_surprise_losses():
         variance += 2 * (1 - k / (lags + 1)) * (u[k:] @ u[:-k]) / n
     small = (n + 1 - 2 * (lags + 1) + (lags + 1) * lags / n) / n
     statistic = surprise.mean() / math.sqrt(variance / n) * math.sqrt(small) / math.sqrt(1 + n / m)
-    found = breakdown(surprise, horizon=horizon, reference_dates=m)
-    assert found.statistic == pytest.approx(statistic, rel=1e-12)
-    assert found.p == pytest.approx(scipy.stats.t.sf(statistic, n - 1), rel=1e-9)
+    result = breakdown(surprise, horizon=horizon, reference_dates=m)
+    assert result.statistic == pytest.approx(statistic, rel=1e-12)
+    assert result.p == pytest.approx(scipy.stats.t.sf(statistic, n - 1), rel=1e-9)
 
 
 def test_only_worse_is_a_breakdown_and_too_few_dates_are_none():
@@ -47,12 +47,12 @@ def test_breakdowns_of_forecasts_that_did_not_change_are_as_rare_as_they_claim()
 
 def test_coverage_of_outcomes_that_tell_as_much_as_their_number_is_exactly_binomial():
     inside = np.tile([True, True, True, True, False], 12)  # more even than chance
-    found = binomial_coverage(inside, np.arange(60), horizon=1, level=0.99)
+    result = binomial_coverage(inside, np.arange(60), horizon=1, level=0.99)
     truth = scipy.stats.binomtest(48, 60, 0.9)
     bounds = truth.proportion_ci(0.99, method="exact")
-    assert found.effective_n == 60
-    assert (found.low, found.high) == pytest.approx((bounds.low, bounds.high), rel=1e-9)
-    assert found.p == pytest.approx(2 * scipy.stats.binom.cdf(48, 60, 0.9), rel=1e-9)
+    assert result.effective_n == 60
+    assert (result.low, result.high) == pytest.approx((bounds.low, bounds.high), rel=1e-9)
+    assert result.p == pytest.approx(2 * scipy.stats.binom.cdf(48, 60, 0.9), rel=1e-9)
 
 
 def test_stocks_that_move_together_tell_less_than_their_number():
@@ -79,35 +79,35 @@ def live(**changes):
     return table.assign(tier=table["symbol"].map(tiers), **changes)
 
 
-def row_of(found, level, group, horizon=1):
-    chosen = found[(found["level"] == level) & (found["group"] == group) & (found["horizon"] == horizon)]
+def row_of(rows, level, group, horizon=1):
+    chosen = rows[(rows["level"] == level) & (rows["group"] == group) & (rows["horizon"] == horizon)]
     (row,) = chosen.to_dict(orient="records")
     return row
 
 
 def test_forecasts_like_the_backtests_are_as_expected():
-    found = judge(live(), forecasts(), SETTINGS)
-    assert set(found["verdict"]) == {"as expected"}
-    row = row_of(found, "stock", "ALFA")
+    verdict = judge(live(), forecasts(), SETTINGS)
+    assert set(verdict["verdict"]) == {"as expected"}
+    row = row_of(verdict, "stock", "ALFA")
     alfa = forecasts().query("symbol == 'ALFA' and horizon == 1")
     error = (alfa["published"] - alfa["actual"]).abs()
     assert row["mae"] == pytest.approx(error.mean()) == pytest.approx(row["backtest_mae"])
     assert row["rel_mae"] == pytest.approx(0.6) == pytest.approx(row["backtest_rel_mae"])
     assert row["error_ratio"] == pytest.approx(1) and row["n"] == 60 and row["dates"] == 60
-    assert "HALT" not in set(found["group"])  # it never moved
+    assert "HALT" not in set(verdict["group"])  # it never moved
 
 
-def test_planted_errors_are_found_in_the_stock_that_has_them_its_tier_and_over_all():
+def test_planted_errors_are_detected_in_their_stock_its_tier_and_overall():
     table = live()
     bad = table["symbol"] == "BETA"
     shift = np.where(np.arange(len(table)) % 2, 1.05, 0.95)
     table["published"] = table["published"].where(~bad, table["published"] * shift)
-    found = judge(table, forecasts(), SETTINGS)
-    assert {"error", "skill"} <= set(row_of(found, "stock", "BETA")["verdict"].split(", "))
-    assert row_of(found, "stock", "ALFA")["verdict"] == "as expected"
-    assert "error" in row_of(found, "tier", "general")["verdict"]
-    assert row_of(found, "tier", "specific")["verdict"] == "as expected"
-    assert "error" in row_of(found, "all", "all")["verdict"]
+    verdict = judge(table, forecasts(), SETTINGS)
+    assert {"error", "skill"} <= set(row_of(verdict, "stock", "BETA")["verdict"].split(", "))
+    assert row_of(verdict, "stock", "ALFA")["verdict"] == "as expected"
+    assert "error" in row_of(verdict, "tier", "general")["verdict"]
+    assert row_of(verdict, "tier", "specific")["verdict"] == "as expected"
+    assert "error" in row_of(verdict, "all", "all")["verdict"]
 
 
 def test_a_market_that_moves_more_is_an_error_and_no_loss_of_skill():
@@ -122,12 +122,12 @@ def test_a_market_that_moves_more_is_an_error_and_no_loss_of_skill():
 def test_intervals_too_narrow_are_a_breach_of_coverage():
     table = live()
     table["lo90"], table["hi90"] = table["published"] * 0.9999, table["published"] * 1.0001
-    found = judge(table, forecasts(), SETTINGS)
-    assert "coverage" in row_of(found, "all", "all")["verdict"]
-    assert row_of(found, "all", "all")["cover90_high"] < 0.9
+    verdict = judge(table, forecasts(), SETTINGS)
+    assert "coverage" in row_of(verdict, "all", "all")["verdict"]
+    assert row_of(verdict, "all", "all")["cover90_high"] < 0.9
 
 
-def test_few_evenings_are_no_verdict_whatever_they_say():
+def test_few_evenings_give_no_verdict():
     table = live()
     newest = np.sort(table["cutoff"].unique())[-8:]
     table = table[table["cutoff"].isin(newest)].assign(published=lambda rows: rows["published"] * 1.3)
@@ -136,19 +136,19 @@ def test_few_evenings_are_no_verdict_whatever_they_say():
 
 def test_a_stock_that_the_backtest_lacks_is_shown_without_a_verdict():
     reference = forecasts()
-    found = judge(live(), reference[reference["symbol"] != "GAMA"], SETTINGS)
-    row = row_of(found, "stock", "GAMA")
+    verdict = judge(live(), reference[reference["symbol"] != "GAMA"], SETTINGS)
+    row = row_of(verdict, "stock", "GAMA")
     assert math.isnan(row["backtest_mae"]) and row["mae"] > 0 and row["q_error"] != row["q_error"]
-    assert row_of(found, "all", "all")["error_ratio"] == pytest.approx(1)
+    assert row_of(verdict, "all", "all")["error_ratio"] == pytest.approx(1)
 
 
 def test_forecasts_without_intervals_have_no_coverage():
-    found = judge(live(lo90=np.nan, hi90=np.nan), forecasts(), SETTINGS)
-    assert found["cover90"].isna().all() and set(found["verdict"]) == {"as expected"}
+    verdict = judge(live(lo90=np.nan, hi90=np.nan), forecasts(), SETTINGS)
+    assert verdict["cover90"].isna().all() and set(verdict["verdict"]) == {"as expected"}
 
 
 def test_no_forecast_and_frozen_ones_alone_give_an_empty_table():
     for table in (live().iloc[:0], live().query("symbol == 'HALT'")):
-        found = judge(table, forecasts(), SETTINGS)
-        assert list(found.columns) == list(COLUMNS) and not len(found)
-    assert isinstance(found, pd.DataFrame)
+        verdict = judge(table, forecasts(), SETTINGS)
+        assert list(verdict.columns) == list(COLUMNS) and not len(verdict)
+    assert isinstance(verdict, pd.DataFrame)

@@ -64,29 +64,29 @@ def test_a_stock_that_stopped_since_the_release_is_newly_stale_and_one_that_had_
     frame = panel.frame
     stopped = frame["symbol"].isin(["MOVES", "THIN"]) & (frame["date"] > panel.dates[-7])
     cut = Panel.from_frame(frame[~stopped], panel.source)
-    found = seen(cut, nairobi("2021-07-30T18:00"), {"THIN": "stale"})
-    assert found.stale == ("MOVES", "THIN") and found.newly_stale == ("MOVES",)
+    figures = seen(cut, nairobi("2021-07-30T18:00"), {"THIN": "stale"})
+    assert figures.stale == ("MOVES", "THIN") and figures.newly_stale == ("MOVES",)
     assert seen(panel, nairobi("2021-07-30T18:00")).stale == ()
 
 
 def test_frozen_stocks_are_counted_among_those_with_a_window(panel):
-    found = seen(panel, nairobi("2021-07-30T18:00"))
+    figures = seen(panel, nairobi("2021-07-30T18:00"))
     long = [symbol for symbol in SYMBOLS if len(panel.history(symbol)) >= SPEC.size]
-    assert found.frozen == ("FROZEN",) and found.frozen_share == pytest.approx(1 / len(long))
-    assert found.frozen_share_then == pytest.approx(1 / 5)  # SHORT was too short to be judged
+    assert figures.frozen == ("FROZEN",) and figures.frozen_share == pytest.approx(1 / len(long))
+    assert figures.frozen_share_then == pytest.approx(1 / 5)  # SHORT was too short to be judged
 
 
-def test_a_copied_last_session_is_said_and_a_stock_without_prices_too(panel):
-    day = panel.dates[60]  # the made market's copied day
-    found = seen(panel.as_of(day), nairobi(f"{day:%Y-%m-%d}T18:00"))
+def test_a_copied_last_session_and_a_stock_without_prices_are_reported(panel):
+    day = panel.dates[60]  # the synthetic market's copied day
+    figures = seen(panel.as_of(day), nairobi(f"{day:%Y-%m-%d}T18:00"))
     copied = [
         s
         for s in SYMBOLS
         if s != "MOVES" and day in set(panel.as_of(day).frame.query("symbol == @s")["date"])
     ]
-    assert found.unknown_closes == len(copied) > 0
-    assert found.without_data == ("SHORT",)
-    assert isinstance(found.data_end, dt.date) and np.isfinite(found.frozen_share)
+    assert figures.unknown_closes == len(copied) > 0
+    assert figures.without_data == ("SHORT",)
+    assert isinstance(figures.data_end, dt.date) and np.isfinite(figures.frozen_share)
 
 
 def test_the_hour_of_closing_that_was_a_setting_is_sent_to_the_universe_file():

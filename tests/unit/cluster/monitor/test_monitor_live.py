@@ -56,7 +56,7 @@ def every_evening(panel):
 
 def by_hand(panel):
     """What can be scored, by a loop over rows: (symbol, cutoff, horizon) -> (target date, actual)."""
-    found, dates = {}, list(panel.dates)
+    results, dates = {}, list(panel.dates)
     for symbol in SYMBOLS:
         rows = panel.history(symbol).to_dict(orient="records")
         for place, row in enumerate(rows):
@@ -66,16 +66,18 @@ def by_hand(panel):
             for horizon in SPEC.horizons:
                 target = dates.index(row["date"]) + horizon
                 between = [
-                    each for each in rows[place + 1 :] if each["date"] <= dates[min(target, len(dates) - 1)]
+                    record
+                    for record in rows[place + 1 :]
+                    if record["date"] <= dates[min(target, len(dates) - 1)]
                 ]
                 if target >= len(dates) or not between or between[-1]["date"] != dates[target]:
                     continue
-                if any(each["flags"] & Flag.ACTION for each in between):
+                if any(item["flags"] & Flag.ACTION for item in between):
                     continue
                 if not between[-1]["flags"] & Flag.STALE:
                     key = (symbol, row["date"], horizon)
-                    found[key] = (between[-1]["date"], between[-1]["close"])
-    return found
+                    results[key] = (between[-1]["date"], between[-1]["close"])
+    return results
 
 
 def test_outcomes_equal_the_obvious_loop_and_every_row_is_accounted_for(panel):
@@ -139,7 +141,7 @@ def test_a_close_at_a_time_that_clocks_show_twice_is_known_at_the_earlier_of_the
     clock = ExchangeClock("America/New_York", dt.time(1, 30))
     days = pd.Series(pd.to_datetime(["2024-03-08", "2024-11-03"]))
     expected = ["2024-03-08T06:30+00:00", "2024-11-03T05:30+00:00"]
-    assert [each.isoformat() for each in _closing(days, clock).dt.tz_convert("UTC")] == [
+    assert [item.isoformat() for item in _closing(days, clock).dt.tz_convert("UTC")] == [
         dt.datetime.fromisoformat(text).isoformat() for text in expected
     ]
 

@@ -46,9 +46,9 @@ def report():
 def read_back(path):
     families = list(text_string_to_metric_families(path.read_text()))
     samples = {
-        (each.name, tuple(sorted(each.labels.items()))): each.value
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in families
-        for each in family.samples
+        for sample in family.samples
     }
     return {family.name for family in families}, samples
 
@@ -74,7 +74,7 @@ def test_every_documented_gauge_is_there_with_the_reports_value(report, tmp_path
     assert value("sessions_old") == 1 and value("frozen_share", when="release") == 0.2
 
 
-def test_what_cannot_be_told_is_not_there(report, tmp_path):
+def test_undefined_figures_are_omitted(report, tmp_path):
     write_prometheus(report, tmp_path / "x.prom")
     _, samples = read_back(tmp_path / "x.prom")
     group = {"level": "stock", "group": "ALFA", "horizon": "1d", "source": "live"}
@@ -82,7 +82,7 @@ def test_what_cannot_be_told_is_not_there(report, tmp_path):
     assert not any(pd.isna(value) for value in samples.values())
 
 
-def test_the_file_is_replaced_whole_and_leaves_nothing_beside_it(report, tmp_path):
+def test_the_file_is_replaced_atomically_and_leaves_no_temporary_file(report, tmp_path):
     for _ in range(2):
         write_prometheus(report, tmp_path / "x.prom")
     assert [path.name for path in tmp_path.iterdir()] == ["x.prom"]
@@ -96,6 +96,6 @@ def test_a_name_that_the_collector_would_not_read_is_refused(report, tmp_path):
 def test_the_report_is_plain_json_without_nan(report):
     import json
 
-    found = json.loads(json.dumps(report.as_dict(), allow_nan=False))
-    assert found["fresh"]["data_end"] == "2024-05-31" and found["breaches"][0]["kind"] == "drift"
-    assert len(found["errors"]) == len(report.errors) and found["at"] == NOW.isoformat()
+    payload = json.loads(json.dumps(report.as_dict(), allow_nan=False))
+    assert payload["fresh"]["data_end"] == "2024-05-31" and payload["breaches"][0]["kind"] == "drift"
+    assert len(payload["errors"]) == len(report.errors) and payload["at"] == NOW.isoformat()

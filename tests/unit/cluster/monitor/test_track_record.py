@@ -42,7 +42,7 @@ def served(tmp_path_factory):
     last = loaded.panel.frame.groupby("symbol").tail(1)
     days = pd.bdate_range(loaded.panel.dates[-1] + pd.Timedelta(days=1), periods=SESSIONS)
     rows = [last.assign(date=day, known=day, flags=0, close=last["close"] * 1.01) for day in days]
-    rows = [each.assign(low=each["close"], high=each["close"]) for each in rows]
+    rows = [row.assign(low=row["close"], high=row["close"]) for row in rows]
     newer = Panel.from_frame(pd.concat([loaded.panel.frame, *rows]), loaded.panel.source)
     release = made_release(home, "newer", **SETTINGS)
     doctored(release, lambda folder: newer.save(folder / "panel.parquet"))
@@ -57,11 +57,11 @@ def test_figures_are_those_by_hand_and_the_chain_is_intact(served):
     home, panel = served
     done = run(home, "moves", "--json")
     assert done.exit_code == 0, done.output
-    found = json.loads(done.stdout)
-    assert (found["served"], found["scored"], found["waiting"]) == (3, 2, 1)
+    payload = json.loads(done.stdout)
+    assert (payload["served"], payload["scored"], payload["waiting"]) == (3, 2, 1)
     table = pd.concat([pd.read_parquet(path) for path in (home / "served").rglob("*.parquet")])
-    assert [row["horizon"] for row in found["figures"]] == [1, 5]
-    for row in found["figures"]:
+    assert [row["horizon"] for row in payload["figures"]] == [1, 5]
+    for row in payload["figures"]:
         mine = table[(table["symbol"] == "MOVES") & (table["horizon"] == row["horizon"])].iloc[0]
         closes = panel.history("MOVES").set_index("date")["close"]
         actual = closes[closes.index > pd.Timestamp(mine["cutoff"])].iloc[row["horizon"] - 1]
@@ -69,8 +69,8 @@ def test_figures_are_those_by_hand_and_the_chain_is_intact(served):
         assert row["naive_mae"] == pytest.approx(abs(mine["last_price"] - actual))
         assert row["rel_mae"] == pytest.approx(row["mae"] / row["naive_mae"])
         assert row["cover90"] == float(mine["lo90"] <= actual <= mine["hi90"])
-    assert found["chain"]["verdict"] == "intact" and found["chain"]["parts"] == len(table)
-    assert np.unique([found["first"], found["last"]]).tolist() == [str(mine["cutoff"])]
+    assert payload["chain"]["verdict"] == "intact" and payload["chain"]["parts"] == len(table)
+    assert np.unique([payload["first"], payload["last"]]).tolist() == [str(mine["cutoff"])]
 
 
 def test_people_get_a_table_with_the_verdict_and_the_head_to_keep(served):

@@ -133,7 +133,7 @@ def test_an_ex_date_without_a_row_takes_effect_on_the_next_one(tmp_path):
     assert archive.actions[["symbol", "date"]].values.tolist() == [["AAA", DAYS[21]]]
 
 
-def test_a_step_said_to_be_a_return_is_one(tmp_path):
+def test_a_step_listed_as_a_return_counts_as_a_return(tmp_path):
     folder = write(tmp_path, fallen(0.5))
     assert read_archive(folder).actions["symbol"].tolist() == ["AAA"]
     archive = read_archive(table(folder, entry(kind="none", ratio="")))
@@ -148,9 +148,9 @@ def test_an_exact_two_for_three_is_suspected_and_one_that_is_listed_no_more(tmp_
     frame = frame.astype({"close": float})
     frame.loc[at(frame, EX, "AAA"), "close"] = round(last * 2 / 3, 2)
     folder = write(tmp_path, frame[frame["date"] <= EX])
-    found = read_archive(folder)
-    assert found.actions.empty
-    assert found.suspects[["symbol", "date", "kind"]].values.tolist() == [["AAA", EX, "bonus near 2:3"]]
+    archive = read_archive(folder)
+    assert archive.actions.empty
+    assert archive.suspects[["symbol", "date", "kind"]].values.tolist() == [["AAA", EX, "bonus near 2:3"]]
     assert read_archive(table(folder, entry(ratio="2/3"))).suspects.empty
 
 
@@ -221,9 +221,9 @@ def test_the_check_lists_known_detected_and_suspected_actions_apart(tmp_path):
     frame.loc[(frame["symbol"] == "CCC") & (frame["date"] > DAYS[30]), "close"] = round(last * 0.8, 2)
     folder = table(write(tmp_path / "archive", frame), entry())
     words = ["check", "--archive", str(folder), "--rejects", str(tmp_path / "ledger.csv")]
-    found = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    payload = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
     [listed], [detected], [suspected] = (
-        found[f"{name}_actions"] for name in ("listed", "detected", "suspected")
+        payload[f"{name}_actions"] for name in ("listed", "detected", "suspected")
     )
     assert (listed["symbol"], listed["kind"], listed["terms"]) == ("AAA", "bonus", "10/11")
     assert (listed["date"], listed["evidence"]) == (f"{EX:%Y-%m-%d}", "announced")

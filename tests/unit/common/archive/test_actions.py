@@ -37,8 +37,8 @@ def test_actions_equal_the_obvious_loop(closes):
 
 @given(CLOSES, st.integers(0, 30))
 def test_what_comes_later_changes_no_earlier_mark(closes, cut):
-    whole = corporate_actions(np.array(closes))
-    np.testing.assert_array_equal(corporate_actions(np.array(closes[:cut])), whole[:cut])
+    actions = corporate_actions(np.array(closes))
+    np.testing.assert_array_equal(corporate_actions(np.array(closes[:cut])), actions[:cut])
 
 
 def test_no_closes_have_no_actions():

@@ -72,8 +72,8 @@ def test_every_kept_row_is_in_the_panel_and_only_rebuilt_ones_are_added(archive)
 
 def test_case_1_the_block_dated_2015_is_2017_05_09(archive, panel):
     assert entry(archive, 2017, 6078)["reason"] == "date redated to stand between its neighbours"
-    found = row(panel, "SCOM", "2017-05-09")
-    assert (found["close"], found["flags"]) == (20.25, Flag.REDATED)
+    record = row(panel, "SCOM", "2017-05-09")
+    assert (record["close"], record["flags"]) == (20.25, Flag.REDATED)
     redated = (panel.frame["flags"] & int(Flag.REDATED)) != 0
     assert redated.sum() == 6085 - 6016 + 1
 
@@ -90,8 +90,8 @@ def test_case_3_rows_of_commas_are_rejected(archive):
 
 
 def test_case_4_a_row_without_a_price_is_rejected(archive, panel):
-    found = entry(archive, 2019, 14587)
-    assert (found["symbol"], found["outcome"], found["reason"]) == ("MSC", "rejected", "no price")
+    result = entry(archive, 2019, 14587)
+    assert (result["symbol"], result["outcome"], result["reason"]) == ("MSC", "rejected", "no price")
     assert pd.Timestamp("2019-10-16") not in set(panel.history("MSC")["date"])
 
 
@@ -104,15 +104,15 @@ def test_case_4_no_target_lies_beyond_the_two_years_that_msc_is_missing(panel):
 
 
 def test_case_5_rows_without_a_range_are_accepted_and_flagged(panel):
-    found = row(panel, "BKG", "2022-07-26")
-    assert (found["close"], found["flags"]) == (29.7, Flag.NO_RANGE)
+    record = row(panel, "BKG", "2022-07-26")
+    assert (record["close"], record["flags"]) == (29.7, Flag.NO_RANGE)
     assert ((panel.frame["flags"] & int(Flag.NO_RANGE)) != 0).sum() == 32
 
 
 def test_case_6_closes_outside_their_range_lose_the_range(panel):
-    found = row(panel, "NCBA", "2022-12-13")
-    assert (found["close"], found["flags"]) == (34.45, Flag.BAD_RANGE)
-    assert np.isnan(found["low"]) and np.isnan(found["high"])
+    record = row(panel, "NCBA", "2022-12-13")
+    assert (record["close"], record["flags"]) == (34.45, Flag.BAD_RANGE)
+    assert np.isnan(record["low"]) and np.isnan(record["high"])
     assert ((panel.frame["flags"] & int(Flag.BAD_RANGE)) != 0).sum() == 14
 
 
@@ -132,9 +132,9 @@ def test_case_6_closes_outside_their_range_lose_the_range(panel):
 )
 def test_a_change_of_the_share_itself_is_listed(archive, panel, symbol, day, before, after, year, line):
     actions = archive.actions
-    found = actions[(actions["symbol"] == symbol) & (actions["date"] == day)].iloc[0]
-    assert (found["before"], found["after"], found["line"]) == (before, after, line)
-    assert str(year) in found["file"]
+    result = actions[(actions["symbol"] == symbol) & (actions["date"] == day)].iloc[0]
+    assert (result["before"], result["after"], result["line"]) == (before, after, line)
+    assert str(year) in result["file"]
     assert row(panel, symbol, day)["flags"] & Flag.ACTION
 
 
@@ -166,9 +166,9 @@ def adjust_factors() -> pd.DataFrame:
                 }
             )
         )
-    found = pd.concat(parts).dropna()
-    found = found[~found["symbol"].str.startswith("^") & (found["date"] < "2023")]
-    return found[found["date"] != "2015-05-09"].sort_values(["symbol", "date"])
+    result = pd.concat(parts).dropna()
+    result = result[~result["symbol"].str.startswith("^") & (result["date"] < "2023")]
+    return result[result["date"] != "2015-05-09"].sort_values(["symbol", "date"])
 
 
 def test_every_listed_action_to_2022_is_a_change_of_the_adjust_factor_by_its_terms(archive):
@@ -186,11 +186,11 @@ def test_every_change_of_the_adjust_factor_is_listed_but_where_the_column_begins
     factors = adjust_factors()
     before = factors.groupby("symbol")["factor"].shift()
     steps = factors[(np.log(factors["factor"] / before).abs() > 0.05)]
-    found = set(zip(steps["symbol"], steps["date"].dt.strftime("%Y-%m-%d"), strict=True))
+    result = set(zip(steps["symbol"], steps["date"].dt.strftime("%Y-%m-%d"), strict=True))
     listed = archive.actions[archive.actions["listed"]]
     entries = set(zip(listed["symbol"], listed["date"].dt.strftime("%Y-%m-%d"), strict=True))
-    assert found - entries == {("CGEN", "2022-01-03"), ("IMH", "2021-05-03"), ("KQ", "2017-11-15")}
-    assert entries - found == {("KNRE", "2024-06-26"), ("KQ", "2017-11-29")}
+    assert result - entries == {("CGEN", "2022-01-03"), ("IMH", "2021-05-03"), ("KQ", "2017-11-15")}
+    assert entries - result == {("KNRE", "2024-06-26"), ("KQ", "2017-11-29")}
 
 
 def test_case_14_the_first_row_of_lapr_has_no_previous_and_is_accepted(panel):
@@ -200,44 +200,44 @@ def test_case_14_the_first_row_of_lapr_has_no_previous_and_is_accepted(panel):
 
 
 def test_case_15_the_fall_of_ftgh_after_a_gap_is_a_return(archive, panel):
-    found = row(panel, "FTGH", "2023-12-01")
-    assert (found["close"], found["volume"], found["flags"]) == (1.0, 0, 0)
+    record = row(panel, "FTGH", "2023-12-01")
+    assert (record["close"], record["volume"], record["flags"]) == (1.0, 0, 0)
     assert "2023-12-01" in days_noted(archive, "session missing")
 
 
 def test_case_17_the_rise_of_kplc_is_a_return(panel):
-    found = row(panel, "KPLC", "2024-10-29")
-    assert (found["close"], found["volume"], found["flags"]) == (5.24, 12_919_100, 0)
+    record = row(panel, "KPLC", "2024-10-29")
+    assert (record["close"], record["volume"], record["flags"]) == (5.24, 12_919_100, 0)
 
 
 def test_case_18_a_price_with_a_comma_is_a_price(panel):
     assert row(panel, "KURV", "2024-01-02")["close"] == 1500
 
 
-def test_exactly_the_18_copied_days_are_found(archive):
+def test_exactly_the_18_copied_days_are_detected(archive):
     assert days_noted(archive, "stale, repaired") == MENDED
     assert days_noted(archive, "stale, not repaired") == LOST
 
 
 def test_a_copied_close_of_scom_is_repaired_the_next_morning(panel):
-    found = row(panel, "SCOM", "2024-01-08")
-    assert (found["close"], found["flags"]) == (13.85, Flag.REPAIRED)
-    assert found["known"] == pd.Timestamp("2024-01-09")
+    record = row(panel, "SCOM", "2024-01-08")
+    assert (record["close"], record["flags"]) == (13.85, Flag.REPAIRED)
+    assert record["known"] == pd.Timestamp("2024-01-09")
     believed = row(panel.as_of("2024-01-08"), "SCOM", "2024-01-08")
     assert (believed["close"], believed["flags"]) == (13.6, Flag.STALE)
 
 
 def test_on_2019_12_10_only_the_volume_is_fake(archive, panel):
     assert days_noted(archive, "fake volume") == ["2019-12-10"]
-    found = row(panel, "SCOM", "2019-12-10")
-    assert (found["close"], found["flags"]) == (30.15, Flag.FAKE_VOLUME)
-    assert np.isnan(found["volume"])
+    record = row(panel, "SCOM", "2019-12-10")
+    assert (record["close"], record["flags"]) == (30.15, Flag.FAKE_VOLUME)
+    assert np.isnan(record["volume"])
 
 
 def test_2021_01_08_is_rebuilt_from_the_next_session(archive, panel):
     assert days_noted(archive, "session rebuilt") == ["2021-01-08"]
-    found = row(panel, "SCOM", "2021-01-08")
-    assert (found["flags"], found["known"]) == (Flag.REBUILT, pd.Timestamp("2021-01-11"))
+    record = row(panel, "SCOM", "2021-01-08")
+    assert (record["flags"], record["known"]) == (Flag.REBUILT, pd.Timestamp("2021-01-11"))
     assert pd.Timestamp("2021-01-08") not in panel.as_of("2021-01-08").dates
 
 

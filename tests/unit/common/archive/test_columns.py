@@ -129,17 +129,17 @@ def test_a_file_without_the_named_columns_is_noted_and_the_others_are_read(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "message"),
     [
         ({"A.csv": "Day,Code,Price\n"}, "A.csv: no column Close in its header, Day,Code,Price"),
         ({"A.txt": "Day,Code,Close\n"}, r"no name matches '\*.csv'. Correct `files`."),
     ],
 )
-def test_a_folder_without_prices_says_what_was_looked_for(tmp_path, files, said):
+def test_a_folder_without_prices_says_what_was_looked_for(tmp_path, files, message):
     (tmp_path / FILE_NAME).write_text('[columns]\ndate = "Day"\nclose = "Close"\nsymbol = "Code"\n')
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    with pytest.raises(ArchiveError, match=said):
+    with pytest.raises(ArchiveError, match=message):
         read_archive(tmp_path)
 
 
@@ -151,7 +151,7 @@ def test_without_columns_toml_the_exchanges_own_files_are_read_and_its_absence_i
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({"colums": NAMED}, "colums: no such setting"),
         ({"columns": {"date": "Day"}}, "columns.close: Field required"),
@@ -168,10 +168,10 @@ def test_without_columns_toml_the_exchanges_own_files_are_read_and_its_absence_i
         ({"weekdays": []}, "weekdays"),
     ],
 )
-def test_a_mapping_that_makes_no_sense_is_refused_by_name(values, said):
+def test_a_mapping_that_makes_no_sense_is_refused_by_name(values, message):
     with pytest.raises(ConfigError) as caught:
         columns(**values)
-    assert said in caught.value.message and caught.value.message.startswith("columns.toml: ")
+    assert message in caught.value.message and caught.value.message.startswith("columns.toml: ")
 
 
 @pytest.mark.parametrize("form", ["%Y-%m-%d", "%d.%m.%y", "%b %d, %Y", "%Y%m%d", "%Y-%m-%dT%H:%M:%S%z"])
@@ -182,7 +182,7 @@ def test_dates_are_read_in_the_declared_form_alone(form):
 
 
 @given(st.decimals(0, 10**9, places=2), st.sampled_from([(".", ","), (",", "."), (",", " "), (".", "'")]))
-def test_a_number_is_read_with_its_marks_whatever_they_are(value, marks):
+def test_a_number_is_read_with_its_decimal_and_thousands_marks(value, marks):
     point, group = marks
     form, expected = number_pattern(point, group), float(value)
     for text in (f"{value:,.2f}", f"{value:.2f}"):

@@ -140,7 +140,7 @@ def test_a_server_error_is_tried_again_with_growing_waits(get, publisher):
     assert get.waits == [1.0, 2.0, 4.0]
 
 
-def test_no_network_is_said_in_words(tmp_path, monkeypatch):
+def test_a_missing_network_is_reported_in_words(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with pytest.raises(FetchError, match="cannot connect"):
         fetch_archive(tmp_path, sources=[SOURCE], base_url="http://127.0.0.1:1", sleep=lambda _: None)
@@ -155,7 +155,7 @@ def test_a_silent_server_is_given_up_on(get, publisher, monkeypatch):
     over.set()
 
 
-def test_a_folder_that_cannot_be_written_is_said_in_words(get, tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported_in_words(get, tmp_path):
     (tmp_path / ".abc-2.zip.part").mkdir()
     with pytest.raises(FetchError, match="Free some space or choose a folder"):
         get()

@@ -35,11 +35,11 @@ def name_of(year: int) -> str:
     return f"NSE_data_all_stocks_{year}.csv"
 
 
-def whole(year: int) -> bytes:
+def complete_file(year: int) -> bytes:
     return b"\n".join([HEADERS[year].encode(), *LINES[year]]) + b"\n"
 
 
-WHOLE = {year: whole(year) for year in YEARS}
+WHOLE = {year: complete_file(year) for year in YEARS}
 SHORTEST = min(map(len, WHOLE.values()))
 
 
@@ -104,13 +104,13 @@ def rows_below_header(body: bytes) -> int:
 
 
 def assert_nothing_is_lost(archive: Archive, files: dict[int, bytes]) -> None:
-    """Each row is accounted for, and each line that was not touched says what it said before."""
+    """Each row is accounted for, and each undamaged line is read as before."""
     counts, ignored = archive.counts.set_index("file"), archive.notes[archive.notes["kind"] == "file ignored"]
     for year, body in files.items():
         if name_of(year) in counts.index:
-            found = counts.loc[name_of(year)]
-            assert found["read"] == rows_below_header(body)
-            assert found["read"] == found["accepted"] + found["repaired"] + found["rejected"]
+            result = counts.loc[name_of(year)]
+            assert result["read"] == rows_below_header(body)
+            assert result["read"] == result["accepted"] + result["repaired"] + result["rejected"]
         else:
             (note,) = ignored[ignored["detail"].str.startswith(name_of(year))].itertuples()
             assert note.rows == rows_below_header(body)
@@ -135,7 +135,7 @@ def assert_nothing_is_lost(archive: Archive, files: dict[int, bytes]) -> None:
     assert np.isfinite(frame["close"]).all() and (frame["close"] > 0).all()
 
 
-def test_the_whole_archive_is_what_it_was_written_from(tmp_path):
+def test_the_undamaged_archive_is_read_as_it_was_written(tmp_path):
     archive = read_archive(written(tmp_path, WHOLE))
     assert len(archive.rows) == len(TRUTH) and archive.ledger.empty
     assert_nothing_is_lost(archive, WHOLE)
@@ -143,7 +143,7 @@ def test_the_whole_archive_is_what_it_was_written_from(tmp_path):
 
 @settings(max_examples=40, deadline=None)
 @given(HARM)
-def test_whatever_happens_to_some_bytes_the_untouched_rows_are_as_before(tmp_path_factory, harm):
+def test_damaged_bytes_do_not_change_the_undamaged_rows(tmp_path_factory, harm):
     files = dict(WHOLE)
     for year, damages in harm.items():
         for damage in damages:
@@ -206,7 +206,9 @@ def encoded(body: bytes, encoding: str) -> bytes:
         *("zeros", "empty", "empty lines", "columns swapped", "column missing", "columns twice"),
     ],
 )
-def test_a_file_in_another_form_is_read_whole_or_named_and_costs_no_other(tmp_path, change, read):
+def test_a_file_in_another_format_is_read_completely_or_reported_without_affecting_others(
+    tmp_path, change, read
+):
     files = WHOLE | {2022: change(WHOLE[2022])}
     archive = read_archive(written(tmp_path, files))
     rows = archive.rows
@@ -303,10 +305,10 @@ def test_a_line_of_64_mb_is_rejected_by_name_and_never_in_memory(tmp_path, at):
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    grown, rows, said = done.stdout.split(" ", 2)
+    grown, rows, parts = done.stdout.split(" ", 2)
     assert float(grown) < MEMORY_MB / 4, done.stdout
     if at == "as header":
-        assert int(rows) == len(LINES[2022]) and name_of(2023) in said
+        assert int(rows) == len(LINES[2022]) and name_of(2023) in parts
     else:
         assert int(rows) == len(LINES[2022]) + len(LINES[2023])
-        assert "line of more than 10000 characters" in said
+        assert "line of more than 10000 characters" in parts

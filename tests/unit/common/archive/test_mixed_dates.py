@@ -72,13 +72,13 @@ def test_the_check_says_so_with_dates_counts_and_its_exit_code(bad, good, tmp_pa
     assert result.exit_code == MIXED == 3
     assert "DATES OR FILES LOOK MIXED UP" in result.stdout and "closed day" in result.stdout
     result = CliRunner().invoke(app, ["check", "--archive", str(bad), "--json", *words])
-    found = json.loads(result.stdout)["mixed_dates"]
-    assert result.exit_code == MIXED and {"kind", "date", "rows", "detail"} == set(found[0])
+    outcome = json.loads(result.stdout)["mixed_dates"]
+    assert result.exit_code == MIXED and {"kind", "date", "rows", "detail"} == set(outcome[0])
     result = CliRunner().invoke(app, ["check", "--archive", str(good), "--json", *words])
     assert result.exit_code == 0 and json.loads(result.stdout)["mixed_dates"] == []
 
 
-def test_training_refuses_them_unless_told_otherwise(bad):
+def test_training_refuses_mixed_dates_unless_allowed(bad):
     with pytest.raises(ArchiveError, match=r"look mixed up: on \d+ days many stocks .*--accept-mixed-dates"):
         load_archive(bad, bad)
     assert load_panel(bad, bad, accept_mixed_dates=True).symbols == SYMBOLS
@@ -101,14 +101,14 @@ def test_every_command_that_trains_refuses_them_before_anything_is_written(bad, 
 
 
 def commands_with_an_archive() -> list[str]:
-    found = []
+    results = []
     for name, command in nsecast.Verbs().items():
         if name != "data" and any("--archive" in option.opts for option in command.params):
-            found.append(name)
-    return found
+            results.append(name)
+    return results
 
 
-def test_every_command_that_reads_an_archive_can_be_told_to_take_them():
+def test_every_command_that_reads_an_archive_can_allow_mixed_dates():
     names = commands_with_an_archive()
     assert {"train", "tune", "retrain", "backtest", "monitor", "track-record"} <= set(names)
     for name in names:
@@ -121,8 +121,8 @@ def test_one_day_on_which_a_tenth_of_the_stocks_step_is_taken_and_one_more_stock
         frame = market(DAYS, SYMBOLS).astype({"close": float})
         later = frame["symbol"].isin(SYMBOLS[:stocks]) & (frame["date"] >= DAYS[100])
         frame["close"] = frame["close"].mask(later, (frame["close"] * 0.7).round(2))
-        found = read_archive(written(tmp_path / f"{stocks}", frame, "%d/%m/%Y")).mixed
-        assert found["date"].tolist() == mixed
+        result = read_archive(written(tmp_path / f"{stocks}", frame, "%d/%m/%Y")).mixed
+        assert result["date"].tolist() == mixed
 
 
 def test_a_listed_action_is_no_sign_of_mixed_dates(tmp_path):
@@ -158,9 +158,9 @@ def test_four_days_of_a_year_on_which_the_exchange_is_closed_are_taken_and_five_
     saturdays = [day + pd.Timedelta(days=5) for day in weekdays("2022-01-03", 25)[::5]]
     for count in (4, 5):
         frame = market(sorted([*DAYS[:60], *saturdays[:count]]), SYMBOLS)
-        found = read_archive(written(tmp_path / f"{count}", frame, "%d/%m/%Y")).mixed
-        assert found["date"].tolist() == (saturdays if count == 5 else [])
-        assert set(found["kind"]) <= {"closed day"}
+        result = read_archive(written(tmp_path / f"{count}", frame, "%d/%m/%Y")).mixed
+        assert result["date"].tolist() == (saturdays if count == 5 else [])
+        assert set(result["kind"]) <= {"closed day"}
 
 
 def test_rows_on_a_public_holiday_of_nairobi_are_noted_and_no_more(tmp_path):
@@ -184,9 +184,9 @@ def test_the_real_archive_is_not_called_mixed_up_and_has_two_holidays_with_rows(
     assert (archive.notes["kind"] == "rows on a public holiday").sum() == 2
 
 
-def test_a_symbol_that_alone_is_dated_on_a_closed_day_is_found_too(tmp_path):
+def test_a_single_symbol_dated_on_a_closed_day_is_detected(tmp_path):
     frame = market(DAYS, SYMBOLS)
     first = frame.index[[at(frame, day, "S00").to_numpy().nonzero()[0][0] for day in DAYS[:50:5]]]
     frame.loc[first, "written"] = [day + pd.Timedelta(days=5) for day in DAYS[:50:5]]
-    found = read_archive(written(tmp_path, frame, "%d/%m/%Y")).mixed
-    assert (found["kind"] == "closed day").all() and found["rows"].tolist() == [1] * 10
+    result = read_archive(written(tmp_path, frame, "%d/%m/%Y")).mixed
+    assert (result["kind"] == "closed day").all() and result["rows"].tolist() == [1] * 10

@@ -108,7 +108,7 @@ def old_data_message(
     if sessions is not None:
         loaded.history.sessions = Sessions(sessions)
     prepared = loaded.prepare(PredictRequest(symbol="MOVES"))
-    return next((each.message for each in prepared.caveats if each.code == "old_data"), None)
+    return next((caveat.message for caveat in prepared.caveats if caveat.code == "old_data"), None)
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,12 @@ def universe():
     return load_universe()
 
 
-def test_the_exchange_has_66_counters_15_of_them_specific(universe):
+def test_the_exchange_has_66_stocks_15_of_them_specific(universe):
     assert (len(universe.stocks), len(universe.specific), len(universe.general)) == (66, 15, 51)
     assert {stock.symbol for stock in universe.specific} == SPECIFIC
 
 
-def test_counters_under_a_stray_section_title_have_their_true_sector(universe):
+def test_stocks_below_a_stray_section_title_keep_their_true_sector(universe):
     for symbol in ("KEGN", "KPLC", "KPLC-P4", "KPLC-P7", "TOTL", "UMME"):
         assert universe.find(symbol).sector == "Energy and Petroleum"
     assert universe.find("GLD").sector == "Exchange Traded Funds"
@@ -40,7 +40,7 @@ def test_an_unknown_symbol_is_answered_with_near_ones(universe):
         universe.find("SCOMM")
 
 
-def test_counters_that_a_panel_lacks_are_named(universe):
+def test_stocks_missing_from_a_panel_are_named(universe):
     assert universe.check_against(set(universe.symbols) - {"SCOM", "BAT"} | {"^NASI"}) == ("BAT", "SCOM")
 
 

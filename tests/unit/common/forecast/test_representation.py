@@ -32,8 +32,8 @@ PLAIN = Residual(ChannelScaler((0.0,) * 14, (1.0,) * 14))
 """Channels as they are, not standardised."""
 
 
-def windows_of(made: dict[str, pd.DataFrame], market: pd.DataFrame = UNKNOWN_MARKET) -> Windows:
-    return last_window(series_from_histories(made, market), SMALL)
+def windows_of(histories: dict[str, pd.DataFrame], market: pd.DataFrame = UNKNOWN_MARKET) -> Windows:
+    return last_window(series_from_histories(histories, market), SMALL)
 
 
 def outputs_for(windows: Windows, seed: int = 0) -> np.ndarray:
@@ -51,14 +51,14 @@ def walk(length: int = 10, seed: int = 0) -> np.ndarray:
 def test_sigma_is_the_spread_of_the_daily_log_returns_inside_the_window_within_bounds():
     spreads = {"calm": 0.0001, "usual": 0.02, "wild": 0.3}
     rng = np.random.default_rng(3)
-    made = {name: history(np.exp(np.cumsum(rng.normal(0, s, 14)))) for name, s in spreads.items()}
-    for found, rows in zip(sigma(windows_of(made)), made.values(), strict=True):
+    results = {name: history(np.exp(np.cumsum(rng.normal(0, s, 14)))) for name, s in spreads.items()}
+    for item, rows in zip(sigma(windows_of(results)), results.values(), strict=True):
         closes = list(rows["close"])[-10:]
         ratios = [later / earlier for earlier, later in pairwise(closes)]
         steps = [math.log(ratio) if 0.65 < ratio < 1.8 else 0.0 for ratio in ratios]
         mean = sum(steps) / 9
         spread = math.sqrt(sum((step - mean) ** 2 for step in steps) / 9)
-        assert found == pytest.approx(min(max(spread, 0.005), 0.06), rel=1e-5)
+        assert item == pytest.approx(min(max(spread, 0.005), 0.06), rel=1e-5)
 
 
 def test_the_return_into_the_first_day_of_a_window_is_not_seen():
@@ -126,7 +126,7 @@ def test_the_tick_is_that_of_each_day_s_price_on_both_sides_of_every_step_of_the
     np.testing.assert_allclose(PLAIN.inputs(windows)[0, :, AT["tick"]], expected, atol=2e-5)
 
 
-def test_a_volume_is_relative_to_the_mean_of_the_traded_days_be_it_a_single_one():
+def test_a_volume_is_relative_to_the_mean_of_the_traded_days_even_if_there_is_only_one():
     volume = np.array([0, 0, np.nan, 300, 0, 0, 0, 0, np.nan, 0])
     x = PLAIN.inputs(windows_of({"A": history(walk(), volume=volume)}))[0]
     assert x[:, AT["traded"]].tolist() == [0, 0, 0, 1, 0, 0, 0, 0, 0, 0]
@@ -192,15 +192,17 @@ def test_prices_are_the_obvious_formula_window_by_window():
             assert abs(prices.published[row, column] - last * math.exp(unit * at[0.5])) <= tick
 
 
-@pytest.mark.parametrize(("said", "moved"), [(1.0, 1.0), (-1.0, -1.0), (7.5, 7.5), (9.0, 8.0), (-9.0, -8.0)])
-def test_a_certain_change_is_that_many_sigmas_and_at_most_eight(said, moved):
+@pytest.mark.parametrize(
+    ("change", "moved"), [(1.0, 1.0), (-1.0, -1.0), (7.5, 7.5), (9.0, 8.0), (-9.0, -8.0)]
+)
+def test_a_certain_change_is_that_many_sigmas_and_at_most_eight(change, moved):
     windows = windows_of({"A": history(walk())})
-    outputs = np.full((1, 2, OUTPUTS), said)
+    outputs = np.full((1, 2, OUTPUTS), change)
     outputs[..., 1] = 1.0
     prices, unit = RESIDUAL.prices(windows, outputs), float(sigma(windows)[0])
     expected = [windows.last_price[0] * math.exp(moved * unit * math.sqrt(horizon)) for horizon in (1, 5)]
-    for found in (prices.raw[0], *prices.low[0].T, *prices.high[0].T):
-        np.testing.assert_allclose(found, expected, rtol=1e-12)
+    for item in (prices.raw[0], *prices.low[0].T, *prices.high[0].T):
+        np.testing.assert_allclose(item, expected, rtol=1e-12)
     assert (
         abs(prices.published[0] - expected) <= 0.5 * np.array([slow_tick(e) for e in expected]) + 1e-9
     ).all()
@@ -216,7 +218,7 @@ def test_wider_intervals_hold_the_narrower_ones_and_the_published_price():
 
 @pytest.mark.parametrize("price", [7.0, 30.333, 1234.5])
 @pytest.mark.parametrize("kind", ["residual", "level"])
-def test_a_window_that_never_moved_gets_the_last_price_whatever_the_network_says(kind, price):
+def test_a_window_that_never_moved_gets_the_last_price_for_any_network_output(kind, price):
     windows = windows_of({"F": history([price] * 10), "M": history(walk())})
     representation = {
         "residual": RESIDUAL,
@@ -233,23 +235,23 @@ def test_a_window_that_never_moved_gets_the_last_price_whatever_the_network_says
 
 
 @pytest.mark.parametrize("wild", [1e3, -1e3, 1e5])
-def test_prices_stay_finite_and_positive_whatever_finite_numbers_a_network_gives(wild):
+def test_prices_stay_finite_and_positive_for_all_finite_network_outputs(wild):
     windows = windows_of({"A": history(walk())})
     outputs = np.full((1, 2, OUTPUTS), wild)
     outputs[..., 1] = 0.9
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         prices = RESIDUAL.prices(windows, outputs)
-    for found in (prices.raw, prices.published, prices.low, prices.high):
-        assert np.isfinite(found).all() and (found > 0).all()
+    for item in (prices.raw, prices.published, prices.low, prices.high):
+        assert np.isfinite(item).all() and (item > 0).all()
 
 
 def test_a_window_with_a_split_and_nothing_else_counts_as_frozen_and_one_tick_as_moved():
     split = history([10.0] * 6 + [5.0] * 4)
     tick = history([1000.0] * 9 + [1001.0])
     before, at_first = history([9.0] + [10.0] * 10), history([9.0] + [10.0] * 9)
-    made = {"S": split, "T": tick, "B": before, "F": at_first}
-    assert list(frozen(windows_of(made))) == [True, False, True, False]
+    results = {"S": split, "T": tick, "B": before, "F": at_first}
+    assert list(frozen(windows_of(results))) == [True, False, True, False]
 
 
 def test_closes_alone_leave_the_other_channels_zero_and_flagged_unknown():
@@ -340,14 +342,14 @@ def test_a_residual_target_put_back_through_prices_is_the_price_that_came():
 def test_a_level_model_fits_each_symbol_on_its_own_closes_up_to_the_date():
     series = PANEL_WINDOWS.series
     day = np.unique(series.dates)[40]
-    found = LogPrice.fit(series, day)
+    result = LogPrice.fit(series, day)
     for symbol in series.symbols:
         rows = series.rows(symbol)
         past = [c for c, d in zip(series.close[rows], series.dates[rows], strict=True) if d <= day]
-        assert (symbol in found.scalers) == bool(past)
+        assert (symbol in result.scalers) == bool(past)
         if past:
-            assert found.scalers[symbol].low == pytest.approx(math.log(min(past)))
-            assert found.scalers[symbol].high == pytest.approx(math.log(max(past)))
+            assert result.scalers[symbol].low == pytest.approx(math.log(min(past)))
+            assert result.scalers[symbol].high == pytest.approx(math.log(max(past)))
 
 
 @pytest.mark.parametrize("representation", [RESIDUAL, LEVEL], ids=["residual", "level"])
@@ -370,7 +372,7 @@ def test_a_representation_is_the_same_after_being_stored(representation):
         RESIDUAL.as_dict() | {"mean": [0.0] * 13, "spread": [1.0] * 13},
     ],
 )
-def test_a_stored_representation_that_is_not_whole_is_refused(stored):
+def test_an_incomplete_stored_representation_is_refused(stored):
     with pytest.raises(BundleError, match="cannot read it"):
         representation_from_dict(stored)
 
@@ -388,10 +390,10 @@ def test_more_windows_than_are_worked_on_at_a_time_have_what_each_of_them_has_al
     outputs = outputs_for(PANEL_WINDOWS)
     assert np.array_equal(RESIDUAL.inputs(many), RESIDUAL.inputs(PANEL_WINDOWS)[places])
     assert np.array_equal(frozen(many), frozen(PANEL_WINDOWS)[places])
-    whole, found = RESIDUAL.prices(PANEL_WINDOWS, outputs), RESIDUAL.prices(many, outputs[places])
-    for field in fields(whole):
-        alone = getattr(whole, field.name)[places]
-        assert np.array_equal(getattr(found, field.name), alone, equal_nan=alone.dtype != bool), field.name
+    expected, result = RESIDUAL.prices(PANEL_WINDOWS, outputs), RESIDUAL.prices(many, outputs[places])
+    for field in fields(expected):
+        alone = getattr(expected, field.name)[places]
+        assert np.array_equal(getattr(result, field.name), alone, equal_nan=alone.dtype != bool), field.name
 
 
 @pytest.mark.parametrize("representation", [RESIDUAL, LEVEL], ids=["residual", "level"])
@@ -415,8 +417,8 @@ def test_of_very_many_windows_twenty_thousand_evenly_spaced_ones_are_scaled_by()
     few, count = len(PANEL_WINDOWS), 50_000
     spaced = [place * (count - 1) // 19_999 for place in range(20_000)]
     assert spaced[0] == 0 and spaced[-1] == count - 1
-    found = Residual.fit(PANEL_WINDOWS.take(np.arange(count) % few))
-    assert found == Residual.fit(PANEL_WINDOWS.take(np.array(spaced) % few))
+    result = Residual.fit(PANEL_WINDOWS.take(np.arange(count) % few))
+    assert result == Residual.fit(PANEL_WINDOWS.take(np.array(spaced) % few))
 
 
 def test_what_a_forecast_says_of_itself_beside_its_prices():
@@ -436,31 +438,31 @@ def test_intervals_at_the_level_that_was_needed_end_where_the_price_went():
     outputs[..., 2:-1].sort(axis=-1)
     needed = RESIDUAL.prices(PANEL_WINDOWS, outputs).needed
     seen = (needed > 0.001) & (needed < 0.999)
-    asked = np.repeat(np.where(seen, needed, 0.5)[..., None], 3, axis=-1)
-    prices, actual = RESIDUAL.prices(PANEL_WINDOWS, outputs, asked), PANEL_WINDOWS.actual
+    levels = np.repeat(np.where(seen, needed, 0.5)[..., None], 3, axis=-1)
+    prices, actual = RESIDUAL.prices(PANEL_WINDOWS, outputs, levels), PANEL_WINDOWS.actual
     assert seen.sum() > 100
     for place in range(3):
         off = np.minimum(abs(prices.low[..., place] - actual), abs(prices.high[..., place] - actual))
         assert (off[seen] < 1e-6 * actual[seen]).all()
 
 
-def test_each_interval_is_at_the_level_that_was_asked_for():
+def test_each_interval_has_the_requested_level():
     outputs = outputs_for(PANEL_WINDOWS, seed=6)
     usual = RESIDUAL.prices(PANEL_WINDOWS, outputs)
-    asked = np.broadcast_to((0.95, 0.8, 0.9), (*outputs.shape[:2], 3))
-    prices = RESIDUAL.prices(PANEL_WINDOWS, outputs, asked)
+    levels = np.broadcast_to((0.95, 0.8, 0.9), (*outputs.shape[:2], 3))
+    prices = RESIDUAL.prices(PANEL_WINDOWS, outputs, levels)
     assert np.array_equal(prices.low, usual.low[..., [2, 0, 1]])
     assert np.array_equal(prices.high, usual.high[..., [2, 0, 1]])
     assert np.array_equal(prices.published, usual.published)
 
 
 def test_a_symbol_that_the_level_was_not_fitted_on_is_scaled_by_its_own_window():
-    made = {"A": history(walk(14)), "B": history(3 * walk(14, seed=1)), "C": history(walk(14, seed=2))}
-    windows = windows_of(made)
+    results = {"A": history(walk(14)), "B": history(3 * walk(14, seed=1)), "C": history(walk(14, seed=2))}
+    windows = windows_of(results)
     fitted = LogPrice.fit(windows.series, windows.series.dates.max())
     level = LogPrice({symbol: fitted.scalers[symbol] for symbol in ("A", "C")})
     prices = level.prices(windows, np.full((3, 2, 1), 0.25))
-    for row, (symbol, rows) in enumerate(made.items()):
+    for row, (symbol, rows) in enumerate(results.items()):
         closes = list(rows["close"])
         own = closes[-10:] if symbol == "B" else closes
         low, high = math.log(min(own)), math.log(max(own))

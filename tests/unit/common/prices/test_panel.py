@@ -178,7 +178,7 @@ def test_the_archive_cut_at_a_date_says_what_the_panel_knew_on_it(tmp_path_facto
     frame = MADE.copy()
     for fault, day in faults:
         frame = FAULTS[fault](frame, DAYS[day]).reset_index(drop=True)
-    whole = panel_of(tmp_path_factory.mktemp("whole"), frame)
+    full = panel_of(tmp_path_factory.mktemp("whole"), frame)
     cut = panel_of(tmp_path_factory.mktemp("cut"), frame[frame["date"] <= DAYS[cutoff]])
-    pd.testing.assert_frame_equal(whole.as_of(DAYS[cutoff]).frame, cut.frame)
-    assert whole.as_of(DAYS[cutoff]).fingerprint() == cut.fingerprint()
+    pd.testing.assert_frame_equal(full.as_of(DAYS[cutoff]).frame, cut.frame)
+    assert full.as_of(DAYS[cutoff]).fingerprint() == cut.fingerprint()

@@ -42,7 +42,7 @@ def test_the_target_is_so_many_sessions_ahead(day, horizon):
 
 
 @given(DAYS, st.integers(1, 60))
-def test_the_sessions_up_to_a_day_end_with_it_and_are_as_many_as_asked(day, count):
+def test_the_sessions_up_to_a_day_end_with_it_and_have_the_requested_number(day, count):
     steps = walk(day + dt.timedelta(1), -1)
     expected = [next(steps) for _ in range(count)][::-1]
     assert SESSIONS.until(np.datetime64(day), count).astype(object).tolist() == expected

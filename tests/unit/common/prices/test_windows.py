@@ -34,7 +34,7 @@ WINDOWS = make_windows(series_from_panel(PANEL, SYMBOLS), SPEC)
 @st.composite
 def histories(draw):
     """Up to three symbols with splits, stale rows and rows that became known later."""
-    made = {}
+    series = {}
     for name in "ABC"[: draw(st.integers(1, 3))]:
         length = draw(st.integers(1, 30))
         steps = draw(st.lists(st.sampled_from([1.0, 1.01, 0.98, 0.5, 2.0]), min_size=length, max_size=length))
@@ -44,14 +44,14 @@ def histories(draw):
         late = draw(st.lists(st.sampled_from([0, 0, 0, 1]), min_size=length, max_size=length))
         rows = history(20 * np.cumprod(steps), flags=flags)
         rows["known"] = rows["date"] + pd.to_timedelta(late, unit="D")
-        made[name] = rows
-    return made
+        series[name] = rows
+    return series
 
 
-def obvious_windows(made, spec):
+def obvious_windows(series, spec):
     """(symbol, cutoff date, closes, change by horizon), one window after the other."""
-    found = []
-    for symbol, rows in made.items():
+    results = []
+    for symbol, rows in series.items():
         close, date = list(rows["close"]), list(rows["date"])
         stale = [bool(flag & int(Flag.STALE)) for flag in rows["flags"]]
         for end in range(len(rows)):
@@ -66,16 +66,16 @@ def obvious_windows(made, spec):
                     if all(0.65 < ratio < 1.8 for ratio in ratios):
                         change = math.log(close[target]) - math.log(close[end])
                 changes.append(change)
-            found.append((symbol, date[end], close[end - spec.size + 1 : end + 1], changes))
-    return found
+            results.append((symbol, date[end], close[end - spec.size + 1 : end + 1], changes))
+    return results
 
 
 @settings(max_examples=150, deadline=None)
 @given(histories())
-def test_windows_equal_the_obvious_loop(made):
-    series = series_from_histories(made, UNKNOWN_MARKET)
+def test_windows_equal_the_obvious_loop(stocks):
+    series = series_from_histories(stocks, UNKNOWN_MARKET)
     windows = make_windows(series, SMALL)
-    expected = obvious_windows(made, SMALL)
+    expected = obvious_windows(stocks, SMALL)
     assert len(windows) == len(expected)
     assert [series.symbols[position] for position in windows.symbol] == [symbol for symbol, *_ in expected]
     closes, cutoffs, last = windows.cut(series.close), windows.cutoff, windows.last_price
@@ -89,11 +89,11 @@ def test_windows_equal_the_obvious_loop(made):
 
 @settings(max_examples=50, deadline=None)
 @given(histories())
-def test_a_target_row_and_date_lie_the_horizon_ahead_in_the_same_symbol(made):
-    series = series_from_histories(made, UNKNOWN_MARKET)
+def test_a_target_row_and_date_lie_the_horizon_ahead_in_the_same_symbol(stocks):
+    series = series_from_histories(stocks, UNKNOWN_MARKET)
     windows = make_windows(series, SMALL)
     for row in range(len(windows)):
-        rows = made[series.symbols[windows.symbol[row]]]
+        rows = stocks[series.symbols[windows.symbol[row]]]
         end = windows.end[row] - series.offsets[windows.symbol[row]]
         for column, horizon in enumerate(SMALL.horizons):
             if end + horizon < len(rows):
@@ -113,8 +113,8 @@ def test_windows_with_a_split_inside_the_input_are_kept_and_targets_across_it_ar
 
 
 def test_no_window_straddles_two_symbols():
-    made = {"A": history([1.0] * 14), "B": history([2.0] * 9), "C": history([3.0] * 12)}
-    series = series_from_histories(made, UNKNOWN_MARKET)
+    stocks = {"A": history([1.0] * 14), "B": history([2.0] * 9), "C": history([3.0] * 12)}
+    series = series_from_histories(stocks, UNKNOWN_MARKET)
     windows = make_windows(series, SMALL)
     assert [series.symbols[position] for position in windows.symbol] == ["A"] * 5 + ["C"] * 3
     assert (windows.cut(series.close) == windows.last_price[:, None]).all()
@@ -128,7 +128,7 @@ def with_gap(missing: int) -> Panel:
 
 
 @pytest.mark.parametrize("missing", [0, 1, 3, 5, 6, 20])
-def test_a_target_is_the_close_on_the_market_session_the_horizon_ahead_whatever_the_symbol_lacks(missing):
+def test_a_target_is_the_close_a_horizon_of_market_sessions_ahead_even_if_the_symbol_has_gaps(missing):
     panel = with_gap(missing)
     windows = make_windows(series_from_panel(panel, ("A", "B")), SMALL)
     dates, closes = list(panel.dates), panel.frame.set_index(["symbol", "date"])["close"]
@@ -169,8 +169,8 @@ def test_prices_that_someone_sends_with_a_gap_in_their_dates_have_no_return_over
     dates = rows["date"].to_numpy().astype("datetime64[D]")
     unknown = np.full(10, np.nan)
     session = np.r_[np.arange(5), np.arange(5) + 40]
-    found = series_from_prices("A", dates, rows["close"].to_numpy(), unknown, unknown, unknown, session)
-    assert found.action.nonzero()[0].tolist() == [5] and found.log_return[5] == 0
+    series = series_from_prices("A", dates, rows["close"].to_numpy(), unknown, unknown, unknown, session)
+    assert series.action.nonzero()[0].tolist() == [5] and series.log_return[5] == 0
 
 
 def test_a_window_with_four_horizons_takes_twelve_bytes():
@@ -189,11 +189,11 @@ def test_a_window_of_just_the_needed_length_is_there():
     assert len(make_windows(series_from_histories({"A": history([1.0] * 10)}, UNKNOWN_MARKET), SMALL)) == 1
 
 
-def test_the_last_window_is_the_newest_rows_of_each_symbol_whatever_their_flags():
+def test_the_last_window_has_the_newest_rows_of_each_symbol_regardless_of_flags():
     rows = history(np.arange(1.0, 16.0))
     rows.loc[14, "flags"] = int(Flag.STALE)
-    made = {"A": rows, "B": history(np.arange(100.0, 110.0))}
-    series = series_from_histories(made, UNKNOWN_MARKET)
+    stocks = {"A": rows, "B": history(np.arange(100.0, 110.0))}
+    series = series_from_histories(stocks, UNKNOWN_MARKET)
     windows = last_window(series, SMALL)
     assert windows.cut(series.close).tolist() == [list(np.arange(6.0, 16.0)), list(np.arange(100.0, 110.0))]
     assert list(windows.symbol) == [0, 1]
@@ -201,9 +201,9 @@ def test_the_last_window_is_the_newest_rows_of_each_symbol_whatever_their_flags(
 
 
 def test_the_last_window_of_too_short_a_history_names_the_symbol_and_both_numbers():
-    made = {"A": history([1.0] * 10), "B": history([1.0] * 9)}
+    series = {"A": history([1.0] * 10), "B": history([1.0] * 9)}
     with pytest.raises(InsufficientHistory, match=r"B: need 10 closes, got 9") as caught:
-        last_window(series_from_histories(made, UNKNOWN_MARKET), SMALL)
+        last_window(series_from_histories(series, UNKNOWN_MARKET), SMALL)
     assert caught.value.context == {"symbol": "B", "need": 10, "got": 9}
 
 
@@ -212,11 +212,11 @@ def test_prices_that_someone_sends_are_the_series_that_their_history_is():
     columns = {"high": closes * 1.02, "low": closes * 0.97, "volume": np.array([0, 1, np.nan, 900.0])}
     rows = history(closes, **columns)
     dates = rows["date"].to_numpy().astype("datetime64[D]")
-    found = series_from_prices("A", dates, closes, **columns)
+    series = series_from_prices("A", dates, closes, **columns)
     expected = series_from_histories({"A": rows}, UNKNOWN_MARKET)
-    assert found.symbols == expected.symbols and found.rows("A") == expected.rows("A") == slice(0, 4)
-    for name in (field.name for field in fields(found) if field.name != "symbols"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
+    assert series.symbols == expected.symbols and series.rows("A") == expected.rows("A") == slice(0, 4)
+    for name in (field.name for field in fields(series) if field.name != "symbols"):
+        np.testing.assert_array_equal(getattr(series, name), getattr(expected, name), err_msg=name)
 
 
 def test_no_symbols_are_a_series_without_a_row():
@@ -282,8 +282,8 @@ def test_breadth_and_activity_of_a_date_are_those_of_the_stocks_known_that_eveni
 
 
 def test_a_step_beyond_the_exchange_s_daily_band_counts_for_the_band_in_the_market_s_breadth():
-    made = {"A": history([10.0, 13.0]), "B": history([10.0, 8.0]), "C": history([10.0, 10.4])}
-    frames = [rows.assign(symbol=symbol) for symbol, rows in made.items()]
+    series = {"A": history([10.0, 13.0]), "B": history([10.0, 8.0]), "C": history([10.0, 10.4])}
+    frames = [rows.assign(symbol=symbol) for symbol, rows in series.items()]
     panel = type(made_panel()).from_frame(pd.concat(frames), "synthetic")
     [breadth] = market_days(panel)["breadth"].dropna()
     assert breadth == pytest.approx((0.1 - 0.1 + math.log(1.04)) / 3)
@@ -294,7 +294,7 @@ def test_a_step_beyond_the_exchange_s_daily_band_counts_for_the_band_in_the_mark
 
 
 @pytest.mark.parametrize("day", [39, 40, 41, 60, 61, 75, 76, 118, 119, 149])
-def test_the_market_up_to_a_day_is_the_same_whatever_came_later(day):
+def test_the_market_columns_up_to_a_day_do_not_depend_on_later_days(day):
     panel = made_panel()
     date = panel.dates[day]
     then, now = market_days(panel.as_of(date)), market_days(panel)
@@ -320,20 +320,20 @@ def sessions(count: int) -> np.ndarray:
 @example(100, 70, 10)
 def test_the_parts_hold_their_share_of_the_sessions(count, train_percent, valid_percent):
     dates = sessions(count)
-    found = boundaries(dates, SplitSpec(train_share=train_percent / 100, valid_share=valid_percent / 100))
-    train = int((dates <= found.train_end).sum())
-    before_test = int((dates <= found.valid_end).sum())
+    result = boundaries(dates, SplitSpec(train_share=train_percent / 100, valid_share=valid_percent / 100))
+    train = int((dates <= result.train_end).sum())
+    before_test = int((dates <= result.valid_end).sum())
     assert train == math.floor(Fraction(train_percent, 100) * count)
     assert before_test == math.floor(Fraction(train_percent + valid_percent, 100) * count)
-    assert found.test_end == dates[-1]
+    assert result.test_end == dates[-1]
 
 
 def test_explicit_dates_win_over_shares_and_need_not_be_sessions():
     dates = sessions(100)
     spec = SplitSpec(train_share=0.5, train_end="2020-03-01", valid_end="2020-04-05")
-    found = boundaries(dates, spec)
-    assert (str(found.train_end), str(found.valid_end)) == ("2020-03-01", "2020-04-05")
-    assert found.test_end == dates[-1]
+    result = boundaries(dates, spec)
+    assert (str(result.train_end), str(result.valid_end)) == ("2020-03-01", "2020-04-05")
+    assert result.test_end == dates[-1]
 
 
 @pytest.mark.parametrize(
@@ -361,8 +361,8 @@ def test_too_few_sessions_for_a_split_are_refused(count, spec):
 
 def test_the_shortest_split_has_one_session_in_each_part():
     dates = sessions(3)
-    found = boundaries(dates, SplitSpec(train_share=0.1, valid_share=0.1))
-    assert (found.train_end, found.valid_end, found.test_end) == tuple(dates)
+    result = boundaries(dates, SplitSpec(train_share=0.1, valid_share=0.1))
+    assert (result.train_end, result.valid_end, result.test_end) == tuple(dates)
 
 
 def test_a_share_that_leaves_no_session_for_validation_is_refused():
@@ -372,18 +372,18 @@ def test_a_share_that_leaves_no_session_for_validation_is_refused():
 
 def test_the_first_session_alone_may_be_the_training_part_and_the_one_before_the_last_end_validation():
     dates = sessions(10)
-    found = boundaries(dates, SplitSpec(train_end=str(dates[0]), valid_end=str(dates[-2])))
-    assert (found.train_end, found.valid_end, found.test_end) == (dates[0], dates[-2], dates[-1])
+    result = boundaries(dates, SplitSpec(train_end=str(dates[0]), valid_end=str(dates[-2])))
+    assert (result.train_end, result.valid_end, result.test_end) == (dates[0], dates[-2], dates[-1])
     day_before = str(dates[0] - 1)
     with pytest.raises(ConfigError, match="must lie in order inside the data"):
         boundaries(dates, SplitSpec(train_end=day_before, valid_end=str(dates[-2])))
 
 
 def test_each_window_carries_its_symbol_s_id_and_0_where_there_is_none():
-    made = {"A": history([1.0] * 11), "B": history([2.0] * 12), "C": history([3.0] * 10)}
-    windows = make_windows(series_from_histories(made, UNKNOWN_MARKET), SMALL)
-    found = id_column(windows, {"C": 7, "A": 2, "Z": 1})
-    assert found.tolist() == [[2]] * 2 + [[0]] * 3 + [[7]] and found.dtype == np.int32
+    series = {"A": history([1.0] * 11), "B": history([2.0] * 12), "C": history([3.0] * 10)}
+    windows = make_windows(series_from_histories(series, UNKNOWN_MARKET), SMALL)
+    result = id_column(windows, {"C": 7, "A": 2, "Z": 1})
+    assert result.tolist() == [[2]] * 2 + [[0]] * 3 + [[7]] and result.dtype == np.int32
 
 
 @settings(max_examples=40, deadline=None)
@@ -418,9 +418,9 @@ def test_a_target_belongs_to_one_part_and_no_target_spans_two(train_day, more):
 
 
 def test_every_change_of_a_part_is_that_of_the_same_window_before_the_split():
-    whole = {int(end): change for end, change in zip(WINDOWS.end, WINDOWS.change, strict=True)}
+    expected = {int(end): change for end, change in zip(WINDOWS.end, WINDOWS.change, strict=True)}
     days = np.unique(WINDOWS.cutoff)
     for part in Boundaries(days[60], days[90], days[-1]).parts(WINDOWS):
         for end, change in zip(part.end, part.change, strict=True):
             seen = np.isfinite(change)
-            assert (change[seen] == whole[int(end)][seen]).all()
+            assert (change[seen] == expected[int(end)][seen]).all()

@@ -80,19 +80,19 @@ def served(home: Path) -> CheckResult:
     return asyncio.run(ReleaseWatcher(home, Observer("off"), rehearse).check())
 
 
-def assert_refused_everywhere(home: Path, said: str, *, hashes_fit: bool) -> None:
+def assert_refused_everywhere(home: Path, message: str, *, hashes_fit: bool) -> None:
     """By every command, with the reason, and by a server even if it was promoted by force."""
     for command in (("predict", "MOVES", "THIN"), ("validate", "--json")):
         status, output = call(home, *command, "--release", "made")
-        assert status == 1 and said in output, (command, output)
+        assert status == 1 and message in output, (command, output)
     status, output = call(home, "models", "promote", "made")
     assert status == 1 and Registry(home).production() is None, output
     status, output = call(home, "models", "verify", "made")
     assert (status == 0) == hashes_fit, output
     status, output = call(home, "models", "promote", "made", "--force")
     assert (status == 0) == hashes_fit, output
-    found = served(home)
-    assert found.release is None and (found.outcome == "refused") == hashes_fit, found
+    result = served(home)
+    assert result.release is None and (result.outcome == "refused") == hashes_fit, result
 
 
 # Files that would run code
@@ -198,8 +198,8 @@ def network(location: str | None = None, *, operator: str = "Add", domain: str =
         helper.make_tensor_value_info("window", TensorProto.FLOAT, [size]),
         helper.make_tensor_value_info("stock_id", TensorProto.INT32, [1]),
     ]
-    said = helper.make_tensor_value_info("said", TensorProto.FLOAT, [size])
-    graph = helper.make_graph(nodes, "network", inputs, [said], [] if kind == "constant" else [weights])
+    output = helper.make_tensor_value_info("said", TensorProto.FLOAT, [size])
+    graph = helper.make_graph(nodes, "network", inputs, [output], [] if kind == "constant" else [weights])
     opsets = [helper.make_opsetid("", 17), *([helper.make_opsetid(domain, 1)] if domain else [])]
     return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
 
@@ -229,13 +229,13 @@ def test_weights_of_a_network_that_lie_in_another_file_are_not_read(outside, loc
 
 
 def test_without_our_settings_the_runtime_would_read_the_working_directory(outside):
-    found = onnxruntime.InferenceSession(network("canary.bin"), providers=["CPUExecutionProvider"])
+    result = onnxruntime.InferenceSession(network("canary.bin"), providers=["CPUExecutionProvider"])
     given = {"window": np.zeros(1_024, "float32"), "stock_id": np.zeros(1, "int32")}
-    assert found.run(None, given)[0].sum() == 7 * 1_024
+    assert result.run(None, given)[0].sum() == 7 * 1_024
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (network(operator="Run", domain="evil"), "not a usable network"),
         (network("../../canary.bin"), "not a usable network"),
@@ -243,14 +243,14 @@ def test_without_our_settings_the_runtime_would_read_the_working_directory(outsi
     ],
     ids=["custom operator", "weights elsewhere", "another shape"],
 )
-def test_a_hostile_network_is_refused_by_every_command_and_by_a_server(release, outside, content, said):
+def test_a_hostile_network_is_refused_by_every_command_and_by_a_server(release, outside, content, message):
     home = release.path.parents[1]
     doctored(release, lambda folder: (folder / NETWORK).write_bytes(content))
-    if said == "not a usable network":
-        assert_refused_everywhere(home, said, hashes_fit=True)
+    if message == "not a usable network":
+        assert_refused_everywhere(home, message, hashes_fit=True)
     else:
         status, output = call(home, "predict", "THIN", "--release", "made")
-        assert status == 1 and said in output
+        assert status == 1 and message in output
         assert call(home, "models", "promote", "made")[0] == 1
 
 
@@ -305,7 +305,7 @@ def test_a_link_in_a_release_is_refused_and_not_followed(release, tmp_path, open
     path.symlink_to(target)
     opened.clear()
     assert_refused_everywhere(release.path.parents[1], "a symbolic link", hashes_fit=False)
-    assert opened and not any(each.startswith((str(target), str(path))) for each in opened)
+    assert opened and not any(item.startswith((str(target), str(path))) for item in opened)
 
 
 def test_a_release_that_is_itself_a_link_is_refused(release, tmp_path):
@@ -335,7 +335,7 @@ def test_a_release_that_says_such_a_name_of_itself_is_not_promoted(release, info
 # Files that cannot be understood
 
 
-def told(name: str, **values) -> Change:
+def with_fields(name: str, **values) -> Change:
     def change(folder: Path) -> None:
         stored = json.loads((folder / name).read_bytes())
         (folder / name).write_text(json.dumps(stored | values))
@@ -357,12 +357,12 @@ def written(name: str, text: str) -> Change:
         written(DATA, "[]"),
         written("panel.parquet", "x"),
         written("performance_matrix.csv", "no,symbols\n1,2\n"),
-        told(SCALERS, mean="x"),
-        told(SCALERS, mean=[0.0]),
-        told(SCALERS, spread=[10**400] * 14),
-        told(DATA, stock_ids=3),
-        told(DATA, stock_ids={"THIN": 10**30}),
-        told(DATA, stock_ids={"THIN": 10**6}),
+        with_fields(SCALERS, mean="x"),
+        with_fields(SCALERS, mean=[0.0]),
+        with_fields(SCALERS, spread=[10**400] * 14),
+        with_fields(DATA, stock_ids=3),
+        with_fields(DATA, stock_ids={"THIN": 10**30}),
+        with_fields(DATA, stock_ids={"THIN": 10**6}),
     ],
     ids=range(13),
 )

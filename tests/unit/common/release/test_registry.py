@@ -163,13 +163,13 @@ def test_a_symlink_in_a_release_is_refused_even_if_its_target_has_the_right_byte
         registry.open("r1")
 
 
-@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("complete", [True, False])
 def test_a_release_s_folder_that_is_a_link_or_no_folder_is_refused_though_all_files_are_there(
-    registry, tmp_path, whole
+    registry, tmp_path, complete
 ):
     path = publish(registry, "r1").path
     path.rename(tmp_path / "elsewhere")
-    if whole:
+    if complete:
         path.symlink_to(tmp_path / "elsewhere")
     else:
         path.write_bytes(b"")
@@ -211,7 +211,7 @@ def test_only_a_folder_that_was_staged_in_this_registry_is_published(registry, t
     assert [release.id for release in registry.releases()] == ["r1"] and registry.verify("r1")
 
 
-def test_the_latest_release_is_the_newest_that_is_whole_and_those_without_a_time_are_listed_last(registry):
+def test_the_latest_release_is_the_newest_complete_one_and_releases_without_a_time_are_listed_last(registry):
     for release_id in ("r5", "r3", "r4", "r9"):
         publish(registry, release_id)
     registry.open("r9").file(MANIFEST).unlink()
@@ -249,8 +249,8 @@ def test_a_promotion_judged_against_something_else_than_what_is_there_is_refused
     for release_id in ("r1", "r2", "r3"):
         publish(registry, release_id)
     registry.promote("r1", instead_of=None)
-    for judged, said in ((None, "nothing"), ("r3", "r3")):
-        with pytest.raises(GateClosed, match=f"release r2 was judged against {said}, but r1 has gone"):
+    for judged, item in ((None, "nothing"), ("r3", "r3")):
+        with pytest.raises(GateClosed, match=f"release r2 was judged against {item}, but r1 has gone"):
             registry.promote("r2", instead_of=judged)
     assert registry.production() == "r1"
     assert registry.promote("r2", instead_of="r1").id == registry.production() == "r2"
@@ -516,7 +516,7 @@ for fatal in itertools.count():
 """
 
 
-def test_a_publisher_killed_before_any_step_leaves_whole_releases_and_can_run_again(tmp_path):
+def test_a_publisher_killed_before_any_step_leaves_complete_releases_and_can_run_again(tmp_path):
     command = [sys.executable, "-c", CRASH_EVERYWHERE, str(tmp_path)]
     answer = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[4])
     assert answer.returncode == 0, answer.stderr

@@ -58,25 +58,25 @@ def by_hand(rows) -> dict:
 @settings(max_examples=150, deadline=None)
 @given(st.lists(row, min_size=1, max_size=30).filter(lambda rows: any(not math.isnan(r[3]) for r in rows)))
 def test_errors_equal_those_worked_out_by_hand(rows):
-    found, expected = of(rows).as_dict(), by_hand(rows)
-    assert set(found) == set(expected)
+    result, expected = of(rows).as_dict(), by_hand(rows)
+    assert set(result) == set(expected)
     for name, value in expected.items():
-        assert found[name] == (value if value is None else pytest.approx(value, rel=1e-9, abs=1e-12)), name
+        assert result[name] == (value if value is None else pytest.approx(value, rel=1e-9, abs=1e-12)), name
 
 
 def test_one_case_worked_out_on_paper():
-    found = of([(10.0, 11.0, 10.5, 12.0), (100.0, 100.0, 99.0, 90.0)])
-    assert found.n == 2
-    assert (found.mae, found.naive_mae) == (5.25, 6.0)
-    assert found.rmse == pytest.approx(math.sqrt((1 + 100) / 2))
-    assert found.rel_mae == pytest.approx((0.15 + 0.09) / (0.2 + 0.1))
-    assert found.rel_rmse == pytest.approx(math.sqrt((0.01 + 0.01) / (0.04 + 0.01)))
+    result = of([(10.0, 11.0, 10.5, 12.0), (100.0, 100.0, 99.0, 90.0)])
+    assert result.n == 2
+    assert (result.mae, result.naive_mae) == (5.25, 6.0)
+    assert result.rmse == pytest.approx(math.sqrt((1 + 100) / 2))
+    assert result.rel_mae == pytest.approx((0.15 + 0.09) / (0.2 + 0.1))
+    assert result.rel_rmse == pytest.approx(math.sqrt((0.01 + 0.01) / (0.04 + 0.01)))
 
 
 def test_a_stock_that_never_moves_has_no_ratio_to_naive():
-    found = of([(6.6, 6.6, 6.6, 6.6)] * 3)
-    assert (found.n, found.mae, found.naive_mae) == (3, 0, 0)
-    assert found.rel_mae is None and found.rel_rmse is None
+    result = of([(6.6, 6.6, 6.6, 6.6)] * 3)
+    assert (result.n, result.mae, result.naive_mae) == (3, 0, 0)
+    assert result.rel_mae is None and result.rel_rmse is None
 
 
 def test_rows_without_an_actual_are_left_out_of_every_figure():
@@ -87,15 +87,15 @@ def test_rows_without_an_actual_are_left_out_of_every_figure():
 @pytest.mark.parametrize("rows", [[(5.0, 5.0, 5.0, math.nan)], []])
 def test_no_actual_at_all_gives_no_figure(rows):
     empty = np.array([], dtype=float)
-    found = of(rows) if rows else errors(last=empty, raw=empty, published=empty, actual=empty)
-    assert found.as_dict() == {name: (0 if name == "n" else None) for name in found.as_dict()}
+    result = of(rows) if rows else errors(last=empty, raw=empty, published=empty, actual=empty)
+    assert result.as_dict() == {name: (0 if name == "n" else None) for name in result.as_dict()}
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(row, min_size=1, max_size=10))
 def test_the_naive_forecast_has_a_ratio_of_exactly_one_or_none(rows):
-    found = of([(last, last, last, actual) for last, _, _, actual in rows])
-    assert found.rel_mae in (1.0, None) and found.rel_rmse in (1.0, None)
+    result = of([(last, last, last, actual) for last, _, _, actual in rows])
+    assert result.rel_mae in (1.0, None) and result.rel_rmse in (1.0, None)
 
 
 @settings(max_examples=50, deadline=None)
@@ -119,8 +119,8 @@ def mean_of(values: list[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def same(found: float | None, expected: float | None) -> bool:
-    return found is None if expected is None else found == pytest.approx(expected, rel=1e-9, abs=1e-12)
+def same(value: float | None, expected: float | None) -> bool:
+    return value is None if expected is None else value == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
 @settings(max_examples=150, deadline=None)
@@ -134,8 +134,8 @@ def test_direction_equals_the_obvious_loop(rows):
         if not math.isnan(forecast) and forecast != last:
             n += 1
             right.append(float((forecast - last) * (actual - last) > 0))
-    found = direction(*columns(rows, 3))
-    assert (found.n, found.moved) == (n, moved) and same(found.right, mean_of(right))
+    result = direction(*columns(rows, 3))
+    assert (result.n, result.moved) == (n, moved) and same(result.right, mean_of(right))
 
 
 def test_direction_on_paper():

@@ -44,10 +44,10 @@ def statistic_by_hand(values: list[float], horizon: int) -> float:
 @given(st.lists(number, min_size=13, max_size=40), horizons)
 def test_the_statistic_equals_the_double_sum_over_all_pairs_of_dates(values, horizon):
     assume(max(values) - min(values) > 0.01)
-    found = diebold_mariano(np.array(values), horizon=horizon)
-    assert found.statistic == pytest.approx(statistic_by_hand(values, horizon), rel=1e-7, abs=1e-9)
-    assert (found.n, found.lags) == (len(values), lags_by_hand(len(values), horizon))
-    assert found.mean == pytest.approx(sum(values) / len(values), abs=1e-9)
+    test = diebold_mariano(np.array(values), horizon=horizon)
+    assert test.statistic == pytest.approx(statistic_by_hand(values, horizon), rel=1e-7, abs=1e-9)
+    assert (test.n, test.lags) == (len(values), lags_by_hand(len(values), horizon))
+    assert test.mean == pytest.approx(sum(values) / len(values), abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -63,27 +63,27 @@ def test_before_its_small_sample_factor_the_statistic_is_the_hac_t_value_of_stat
     from statsmodels.api import OLS
 
     values = series(length + horizon, length) + 0.1
-    found = diebold_mariano(values, horizon=horizon)
+    test = diebold_mariano(values, horizon=horizon)
     fitted = OLS(values, np.ones(length)).fit(
-        cov_type="HAC", cov_kwds={"maxlags": found.lags, "kernel": "bartlett", "use_correction": False}
+        cov_type="HAC", cov_kwds={"maxlags": test.lags, "kernel": "bartlett", "use_correction": False}
     )
-    m = found.lags + 1
+    m = test.lags + 1
     factor = math.sqrt((length + 1 - 2 * m + m * (m - 1) / length) / length)
-    assert found.statistic == pytest.approx(factor * float(fitted.tvalues[0]), rel=1e-9)
-    assert found.p_value == pytest.approx(2 * scipy.stats.t.sf(abs(found.statistic), df=length - 1), rel=1e-9)
+    assert test.statistic == pytest.approx(factor * float(fitted.tvalues[0]), rel=1e-9)
+    assert test.p_value == pytest.approx(2 * scipy.stats.t.sf(abs(test.statistic), df=length - 1), rel=1e-9)
 
 
 @pytest.mark.parametrize("horizon", [6, 10, 30])
 def test_where_the_horizon_sets_the_lags_the_factor_is_the_published_one(horizon):
     values = series(1, 200) + 0.1
-    found = diebold_mariano(values, horizon=horizon)
-    assert found.lags == horizon - 1
+    test = diebold_mariano(values, horizon=horizon)
+    assert test.lags == horizon - 1
     centred = values - values.mean()
     variance = centred @ centred / 200
     for k in range(1, horizon):
         variance += 2 * (1 - k / horizon) * (centred[k:] @ centred[:-k]) / 200
     published = math.sqrt((200 + 1 - 2 * horizon + horizon * (horizon - 1) / 200) / 200)
-    assert found.statistic == pytest.approx(published * values.mean() / math.sqrt(variance / 200), rel=1e-9)
+    assert test.statistic == pytest.approx(published * values.mean() / math.sqrt(variance / 200), rel=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_overlapping_squared_errors_are_called_different_at_most_one_time_in_eig
     assert 0.03 < rejected(draws, horizon) < 0.125 < careless.mean()
 
 
-def test_a_real_difference_is_found():
+def test_a_real_difference_is_significant():
     draws = np.random.default_rng(3).standard_normal((500, 300)) - 0.25
     assert rejected(draws, 1) > 0.95
     assert all(diebold_mariano(row, horizon=1).statistic < 0 for row in draws)
@@ -130,11 +130,11 @@ def test_a_real_difference_is_found():
 @given(st.integers(0, 10_000), horizons, st.sampled_from([1e-9, 1e-3, 7.0, 1e200]))
 def test_unit_does_not_matter_and_swapping_the_two_models_only_turns_the_sign(seed, horizon, unit):
     values = series(seed, 40)
-    found = diebold_mariano(values, horizon=horizon)
+    test = diebold_mariano(values, horizon=horizon)
     turned = diebold_mariano(-unit * values, horizon=horizon)
-    assert turned.statistic == pytest.approx(-found.statistic, rel=1e-9)
-    assert turned.p_value == pytest.approx(found.p_value, rel=1e-9)
-    assert turned.mean == pytest.approx(-unit * found.mean, rel=1e-9)
+    assert turned.statistic == pytest.approx(-test.statistic, rel=1e-9)
+    assert turned.p_value == pytest.approx(test.p_value, rel=1e-9)
+    assert turned.mean == pytest.approx(-unit * test.mean, rel=1e-9)
 
 
 @settings(max_examples=50, deadline=None)
@@ -165,18 +165,18 @@ def test_missing_values_are_dropped(seed, places, horizon):
 def test_what_cannot_be_tested_is_nan_without_a_warning(values, horizon):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = diebold_mariano(np.array(values), horizon=horizon)
-    assert math.isnan(found.statistic) and math.isnan(found.p_value)
+        test = diebold_mariano(np.array(values), horizon=horizon)
+    assert math.isnan(test.statistic) and math.isnan(test.p_value)
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.floats(), max_size=30), st.integers(1, 40))
-def test_no_numbers_whatever_raise_or_warn(values, horizon):
+def test_no_input_raises_or_warns(values, horizon):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = diebold_mariano(np.array(values, dtype=float), horizon=horizon)
-    assert math.isnan(found.p_value) or 0 <= found.p_value <= 1
-    assert math.isnan(found.p_value) == math.isnan(found.statistic)
+        test = diebold_mariano(np.array(values, dtype=float), horizon=horizon)
+    assert math.isnan(test.p_value) or 0 <= test.p_value <= 1
+    assert math.isnan(test.p_value) == math.isnan(test.statistic)
 
 
 @pytest.mark.parametrize(("values", "horizon"), [(np.zeros((3, 3)), 1), (np.zeros(20), 0)])
@@ -196,8 +196,8 @@ def test_means_by_date_equal_the_obvious_loop(pairs):
         known = [value for value in days[day] if not math.isnan(value)]
         expected.append(sum(known) / len(known) if known else math.nan)
     dates = np.datetime64("2024-01-01") + np.array([day for day, _ in pairs], dtype=int)
-    found = by_date(np.array([value for _, value in pairs], dtype=float), dates)
-    assert found.tolist() == pytest.approx(expected, nan_ok=True, abs=1e-9)
+    result = by_date(np.array([value for _, value in pairs], dtype=float), dates)
+    assert result.tolist() == pytest.approx(expected, nan_ok=True, abs=1e-9)
 
 
 def test_values_and_dates_of_different_lengths_are_refused():

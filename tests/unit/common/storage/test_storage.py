@@ -25,21 +25,21 @@ def two(tmp_path):
 
 
 class Counting(storage.ObjectStore):
-    """Notes what is asked of the store, and can refuse writes."""
+    """Records the calls of the store, and can refuse writes."""
 
     broken = False
 
     def __init__(self, url, store):
         super().__init__(url, store)
-        self.asked = []
+        self.calls = []
 
     def download(self, key, target, *, unless=None):
-        found = super().download(key, target, unless=unless)
-        self.asked.append(("download" if found else "same", key))
-        return found
+        result = super().download(key, target, unless=unless)
+        self.calls.append(("download" if result else "same", key))
+        return result
 
     def below(self, prefix):
-        self.asked.append(("list", prefix))
+        self.calls.append(("list", prefix))
         return super().below(prefix)
 
     def put(self, key, content):
@@ -50,8 +50,8 @@ class Counting(storage.ObjectStore):
 
 def asked_of(home):
     store = storage.mirror_of(home).store
-    found, store.asked = store.asked, []
-    return found
+    result, store.calls = store.calls, []
+    return result
 
 
 def test_in_a_plain_folder_everything_is_the_file_itself(tmp_path):
@@ -150,14 +150,14 @@ def test_patterns_find_what_they_find_in_a_plain_folder(two, tmp_path, pattern):
         storage.write_bytes(here / "runs" / name, f"runs/{name}".encode())
         storage.write_bytes(tmp_path / "plain/runs" / name, b"")
     expected = sorted((tmp_path / "plain/runs").glob(pattern))
-    found = storage.fetch_matching(there / "runs", pattern)
-    assert [path.relative_to(there) for path in found] == [
+    paths = storage.fetch_matching(there / "runs", pattern)
+    assert [path.relative_to(there) for path in paths] == [
         path.relative_to(tmp_path / "plain") for path in expected
     ]
-    assert all(path.read_bytes() == path.relative_to(there).as_posix().encode() for path in found)
+    assert all(path.read_bytes() == path.relative_to(there).as_posix().encode() for path in paths)
 
 
-def test_one_look_answers_for_a_whole_folder_and_knows_what_is_written_meanwhile(two):
+def test_one_listing_serves_a_folder_and_includes_later_writes(two):
     here, there = two
     for name in ("a", "b"):
         storage.write_bytes(here / f"tasks/{name}/result.json", b"1")
@@ -178,10 +178,10 @@ def test_one_look_answers_for_a_whole_folder_and_knows_what_is_written_meanwhile
         assert storage.up_to_date(there / "tasks/a/state.npz").read_bytes() == b"large"
     with pytest.raises(FileNotFoundError):
         storage.up_to_date(there / "tasks/d")
-    assert len(asked_of(there)) == 1, "outside the block the store is asked again"
+    assert len(asked_of(there)) == 1, "outside the block the store is listed again"
 
 
-def test_a_write_with_a_condition_takes_place_if_nobody_was_faster(two):
+def test_a_conditional_write_succeeds_unless_another_writer_was_first(two):
     store = storage.mirror_of(two[0]).store
     first = store.put_if("alias", b"one", None)
     with pytest.raises(storage.Changed):
@@ -220,8 +220,8 @@ def test_a_store_that_ignores_conditions_is_named_once_and_compared_before_writi
         with pytest.raises(storage.Changed):
             store.put_if("alias", content, before)
     assert store.head("alias").version == second
-    (said,) = caplog.records
-    assert "s3://careless/x ignores conditional writes" in said.getMessage()
+    (record,) = caplog.records
+    assert "s3://careless/x ignores conditional writes" in record.getMessage()
 
 
 @pytest.mark.parametrize(
@@ -283,18 +283,18 @@ def test_without_a_mirror_no_path_is_looked_at(monkeypatch, tmp_path):
     assert storage.fetch_matching(tmp_path, "*") == [tmp_path / "a"]
 
 
-@pytest.mark.parametrize("kind", ["nobody listens", "nobody answers"])
+@pytest.mark.parametrize("kind", ["no listener", "no response"])
 def test_a_dead_store_is_an_error_in_time_that_says_where_and_no_secret(tmp_path, monkeypatch, kind):
     silent = socket.create_server(("127.0.0.1", 0))
-    port = free_port() if kind == "nobody listens" else silent.getsockname()[1]
+    port = free_port() if kind == "no listener" else silent.getsockname()[1]
     for name, value in environment(f"http://127.0.0.1:{port}").items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("NSECAST_CACHE", str(tmp_path))
     monkeypatch.setenv("NSECAST_STORE_TIMEOUT_S", "1")
     began = time.monotonic()
-    reason = {"nobody listens": "Connection refused", "nobody answers": "no answer in time"}[kind]
-    said = f"s3://bucket/x/a: the object store failed: {reason}"
-    with silent, pytest.raises(storage.StorageError, match=said) as caught:
+    reason = {"no listener": "Connection refused", "no response": "no answer in time"}[kind]
+    message = f"s3://bucket/x/a: the object store failed: {reason}"
+    with silent, pytest.raises(storage.StorageError, match=message) as caught:
         storage.up_to_date(storage.home("s3://bucket/x") / "a")
     assert time.monotonic() - began < 25, "by itself it would be patient for 30 s"
     assert SECRET not in str(caught.value) + repr(caught.value.__cause__)

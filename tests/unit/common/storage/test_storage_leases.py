@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("no_mirrors")
 
 
 def refused(monkeypatch):
-    """An event: a lease was asked for while another had it."""
+    """Set when a lease was requested while another process held it."""
     event, take = threading.Event(), leases.Lease.take
 
     def taken(self):
@@ -32,11 +32,11 @@ def refused(monkeypatch):
     return event
 
 
-def test_a_second_machine_is_told_who_is_at_work_and_goes_on_once_that_is_over(two_machines):
+def test_a_second_machine_learns_who_holds_the_lease_and_continues_once_it_is_released(two_machines):
     here, there = (home / "runs/r.lock" for home in two_machines)
     with storage.lock_or_fail(here, "run r"):
-        said = rf"run r is at work already, in process {os.getpid()} on "
-        with pytest.raises(ConfigError, match=said), storage.lock_or_fail(there, "run r"):
+        message = rf"run r is at work already, in process {os.getpid()} on "
+        with pytest.raises(ConfigError, match=message), storage.lock_or_fail(there, "run r"):
             pass
         with storage.lock_or_fail(there.with_name("other.lock"), "another"):
             pass
@@ -82,9 +82,7 @@ def test_a_lease_is_kept_while_its_holder_works(two_machines, monkeypatch):
     assert there.holder() is None and there.take() is None
 
 
-def test_a_lease_that_nobody_renews_is_taken_over_and_its_first_holder_notices(
-    two_machines, monkeypatch, caplog
-):
+def test_an_expired_lease_is_taken_over_and_its_first_holder_notices(two_machines, monkeypatch, caplog):
     here, there = (storage.lease_of(home / "r.lock") for home in two_machines)
     store = storage.mirror_of(two_machines[1]).store
     assert here.take() is None
@@ -104,16 +102,16 @@ def test_the_lease_of_a_process_that_ended_here_is_taken_at_once(two_machines):
     ended.wait()
     here, there = two_machines
     lease = storage.lease_of(here / "r.lock")
-    said = json.loads(lease._mine) | {"pid": ended.pid}
+    content = json.loads(lease._mine) | {"pid": ended.pid}
     store = storage.mirror_of(here).store
-    store.put("r.lock", json.dumps(said).encode())
+    store.put("r.lock", json.dumps(content).encode())
     assert storage.lease_of(there / "r.lock").take() is None
-    store.put("r.lock", json.dumps(said | {"machine": "another one"}).encode())
+    store.put("r.lock", json.dumps(content | {"machine": "another one"}).encode())
     assert storage.lease_of(there / "r.lock").take().pid == ended.pid, "that may live elsewhere"
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"pid": 1}', b"\xff"])
-def test_what_is_no_lease_holds_nobody_up(two_machines, content):
+def test_a_damaged_lease_blocks_no_process(two_machines, content):
     storage.mirror_of(two_machines[0]).store.put("r.lock", content)
     assert storage.lease_of(two_machines[1] / "r.lock").take() is None
 
@@ -136,10 +134,10 @@ def test_of_many_that_reach_for_a_free_lease_one_gets_it(two_machines):
 
 def test_a_retraining_on_another_machine_is_named_and_waited_for(two_machines):
     here, there = (home / "retrains/.lock" for home in two_machines)
-    said, order, waits = [], [], threading.Event()
+    results, order, waits = [], [], threading.Event()
 
     def announce(text):
-        said.append(text)
+        results.append(text)
         waits.set()
 
     def wait():
@@ -157,7 +155,7 @@ def test_a_retraining_on_another_machine_is_named_and_waited_for(two_machines):
         order.append("first")
     waiting.join(timeout=60)
     assert order == ["first", "second"] and not is_locked(here)
-    assert said == [said[0]] and said[0].startswith(f"waiting for process {os.getpid()} on ")
+    assert results == [results[0]] and results[0].startswith(f"waiting for process {os.getpid()} on ")
 
 
 def test_what_only_this_machine_has_needs_no_lease(two_machines, tmp_path):

@@ -25,7 +25,7 @@ def url(tmp_path, monkeypatch) -> str:
     return "s3://bucket/prefix"
 
 
-def test_a_server_is_told_its_storage_root_and_keys_by_names_that_every_node_knows(url, tmp_path):
+def test_a_server_gets_its_storage_root_and_keys_by_names_valid_on_every_node(url, tmp_path):
     home = storage.home(url)
     chosen = ServeSettings(home=str(home), keys=str(home / "serve" / "keys.json")).resolved()
     assert (chosen.home, chosen.keys) == (url, f"{url}#serve/keys.json")
@@ -49,7 +49,7 @@ def test_a_node_says_whether_it_sees_the_drivers_objects(two_machines):
     assert describe_process((str(there / "probe-2"), "text"), ())["storage"] == "cannot see the storage root"
 
 
-def test_a_backtest_on_another_machine_keeps_what_earlier_ones_found(two_machines):
+def test_a_backtest_on_another_machine_keeps_earlier_results(two_machines):
     here = two_machines[0]
     made_release(here, "one")
     name = "backtest.json"
@@ -65,7 +65,7 @@ def test_a_backtest_on_another_machine_keeps_what_earlier_ones_found(two_machine
     assert [key for key in objects(here) if key.endswith(name)] and np.isfinite(evidence.rivals["n"]).all()
 
 
-def test_a_search_done_on_another_machine_is_found(two_machines):
+def test_a_search_from_another_machine_is_available(two_machines):
     here, there = two_machines
     embedding = {
         "default": 2,
@@ -89,7 +89,7 @@ def test_a_search_done_on_another_machine_is_found(two_machines):
     assert find_search(there, info, 2)["search"] == "s"
 
 
-def test_what_the_monitor_found_on_another_machine_is_on_the_page(two_machines):
+def test_the_page_shows_the_monitor_report_of_another_machine(two_machines):
     here, there = two_machines
     assert live_page(there).found is None
     storage.write_bytes(here / LATEST, b"{}")

@@ -1,4 +1,4 @@
-"""Releases and the alias in an object store: whole or not there, and one move at a time."""
+"""Releases and the alias in an object store: releases are complete or absent, and moves are atomic."""
 
 import shutil
 
@@ -22,7 +22,7 @@ FILES = {
 
 
 class Shaky(storage.ObjectStore):
-    """Can be told to fail for good after so many writes, or to let something happen before one."""
+    """Can fail for good after a number of writes, or call a function before a write."""
 
     left = float("inf")
     before_a_condition = staticmethod(lambda: None)
@@ -86,7 +86,7 @@ def test_what_one_machine_publishes_another_lists_and_opens_byte_for_byte(two):
     here, there = two
     published = publish(here, "r1", preset="residual")
     publish(here, "r2")
-    assert [(each.id, each.state) for each in there.releases()] == [("r2", "ok"), ("r1", "ok")]
+    assert [(release.id, release.state) for release in there.releases()] == [("r2", "ok"), ("r1", "ok")]
     opened = there.verify("r1")
     assert opened.info == {"preset": "residual"} and opened.created == published.created
     assert {name: opened.file(name).read_bytes() for name in opened.files} == FILES
@@ -107,7 +107,7 @@ def test_a_publish_cut_off_at_any_write_shows_nothing_and_the_next_one_completes
     store_of(here).left = writes
     with pytest.raises(storage.StorageError):
         publish(here, "r2")
-    assert [each.id for each in there.releases()] == ["r1"]
+    assert [release.id for release in there.releases()] == ["r1"]
     assert there.production() == "r1" and there.resolve("latest").id == "r1"
     with pytest.raises(ReleaseNotFound, match="r2"):
         there.open("r2")
@@ -128,7 +128,7 @@ def test_leftovers_of_an_upload_with_other_files_do_not_get_into_the_release(two
     there.verify("r1")
 
 
-def test_a_release_never_changes_whoever_publishes_it_again(two):
+def test_publishing_a_release_again_never_changes_it(two):
     here, there = two
     first = publish(here, "r1", preset="residual")
     again = publish(there, "r1", preset="residual")
@@ -158,7 +158,7 @@ def test_moves_that_do_not_mind_what_is_there_come_one_after_the_other(two):
     store_of(here).before_a_condition = lambda: there.promote("r2")
     here.promote("r3")
     store_of(there).before_a_condition = lambda: here.promote("r1")
-    assert there.rollback().id == "r3", "what was in production when the move was made is taken back"
+    assert there.rollback().id == "r3", "the release in production before the move is restored"
     assert [(move["action"], move["release"]) for move in there.history()] == [
         ("promote", "r2"),
         ("promote", "r3"),
@@ -210,7 +210,7 @@ def test_a_damaged_copy_is_replaced_and_a_damaged_object_is_refused_by_name(two)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda store: store.delete(["releases/r1/config.toml"]), r"config\.toml: got no such file"),
         (lambda store: store.put("releases/r1/config.toml", b""), r"config\.toml: got 0 bytes, need 9"),
@@ -218,15 +218,15 @@ def test_a_damaged_copy_is_replaced_and_a_damaged_object_is_refused_by_name(two)
         (lambda store: store.put(f"releases/r1/{MANIFEST}", b"{}"), "invalid manifest"),
     ],
 )
-def test_an_object_that_is_missing_cut_short_or_too_many_is_seen_without_downloading(two, change, said):
+def test_an_object_that_is_missing_cut_short_or_too_many_is_seen_without_downloading(two, change, message):
     here, there = two
     publish(here, "r1")
     publish(here, "r2")
     here.open("r1")
     change(store_of(here))
-    states = {each.id: each for each in there.releases()}
+    states = {release.id: release for release in there.releases()}
     assert states["r1"].state == "damaged" and states["r2"].state == "ok"
-    with pytest.raises(BundleError, match=said):
+    with pytest.raises(BundleError, match=message):
         here.verify("r1")
     with pytest.raises(BundleError, match="r1"):
         here.promote("r1")

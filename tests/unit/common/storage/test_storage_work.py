@@ -10,7 +10,7 @@ import pytest
 from obstore.store import MemoryStore
 from support.loaded_release import SETTINGS as LOADED
 from support.loaded_release import TODAY, bundle
-from support.night import LATER_END, _first_night, asked, trained_ahead, write_archive
+from support.night import LATER_END, _first_night, retrain_request, trained_ahead, write_archive
 from support.processes import Killed
 from support.release import made_release, made_run
 from support.search import EFFORT, a_trial, is_fitted, planned
@@ -96,9 +96,9 @@ def test_a_record_written_on_one_machine_is_listed_on_another(fresh):
 
 
 def test_a_trial_cut_off_after_any_epoch_goes_on_on_the_next_machine(fresh, tmp_path):
-    whole = planned(tmp_path / "plain")
-    undisturbed = a_trial(whole)
-    fit_folds(whole.spec, undisturbed, lambda standing, weights: None)
+    plain = planned(tmp_path / "plain")
+    undisturbed = a_trial(plain)
+    fit_folds(plain.spec, undisturbed, lambda standing, weights: None)
 
     search = planned(first := fresh())
     spec = search.spec
@@ -124,7 +124,7 @@ def test_a_trial_cut_off_after_any_epoch_goes_on_on_the_next_machine(fresh, tmp_
     searcher, last = continued()
     fit_folds(spec, last, lambda standing, weights: pytest.fail("an epoch was repeated"))
     assert seen == list(range(1, total + 1))
-    assert last.histories(spec) == undisturbed.histories(whole.spec) and is_fitted(search, last)
+    assert last.histories(spec) == undisturbed.histories(plain.spec) and is_fitted(search, last)
     searcher.on_trial_complete("t", {"work": total, "score": 0.9, "weights": 123})
     (elsewhere,) = Study(spec, fresh() / "search").trials()
     assert (elsewhere.state, elsewhere.score, elsewhere.weights) == ("done", 0.9, 123)
@@ -158,9 +158,9 @@ def test_a_night_stopped_on_one_machine_is_finished_on_another_without_repeating
     storage.upload(here)
     archive = write_archive(tmp_path / "archive", LATER_END)
     before = Registry(here).production()
-    run = trained_ahead(asked(archive, overrides={}, universe=None), here, before)
+    run = trained_ahead(retrain_request(archive, overrides={}, universe=None), here, before)
     storage.upload(run.folder)
-    request = asked(archive, overrides={}, universe=None)
+    request = retrain_request(archive, overrides={}, universe=None)
 
     def stop(step, record):
         if step == "train" and record.values["steps"][step]["state"] == "done":
@@ -202,7 +202,7 @@ def test_a_server_follows_what_another_machine_promotes_and_goes_on_while_the_st
         pass
 
     watcher = ReleaseWatcher(there, Observer(), ready)
-    assert (found := asyncio.run(watcher.check())).outcome == "taken" and found.release == "one"
+    assert (result := asyncio.run(watcher.check())).outcome == "taken" and result.release == "one"
     assert asyncio.run(watcher.check()).outcome == "unchanged"
     Registry(here).promote("two")
     assert asyncio.run(watcher.check()).release == "two"
@@ -210,16 +210,16 @@ def test_a_server_follows_what_another_machine_promotes_and_goes_on_while_the_st
     store_of(there).away = True
     Registry(here).promote("three")
     for _ in range(3):
-        found = asyncio.run(watcher.check())
-        assert (found.outcome, found.release) == ("unchanged", "two")
+        result = asyncio.run(watcher.check())
+        assert (result.outcome, result.release) == ("unchanged", "two")
     assert caplog.text.count("production alias not readable") == 1
     again = ReleaseWatcher(there, Observer(), ready)
     assert asyncio.run(again.check()).release == "two", (
         "a router that is started meanwhile serves what is here"
     )
     store_of(there).away = False
-    for each in (watcher, again):
-        assert asyncio.run(each.check(force=True)).release == "three"
+    for item in (watcher, again):
+        assert asyncio.run(item.check(force=True)).release == "three"
 
 
 def test_a_replica_mends_a_damaged_copy_and_refuses_a_damaged_object(fresh):
@@ -239,7 +239,9 @@ def test_a_replica_mends_a_damaged_copy_and_refuses_a_damaged_object(fresh):
         load(key)
 
 
-def test_keys_made_and_revoked_on_one_machine_count_on_another_within_seconds(fresh, monkeypatch, caplog):
+def test_keys_created_and_revoked_on_one_machine_take_effect_on_another_within_seconds(
+    fresh, monkeypatch, caplog
+):
     monkeypatch.setattr(keys_module, "FOLLOW_S", 0.05)
     here, there = (KeyFile(home / "serve" / "keys.json") for home in (fresh(), fresh()))
     first = here.create("first")
@@ -286,11 +288,11 @@ def test_forecasts_that_machines_served_are_read_folded_and_dropped_as_one_log(f
 
     serve(homes[0], "MOVES", NOON)
     serve(homes[1], "THIN", NOON + dt.timedelta(minutes=1))
-    found = read_ledger(fresh())
-    assert found.frame["symbol"].tolist() == ["MOVES", "THIN"] and found.parts == 2
+    rows = read_ledger(fresh())
+    assert rows.frame["symbol"].tolist() == ["MOVES", "THIN"] and rows.parts == 2
     serve(homes[1], "GAPS", NOON + dt.timedelta(days=1))
-    (whole,) = [key for key in objects(homes[0]) if key.startswith("served/2022-04-01/")]
-    assert whole.startswith("served/2022-04-01/all-")
+    (path,) = [key for key in objects(homes[0]) if key.startswith("served/2022-04-01/")]
+    assert path.startswith("served/2022-04-01/all-")
     again = read_ledger(homes[0])
     assert again.frame["symbol"].tolist() == ["MOVES", "THIN", "GAPS"] and again.parts == 2
     serve(homes[0], "MOVES", NOON + dt.timedelta(days=2), days_kept=2)

@@ -74,11 +74,11 @@ def test_the_default_market_is_the_universe_over_five_years(report, archive):
 
 
 def test_the_sector_file_reads_back_as_the_universes_sectors(archive):
-    found = dict(zip(archive.sectors.symbol, archive.sectors.sector, strict=True))
-    assert {stock.symbol: stock.sector for stock in load_universe().stocks}.items() <= found.items()
+    result = dict(zip(archive.sectors.symbol, archive.sectors.sector, strict=True))
+    assert {stock.symbol: stock.sector for stock in load_universe().stocks}.items() <= result.items()
 
 
-def test_every_planted_day_defect_is_found_by_the_reader_and_nothing_else_is(report, archive):
+def test_the_reader_detects_exactly_the_planted_day_defects(report, archive):
     noted = {kind: [day.date() for day in part.date] for kind, part in archive.notes.groupby("kind")}
     stale = sorted(noted["stale, repaired"] + noted["stale, not repaired"])
     assert stale == sorted(days_of(report, "stale_day") + days_of(report, "stale_run"))
@@ -87,20 +87,20 @@ def test_every_planted_day_defect_is_found_by_the_reader_and_nothing_else_is(rep
     assert noted["fake volume"] == days_of(report, "fake_volume")
 
 
-def test_every_planted_row_defect_is_found_by_the_reader_and_nothing_else_is(report, archive):
+def test_the_reader_detects_exactly_the_planted_row_defects(report, archive):
     ledger = archive.ledger
 
-    def found(reason):
+    def marked(reason):
         rows = ledger[ledger.reason.str.startswith(reason)]
         return [(day.date(), symbol) for day, symbol in zip(rows.date, rows.symbol, strict=True)]
 
     def planted(kind):
         return [(defect.day, defect.symbol) for defect in report.defects if defect.kind == kind]
 
-    assert found("close outside low..high") == planted("bad_range")
-    assert found("no price") == planted("no_price")
-    assert {day for day, _ in found("duplicate")} == set(days_of(report, "doubled_day"))
-    assert {day for day, _ in found("date redated")} == set(days_of(report, "mistyped_date"))
+    assert marked("close outside low..high") == planted("bad_range")
+    assert marked("no price") == planted("no_price")
+    assert {day for day, _ in marked("duplicate")} == set(days_of(report, "doubled_day"))
+    assert {day for day, _ in marked("date redated")} == set(days_of(report, "mistyped_date"))
     assert ledger.reason.eq("empty row").sum() == len(days_of(report, "comma_row"))
     for day, symbol in planted("no_range"):
         row = archive.rows[(archive.rows.symbol == symbol) & (archive.rows.date == str(day))].iloc[0]
@@ -126,8 +126,8 @@ def test_a_stale_day_copies_the_day_before_and_the_next_previous_tells_its_close
     at = dates.index(date_text(day, day.year))
     assert blocks[dates[at]] == blocks[dates[at - 1]]
     assert blocks[dates[at + 1]] != blocks[dates[at]]
-    told, shown = ([row[i] for row in blocks[dates[at + k]]] for k, i in ((1, 7), (0, 6)))
-    assert sum(a != b for a, b in zip(told, shown, strict=True)) > 20
+    changes, shown = ([row[i] for row in blocks[dates[at + k]]] for k, i in ((1, 7), (0, 6)))
+    assert sum(a != b for a, b in zip(changes, shown, strict=True)) > 20
 
 
 def test_published_prices_stand_on_the_exchanges_ticks(panel):
@@ -220,14 +220,14 @@ def test_the_header_and_byte_order_mark_follow_the_year(folder):
     assert heads[2022].startswith(b"Date,")
 
 
-def test_more_counters_than_the_universe_get_made_up_names(tmp_path):
+def test_stocks_beyond_the_universe_get_invented_names(tmp_path):
     report = write_market(tmp_path, SMALL.model_copy(update={"symbols": 70}))
     assert len(report.symbols) == 70 and {"S00067", "S00070"} <= set(report.symbols)
     sectors = read_archive(tmp_path).sectors
     assert Counter(sectors.symbol).most_common(1)[0][1] == 1
 
 
-def test_fewer_counters_keep_the_well_known_ones():
+def test_a_market_with_fewer_stocks_keeps_the_well_known_ones():
     assert {"SCOM", "KCB", "ARM"} <= set(make_plan(SMALL).symbols)
 
 

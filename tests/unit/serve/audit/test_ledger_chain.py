@@ -47,9 +47,9 @@ def test_digests_are_those_computed_by_hand(log):
     assert sorted(map(len, by_writer.values())) == [2, 3, 4]
     for chain in by_writer.values():
         before = None
-        for number, (link, rows) in enumerate(sorted(chain, key=lambda each: each[0]["part"])):
+        for number, (link, rows) in enumerate(sorted(chain, key=lambda item: item[0]["part"])):
             assert link["part"] == number and link["before"] == before
-            values = [{name: value for name, value in each.items() if value is not None} for each in rows]
+            values = [{name: value for name, value in record.items() if value is not None} for record in rows]
             stated = [link[name] for name in ("writer", "part", "day", "before", "seen")]
             text = json.dumps([*stated, values], sort_keys=True, default=str)
             assert hashlib.sha256(text.encode()).hexdigest() == link["digest"]
@@ -100,7 +100,7 @@ def test_every_file_but_the_last_of_a_writer_is_missed_when_it_is_gone(log, tmp_
 
 
 def test_a_file_gone_from_the_oldest_day_is_noticed_while_the_day_is_there(log, copy):
-    """Of a day that goes as a whole nothing is said: it is the bound of the log."""
+    """A day deleted completely is no problem: the log has a size limit."""
     (part,) = parts(copy, 0).values()
     (part.parent / "notes.txt").write_text("so that the folder stays")
     part.unlink()
@@ -128,7 +128,7 @@ def test_the_head_of_a_writer_that_ended_is_missed_by_those_that_came_later(tmp_
     assert "part 1 of" in problem and "is gone" in problem
 
 
-def test_a_whole_chain_written_anew_is_noticed_only_by_a_head_that_was_kept(tmp_path):
+def test_a_completely_rewritten_chain_is_detected_only_by_a_stored_head(tmp_path):
     genuine, forged = made_log(tmp_path / "one"), made_log(tmp_path / "two")
     kept = [check(genuine).newest.digest, *(link.digest for link in check(genuine).heads.values())]
     assert check(genuine).lacks(kept) == [] and check(forged).verdict == "intact"

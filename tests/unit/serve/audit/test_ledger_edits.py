@@ -77,7 +77,7 @@ def test_rows_folded_and_apart_count_once_and_other_rows_in_the_same_place_are_n
     assert any(path.name in problem or "twice" in problem for problem in check(copy).problems)
 
 
-def test_files_of_before_there_was_a_chain_are_read_and_named_and_stay_as_they_are(copy):
+def test_files_written_before_the_chain_existed_are_read_reported_and_left_unchanged(copy):
     table = (
         read_part(parts(copy)["BAT"])[0]
         .select(SCHEMA.names[: SCHEMA.names.index("as_of")])
@@ -86,8 +86,8 @@ def test_files_of_before_there_was_a_chain_are_read_and_named_and_stay_as_they_a
     day = copy / "2022-04-01"
     for name in ("0123456789ab-000000", "all-0123456789ab"):
         pq.write_table(table, day / f"{name}.parquet")
-        found, links = read_part(day / f"{name}.parquet")
-        assert links == [] and found.schema == SCHEMA and found["request_ids"].null_count == 1
+        result, links = read_part(day / f"{name}.parquet")
+        assert links == [] and result.schema == SCHEMA and result["request_ids"].null_count == 1
     before = sorted(path.name for path in day.iterdir())
     fold(day)
     assert sorted(path.name for path in day.iterdir()) == before
@@ -112,7 +112,7 @@ def test_files_with_fewer_columns_are_read_folded_and_followed_by_those_of_now(t
     assert all(row["form"] is None and row["prices"] is None for row in rows)
 
 
-def test_links_taken_off_a_file_do_not_make_it_one_of_before(copy):
+def test_a_file_whose_links_were_removed_does_not_pass_as_an_old_one(copy):
     path = parts(copy)["KCB,SCOM"]
     table = pq.read_table(path).replace_schema_metadata({})
     path.unlink()
@@ -121,8 +121,8 @@ def test_links_taken_off_a_file_do_not_make_it_one_of_before(copy):
     assert chain.verdict == "broken" and len(chain.unchained) == 1
 
 
-def test_a_writer_made_up_for_a_day_gone_by_is_noticed(copy, tmp_path):
-    """Whoever adds forecasts once the prices are known; on the newest day nobody could tell."""
+def test_an_invented_writer_of_a_past_day_is_detected(copy, tmp_path):
+    """Forecasts added once the prices are known; on the newest day they cannot be detected."""
     (tmp_path / "other").mkdir()
     made_up = day_log(tmp_path / "other")
     write(made_up, 1, "SCOM")

@@ -16,16 +16,16 @@ def note(log, symbol, request_id="", size=0):
 def rows_of(home):
     days = sorted((home / "served").iterdir())
     return [
-        each
+        item
         for day in days
         if day.is_dir()
         for table, _ in read_day(day)[0].values()
-        for each in table.to_pylist()
+        for item in table.to_pylist()
     ]
 
 
 def ids_of(home):
-    return {each["symbol"]: each["request_ids"] for each in rows_of(home)}
+    return {record["symbol"]: record["request_ids"] for record in rows_of(home)}
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Receipts of forecasts that were served over HTTP, and the same numbers made again from them."""
+"""Receipts of forecasts served over HTTP, and their replay with the same numbers."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from support.loaded_release import bundle
-from support.receipts import BODIES, CLOSES, asked, id_of, receipt_of, rewrite_as_before, run
+from support.receipts import BODIES, CLOSES, answer_all, id_of, receipt_of, rewrite_as_before, run
 from support.release import doctored
 
 from common.errors import ReceiptError, ReleaseNotFound
@@ -25,13 +25,13 @@ from serve.settings import LedgerSettings
 def served(tmp_path_factory):
     """A storage root, and the answers that a server gave from it."""
     home = tmp_path_factory.mktemp("home")
-    return home, asked(home)
+    return home, answer_all(home)
 
 
 def same(forecast, answer):
     intervals = {
-        level: {side: each[side] for side in ("lower", "upper")}
-        for level, each in answer["intervals"].items()
+        level: {side: interval[side] for side in ("lower", "upper")}
+        for level, interval in answer["intervals"].items()
     }
     names = ("symbol", "horizon", "prediction", "mean_prediction", "last_price", "target_date", "model_type")
     assert {name: forecast[name] for name in names} == {name: answer[name] for name in names}
@@ -46,8 +46,8 @@ def test_a_receipt_says_what_was_served_and_replays_to_the_last_digit(served, tm
     same(forecast, answers[name])
     done = run(home, "replay", str(path))
     assert done.exit_code == 0 and "equal" in done.stdout and "different" not in done.stdout, done.output
-    (found,) = json.loads(run(home, "replay", str(path), "--json").stdout)
-    assert found["equal"] and found["again"]["prediction"] == answers[name]["prediction"]
+    (payload,) = json.loads(run(home, "replay", str(path), "--json").stdout)
+    assert payload["equal"] and payload["again"]["prediction"] == answers[name]["prediction"]
 
 
 def test_an_answer_about_many_has_one_receipt_and_any_part_of_it_one_of_its_own(served, tmp_path):
@@ -57,22 +57,24 @@ def test_an_answer_about_many_has_one_receipt_and_any_part_of_it_one_of_its_own(
         ("outlook", ["GAPS1d", "GAPS5d", "GAPS10d", "GAPS30d"]),
     ):
         path, receipt = receipt_of(home, name, tmp_path)
-        found = {each["symbol"] + each["horizon"]: each for each in receipt["forecasts"]}
-        assert sorted(found) == sorted(wanted)
+        results = {forecast["symbol"] + forecast["horizon"]: forecast for forecast in receipt["forecasts"]}
+        assert sorted(results) == sorted(wanted)
         for answer in answers[name]["predictions"]:
-            same(found[answer["symbol"] + answer["horizon"]], answer)
+            same(results[answer["symbol"] + answer["horizon"]], answer)
         assert run(home, "replay", str(path)).exit_code == 0
     one = json.loads(run(home, "receipt", id_of(home, "batch"), "--symbol", "thin", "--horizon", "1d").stdout)
-    assert [each["symbol"] for each in one["forecasts"]] == ["THIN"] and one["forecasts"][0]["brought"]
+    assert [forecast["symbol"] for forecast in one["forecasts"]] == ["THIN"] and one["forecasts"][0][
+        "brought"
+    ]
 
 
 def test_a_receipt_names_release_data_seeds_versions_and_its_row_in_the_log(served, tmp_path):
     home, _ = served
     _, receipt = receipt_of(home, "own-again", tmp_path)
     manifest = json.loads((home / "releases" / "made" / MANIFEST).read_bytes())
-    said = receipt["release"]
-    assert (said["id"], said["digest"]) == ("made", manifest["digest"])
-    assert said["data_sha256"] == manifest["info"]["data_sha256"] and said["seeds"] == [0]
+    release = receipt["release"]
+    assert (release["id"], release["digest"]) == ("made", manifest["digest"])
+    assert release["data_sha256"] == manifest["info"]["data_sha256"] and release["seeds"] == [0]
     assert {"python", "numpy", "onnxruntime", "nsecast", "code"} <= receipt["software"].keys()
     assert receipt["chain"]["verdict"] == "intact"
     place = receipt["forecasts"][0]["place"]
@@ -145,7 +147,7 @@ def test_brought_prices_that_were_edited_make_another_number(served, tmp_path):
     assert run(home, "replay", str(path)).exit_code == 1
 
 
-def test_what_is_no_json_and_an_answer_that_never_was_are_said(served, tmp_path):
+def test_invalid_json_and_an_unknown_answer_are_reported(served, tmp_path):
     home, _ = served
     path = tmp_path / "x.json"
     path.write_text("{")
@@ -203,7 +205,7 @@ def test_when_answers_are_dropped_the_first_request_of_a_forecast_still_has_its_
 
 @pytest.fixture
 def before(copy):
-    """The same log as it was written before the server made the ids: prices as JSON, ids of the clients."""
+    """The same log in its earlier format: prices as JSON, ids chosen by the clients."""
 
     def written(**ids):
         names = {id_of(copy, name): chosen for name, chosen in ids.items()}
@@ -225,16 +227,16 @@ def test_a_log_written_before_the_server_made_the_ids_is_intact_and_its_receipts
         done = run(home, "receipt", name, "--out", str(path))
         assert done.exit_code == 0, done.output
         receipt = json.loads(path.read_bytes())
-        found = {each["symbol"] + each["horizon"]: each for each in receipt["forecasts"]}
+        results = {forecast["symbol"] + forecast["horizon"]: forecast for forecast in receipt["forecasts"]}
         wanted = answers[name].get("predictions", [answers[name]])
-        assert len(found) == len(wanted) and receipt["id_made_by"] == "client"
+        assert len(results) == len(wanted) and receipt["id_made_by"] == "client"
         for answer in wanted:
-            same(found[answer["symbol"] + answer["horizon"]], answer)
+            same(results[answer["symbol"] + answer["horizon"]], answer)
         done = run(home, "replay", str(path))
         assert done.exit_code == 0, done.output
 
 
-def test_an_id_of_several_requests_in_an_old_log_is_said_to_be_so_and_each_has_its_receipt(
+def test_an_id_shared_by_several_requests_in_an_old_log_is_reported_and_each_has_its_receipt(
     served, before, tmp_path
 ):
     _, answers = served
@@ -242,23 +244,23 @@ def test_an_id_of_several_requests_in_an_old_log_is_said_to_be_so_and_each_has_i
     done = run(home, "receipt", "job")
     assert done.exit_code == 1 and isinstance(done.exception, ReceiptError)
     assert "4 requests have this id" in str(done.exception) and "--number" in str(done.exception)
-    found = []
+    results = []
     for number in ("1", "2", "3", "4"):
         path = tmp_path / f"{number}.json"
         assert run(home, "receipt", "job", "--number", number, "--out", str(path)).exit_code == 0
         (forecast,) = json.loads(path.read_bytes())["forecasts"]
-        found.append(forecast["prediction"])
+        results.append(forecast["prediction"])
         assert run(home, "replay", str(path)).exit_code == 0
-    assert sorted(found) == sorted(
+    assert sorted(results) == sorted(
         answers[name]["prediction"] for name in ("own", "general", "prices", "past")
     )
     one = json.loads(run(home, "receipt", "job", "--symbol", "THIN").stdout)
-    assert [each["symbol"] for each in one["forecasts"]] == ["THIN"] and one["requests"] == 1
+    assert [item["symbol"] for item in one["forecasts"]] == ["THIN"] and one["requests"] == 1
     done = run(home, "receipt", "job", "--number", "5")
     assert done.exit_code == 1 and "none is number 5" in str(done.exception)
 
 
-def test_an_id_that_was_used_again_for_the_same_answer_in_an_old_log_is_said_to_be_so(before):
+def test_an_id_reused_for_the_same_answer_in_an_old_log_is_reported(before):
     home = before(**{"own": "job", "own-again": "job"})
     done = run(home, "receipt", "job")
     assert done.exit_code == 0 and "2 requests with this id got the same answer" in done.stderr
@@ -301,23 +303,23 @@ def test_prices_of_a_client_beyond_its_budget_have_a_digest_and_replay_with_the_
     ledger.close()
     path, receipt = receipt_of(copy, "poor", tmp_path)
     (forecast,) = receipt["forecasts"]
-    whole = receipt_of(copy, "bars", tmp_path)[1]["forecasts"][0]
-    assert forecast["brought"] is None and forecast["brought_digest"] == whole["brought_digest"]
+    complete = receipt_of(copy, "bars", tmp_path)[1]["forecasts"][0]
+    assert forecast["brought"] is None and forecast["brought_digest"] == complete["brought_digest"]
     done = run(copy, "replay", str(path))
     assert done.exit_code == 1 and "only the digest" in str(done.exception)
     sent = tmp_path / "body.json"
-    for body, said in (
+    for body, item in (
         (BODIES["bars"], None),
         (BODIES["prices"], "does not match"),
         ({"symbol": 1}, "not the body"),
     ):
         sent.write_text(json.dumps(body))
         done = run(copy, "replay", str(path), "--request", str(sent))
-        assert done.exit_code == (0 if said is None else 1), done.output
-        assert said is None or said in str(done.exception)
+        assert done.exit_code == (0 if item is None else 1), done.output
+        assert item is None or item in str(done.exception)
 
 
-def test_a_question_that_was_asked_before_costs_no_row(served):
+def test_a_repeated_request_adds_no_row(served):
     home, _ = served
     days = [day for day in (home / "answers").iterdir() if day.is_dir()]
     rows = [row for day in days for table, _ in read_day(day)[0].values() for row in table.to_pylist()]

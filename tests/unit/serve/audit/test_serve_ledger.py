@@ -47,15 +47,15 @@ def see(ledger, loaded, **body):
 
 def test_ten_thousand_askings_of_one_forecast_are_one_row(loaded, tmp_path):
     ledger, prepared = ledger_of(tmp_path), question(loaded, symbol="MOVES")
-    said = prices(loaded, prepared)
+    forecasts = prices(loaded, prepared)
     for _ in range(10_000):
-        ledger.record(loaded, prepared, said)
+        ledger.record(loaded, prepared, forecasts)
     ledger.close()
-    found = read_ledger(tmp_path)
-    assert len(found.frame) == 1 and found.parts == 1 and ledger.counts["written"] == 1
+    rows = read_ledger(tmp_path)
+    assert len(rows.frame) == 1 and rows.parts == 1 and ledger.counts["written"] == 1
 
 
-def test_a_row_says_what_the_answer_said(loaded, tmp_path):
+def test_a_row_equals_the_response(loaded, tmp_path):
     ledger, prepared = ledger_of(tmp_path), question(loaded, symbol="MOVES", horizon="5d")
     answer = ask(loaded, prepared)
     ledger.record(loaded, prepared, prices(loaded, prepared))
@@ -101,9 +101,9 @@ def test_of_two_routers_and_a_restart_the_first_answer_stays(loaded, tmp_path):
         ledger = ledger_of(tmp_path, at=NOON + dt.timedelta(minutes=minutes))
         see(ledger, loaded, symbol="MOVES")
         ledger.close()
-    found = read_ledger(tmp_path)
-    assert found.parts == 3
-    assert found.frame["served_at"].tolist() == [NOON + dt.timedelta(minutes=3)]
+    rows = read_ledger(tmp_path)
+    assert rows.parts == 3
+    assert rows.frame["served_at"].tolist() == [NOON + dt.timedelta(minutes=3)]
 
 
 def test_where_nothing_can_be_written_no_request_fails_one_line_says_so_and_the_rows_wait(
@@ -120,7 +120,7 @@ def test_where_nothing_can_be_written_no_request_fails_one_line_says_so_and_the_
     assert len(read_ledger(tmp_path).frame) == 1 and ledger.counts["lost"] == 0
 
 
-def test_a_storage_root_that_is_gone_is_not_made_anew(loaded, tmp_path):
+def test_a_missing_storage_root_is_not_created_again(loaded, tmp_path):
     ledger = ledger_of(tmp_path / "gone")
     see(ledger, loaded, symbol="MOVES")
     ledger.close()
@@ -145,7 +145,7 @@ def test_rows_beyond_the_buffer_are_lost_and_counted(loaded, tmp_path, caplog):
     assert sorted(read_ledger(tmp_path / "gone").frame["symbol"]) == ["MOVES", "THIN"]
 
 
-def test_a_forecast_that_found_no_room_is_written_when_it_is_asked_for_again(loaded, tmp_path):
+def test_a_forecast_dropped_from_a_full_buffer_is_written_when_requested_again(loaded, tmp_path):
     ledger = ledger_of(tmp_path, rows_buffered=1)
     for _ in range(2):
         see(ledger, loaded, symbol="MOVES")
@@ -155,7 +155,7 @@ def test_a_forecast_that_found_no_room_is_written_when_it_is_asked_for_again(loa
     assert sorted(read_ledger(tmp_path).frame["symbol"]) == ["MOVES", "THIN"] and ledger.counts["lost"] == 1
 
 
-def test_a_forecast_whose_row_could_not_be_made_is_written_when_it_is_asked_for_again(loaded, tmp_path):
+def test_a_forecast_whose_row_failed_is_written_when_requested_again(loaded, tmp_path):
     ledger, prepared = ledger_of(tmp_path), question(loaded, symbol="MOVES")
     ledger.record(loaded, prepared, None)
     see(ledger, loaded, symbol="MOVES")
@@ -174,11 +174,11 @@ def answers_of(home):
 
 def flood(ledger, loaded, many, *, first=0):
     """Requests of one client, each with prices of its own and an id as long as the server's."""
-    said = prices(loaded, question(loaded, symbol="MOVES", recent_prices=CLOSES))
+    forecasts = prices(loaded, question(loaded, symbol="MOVES", recent_prices=CLOSES))
     for number in range(first, first + many):
         closes = [100.0 + number / 100, *CLOSES[1:]]
         prepared = question(loaded, symbol="MOVES", recent_prices=closes)
-        ledger.record(loaded, prepared, said, f"{number:032x}", "greedy")
+        ledger.record(loaded, prepared, forecasts, f"{number:032x}", "greedy")
 
 
 def test_one_clients_flood_costs_only_its_own_receipts_and_first_only_the_prices_in_them(loaded, tmp_path):
@@ -190,13 +190,13 @@ def test_one_clients_flood_costs_only_its_own_receipts_and_first_only_the_prices
     prepared = question(loaded, symbol="THIN", recent_prices=CLOSES)
     ledger.record(loaded, prepared, prices(loaded, prepared), "modest-2", "modest")
     ledger.close()
-    found = answers_of(tmp_path)
-    assert found["modest-1"]["symbol"] == "THIN" and found["modest-2"]["prices"]
-    greedy = [row for name, row in found.items() if not name.startswith("modest")]
-    whole = [row for row in greedy if row["prices"]]
-    assert 100 < len(whole) < len(greedy) < 700
+    answers = answers_of(tmp_path)
+    assert answers["modest-1"]["symbol"] == "THIN" and answers["modest-2"]["prices"]
+    greedy = [row for name, row in answers.items() if not name.startswith("modest")]
+    with_prices = [row for row in greedy if row["prices"]]
+    assert 100 < len(with_prices) < len(greedy) < 700
     assert all(bool(row["prices"]) != bool(row["prices_digest"]) for row in greedy)
-    assert ledger.counts["digest_only"] == len(greedy) - len(whole)
+    assert ledger.counts["digest_only"] == len(greedy) - len(with_prices)
     assert ledger.counts["over_budget"] == 800 - len(greedy) and ledger.counts["lost"] == 0
 
 
@@ -235,26 +235,26 @@ def test_a_client_fills_its_budget_of_the_disk_and_no_more(loaded, tmp_path, wit
     """With one file for all of it; every further file costs some kB, until the day is over."""
     rng, ledger = np.random.default_rng(5), ledger_of(tmp_path, answers_client_share=0.125, **ONE_DAY)
     prepared = question(loaded, symbol="MOVES")
-    said = prices(loaded, prepared)
+    forecasts = prices(loaded, prepared)
     for _ in range(many):
         if with_prices:
             closes = (100 + rng.normal(size=60)).tolist()
             prepared = question(loaded, symbol="MOVES", recent_prices=closes)
-            said = prices(loaded, prepared)
-        ledger.record(loaded, prepared, said, rng.bytes(16).hex(), "one")
+            forecasts = prices(loaded, prepared)
+        ledger.record(loaded, prepared, forecasts, rng.bytes(16).hex(), "one")
     ledger.close()
     size = sum(path.stat().st_size for path in (tmp_path / "answers").rglob("*.parquet"))
     assert ledger.counts["over_budget"] > 0 and 0.6 < size / (0.125 * 2**20) < 1.1
 
 
-def test_the_same_prices_asked_again_are_one_row_with_all_ids(loaded, tmp_path):
+def test_repeated_requests_with_the_same_prices_share_one_row_with_all_ids(loaded, tmp_path):
     ledger = ledger_of(tmp_path)
     for number, closes in enumerate((CLOSES, CLOSES, CLOSES[1:] + CLOSES[:1])):
         prepared = question(loaded, symbol="MOVES", recent_prices=closes)
         ledger.record(loaded, prepared, prices(loaded, prepared), f"id-{number}", "one")
     ledger.close()
-    found = answers_of(tmp_path)
-    assert found["id-0"]["request_ids"] == ["id-0", "id-1"] and found["id-2"]["request_ids"] == ["id-2"]
+    answers = answers_of(tmp_path)
+    assert answers["id-0"]["request_ids"] == ["id-0", "id-1"] and answers["id-2"]["request_ids"] == ["id-2"]
 
 
 def test_a_row_that_is_written_just_before_its_next_request_is_noted_leaves_that_one_its_prices(
@@ -268,7 +268,7 @@ def test_a_row_that_is_written_just_before_its_next_request_is_noted_leaves_that
     assert answers_of(tmp_path)["late"]["prices"]
 
 
-def test_the_oldest_days_go_first_and_strangers_stay(loaded, tmp_path, caplog):
+def test_the_oldest_days_are_deleted_first_and_unknown_files_stay(loaded, tmp_path, caplog):
     for day in ("2022-03-29", "2022-03-30", "2022-03-31"):
         (tmp_path / "served" / day).mkdir(parents=True)
     (tmp_path / "served" / "notes").mkdir()
@@ -315,19 +315,19 @@ def test_the_thread_writes_by_itself(loaded, tmp_path):
 
 def test_a_killed_router_loses_what_was_buffered_and_leaves_nothing_broken(loaded, tmp_path):
     first, second = (question(loaded, symbol=symbol) for symbol in ("MOVES", "THIN"))
-    said = [prices(loaded, first), prices(loaded, second)]
+    forecasts = [prices(loaded, first), prices(loaded, second)]
     child = os.fork()
     if child == 0:
         try:
             ledger = ledger_of(tmp_path)
-            ledger.record(loaded, first, said[0])
+            ledger.record(loaded, first, forecasts[0])
             ledger.flush()
-            ledger.record(loaded, second, said[1])
+            ledger.record(loaded, second, forecasts[1])
         finally:
             os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)
-    found = read_ledger(tmp_path)
-    assert found.frame["symbol"].tolist() == ["MOVES"] and found.damaged == ()
+    rows = read_ledger(tmp_path)
+    assert rows.frame["symbol"].tolist() == ["MOVES"] and rows.damaged == ()
 
 
 def test_a_damaged_part_is_named_and_the_others_are_read(loaded, tmp_path):
@@ -337,8 +337,8 @@ def test_a_damaged_part_is_named_and_the_others_are_read(loaded, tmp_path):
     day = tmp_path / "served" / "2022-04-01"
     (day / "broken.parquet").write_bytes(b"PAR1 not really")
     (day / ".being-written.tmp.parquet").write_bytes(b"")
-    found = read_ledger(tmp_path)
-    assert len(found.frame) == 1 and len(found.damaged) == 1 and "broken.parquet" in found.damaged[0]
+    rows = read_ledger(tmp_path)
+    assert len(rows.frame) == 1 and len(rows.damaged) == 1 and "broken.parquet" in rows.damaged[0]
 
 
 def test_only_days_since_are_read_and_a_home_without_a_log_is_empty(loaded, tmp_path):
@@ -378,11 +378,11 @@ def test_rows_are_read_once_though_a_crash_left_them_folded_and_apart(loaded, tm
     day = tmp_path / "served" / "2022-04-01"
     (part,) = day.glob("*.parquet")
     (day / f"all-0-{part.stem.split('-')[-1]}.parquet").write_bytes(part.read_bytes())
-    found = read_ledger(tmp_path)
-    assert found.parts == 2 and len(found.frame) == 1
+    rows = read_ledger(tmp_path)
+    assert rows.parts == 2 and len(rows.frame) == 1
 
 
-def test_a_part_that_is_folded_while_it_is_read_is_found_in_the_other(loaded, tmp_path, monkeypatch):
+def test_a_part_merged_during_a_read_is_read_from_the_merged_file(loaded, tmp_path, monkeypatch):
     for symbol in ("MOVES", "THIN"):
         ledger = ledger_of(tmp_path)
         see(ledger, loaded, symbol=symbol)
@@ -391,9 +391,9 @@ def test_a_part_that_is_folded_while_it_is_read_is_found_in_the_other(loaded, tm
 
     def folded_after_the_listing(day):
         monkeypatch.setattr(ledger_files, "parts_of", listed)
-        found = listed(day)
+        listing = listed(day)
         ledger_files.fold(day)
-        return found
+        return listing
 
     monkeypatch.setattr(ledger_files, "parts_of", folded_after_the_listing)
     assert sorted(read_ledger(tmp_path).frame["symbol"]) == ["MOVES", "THIN"]

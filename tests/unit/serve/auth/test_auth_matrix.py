@@ -1,4 +1,4 @@
-"""Every route of the application by whoever may come: no key, a made-up one, a read key, an admin key."""
+"""Every route of the application without a key, with an invented one, a read key and an admin key."""
 
 import logging
 import re
@@ -21,7 +21,7 @@ PUBLIC = {
     *("/healthz", "/readyz", "/openapi.json", "/docs"),
     *("/", "/static/plotly-{version}.js", "/static/{version}/{name:path}"),
 }
-"""Probes, the description of the API, and the page, which asks with the key of whoever looks at it."""
+"""Probes, the description of the API, and the page, which sends its user's key."""
 MADE_UP = "nse_0123456789ab_" + "A" * 43
 
 
@@ -61,7 +61,7 @@ def doors(door: Door) -> list[tuple[str, str, str]]:
     ]
 
 
-def test_only_routes_whose_answers_are_known_here_can_be_asked(door):
+def test_the_application_has_only_the_routes_listed_here(door):
     assert {type(route) for route in door.routes} <= {APIRoute, Route}, "a mount or socket needs its own test"
     paths = {route.path for route in door.routes}
     assert paths >= PUBLIC | ADMIN and len(paths - PUBLIC) > 15
@@ -81,7 +81,7 @@ def test_a_read_key_reads_and_only_an_admin_key_does_what_changes_the_service(do
         assert reader != 401 and admin not in (401, 403), (method, path, reader, admin)
 
 
-def test_whatever_is_neither_read_nor_forecast_needs_an_admin_key(door):
+def test_routes_that_neither_read_nor_forecast_need_an_admin_key(door):
     changing = {
         name for method, _, name in doors(door) if method not in ("GET", "HEAD") and "/predict" not in name
     }
@@ -90,7 +90,7 @@ def test_whatever_is_neither_read_nor_forecast_needs_an_admin_key(door):
 
 def test_a_key_is_taken_from_both_headers_and_from_nowhere_else(door):
     key, path = door.keys["reader"], "/api/v4/stats"
-    assert [door.status("GET", path, "reader", each) for each in ("X-API-Key", "Authorization")] == [503, 503]
+    assert [door.status("GET", path, "reader", name) for name in ("X-API-Key", "Authorization")] == [503, 503]
     assert door.status("GET", f"{path}?X-API-Key={key}&api_key={key}&key={key}", "nobody") == 401
     assert door.client.get(path, headers={"Cookie": f"X-API-Key={key}"}).status_code == 401
     basic = door.client.get(path, headers={"Authorization": f"Basic {key}"})
@@ -100,12 +100,12 @@ def test_a_key_is_taken_from_both_headers_and_from_nowhere_else(door):
 
 
 def test_a_refusal_says_how_to_send_a_key_and_nothing_of_the_keys_there_are(door):
-    known = {each for key in door.keys.values() if key for each in key.split("_", 2)[1:]}
+    known = {part for key in door.keys.values() if key for part in key.split("_", 2)[1:]}
     for who in ("nobody", "stranger"):
         answer = door.client.get("/api/v4/stats", headers={"X-API-Key": door.keys[who] or ""})
         assert answer.status_code == 401 and answer.headers["www-authenticate"]
         assert answer.headers["content-type"] == "application/problem+json"
-        assert not any(each in answer.text for each in known)
+        assert not any(item in answer.text for item in known)
 
 
 def test_no_key_is_logged_or_sent_back_by_any_route(door, caplog):

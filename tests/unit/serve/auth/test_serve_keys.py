@@ -19,13 +19,13 @@ def keys(tmp_path) -> KeyFile:
     return KeyFile(tmp_path / "keys.json")
 
 
-def test_a_key_is_known_by_whom_it_was_made_for(keys):
+def test_a_key_is_identified_by_its_owner(keys):
     key = keys.create("dashboard")
     client = keys.check(key)
     assert (client.name, client.scopes) == ("dashboard", {"read"}) and client.id in key
 
 
-def test_the_file_holds_hashes_only_and_nobody_else_may_read_it(keys):
+def test_the_file_contains_only_hashes_and_is_private(keys):
     key = keys.create("dashboard", ("admin",))
     text = keys.path.read_text()
     assert key not in text and key.split("_", 2)[2] not in text
@@ -34,8 +34,8 @@ def test_the_file_holds_hashes_only_and_nobody_else_may_read_it(keys):
 
 
 def test_keys_differ_and_are_long(keys):
-    made = {keys.create("a") for _ in range(20)}
-    assert len(made) == 20 and all(len(key.split("_", 2)[2]) == 43 for key in made)
+    results = {keys.create("a") for _ in range(20)}
+    assert len(results) == 20 and all(len(key.split("_", 2)[2]) == 43 for key in results)
 
 
 def test_read_keys_may_not_do_what_needs_admin_and_admin_keys_may_read(keys):
@@ -49,7 +49,7 @@ def test_read_keys_may_not_do_what_needs_admin_and_admin_keys_may_read(keys):
 @pytest.mark.parametrize(
     "change", ["none", "empty", "cut", "longer", "last letter", "other secret", "odd", "huge"]
 )
-def test_what_is_not_a_whole_known_key_is_refused(keys, change):
+def test_an_altered_key_is_refused(keys, change):
     key, other = keys.create("a"), keys.create("b")
     secret = key.split("_", 2)[2]
     tried = {
@@ -80,7 +80,7 @@ def test_a_new_key_and_a_revoked_one_count_at_once(keys):
         keys.revoke(number)
 
 
-def test_a_file_that_is_gone_lets_nobody_in(keys):
+def test_a_missing_key_file_refuses_every_key(keys):
     key = keys.create("a")
     keys.check(key)
     keys.path.unlink()
@@ -88,11 +88,11 @@ def test_a_file_that_is_gone_lets_nobody_in(keys):
         keys.check(key)
 
 
-def test_a_file_half_edited_changes_nothing_until_it_is_whole_and_is_reported_once(keys, caplog):
+def test_a_half_written_file_changes_nothing_until_it_is_complete_and_is_reported_once(keys, caplog):
     key = keys.create("a")
     keys.check(key)
-    whole = keys.path.read_text()
-    keys.path.write_text(whole[:-30])
+    text = keys.path.read_text()
+    keys.path.write_text(text[:-30])
     with caplog.at_level(logging.ERROR):
         assert keys.check(key).name == keys.check(key).name == "a"
     assert len(caplog.records) == 1 and "not a file of API keys" in caplog.text
@@ -100,7 +100,7 @@ def test_a_file_half_edited_changes_nothing_until_it_is_whole_and_is_reported_on
         keys.create("b")
 
 
-def test_neither_keys_nor_hashes_are_logged_or_said(keys, caplog):
+def test_neither_keys_nor_hashes_are_logged_or_printed(keys, caplog):
     with caplog.at_level(logging.DEBUG):
         key = keys.create("a")
         keys.check(key)
@@ -141,7 +141,7 @@ def test_keys_in_an_object_store_are_downloaded_before_requests_come(two_machine
         ModelClient(None, None, ServeSettings(home=str(tmp_path), keys=keys, access_log="off"))
     )
     monkeypatch.setattr(
-        "serve.auth.keys.storage.up_to_date", lambda path: pytest.fail("a request asked the store")
+        "serve.auth.keys.storage.up_to_date", lambda path: pytest.fail("a request called the store")
     )
     answer = Client(service).get("/api/v4/stats", headers={"X-API-Key": key})
     assert answer.status_code == 503, "the key is known; there is no release"

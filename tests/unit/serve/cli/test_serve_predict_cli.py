@@ -38,8 +38,8 @@ def test_json_is_the_body_of_a_batch_with_the_numbers_of_the_desk(home):
     assert done.exit_code == 0, done.output
     body = BatchResponse.model_validate_json(done.stdout)
     assert (body.summary.total, body.summary.failed, body.release) == (2, 0, "made")
-    for found in body.predictions:
-        expected = predict(loaded_release(), symbol=found.symbol, horizon="5d", as_of="2022-01-10")
+    for prediction in body.predictions:
+        expected = predict(loaded_release(), symbol=prediction.symbol, horizon="5d", as_of="2022-01-10")
         same = (
             "prediction",
             "mean_prediction",
@@ -49,7 +49,7 @@ def test_json_is_the_body_of_a_batch_with_the_numbers_of_the_desk(home):
             "model_version",
             "mape",
         )
-        assert all(getattr(found, name) == getattr(expected, name) for name in same)
+        assert all(getattr(prediction, name) == getattr(expected, name) for name in same)
 
 
 def test_people_get_a_table_and_notes(home):
@@ -61,18 +61,23 @@ def test_people_get_a_table_and_notes(home):
     assert "The market is invented" in done.stderr and "note: FROZEN: The price has not moved" in done.stderr
 
 
-def test_a_window_of_80_columns_shows_every_price_whole(home):
+def test_a_terminal_of_80_columns_shows_every_price_in_full(home):
     response = Forecaster.from_release("made", home).answer(["MOVES", "FROZEN"], "5d")
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(_table(response, wide=False))
     shown = console.export_text()
     assert "…" not in shown
-    for each in response.predictions:
-        words = (each.symbol, f"{each.last_price:,.2f}", f"{each.prediction:,.2f}", str(each.target_date))
+    for prediction in response.predictions:
+        words = (
+            prediction.symbol,
+            f"{prediction.last_price:,.2f}",
+            f"{prediction.prediction:,.2f}",
+            str(prediction.target_date),
+        )
         assert all(word in shown for word in words)
 
 
-def test_a_bad_symbol_is_said_and_the_exit_code_is_1_while_the_others_are_answered(home):
+def test_a_bad_symbol_is_reported_with_exit_code_1_and_the_others_are_forecast(home):
     done = run(home, "MOVES", "MOVED", "../etc", "SHORT")
     assert done.exit_code == 1 and "MOVES" in done.stdout
     assert "no forecast: MOVED: not one of the 6 counters. Did you mean MOVES?" in done.stderr
@@ -93,6 +98,6 @@ def test_a_specific_bundle_that_cannot_be_loaded_is_answered_by_the_general_mode
     doctored(made_release(tmp_path, **SETTINGS), spoil)
     done = run(tmp_path, "MOVES", "--release", "made", "--json")
     assert done.exit_code == 0, done.output
-    (found,) = json.loads(done.stdout)["predictions"]
-    assert found["model_type"] == "general"
-    assert "fallback" in {caveat["code"] for caveat in found["warnings"]}
+    (result,) = json.loads(done.stdout)["predictions"]
+    assert result["model_type"] == "general"
+    assert "fallback" in {caveat["code"] for caveat in result["warnings"]}

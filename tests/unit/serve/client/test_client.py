@@ -20,7 +20,7 @@ import pytest
 from support.loaded_release import SETTINGS, loaded_release
 from support.loaded_release import predict as release_returns
 from support.release import made_release
-from support.server import serving, told
+from support.server import scripted_server, serving
 
 from common.errors import (
     BadRequest,
@@ -95,8 +95,8 @@ def kind(request):
 
 @pytest.fixture
 def script():
-    with told() as found:
-        yield found
+    with scripted_server() as result:
+        yield result
 
 
 def same(one: Any, other: Any) -> bool:
@@ -120,18 +120,18 @@ def test_prices_may_come_as_a_list_an_array_or_a_series(client):
 
 
 def test_many_are_answered_and_those_that_fail_are_listed(client):
-    found = client.predict_batch(["MOVES", "THIN", "SHORT"], "10d")
-    assert [each.symbol for each in found.predictions] == ["MOVES", "THIN"]
-    assert [(each.symbol, each.status) for each in found.summary.errors] == [("SHORT", 422)]
+    result = client.predict_batch(["MOVES", "THIN", "SHORT"], "10d")
+    assert [prediction.symbol for prediction in result.predictions] == ["MOVES", "THIN"]
+    assert [(error.symbol, error.status) for error in result.summary.errors] == [("SHORT", 422)]
     everything = client.predict_all("10d")
     assert everything.summary.total == 6
     sector = client.predict_sector("unknown", "10d")
-    assert [each.prediction for each in sector.predictions] == [
-        each.prediction for each in everything.predictions
+    assert [prediction.prediction for prediction in sector.predictions] == [
+        prediction.prediction for prediction in everything.predictions
     ]
     closes = [20.0 + day % 2 for day in range(60)]
     own = client.predict_batch(["MOVES", "THIN"], recent_prices={"THIN": closes})
-    assert {each.symbol: each.last_price for each in own.predictions}["THIN"] == closes[-1]
+    assert {prediction.symbol: prediction.last_price for prediction in own.predictions}["THIN"] == closes[-1]
 
 
 def test_the_pages_are_the_servers(client):
@@ -148,11 +148,11 @@ def test_the_pages_are_the_servers(client):
     assert client.insights().release == client.releases().serving == "made"
     assert client.live().note
     outlook = client.outlook("MOVES")
-    assert [each.horizon for each in outlook.predictions] == ["1d", "5d", "10d", "30d"]
+    assert [prediction.horizon for prediction in outlook.predictions] == ["1d", "5d", "10d", "30d"]
 
 
 @pytest.mark.parametrize(
-    ("ask", "error", "said"),
+    ("ask", "error", "message"),
     [
         (lambda client: client.predict("MOVED"), UnknownSymbol, "Did you mean MOVES?"),
         (lambda client: client.predict("SHORT"), InsufficientHistory, "need 12 closes"),
@@ -161,14 +161,16 @@ def test_the_pages_are_the_servers(client):
         (lambda client: client.predict_sector("Fishing"), BadRequest, "There are: Unknown"),
     ],
 )
-def test_a_problem_is_raised_as_the_error_it_was(client, ask, error, said):
+def test_a_problem_is_raised_as_the_error_it_was(client, ask, error, message):
     with pytest.raises(error) as caught:
         ask(client)
-    found = caught.value
-    assert said in found.message and 400 <= found.context["status"] < 500 and found.context["request_id"]
-    assert pickle.loads(pickle.dumps(found)).context == found.context
+    raised = caught.value
+    assert (
+        message in raised.message and 400 <= raised.context["status"] < 500 and raised.context["request_id"]
+    )
+    assert pickle.loads(pickle.dumps(raised)).context == raised.context
     if error is UnknownSymbol:
-        assert found.context["near"] == ["MOVES"] and found.context["status"] == found.http_status == 404
+        assert raised.context["near"] == ["MOVES"] and raised.context["status"] == raised.http_status == 404
 
 
 @pytest.mark.parametrize(
@@ -184,7 +186,7 @@ def test_what_can_never_be_answered_is_not_sent(script, kind, ask):
     script.answers = [GOOD]
     with pytest.raises(BadRequest, match="not sent: "):
         ask(kind(script.url))
-    assert script.asked == []
+    assert script.requests == []
 
 
 def test_the_key_goes_into_its_header_and_nowhere_else(tmp_path, kind, monkeypatch):
@@ -226,7 +228,7 @@ def test_a_wait_beyond_the_deadline_is_not_begun(script, kind):
     script.answers = [(429, PROBLEM | {"Retry-After": "3600"}, body.encode())]
     with pytest.raises(TooManyRequests, match="come in an hour") as caught:
         kind(script.url, retry=QUICK).health()
-    assert len(script.asked) == 1
+    assert len(script.requests) == 1
     assert caught.value.context["retry_after_s"] == 3600
 
 
@@ -247,13 +249,13 @@ def test_a_wait_beyond_the_deadline_is_not_begun(script, kind):
         ((0, {}, b""), Unavailable, 5),
     ],
 )
-def test_whatever_answers_is_one_of_our_errors_and_only_what_may_pass_is_tried_again(
+def test_every_failure_is_an_nsecast_error_and_only_temporary_ones_are_retried(
     script, kind, answer, error, tries
 ):
     script.answers = [answer]
     with pytest.raises(error) as caught:
         kind(script.url, key="secret", retry=QUICK).health()
-    assert len(script.asked) == tries and caught.value.message
+    assert len(script.requests) == tries and caught.value.message
     assert "secret" not in caught.value.message
 
 
@@ -282,7 +284,7 @@ def test_the_deadline_holds_for_all_tries_together(script, kind):
     with pytest.raises(Unavailable):
         kind(script.url, retry=policy).health()
     assert time.monotonic() - began < 60, "a thousand tries would take longer"
-    assert len(script.asked) > 1
+    assert len(script.requests) > 1
 
 
 def test_no_try_begins_after_the_deadline_by_the_clients_own_clock():
@@ -344,7 +346,7 @@ def test_a_client_is_a_context_manager_that_lets_go(script):
             await asyncio.gather(*(client.health() for _ in range(5)))
 
     asyncio.run(work())
-    assert len(script.asked) == 6
+    assert len(script.requests) == 6
 
 
 def test_both_clients_ask_the_same_and_say_what_comes_back():
@@ -359,12 +361,12 @@ def test_both_clients_ask_the_same_and_say_what_comes_back():
 
 
 def test_every_get_of_the_api_has_its_method():
-    found = {describe().path for describe in (calls.models, calls.matrix, calls.market, calls.insights)}
-    found |= {describe().path for describe in (calls.releases, calls.live, calls.health, calls.stats)}
-    found |= {describe("{symbol}").path for describe in (calls.outlook, calls.model, calls.history)}
-    found = {unquote(path) for path in found} | {calls.predict_all().path}
+    results = {describe().path for describe in (calls.models, calls.matrix, calls.market, calls.insights)}
+    results |= {describe().path for describe in (calls.releases, calls.live, calls.health, calls.stats)}
+    results |= {describe("{symbol}").path for describe in (calls.outlook, calls.model, calls.history)}
+    results = {unquote(path) for path in results} | {calls.predict_all().path}
     paths = openapi_description()["paths"]
-    assert found == {
+    assert results == {
         path for path, methods in paths.items() if "get" in methods and path.startswith(calls.V4)
     }
 
@@ -383,6 +385,6 @@ def test_a_client_may_be_used_by_many_threads(server):
     from concurrent.futures import ThreadPoolExecutor
 
     with Client(server) as client, ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: client.predict("THIN").prediction, range(40)))
-    assert len(set(found)) == 1
+        result = list(pool.map(lambda _: client.predict("THIN").prediction, range(40)))
+    assert len(set(result)) == 1
     assert httpx.get(f"{server}/healthz", timeout=60).status_code == 200

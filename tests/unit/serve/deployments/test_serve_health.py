@@ -168,4 +168,6 @@ def test_a_start_that_fails_is_given_up_after_few_attempts_in_every_deployment()
 
     deployments = deployments_of(build_app(ServeSettings(constructor_attempts=4)))
     assert len(deployments) == 3
-    assert {each._deployment_config.max_constructor_retry_count for each in deployments.values()} == {4}
+    assert {
+        deployment._deployment_config.max_constructor_retry_count for deployment in deployments.values()
+    } == {4}

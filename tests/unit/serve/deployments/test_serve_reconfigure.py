@@ -145,11 +145,11 @@ def test_a_request_that_began_before_keeps_its_limits(with_router):
 
         for tier in router.model_client._tiers.values():
             tier.forecast = Waits()
-        asked = asyncio.ensure_future(client.post(PREDICT, json={"symbol": "MOVES"}))
+        request = asyncio.ensure_future(client.post(PREDICT, json={"symbol": "MOVES"}))
         await asyncio.sleep(0.05)
         await router.reconfigure({"limits": {"timeout_s": 0.001}})
         slow.set()
-        return (await asked).json()["detail"]
+        return (await request).json()["detail"]
 
     assert "cannot be reached" in with_router(scenario)
 
@@ -161,15 +161,17 @@ def test_questions_and_a_replicas_log_lines_name_the_request(with_router, caplog
         replica = router.model_client._tiers["stock_specific"].forecast
 
         class Damaged:
-            async def remote(self, asked: list[ModelRequest]) -> Any:
-                questions.extend(asked)
-                return await replica.remote([ModelRequest("NONE@gone", *_rest(each)) for each in asked])
+            async def remote(self, requests: list[ModelRequest]) -> Any:
+                questions.extend(requests)
+                return await replica.remote(
+                    [ModelRequest("NONE@gone", *_rest(request)) for request in requests]
+                )
 
         router.model_client._tiers["stock_specific"].forecast = Damaged()
         return (await client.post(PREDICT, json={"symbol": "MOVES"})).json()
 
     answer = with_router(scenario)
-    assert [each.request_id for each in questions] == [answer["request_id"]]
+    assert [question.request_id for question in questions] == [answer["request_id"]]
     assert answer["model_type"] == "general"
     assert f"no forecast request_id={answer['request_id']} model=NONE@gone" in caplog.text
 

@@ -1,4 +1,4 @@
-"""Forecasts kept by a router: which are found again, which never are, and which go first."""
+"""Forecasts cached by a router: which are reused, which never are, and which are evicted first."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def prices(loaded, question):
     return bundle(loaded, question.route.job).forecaster.forecast(question.windows, question.levels)
 
 
-def test_what_was_forecast_is_found_again_for_every_horizon(loaded):
+def test_a_cached_forecast_is_returned_for_every_horizon(loaded):
     memory, first = ForecastCache(8), prepared(loaded, symbol="MOVES")
     assert memory.find(first) is None
     memory.keep(first, prices(loaded, first))
@@ -45,7 +45,7 @@ def test_prices_that_a_request_brings_are_never_kept(loaded):
     assert memory.find(brought) is None
 
 
-def test_the_one_asked_for_longest_ago_goes_first(loaded):
+def test_the_least_recently_used_forecast_is_evicted_first(loaded):
     memory = ForecastCache(2)
     moves, thin, gaps = (prepared(loaded, symbol=symbol) for symbol in ("MOVES", "THIN", "GAPS"))
     for question in (moves, thin):
@@ -58,7 +58,7 @@ def test_the_one_asked_for_longest_ago_goes_first(loaded):
 def test_a_memory_of_none_keeps_none_and_one_that_is_cleared_is_empty(loaded):
     question = prepared(loaded, symbol="MOVES")
     none, memory = ForecastCache(0), ForecastCache(4)
-    for each in (none, memory):
-        each.keep(question, prices(loaded, question))
+    for item in (none, memory):
+        item.keep(question, prices(loaded, question))
     memory.clear()
     assert none.find(question) is None and memory.find(question) is None

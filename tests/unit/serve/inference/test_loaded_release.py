@@ -23,8 +23,8 @@ DAYS = [day.date() for day in LOADED.panel.dates]
 PRICES = [20.0 + n % 5 for n in range(60)]
 
 
-def codes(found) -> set[str]:
-    return {caveat.code for caveat in found.warnings}
+def codes(response) -> set[str]:
+    return {caveat.code for caveat in response.warnings}
 
 
 def test_an_answer_is_the_backtests_row_to_the_last_digit():
@@ -32,12 +32,14 @@ def test_an_answer_is_the_backtests_row_to_the_last_digit():
     rows = table.groupby("symbol").sample(12, random_state=0)
     assert len(rows) >= 48
     for row in rows.itertuples():
-        found = predict(LOADED, symbol=row.symbol, horizon=f"{row.horizon}d", as_of=f"{row.cutoff:%Y-%m-%d}")
-        said = found.prediction, found.mean_prediction, found.last_price, found.forecast_source
-        assert said == (row.published, row.raw, row.last_price, row.source)
-        assert found.model_type == row.model_type and ("frozen" in codes(found)) == row.frozen
+        response = predict(
+            LOADED, symbol=row.symbol, horizon=f"{row.horizon}d", as_of=f"{row.cutoff:%Y-%m-%d}"
+        )
+        served = response.prediction, response.mean_prediction, response.last_price, response.forecast_source
+        assert served == (row.published, row.raw, row.last_price, row.source)
+        assert response.model_type == row.model_type and ("frozen" in codes(response)) == row.frozen
         bounds = [(row.lo80, row.hi80), (row.lo90, row.hi90), (row.lo95, row.hi95)]
-        assert [(each.lower, each.upper) for each in found.intervals.values()] == bounds
+        assert [(interval.lower, interval.upper) for interval in response.intervals.values()] == bounds
 
 
 def test_an_answer_is_what_the_release_says_on_any_evening_of_any_stock():
@@ -52,26 +54,29 @@ def test_an_answer_is_what_the_release_says_on_any_evening_of_any_stock():
                 with pytest.raises(InsufficientHistory):
                     predict(LOADED, symbol=symbol, as_of=evening)
                 continue
-            for each in expected:
-                found = predict(LOADED, symbol=symbol, horizon=f"{each.horizon}d", as_of=evening)
-                assert (found.prediction, found.mean_prediction) == (each.published, each.raw)
-                assert (found.last_price, found.last_date) == (each.last_price, each.last_date)
-                assert (found.change_percent, found.model_type) == (each.change_percent, each.model_type)
-                bounds = {level: (part.lower, part.upper) for level, part in found.intervals.items()}
-                assert bounds == each.intervals
-                assert ("in_sample" in codes(found), "frozen" in codes(found)) == (
-                    each.in_sample,
-                    each.frozen,
+            for item in expected:
+                response = predict(LOADED, symbol=symbol, horizon=f"{item.horizon}d", as_of=evening)
+                assert (response.prediction, response.mean_prediction) == (item.published, item.raw)
+                assert (response.last_price, response.last_date) == (item.last_price, item.last_date)
+                assert (response.change_percent, response.model_type) == (
+                    item.change_percent,
+                    item.model_type,
+                )
+                bounds = {level: (part.lower, part.upper) for level, part in response.intervals.items()}
+                assert bounds == item.intervals
+                assert ("in_sample" in codes(response), "frozen" in codes(response)) == (
+                    item.in_sample,
+                    item.frozen,
                 )
                 checked += 1
     assert checked > 120
 
 
 def test_horizons_differ_in_price_interval_and_date():
-    found = [predict(LOADED, symbol="MOVES", horizon=horizon) for horizon in ("1d", "5d", "10d", "30d")]
-    assert len({each.mean_prediction for each in found}) == 4
-    assert len({each.confidence_interval.upper for each in found}) == 4
-    assert [each.target_date for each in found] == [
+    results = [predict(LOADED, symbol="MOVES", horizon=horizon) for horizon in ("1d", "5d", "10d", "30d")]
+    assert len({result.mean_prediction for result in results}) == 4
+    assert len({result.confidence_interval.upper for result in results}) == 4
+    assert [result.target_date for result in results] == [
         day.date()
         for day in pd.bdate_range(DAYS[-1], periods=31, freq="C", holidays=list(holidays.Kenya(years=2022)))[
             [1, 5, 10, 30]
@@ -81,23 +86,23 @@ def test_horizons_differ_in_price_interval_and_date():
 
 def test_recent_prices_drive_the_answer():
     plain = predict(LOADED, symbol="MOVES")
-    found = predict(LOADED, symbol="MOVES", recent_prices=PRICES)
+    response = predict(LOADED, symbol="MOVES", recent_prices=PRICES)
     other = predict(LOADED, symbol="MOVES", recent_prices=[2 * price for price in PRICES])
-    assert found.last_price == PRICES[-1] != plain.last_price
+    assert response.last_price == PRICES[-1] != plain.last_price
     assert other.last_price == 2 * PRICES[-1] and other.prediction == pytest.approx(
-        2 * found.prediction, rel=0.01
+        2 * response.prediction, rel=0.01
     )
-    assert {"closes_only", "dates_assumed", "clipped"} <= codes(found)
-    assert codes(predict(LOADED, symbol="MOVES", recent_prices=[*PRICES[:-1], 99.0])) == codes(found)
+    assert {"closes_only", "dates_assumed", "clipped"} <= codes(response)
+    assert codes(predict(LOADED, symbol="MOVES", recent_prices=[*PRICES[:-1], 99.0])) == codes(response)
 
 
 def test_bars_with_dates_need_no_assumptions_and_hide_only_the_market():
     days = pd.bdate_range(end=DAYS[-1], periods=60)
     bars = [{"close": p, "volume": 9, "date": f"{day:%Y-%m-%d}"} for p, day in zip(PRICES, days, strict=True)]
-    found = predict(LOADED, symbol="MOVES", recent_bars=bars)
-    assert "market_unknown" in codes(found) and not {"closes_only", "dates_assumed"} & codes(found)
+    response = predict(LOADED, symbol="MOVES", recent_bars=bars)
+    assert "market_unknown" in codes(response) and not {"closes_only", "dates_assumed"} & codes(response)
     stale = predict(LOADED, symbol="MOVES", recent_bars=bars, as_of=TODAY)
-    assert found.last_date == stale.last_date == DAYS[-1]
+    assert response.last_date == stale.last_date == DAYS[-1]
 
 
 def test_model_and_version_name_the_tier():
@@ -110,18 +115,18 @@ def test_model_and_version_name_the_tier():
 def test_evidence_is_that_of_the_matrix_for_the_symbol_and_horizon():
     matrix = pd.read_csv(LOADED.release.file("performance_matrix.csv"), index_col="symbol")
     for horizon in LOADED.positions:
-        found = predict(LOADED, symbol="MOVES", horizon=horizon)
-        assert found.mape == matrix.loc["MOVES", f"mape_{horizon}"]
-        assert found.naive_mape == matrix.loc["MOVES", f"naive_mape_{horizon}"]
+        response = predict(LOADED, symbol="MOVES", horizon=horizon)
+        assert response.mape == matrix.loc["MOVES", f"mape_{horizon}"]
+        assert response.naive_mape == matrix.loc["MOVES", f"naive_mape_{horizon}"]
         measured = LOADED.measured("MOVES", horizon)
         assert measured.skill == 1 - matrix.loc["MOVES", f"rel_mae_{horizon}"]
     assert predict(LOADED, symbol="FROZEN").mape is None
 
 
 def test_an_unknown_symbol_with_prices_gets_a_general_forecast_of_low_confidence():
-    found = predict(LOADED, symbol="NEWCO", recent_prices=PRICES, allow_unknown=True)
-    assert (found.model_type, found.confidence, found.name) == ("general", "low", None)
-    assert "unknown_symbol" in codes(found) and found.mape is None
+    response = predict(LOADED, symbol="NEWCO", recent_prices=PRICES, allow_unknown=True)
+    assert (response.model_type, response.confidence, response.name) == ("general", "low", None)
+    assert "unknown_symbol" in codes(response) and response.mape is None
     with pytest.raises(UnknownSymbol):
         predict(LOADED, symbol="NEWCO", recent_prices=PRICES)
     with pytest.raises(UnknownSymbol, match="send recent_prices too"):
@@ -129,13 +134,13 @@ def test_an_unknown_symbol_with_prices_gets_a_general_forecast_of_low_confidence
 
 
 def test_a_stock_that_stood_still_gets_its_last_price_and_low_confidence():
-    found = predict(LOADED, symbol="FROZEN", horizon="30d")
-    assert (found.prediction, found.forecast_source, found.confidence) == (
-        found.last_price,
+    response = predict(LOADED, symbol="FROZEN", horizon="30d")
+    assert (response.prediction, response.forecast_source, response.confidence) == (
+        response.last_price,
         "last_price",
         "low",
     )
-    assert "frozen" in codes(found) and found.confidence_interval.lower == found.last_price
+    assert "frozen" in codes(response) and response.confidence_interval.lower == response.last_price
 
 
 def test_a_bad_bundle_goes_to_the_general_model_and_says_so():
@@ -145,16 +150,16 @@ def test_a_bad_bundle_goes_to_the_general_model_and_says_so():
     ahead = LOADED.prepare(request, frozenset({key}), today=TODAY)
     after = LOADED.general(own)
     for prepared in (ahead, after):
-        found = ask(LOADED, prepared)
+        result = ask(LOADED, prepared)
         assert prepared.key == model_key("general", LOADED.release.id)
-        assert found.model_type == "general" and found.confidence != "high" and "fallback" in codes(found)
+        assert result.model_type == "general" and result.confidence != "high" and "fallback" in codes(result)
     assert ask(LOADED, ahead).mean_prediction == ask(LOADED, after).mean_prediction
     assert LOADED.prepare(request, frozenset({"MOVES@another"}), today=TODAY).key == key
     shared = LOADED.prepare(PredictRequest(symbol="SPLITS"), today=TODAY)
     assert LOADED.general(shared) is shared
 
 
-def test_an_old_last_price_is_said_and_lowers_confidence():
+def test_an_old_last_price_adds_a_warning_and_lowers_confidence():
     fresh = predict(LOADED, symbol="MOVES", as_of=DAYS[-1])
     late = ask(
         LOADED, LOADED.prepare(PredictRequest(symbol="MOVES", as_of="2022-06-01"), today=dt.date(2022, 6, 2))
@@ -165,7 +170,7 @@ def test_an_old_last_price_is_said_and_lowers_confidence():
     assert any("sessions old" in reason for reason in late.confidence_reasons)
 
 
-def test_invented_data_old_data_and_in_sample_days_are_said():
+def test_synthetic_data_old_data_and_in_sample_days_add_warnings():
     assert {"synthetic", "old_data"} <= codes(predict(LOADED, symbol="MOVES"))
     assert "in_sample" in codes(predict(LOADED, symbol="MOVES", as_of=DAYS[100]))
     assert "in_sample" not in codes(predict(LOADED, symbol="MOVES", as_of=DAYS[-3]))
@@ -179,9 +184,9 @@ def test_a_horizon_the_release_does_not_have_is_refused_with_those_it_has():
 
 def test_the_original_design_is_served_too_without_intervals():
     loaded = loaded_release("v4_log")
-    found = predict(loaded, symbol="MOVES")
-    assert found.model_version == "v4_log_specific"
-    assert found.confidence_interval is None and found.intervals == {}
+    response = predict(loaded, symbol="MOVES")
+    assert response.model_version == "v4_log_specific"
+    assert response.confidence_interval is None and response.intervals == {}
     assert predict(loaded, symbol="NEWCO", recent_prices=PRICES, allow_unknown=True).prediction > 0
     still = predict(loaded, symbol="NEWCO", recent_prices=[7.0] * 60, allow_unknown=True)
     assert still.prediction == 7.0 and "frozen" in codes(still)
@@ -207,13 +212,13 @@ def test_a_question_is_prepared_in_well_under_a_millisecond():
 
 
 def test_the_response_is_plain_json_with_no_nan():
-    found = predict(LOADED, symbol="FROZEN", recent_prices=PRICES)
-    document = json.loads(found.model_dump_json(), parse_constant=lambda name: pytest.fail(name))
+    response = predict(LOADED, symbol="FROZEN", recent_prices=PRICES)
+    document = json.loads(response.model_dump_json(), parse_constant=lambda name: pytest.fail(name))
     assert document["request_id"] == "made" and document["cached"] is True
     assert document["timestamp"].endswith("Z") and document["execution_time"] > 0
 
 
-def test_a_sector_is_found_whatever_its_case():
+def test_a_sector_name_is_case_insensitive():
     assert LOADED.in_sector(" unknown ") == sorted(SYMBOLS)
     with pytest.raises(BadRequest, match="There are: Unknown"):
         LOADED.in_sector("Banking")

@@ -38,30 +38,30 @@ def test_a_key_names_the_model_and_the_release():
     assert split_key(key) == ("KPLC-P4", "20241031-residual-01d04261")
 
 
-def test_a_model_is_loaded_once_and_then_found():
+def test_a_model_is_loaded_once_and_then_cached():
     load = Loader()
     cache = ModelCache(load, 3)
     assert cache.peek("A@1") is None
     assert cache.get("A@1") == ("model of A@1", False)
     assert cache.get("A@1") == ("model of A@1", True) and cache.peek("A@1") == "model of A@1"
-    found = cache.stats()
-    assert (load.loads, found.hits, found.misses, found.loaded) == (["A@1"], 2, 1, ("A@1",))
+    stats = cache.stats()
+    assert (load.loads, stats.hits, stats.misses, stats.loaded) == (["A@1"], 2, 1, ("A@1",))
 
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from("ABCDE"), max_size=40), st.integers(1, 4))
-def test_the_least_recently_used_model_goes_as_in_the_obvious_list(asked, size):
+def test_the_least_recently_used_model_goes_as_in_the_obvious_list(keys, size):
     load, order, loads = Loader(), [], []
     cache = ModelCache(load, size)
-    for key in asked:
+    for key in keys:
         if key not in order:
             loads.append(key)
-        order = [*(each for each in order if each != key), key][-size:]
+        order = [*(item for item in order if item != key), key][-size:]
         cache.get(key)
         assert list(cache.stats().loaded) == order
-    found = cache.stats()
-    assert load.loads == loads and found.misses == len(loads) and found.hits == len(asked) - len(loads)
-    assert found.evicted == max(0, len(loads) - len(order))
+    stats = cache.stats()
+    assert load.loads == loads and stats.misses == len(loads) and stats.hits == len(keys) - len(loads)
+    assert stats.evicted == max(0, len(loads) - len(order))
 
 
 def test_many_threads_asking_for_one_model_load_it_once():
@@ -82,8 +82,8 @@ def test_many_threads_asking_for_one_model_load_it_once():
         waiting = [pool.submit(get) for _ in range(8)]
         begun.wait(60)
         gate.set()
-        found = [each.result(60) for each in waiting]
-    assert load.loads == ["A@1"] and {model for model, _ in found} == {"model of A@1"}
+        results = [item.result(60) for item in waiting]
+    assert load.loads == ["A@1"] and {model for model, _ in results} == {"model of A@1"}
 
 
 def test_a_slow_load_keeps_no_other_model_waiting():
@@ -107,7 +107,7 @@ def test_a_slow_load_keeps_no_other_model_waiting():
 
 
 @pytest.mark.parametrize("error", [BundleError("model.onnx: bad"), ValueError("odd"), MemoryError()])
-def test_a_model_that_failed_is_remembered_as_bad_for_a_while(error):
+def test_a_failed_model_is_not_loaded_again_for_a_while(error):
     load, clock = Loader(), Clock()
     load.broken["A@1"] = error
     cache = ModelCache(load, 3, remember_bad_s=60, clock=clock)
@@ -139,7 +139,7 @@ def test_a_model_can_be_called_bad_after_it_was_loaded():
     assert "A@1" in cache.bad() and cache.stats().loaded == ()
 
 
-def test_everyone_who_waited_for_a_bad_model_is_told():
+def test_every_waiting_request_gets_the_error_of_a_bad_model():
     gate, begun = threading.Event(), threading.Barrier(5)
 
     def load(key):
@@ -156,7 +156,7 @@ def test_everyone_who_waited_for_a_bad_model_is_told():
         waiting = [pool.submit(get) for _ in range(4)]
         begun.wait(60)
         gate.set()
-        assert all(isinstance(each.exception(60), BundleError) for each in waiting)
+        assert all(isinstance(item.exception(60), BundleError) for item in waiting)
 
 
 def test_clearing_drops_models_and_what_is_bad_but_what_is_kept():
@@ -199,5 +199,5 @@ def test_threads_hammering_a_small_cache_always_get_the_right_model():
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(ask, range(2_000)))
-    found = cache.stats()
-    assert len(found.loaded) == 2 and found.misses - found.evicted == 2
+    stats = cache.stats()
+    assert len(stats.loaded) == 2 and stats.misses - stats.evicted == 2

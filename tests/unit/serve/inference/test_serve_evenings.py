@@ -1,4 +1,4 @@
-"""Evenings of the past: cut piece by piece, the same as from the whole panel, and kept within a bound."""
+"""Past evenings: cut in pieces, equal to the full panel's, and cached within a limit."""
 
 import threading
 import tracemalloc
@@ -22,7 +22,7 @@ WIDE, SESSIONS, MISSING = 200, 80, 70
 
 
 def wide_panel(symbols: int = WIDE) -> Panel:
-    """Many symbols, all of whose closes of one session were found two sessions later."""
+    """Many symbols, whose closes of one session became known two sessions later."""
     dates = pd.bdate_range("2024-01-01", periods=SESSIONS)
     known = dates.to_numpy().copy()
     known[MISSING] = dates[MISSING + 2]
@@ -64,7 +64,7 @@ def as_of_rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def past_of(panel: Panel) -> PriceHistory:
-    universe = Universe.from_symbols([each for each in panel.symbols if not each.startswith("^")])
+    universe = Universe.from_symbols([symbol for symbol in panel.symbols if not symbol.startswith("^")])
     return PriceHistory(panel, universe, SPEC)
 
 
@@ -119,19 +119,19 @@ def test_the_bytes_that_are_counted_are_about_those_that_are_taken(wide):
 
 def test_threads_that_ask_at_once_get_the_same_windows(wide):
     past, (evening, _) = HistoricalWindows(wide, SPEC, market_days(wide)), evenings_of(wide)
-    found: list[dict[str, object]] = []
+    results: list[dict[str, object]] = []
 
     def ask() -> None:
-        found.append({symbol: past.window(evening, symbol) for symbol in wide.symbols[::7]})
+        results.append({symbol: past.window(evening, symbol) for symbol in wide.symbols[::7]})
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 4
-    for other in found[1:]:
-        for symbol, window in found[0].items():
+    assert len(results) == 4
+    for other in results[1:]:
+        for symbol, window in results[0].items():
             assert np.array_equal(other[symbol].series.close, window.series.close)
 
 

@@ -48,11 +48,11 @@ def test_a_row_is_the_answer_of_the_desk_to_the_last_digit(forecaster):
 
 
 def test_the_typed_answer_is_there_too_with_what_failed(forecaster):
-    found = forecaster.answer(["MOVES", "NEWCO"], "5d")
-    assert found.predictions[0].symbol == "MOVES" and found.summary.errors[0].status == 404
+    result = forecaster.answer(["MOVES", "NEWCO"], "5d")
+    assert result.predictions[0].symbol == "MOVES" and result.summary.errors[0].status == 404
 
 
-def test_all_counters_at_all_horizons_and_why_one_is_missing(forecaster):
+def test_all_stocks_at_all_horizons_are_forecast_and_missing_ones_have_a_reason(forecaster):
     frame = forecaster.predict()
     assert set(frame["symbol"]) == set(SYMBOLS) - {"SHORT"} and len(frame) == 5 * 4
     assert frame.attrs["synthetic"] is True and "need 12 closes" in frame.attrs["failed"]["SHORT"]

@@ -45,16 +45,16 @@ def questions(home: Path) -> list[ModelRequest]:
         for symbol in SYMBOLS
     ]
     requests.append(PredictRequest(symbol="NEWCO", allow_unknown=True, recent_prices=CLOSES))
-    found = []
+    results = []
     for request in requests:
         try:
             prepared = loaded.prepare(request, today=TODAY)
         except NsecastError:
             continue
-        for each in {prepared.key: prepared, loaded.general(prepared).key: loaded.general(prepared)}.values():
-            found.append(ModelRequest(each.key, each.windows, each.levels))
-    assert len(found) > 12
-    return found
+        for item in {prepared.key: prepared, loaded.general(prepared).key: loaded.general(prepared)}.values():
+            results.append(ModelRequest(item.key, item.windows, item.levels))
+    assert len(results) > 12
+    return results
 
 
 def assert_same(one: Prices, other: Prices) -> None:
@@ -66,8 +66,8 @@ def assert_same(one: Prices, other: Prices) -> None:
 
 def test_a_batch_gets_the_same_prices_to_the_last_digit_as_its_questions_one_by_one(replica, questions):
     together = replica._forecast_all(questions)
-    for question, said in zip(questions, together, strict=True):
-        assert_same(said.prices, replica._forecast(question).prices)
+    for question, response in zip(questions, together, strict=True):
+        assert_same(response.prices, replica._forecast(question).prices)
     again = replica._forecast_all(questions[::-1])[::-1]
     for one, other in zip(together, again, strict=True):
         assert_same(one.prices, other.prices)
@@ -80,14 +80,14 @@ def test_a_batch_runs_the_forecaster_once_for_each_model(replica, questions, mon
         bundle, _ = replica._cache.get(key)
         original = bundle.forecaster.forecast
 
-        def counted(windows: Windows, asked: np.ndarray, original=original) -> Prices:
+        def counted(windows: Windows, levels: np.ndarray, original=original) -> Prices:
             calls.append(len(windows))
-            return original(windows, asked)
+            return original(windows, levels)
 
         monkeypatch.setitem(vars(bundle.forecaster), "forecast", counted)
     replica._forecast_all(questions)
     assert sorted(calls) == sorted(
-        sum(question.key == key for question in questions) for key in {each.key for each in questions}
+        sum(question.key == key for question in questions) for key in {question.key for question in questions}
     )
 
 
@@ -99,6 +99,8 @@ def test_a_question_that_cannot_be_answered_costs_the_other_models_of_its_batch_
     first, *rest = replica._forecast_all(batch)
     assert first.prices is None and first.error is not None
     fine = [
-        said for question, said in zip(questions[1:], rest, strict=True) if question.key != questions[0].key
+        response
+        for question, response in zip(questions[1:], rest, strict=True)
+        if question.key != questions[0].key
     ]
-    assert fine and all(said.prices is not None for said in fine)
+    assert fine and all(response.prices is not None for response in fine)

@@ -1,4 +1,4 @@
-"""Looks at production: one whose caller goes away ends all the same, and the release that it took serves."""
+"""Checks of production: a check whose caller is cancelled still completes, and its release serves."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -83,7 +83,7 @@ def test_a_caller_that_is_cancelled_while_another_look_is_under_way_leaves_it_al
     watched(home, scenario)
 
 
-def test_a_look_that_is_itself_cancelled_is_made_again_by_the_next(home):
+def test_a_cancelled_check_is_repeated_by_the_next(home):
     async def scenario(watcher, rehearsal):
         caller = asyncio.create_task(watcher.check())
         await rehearsal.begun.wait()
@@ -109,7 +109,7 @@ def test_a_replica_call_that_is_cancelled_refuses_the_release_and_the_watcher_go
     asyncio.run(run())
 
 
-def test_a_look_does_not_run_in_the_context_of_the_request_that_asked_for_it(home):
+def test_a_check_does_not_run_in_the_context_of_the_request_that_started_it(home):
     """Ray Serve finds a request's calls by a context variable, and cancels them with the request."""
     import ray.serve.context as serve_context
 

@@ -33,12 +33,12 @@ UNIVERSE = Universe.from_symbols([*SYMBOLS, "ABSENT"], specific=["MOVES"])
 PAST = PriceHistory(PANEL, UNIVERSE, SPEC)
 DAYS = [day.date() for day in PANEL.dates]
 TODAY = DAYS[-1] + dt.timedelta(3)
-COLUMNS = [each.name for each in dataclasses.fields(Series) if each.name not in ("symbols", "offsets")]
+COLUMNS = [field.name for field in dataclasses.fields(Series) if field.name not in ("symbols", "offsets")]
 KIND = Residual.fit(make_windows(series_of_universe(PANEL, UNIVERSE), SPEC))
 
 
 def late_panel() -> Panel:
-    """A close of MOVES, and one of the index, found only three sessions later."""
+    """A close of MOVES and one of the index that became known three sessions later."""
     frame = PANEL.frame.copy()
     for symbol in ("MOVES", MARKET_INDEX):
         row = (frame["symbol"] == symbol) & (frame["date"] == PANEL.dates[110])
@@ -56,19 +56,19 @@ def anew(known: Panel, market: pd.DataFrame, symbol: str):
     return last_window(series_from_histories(history, market, sessions_of(known)), SPEC)
 
 
-def assert_same(found, expected):
+def assert_same(window, expected):
     for name in COLUMNS:
-        one, other = (each.cut(getattr(each.series, name)) for each in (found, expected))
+        one, other = (item.cut(getattr(item.series, name)) for item in (window, expected))
         if name in ("log_return", "action"):  # what led into a window is not part of it
             one, other = one[:, 1:], other[:, 1:]
         if name == "session":  # counted from anywhere
             one, other = one - one[:, :1], other - other[:, :1]
         assert one.dtype == other.dtype and np.array_equal(one, other, equal_nan=one.dtype.kind == "f"), name
-    assert np.array_equal(KIND.inputs(found), KIND.inputs(expected))
-    assert found.cutoff == expected.cutoff and found.last_price == expected.last_price
+    assert np.array_equal(KIND.inputs(window), KIND.inputs(expected))
+    assert window.cutoff == expected.cutoff and window.last_price == expected.last_price
 
 
-@pytest.mark.parametrize("panel", [PANEL, late_panel()], ids=["made", "with a close found late"])
+@pytest.mark.parametrize("panel", [PANEL, late_panel()], ids=["synthetic", "with a late close"])
 def test_on_every_evening_every_window_is_what_was_known_then_to_the_last_digit(panel):
     past, checked = PriceHistory(panel, UNIVERSE, SPEC), 0
     evenings = [DAYS[n] for n in range(20, 150, 9)] + [DAYS[n] + dt.timedelta(1) for n in (44, 64, 119)]
@@ -149,11 +149,11 @@ CLOSES = np.round(20 + np.cumsum(np.random.default_rng(3).normal(0, 0.3, 75)), 2
 
 
 def test_closes_become_the_window_that_the_panels_code_would_make_of_them():
-    found = brought(recent_prices=CLOSES)
+    result = brought(recent_prices=CLOSES)
     rows = history(CLOSES).assign(date=PANEL.dates[-75:], known=PANEL.dates[-75:])
     expected = last_window(series_from_histories({"NEW": rows}, UNKNOWN_MARKET), SPEC)
-    assert_same(found, expected)
-    assert np.isnan(found.series.market).all() and np.isnan(found.series.log_volume).all()
+    assert_same(result, expected)
+    assert np.isnan(result.series.market).all() and np.isnan(result.series.log_volume).all()
 
 
 def test_bars_bring_range_and_volume_and_dates_of_their_own():
@@ -162,13 +162,13 @@ def test_bars_bring_range_and_volume_and_dates_of_their_own():
         {"close": c, "high": c + 0.1, "low": c - 0.2, "volume": 100 * n, "date": f"{day:%Y-%m-%d}"}
         for n, (c, day) in enumerate(zip(CLOSES, days, strict=False))
     ]
-    found = brought(recent_bars=bars)
+    result = brought(recent_bars=bars)
     closes = np.array(CLOSES[:60])
     rows = history(
         closes, start="2021-03-01", high=closes + 0.1, low=closes - 0.2, volume=100.0 * np.arange(60)
     )
     expected = last_window(series_from_histories({"NEW": rows}, UNKNOWN_MARKET), SPEC)
-    assert_same(found, expected)
+    assert_same(result, expected)
     with pytest.raises(BadRequest, match=r"recent_bars: the last one is of 2021-05-21, after 2021-05-20"):
         brought(recent_bars=bars, as_of="2021-05-20")
 
@@ -192,15 +192,15 @@ def test_a_release_with_a_longer_window_says_how_many_prices_it_needs():
 
 def test_a_batch_becomes_one_request_a_symbol_in_its_order():
     batch = BatchRequest(symbols=["KCB", "SCOM", "KCB"], recent_prices={"KCB": CLOSES}, horizon="5d")
-    found = split_batch(batch)
-    assert [each.symbol for each in found] == ["KCB", "SCOM"]
-    assert found[0].recent_prices == CLOSES and found[1].recent_prices is None
-    assert found[0] == PredictRequest(symbol="KCB", recent_prices=CLOSES, horizon="5d")
+    result = split_batch(batch)
+    assert [request.symbol for request in result] == ["KCB", "SCOM"]
+    assert result[0].recent_prices == CLOSES and result[1].recent_prices is None
+    assert result[0] == PredictRequest(symbol="KCB", recent_prices=CLOSES, horizon="5d")
     assert split_batch(BatchRequest(symbols=["A", "B"], recent_prices=CLOSES))[1].recent_prices == CLOSES
 
 
 def test_the_day_that_a_forecast_names_is_the_session_that_it_is_scored_on():
-    """GAPS lacks a fifth of the sessions, and a horizon counts them all the same."""
+    """GAPS lacks a fifth of the sessions, but a horizon counts all sessions."""
     windows, sessions = make_windows(series_of_universe(PANEL, UNIVERSE), SPEC), PAST.sessions
     checked = 0
     for cutoff, dates in zip(windows.cutoff, windows.target_date, strict=True):
@@ -213,5 +213,5 @@ def test_the_day_that_a_forecast_names_is_the_session_that_it_is_scored_on():
 def test_bars_with_a_gap_of_weeks_between_their_dates_have_no_return_over_it():
     days = [*pd.bdate_range("2021-01-11", periods=54), *pd.bdate_range("2021-05-31", periods=6)]
     bars = [{"close": c, "date": f"{day:%Y-%m-%d}"} for c, day in zip(CLOSES, days, strict=False)]
-    found = brought(recent_bars=bars)
-    assert found.series.action.nonzero()[0].tolist() == [6] and found.series.log_return[6] == 0
+    result = brought(recent_bars=bars)
+    assert result.series.action.nonzero()[0].tolist() == [6] and result.series.log_return[6] == 0

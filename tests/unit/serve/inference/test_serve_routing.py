@@ -29,10 +29,10 @@ def test_the_truth_table_holds(symbol, allow, brings, job):
         with pytest.raises(UnknownSymbol):
             route(symbol, UNIVERSE, GOOD, allow_unknown=allow, has_prices=brings)
         return
-    found = route(symbol, UNIVERSE, GOOD, allow_unknown=allow, has_prices=brings)
-    assert (found.symbol, found.job) == (symbol, job)
-    assert found.model_type == ("general" if job == "general" else "stock_specific")
-    assert (found.stock.symbol if found.stock else None) == (symbol if symbol in UNIVERSE.symbols else None)
+    tier = route(symbol, UNIVERSE, GOOD, allow_unknown=allow, has_prices=brings)
+    assert (tier.symbol, tier.job) == (symbol, job)
+    assert tier.model_type == ("general" if job == "general" else "stock_specific")
+    assert (tier.stock.symbol if tier.stock else None) == (symbol if symbol in UNIVERSE.symbols else None)
 
 
 def test_an_unknown_symbol_is_refused_with_near_names_and_the_way_out():

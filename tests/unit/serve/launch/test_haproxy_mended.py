@@ -51,8 +51,8 @@ def test_rays_own_settings_still_have_the_lines_that_are_mended():
 
 @pytest.mark.parametrize("haproxy", [True, False])
 def test_a_dead_proxy_is_noticed_within_seconds(tmp_path: Path, haproxy: bool):
-    found = environment(tmp_path, haproxy=haproxy)
-    assert float(found["RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S"]) <= 2
+    result = environment(tmp_path, haproxy=haproxy)
+    assert float(result["RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S"]) <= 2
 
 
 def test_the_command_prints_what_a_shell_has_to_export(tmp_path: Path):

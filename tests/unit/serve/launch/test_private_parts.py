@@ -67,7 +67,7 @@ def test_ray_still_takes_the_private_options_and_only_those_that_are_given(initi
     assert all(f'kwargs.pop("{name}"' in source for name in ("_node_ip_address", "_temp_dir"))
 
 
-def test_a_token_is_used_where_it_is_and_made_for_its_user_alone(tmp_path: Path):
+def test_an_existing_token_is_used_and_a_new_one_is_private_to_its_user(tmp_path: Path):
     kept = {name: text for name, text in os.environ.items() if not name.startswith("RAY_AUTH")}
     done = subprocess.run(
         [sys.executable, "-c", TOKEN],
@@ -80,14 +80,14 @@ def test_a_token_is_used_where_it_is_and_made_for_its_user_alone(tmp_path: Path)
     assert done.stdout.splitlines() == ["False False None", "True 0o600 token", "True True"]
 
 
-@pytest.mark.parametrize(("asked", "room", "granted"), [(4, 2, 2), (1, 2, 1), (3, 0, 1)])
-def test_a_run_gets_no_more_workers_than_allowed_also_after_the_callback_has_travelled(asked, room, granted):
+@pytest.mark.parametrize(("wanted", "room", "granted"), [(4, 2, 2), (1, 2, 1), (3, 0, 1)])
+def test_a_run_gets_no_more_workers_than_allowed_also_after_the_callback_has_travelled(wanted, room, granted):
     from ray.train.v2._internal.execution.callback import ControllerCallback
     from ray.train.v2._internal.execution.controller import controller
     from ray.train.v2._internal.execution.scaling_policy.scaling_policy import ResizeDecision
 
     callback = cloudpickle.loads(cloudpickle.dumps(ray_private.at_most(lambda: room)))
-    decision = ResizeDecision(num_workers=asked, resources_per_worker={"CPU": 1})
+    decision = ResizeDecision(num_workers=wanted, resources_per_worker={"CPU": 1})
     callback.before_controller_execute_resize_decision(decision)
     assert isinstance(callback, ControllerCallback) and decision.num_workers == granted
     ours = inspect.signature(callback.before_controller_execute_resize_decision)
@@ -111,7 +111,7 @@ def test_a_reservation_has_the_name_under_which_it_is_given_back(monkeypatch: py
     cancelled = []
     actor = SimpleNamespace(cancel_request=SimpleNamespace(remote=cancelled.append))
     monkeypatch.setattr(ray, "get_actor", lambda name, namespace: actor)
-    monkeypatch.setattr(ray, "get", lambda found, timeout: found)
+    monkeypatch.setattr(ray, "get", lambda value, timeout: value)
     ray_private.give_back_reservation("run")
     assert cancelled == ["train-run"]
     monkeypatch.delattr(ray, "get_actor")

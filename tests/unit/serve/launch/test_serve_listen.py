@@ -26,9 +26,7 @@ ROUTER = "    http-request return status 200 content-type text/plain string here
         ("192.0.2.7", "0", "192.0.2.7", None),
     ],
 )
-def test_behind_haproxy_routers_listen_on_loopback_whoever_is_served(
-    monkeypatch, host, haproxy, inside, listen
-):
+def test_behind_haproxy_routers_always_listen_on_loopback(monkeypatch, host, haproxy, inside, listen):
     monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", haproxy)
     monkeypatch.setenv(LISTEN, "left from before")
     assert routers_host(host, 8000) == inside
@@ -36,9 +34,9 @@ def test_behind_haproxy_routers_listen_on_loopback_whoever_is_served(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="all of 127.0.0.0/8 is there on Linux")
-def test_haproxy_listens_where_it_is_told_and_not_where_ray_would_have_it(tmp_path, monkeypatch):
+def test_haproxy_listens_on_the_configured_address_and_not_on_rays_default(tmp_path, monkeypatch):
     port, config = free_port(), tmp_path / "haproxy.cfg"
-    times = [f"  timeout {each} 1s" for each in ("connect", "client", "server")]
+    times = [f"  timeout {name} 1s" for name in ("connect", "client", "server")]
     front = ["frontend f", f"  bind 127.0.0.1:{port}", ROUTER, ""]
     config.write_text("\n".join(["defaults", "  mode http", *times, *front]))
     monkeypatch.setenv(LISTEN, f"127.0.0.4:{port}")

@@ -68,7 +68,7 @@ def called(handle: Handle) -> BroadcastResult:
     return asyncio.run(call_every(handle, "stats", within_s=WITHIN_S))
 
 
-def test_replicas_that_have_all_just_died_are_said_to_be_silent():
+def test_replicas_that_have_all_just_died_are_reported_as_silent():
     handle = Handle()
     handle.empty = []
     assert asyncio.run(call_every(handle, "stats", within_s=WITHIN_S)) == BroadcastResult({}, (EVERY,))
@@ -86,7 +86,7 @@ def test_a_replica_that_fails_or_whose_call_is_cancelled_is_named_and_left_out(c
     assert "gone" in caplog.text
 
 
-def test_a_deployment_without_replicas_is_silent_as_a_whole():
+def test_a_deployment_without_replicas_is_reported_as_silent():
     assert called(Handle()) == BroadcastResult({}, (EVERY,))
 
 
@@ -105,9 +105,9 @@ def test_a_caller_that_is_cancelled_leaves_no_call_behind():
 
 
 def rehearsed(
-    forecasts: BroadcastResult, loads: BroadcastResult, asked: list[ModelResponse] | None = None
+    forecasts: BroadcastResult, loads: BroadcastResult, responses: list[ModelResponse] | None = None
 ) -> Any:
-    """The outcome of a rehearsal with these replies, and the calls that were made."""
+    """The result of a rehearsal with these replies, and its calls."""
     calls = []
 
     async def broadcast(tier: str, method: str, *arguments: Any, within_s: float) -> BroadcastResult:
@@ -116,8 +116,8 @@ def rehearsed(
 
     async def ask(prepared: Any) -> list[ModelResponse]:
         calls.append((GENERAL, "ask"))
-        assert asked is not None, "nothing more was to be asked"
-        return asked
+        assert responses is not None, "no further call was expected"
+        return responses
 
     return asyncio.run(rehearse(loaded_release(), broadcast, ask)), calls
 
@@ -159,10 +159,10 @@ def test_incomplete_rehearsals_are_counted_and_belong_to_no_tier():
 
 
 def test_a_controller_that_hangs_holds_up_one_thread_and_no_answer(monkeypatch):
-    asked, go_on = [], threading.Event()
+    calls, go_on = [], threading.Event()
 
     def hang() -> tuple[()]:
-        asked.append(threading.get_ident())
+        calls.append(threading.get_ident())
         go_on.wait(10)
         return ()
 
@@ -172,7 +172,7 @@ def test_a_controller_that_hangs_holds_up_one_thread_and_no_answer(monkeypatch):
         deployments = Deployments()
         try:
             assert await deployments.look_within(0.05) == ()
-            assert await deployments.look_within(5) == () and len(asked) == 1
+            assert await deployments.look_within(5) == () and len(calls) == 1
         finally:
             go_on.set()
 

@@ -204,7 +204,7 @@ def test_however_often_and_long_routers_run_their_logs_stay_within_bounds(tmp_pa
     assert 3_000 <= sum(sizes(tmp_path, "access")) <= 6_000
 
 
-def test_a_failure_that_nobody_expected_is_logged_once_and_with_its_request_id(tmp_path, monkeypatch, caplog):
+def test_an_unexpected_failure_is_logged_once_with_its_request_id(tmp_path, monkeypatch, caplog):
     model_client = ModelClient(None, None, ServeSettings(home=str(tmp_path), access_log="off"))
 
     def fails() -> None:
@@ -213,6 +213,6 @@ def test_a_failure_that_nobody_expected_is_logged_once_and_with_its_request_id(t
     monkeypatch.setattr(model_client, "clear", fails)
     answer = Client(http_service(model_client)).post("/api/v4/cache/clear")
     assert answer.status_code == 500 and "inside" not in answer.text
-    (record,) = [each for each in caplog.records if each.exc_info]
+    (record,) = [item for item in caplog.records if item.exc_info]
     assert f"request_id={answer.headers['x-request-id']}" in record.getMessage()
     assert record.exc_info[1].args == ("/etc/inside",)

@@ -22,20 +22,20 @@ def evidence(tmp_path_factory):
 
 
 def test_serving_reads_the_file_that_publishing_writes_and_finds_all_of_it(evidence, tmp_path):
-    made = insights(evidence, answers(evidence))
+    page = insights(evidence, answers(evidence))
     assert FILE == READ
-    storage.write_json(tmp_path / FILE, made)
+    storage.write_json(tmp_path / FILE, page)
     read = StoredInsights.model_validate_json((tmp_path / FILE).read_bytes())
-    assert json.loads(read.model_dump_json()) == made
+    assert json.loads(read.model_dump_json()) == page
 
 
 def test_the_answers_are_those_of_the_report_with_their_figures(evidence):
     expected = answers(evidence)
-    made = insights(evidence, expected)["answers"]
-    assert [(each["question"], each["answer"]) for each in made] == [
-        (each.question, each.answer) for each in expected
+    shown = insights(evidence, expected)["answers"]
+    assert [(item["question"], item["answer"]) for item in shown] == [
+        (item.question, item.answer) for item in expected
     ]
-    (first,) = made[0]["tables"]
+    (first,) = shown[0]["tables"]
     assert first["columns"] == list(expected[0].table.columns)
     assert [row[0] for row in first["rows"]] == expected[0].table["horizon"].tolist()
     assert np.allclose(
@@ -45,39 +45,39 @@ def test_the_answers_are_those_of_the_report_with_their_figures(evidence):
 
 def test_neighbours_are_the_nearest_by_the_obvious_search(evidence):
     vectors = {symbol: np.array(vector) for symbol, vector in evidence.embedding.items()}
-    made = insights(evidence, [])["embedding"]
-    assert [each["symbol"] for each in made["places"]] == list(vectors)
-    assert sum(made["shares"]) <= 1 + 1e-9
-    for each in made["places"]:
+    embedding = insights(evidence, [])["embedding"]
+    assert [place["symbol"] for place in embedding["places"]] == list(vectors)
+    assert sum(embedding["shares"]) <= 1 + 1e-9
+    for item in embedding["places"]:
         away = {
-            s: float(np.linalg.norm(v - vectors[each["symbol"]]))
+            s: float(np.linalg.norm(v - vectors[item["symbol"]]))
             for s, v in vectors.items()
-            if s != each["symbol"]
+            if s != item["symbol"]
         }
         nearest = sorted(away.values())[:NEAREST]
-        assert [other["distance"] for other in each["neighbours"]] == pytest.approx(nearest)
-        assert all(away[other["symbol"]] == pytest.approx(other["distance"]) for other in each["neighbours"])
+        assert [other["distance"] for other in item["neighbours"]] == pytest.approx(nearest)
+        assert all(away[other["symbol"]] == pytest.approx(other["distance"]) for other in item["neighbours"])
 
 
 def test_chances_of_a_move_are_counted_by_horizon_and_tenth(evidence):
-    made = insights(evidence, [])["moves"]
+    moves = insights(evidence, [])["moves"]
     table = evidence.table[
         evidence.table["p_move"].notna() & evidence.table["actual"].notna() & ~evidence.table["frozen"]
     ]
-    assert sum(each["n"] for each in made) == len(table)
-    for each in made:
-        low = each["bin"] / 10
+    assert sum(move["n"] for move in moves) == len(table)
+    for item in moves:
+        low = item["bin"] / 10
         rows = table[
-            (table["horizon"] == each["horizon"]) & (table["p_move"] >= low) & (table["p_move"] < low + 0.1)
+            (table["horizon"] == item["horizon"]) & (table["p_move"] >= low) & (table["p_move"] < low + 0.1)
         ]
-        assert each["n"] == len(rows)
-        assert each["seen"] == pytest.approx((rows["actual"] != rows["last_price"]).mean())
+        assert item["n"] == len(rows)
+        assert item["seen"] == pytest.approx((rows["actual"] != rows["last_price"]).mean())
 
 
 def test_a_release_without_embedding_or_chances_keeps_none(tmp_path):
     plain = made_evidence(folder=tmp_path)
-    made = insights(plain, [])
-    assert made["embedding"] is None and made["answers"] == []
+    page = insights(plain, [])
+    assert page["embedding"] is None and page["answers"] == []
 
 
 def test_a_release_is_published_with_its_insights(tmp_path):

@@ -1,4 +1,4 @@
-"""The pages that show the whole, against the release's files, the registry and the monitor's own report."""
+"""The overview pages, compared with the release's files, the registry and the monitor's report."""
 
 import dataclasses
 import datetime as dt
@@ -33,17 +33,17 @@ LOADED = loaded_release()
 DAY = dt.date(2024, 5, 31)
 
 
-def test_the_market_is_every_counter_as_the_panel_ends():
+def test_the_market_page_has_every_stock_at_the_end_of_the_panel():
     page = market_page(LOADED)
-    assert [each.symbol for each in page.quotes] == list(LOADED.universe.symbols)
-    for each in page.quotes:
-        rows = LOADED.panel.history(each.symbol)
-        assert (each.last_price, each.last_date) == (rows["close"].iloc[-1], rows["date"].iloc[-1].date())
-        assert len(each.closes) == min(SHOWN, len(rows)) and each.closes[-1] == each.last_price
+    assert [quote.symbol for quote in page.quotes] == list(LOADED.universe.symbols)
+    for item in page.quotes:
+        rows = LOADED.panel.history(item.symbol)
+        assert (item.last_price, item.last_date) == (rows["close"].iloc[-1], rows["date"].iloc[-1].date())
+        assert len(item.closes) == min(SHOWN, len(rows)) and item.closes[-1] == item.last_price
         expected = 100 * (rows["close"].iloc[-1] / rows["close"].iloc[-2] - 1)
-        assert each.change_percent == pytest.approx(expected, abs=1e-4)
-        assert ", ".join(each.flags) == LOADED.matrix[each.symbol].flags
-    assert "frozen" in {each.symbol: each.flags for each in page.quotes}["FROZEN"]
+        assert item.change_percent == pytest.approx(expected, abs=1e-4)
+        assert ", ".join(item.flags) == LOADED.matrix[item.symbol].flags
+    assert "frozen" in {quote.symbol: quote.flags for quote in page.quotes}["FROZEN"]
 
 
 def test_the_small_chart_takes_a_split_for_no_fall():
@@ -53,7 +53,7 @@ def test_the_small_chart_takes_a_split_for_no_fall():
         LOADED.panel, frame=LOADED.panel.frame[LOADED.panel.frame["date"] <= rows["date"].iloc[step + 3]]
     )
     loaded = loaded_release_of(early)
-    quote = next(each for each in market_page(loaded).quotes if each.symbol == "SPLITS")
+    quote = next(item for item in market_page(loaded).quotes if item.symbol == "SPLITS")
     raw = rows["close"].iloc[: step + 4].tail(SHOWN).to_numpy()
     assert min(np.diff(np.log(raw))) < -0.5 and min(np.diff(np.log(quote.closes))) > -0.2
     assert quote.closes[-4:] == pytest.approx(raw[-4:])
@@ -76,11 +76,11 @@ def test_figures_by_horizon_are_the_manifests_and_an_older_release_says_what_it_
     if FILE in release.files:
         release = doctored(release, lambda folder: (folder / FILE).unlink())
     page = insights_page(LoadedRelease(release))
-    assert [each.horizon for each in page.pooled] == ["1d", "5d", "10d", "30d"]
-    for each in page.pooled:
-        figures = release.info["test"][each.horizon[:-1]]
+    assert [item.horizon for item in page.pooled] == ["1d", "5d", "10d", "30d"]
+    for entry in page.pooled:
+        figures = release.info["test"][entry.horizon[:-1]]
         for name in ("n", "mae", "naive_mae", "rel_mae", "rel_rmse", "cover80", "cover90", "cover95"):
-            assert getattr(each, name) == figures[name]
+            assert getattr(entry, name) == figures[name]
     assert page.moves is page.embedding is page.answers is None and "report.html" in page.note
     json.loads(page.model_dump_json(), parse_constant=lambda name: pytest.fail(name))
 
@@ -127,13 +127,13 @@ def test_releases_and_moves_are_the_registrys_newest_first(tmp_path):
     (tmp_path / "releases" / "broken").mkdir()
     page = releases_page(tmp_path, "one")
     assert (page.production, page.serving) == ("one", "one")
-    assert [(each.release, each.action, each.forced) for each in page.moves] == [
+    assert [(move.release, move.action, move.forced) for move in page.moves] == [
         ("one", "rollback", False),
         ("two", "promote", True),
         ("one", "promote", False),
     ]
     assert page.moves[1].reasons == ["relMAE is worse"]
-    lines = {each.id: each for each in page.releases}
+    lines = {release.id: release for release in page.releases}
     assert lines["two"].synthetic and lines["two"].rel_mae == registry.resolve("two").info["test_relMAE"]
     assert lines["broken"].state == "incomplete" and lines["broken"].preset is None and lines["broken"].reason
 
@@ -194,7 +194,7 @@ def test_the_monitor_leaves_what_it_finds_now_for_the_page_and_nothing_of_anothe
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"at": 3}', "[1]"])
-def test_a_report_that_makes_no_sense_is_said_and_not_raised(tmp_path, content):
+def test_an_invalid_report_is_noted_and_not_raised(tmp_path, content):
     (tmp_path / LATEST).parent.mkdir()
     (tmp_path / LATEST).write_text(content)
     page = live_page(tmp_path)

@@ -15,12 +15,17 @@ LOADED = loaded_release()
 
 
 def test_every_stock_is_listed_with_the_model_that_answers():
-    found = pages.available(LOADED, include_sectors=True)
-    assert [each.symbol for each in found.models] == sorted(SYMBOLS)
-    assert (found.total, found.stock_specific, found.general, found.synthetic) == (6, 1, 5, True)
-    assert {each.symbol: each.model_version for each in found.models}["MOVES"] == "residual_specific"
-    assert found.sectors == {"Unknown": sorted(SYMBOLS)} and pages.available(LOADED).sectors is None
-    assert found.horizons == ["1d", "5d", "10d", "30d"]
+    available = pages.available(LOADED, include_sectors=True)
+    assert [model.symbol for model in available.models] == sorted(SYMBOLS)
+    assert (available.total, available.stock_specific, available.general, available.synthetic) == (
+        6,
+        1,
+        5,
+        True,
+    )
+    assert {model.symbol: model.model_version for model in available.models}["MOVES"] == "residual_specific"
+    assert available.sectors == {"Unknown": sorted(SYMBOLS)} and pages.available(LOADED).sectors is None
+    assert available.horizons == ["1d", "5d", "10d", "30d"]
 
 
 def test_a_model_known_to_be_bad_is_listed_as_what_answers_instead():
@@ -53,7 +58,7 @@ def test_the_matrix_is_the_releases_file_to_the_last_digit():
     json.loads(page.model_dump_json(), parse_constant=lambda name: pytest.fail(name))
 
 
-def test_history_is_the_newest_prices_and_the_forecasts_made_for_them():
+def test_history_has_the_newest_prices_and_their_forecasts():
     page = pages.history_page(LOADED, "MOVES", horizon="5d", days=40)
     rows = LOADED.panel.history("MOVES").tail(40)
     assert [day.close for day in page.prices] == rows["close"].tolist()
@@ -62,8 +67,8 @@ def test_history_is_the_newest_prices_and_the_forecasts_made_for_them():
     table = table[(table["symbol"] == "MOVES") & (table["horizon"] == 5)].sort_values("cutoff")
     table = table[table["target_date"] >= rows["date"].iloc[0]]
     assert len(table) > 10
-    assert [each.published for each in page.forecasts] == table["published"].tolist()
-    assert [each.upper for each in page.forecasts] == table["hi90"].tolist()
+    assert [forecast.published for forecast in page.forecasts] == table["published"].tolist()
+    assert [forecast.upper for forecast in page.forecasts] == table["hi90"].tolist()
 
 
 def test_history_names_what_is_wrong_with_a_row():

@@ -39,16 +39,16 @@ def test_the_tables_say_what_was_done_and_where_the_ledger_is(folder, tmp_path, 
 
 def test_json_is_the_only_thing_on_stdout(folder, tmp_path):
     result = check("--archive", folder, "--json", "--rejects", tmp_path / "mine.csv")
-    found = json.loads(result.stdout)
-    assert found["totals"]["read"] == len(DAYS) * len(SYMBOLS)
-    assert found["files"][0]["first"] == "2023-03-06"
-    assert found["notes"][0] == {
+    payload = json.loads(result.stdout)
+    assert payload["totals"]["read"] == len(DAYS) * len(SYMBOLS)
+    assert payload["files"][0]["first"] == "2023-03-06"
+    assert payload["notes"][0] == {
         "kind": "stale, repaired",
         "date": "2023-03-10",
         "rows": len(SYMBOLS),
         "detail": "copy of the session before",
     }
-    assert found["synthetic"] is False
+    assert payload["synthetic"] is False
     assert (tmp_path / "mine.csv").exists()
 
 

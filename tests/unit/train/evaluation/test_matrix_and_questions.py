@@ -35,9 +35,11 @@ def forecasts(
                 else rng.choice([-1, 0, 1], len(DAYS)) * rng.uniform(0.1, 1, len(DAYS))
             )
             actual = np.round(last + change, 2)
-            said = last + skill.get(symbol, 0) * (actual - last)
+            published = last + skill.get(symbol, 0) * (actual - last)
             part = pd.DataFrame({"symbol": symbol, "cutoff": DAYS, "horizon": horizon})
-            part = part.assign(target_date=DAYS, last_price=last, raw=said, published=said, actual=actual)
+            part = part.assign(
+                target_date=DAYS, last_price=last, raw=published, published=published, actual=actual
+            )
             for level, wide in ((80, 1), (90, 1.5), (95, 2)):
                 part[f"lo{level}"], part[f"hi{level}"] = last - wide, last + wide
             part = part.assign(p_move=rng.random(len(DAYS)), needed=0.5, frozen=symbol == "FROZEN")
@@ -57,7 +59,7 @@ def evidence(**changes) -> Evidence:
     info |= {"train_end": "2021-01-01", "valid_end": "2021-04-01", "test_end": "2021-07-01"}
     shared = forecasts(SKILL | {"MOVES": 0.1, "GAPS": 0.6}, own=())
     shared = shared[shared["symbol"].isin(["MOVES", "GAPS"])]
-    made = Evidence(
+    result = Evidence(
         release="r1",
         info=info,
         folder=Path("nowhere"),
@@ -67,14 +69,14 @@ def evidence(**changes) -> Evidence:
         shared=add_stock_columns(shared, UNIVERSE),
         matrix=MATRIX,
     )
-    return replace(made, **changes)
+    return replace(result, **changes)
 
 
 def row(symbol: str) -> pd.Series:
     return MATRIX.set_index("symbol").loc[symbol]
 
 
-def test_the_matrix_has_one_row_for_every_counter_in_order():
+def test_the_matrix_has_one_row_for_every_stock_in_order():
     assert MATRIX["symbol"].tolist() == list(UNIVERSE.symbols)
     assert MATRIX.columns[:6].tolist() == ["symbol", "name", "sector", "tier", "model", "rank"]
 
@@ -131,8 +133,8 @@ def test_the_mape_is_that_of_the_moving_stocks_next_to_naive():
 
 
 def test_best_and_worst_are_named():
-    found = answers(evidence())[1]
-    assert found.answer.startswith("Best: MOVES, THIN") and "squared error: SPLITS" in found.answer
+    result = answers(evidence())[1]
+    assert result.answer.startswith("Best: MOVES, THIN") and "squared error: SPLITS" in result.answer
 
 
 def test_stocks_that_cannot_be_judged_are_named():
@@ -189,16 +191,16 @@ def test_a_search_on_the_releases_own_prices_comes_before_a_newer_one(tmp_path):
     assert find_search(tmp_path, release_info(), 10) is None
     search_of(tmp_path, "own")
     search_of(tmp_path, "newer", made="2026-06-01T00:00:00+00:00", data_sha256="others")
-    found = find_search(tmp_path, release_info(), 10)
-    assert (found["search"], found["because"], found["same_prices"]) == ("own", "Because of own.", True)
+    result = find_search(tmp_path, release_info(), 10)
+    assert (result["search"], result["because"], result["same_prices"]) == ("own", "Because of own.", True)
 
 
 def test_the_newest_search_on_other_prices_answers_and_says_until_when_they_went(tmp_path):
     search_of(tmp_path, "older")
     search_of(tmp_path, "newer", made="2026-06-01T00:00:00+00:00")
-    found = find_search(tmp_path, release_info(data_sha256="next year's"), 10)
-    assert found["search"] == "newer" and not found["same_prices"]
-    assert "other prices than this release" in found["because"] and "2019-12-31" in found["because"]
+    result = find_search(tmp_path, release_info(data_sha256="next year's"), 10)
+    assert result["search"] == "newer" and not result["same_prices"]
+    assert "other prices than this release" in result["because"] and "2019-12-31" in result["because"]
 
 
 @pytest.mark.parametrize(
@@ -226,9 +228,9 @@ def test_a_release_of_another_size_is_answered_only_if_its_size_scored_best(tmp_
     search_of(tmp_path)
     assert find_search(tmp_path, release_info(), 4) is None
     assert find_search(tmp_path, release_info(), 20) is None
-    found = find_search(tmp_path, release_info(), 32)
-    assert found["sufficient"] and found["because"].startswith("Embedding size 32 is sufficient because")
-    assert "4, 10," in found["because"]
+    result = find_search(tmp_path, release_info(), 32)
+    assert result["sufficient"] and result["because"].startswith("Embedding size 32 is sufficient because")
+    assert "4, 10," in result["because"]
 
 
 def test_a_damaged_search_is_passed_over(tmp_path):
@@ -254,6 +256,6 @@ def test_reliability_counts_moves_by_tenth():
             "last_price": [1, 1, 1, 2.0],
         }
     )
-    found = reliability(rows)
-    assert found[["bin", "n", "seen"]].to_numpy().tolist() == [[0, 2, 0.5], [9, 2, 0.5]]
-    assert found["forecast"].tolist() == pytest.approx([0.025, 0.975])
+    result = reliability(rows)
+    assert result[["bin", "n", "seen"]].to_numpy().tolist() == [[0, 2, 0.5], [9, 2, 0.5]]
+    assert result["forecast"].tolist() == pytest.approx([0.025, 0.975])

@@ -27,7 +27,7 @@ IN_KES = ["mae", "naive_mae", "rmse", "naive_rmse"]
 seeds = st.integers(0, 2**32 - 1)
 
 
-def made(seed: int, *, whole: bool = False) -> pd.DataFrame:
+def forecasts(seed: int, *, complete: bool = False) -> pd.DataFrame:
     """Forecasts for three stocks on a grid of ticks, bounds between them, shuffled.
 
     ``whole``: no frozen, missing or unscored rows.
@@ -49,7 +49,7 @@ def made(seed: int, *, whole: bool = False) -> pd.DataFrame:
     table.loc[rng.random(n) < 0.1, BOUNDS] = np.nan
     table["actual"] = table["last_price"] + rng.integers(-4, 5, n) / 20
     table["sector"] = table["symbol"].map(SECTOR)
-    if whole:
+    if complete:
         table["frozen"] = False
     else:
         table.loc[rng.random(n) < 0.1, "actual"] = np.nan
@@ -61,7 +61,7 @@ def rival_of(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Another model's forecasts of some of the same events, with frozen windows of its own."""
     row = ["symbol", "cutoff", "horizon"]
     events = table.set_index(row)[["last_price", "actual"]]
-    return made(seed).drop(columns=["last_price", "actual"]).join(events, on=row, how="inner")
+    return forecasts(seed).drop(columns=["last_price", "actual"]).join(events, on=row, how="inner")
 
 
 def mean(values) -> float:
@@ -138,22 +138,22 @@ def by_hand(rows: list[dict]) -> dict[str, float]:
         [(row["cutoff"], abs(percent(row, "published")) - abs(percent(row, "last_price"))) for row in used],
         [(row["cutoff"], percent(row, "raw") ** 2 - percent(row, "last_price") ** 2) for row in used],
     ]
-    tests = [value for found in pairs for value in hac_test(found, rows[0]["horizon"])]
+    tests = [value for pair in pairs for value in hac_test(pair, rows[0]["horizon"])]
     return figures | dict(zip(TESTS, tests, strict=True))
 
 
 @settings(max_examples=12, deadline=None)
 @given(seeds, st.sampled_from([[], ["horizon"], ["symbol"], ["sector", "horizon"]]))
 def test_every_figure_of_every_group_equals_the_one_worked_out_by_hand(seed, by):
-    table = made(seed)
+    table = forecasts(seed)
     keys = by if "horizon" in by else ["horizon", *by]
     groups: dict[tuple, list[dict]] = {}
     for row in table.to_dict("records"):
         groups.setdefault(tuple(row[key] for key in keys), []).append(row)
-    found = summarise(table, by)
-    assert list(found.columns) == [*keys, *FIGURES]
-    assert [tuple(row) for row in found[keys].itertuples(index=False)] == sorted(groups)
-    for row in found.to_dict("records"):
+    summary = summarise(table, by)
+    assert list(summary.columns) == [*keys, *FIGURES]
+    assert [tuple(row) for row in summary[keys].itertuples(index=False)] == sorted(groups)
+    for row in summary.to_dict("records"):
         expected = by_hand(groups[tuple(row[key] for key in keys)])
         assert set(expected) == set(FIGURES)
         for name, value in expected.items():
@@ -162,7 +162,7 @@ def test_every_figure_of_every_group_equals_the_one_worked_out_by_hand(seed, by)
 
 def test_one_case_worked_out_on_paper():
     table = (
-        made(0)
+        forecasts(0)
         .iloc[:4]
         .assign(
             symbol=["SCOM", "EQTY", "KCB", "SCOM"],
@@ -190,7 +190,7 @@ def test_one_case_worked_out_on_paper():
 @settings(max_examples=15, deadline=None)
 @given(seeds, st.floats(0.01, 1000))
 def test_a_frozen_row_changes_no_figure_but_its_own_count(seed, price):
-    table = made(seed)
+    table = forecasts(seed)
     before = summarise(table, ["sector"])
     extra = table[table["symbol"] == "EQTY"].assign(
         symbol="NBV", frozen=True, raw=price, published=price, actual=price * 2, cutoff=table["cutoff"].min()
@@ -204,7 +204,7 @@ def test_a_frozen_row_changes_no_figure_but_its_own_count(seed, price):
 @settings(max_examples=15, deadline=None)
 @given(seeds, st.sampled_from([10.0, 0.25, 4000.0]))
 def test_a_stock_quoted_in_another_unit_weighs_the_same_in_every_relative_figure(seed, unit):
-    table, prices = made(seed), ["last_price", "raw", "published", "actual", *BOUNDS]
+    table, prices = forecasts(seed), ["last_price", "raw", "published", "actual", *BOUNDS]
     scaled = table.copy()
     scaled.loc[scaled["symbol"] == "KCB", prices] *= unit
     pd.testing.assert_frame_equal(
@@ -218,35 +218,37 @@ def test_a_stock_quoted_in_another_unit_weighs_the_same_in_every_relative_figure
 @settings(max_examples=15, deadline=None)
 @given(seeds)
 def test_the_last_price_as_a_forecast_has_ratios_of_one_and_nothing_to_test(seed):
-    table = made(seed)
+    table = forecasts(seed)
     naive = {name: table["last_price"] for name in ("raw", "published", *BOUNDS)}
-    found = summarise(table.assign(**naive), ["symbol"])
-    assert (found[["rel_mae", "rel_rmse"]] == 1).all(axis=None)
-    assert found[list(TESTS)].isna().all(axis=None)
-    assert (found["called_share"] == 0).all() and (found["direction_n"] == 0).all()
-    assert (found["mae"] == found["naive_mae"]).all() and (found["pinball"] == found["naive_pinball"]).all()
+    summary = summarise(table.assign(**naive), ["symbol"])
+    assert (summary[["rel_mae", "rel_rmse"]] == 1).all(axis=None)
+    assert summary[list(TESTS)].isna().all(axis=None)
+    assert (summary["called_share"] == 0).all() and (summary["direction_n"] == 0).all()
+    assert (summary["mae"] == summary["naive_mae"]).all() and (
+        summary["pinball"] == summary["naive_pinball"]
+    ).all()
 
 
 @settings(max_examples=15, deadline=None)
 @given(seeds)
 def test_a_perfect_forecast_has_no_error_and_is_better_than_naive(seed):
-    table = made(seed, whole=True)
+    table = forecasts(seed, whole=True)
     perfect = {name: table["actual"] for name in ("raw", "published", *BOUNDS)}
-    found = summarise(table.assign(**perfect))
+    summary = summarise(table.assign(**perfect))
     zero = ["mae", "rmse", "mape", "rel_mae", "rel_rmse", "bias", "winkler90", "pinball", "width95"]
-    assert (found[zero] == 0).all(axis=None)
-    assert (found[["direction", "cover80", "cover95"]] == 1).all(axis=None)
-    assert (found[["dm_abs_stat", "dm_sq_stat"]] < 0).all(axis=None)
-    assert (found[["dm_abs_p", "dm_sq_p"]] < 0.01).all(axis=None)
+    assert (summary[zero] == 0).all(axis=None)
+    assert (summary[["direction", "cover80", "cover95"]] == 1).all(axis=None)
+    assert (summary[["dm_abs_stat", "dm_sq_stat"]] < 0).all(axis=None)
+    assert (summary[["dm_abs_p", "dm_sq_p"]] < 0.01).all(axis=None)
 
 
 def test_a_group_without_a_row_to_score_has_counts_and_no_figure():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = summarise(made(1).assign(frozen=True), ["symbol"])
-    assert (found["n"] == 0).all() and (found["n_frozen"] > 0).all()
+        summary = summarise(forecasts(1).assign(frozen=True), ["symbol"])
+    assert (summary["n"] == 0).all() and (summary["n_frozen"] > 0).all()
     assert (
-        found.drop(columns=["horizon", "symbol", "n", "n_frozen", "n_unscored"])
+        summary.drop(columns=["horizon", "symbol", "n", "n_frozen", "n_unscored"])
         .fillna(0)
         .eq(0)
         .all(axis=None)
@@ -254,21 +256,21 @@ def test_a_group_without_a_row_to_score_has_counts_and_no_figure():
 
 
 def test_a_model_without_intervals_has_all_other_figures():
-    table = made(2)
-    found, whole = summarise(table.assign(**dict.fromkeys(BOUNDS, np.nan))), summarise(table)
+    table = forecasts(2)
+    summary, complete = summarise(table.assign(**dict.fromkeys(BOUNDS, np.nan))), summarise(table)
     lacking = [f"{name}{level}" for name in ("cover", "width") for level in (80, 90, 95)]
     lacking += ["winkler90", "pinball", "naive_pinball"]
-    assert found[lacking].isna().all(axis=None) and whole[lacking].notna().all(axis=None)
-    pd.testing.assert_frame_equal(found.drop(columns=lacking), whole.drop(columns=lacking))
+    assert summary[lacking].isna().all(axis=None) and complete[lacking].notna().all(axis=None)
+    pd.testing.assert_frame_equal(summary.drop(columns=lacking), complete.drop(columns=lacking))
 
 
 def test_an_empty_table_gives_no_rows_and_all_columns():
-    found = summarise(made(3).iloc[:0], ["sector"])
-    assert len(found) == 0 and list(found.columns) == ["horizon", "sector", *FIGURES]
+    summary = summarise(forecasts(3).iloc[:0], ["sector"])
+    assert len(summary) == 0 and list(summary.columns) == ["horizon", "sector", *FIGURES]
 
 
 def test_several_models_are_summed_up_side_by_side_or_refused():
-    a, b = made(4).assign(model="a"), made(5).assign(model="b")
+    a, b = forecasts(4).assign(model="a"), forecasts(5).assign(model="b")
     both = pd.concat([a, b])
     apart = pd.concat([summarise(part, ["model"]) for part in (a, b)])
     expected = apart.sort_values(["horizon", "model"]).reset_index(drop=True)
@@ -278,10 +280,10 @@ def test_several_models_are_summed_up_side_by_side_or_refused():
 
 
 def test_a_group_that_has_no_name_is_kept():
-    found = summarise(
-        made(6).assign(sector=lambda table: table["sector"].where(table["symbol"] != "SCOM")), ["sector"]
+    summary = summarise(
+        forecasts(6).assign(sector=lambda table: table["sector"].where(table["symbol"] != "SCOM")), ["sector"]
     )
-    assert found["sector"].isna().sum() == 2 and (found["n"] > 0).all()
+    assert summary["sector"].isna().sum() == 2 and (summary["n"] > 0).all()
 
 
 @pytest.mark.parametrize(
@@ -295,7 +297,7 @@ def test_a_group_that_has_no_name_is_kept():
     ],
 )
 def test_a_row_that_would_spoil_the_figures_is_refused_by_name(change, error, match):
-    table = made(7)
+    table = forecasts(7)
     with pytest.raises(error, match=match):
         summarise(table.assign(**change))
     summarise(table.assign(**change).assign(frozen=True))
@@ -303,13 +305,13 @@ def test_a_row_that_would_spoil_the_figures_is_refused_by_name(change, error, ma
 
 def test_a_missing_column_is_named():
     with pytest.raises(ValueError, match="no column tier;"):
-        summarise(made(8), ["tier"])
+        summarise(forecasts(8), ["tier"])
 
 
 @settings(max_examples=12, deadline=None)
 @given(seeds, seeds, st.sampled_from([[], ["sector"], ["symbol", "horizon"]]))
 def test_a_comparison_equals_the_one_worked_out_by_hand(seed, other_seed, by):
-    a = made(seed)
+    a = forecasts(seed)
     b = rival_of(a, other_seed)
     keys = by if "horizon" in by else ["horizon", *by]
     rivals = {(row["symbol"], row["cutoff"], row["horizon"]): row for row in b.to_dict("records")}
@@ -318,10 +320,10 @@ def test_a_comparison_equals_the_one_worked_out_by_hand(seed, other_seed, by):
         rival = rivals.get((row["symbol"], row["cutoff"], row["horizon"]))
         if rival and not (row["frozen"] or rival["frozen"] or math.isnan(row["actual"])):
             groups.setdefault(tuple(row[key] for key in keys), []).append((row, rival))
-    found = compare(a, b, by)
-    assert list(found.columns) == [*keys, *COMPARED]
-    assert [tuple(row) for row in found[keys].itertuples(index=False)] == sorted(groups)
-    for row in found.to_dict("records"):
+    result = compare(a, b, by)
+    assert list(result.columns) == [*keys, *COMPARED]
+    assert [tuple(row) for row in result[keys].itertuples(index=False)] == sorted(groups)
+    for row in result.to_dict("records"):
         pairs = groups[tuple(row[key] for key in keys)]
         absolute = [
             (abs(percent(x, "published")), abs(percent(y, "published")), x["cutoff"]) for x, y in pairs
@@ -341,26 +343,26 @@ def test_a_comparison_equals_the_one_worked_out_by_hand(seed, other_seed, by):
 
 
 def test_compared_with_the_last_price_a_model_has_the_figures_of_its_summary():
-    table = made(9)
+    table = forecasts(9)
     naive = table.assign(raw=table["last_price"], published=table["last_price"])
-    found = compare(table, naive, ["sector"])
-    pd.testing.assert_frame_equal(found, summarise(table, ["sector"])[found.columns])
+    result = compare(table, naive, ["sector"])
+    pd.testing.assert_frame_equal(result, summarise(table, ["sector"])[result.columns])
 
 
 def test_the_two_sides_of_a_comparison_may_store_dates_in_different_units():
-    table = made(10)
+    table = forecasts(10)
     seconds = table.assign(cutoff=table["cutoff"].astype("datetime64[s]"))
     assert (compare(table, seconds)["n"] == summarise(table)["n"]).all()
 
 
 def test_tables_that_disagree_on_what_happened_are_not_compared():
-    table = made(11)
+    table = forecasts(11)
     with pytest.raises(ValueError, match="actual / last price"):
         compare(table, table.assign(actual=table["actual"] + 0.05))
 
 
 def test_a_comparison_takes_one_model_a_side():
-    table = made(12)
+    table = forecasts(12)
     twice = pd.concat([table.assign(model="a"), table.assign(model="b")])
     for pair in ((twice, table), (table, twice)):
         with pytest.raises(ValueError, match="one at a time"):

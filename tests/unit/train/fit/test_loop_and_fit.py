@@ -107,12 +107,14 @@ def test_a_fit_that_is_killed_and_resumed_ends_like_an_uninterrupted_one(
 
 def test_fine_tuning_killed_and_resumed_ends_like_an_uninterrupted_one(loop, data, undisturbed, tmp_path):
     config = CONFIG.model_copy(update={"step_zero": True, "epochs": 2, "learning_rate": 1e-3})
-    whole = fit(loop, data, config, seed=1, state_path=tmp_path / "whole.npz", weights=undisturbed.best)
+    uninterrupted = fit(
+        loop, data, config, seed=1, state_path=tmp_path / "whole.npz", weights=undisturbed.best
+    )
     path = tmp_path / "state.npz"
     with pytest.raises(Killed):
         fit(loop, data, config, seed=1, state_path=path, weights=undisturbed.best, on_epoch=kill_after(1))
     loop.start(seed=99)
-    assert_same(fit(loop, data, config, seed=1, state_path=path, weights=undisturbed.best), whole)
+    assert_same(fit(loop, data, config, seed=1, state_path=path, weights=undisturbed.best), uninterrupted)
 
 
 @pytest.mark.parametrize("rate", [1.0, 1e20], ids=["worsens", "diverges"])
@@ -218,7 +220,7 @@ def masked(loop: EpochLoop, x: np.ndarray, ids: np.ndarray, step: int) -> tuple[
     return seen[0].numpy(), seen[1].numpy()
 
 
-def test_masks_hide_only_whole_groups_in_their_share_of_the_windows():
+def test_masks_hide_only_complete_groups_in_their_share_of_the_windows():
     groups = (((1, 2), 0.5), ((5,), 0.25))
     loop = loop_of(batch_size=64, rate=0.1, groups=groups)
     x = np.random.default_rng(0).normal(5, 1, (64, SPEC.size, len(Residual.channels))).astype(np.float32)
@@ -346,11 +348,11 @@ def test_an_average_network_is_the_mean_of_its_members_outputs():
 def test_an_exported_network_equals_the_trained_one_in_batches_of_any_size(undisturbed, data, tmp_path):
     model = average_network(SHAPE, NETWORK, [undisturbed.best, undisturbed.best])
     x, ids = data.representation.inputs(data.valid), data.ids(data.valid)
-    whole = np.asarray(model([x, ids], training=False))
+    expected = np.asarray(model([x, ids], training=False))
     (tmp_path / "model.onnx").write_bytes(onnx_model(networks_of(model), SHAPE).SerializeToString())
     network = OnnxNetwork(tmp_path / "model.onnx")
     for count in (1, 2, 33, len(x)):
-        np.testing.assert_allclose(network(x[:count], ids[:count]), whole[:count], atol=1e-5)
+        np.testing.assert_allclose(network(x[:count], ids[:count]), expected[:count], atol=1e-5)
 
 
 def test_the_fused_layer_has_the_outputs_and_gradients_of_the_keras_layer():

@@ -33,7 +33,7 @@ def release(tmp_path: Path) -> Release:
 
 
 def failures(release: Release) -> dict[str, str]:
-    """What each failing check found."""
+    """The result of each failing check."""
     return {check.name: check.found for check in run_checklist(release) if not check.passed}
 
 
@@ -67,44 +67,44 @@ def without_rows_of(symbol: str):
     return change
 
 
-def test_a_sound_release_passes_every_check_and_each_says_what_it_found(release):
+def test_a_sound_release_passes_every_check_and_each_describes_its_result(release):
     checks = run_checklist(release)
     assert [check.name for check in checks] == NAMES
     assert all(isinstance(check, Check) and check.found and check.needed for check in checks)
     assert [check for check in checks if not check.passed] == []
 
 
-def test_every_counter_is_counted_and_one_with_too_little_data_is_named(release):
-    found = {check.name: check.found for check in run_checklist(release)}
-    assert found["all counters answer"] == "5 of 6; too little data: SHORT (9 of 12 closes)"
-    assert found["general tier answers"] == "4 of 5; too little data: SHORT (9 of 12 closes)"
+def test_every_stock_is_counted_and_one_with_too_little_data_is_named(release):
+    results = {check.name: check.found for check in run_checklist(release)}
+    assert results["all counters answer"] == "5 of 6; too little data: SHORT (9 of 12 closes)"
+    assert results["general tier answers"] == "4 of 5; too little data: SHORT (9 of 12 closes)"
     absent = doctored(release, without_rows_of("SHORT"))
-    found = {check.name: check.found for check in run_checklist(absent)}
-    assert found["all counters answer"] == "5 of 6; too little data: SHORT (0 of 12 closes)"
+    results = {check.name: check.found for check in run_checklist(absent)}
+    assert results["all counters answer"] == "5 of 6; too little data: SHORT (0 of 12 closes)"
 
 
-def test_the_original_design_passes_with_a_scaler_for_every_counter_and_no_intervals(tmp_path):
+def test_the_original_design_passes_with_a_scaler_for_every_stock_and_no_intervals(tmp_path):
     release = made_release(tmp_path, preset="v4_log")
-    found = {check.name: check.found for check in run_checklist(release)}
-    assert found["scalers"] == "2 models, 5 of 6 stocks", "SHORT was listed after training"
-    assert found["intervals"] == "the model gives no intervals"
+    results = {check.name: check.found for check in run_checklist(release)}
+    assert results["scalers"] == "2 models, 5 of 6 stocks", "SHORT was listed after training"
+    assert results["intervals"] == "the model gives no intervals"
     assert not failures(release).keys() & {"files", "scalers", "stock ids", "intervals", "no look-ahead"}
 
 
 def test_an_altered_byte_fails_and_nothing_else_of_the_release_is_trusted(release):
     path = release.file(f"{GENERAL}/model.onnx")
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    found = failures(release)
-    assert f"{GENERAL}/model.onnx: got sha256" in found.pop("files")
-    assert found == dict.fromkeys(NAMES[1:], UNREAD)
+    result = failures(release)
+    assert f"{GENERAL}/model.onnx: got sha256" in result.pop("files")
+    assert result == dict.fromkeys(NAMES[1:], UNREAD)
 
 
 @pytest.mark.parametrize(
     "name", [f"{GENERAL}/scalers.joblib", f"{MOVES}/model.onnx", "calibration.json", "test_forecasts.parquet"]
 )
 def test_a_file_that_every_release_has_is_missed_though_the_manifest_does_not_list_it(release, name):
-    found = failures(doctored(release, lambda folder: (folder / name).unlink()))
-    assert found["files"] == f"no {name}"
+    result = failures(doctored(release, lambda folder: (folder / name).unlink()))
+    assert result["files"] == f"no {name}"
 
 
 def drop_scaler(folder: Path) -> None:
@@ -114,13 +114,13 @@ def drop_scaler(folder: Path) -> None:
     path.write_text(json.dumps(stored))
 
 
-def test_a_counter_without_its_scaler_is_named(tmp_path):
+def test_a_stock_without_its_scaler_is_named(tmp_path):
     release = doctored(made_release(tmp_path, preset="v4_log"), drop_scaler)
     assert failures(release)["scalers"] == "general_v4_log/scalers.json: none for THIN"
 
 
 @pytest.mark.parametrize(
-    ("check", "change", "said"),
+    ("check", "change", "message"),
     [
         (
             "scalers",
@@ -163,10 +163,10 @@ def test_a_counter_without_its_scaler_is_named(tmp_path):
         ("no look-ahead", retelling(raw=lambda table: np.nextafter(table["raw"], np.inf)), "raw is"),
     ],
 )
-def test_each_check_fails_on_a_release_doctored_for_it(release, check, change, said):
-    found = failures(doctored(release, change))
-    assert said in found[check], found
-    assert "files" not in found
+def test_each_check_fails_on_a_release_doctored_for_it(release, check, change, message):
+    result = failures(doctored(release, change))
+    assert message in result[check], result
+    assert "files" not in result
 
 
 def test_a_manifest_that_flatters_the_error_is_caught(release):
@@ -180,14 +180,14 @@ def test_a_manifest_that_flatters_the_error_is_caught(release):
 def test_the_error_must_be_under_15_percent_and_within_the_target_of_12(release, mape, failing):
     assert (LIMIT, TARGET) == (15, 12)
     retold = retelling(published=lambda table: (1 + mape / 100) * table["actual"])
-    found = failures(doctored(release, retold, test_MAPE=mape))
-    assert found.keys() & {"target", "test MAPE"} == failing
+    result = failures(doctored(release, retold, test_MAPE=mape))
+    assert result.keys() & {"target", "test MAPE"} == failing
 
 
 def test_a_forecast_beyond_anything_the_stock_ever_did_is_absurd(tmp_path):
-    found = failures(made_release(tmp_path, shift=50.0))
-    assert "no look-ahead" not in found, "it is absurd, and honestly so"
-    assert "days ahead is" in found["no absurd value"] and "need" in found["no absurd value"]
+    result = failures(made_release(tmp_path, shift=50.0))
+    assert "no look-ahead" not in result, "it is absurd, and honestly so"
+    assert "days ahead is" in result["no absurd value"] and "need" in result["no absurd value"]
 
 
 def test_a_bound_may_lie_outside_the_past_by_the_stated_margin_and_no_further(release, monkeypatch):
@@ -207,9 +207,9 @@ def test_the_range_of_past_changes_equals_the_obvious_loop_and_leaves_splits_out
         spans[symbol] = min(changes, default=0.0), max(changes, default=0.0)
     widest = min(low for low, _ in spans.values()), max(high for _, high in spans.values())
     spans |= {"GAPS": widest, "SHORT": widest}
-    found = _past(Subject(release).series, 7)
-    assert found.keys() == spans.keys()
-    for symbol, span in found.items():
+    result = _past(Subject(release).series, 7)
+    assert result.keys() == spans.keys()
+    for symbol, span in result.items():
         assert span == pytest.approx(spans[symbol], abs=1e-5), symbol
     assert spans["SPLITS"][1] < 0.5, "one of its steps is a doubling"
 
@@ -221,10 +221,10 @@ def test_a_release_that_reads_more_than_was_known_that_evening_is_caught(release
 
 def test_what_cannot_be_read_fails_with_the_reason_and_no_traceback(release):
     broken = doctored(release, lambda folder: (folder / "test_forecasts.parquet").write_bytes(b"no parquet"))
-    found = failures(broken)
-    assert {"test MAPE", "prices", "intervals", "no look-ahead"} <= found.keys()
-    assert all("Traceback" not in reason and reason for reason in found.values())
-    assert "files" not in found and "models load" not in found
+    result = failures(broken)
+    assert {"test MAPE", "prices", "intervals", "no look-ahead"} <= result.keys()
+    assert all("Traceback" not in reason and reason for reason in result.values())
+    assert "files" not in result and "models load" not in result
 
 
 def call(home: Path, *arguments: str):

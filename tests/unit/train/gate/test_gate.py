@@ -34,12 +34,12 @@ def registry(tmp_path: Path) -> Registry:
     return Registry(tmp_path)
 
 
-def made(registry: Registry, release_id: str, **choices) -> Release:
+def new_release(registry: Registry, release_id: str, **choices) -> Release:
     return made_release(registry.folder.parent, release_id, **choices)
 
 
 def in_production(registry: Registry, release_id: str, **choices) -> Release:
-    return registry.promote(made(registry, release_id, **choices).id)
+    return registry.promote(new_release(registry, release_id, **choices).id)
 
 
 def scored(release: Release, horizon: int) -> pd.DataFrame:
@@ -60,7 +60,7 @@ def ratios(rows: pd.DataFrame) -> dict[str, float]:
 
 
 def test_a_sound_release_goes_to_production_where_there_is_none_and_the_evidence_is_kept(registry):
-    made(registry, "first")
+    new_release(registry, "first")
     release, verdict = promote_through_gate(registry, "latest")
     assert registry.production() == release.id == "first"
     assert verdict.passed and verdict.comparison is None and verdict.reasons == ()
@@ -72,28 +72,31 @@ def test_a_sound_release_goes_to_production_where_there_is_none_and_the_evidence
 
 def test_a_release_that_is_as_good_as_production_passes_with_the_figures_of_both(registry):
     old = in_production(registry, "old")
-    new = made(registry, "new", shift=0.02)
+    new = new_release(registry, "new", shift=0.02)
     _, verdict = promote_through_gate(registry, "new")
-    found = verdict.comparison
-    assert registry.production() == "new" and found == registry.history()[-1]["gate"]["comparison"]
-    assert (found["against"], found["comparable"], found["horizon"]) == ("old", True, 1)
+    result = verdict.comparison
+    assert registry.production() == "new" and result == registry.history()[-1]["gate"]["comparison"]
+    assert (result["against"], result["comparable"], result["horizon"]) == ("old", True, 1)
     assert (
-        found["n"] == len(near(new)) and found["cutoffs"] == near(new)["cutoff"].nunique() >= MINIMUM_CUTOFFS
+        result["n"] == len(near(new))
+        and result["cutoffs"] == near(new)["cutoff"].nunique() >= MINIMUM_CUTOFFS
     )
     for name, release in (("release", new), ("production", old)):
-        assert {key: found[name][key] for key in ("rel_mae", "rel_rmse")} == pytest.approx(
+        assert {key: result[name][key] for key in ("rel_mae", "rel_rmse")} == pytest.approx(
             ratios(near(release))
         )
-    assert found["naive"]["mae"] == pytest.approx(
+    assert result["naive"]["mae"] == pytest.approx(
         (near(new)["last_price"] - near(new)["actual"]).abs().mean()
     )
-    assert found["release"]["rel_rmse"] <= found["production"]["rel_rmse"] + MARGIN
-    assert found["rel_rmse"] == pytest.approx(found["release"]["rel_rmse"] / found["production"]["rel_rmse"])
+    assert result["release"]["rel_rmse"] <= result["production"]["rel_rmse"] + MARGIN
+    assert result["rel_rmse"] == pytest.approx(
+        result["release"]["rel_rmse"] / result["production"]["rel_rmse"]
+    )
 
 
 def test_a_worse_release_is_refused_with_both_figures_and_production_stays(registry):
     in_production(registry, "old")
-    worse = ratios(near(made(registry, "worse", shift=WORSE)))
+    worse = ratios(near(new_release(registry, "worse", shift=WORSE)))
     with pytest.raises(GateClosed) as closed:
         promote_through_gate(registry, "worse")
     message = closed.value.message
@@ -109,7 +112,7 @@ def test_a_worse_release_is_refused_with_both_figures_and_production_stays(regis
 
 def test_a_better_release_replaces_a_worse_one(registry):
     in_production(registry, "worse", shift=WORSE)
-    made(registry, "better")
+    new_release(registry, "better")
     _, verdict = promote_through_gate(registry, "better")
     assert registry.production() == "better" and verdict.comparison["rel_mae"] < 1
 
@@ -118,14 +121,14 @@ def test_a_better_release_replaces_a_worse_one(registry):
 def test_the_margin_is_half_a_percent_of_the_naive_error(registry, monkeypatch, excess, passes):
     assert MARGIN == 0.005
     in_production(registry, "old")
-    worst = ratios(scored(made(registry, "new", shift=SLIGHTLY), 3))
+    worst = ratios(scored(new_release(registry, "new", shift=SLIGHTLY), 3))
     monkeypatch.setattr("train.gate.comparison.MARGIN", (max(worst.values()) - 1) / excess)
     assert judge(registry, "new").passed is passes
 
 
 def test_a_release_judged_against_what_has_left_production_meanwhile_is_not_promoted(registry):
     in_production(registry, "old", shift=0.05)
-    better, late = made(registry, "better"), made(registry, "late", shift=0.05)
+    better, late = new_release(registry, "better"), new_release(registry, "late", shift=0.05)
 
     def meanwhile(*_):
         if registry.production() == "old":
@@ -138,7 +141,7 @@ def test_a_release_judged_against_what_has_left_production_meanwhile_is_not_prom
 
 def test_force_promotes_all_the_same_and_is_recorded_with_every_reason(registry):
     in_production(registry, "old")
-    made(registry, "worse", shift=ABSURD)
+    new_release(registry, "worse", shift=ABSURD)
     release, verdict = promote_through_gate(registry, "worse", force=True)
     assert registry.production() == release.id == "worse" and not verdict.passed
     move = registry.history()[-1]
@@ -148,7 +151,7 @@ def test_force_promotes_all_the_same_and_is_recorded_with_every_reason(registry)
 
 
 def test_force_that_was_not_needed_is_not_recorded_as_such(registry):
-    made(registry, "sound")
+    new_release(registry, "sound")
     promote_through_gate(registry, "sound", force=True)
     assert "forced" not in registry.history()[-1]
 
@@ -156,7 +159,7 @@ def test_force_that_was_not_needed_is_not_recorded_as_such(registry):
 @pytest.mark.parametrize("force", [False, True])
 def test_a_damaged_release_is_never_promoted(registry, force):
     in_production(registry, "old")
-    path = made(registry, "damaged").file("general_residual/model.onnx")
+    path = new_release(registry, "damaged").file("general_residual/model.onnx")
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     assert not judge(registry, "damaged").passed
     with pytest.raises(BundleError, match=r"model\.onnx"):
@@ -165,7 +168,7 @@ def test_a_damaged_release_is_never_promoted(registry, force):
 
 
 def test_a_release_that_fails_a_check_is_refused_by_the_name_of_the_check(registry):
-    doctored(made(registry, "flattered"), test_MAPE=0.1)
+    doctored(new_release(registry, "flattered"), test_MAPE=0.1)
     with pytest.raises(GateClosed, match=r"test MAPE: got .*manifest\.json says 0\.1; need under 15 %"):
         promote_through_gate(registry, "flattered")
     assert registry.production() is None
@@ -173,7 +176,7 @@ def test_a_release_that_fails_a_check_is_refused_by_the_name_of_the_check(regist
 
 def test_real_data_beat_synthetic_ones_and_synthetic_ones_never_replace_real_ones(registry):
     in_production(registry, "invented")
-    made(registry, "real", source=REAL, shift=SLIGHTLY)
+    new_release(registry, "real", source=REAL, shift=SLIGHTLY)
     _, verdict = promote_through_gate(registry, "real")
     assert registry.production() == "real" and not verdict.comparison["comparable"]
     with pytest.raises(GateClosed, match="synthetic data never replace real ones"):
@@ -185,10 +188,10 @@ def test_real_data_beat_synthetic_ones_and_synthetic_ones_never_replace_real_one
 
 def test_without_enough_days_out_of_sample_for_both_the_gate_is_closed(registry):
     in_production(registry, "old")
-    days = np.sort(near(made(registry, "new"))["cutoff"].unique())
+    days = np.sort(near(new_release(registry, "new"))["cutoff"].unique())
     doctored(registry.resolve("new"), valid_end=str(days[-MINIMUM_CUTOFFS + 1])[:10])
-    found = judge(registry, "new")
-    assert found.reasons[-1].startswith(
+    verdict = judge(registry, "new")
+    assert verdict.reasons[-1].startswith(
         "not comparable with production (old): 19 days out of sample for both"
     )
     doctored(registry.resolve("new"), valid_end=str(days[-MINIMUM_CUTOFFS])[:10])
@@ -202,16 +205,16 @@ def test_the_two_meet_on_the_newer_of_their_panels(registry):
     panel = Panel.load(old.file("panel.parquet"))
     earlier = panel.dates[-60]
     doctored(old, lambda folder: panel.as_of(earlier).save(folder / "panel.parquet"))
-    new = made(registry, "new")
-    found = judge(registry, "new").comparison
-    assert found["last"] == f"{near(new)['cutoff'].max():%Y-%m-%d}" > f"{earlier:%Y-%m-%d}"
+    new = new_release(registry, "new")
+    result = judge(registry, "new").comparison
+    assert result["last"] == f"{near(new)['cutoff'].max():%Y-%m-%d}" > f"{earlier:%Y-%m-%d}"
 
 
 def test_two_presets_meet_on_the_horizon_that_both_have(registry):
     in_production(registry, "old")
-    made(registry, "design", preset="v4_log")
-    found = judge(registry, "design").comparison
-    assert found["comparable"] and found["horizon"] == 1 and found["release"]["rel_rmse"] > 1
+    new_release(registry, "design", preset="v4_log")
+    result = judge(registry, "design").comparison
+    assert result["comparable"] and result["horizon"] == 1 and result["release"]["rel_rmse"] > 1
 
 
 def remove_calibration(folder: Path) -> None:
@@ -236,7 +239,7 @@ def test_damaged_or_unreadable_production_speaks_against_nothing(registry, harm)
         old.file("universe.json").unlink()
     if harm == "gone":
         old.path.rename(old.path.with_name(".gone"))
-    made(registry, "new", shift=2 * SLIGHTLY)
+    new_release(registry, "new", shift=2 * SLIGHTLY)
     _, verdict = promote_through_gate(registry, "new")
     assert registry.production() == "new" and verdict.passed
     if harm in ("unreadable", "of another version"):
@@ -296,7 +299,7 @@ def test_the_first_release_of_a_run_goes_through_the_gate(tmp_path):
     assert execute(run, mode="silent", refit=False)[1] and len(registry.history()) == 1
 
 
-def test_a_run_whose_release_fails_the_gate_is_published_and_the_user_is_told_why(tmp_path, capsys):
+def test_a_run_whose_release_fails_the_gate_is_published_and_prints_the_reasons(tmp_path, capsys):
     run, registry = made_run(tmp_path, shift=ABSURD), Registry(tmp_path)
     outcome, _ = execute(run, mode="silent", refit=False)
     assert registry.production() is None and registry.resolve("latest") == outcome.release
@@ -319,7 +322,7 @@ def test_a_run_that_real_data_stand_above_or_that_is_partial_leaves_production_a
 @pytest.mark.parametrize(("shift", "moves"), [(0.0, True), (WORSE, False)])
 def test_a_complete_run_takes_the_place_of_a_quick_one_unless_it_is_worse(tmp_path, shift, moves):
     registry = Registry(tmp_path)
-    doctored(made(registry, "tried"), quick=True, run="another")
+    doctored(new_release(registry, "tried"), quick=True, run="another")
     registry.promote("tried")
     outcome, _ = execute(made_run(tmp_path, shift=shift), mode="silent", refit=False)
     assert registry.production() == (outcome.release.id if moves else "tried")
@@ -328,19 +331,19 @@ def test_a_complete_run_takes_the_place_of_a_quick_one_unless_it_is_worse(tmp_pa
 
 
 def test_a_first_release_without_skill_is_refused_with_figure_bound_and_horizon(registry):
-    made(registry, "first", shift=WORSE)
+    new_release(registry, "first", shift=WORSE)
     with pytest.raises(GateClosed) as closed:
         promote_through_gate(registry, "first")
-    found = ratios(near(registry.resolve("first")))
+    result = ratios(near(registry.resolve("first")))
     for name, label in (("rel_mae", "relMAE of the published"), ("rel_rmse", "relRMSE of the raw")):
-        expected = f"{label} price is {found[name]:.4f} 1 day ahead, need at most 1.0500"
+        expected = f"{label} price is {result[name]:.4f} 1 day ahead, need at most 1.0500"
         assert expected in closed.value.message
     assert "or use --force to promote it anyway" in closed.value.message
     assert registry.production() is None
 
 
 def test_the_original_design_has_no_skill_and_needs_force_even_where_nothing_is_in_production(registry):
-    made(registry, "design", preset="v4_log")
+    new_release(registry, "design", preset="v4_log")
     with pytest.raises(GateClosed, match=r"skill: got relRMSE of the raw price is .* 1 day ahead.*--force"):
         promote_through_gate(registry, "design")
     promote_through_gate(registry, "design", force=True)
@@ -349,7 +352,7 @@ def test_the_original_design_has_no_skill_and_needs_force_even_where_nothing_is_
 
 
 def test_a_quick_release_may_be_somewhat_worse_than_the_last_price_and_not_more(registry):
-    bad = made(registry, "bad", shift=WORSE)
+    bad = new_release(registry, "bad", shift=WORSE)
     assert not judge(registry, doctored(bad, quick=True).id).passed
 
     def five_hundredths_worse(folder: Path) -> None:
@@ -359,7 +362,7 @@ def test_a_quick_release_may_be_somewhat_worse_than_the_last_price_and_not_more(
         table.assign(raw=raw).to_parquet(path, index=False)
 
     for quick in (True, False):
-        release = doctored(made(registry, f"quick-{quick}"), five_hundredths_worse, quick=quick)
+        release = doctored(new_release(registry, f"quick-{quick}"), five_hundredths_worse, quick=quick)
         (check,) = [check for check in judge(registry, release.id).checks if check.name == "skill"]
         assert check.passed is quick, check
 
@@ -368,7 +371,8 @@ def test_releases_that_each_lose_a_little_are_measured_against_the_best_that_was
     steps = [0.0, SLIGHTLY, 1.5 * SLIGHTLY]
     names = ["best", "second", "third"]
     far = [
-        ratios(scored(made(registry, n, shift=s), 3))["rel_rmse"] for n, s in zip(names, steps, strict=True)
+        ratios(scored(new_release(registry, n, shift=s), 3))["rel_rmse"]
+        for n, s in zip(names, steps, strict=True)
     ]
     assert all(0 < gap < MARGIN for gap in np.diff(far)) and far[2] - far[0] > MARGIN
     for name in names[:2]:
@@ -378,20 +382,20 @@ def test_releases_that_each_lose_a_little_are_measured_against_the_best_that_was
     reasons = closed.value.context["reasons"]
     assert all("in the best release so far (best) it is" in reason for reason in reasons), reasons
     start = f"relRMSE of the raw price is {far[2]:.4f} 3 days ahead"
-    (reason,) = [each for each in reasons if each.startswith(start)]
+    (reason,) = [item for item in reasons if item.startswith(start)]
     assert f"in the best release so far (best) it is {far[0]:.4f} on the same" in reason
     assert [move["anchor"] for move in registry.history()] == ["best", "best"]
 
 
 def test_the_best_release_is_still_known_after_a_rollback_and_after_a_forced_move(registry):
     for name, shift in (("fair", SLIGHTLY), ("best", 0.0), ("absurd", ABSURD)):
-        made(registry, name, shift=shift)
+        new_release(registry, name, shift=shift)
         promote_through_gate(registry, name, force=name == "absurd")
     assert anchor_of(registry.history()) == "best"
     for _ in range(2):
         registry.rollback()
     assert registry.production() == "fair" and anchor_of(registry.history()) == "best"
-    made(registry, "late", shift=1.5 * SLIGHTLY)
+    new_release(registry, "late", shift=1.5 * SLIGHTLY)
     verdict = judge(registry, "late")
     assert all("in the best release so far (best)" in reason for reason in verdict.reasons)
     assert not verdict.passed and verdict.comparison["against"] == "fair"
@@ -400,24 +404,24 @@ def test_the_best_release_is_still_known_after_a_rollback_and_after_a_forced_mov
 
 def test_what_was_in_production_before_best_releases_were_noted_is_one_after_a_forced_move_too(registry):
     in_production(registry, "old")
-    made(registry, "absurd", shift=ABSURD)
+    new_release(registry, "absurd", shift=ABSURD)
     promote_through_gate(registry, "absurd", force=True)
     assert anchor_of(registry.history()) == "old"
 
 
 def test_a_better_release_becomes_the_best_and_an_equal_one_takes_its_place(registry):
     for name, shift, anchor in (("fair", SLIGHTLY, "fair"), ("good", 0.0, "good"), ("equal", 0.0, "equal")):
-        made(registry, name, shift=shift)
+        new_release(registry, name, shift=shift)
         promote_through_gate(registry, name)
         assert anchor_of(registry.history()) == anchor
 
 
-def test_a_best_release_that_is_gone_is_said_to_be_incomparable_and_replaced(registry):
+def test_a_missing_best_release_is_reported_as_incomparable_and_replaced(registry):
     for name, shift in (("best", 0.0), ("second", SLIGHTLY)):
-        made(registry, name, shift=shift)
+        new_release(registry, name, shift=shift)
         promote_through_gate(registry, name)
     registry.resolve("best").path.rename(registry.folder / ".gone")
-    made(registry, "third", shift=1.5 * SLIGHTLY)
+    new_release(registry, "third", shift=1.5 * SLIGHTLY)
     _, verdict = promote_through_gate(registry, "third")
     assert verdict.best == {"against": "best", "comparable": False, "reason": "it is missing or damaged"}
     assert registry.history()[-1]["gate"]["best"] == verdict.best
@@ -425,22 +429,22 @@ def test_a_best_release_that_is_gone_is_said_to_be_incomparable_and_replaced(reg
 
 
 def test_a_best_release_of_synthetic_data_is_no_measure_for_real_ones(registry):
-    made(registry, "invented")
+    new_release(registry, "invented")
     promote_through_gate(registry, "invented")
-    made(registry, "real", source=REAL, shift=SLIGHTLY)
+    new_release(registry, "real", source=REAL, shift=SLIGHTLY)
     promote_through_gate(registry, "real")
     assert anchor_of(registry.history()) == "real"
 
 
 def test_a_release_that_is_worse_at_one_of_several_horizons_is_refused_for_that_one(registry, monkeypatch):
     in_production(registry, "old")
-    made(registry, "new")
+    new_release(registry, "new")
 
     def worse_three_days_ahead(models, *arguments, **named):
-        found = backtest(models, *arguments, **named)
-        rows = (found.table["horizon"] == 3) & (models.root.name == "new")
-        found.table.loc[rows, "raw"] *= 1.01
-        return found
+        table = backtest(models, *arguments, **named)
+        rows = (table.table["horizon"] == 3) & (models.root.name == "new")
+        table.table.loc[rows, "raw"] *= 1.01
+        return table
 
     monkeypatch.setattr("train.gate.comparison.backtest", worse_three_days_ahead)
     (reason,) = judge(registry, "new").reasons
@@ -449,13 +453,13 @@ def test_a_release_that_is_worse_at_one_of_several_horizons_is_refused_for_that_
 
 def test_intervals_that_are_worse_than_those_in_production_are_refused(registry, monkeypatch):
     in_production(registry, "old")
-    made(registry, "new")
+    new_release(registry, "new")
 
     def wider(models, *arguments, **named):
-        found = backtest(models, *arguments, **named)
+        table = backtest(models, *arguments, **named)
         if models.root.name == "new":
-            found.table["hi95"] *= 1.1
-        return found
+            table.table["hi95"] *= 1.1
+        return table
 
     monkeypatch.setattr("train.gate.comparison.backtest", wider)
     reasons = judge(registry, "new").reasons
@@ -464,7 +468,7 @@ def test_intervals_that_are_worse_than_those_in_production_are_refused(registry,
 
 def test_a_release_without_intervals_does_not_replace_one_that_has_them(registry, monkeypatch):
     in_production(registry, "old")
-    made(registry, "design", preset="v4_log")
+    new_release(registry, "design", preset="v4_log")
     assert any(
         "the release has no intervals 1 day ahead" in reason for reason in judge(registry, "design").reasons
     )
@@ -476,7 +480,7 @@ def call(registry: Registry, *arguments: str):
 
 def test_the_promote_command_shows_this_release_production_and_naive(registry):
     in_production(registry, "old")
-    made(registry, "new")
+    new_release(registry, "new")
     answer = call(registry, "promote", "new")
     assert answer.exit_code == 0 and answer.stdout.endswith("production: new (was old)\n")
     rows = [re.split(r" {2,}", line.strip()) for line in answer.stdout.splitlines() if "(" in line]
@@ -491,7 +495,7 @@ def test_the_promote_command_shows_this_release_production_and_naive(registry):
 
 def test_the_promote_command_refuses_a_worse_release_unless_forced(registry):
     in_production(registry, "old")
-    made(registry, "worse", shift=WORSE)
+    new_release(registry, "worse", shift=WORSE)
     answer = call(registry, "promote", "worse")
     assert answer.exit_code == 1 and answer.stdout == ""
     assert "this release (worse)" in answer.stderr and "--force" in answer.stderr

@@ -130,7 +130,7 @@ def test_the_noise_of_a_ratio_is_how_much_it_varies_from_sample_to_sample():
 
 def test_the_noise_of_relrmse_is_that_of_its_square_by_the_delta_method():
     rng = np.random.default_rng(5)
-    table = forecasts().assign(raw=lambda each: each["last_price"] * rng.normal(1, 0.02, len(each)))
+    table = forecasts().assign(raw=lambda result: result["last_price"] * rng.normal(1, 0.02, len(result)))
     (losses,) = by_horizon(table)
     square = ratio_noise(losses.own["rel_rmse"], losses.naive["rel_rmse"], losses.cutoff, horizon=1)
     assert losses.noise("rel_rmse") == pytest.approx(square / 2 / losses.ratio("rel_rmse"))
@@ -138,12 +138,14 @@ def test_the_noise_of_relrmse_is_that_of_its_square_by_the_delta_method():
 
 
 @pytest.mark.parametrize(
-    ("half_width", "said"), [(0.5, "% intervals contain"), (95, "relPinball of the intervals")]
+    ("half_width", "message"), [(0.5, "% intervals contain"), (95, "relPinball of the intervals")]
 )
-def test_intervals_that_hold_too_little_or_are_worth_less_than_the_last_price_are_refused(half_width, said):
+def test_intervals_that_hold_too_little_or_are_worth_less_than_the_last_price_are_refused(
+    half_width, message
+):
     assert of_intervals(forecasts(half_width=6))[0] == []
     problems, _ = of_intervals(forecasts(half_width=half_width))
-    assert problems and all(said in problem and "1 day ahead" in problem for problem in problems)
+    assert problems and all(message in problem and "1 day ahead" in problem for problem in problems)
 
 
 def test_intervals_are_judged_at_every_horizon_and_a_model_may_have_none():

@@ -9,7 +9,14 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from support.night import FIRST_END, LATER_END, after_the_first_night, asked, trained_ahead, write_archive
+from support.night import (
+    FIRST_END,
+    LATER_END,
+    after_the_first_night,
+    retrain_request,
+    trained_ahead,
+    write_archive,
+)
 from support.release import REAL, made_release
 from typer.testing import CliRunner
 
@@ -37,7 +44,7 @@ def place(tmp_path: Path) -> SimpleNamespace:
 
 
 def night(place: SimpleNamespace, **changes):
-    return retrain(asked(place.archive, **changes), place.home)
+    return retrain(retrain_request(place.archive, **changes), place.home)
 
 
 def later_nights(place: SimpleNamespace, **changes):
@@ -55,7 +62,7 @@ def begun(tmp_path: Path) -> SimpleNamespace:
 def grow(place: SimpleNamespace, until: date = LATER_END, *, shift: float = 0.0):
     """New files, and what they will train is trained."""
     write_archive(place.archive, until)
-    request = asked(place.archive, overrides={}, universe=None)
+    request = retrain_request(place.archive, overrides={}, universe=None)
     return trained_ahead(request, place.home, place.registry.production(), shift=shift)
 
 
@@ -103,13 +110,13 @@ def test_new_sessions_make_a_release_of_the_same_settings_whose_parts_keep_their
     record = later_nights(begun)
     after = begun.registry.resolve("production")
     assert record.values["state"] == "promoted" and after.id == record.values["release"] != before.id
-    found = record.decision("ingest")
-    assert found["new_sessions"] == sessions_between(begun, f"{FIRST_END}", f"{LATER_END}") > 20
-    assert (found["rows_lost"], found["sessions_lost"]) == (0, 0)
-    old, new = (json.loads(each.file("config.json").read_bytes()) for each in (before, after))
+    result = record.decision("ingest")
+    assert result["new_sessions"] == sessions_between(begun, f"{FIRST_END}", f"{LATER_END}") > 20
+    assert (result["rows_lost"], result["sessions_lost"]) == (0, 0)
+    old, new = (json.loads(item.file("config.json").read_bytes()) for item in (before, after))
     assert {**old, "split": None} == {**new, "split": None}
     for first, last in (("train_end", "valid_end"), ("valid_end", "test_end")):
-        lengths = [sessions_between(begun, each.info[first], each.info[last]) for each in (before, after)]
+        lengths = [sessions_between(begun, item.info[first], item.info[last]) for item in (before, after)]
         assert lengths[0] == lengths[1] >= MINIMUM_TEST
     assert after.info["valid_end"] > before.info["valid_end"]
 
@@ -122,27 +129,27 @@ def test_a_server_takes_the_promoted_release_up_by_itself(begun):
     assert asyncio.run(watcher.check()).outcome == "taken"
     grow(begun)
     release = later_nights(begun).values["release"]
-    found = asyncio.run(watcher.check())
-    assert (found.outcome, found.release) == ("taken", release)
+    result = asyncio.run(watcher.check())
+    assert (result.outcome, result.release) == ("taken", release)
     assert asyncio.run(watcher.check()).outcome == "unchanged"
 
 
 def test_both_releases_are_measured_on_the_days_that_neither_was_trained_or_chosen_on(begun):
     grow(begun)
     record = later_nights(begun)
-    found, release = record.decision("backtest"), begun.registry.resolve("production")
-    assert found["production"] == record.values["production"] and found["left_out"] is None
-    assert found["from"] == release.info["valid_end"] and found["to"] == f"{LATER_END}"
+    result, release = record.decision("backtest"), begun.registry.resolve("production")
+    assert result["production"] == record.values["production"] and result["left_out"] is None
+    assert result["from"] == release.info["valid_end"] and result["to"] == f"{LATER_END}"
     table = pd.read_parquet(release.file("test_forecasts.parquet"))
-    for horizon, figures in found["horizons"].items():
+    for horizon, figures in result["horizons"].items():
         near = table[(table["horizon"] == int(horizon)) & ~table["frozen"]]
         naive = (near["last_price"] - near["actual"]).abs().mean()
         assert figures["n"] == len(near) and figures["naive"]["mae"] == pytest.approx(naive)
         for who in ("candidate", "production"):  # fresh networks say "no change"
             assert figures[who]["mae"] == pytest.approx(naive) and figures[who]["rel_mae"] == pytest.approx(1)
     comparison = record.decision("gate")["comparison"]
-    assert comparison["release"]["mae"] == found["horizons"]["1"]["candidate"]["mae"]
-    assert comparison["cutoffs"] == found["horizons"]["1"]["cutoffs"]
+    assert comparison["release"]["mae"] == result["horizons"]["1"]["candidate"]["mae"]
+    assert comparison["cutoffs"] == result["horizons"]["1"]["cutoffs"]
     kept = {path.parent.name for path in record.folder.glob("backtest/*/nsecast.parquet")}
     assert kept == {record.values["production"], record.values["release"]}
 
@@ -180,25 +187,25 @@ def test_damaged_files_fail_the_night_and_leave_production(begun, damage):
     path = begun.archive / "NSE_data_all_stocks_2022.csv"
     if damage == "a year is gone":
         (begun.archive / "NSE_data_all_stocks_2021.csv").unlink()
-        said = r"nothing is left of 2021"
+        message = r"nothing is left of 2021"
     elif damage == "it ends early":
         lines = path.read_text().splitlines(keepends=True)
         path.write_text("".join(lines[:-30]))
-        said = r"archive: 3 of the 452 sessions"
+        message = r"archive: 3 of the 452 sessions"
     elif damage == "closes differ":
         rows = [line.split(",") for line in path.read_text().splitlines()]
         for row in rows[1::20]:
             row[7] = "77.77"
         path.write_text("\n".join(",".join(row) for row in rows) + "\n")
-        said = r"have another close, more than 1%"
+        message = r"have another close, more than 1%"
     elif damage == "no archive":
         begun.archive.rename(begun.archive.with_name("elsewhere"))
-        said = r"cannot be read as a folder"
+        message = r"cannot be read as a folder"
     else:
         path.unlink()
         path.mkdir()
-        said = r"cannot be read: it is a folder"
-    with pytest.raises(TrainingError, match=said) as failed:
+        message = r"cannot be read: it is a folder"
+    with pytest.raises(TrainingError, match=message) as failed:
         later_nights(begun)
     assert f"In production is still {production}" in failed.value.message
     newest = next(records(begun.home))
@@ -208,7 +215,7 @@ def test_damaged_files_fail_the_night_and_leave_production(begun, damage):
     assert later_nights(begun).values["state"] == "current"
 
 
-def test_a_few_corrected_closes_are_new_data_unless_only_new_sessions_are_asked_for(begun):
+def test_a_few_corrected_closes_are_new_data_unless_only_new_sessions_count(begun):
     path = begun.archive / "NSE_data_all_stocks_2022.csv"
     lines = path.read_text().splitlines()
     place = next(i for i, line in enumerate(lines) if ",ABSA," in line and i > 1000)
@@ -218,7 +225,7 @@ def test_a_few_corrected_closes_are_new_data_unless_only_new_sessions_are_asked_
     path.write_text("\n".join(lines) + "\n")
     stale = later_nights(begun, if_stale=True)
     assert stale.values["state"] == "current" and f"newest session, {FIRST_END}" in stale.values["reason"]
-    request = asked(begun.archive, overrides={}, universe=None)
+    request = retrain_request(begun.archive, overrides={}, universe=None)
     trained_ahead(request, begun.home, begun.registry.production())
     record = later_nights(begun)
     assert record.decision("ingest")["rows_changed"] == 1
@@ -228,7 +235,7 @@ def test_a_few_corrected_closes_are_new_data_unless_only_new_sessions_are_asked_
 
 def test_other_settings_are_a_reason_to_train_and_become_productions(begun):
     changes = {"overrides": {"network": {"dropout": 0.1}}, "universe": None}
-    trained_ahead(asked(begun.archive, **changes), begun.home, begun.registry.production())
+    trained_ahead(retrain_request(begun.archive, **changes), begun.home, begun.registry.production())
     record = night(begun, **changes)
     assert record.decision("ingest")["why"] == "settings differ from production's"
     stored = json.loads(begun.registry.resolve("production").file("config.json").read_bytes())
@@ -254,7 +261,7 @@ def test_damaged_production_is_named_and_given_settings_replace_it(begun):
     with pytest.raises(BundleError):
         begun.registry.open("production")
     grown = write_archive(begun.archive, LATER_END)
-    trained_ahead(asked(grown), begun.home, begun.registry.production())
+    trained_ahead(retrain_request(grown), begun.home, begun.registry.production())
     assert night(begun).values["state"] == "promoted"
 
 
@@ -286,7 +293,7 @@ def test_files_that_changed_before_a_night_was_done_supersede_it(begun):
     grow(begun)
     record = later_nights(begun)
     assert record.values["state"] == "promoted" and record.id != unfinished
-    assert {each.id: each.values["state"] for each in records(begun.home)}[unfinished] == "superseded"
+    assert {item.id: item.values["state"] for item in records(begun.home)}[unfinished] == "superseded"
 
 
 def test_a_stop_between_the_move_and_its_record_is_continued_without_a_second_move(begun, monkeypatch):
@@ -317,7 +324,7 @@ def test_a_stop_between_two_steps_is_in_the_record(begun):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        retrain(asked(begun.archive, overrides={}, universe=None), begun.home, watch=stop)
+        retrain(retrain_request(begun.archive, overrides={}, universe=None), begun.home, watch=stop)
     record = next(records(begun.home))
     assert record.values["state"] == "interrupted" and states(record)["backtest"] == "waiting"
     again = later_nights(begun)

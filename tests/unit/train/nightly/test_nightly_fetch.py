@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.archive import Publisher, publishing, zipped
-from support.night import FIRST_END, asked, trained_ahead, write_archive
+from support.night import FIRST_END, retrain_request, trained_ahead, write_archive
 from typer.testing import CliRunner
 
 import nsecast
@@ -41,7 +41,7 @@ def test_a_night_fetches_trains_on_what_came_and_a_wrong_file_changes_nothing(
     published = write_archive(tmp_path / "published", FIRST_END)
     (published / SYNTHETIC_FILE).unlink()  # what is fetched is never synthetic
     files = prices(published)
-    trained_ahead(asked(published), home, None)
+    trained_ahead(retrain_request(published), home, None)
     source = Source(id="abc", version=2, years="2021-2022", files={k: sha(v) for k, v in files.items()})
     publisher.body, publisher.plan = zipped(**{f"prices/{k}": v for k, v in files.items()}), ["drop"]
     from_here = functools.partial(
@@ -49,7 +49,7 @@ def test_a_night_fetches_trains_on_what_came_and_a_wrong_file_changes_nothing(
     )
     monkeypatch.setattr(fetch, "fetch_archive", from_here)
 
-    record = retrain(asked(archive, fetch=nightly_cli._fetcher(archive)), home).values
+    record = retrain(retrain_request(archive, fetch=nightly_cli._fetcher(archive)), home).values
     assert record["state"] == "promoted" and prices(archive) == files
     assert record["steps"]["ingest"]["decision"]["fetched"]["written"] == sorted(files)
     first, second = (headers for _, headers in publisher.requests)

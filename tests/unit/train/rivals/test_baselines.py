@@ -36,7 +36,7 @@ def windows_of(panel: Panel = PANEL, *, first: int = 100, last: int = 122) -> Wi
 
 
 def windows_on(**closes: np.ndarray) -> Windows:
-    """All windows over made-up closes."""
+    """All windows over invented closes."""
     histories = {symbol: history(values) for symbol, values in closes.items()}
     return make_windows(series_from_histories(histories, UNKNOWN_MARKET), SPEC)
 
@@ -119,10 +119,10 @@ def test_between_two_estimations_the_newest_close_is_what_forecasts_start_from()
 
 
 def test_splits_are_not_forecast():
-    whole = walk(160)
-    whole[80] = whole[79]
-    split = np.where(np.arange(160) < 80, whole, whole / 2)
-    one, other = (part.take(part.end % 8 == 0) for part in (windows_on(A=whole), windows_on(A=split)))
+    prices = walk(160)
+    prices[80] = prices[79]
+    split = np.where(np.arange(160) < 80, prices, prices / 2)
+    one, other = (part.take(part.end % 8 == 0) for part in (windows_on(A=prices), windows_on(A=split)))
     assert other.series.action.sum() == 1
     last = [part.last_price[:, None] for part in (one, other)]
     forecasts = [{"drift": drift(part), **classical(part)} for part in (one, other)]
