@@ -71,7 +71,7 @@ def replay(
     Exit codes: 0 all are equal; 1 some differ, or cannot be computed because the receipt was edited or the
     release is gone, altered or a different one.
     """
-    from serve.audit.receipts import replay as again
+    from serve.audit.replay import replay as again
 
     content = _json(receipt, "Make one with `nsecast receipt`.")
     body = None if request is None else _json(request, "Give the body of the original request.")

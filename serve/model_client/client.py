@@ -11,13 +11,12 @@ import functools
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ray.serve.exceptions import BackPressureError
 
-from common.errors import BundleError, NsecastError, Overloaded
+from common.errors import NsecastError, Overloaded
 from common.presets import SPECIFIC
 from common.release.bundle import GENERAL
 from serve.audit.ledger import Ledger
@@ -26,10 +25,10 @@ from serve.inference.forecast_cache import ForecastCache
 from serve.inference.loaded_release import LoadedRelease, PreparedRequest
 from serve.inference.model_cache import REMEMBER_BAD_S
 from serve.inference.release_watcher import ReleaseWatcher
-from serve.inference.response import batch_response, predict_response
+from serve.inference.response import batch_response
 from serve.model_client.broadcast import BroadcastResult, call_every
-from serve.model_client.fan_out import fan_out
 from serve.model_client.messages import REQUEST_ID, ModelRequest, ModelResponse
+from serve.model_client.model_call import ModelCall, fan_out
 from serve.model_client.rehearsal import rehearse
 from serve.observability.metrics import Facts, Observer
 from serve.schemas.forecast import BatchResponse, Outlook, PredictRequest, PredictResponse
@@ -46,23 +45,6 @@ RECORDED_TOGETHER = 64
 """Forecasts that are counted and logged before other requests get the event loop."""
 REPLY_S = 3.0
 """Time limit for a replica to report or to clear its models: well below that of a request."""
-NOT_CALLED = ModelResponse(None)
-
-
-@dataclass(slots=True)
-class ModelCall:
-    """A prepared request and the response of its model."""
-
-    prepared: PreparedRequest
-    response: ModelResponse = NOT_CALLED
-
-    @property
-    def tier(self) -> str:
-        return self.prepared.route.model_type
-
-    @property
-    def request(self) -> ModelRequest:
-        return ModelRequest(self.prepared.key, self.prepared.windows, self.prepared.levels)
 
 
 class ModelClient:
@@ -116,7 +98,7 @@ class ModelClient:
         )
         (call,) = await self._forecast_all(loaded, [prepared], facts)
         facts.tier, facts.cached, facts.forecasts = call.tier, call.response.cached, 1
-        return _render(loaded, call, facts)
+        return call.render(loaded, facts)
 
     async def predict_batch(
         self, loaded: LoadedRelease, requests: Sequence[PredictRequest], facts: Facts
@@ -144,7 +126,7 @@ class ModelClient:
         ]
         calls = await self._forecast_all(loaded, prepared, facts)
         facts.tier, facts.forecasts = calls[0].tier, sum(call.response.prices is not None for call in calls)
-        predictions = [_render(loaded, call, facts) for call in calls]
+        predictions = [call.render(loaded, facts) for call in calls]
         return Outlook(symbol=symbol, release=loaded.release.id, predictions=predictions)
 
     async def broadcast(
@@ -242,21 +224,6 @@ class ModelClient:
         self._cache.hold(len(loaded.universe.symbols))
 
 
-def _render(loaded: LoadedRelease, call: ModelCall, facts: Facts) -> PredictResponse:
-    """Return the response to a request; raises the model's error."""
-    prices = call.response.prices
-    if prices is None:
-        raise call.response.error or BundleError(f"model {call.prepared.key}: returned no prices.")
-    return predict_response(
-        loaded,
-        call.prepared,
-        prices,
-        cached=call.response.cached,
-        started=facts.started,
-        request_id=facts.request_id,
-    )
-
-
 def _render_all(
     loaded: LoadedRelease, calls: Sequence[ModelCall], failures: dict[str, NsecastError], facts: Facts
 ) -> list[PredictResponse]:
@@ -264,7 +231,7 @@ def _render_all(
     responses = []
     for call in calls:
         try:
-            responses.append(_render(loaded, call, facts))
+            responses.append(call.render(loaded, facts))
         except NsecastError as error:
             failures[call.prepared.request.symbol] = error
     return responses

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 import nsecast
 from common.pages.render import render as render_page
 from train.progress.console import LiveTable
-from tune.cli import _print_result
 from tune.console import SearchLines, SearchView, best_table, overall, shown_trials
+from tune.print_result import print_result
 from tune.report.page import card_values
 from tune.results import default_score, finished
 
@@ -102,7 +102,7 @@ def test_the_closing_line_and_the_report_count_both_kinds(tmp_path, capsys):
     tuning = made_tuning()
     compared = int((tuning.trials["origin"] == "sweep").sum())
     kinds = f"{len(tuning.trials) - compared} proposals and {compared} for comparison"
-    _print_result(tuning, tmp_path, was_done=False, as_json=False)
+    print_result(tuning, tmp_path, was_done=False, as_json=False)
     assert f"{len(tuning.trials)} trials ({kinds})" in capsys.readouterr().out
     assert kinds in render_page("tune.report", "cards.html", **card_values(tuning))
 

@@ -17,8 +17,8 @@ from serve.inference.loaded_release import PreparedRequest
 from serve.inference.model_cache import model_key
 from serve.inference.routing import Route, route
 from serve.model_client.client import CALLS_AT_ONCE, ModelClient
-from serve.model_client.fan_out import fan_out
 from serve.model_client.messages import ModelRequest, ModelResponse
+from serve.model_client.model_call import fan_out
 from serve.observability.metrics import Facts
 from serve.schemas.forecast import PredictRequest
 from serve.settings import ServeSettings
@@ -33,7 +33,7 @@ class Tier:
     def __init__(self, room: int = 256, fail: Any = lambda symbols: None) -> None:
         self.room, self._fail, self.forecast = room, fail, self
         self.now = self.most = self.calls = 0
-        self.calls: Counter[str] = Counter()
+        self.requested: Counter[str] = Counter()
 
     async def remote(self, requests: list[ModelRequest]) -> list[ModelResponse]:
         self.calls += 1
@@ -46,7 +46,7 @@ class Tier:
             await asyncio.sleep(0)
             if error := self._fail(symbols):
                 raise error
-            self.calls.update(symbols)
+            self.requested.update(symbols)
             return [self.response_to(symbol) for symbol in symbols]
         finally:
             self.now -= 1
@@ -113,7 +113,7 @@ def test_ten_thousand_stocks_are_answered_in_their_order_by_a_tier_that_queues_2
     tier, loaded = Tier(), ManyStocks()
     assert asyncio.run(answered(model_client_of(tier), loaded)) == expected(SYMBOLS)
     assert tier.most <= CALLS_AT_ONCE and tier.calls < MANY / 8
-    assert set(tier.calls.values()) == {1}
+    assert set(tier.requested.values()) == {1}
 
 
 def test_a_batch_of_the_exchange_is_sent_a_few_stocks_a_call_as_before(model_client_of):
@@ -149,11 +149,11 @@ def test_what_was_computed_before_a_part_failed_is_not_computed_again(model_clie
     with pytest.raises(Overloaded) as caught:
         asyncio.run(answered(model_client, loaded))
     assert caught.value.context["retry_after_s"] == 1
-    kept = dict(tier.calls)
+    kept = dict(tier.requested)
     assert 5_500 < len(kept) < 8_000, "what came before, and no part that began after"
     failing.clear()
     assert asyncio.run(answered(model_client, loaded)) == expected(SYMBOLS)
-    assert set(tier.calls.values()) == {1}
+    assert set(tier.requested.values()) == {1}
 
 
 def test_what_was_computed_before_the_request_was_cut_off_is_not_computed_again(model_client_of):
@@ -162,15 +162,15 @@ def test_what_was_computed_before_the_request_was_cut_off_is_not_computed_again(
 
     async def run() -> None:
         caller = asyncio.create_task(answered(model_client, loaded))
-        while len(tier.calls) < 3_000:
+        while len(tier.requested) < 3_000:
             await asyncio.sleep(0)
         caller.cancel()
         with pytest.raises(asyncio.CancelledError):
             await caller
-        kept = len(tier.calls)
+        kept = len(tier.requested)
         assert kept < MANY and tier.now == 0
         assert await answered(model_client, loaded) == expected(SYMBOLS)
-        assert set(tier.calls.values()) == {1}
+        assert set(tier.requested.values()) == {1}
 
     asyncio.run(run())
 
@@ -181,7 +181,7 @@ def test_a_specific_model_that_fails_in_a_large_batch_is_replaced_by_the_general
     assert asyncio.run(answered(model_client_of(general, specific), ManyStocks(specific=own))) == expected(
         SYMBOLS
     )
-    assert set(specific.calls) == set(own) and set(general.calls) == set(SYMBOLS)
+    assert set(specific.requested) == set(own) and set(general.requested) == set(SYMBOLS)
 
 
 def test_many_large_batches_at_once_leave_room_in_the_queue(model_client_of):
