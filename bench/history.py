@@ -24,7 +24,6 @@ from machine import Clock, apart, facts, header, use_one_core
 from rich.console import Console
 from rich.table import Table
 from scale import exponents
-from years import newest
 
 YEARS = (1, 2, 4, 8, 11)
 DAYS = dt.date(2014, 1, 2), dt.date(2024, 12, 31)
@@ -32,6 +31,7 @@ SPLIT = {"train_share": 0.7, "valid_share": 0.2}
 """Validation needs 30 sessions of a single year, too."""
 WARM_UP = 256
 """Windows trained on before the clock starts."""
+PRICES = "NSE_data_all_stocks_*.csv"
 STEPS = ("read_s", "plan_s", "data_s", "epoch_s", "all_s")
 
 
@@ -60,6 +60,29 @@ def main() -> None:
         "exponents": growth,
     }
     print(json.dumps(document, indent=1)) if options.json else show(document)
+
+
+def price_files(archive: Path) -> list[Path]:
+    """One a year, oldest first."""
+    return sorted(archive.glob(PRICES))
+
+
+def newest(archive: Path, years: int, folder: Path) -> Path:
+    """Link the newest price files, and all that are none, into a new folder; returns it.
+
+    Raises
+    ------
+    SystemExit
+        If the archive has fewer years.
+    """
+    prices = price_files(archive)
+    if len(prices) < years:
+        raise SystemExit(f"{archive}: {len(prices)} price files ({PRICES}), need {years}: one a year.")
+    folder.mkdir(parents=True)
+    for path in [*prices[-years:], *(path for path in archive.iterdir() if path not in prices)]:
+        if path.is_file():
+            (folder / path.name).symlink_to(path.absolute())
+    return folder
 
 
 def synthetic_archive(folder: Path) -> Path:

@@ -30,10 +30,10 @@ from typing import Any
 import pandas as pd
 import rich.box
 from fleet import temporary_home, time_limit
+from history import newest
 from machine import apart, busy_cpu_seconds, facts, header, sources
 from rich.console import Console
 from rich.table import Table
-from years import newest
 
 WORKERS = 2
 ORIGINAL, SAME, SHIPPED, QUICK = "original", "v4_log", "residual", "residual, --quick"

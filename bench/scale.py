@@ -31,11 +31,10 @@ from typing import Any
 
 import numpy as np
 import rich.box
-from fleet import temporary_home
+from fleet import temporary_home, trained_by_command
 from machine import MEMORY, Clock, MemoryOf, apart, facts, header, memory_of, sources
 from rich.console import Console
 from rich.table import Table
-from whole_command import trained_by_command
 
 SYMBOLS = (66, 660, 6_600)
 SMALL = SYMBOLS[:2]
@@ -87,10 +86,10 @@ def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
-def measured(home: Path, symbols: int, days: int, limit: int) -> list[dict[str, Any]]:
+def measured(home: Path, symbols: int, per_symbol: int, limit: int) -> list[dict[str, Any]]:
     """A row for each number of workers."""
     say(f"{symbols} symbols: market, plan, arrays")
-    timings = apart(prepare, home, symbols, days, limit=limit)
+    timings = apart(prepare, home, symbols, per_symbol, limit=limit)
     run_dir, plan = timings.pop("run_dir"), timings.pop("plan")
     rows = []
     for workers in WORKERS:
@@ -101,12 +100,17 @@ def measured(home: Path, symbols: int, days: int, limit: int) -> list[dict[str, 
     return rows
 
 
-def of_training(symbols: int, days: int) -> dict[str, Any]:
-    fit = {"epochs": EPOCHS, "epoch_share": 1.0, "windows_per_epoch": days * symbols, "learning_rate": RATE}
+def of_training(symbols: int, per_symbol: int) -> dict[str, Any]:
+    fit = {
+        "epochs": EPOCHS,
+        "epoch_share": 1.0,
+        "windows_per_epoch": per_symbol * symbols,
+        "learning_rate": RATE,
+    }
     return {"split": {"train_share": 0.75, "valid_share": 0.125}, "general": fit}
 
 
-def prepare(home: Path, symbols: int, days: int) -> dict[str, Any]:
+def prepare(home: Path, symbols: int, per_symbol: int) -> dict[str, Any]:
     """What the driver of ``nsecast train`` does before workers begin, with its seconds and memory."""
     from common.archive.reader import read_archive
     from common.exchange.universe import Universe
@@ -119,7 +123,7 @@ def prepare(home: Path, symbols: int, days: int) -> dict[str, Any]:
 
     first, last = DAYS
     write_market(home / "market", MarketConfig(symbols=symbols, first_day=first, last_day=last))
-    settings = {"seeds": NETWORKS, **of_training(symbols, days)}
+    settings = {"seeds": NETWORKS, **of_training(symbols, per_symbol)}
     clock = Clock()
     panel = Panel.from_archive(read_archive(home / "market"), "synthetic")
     read_s = clock.lap()
