@@ -108,7 +108,8 @@ def _peak_mb() -> float:
 
 def ask_cases(count: int) -> dict[str, Any]:
     """So many hostile requests to the application in this process."""
-    from support.hostile import Case, application, cases, problem_with
+    from support.hostile import Case, cases
+    from support.hostile_application import application, problem_with
 
     statuses: Counter[int] = Counter()
     problems: list[str] = []

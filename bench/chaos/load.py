@@ -23,7 +23,7 @@ SHOWN = 5
 
 
 @dataclass(frozen=True)
-class ConditionalRequest:
+class SentRequest:
     """What became of one request."""
 
     begun: float
@@ -39,7 +39,7 @@ class ConditionalRequest:
 class Tally:
     """All requests so far; written only by the load."""
 
-    requests: list[ConditionalRequest] = field(default_factory=list)
+    requests: list[SentRequest] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     """What was wrong with answers of status 200, the first few."""
     wrongs: int = 0
@@ -165,7 +165,7 @@ class Load(AbstractContextManager["Load"]):
         if status != 200 and self._again:
             await asyncio.sleep(wait)
             last, _, _ = await self._try(client, ask)
-        self.tally.requests.append(ConditionalRequest(begun, took, status, release, last))
+        self.tally.requests.append(SentRequest(begun, took, status, release, last))
 
     async def _try(self, client: httpx.AsyncClient, ask: Ask) -> tuple[int, str | None, float]:
         """Status, release, and how long to wait before the next try."""
@@ -189,5 +189,5 @@ class Load(AbstractContextManager["Load"]):
         return 200, body.get("release") if isinstance(body, dict) else None, 0.0
 
 
-def _begun(request: ConditionalRequest) -> float:
+def _begun(request: SentRequest) -> float:
     return request.begun

@@ -11,9 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 from support.cluster import Host, second_host, why_no_hosts
-from support.processes import running
 from support.release import made_release
-from support.waiting import until
+from support.serve_command import serve_command, serve_process
 from typer.testing import CliRunner
 
 import nsecast
@@ -62,14 +61,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     Registry(home).promote("one")
     added = {"reader": [], "operator": ["--admin"]}
     keys = {name: key_of(home, name, *more) for name, more in added.items()}
-    settings, log, port = home / "settings.json", home / "log", free_port()
-    settings.write_text(json.dumps({"specific_max": 1, "reload_every_s": 0.5}))
-    with second_host() as host, log.open("w") as out:
-        command = ["serve", "--host", host.here, "--port", str(port), "--settings", str(settings)]
-        command = [sys.executable, "-m", "nsecast", *command, "--home", str(home)]
-        with running(command, cwd=ROOT, stdout=out, stderr=out) as process:
-            until(lambda: "Ctrl-C stops" in log.read_text() or process.poll() is not None, patience_s=180)
-            assert process.poll() is None, log.read_text()
+    log, port, settings = home / "log", free_port(), {"specific_max": 1, "reload_every_s": 0.5}
+    with second_host() as host:
+        command = serve_command(home, "--host", host.here, port=port, settings=settings)
+        with serve_process(command, log) as process:
             assert f"keys: {home / 'serve' / 'keys.json'}" in re.sub(r"\s*\n\s*", " ", log.read_text())
             yield Server(f"http://{host.here}:{port}", process.pid, host, keys)
 

@@ -1,50 +1,32 @@
 """`nsecast serve` as a user starts it: a real server, real HTTP, releases that come and go."""
 
 import json
-import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from support.processes import running
 from support.release import doctored, made_exchange, made_release
+from support.serve_command import serve_command, serve_process, stop
+from support.serve_http import SETTINGS, SYMBOLS, Server, cut_the_general_network_short, is_true, truth
 from support.slow import descriptors, slow_clients
 from support.waiting import until
 from typer.testing import CliRunner
 
 import nsecast
 from cluster.connect.ports import Listener, descendants, free_port, listeners
-from common.release.forecasts import Forecast, ReleasedModels
+from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
 from serve.launch.private import REQUEST_S
 
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).resolve().parents[2]
-START_S, STOP_S, FOLLOW_S = 180, 90, 60
-SETTINGS = {"requests_under_way": 6, "specific_min": 2, "specific_max": 2, "reload_every_s": 0.5}
-COUNTERS = ("FROZEN", "GAPS", "MOVES", "SPLITS", "THIN")
-
-
-@dataclass(frozen=True)
-class Server:
-    home: Path
-    url: str
-    pid: int
-    log: Path
-
-    def get(self, path: str, **options: Any) -> httpx.Response:
-        return httpx.get(self.url + path, timeout=30, **options)
-
-    def predict(self, **body: Any) -> httpx.Response:
-        return httpx.post(f"{self.url}/api/v4/predict", json=body, timeout=30)
+FOLLOW_S = 60
 
 
 @pytest.fixture(scope="module")
@@ -55,48 +37,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         made_release(home, name, shift=shift)
     doctored(Registry(home).resolve("bad"), cut_the_general_network_short)
     Registry(home).promote("one")
-    settings, log, port = home / "settings.json", home / "log", free_port()
-    settings.write_text(json.dumps(SETTINGS))
-    command = [sys.executable, "-m", "nsecast", "serve", "--port", str(port), "--settings", str(settings)]
-    with (
-        log.open("w") as out,
-        running([*command, "--home", str(home)], cwd=ROOT, stdout=out, stderr=out) as process,
-    ):
-        until(lambda: "Ctrl-C stops" in log.read_text() or process.poll() is not None, patience_s=START_S)
-        assert process.poll() is None, log.read_text()
+    log, port = home / "log", free_port()
+    with serve_process(serve_command(home, port=port, settings=SETTINGS), log) as process:
         yield Server(home, f"http://127.0.0.1:{port}", process.pid, log)
         ours = descendants(process.pid)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(STOP_S) == 0
+        stop(process)
         assert "stopped." in log.read_text()
         until(lambda: not [pid for pid in ours if Path(f"/proc/{pid}").exists()], patience_s=10)
 
 
-def cut_the_general_network_short(folder: Path) -> None:
-    path = folder / "general_residual" / "model.onnx"
-    path.write_bytes(path.read_bytes()[:100])
-
-
-def truth(home: Path, release: str) -> dict[str, Forecast]:
-    models = ReleasedModels(Registry(home).open(release))
-    return {symbol: models.forecast(symbol)[0] for symbol in COUNTERS}
-
-
-def is_true(answer: dict[str, Any], expected: Forecast) -> bool:
-    """To the last digit."""
-    interval = answer["confidence_interval"]
-    same = answer["prediction"] == expected.published and answer["mean_prediction"] == expected.raw
-    return same and (interval is None or (interval["lower"], interval["upper"]) == expected.intervals["90"])
-
-
 def test_every_stock_is_forecast_over_http_with_the_figure_of_the_backtest(server: Server):
     expected = truth(server.home, "one")
-    for symbol in COUNTERS:
+    for symbol in SYMBOLS:
         answer = server.predict(symbol=symbol)
         assert answer.status_code == 200 and is_true(answer.json(), expected[symbol])
         assert len(answer.headers.get_list("x-request-id")) == 1
     everything = server.get("/api/v4/predict/all").json()
-    assert {prediction["symbol"] for prediction in everything["predictions"]} == set(COUNTERS)
+    assert {prediction["symbol"] for prediction in everything["predictions"]} == set(SYMBOLS)
     assert all(
         is_true(prediction, expected[prediction["symbol"]]) for prediction in everything["predictions"]
     )

@@ -1,32 +1,22 @@
-"""`nsecast serve` where nothing was ever published: it says that it trains first, and can be stopped."""
+"""`nsecast serve` without a release announces that it trains first, and can be stopped."""
 
 import signal
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from support.processes import running
+from support.serve_command import ROOT, STOP_S, serve_command
 
 from cluster.connect.ports import descendants, free_port
 
 pytestmark = pytest.mark.e2e
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_training_before_serving_is_announced_and_stops_with_the_command(tmp_path: Path, number):
     log = tmp_path / "log"
-    command = [
-        sys.executable,
-        "-m",
-        "nsecast",
-        "serve",
-        "--port",
-        str(free_port()),
-        "--home",
-        tmp_path / "home",
-    ]
+    command = serve_command(tmp_path / "home", port=free_port())
     with log.open("w") as out, running(command, cwd=ROOT, stdout=out, stderr=out) as process:
         deadline = time.monotonic() + 120
         while (
@@ -37,7 +27,7 @@ def test_the_training_before_serving_is_announced_and_stops_with_the_command(tmp
         ours = descendants(process.pid)
         assert len(ours) > 2
         process.send_signal(number)
-        assert process.wait(90) == 130
+        assert process.wait(STOP_S) == 130
         while left := [pid for pid in ours if Path(f"/proc/{pid}").exists()]:
             assert time.monotonic() < deadline + 30, left
             time.sleep(0.1)

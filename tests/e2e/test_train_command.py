@@ -3,47 +3,24 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from support.processes import is_alive, running
+from support.processes import is_alive
+from support.train_command import (
+    SETTINGS,
+    UNIVERSE,
+    Trained,
+    call,
+    predicted,
+    production,
+    running_in,
+    running_job,
+)
 
 pytestmark = pytest.mark.e2e
-SETTINGS = """
-seeds = 1
-[window]
-size = 20
-horizons = [1, 5]
-[network]
-lstm_units = [16, 16]
-dense_units = 8
-[general]
-epochs = 40
-patience = 40
-batch_size = 64
-epoch_share = 1.0
-[scratch]
-epochs = 3
-[finetune]
-epochs = 2
-"""
-UNIVERSE = """
-specific = ["ABSA", "ARM"]
-[sectors.Banking]
-ABSA = "ABSA Bank Kenya Plc"
-COOP = "Co-operative Bank of Kenya Ltd"
-[sectors.Manufacturing]
-EABL = "East African Breweries Ltd"
-[sectors."Construction and Allied"]
-ARM = "ARM Cement Plc"
-"""
 
 
 @pytest.fixture(scope="module")
@@ -55,51 +32,6 @@ def place(tmp_path_factory: pytest.TempPathFactory, small_archive: Path) -> dict
     command = ["train", "--archive", str(small_archive), "--workers", "2", "--no-refit"]
     command += ["--config", "settings.toml", "--universe", "universe.toml"]
     return {"folder": folder, "home": folder / "home", "train": command, "backtests": {}}
-
-
-def running_in(place: dict[str, Any], *arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
-    return running(
-        [sys.executable, "-m", "nsecast", *arguments],
-        cwd=place["folder"],
-        env=os.environ | {"NSECAST_HOME": str(place["home"])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def call(place: dict[str, Any], *arguments: str, expect: int = 0) -> tuple[str, str]:
-    with running_in(place, *arguments) as process:
-        out, err = process.communicate(timeout=300)
-    assert process.returncode == expect, err
-    return out, err
-
-
-def running_job(place: dict[str, Any], pid: int, epoch: int) -> dict[str, Any]:
-    """The general network's job of the run that this process trains, with the run, once it is so far."""
-    deadline = time.monotonic() + 180
-    while time.monotonic() < deadline:
-        for path in place["home"].glob("runs/*/run.json"):
-            record = json.loads(path.read_text())
-            for job in record["jobs"] if record["pid"] == pid else ():
-                if job["job"] == "general" and job["epoch"] >= epoch and job["state"] == "running":
-                    return job | {"run": path.parent.name}
-        time.sleep(0.1)
-    raise TimeoutError("the general model never got going")
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A run that was stopped by Ctrl-C, continued by the same command, and requested a third time."""
-
-    stopped: tuple[int, str, str]
-    """Exit code, stdout and stderr."""
-    state: str
-    """Of the run, then."""
-    document: dict[str, Any]
-    """What the second command printed."""
-    again: str
-    """What the third command printed."""
 
 
 @pytest.fixture(scope="module")
@@ -162,15 +94,6 @@ def test_a_failing_job_costs_only_itself_and_the_same_command_mends_it(place):
     assert document["failed"] == {} and "partial" not in document["release"]
     answer = predicted(place, "ABSA", "--release", "latest")
     assert answer["predictions"][0]["model_type"] == "stock_specific"
-
-
-def predicted(place: dict[str, Any], *arguments: str) -> dict[str, Any]:
-    return json.loads(call(place, "predict", *arguments, "--json")[0])
-
-
-def production(place: dict[str, Any]) -> dict[str, Any]:
-    (release,) = [r for r in json.loads(call(place, "models", "--json")[0]) if r["production"]]
-    return release
 
 
 @pytest.mark.usefixtures("trained")

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import threading
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import httpx
 import pytest
 from support.processes import running
 from support.release import REAL, made_release, made_run
+from support.serve_command import serve_command
 from support.store import Wire, free_port, objects
 from support.waiting import until
 
@@ -117,8 +117,7 @@ def test_a_server_serves_from_the_store_and_follows_it(place):
     Registry(here).promote("one")
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "nsecast", "serve", "--port", str(port), "--no-haproxy"]
-    command += ["--home", place.url]
+    command = serve_command(place.url, "--no-haproxy", port=port)
     cached = os.environ | {"NSECAST_CACHE": str(place.folder / "server")}
     with (
         (place.folder / "log").open("w") as log,

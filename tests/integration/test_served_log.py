@@ -2,9 +2,6 @@
 
 import datetime as dt
 import json
-import signal
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,9 +12,9 @@ import httpx
 import pandas as pd
 import pytest
 from support.loaded_release import SETTINGS
-from support.processes import running
 from support.receipts import BARS, CLOSES
 from support.release import doctored, made_release
+from support.serve_command import serve_command, serve_process, stop
 from typer.testing import CliRunner
 
 import nsecast
@@ -29,7 +26,6 @@ from serve.audit.files import day_folders, read_day
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parents[2]
-START_S, STOP_S = 240, 120
 SERVER = {
     "specific_max": 1,
     "served": {"flush_every_s": 3600.0},  # so that all is written by the end in good order
@@ -41,7 +37,7 @@ SESSIONS = 6
 
 
 @dataclass
-class ConditionalRequest:
+class Answers:
     """Answers of a server that has ended, by the request ids of their headers."""
 
     home: Path
@@ -69,30 +65,21 @@ class ConditionalRequest:
 @contextmanager
 def server(home: Path) -> Iterator[httpx.Client]:
     """`nsecast serve` in a process of its own, for a block, ended by Ctrl-C."""
-    settings, log, port = home / "settings.json", home / "server.log", free_port()
-    settings.write_text(json.dumps(SERVER))
-    words = ["serve", "--port", str(port), "--settings", str(settings), "--home", str(home)]
-    with (
-        log.open("w") as out,
-        running([sys.executable, "-m", "nsecast", *words], cwd=ROOT, stdout=out, stderr=out) as process,
-    ):
-        deadline = time.monotonic() + START_S
-        while "Ctrl-C stops" not in log.read_text():
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
-            time.sleep(0.2)
+    port = free_port()
+    command = serve_command(home, port=port, settings=SERVER)
+    with serve_process(command, home / "server.log") as process:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             yield client
-        process.send_signal(signal.SIGINT)
-        assert process.wait(STOP_S) == 0, log.read_text()
+        stop(process, patience_s=120)
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> ConditionalRequest:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Answers:
     """Start a real server, send requests, and end it by Ctrl-C."""
     home = tmp_path_factory.mktemp("home")
     made_release(home, **SETTINGS)
     Registry(home).promote("made")
-    result = ConditionalRequest(home)
+    result = Answers(home)
     with server(home) as client:
         for symbol, horizon in [*OWN, *OWN[:3]]:
             result.ask(client, "POST", "predict", {"symbol": symbol, "horizon": horizon})
@@ -106,12 +93,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> ConditionalRequest:
     return result
 
 
-def run(served: ConditionalRequest, *words: str) -> Any:
+def run(served: Answers, *words: str) -> Any:
     return CliRunner().invoke(nsecast.app, [*words, "--home", str(served.home)])
 
 
 def test_every_request_has_a_receipt_with_its_own_answer_which_replays_to_the_last_digit(
-    served: ConditionalRequest, tmp_path: Path
+    served: Answers, tmp_path: Path
 ) -> None:
     assert len(served.answers) == 16
     path = tmp_path / "receipt.json"
@@ -136,7 +123,7 @@ def test_every_request_has_a_receipt_with_its_own_answer_which_replays_to_the_la
             assert again[answer["symbol"], answer["horizon"]]["prediction"] == answer["prediction"]
 
 
-def test_receipts_of_prices_that_were_sent_have_those_prices(served: ConditionalRequest) -> None:
+def test_receipts_of_prices_that_were_sent_have_those_prices(served: Answers) -> None:
     sent = {"recent_prices": CLOSES[-60:], "recent_bars": BARS[-60:]}
     for name, prices in sent.items():
         (request_id,) = [
@@ -147,7 +134,7 @@ def test_receipts_of_prices_that_were_sent_have_those_prices(served: Conditional
 
 
 def test_the_id_that_the_client_chose_has_no_receipt_and_is_in_the_access_log_beside_the_servers(
-    served: ConditionalRequest,
+    served: Answers,
 ) -> None:
     assert "no such answer" in str(run(served, "receipt", CHOSEN).exception)
     lines = [
@@ -161,7 +148,7 @@ def test_the_id_that_the_client_chose_has_no_receipt_and_is_in_the_access_log_be
 
 
 def test_forecasts_of_the_releases_newest_evening_are_on_the_log_once_as_the_backtests_code_makes_them(
-    served: ConditionalRequest,
+    served: Answers,
 ) -> None:
     (day,) = day_folders(served.home / "served")
     rows = [row for table, _ in read_day(day)[0].values() for row in table.to_pylist()]
@@ -179,7 +166,7 @@ def test_forecasts_of_the_releases_newest_evening_are_on_the_log_once_as_the_bac
 
 
 @pytest.fixture(scope="module")
-def later(served: ConditionalRequest) -> Iterator[Panel]:
+def later(served: Answers) -> Iterator[Panel]:
     """Prices that go on after the day of the answers, in a newer release: all rise by one percent a day."""
     old = ReleasedModels(Registry(served.home).open("made")).panel
     last = old.frame.groupby("symbol").tail(1)
@@ -194,7 +181,7 @@ def later(served: ConditionalRequest) -> Iterator[Panel]:
     yield panel
 
 
-def errors_by_hand(served: ConditionalRequest, panel: Panel) -> pd.DataFrame:
+def errors_by_hand(served: Answers, panel: Panel) -> pd.DataFrame:
     """Each forecast from the newest evening whose target has passed, once.
 
     The close is that of the market's session so many days on, if the stock has a row then.
@@ -213,9 +200,7 @@ def errors_by_hand(served: ConditionalRequest, panel: Panel) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def test_the_monitor_scores_what_was_answered_against_the_closes(
-    served: ConditionalRequest, later: Panel
-) -> None:
+def test_the_monitor_scores_what_was_answered_against_the_closes(served: Answers, later: Panel) -> None:
     mine = errors_by_hand(served, later)
     assert len(mine) == len(OWN) - 1, "GAPS has no row on the session after its last one"
     done = run(served, "monitor", "--as-of", f"{later.dates[-1]:%Y-%m-%d}", "--json")
@@ -236,7 +221,7 @@ def test_the_monitor_scores_what_was_answered_against_the_closes(
 
 
 def test_the_track_record_counts_what_was_answered_and_its_chain_is_intact(
-    served: ConditionalRequest, later: Panel
+    served: Answers, later: Panel
 ) -> None:
     mine = errors_by_hand(served, later)
     done = run(served, "track-record", "GAPS", "--json")

@@ -1,12 +1,10 @@
 """A server over a built release that can be stopped and restarted, and a browser for its page."""
 
-import json
 import shutil
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +18,16 @@ from common.release.registry import Registry
 from serve.views.accuracy import LATEST
 from support.processes import end_all
 from support.release import made_exchange
+from support.serve_command import ROOT, serve_command, stop, wait_until_serving
 
-ROOT = Path(__file__).resolve().parents[2]
-START_S, STOP_S = 180, 90
 ALL = 66
 NOW, BEFORE = "20231229-made", "20231229-before"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
 ARGUMENTS += ("--disable-background-networking", "--disable-component-update")
+
+READY = """name => document.querySelector(`.view.${name} h2`)
+    && !document.querySelector("main [aria-busy], main .loading, main .chart:not([hidden]) .chart-wait")"""
 
 
 def browser_of() -> Iterator[Any]:
@@ -45,7 +45,7 @@ def browser_of() -> Iterator[Any]:
 
 
 def made_home(home: Path) -> Path:
-    """A storage root with the exchange's 66 counters in production, and another release before it."""
+    """A storage root with the exchange's 66 stocks in production, and another release before it."""
     release, registry = made_exchange(home, NOW, shift=2.0), Registry(home)
     staging = registry.stage(BEFORE)
     shutil.copytree(release.path, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
@@ -65,36 +65,18 @@ class DashboardServer:
         self._log = home / "log"
 
     def start(self) -> None:
-        settings = self.home / "settings.json"
-        settings.write_text(json.dumps({"specific_max": 1, "reload_every_s": 0.5}))
-        command = [
-            sys.executable,
-            "-m",
-            "nsecast",
-            "serve",
-            "--port",
-            str(self.port),
-            "--home",
-            str(self.home),
-        ]
+        settings = {"specific_max": 1, "reload_every_s": 0.5}
+        command = serve_command(self.home, port=self.port, settings=settings)
         with self._log.open("w") as out:
             self._process = subprocess.Popen(
-                [*command, "--settings", str(settings)],
-                cwd=ROOT,
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
+                command, cwd=ROOT, stdout=out, stderr=out, start_new_session=True
             )
-        deadline = time.monotonic() + START_S
-        while "Ctrl-C stops" not in self._log.read_text():
-            assert self._process.poll() is None and time.monotonic() < deadline, self._log.read_text()
-            time.sleep(0.1)
+        wait_until_serving(self._process, self._log)
 
     def stop(self) -> None:
         """Stop as by Ctrl-C."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGINT)
-        assert self._process.wait(STOP_S) == 0
+        stop(self._process)
 
     def kill(self) -> None:
         """End everything, whatever failed."""
@@ -106,3 +88,30 @@ class DashboardServer:
         if not (self.home / LATEST).exists():
             result = CliRunner().invoke(nsecast.app, ["monitor", "--home", str(self.home)])
             assert result.exit_code in (0, BREACH), result.output
+
+
+def ready(page: Any, view: str) -> Any:
+    """The page once that view is drawn, charts and all."""
+    page.wait_for_function(READY, arg=view.split("/")[0])
+    return page
+
+
+def go(page: Any, view: str) -> Any:
+    page.evaluate("view => { location.hash = view; }", view)
+    return ready(page, view)
+
+
+@contextmanager
+def beside(other: ThreadPoolExecutor, manager: Any) -> Iterator[str]:
+    """A context of another thread: the browser's events have this one."""
+    result = other.submit(manager.__enter__).result()
+    try:
+        yield result
+    finally:
+        other.submit(manager.__exit__, None, None, None).result()
+
+
+def column(page: Any, heading: str) -> list[str]:
+    heads = page.locator(".tall thead th").all_inner_texts()
+    place = next(number for number, text in enumerate(heads, 1) if text.startswith(heading))
+    return page.locator(f".tall tbody tr > :nth-child({place})").all_inner_texts()

@@ -190,3 +190,13 @@ def rewrite_as_before(log: Path, ids: dict[str, str]) -> None:
         path.unlink()
         (path.parent / name).write_bytes(content)
         before[link.writer] = {"day": link.day, "digest": digest}
+
+
+def same(forecast, answer):
+    intervals = {
+        level: {side: interval[side] for side in ("lower", "upper")}
+        for level, interval in answer["intervals"].items()
+    }
+    names = ("symbol", "horizon", "prediction", "mean_prediction", "last_price", "target_date", "model_type")
+    assert {name: forecast[name] for name in names} == {name: answer[name] for name in names}
+    assert forecast["intervals"] == intervals and forecast["cutoff"] == answer["last_date"]

@@ -13,7 +13,7 @@ from support.waiting import until
 from bench.chaos.disk import disk_full, unreadable, unsound
 from bench.chaos.faults import ALWAYS_PER_S, capacity, growth
 from bench.chaos.home import copied, prepared
-from bench.chaos.load import ConditionalRequest, Load, Tally
+from bench.chaos.load import Load, SentRequest, Tally
 from bench.chaos.result import row_of
 from bench.chaos.traffic import Ask, Traffic
 from common.release.forecasts import ReleasedModels
@@ -52,7 +52,7 @@ def ended(*statuses: int, again: int = 200) -> Tally:
     """Requests a tenth of a second apart from 100 s on."""
     return Tally(
         [
-            ConditionalRequest(100 + n / 10, 0.01, status, None, again if status != 200 else 200)
+            SentRequest(100 + n / 10, 0.01, status, None, again if status != 200 else 200)
             for n, status in enumerate(statuses)
         ]
     )

@@ -6,18 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from support.rendering import LOADING, Seen
-from support.tuning import BECAUSE, DEFAULT, PARAMETERS, SWEPT, made_tuning
+from support.tuning import BECAUSE, PARAMETERS, SWEPT, made_tuning
 
-from tune import labels
 from tune.report import write_report
 from tune.report.charts import figures
-from tune.report.parallel import Axis, axes_of
-from tune.report.statistics import importance, pareto_front
-from tune.results import Tuning, cleaned, default_score, finished, trials_with, winner
+from tune.report.statistics import importance
+from tune.results import Tuning, cleaned, default_score
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 
@@ -222,87 +219,3 @@ def test_hostile_texts_are_text_and_nothing_else(tmp_path):
     seen = read(tmp_path / "report.html", tuning)
     assert HOSTILE in seen.text and len(seen.scripts) == 3 and "<" not in seen.scripts[0]
     assert not any("onerror" in attrs for _, attrs in seen.tags)
-
-
-def test_the_pareto_front_equals_the_obvious_loop():
-    rng = np.random.default_rng(2)
-    cost, score = rng.integers(0, 15, 60).astype(float), rng.integers(0, 15, 60).astype(float)
-    results = {(cost[place], score[place]) for place in pareto_front(cost, score)}
-    expected = set()
-    for a, b in zip(cost, score, strict=True):
-        if not any(c <= a and s <= b and (c < a or s < b) for c, s in zip(cost, score, strict=True)):
-            expected.add((a, b))
-    assert results == expected and len(pareto_front(cost, score)) == len(expected)
-
-
-def planted(trials: int, rule: str, seed: int = 0) -> Tuning:
-    """A search whose score depends only on ``rule``; empty: on nothing. Half of the trials were stopped."""
-    tuning, rng = made_tuning(trials), np.random.default_rng(seed)
-    rows = tuning.trials[tuning.trials["origin"] == "search"].reset_index(drop=True)
-    score = np.abs(np.log(rows[rule] / DEFAULT[rule])) if rule else pd.Series(rng.random(len(rows)))
-    state = np.where(score <= score.median(), "done", "stopped")
-    return replace(tuning, trials=rows.assign(score=score, state=state))
-
-
-def test_the_parameter_that_determines_the_score_is_the_most_important():
-    result = importance(planted(60, "learning_rate"))
-    assert result.share.index[0] == "learning_rate" and result.share.sum() == pytest.approx(1)
-    assert result.share["learning_rate"] > result.chance["learning_rate"]
-    assert result.trials == 60 and result.best == 15
-
-
-def test_with_random_scores_hardly_any_importance_exceeds_chance():
-    results = [importance(planted(40, "", seed)) for seed in range(2)]
-    beyond = sum((result.share > result.chance).sum() for result in results)
-    assert beyond <= 4, "of 16 marks one in twenty is passed by chance"
-
-
-def test_importance_needs_enough_proposals():
-    assert importance(planted(12, "learning_rate")) is None
-    assert importance(made_tuning(0)) is None
-
-
-def test_the_default_is_identified_among_the_trials_and_scored_by_its_mean(tuning):
-    own = trials_with(tuning, DEFAULT)
-    assert own["trial"].tolist() == [2, 8] and set(own["origin"]) == {"sweep"}
-    assert default_score(tuning) == pytest.approx(own["score"].mean())
-    assert default_score(made_tuning(3, fate="failed")) is None
-
-
-def test_the_winner_is_the_named_trial_and_not_a_better_comparison_trial(tuning):
-    best = finished(tuning)["trial"].iloc[0]
-    assert winner(tuning)["trial"].tolist() == [tuning.info["winner_trial"]] != [best]
-    unnamed = replace(tuning, info=tuning.info | {"winner_trial": None})
-    assert winner(unnamed)["trial"].tolist() == [best]
-
-
-def test_an_axis_places_values_in_the_logarithm_and_marks_its_ends(tuning):
-    rate = Axis("learning_rate", 1e-4, 1e-2, True)
-    assert [rate.position(value) for value in (1e-4, 1e-3, 1e-2)] == pytest.approx([0, 0.5, 1])
-    assert np.isnan(rate.position(float("nan")))
-    for axis in axes_of(tuning)[:-1]:
-        ticks = axis.ticks()
-        assert ticks[0][0] == 0 and ticks[-1][0] == 1 and len(ticks) >= 3
-        for place, text in ticks:
-            assert axis.position(text if axis.choices else float(text)) == pytest.approx(place, abs=0.01)
-    window = next(axis for axis in axes_of(tuning) if axis.name == "window_size")
-    assert window.position(45) == 0.5 and window.choices == ("30", "45", "60")
-
-
-def test_every_finished_trial_is_a_line_and_only_finished_ones_reach_the_score(tuning):
-    traces = {trace["name"]: trace for trace in figures(tuning, None)["parallel"]["data"]}
-    length = len(PARAMETERS) + 2
-    stopped = traces["stopped early"]
-    scores = stopped["x"][length - 2 :: length]
-    assert len(scores) == (tuning.trials["state"] == "stopped").sum() and set(scores) == {None}
-    ends = [x for name in ("finished", "best quarter") for x in traces[name]["x"][length - 2 :: length]]
-    assert None not in ends and min(ends) == 0 and max(ends) == 1
-
-
-def test_names_and_values_are_short_and_plain():
-    assert labels.sizes(DEFAULT) == "emb 10 · lstm 50/50 · dense 64 · win 60"
-    assert labels.sizes(DEFAULT, named=False) == "10 50/50 64 60" and labels.rate(DEFAULT) == "0.004"
-    assert labels.label("embedding_dim") == "embedding dim" and labels.label("l2") == "L2"
-    assert [labels.value_text(value) for value in (60.0, 1e-6, None, float("nan"), "relu")] == [
-        *("60", "1e-06", "-", "-", "relu")
-    ]

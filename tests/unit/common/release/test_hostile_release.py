@@ -5,7 +5,6 @@ payloads are live is tested too.
 """
 
 import ast
-import asyncio
 import json
 import pickle
 import sys
@@ -14,25 +13,17 @@ from pathlib import Path
 
 import joblib
 import numpy as np
-import onnx
-import onnxruntime
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from onnx import TensorProto, helper
+from support.hostile_release import assert_refused_everywhere, call, served
 from support.loaded_release import SETTINGS
 from support.release import doctored, made_release
-from typer.testing import CliRunner
 
-import nsecast
-from common.errors import BundleError, NsecastError
-from common.forecast.forecaster import OnnxNetwork
+from common.errors import BundleError
 from common.release.bundle import GENERAL, BundleFiles, load_bundle
 from common.release.manifest import MANIFEST, Release, _digest
 from common.release.registry import Registry
-from serve.deployments.model_server import BundleLoader
-from serve.inference.release_watcher import CheckResult, ReleaseWatcher
-from serve.observability.metrics import Observer
 
 ROOT = Path(__file__).resolve().parents[4]
 NETWORK, SCALERS, DATA = (
@@ -62,42 +53,7 @@ def release(tmp_path: Path) -> Release:
     return made_release(tmp_path / "home", **SETTINGS | {"shift": 0.0})
 
 
-def call(home: Path, *arguments: str) -> tuple[int, str]:
-    """Exit status and what was said; anything but an error of ours would have been a traceback."""
-    done = CliRunner().invoke(nsecast.app, [*arguments, "--home", str(home)])
-    if isinstance(done.exception, NsecastError):
-        return 1, done.exception.message
-    assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
-    return done.exit_code, done.output
-
-
-def served(home: Path) -> CheckResult:
-    """Load production as a starting server does: the release, then the general model in a replica."""
-
-    async def rehearse(loaded) -> None:
-        BundleLoader(home)(f"{GENERAL}@{loaded.release.id}")
-
-    return asyncio.run(ReleaseWatcher(home, Observer("off"), rehearse).check())
-
-
-def assert_refused_everywhere(home: Path, message: str, *, hashes_fit: bool) -> None:
-    """By every command, with the reason, and by a server even if it was promoted by force."""
-    for command in (("predict", "MOVES", "THIN"), ("validate", "--json")):
-        status, output = call(home, *command, "--release", "made")
-        assert status == 1 and message in output, (command, output)
-    status, output = call(home, "models", "promote", "made")
-    assert status == 1 and Registry(home).production() is None, output
-    status, output = call(home, "models", "verify", "made")
-    assert (status == 0) == hashes_fit, output
-    status, output = call(home, "models", "promote", "made", "--force")
-    assert (status == 0) == hashes_fit, output
-    result = served(home)
-    assert result.release is None and (result.outcome == "refused") == hashes_fit, result
-
-
 # Files that would run code
-
-
 def pickled(canary: Path) -> Change:
     return lambda folder: joblib.dump(Payload(canary), folder / "general_residual" / "scalers.joblib")
 
@@ -179,31 +135,6 @@ def test_nothing_of_ours_calls_what_runs_the_code_of_a_file():
     assert arrays and all("allow_pickle=False" in text for _, text in arrays), arrays
 
 
-# Networks
-
-
-def network(location: str | None = None, *, operator: str = "Add", domain: str = "", kind: str = "weights"):
-    """A network of our inputs that adds 1,024 weights, which lie in another file if ``location`` is given."""
-    size, weights = 1_024, TensorProto(name="weights", data_type=TensorProto.FLOAT, dims=[1_024])
-    if location is None:
-        weights.raw_data = np.ones(size, "float32").tobytes()
-    else:
-        weights.data_location = TensorProto.EXTERNAL
-        for key, value in {"location": location, "offset": "0", "length": str(4 * size)}.items():
-            weights.external_data.add(key=key, value=value)
-    nodes = [helper.make_node(operator, ["window", "weights"], ["said"], domain=domain)]
-    if kind == "constant":
-        nodes.insert(0, helper.make_node("Constant", [], ["weights"], value=weights))
-    inputs = [
-        helper.make_tensor_value_info("window", TensorProto.FLOAT, [size]),
-        helper.make_tensor_value_info("stock_id", TensorProto.INT32, [1]),
-    ]
-    output = helper.make_tensor_value_info("said", TensorProto.FLOAT, [size])
-    graph = helper.make_graph(nodes, "network", inputs, [output], [] if kind == "constant" else [weights])
-    opsets = [helper.make_opsetid("", 17), *([helper.make_opsetid(domain, 1)] if domain else [])]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
-
-
 @pytest.fixture
 def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with a file of weights in it, above it, and behind a link."""
@@ -216,61 +147,7 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return here
 
 
-@pytest.mark.parametrize("kind", ["weights", "constant"])
-@pytest.mark.parametrize("location", ["../canary.bin", "/canary.bin", "canary.bin", "link.bin", "/dev/zero"])
-def test_weights_of_a_network_that_lie_in_another_file_are_not_read(outside, location, kind, capfd):
-    if location == "/canary.bin":
-        location = str(outside.parent / "canary.bin")
-    path = outside / "model.onnx"
-    path.write_bytes(network(location, kind=kind))
-    with pytest.raises(BundleError, match=r"model\.onnx: not a usable network"):
-        OnnxNetwork(path)
-    assert capfd.readouterr().err == "", "ONNX Runtime complains on stderr besides"
-
-
-def test_without_our_settings_the_runtime_would_read_the_working_directory(outside):
-    result = onnxruntime.InferenceSession(network("canary.bin"), providers=["CPUExecutionProvider"])
-    given = {"window": np.zeros(1_024, "float32"), "stock_id": np.zeros(1, "int32")}
-    assert result.run(None, given)[0].sum() == 7 * 1_024
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (network(operator="Run", domain="evil"), "not a usable network"),
-        (network("../../canary.bin"), "not a usable network"),
-        (network(), "the network cannot be run"),
-    ],
-    ids=["custom operator", "weights elsewhere", "another shape"],
-)
-def test_a_hostile_network_is_refused_by_every_command_and_by_a_server(release, outside, content, message):
-    home = release.path.parents[1]
-    doctored(release, lambda folder: (folder / NETWORK).write_bytes(content))
-    if message == "not a usable network":
-        assert_refused_everywhere(home, message, hashes_fit=True)
-    else:
-        status, output = call(home, "predict", "THIN", "--release", "made")
-        assert status == 1 and message in output
-        assert call(home, "models", "promote", "made")[0] == 1
-
-
-def test_a_network_that_says_another_shape_or_type_is_refused(release):
-    def changed(folder: Path) -> None:
-        model = onnx.load(folder / NETWORK)
-        output = model.graph.output[0]
-        model.graph.node.append(helper.make_node("Flatten", [output.name], ["flat"]))
-        del model.graph.output[:]
-        model.graph.output.append(helper.make_tensor_value_info("flat", TensorProto.FLOAT, None))
-        onnx.save(model, folder / NETWORK)
-
-    doctored(release, changed)
-    status, output = call(release.path.parents[1], "predict", "THIN", "--release", "made")
-    assert status == 1 and "the network returned float32 of shape" in output
-
-
 # Paths and links
-
-
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Every path that Python opens from now on."""
@@ -333,8 +210,6 @@ def test_a_release_that_says_such_a_name_of_itself_is_not_promoted(release, info
 
 
 # Files that cannot be understood
-
-
 def with_fields(name: str, **values) -> Change:
     def change(folder: Path) -> None:
         stored = json.loads((folder / name).read_bytes())

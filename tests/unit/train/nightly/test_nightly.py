@@ -2,11 +2,9 @@
 
 import asyncio
 import json
-from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pandas as pd
 import pytest
 from support.night import (
@@ -17,23 +15,17 @@ from support.night import (
     trained_ahead,
     write_archive,
 )
+from support.nights import WORSE, grow, later_nights, night, states
 from support.release import REAL, made_release
-from typer.testing import CliRunner
 
-import nsecast
 from common.errors import BundleError, TrainingError
 from common.release.registry import Registry
 from serve.inference.release_watcher import ReleaseWatcher
 from serve.observability.metrics import Observer
-from train.cli import retrain as nightly_cli
 from train.gate.comparison import MARGIN
-from train.nightly.nightly import retrain
-from train.nightly.nightly_record import STEPS, listed, records
+from train.nightly.nightly_record import STEPS, records
 from train.nightly.split import MINIMUM_TEST
 from train.run.price_source import load_panel
-
-WORSE = 1.0
-"""A shift of a fresh network's forecasts that is clearly worse than naive."""
 
 
 @pytest.fixture
@@ -43,31 +35,11 @@ def place(tmp_path: Path) -> SimpleNamespace:
     return SimpleNamespace(home=tmp_path / "home", archive=archive, registry=Registry(tmp_path / "home"))
 
 
-def night(place: SimpleNamespace, **changes):
-    return retrain(retrain_request(place.archive, **changes), place.home)
-
-
-def later_nights(place: SimpleNamespace, **changes):
-    """The same command without settings: production's are kept."""
-    return night(place, **({"overrides": {}, "universe": None} | changes))
-
-
 @pytest.fixture
 def begun(tmp_path: Path) -> SimpleNamespace:
     """The first night is over."""
     home, archive = after_the_first_night(tmp_path)
     return SimpleNamespace(home=home, archive=archive, registry=Registry(home), first=next(records(home)))
-
-
-def grow(place: SimpleNamespace, until: date = LATER_END, *, shift: float = 0.0):
-    """New files, and what they will train is trained."""
-    write_archive(place.archive, until)
-    request = retrain_request(place.archive, overrides={}, universe=None)
-    return trained_ahead(request, place.home, place.registry.production(), shift=shift)
-
-
-def states(record) -> dict[str, str]:
-    return {step: entry["state"] for step, entry in record.values["steps"].items()}
 
 
 def sessions_between(place: SimpleNamespace, after: str, until: str) -> int:
@@ -263,146 +235,3 @@ def test_damaged_production_is_named_and_given_settings_replace_it(begun):
     grown = write_archive(begun.archive, LATER_END)
     trained_ahead(retrain_request(grown), begun.home, begun.registry.production())
     assert night(begun).values["state"] == "promoted"
-
-
-def test_a_step_that_failed_is_continued_without_repeating_those_before_it(begun):
-    run = grow(begun)
-    in_the_way = run.folder.with_suffix(".lock")
-    in_the_way.mkdir()
-    with pytest.raises(TrainingError, match=r"retrain .*: train: .*Is a directory.* run the same command to"):
-        later_nights(begun)
-    failed = next(records(begun.home))
-    assert states(failed) == {"ingest": "done", "train": "failed"} | dict.fromkeys(STEPS[2:], "waiting")
-    in_the_way.rmdir()
-    record = later_nights(begun)
-    assert (
-        record.id == failed.id
-        and record.values["state"] == "promoted"
-        and not record.values["steps"]["train"]["error"]
-    )
-    assert record.values["steps"]["ingest"] == failed.values["steps"]["ingest"]
-    assert record.values["steps"]["train"]["attempts"] == 2
-
-
-def test_files_that_changed_before_a_night_was_done_supersede_it(begun):
-    run = grow(begun, date(2022, 11, 30))
-    run.folder.with_suffix(".lock").mkdir()
-    with pytest.raises(TrainingError):
-        later_nights(begun)
-    unfinished = next(records(begun.home)).id
-    grow(begun)
-    record = later_nights(begun)
-    assert record.values["state"] == "promoted" and record.id != unfinished
-    assert {item.id: item.values["state"] for item in records(begun.home)}[unfinished] == "superseded"
-
-
-def test_a_stop_between_the_move_and_its_record_is_continued_without_a_second_move(begun, monkeypatch):
-    grow(begun)
-    promote = Registry.promote
-
-    def stopped(*arguments, **options):
-        promote(*arguments, **options)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Registry, "promote", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            later_nights(begun)
-    interrupted = next(records(begun.home))
-    assert interrupted.values["state"] == "interrupted" and len(begun.registry.history()) == 2
-    record = later_nights(begun)
-    assert record.id == interrupted.id and record.values["state"] == "promoted"
-    assert record.values["production_after"] == begun.registry.production()
-    assert len(begun.registry.history()) == 2
-
-
-def test_a_stop_between_two_steps_is_in_the_record(begun):
-    grow(begun)
-
-    def stop(step, record):
-        if step == "train" and record.values["steps"][step]["state"] == "done":
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        retrain(retrain_request(begun.archive, overrides={}, universe=None), begun.home, watch=stop)
-    record = next(records(begun.home))
-    assert record.values["state"] == "interrupted" and states(record)["backtest"] == "waiting"
-    again = later_nights(begun)
-    assert again.id == record.id and again.values["state"] == "promoted"
-    assert again.values["steps"]["train"]["attempts"] == 1
-
-
-def test_a_release_that_went_to_production_meanwhile_is_not_replaced_unjudged(begun, monkeypatch):
-    grow(begun)
-    rival = made_release(begun.home, "rival")
-    from train.nightly import steps as nightly_steps
-
-    judge = nightly_steps.judge
-
-    def meanwhile(*arguments, **options):
-        verdict = judge(*arguments, **options)
-        begun.registry.promote(rival.id)
-        return verdict
-
-    monkeypatch.setattr(nightly_steps, "judge", meanwhile)
-    with pytest.raises(TrainingError, match=r"promote: .*rival has gone to production meanwhile"):
-        later_nights(begun)
-    assert begun.registry.production() == "rival"
-
-
-def command(place: SimpleNamespace, *words: str):
-    return CliRunner().invoke(nsecast.app, ["retrain", "--home", str(place.home), *words])
-
-
-def test_the_command_says_each_step_its_figures_and_what_is_in_production(begun):
-    grow(begun)
-    answer = command(begun, "--archive", str(begun.archive))
-    assert answer.exit_code == 0, answer.output
-    for number, step in enumerate(STEPS, start=1):
-        assert f"[{number}/5] {step}" in answer.stderr
-    release = begun.registry.production()
-    assert "SYNTHETIC DATA" in answer.stdout and "naive" in answer.stdout
-    assert f"production: {release}" in answer.stdout
-    assert command(begun, "--archive", str(begun.archive), "--if-stale").stdout.startswith("nothing to do: ")
-
-
-def test_the_command_ends_with_3_if_the_gate_refuses_and_with_1_if_a_step_fails(begun):
-    production = begun.registry.production()
-    grow(begun, shift=WORSE)
-    document = command(begun, "--archive", str(begun.archive), "--json")
-    assert document.exit_code == nightly_cli.REFUSED == 3
-    assert json.loads(document.stdout)["production_after"] == production
-    again = command(begun, "--archive", str(begun.archive))
-    assert again.exit_code == 3 and again.stdout.startswith("not promoted: nothing new since ")
-    (begun.archive / "NSE_data_all_stocks_2021.csv").unlink()
-    failed = command(begun, "--archive", str(begun.archive))
-    assert failed.exit_code == 1
-    (line,) = [line for line in failed.stderr.splitlines() if line]
-    assert line.startswith("error: retrain ") and f"still {production}" in line
-    assert begun.registry.production() == production
-    assert command(begun, "--fetch").exit_code == 2
-
-
-def test_the_list_says_how_every_night_ended(begun):
-    grow(begun, shift=WORSE)
-    later_nights(begun)
-    (begun.archive / "NSE_data_all_stocks_2021.csv").unlink()
-    with pytest.raises(TrainingError):
-        later_nights(begun)
-    assert [values["state"] for values in listed(begun.home)] == ["failed", "closed", "promoted"]
-    shown = json.loads(command(begun, "--status", "--json").stdout)
-    assert shown == list(listed(begun.home))
-    table = command(begun, "--status").stdout
-    assert all(word in table for word in ("failed", "closed", "promoted", f"{LATER_END}"))
-
-
-def test_a_night_whose_process_is_gone_is_listed_as_interrupted(begun):
-    begun.first.save(state="running")
-    assert [values["state"] for values in listed(begun.home)] == ["interrupted"]
-
-
-def test_no_figure_of_a_record_is_nan(begun):
-    grow(begun)
-    text = (later_nights(begun).folder / "record.json").read_text()
-    json.loads(text, parse_constant=lambda name: pytest.fail(name))
-    assert np.isfinite(json.loads(text)["steps"]["backtest"]["decision"]["horizons"]["1"]["candidate"]["mae"])

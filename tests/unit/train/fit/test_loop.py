@@ -1,24 +1,21 @@
-"""Losses compared with plain Python, and interrupted fits compared with uninterrupted ones."""
+"""The training loop: masks, losses, and the exported network."""
 
-import json
 import math
 import subprocess
 import sys
-from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from support.fitting import CONFIG, NETWORK, SHAPE, loop_of
 from support.panel import SPEC, SYMBOLS, made_panel
-from support.processes import Killed
 
 from common.forecast.forecaster import OnnxNetwork
 from common.forecast.representation import Residual
 from common.network.build import average_network, build_network, networks_of
 from common.network.channels import frozen
 from common.network.mixture import OUTPUTS, TAUS
-from common.presets import FitConfig, NetworkConfig, NetworkShape
 from common.prices.series import series_from_panel
 from common.prices.windows import Boundaries, make_windows
 from train.fit.fit import FitData, FitState, fit
@@ -28,21 +25,7 @@ from train.fit.losses import level_loss, mixture_loss
 from train.publish.onnx_graph import onnx_model
 from train.run.scores import HORIZON_WEIGHTS
 
-NETWORK = NetworkConfig(embedding_dim=2, lstm_units=(4, 4), dense_units=3, dropout=0.2)
 DAYS = (1, 5, 10, 30)
-SHAPE = NetworkShape(
-    size=SPEC.size, channels=len(Residual.channels), days=SPEC.horizons, stock_ids=7, mixture=True
-)
-CONFIG = FitConfig(batch_size=16, epochs=3, windows_per_epoch=32, learning_rate=0.01, patience=3)
-GROUPS = tuple(
-    (tuple(Residual.channels.index(name) for name in names), 0.3) for names in Residual.hidden.values()
-)
-
-
-def loop_of(batch_size: int = 16, rate: float = 0.1, groups=GROUPS) -> EpochLoop:
-    return EpochLoop(
-        SHAPE, NETWORK, batch_size=batch_size, clipnorm=1.0, unknown_id_rate=rate, masking=Masking(groups)
-    )
 
 
 @pytest.fixture(scope="module")
@@ -65,134 +48,6 @@ def loop() -> EpochLoop:
 def undisturbed(data, tmp_path_factory) -> FitState:
     """A fit without interruption in its own loop."""
     return fit(loop_of(), data, CONFIG, seed=3, state_path=tmp_path_factory.mktemp("whole") / "state.npz")
-
-
-def kill_after(epoch: int):
-    def on_epoch(progress):
-        if progress.epoch == epoch:
-            raise Killed
-
-    return on_epoch
-
-
-def assert_same(one: FitState, other: FitState) -> None:
-    assert (one.epoch, one.best_epoch, one.best_loss) == (other.epoch, other.best_epoch, other.best_loss)
-    assert one.history == other.history
-    for mine, theirs in zip([*one.best, *one.loop], [*other.best, *other.loop], strict=True):
-        assert mine.dtype == theirs.dtype and np.array_equal(mine, theirs)
-
-
-def test_the_same_seed_gives_the_same_weights_in_a_loop_that_did_other_jobs(
-    loop, data, undisturbed, tmp_path
-):
-    other = fit(loop, data, CONFIG, seed=8, state_path=tmp_path / "other.npz")
-    again = fit(loop, data, CONFIG, seed=3, state_path=tmp_path / "again.npz")
-    assert_same(again, undisturbed)
-    assert any(not np.array_equal(a, b) for a, b in zip(other.best, again.best, strict=True))
-
-
-@pytest.mark.parametrize("epoch", [1, 2, 3])
-def test_a_fit_that_is_killed_and_resumed_ends_like_an_uninterrupted_one(
-    loop, data, undisturbed, tmp_path, epoch
-):
-    path = tmp_path / "state.npz"
-    with pytest.raises(Killed):
-        fit(loop, data, CONFIG, seed=3, state_path=path, on_epoch=kill_after(epoch))
-    loop.start(seed=99)  # another job meanwhile
-    seen = []
-    resumed = fit(loop, data, CONFIG, seed=3, state_path=path, on_epoch=lambda p: seen.append(p.epoch))
-    assert seen == list(range(epoch + 1, 4))
-    assert_same(resumed, undisturbed)
-
-
-def test_fine_tuning_killed_and_resumed_ends_like_an_uninterrupted_one(loop, data, undisturbed, tmp_path):
-    config = CONFIG.model_copy(update={"step_zero": True, "epochs": 2, "learning_rate": 1e-3})
-    uninterrupted = fit(
-        loop, data, config, seed=1, state_path=tmp_path / "whole.npz", weights=undisturbed.best
-    )
-    path = tmp_path / "state.npz"
-    with pytest.raises(Killed):
-        fit(loop, data, config, seed=1, state_path=path, weights=undisturbed.best, on_epoch=kill_after(1))
-    loop.start(seed=99)
-    assert_same(fit(loop, data, config, seed=1, state_path=path, weights=undisturbed.best), uninterrupted)
-
-
-@pytest.mark.parametrize("rate", [1.0, 1e20], ids=["worsens", "diverges"])
-def test_fine_tuning_that_only_worsens_keeps_its_initial_weights(loop, data, undisturbed, tmp_path, rate):
-    config = CONFIG.model_copy(update={"step_zero": True, "epochs": 2, "learning_rate": rate})
-    state = fit(
-        loop,
-        data,
-        config,
-        seed=1,
-        state_path=tmp_path / "s.npz",
-        weights=undisturbed.best,
-        log_dir=tmp_path / "log",
-    )
-    json.dumps(state.history, allow_nan=False)
-    assert state.best_epoch == 0 and math.isfinite(state.best_loss)
-    for mine, began in zip(state.best, undisturbed.best, strict=True):
-        assert np.array_equal(mine, began)
-
-
-def test_a_fit_stops_when_its_patience_runs_out_and_stays_stopped_when_resumed(loop, data, tmp_path):
-    config = CONFIG.model_copy(update={"step_zero": True, "epochs": 4, "learning_rate": 5.0, "patience": 2})
-    path = tmp_path / "s.npz"
-    assert fit(loop, data, config, seed=1, state_path=path).epoch == 2
-    assert fit(loop, data, config, seed=1, state_path=path).epoch == 2
-
-
-def test_a_fit_of_a_fixed_number_of_epochs_trains_like_any_other_and_needs_no_validation(
-    loop, data, tmp_path
-):
-    """It runs that much of the usual schedule and keeps the weights of its last epoch."""
-    unvalidated = replace(data, valid=data.valid.take(slice(0, 0)))
-    short = fit(loop, unvalidated, CONFIG, seed=3, state_path=tmp_path / "fixed.npz", epochs=2)
-    stopped = FitState()
-
-    def stop(progress):
-        if progress.epoch == 2:
-            stopped.best = loop.network.get_weights()
-            raise Killed
-
-    with pytest.raises(Killed):
-        fit(loop, data, CONFIG, seed=3, state_path=tmp_path / "usual.npz", on_epoch=stop)
-    assert short.epoch == short.best_epoch == 2
-    for mine, usual in zip(short.best, stopped.best, strict=True):
-        np.testing.assert_array_equal(mine, usual)
-
-
-def test_a_fit_of_no_epochs_keeps_the_weights_that_it_is_given(loop, data, undisturbed, tmp_path):
-    none = fit(loop, data, CONFIG, seed=1, state_path=tmp_path / "s.npz", weights=undisturbed.best, epochs=0)
-    for mine, given in zip(none.best, undisturbed.best, strict=True):
-        np.testing.assert_array_equal(mine, given)
-
-
-@pytest.mark.parametrize("spoil", ["cut", "flip", "other shape"])
-def test_a_broken_state_only_loses_its_epochs(loop, data, undisturbed, tmp_path, spoil):
-    path = tmp_path / "state.npz"
-    undisturbed.save(path)
-    content = path.read_bytes()
-    middle = len(content) // 2
-    if spoil == "cut":
-        path.write_bytes(content[:middle])
-    elif spoil == "flip":
-        flipped = bytes(byte ^ 255 for byte in content[middle : middle + 64])
-        path.write_bytes(content[:middle] + flipped + content[middle + 64 :])
-    else:
-        FitState(1, 1, 0.5, [], [np.zeros(3)] * len(undisturbed.loop), undisturbed.best).save(path)
-    assert_same(fit(loop, data, CONFIG, seed=3, state_path=path), undisturbed)
-
-
-def test_a_state_is_the_same_after_being_stored(undisturbed, tmp_path):
-    undisturbed.save(tmp_path / "s.npz")
-    assert_same(FitState.load(tmp_path / "s.npz"), undisturbed)
-
-
-def test_a_fit_has_finite_losses_and_keeps_the_best(undisturbed, data):
-    assert frozen(data.train).any()
-    assert all(math.isfinite(row["loss"]) and math.isfinite(row["val_loss"]) for row in undisturbed.history)
-    assert undisturbed.best_loss == min(row["val_loss"] for row in undisturbed.history)
 
 
 def test_a_shared_loop_is_created_once_for_its_settings():

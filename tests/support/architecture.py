@@ -1,0 +1,3 @@
+"""The heavy libraries that only some packages may import."""
+
+HEAVY = {"keras", "tensorflow"}
