@@ -70,7 +70,7 @@ app = typer.Typer(cls=Command, no_args_is_help=True, pretty_exceptions_enable=Fa
 
 @app.callback()
 def nsecast() -> None:
-    """Forecasts for every counter of the Nairobi Securities Exchange."""
+    """Forecasts for every stock of the Nairobi Securities Exchange."""
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -93,10 +93,10 @@ def prepare(home: Path, symbols: int, publish: bool) -> None:
     run = planned(home, Panel.from_archive(read_archive(home / "market"), "synthetic"))
     run.folder.mkdir(parents=True)
     record_or_check_versions(run.id, run.folder, run.plan)
-    bench = RunDataset(run.folder, run.spec, run.panel)
-    weights = build_network(bench.network_shape, bench.config.network, seed=0).get_weights()
+    dataset = RunDataset(run.folder, run.spec, run.panel)
+    weights = build_network(dataset.network_shape, dataset.config.network, seed=0).get_weights()
     metadata = {"beats_naive": {}, "validation": {}, "training": {}}
-    write_bundle(bench, "general", bench.config.network, [weights], metadata, check=bench.parts[1])
+    write_bundle(dataset, "general", dataset.config.network, [weights], metadata, check=dataset.parts[1])
     result = {"choice": "general", "lead": None}
     (run.folder / "tasks/general/bundle").mkdir(parents=True)
     (run.folder / "tasks/general/bundle/result.json").write_text(json.dumps(result))

@@ -37,11 +37,11 @@ class Case:
         one_thread()
         panel = load_panel(archive, home)
         spec = RunSpec(train_config(preset), load_universe(), panel.source, panel.fingerprint())
-        bench = RunDataset(home, spec, panel)
-        train, valid, _ = bench.parts_of("general", training=True)
-        ids = bench.stock_ids("general")
-        data = FitData(_moving(train, samples), _moving(valid, samples), bench.representation, ids)
-        return cls(loop_for(bench, "seed"), data, bench.config.general)
+        dataset = RunDataset(home, spec, panel)
+        train, valid, _ = dataset.parts_of("general", training=True)
+        ids = dataset.stock_ids("general")
+        data = FitData(_moving(train, samples), _moving(valid, samples), dataset.representation, ids)
+        return cls(loop_for(dataset, "seed"), data, dataset.config.general)
 
     @property
     def flop(self) -> float:

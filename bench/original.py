@@ -16,7 +16,7 @@ from train.run.feed import FitData
 BATCH = 32
 
 
-def trained(bench: RunDataset, jobs: Sequence[str]) -> tuple[pd.DataFrame, int]:
+def trained(dataset: RunDataset, jobs: Sequence[str]) -> tuple[pd.DataFrame, int]:
     """Train each job's model.
 
     Returns
@@ -25,21 +25,21 @@ def trained(bench: RunDataset, jobs: Sequence[str]) -> tuple[pd.DataFrame, int]:
         ``symbol``, ``cutoff`` and ``raw``, the price forecast for the day after (KES), of the test part; and
         how many windows were trained on in all.
     """
-    results = [_fitted(bench, job, own=set(jobs)) for job in jobs]
+    results = [_fitted(dataset, job, own=set(jobs)) for job in jobs]
     return pd.concat([table for table, _ in results], ignore_index=True), sum(count for _, count in results)
 
 
-def _fitted(bench: RunDataset, job: str, own: set[str]) -> tuple[pd.DataFrame, int]:
+def _fitted(dataset: RunDataset, job: str, own: set[str]) -> tuple[pd.DataFrame, int]:
     """Train one model; its forecasts of the test part, and how many windows it was trained on in all."""
-    config = bench.fit_config("seed" if job == GENERAL else "scratch")
-    train, valid, _ = bench.parts_of(job, training=True)
-    data = FitData(train, valid, bench.representation, bench.stock_ids(job)).prepare()
+    config = dataset.fit_config("seed" if job == GENERAL else "scratch")
+    train, valid, _ = dataset.parts_of(job, training=True)
+    data = FitData(train, valid, dataset.representation, dataset.stock_ids(job)).prepare()
 
     def arrays(windows: Windows) -> tuple[list[np.ndarray], np.ndarray]:
-        inputs = [bench.representation.inputs(windows), data.ids(windows)]
-        return inputs, bench.representation.targets(windows)[..., None]
+        inputs = [dataset.representation.inputs(windows), data.ids(windows)]
+        return inputs, dataset.representation.targets(windows)[..., None]
 
-    network = build_network(bench.network_shape, bench.config.network, seed=0)
+    network = build_network(dataset.network_shape, dataset.config.network, seed=0)
     network.compile(keras.optimizers.Adam(config.learning_rate, clipnorm=config.clipnorm), loss="mse")
     stop = keras.callbacks.EarlyStopping(patience=config.patience, restore_best_weights=True)
     x, y = arrays(data.train)
@@ -52,16 +52,18 @@ def _fitted(bench: RunDataset, job: str, own: set[str]) -> tuple[pd.DataFrame, i
         callbacks=[stop],
         verbose=0,
     )
-    *_, test = bench.parts_of(job, training=False)
+    *_, test = dataset.parts_of(job, training=False)
     if job == GENERAL:
         others = np.array([symbol not in own for symbol in test.series.symbols])
         test = test.take(others[test.symbol])
-    outputs = network.predict([bench.representation.inputs(test), data.ids(test)], batch_size=1024, verbose=0)
+    outputs = network.predict(
+        [dataset.representation.inputs(test), data.ids(test)], batch_size=1024, verbose=0
+    )
     table = pd.DataFrame(
         {
             "symbol": np.array(test.series.symbols, dtype=object)[test.symbol],
             "cutoff": test.cutoff.astype("datetime64[s]"),
-            "raw": bench.representation.prices(test, outputs).raw[:, 0],
+            "raw": dataset.representation.prices(test, outputs).raw[:, 0],
         }
     )
     return table, len(y) * len(past.history["loss"])

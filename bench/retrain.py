@@ -126,10 +126,10 @@ def original(archive: Path, home: Path, epochs: int | None) -> dict[str, Any]:
     from train.run.dataset import RunDataset
 
     run = planned(SAME, archive, home, epochs)
-    bench = RunDataset(run.folder, run.spec, run.panel)
+    dataset = RunDataset(run.folder, run.spec, run.panel)
     jobs = [job for job in run.plan.jobs if job not in run.plan.skipped]
     started, busy = time.time(), busy_cpu_seconds()
-    table, windows = trained(bench, jobs)
+    table, windows = trained(dataset, jobs)
     wall = time.time() - started
     return {
         "wall_s": wall,

@@ -88,7 +88,7 @@ def rivals(document: Document) -> str:
     return (
         f"{document['release']} on {source}, cutoffs {document['from']} to {document['to']}, weights fixed; "
         "relMAE (published) / relRMSE (raw), \\* p < .05, \\*\\* p < .01 by Diebold-Mariano against the last "
-        f"price. NHITS and LSTM are neuralforecast's, trained on all counters together. Time taken: {took}."
+        f"price. NHITS and LSTM are neuralforecast's, trained on all stocks together. Time taken: {took}."
         f"\n\n{ratios(pd.DataFrame(document['figures']))}"
     )
 
@@ -111,7 +111,7 @@ def serving(document: Document) -> str:
         alone = f"{one['p50_ms']} / {one['p99_ms']}"
         rows.append((label, alone, f"{many['per_s']:,.0f}", many["p99_ms"], lost, *times))
     return (
-        f"{document['release']}, mixed counters, {document['seconds']} s each after a warm-up; load by "
+        f"{document['release']}, mixed stocks, {document['seconds']} s each after a warm-up; load by "
         f"{document['generator']} on the same CPUs.\n\n{markdown(rows)}"
     )
 

@@ -147,10 +147,10 @@ def _stored(root: Path) -> Tuning | None:
         for name in ("result.json", "trials.csv", "curves.csv", "best.toml"):
             storage.up_to_date(root / name)
         stored = Tuning.load(root)
-        made = read_toml(root / "best.toml")["provenance"]["made"]
+        begun = read_toml(root / "best.toml")["provenance"]["made"]
     except (OSError, ValueError, KeyError, ConfigError):
         return None
-    interrupted = made != stored.info["made"] or (stored.trials["state"] == "interrupted").any()
+    interrupted = begun != stored.info["made"] or (stored.trials["state"] == "interrupted").any()
     return None if interrupted else stored
 
 

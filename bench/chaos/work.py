@@ -124,15 +124,15 @@ def _train(home: Path) -> None:
     first, last = dt.date(2022, 1, 3), dt.date(2023, 12, 29)
     write_market(market, MarketConfig(symbols=4, first_day=first, last_day=last))
     panel = Panel.from_archive(read_archive(market), "synthetic small")
-    counters = [symbol for symbol in panel.symbols if not symbol.startswith("^")]
-    universe = Universe.from_symbols(counters, specific=[counters[0]])
+    stocks = [symbol for symbol in panel.symbols if not symbol.startswith("^")]
+    universe = Universe.from_symbols(stocks, specific=[stocks[0]])
     run = plan_run(train_config("residual", SETTINGS), universe, panel, home)
     run.folder.mkdir(parents=True, exist_ok=True)
     run.panel.save(run.folder / "panel.parquet")
     run.spec.save(run.folder)
-    bench = RunDataset(run.folder, run.spec, run.panel)
+    dataset = RunDataset(run.folder, run.spec, run.panel)
     for task in run.plan.tasks:
-        run_task(bench, task)
+        run_task(dataset, task)
     execute(run, mode="plain", refit=False)
     _done(started)
 

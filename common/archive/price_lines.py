@@ -68,8 +68,8 @@ def parse(part: Part, text: list[str]) -> tuple[PartSummary, pd.DataFrame]:
     fields = [split(line, layout.delimiter) for line in text]
     shaped = pd.Series([len(row) == layout.count for row in fields], dtype=bool)
     blank = [""] * layout.count
-    whole = [row if fits else blank for row, fits in zip(fields, shaped, strict=True)]
-    texts = {field: layout.texts(field, whole) for field in ("date", "symbol", *NUMBERS)}
+    complete = [row if fits else blank for row, fits in zip(fields, shaped, strict=True)]
+    texts = {field: layout.texts(field, complete) for field in ("date", "symbol", *NUMBERS)}
     table = pd.DataFrame({"line": np.arange(part.first, part.first + len(text)), "raw": text})
     table = table.astype({"raw": "str"}).assign(file=np.int32(part.file))
     table["symbol"] = pd.Series(texts["symbol"], dtype="str")
@@ -123,10 +123,10 @@ def sort_out(
         (contradicts, "date {date} contradicts the file's year"),
         (closed, f"date {{date}} is not {_days(layout.weekdays)}"),
     ):
-        found = where & (reason == "")
-        written = layout.texts("date", [split(line, layout.delimiter) for line in table.loc[found, "raw"]])
+        rejected = where & (reason == "")
+        written = layout.texts("date", [split(line, layout.delimiter) for line in table.loc[rejected, "raw"]])
         reason = reason.copy()
-        reason[found] = [text.format(date=date) for date in written]
+        reason[rejected] = [text.format(date=date) for date in written]
     table["reason"] = reason.mask(reason == "", table["late"])
     table.loc[table["redated"], "repair"] = (
         "date redated to stand between its neighbours; " + table.loc[table["redated"], "repair"]
@@ -151,13 +151,13 @@ def redatings(year: int, parts: list[dict[int, YearDates]]) -> list[repairs.Reda
 
 
 def _years(dates: pd.Series) -> dict[int, YearDates]:
-    known = dates.dropna()
-    found = {}
-    for year, group in known.groupby(known.dt.year):
+    dates = dates.dropna()
+    years: dict[int, YearDates] = {}
+    for year, group in dates.groupby(dates.dt.year):
         good = group[group.dt.day_of_week < 5]
         ends = (good.iloc[0], good.iloc[-1]) if len(good) else (pd.NaT, pd.NaT)
-        found[int(year)] = YearDates(len(group), *ends)
-    return found
+        years[int(year)] = YearDates(len(group), *ends)
+    return years
 
 
 def _each(texts: list[str], parse: Callable[[str], Any], dtype: str) -> pd.Series:

@@ -81,16 +81,16 @@ def read_archive(folder: Path, engine: Engine = IN_PROCESS) -> Archive:
     parts, tables = files.sort_parts()
     firsts, rows = _passed_on(engine, archive_blocks.gather, (files.names,), tables, returns=2)
     doubled = list(engine.values(firsts))
-    sessions = pd.DatetimeIndex(np.unique(np.concatenate([each.dates for each in doubled])))
+    sessions = pd.DatetimeIndex(np.unique(np.concatenate([block.dates for block in doubled])))
     blocks, rows, day_notes = _repaired(engine, rows, sessions, listed, weekdays)
 
-    placed = [each for block in blocks for each in block.placed]
+    placed = [action for block in blocks for action in block.placed]
     dates, stocks, steps = (
         _added([getattr(block, name) for block in blocks]) for name in ("dates", "stocks", "steps")
     )
     day_notes += [_no_step(action) for action in not_placed(listed, placed)]
     day_notes += holiday_notes(dates, KENYA) if nairobi else []
-    again = [each.rejected for each in doubled]
+    again = [block.rejected for block in doubled]
     ledger = _stacked([*(part.rejected for part in parts), *again, *(block.repaired for block in blocks)])
     ledger = _stacked([ledger.sort_values(["file", "line"]), files.rejected_sectors])
     return Archive(
@@ -115,14 +115,14 @@ def _repaired(
     weekdays: tuple[str, ...],
 ) -> tuple[list[Block], list[Any], list[market_repairs.Note]]:
     """Repair the blocks' rows; decisions that concern all symbols are based on the blocks' counts."""
-    counts = engine.values([engine.submit(archive_blocks.count, sessions, each) for each in rows])
+    counts = engine.values([engine.submit(archive_blocks.count, sessions, block) for block in rows])
     stale, fake = market_repairs.copied_sessions(sum(counts))
-    tables = [(each,) for each in rows]
+    tables = [(block,) for block in rows]
     rows.clear()
     counted, rows = _passed_on(engine, archive_blocks.repair, (sessions, stale, fake), tables, returns=2)
     copies, gaps = (sum(counts) for counts in zip(*engine.values(counted), strict=True))
     rebuilt, notes = market_repairs.missing_sessions(sessions, gaps, weekdays)
-    tables = [(each,) for each in rows]
+    tables = [(block,) for block in rows]
     rows.clear()
     blocks, rows = _passed_on(engine, archive_blocks.finish, (sessions, rebuilt, listed), tables, returns=2)
     notes = market_repairs.copy_notes(sessions, stale, fake, copies) + notes

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING
 
 from common import storage
 from common.forecast.prices import Prices
-from serve.audit.budget import DayBudget
 from serve.audit.log import DayLog, Row
 from serve.audit.request_prices import bytes_in_file, digest, prices_text
 from serve.audit.rows import row_of, software
@@ -45,6 +44,9 @@ PRICES_SHARE = 0.5
 OUTCOMES = ("written", "lost", "failures", "days_dropped", "digest_only", "over_budget")
 """Rows written and lost, failed writes, days deleted; for clients beyond their budget, responses recorded
 with a digest of their prices, and responses not recorded."""
+MAX_CLIENTS = 10_000
+"""Further clients of a day share one budget."""
+DAY_S = 86_400
 
 
 class Ledger:
@@ -189,3 +191,33 @@ class Ledger:
     def _count(self, outcome: str, number: int) -> None:
         self.counts[outcome] += number
         self._metric.inc(number, tags={"outcome": outcome})
+
+
+class DayBudget:
+    """A number of bytes for each client and day (UTC), counted in this process.
+
+    Parameters
+    ----------
+    client_bytes : budget of one client for one day
+    clock : seconds since the epoch
+    """
+
+    def __init__(self, client_bytes: float, clock: Callable[[], float]) -> None:
+        self._client_bytes, self._clock = client_bytes, clock
+        self._day, self._spent = -1, dict[str, float]()
+        self._warned: set[str] = set()
+
+    def spend(self, client: str, size: float, *, share: float = 1.0) -> bool:
+        """Charge ``size`` bytes to a client; False if it would exceed a ``share`` of its budget."""
+        if (day := int(self._clock() // DAY_S)) != self._day:
+            self._day, self._spent, self._warned = day, {}, set()
+        if client not in self._spent and len(self._spent) >= MAX_CLIENTS:
+            client = "others"
+        spent = self._spent.get(client, 0.0) + size
+        if spent <= share * self._client_bytes:
+            self._spent[client] = spent
+            return True
+        if client not in self._warned:
+            self._warned.add(client)
+            log.warning("log budget of the day exceeded: further receipts are incomplete client=%s", client)
+        return False

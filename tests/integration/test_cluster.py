@@ -187,9 +187,9 @@ def test_a_node_that_is_lost_repeats_nothing_finished_and_changes_no_figure(
     assert counts.total() <= len(counts) + 1, "more than the one epoch under way was repeated"
 
     quiet = prepared(Run(run.id, tmp_path / "quiet", run.home, run.spec, run.plan, run.panel))
-    bench = RunDataset(quiet.folder, quiet.spec, quiet.panel)
+    dataset = RunDataset(quiet.folder, quiet.spec, quiet.panel)
     for task in sorted(quiet.plan.tasks, key=lambda task: len(task.needs)):
-        run_task(bench, task)
+        run_task(dataset, task)
     for task in run.plan.tasks:
         disturbed, undisturbed = stored_result(run.folder, task.id), stored_result(quiet.folder, task.id)
         for name in ("loss", "val_loss") if task.epochs else ():

@@ -69,9 +69,9 @@ def test_a_killed_worker_costs_at_most_its_running_epoch_and_changes_no_figure(r
     assert written == {("general/seed-0", epoch): 1 for epoch in range(1, EPOCHS + 1)}
 
     quiet = prepared(Run(run.id, tmp_path / "quiet", run.home, run.spec, run.plan, run.panel))
-    bench = RunDataset(quiet.folder, quiet.spec, quiet.panel)
+    dataset = RunDataset(quiet.folder, quiet.spec, quiet.panel)
     for task in sorted(quiet.plan.tasks, key=lambda task: len(task.needs)):
-        run_task(bench, task)
+        run_task(dataset, task)
     for task in run.plan.tasks:
         disturbed, undisturbed = stored_result(run.folder, task.id), stored_result(quiet.folder, task.id)
         if task.epochs:
@@ -99,7 +99,7 @@ def test_a_job_that_fails_loses_no_other_and_is_tried_again_by_the_same_command(
     assert {job["state"] for job in train(run)} == {"done"}
     assert (run.folder / "tasks/general/seed-0/result.json").stat().st_mtime_ns == before
     bundle = load_bundle(run.folder / "bundles", "residual", "COOP")
-    bench = RunDataset(run.folder, run.spec, run.panel)
-    test = bench.parts_of("COOP", training=False)[2]
+    dataset = RunDataset(run.folder, run.spec, run.panel)
+    test = dataset.parts_of("COOP", training=False)[2]
     prices = bundle.forecaster.forecast(test)
     assert np.isfinite(prices.raw).all() and (prices.low <= prices.high).all()

@@ -29,8 +29,8 @@ SETTINGS = {
 def test_each_refit_is_trained_on_what_was_known_and_continues_where_it_stopped(
     small_panel: Panel, tmp_path: Path
 ):
-    counters = [symbol for symbol in small_panel.symbols if not symbol.startswith("^")]
-    universe = Universe.from_symbols(counters, specific=["ABSA"])
+    stocks = [symbol for symbol in small_panel.symbols if not symbol.startswith("^")]
+    universe = Universe.from_symbols(stocks, specific=["ABSA"])
     run = plan_run(train_config("residual", SETTINGS), universe, small_panel, tmp_path)
     outcome, _ = execute(run, workers=2, mode="silent")
     models = ReleasedModels(Registry(tmp_path).open(outcome.release.id))

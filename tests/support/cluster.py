@@ -169,8 +169,8 @@ def small_plan(
         "scratch": {"epochs": scratch, "patience": scratch},
         "finetune": {"epochs": 2, "patience": 2},
     }
-    counters = [symbol for symbol in panel.symbols if not symbol.startswith("^")]
-    universe = Universe.from_symbols(counters, specific=specific)
+    stocks = [symbol for symbol in panel.symbols if not symbol.startswith("^")]
+    universe = Universe.from_symbols(stocks, specific=specific)
     return plan_run(train_config("residual", settings), universe, panel, home)
 
 

@@ -104,7 +104,7 @@ def made_evidence(table: pd.DataFrame | None = None, **changes: Any) -> Evidence
 
 
 def made_large(count: int, sessions: int = 12) -> Evidence:
-    """A release of ``count`` counters whose figures are random and whose prices were invented."""
+    """A release of ``count`` stocks whose figures are random and whose prices were invented."""
     rng, horizons = np.random.default_rng(6), (1, 5)
     symbols = [f"S{number:05d}" for number in range(count)]
     names, sectors = [f"Company {s} Plc" for s in symbols], [f"Sector {n % 9}" for n in range(count)]

@@ -77,9 +77,9 @@ def trained_ahead(request: Request, home: Path, production: str | None, *, shift
 
 def _fresh(run: Run, panel: Panel, shift: float) -> None:
     run.folder.mkdir()
-    bench = RunDataset(run.folder, run.spec, panel)
-    weights = build_network(bench.network_shape, run.spec.config.network, seed=0).get_weights()
-    _pretend_trained(bench, run.plan, weights)
+    dataset = RunDataset(run.folder, run.spec, panel)
+    weights = build_network(dataset.network_shape, run.spec.config.network, seed=0).get_weights()
+    _pretend_trained(dataset, run.plan, weights)
     for path in bundles_dir(run.folder).rglob("model.onnx") if shift else ():
         _shift(path, shift)
         _trust(path.with_name("metadata.json"))

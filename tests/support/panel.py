@@ -19,7 +19,7 @@ SYMBOLS = ("FROZEN", "GAPS", "MOVES", "SHORT", "SPLITS", "THIN")
 def made_panel(days: int = DAYS, seed: int = 0) -> Panel:
     """Seven symbols: one that never moves, one with gaps, one too short, one that was split twice.
 
-    MOVES kept its true rows on the copied days, as up to a tenth of the counters do; the index did not.
+    MOVES kept its true rows on the copied days, as up to a tenth of the stocks do; the index did not.
     """
     sessions = pd.bdate_range("2021-01-04", periods=days)
     parts = [_rows(symbol, sessions, seed) for symbol in (*SYMBOLS, MARKET_INDEX)]

@@ -86,7 +86,7 @@ def made_release(home: Path, release_id: str = "made", **choices: Any) -> Releas
 
 
 def made_exchange(home: Path, release_id: str, *, shift: float = 0.0) -> Release:
-    """A release of the exchange's 66 counters over a synthetic market, all horizons; random networks, and
+    """A release of the exchange's 66 stocks over a synthetic market, all horizons; random networks, and
     ``shift`` as for `made_run`."""
     market = _temporary()
     write_market(market, MarketConfig(first_day="2022-01-03", last_day="2023-12-29"))
@@ -94,10 +94,10 @@ def made_exchange(home: Path, release_id: str, *, shift: float = 0.0) -> Release
     config = _config("residual", json.dumps({"window": {"horizons": [1, 5, 10, 30]}}))
     run = plan_run(config, load_universe(), panel, home)
     panel.save(run.folder / "panel.parquet")
-    bench, rng = RunDataset(run.folder, run.spec, panel), np.random.default_rng(5)
-    fresh = build_network(bench.network_shape, config.network, seed=0).get_weights()
+    dataset, rng = RunDataset(run.folder, run.spec, panel), np.random.default_rng(5)
+    fresh = build_network(dataset.network_shape, config.network, seed=0).get_weights()
     weights = [array + rng.normal(0, 0.2, array.shape).astype(array.dtype) for array in fresh]
-    _pretend_trained(bench, run.plan, weights)
+    _pretend_trained(dataset, run.plan, weights)
     _shifted(run.folder, shift)
     return publish_run(run.folder, run.spec, panel, run.plan, {}, Registry(home), release_id).release
 
@@ -137,21 +137,21 @@ def doctored(
 def _trained(preset: str, changes: str) -> Run:
     run = plan_run(_config(preset, changes), UNIVERSE, made_panel(DAYS), _temporary())
     run.folder.mkdir(parents=True)
-    bench = RunDataset(run.folder, run.spec, run.panel)
-    weights = build_network(bench.network_shape, run.spec.config.network, seed=0).get_weights()
-    _pretend_trained(bench, run.plan, weights)
+    dataset = RunDataset(run.folder, run.spec, run.panel)
+    weights = build_network(dataset.network_shape, run.spec.config.network, seed=0).get_weights()
+    _pretend_trained(dataset, run.plan, weights)
     return run
 
 
-def _pretend_trained(bench: RunDataset, plan: Plan, weights: list[np.ndarray]) -> None:
+def _pretend_trained(dataset: RunDataset, plan: Plan, weights: list[np.ndarray]) -> None:
     for task in plan.tasks:
         if task.phase == "bundle":
-            run_task(bench, task)
+            run_task(dataset, task)
             continue
-        bench.task_dir(task.id).mkdir(parents=True)
-        save_weights(bench.task_dir(task.id) / "weights.npz", weights)
+        dataset.task_dir(task.id).mkdir(parents=True)
+        save_weights(dataset.task_dir(task.id) / "weights.npz", weights)
         result = {"history": [], "best_epoch": 1}
-        (bench.task_dir(task.id) / "result.json").write_text(json.dumps(result))
+        (dataset.task_dir(task.id) / "result.json").write_text(json.dumps(result))
 
 
 @functools.cache

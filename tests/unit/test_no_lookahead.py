@@ -118,7 +118,7 @@ def test_nothing_up_to_a_cutoff_changes_when_every_later_price_does(kind, cutoff
 @pytest.mark.parametrize("day", REPAIRED_DAYS)
 @pytest.mark.parametrize("kind", REPRESENTATIONS)
 def test_nothing_at_a_cutoff_depends_on_a_close_that_became_known_the_next_morning(kind, day):
-    """On a copied day a few counters keep their true rows; the others' closes come a session later."""
+    """On a copied day a few stocks keep their true rows; the others' closes come a session later."""
     late = (PANEL.frame["known"] > pd.Timestamp(DATES[day])) & ~after(DATES[day])
     changed = spiked(PANEL, late | after(DATES[day]))
     before, now = (everything(kind, panel, DATES[day]) for panel in (PANEL, changed))

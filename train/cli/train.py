@@ -74,7 +74,7 @@ def train(
     settings = train_config(preset or default, overrides, where=str(config or "settings"))
     if quickly:
         settings = quick(settings)
-    counters = load_universe(universe)
+    stocks = load_universe(universe)
     panel = load_panel_with_progress(
         archive,
         root,
@@ -83,8 +83,8 @@ def train(
         reader=functools.partial(read_on, cpus=workers, address=where),
     )
     chosen = tuple(dict.fromkeys(name.strip().upper() for name in only.split(","))) if only else ()
-    check_universe(counters, panel, chosen, strict=universe is not None)
-    run = plan_run(settings, counters, panel, root, only=chosen)
+    check_universe(stocks, panel, chosen, strict=universe is not None)
+    run = plan_run(settings, stocks, panel, root, only=chosen)
     if dry_run:
         _print_plan(run, workers, as_json)
         return

@@ -85,7 +85,7 @@ def compare_releases(
     if failure := _failure(rival):
         reason, permanent = failure
         return not_comparable(f"{role} returns no forecasts: {reason}", counts=False, later=not permanent)
-    ours, theirs = (ReleasedModels(each, "evaluated") for each in (release, rival))
+    ours, theirs = (ReleasedModels(one, "evaluated") for one in (release, rival))
     try:
         horizons = sorted(set(ours.models.window.horizons) & set(theirs.models.window.horizons))
         if not horizons:

@@ -13,7 +13,7 @@ from tune.results import Tuning, trials_with
 
 ORIGINS = {"sweep": "for comparison", "search": "proposal"}
 RATIOS = {"rel_mae": "relMAE", "rel_rmse": "relRMSE"}
-exact, signed, whole, percent = fixed(".4f"), fixed("+.4f"), fixed(",.0f"), fixed(".0f", 100)
+exact, signed, rounded, percent = fixed(".4f"), fixed("+.4f"), fixed(",.0f"), fixed(".0f", 100)
 
 
 class Spread(float):
@@ -58,8 +58,8 @@ def trials_table(tuning: Tuning) -> Table:
     named = {
         **{"trial": "trial", "score": ("score", score), "state": ("state", str), "notes": ("which", str)},
         **parameters(tuning),
-        **{"origin": ("from", str), "seed": "seed", "weights": ("weights", whole)},
-        **{"seconds": ("seconds", whole), "epochs": "epochs", "folds": "folds"},
+        **{"origin": ("from", str), "seed": "seed", "weights": ("weights", rounded)},
+        **{"seconds": ("seconds", rounded), "epochs": "epochs", "folds": "folds"},
         **{f"fold_{n}": (f"fold {n}", exact) for n in folds},
         **{"partial": ("score when it ended", exact), "reason": ("reason", str)},
     }

@@ -1,4 +1,4 @@
-"""A counter's track record: figures by hand, and only what the chain vouches for."""
+"""A stock's track record: figures by hand, and only what the chain vouches for."""
 
 import datetime as dt
 import json

@@ -1,4 +1,4 @@
-"""The counters that are forecast."""
+"""The stocks that are forecast."""
 
 import json
 

@@ -35,7 +35,7 @@ def archive(folder, report):
 
 @pytest.fixture(scope="module")
 def panel(archive):
-    """Clean rows of the counters, with the next session's log return where both days are as published."""
+    """Clean rows of the stocks, with the next session's log return where both days are as published."""
     rows = archive.rows[~archive.rows.symbol.str.startswith("^")].copy()
     same = rows.symbol.eq(rows.symbol.shift())
     rows["back"] = np.log(rows.close / rows.close.shift()).where(same)
