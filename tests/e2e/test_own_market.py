@@ -110,7 +110,7 @@ def test_the_days_forecast_are_of_its_week_and_none_of_its_holidays(followed):
     assert frame.loc[frame["horizon"] == "30d", "target_date"].unique() == [np.datetime64(day)]
 
 
-def test_what_was_printed_says_that_it_is_invented_and_that_nothing_is_new(followed):
+def test_the_output_says_that_prices_are_synthetic_and_that_nothing_is_new(followed):
     _, printed = followed
     assert printed.count("SYNTHETIC DATA") >= 4
     for words in ("adobe_daily.txt", "Adobe Bricks Co", "nothing to do", "intervals: share covered"):

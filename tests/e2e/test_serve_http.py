@@ -200,7 +200,7 @@ def test_promoting_swaps_releases_under_load_without_a_failed_or_mixed_answer(se
     assert all(is_true(body, expected[body["release"]][body["symbol"]]) for body in bodies)
 
 
-def test_a_corrupt_release_is_refused_and_the_old_one_goes_on_serving(server: Server):
+def test_a_corrupt_release_is_refused_and_the_old_one_continues_to_serve(server: Server):
     before = server.predict(symbol="THIN").json()
     Registry(server.home).promote("bad")
     until(lambda: server.get("/api/v4/health").json()["status"] == "degraded", patience_s=FOLLOW_S)
@@ -229,7 +229,7 @@ def test_all_stocks_at_all_horizons_are_forecast_with_the_figures_of_the_backtes
     until(lambda: server.get("/api/v4/health").json()["release"] != "exchange", patience_s=FOLLOW_S)
 
 
-def test_status_says_what_serves(server: Server):
+def test_status_names_the_serving_release(server: Server):
     done = subprocess.run(
         [sys.executable, "-m", "nsecast", "serve", "status", "--home", str(server.home)],
         cwd=ROOT,

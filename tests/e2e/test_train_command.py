@@ -119,7 +119,7 @@ def test_the_release_has_every_file_and_every_stock(place):
     assert not (folder / "stock_specific_residual" / "ARM").exists()
 
 
-def test_wrong_use_says_what_is_wrong(place):
+def test_wrong_options_are_explained(place):
     _, err = call(place, "train", "--archive", "nowhere", expect=1)
     assert "nowhere" in err and "Traceback" not in err
     _, err = call(place, *place["train"], "--only", "ABSA,XYZ", expect=1)
@@ -163,7 +163,7 @@ def backtested(place: dict[str, Any], trained: Trained) -> dict[str, Any]:
     return kept[release]
 
 
-def test_the_backtest_agrees_with_what_is_forecast_and_says_what_the_rivals_reach(place, backtested):
+def test_the_backtest_agrees_with_the_forecasts_and_reports_the_rivals_errors(place, backtested):
     document = backtested
     assert document["weights"] == "fixed" and document["source"].startswith("synthetic")
     assert {row["model"] for row in document["figures"]} == {"nsecast", "naive", "drift"}

@@ -61,12 +61,12 @@ def test_a_release_published_by_tasks_has_the_figures_of_one_published_here(task
         assert there.file(name).read_bytes() == here.file(name).read_bytes(), name
 
 
-def test_a_task_whose_worker_is_lost_is_done_again(tasks, tmp_path):
+def test_a_task_is_repeated_if_its_worker_is_lost(tasks, tmp_path):
     results = [tasks.submit(lost_once, tmp_path / str(number), returns=2) for number in range(4)]
     assert [list(tasks.values(pair)) for pair in results] == [[1, 2]] * 4
 
 
-def test_what_a_task_raises_is_raised_by_the_call_that_wants_its_result(tasks):
+def test_an_error_of_a_task_is_raised_when_its_result_is_requested(tasks):
     with pytest.raises(ArchiveError, match="no such archive"):
         list(tasks.values([tasks.submit(fails)]))
 

@@ -118,7 +118,7 @@ def test_a_run_ends_although_a_nodes_network_was_cut_in_the_middle_of_a_task(sto
     assert {job["state"] for job in story.jobs} == {"done"}
 
 
-def test_what_was_finished_at_the_cut_or_elsewhere_since_is_not_written_again(story: Story):
+def test_trials_finished_at_the_interruption_or_elsewhere_are_not_written_again(story: Story):
     final = results(story.run.folder)
     assert {path: final[path] for path in story.at_cut} == story.at_cut
     assert {path: final[path] for path in story.elsewhere} == story.elsewhere
@@ -131,7 +131,7 @@ def test_a_node_that_was_cut_off_repeats_no_more_than_the_epoch_it_was_at(story:
     assert counts.total() <= len(counts) + 1
 
 
-def test_of_a_node_that_comes_back_too_late_nothing_works_on(story: Story):
+def test_a_node_that_returns_too_late_has_no_running_work(story: Story):
     assert "raylet" not in story.left and "ray::RayTrainWo" not in story.left
 
 

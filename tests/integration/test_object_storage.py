@@ -64,7 +64,7 @@ def test_a_publish_whose_connection_is_cut_shows_nothing_and_the_same_command_co
     wire.close()
 
 
-def test_of_two_machines_that_promote_at_the_same_moment_one_wins(place):
+def test_exactly_one_of_two_simultaneous_promotions_wins(place):
     here, there = (Registry(place.machine(name)) for name in ("here", "there"))
     for name in ("r0", "r1", "r2"):
         staging = here.stage(name)

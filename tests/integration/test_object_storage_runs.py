@@ -37,7 +37,7 @@ def planned(panel: Panel, home: Path) -> Run:
 
 
 @both
-def test_a_fit_goes_on_on_a_machine_that_has_nothing_and_repeats_no_epoch(place, small_panel, tmp_path):
+def test_a_fit_continues_on_a_machine_without_local_files_and_repeats_no_epoch(place, small_panel, tmp_path):
     run = planned(small_panel, place.machine("driver"))
     run.panel.save(run.folder / "panel.parquet")
     run.spec.save(run.folder)

@@ -136,7 +136,7 @@ def test_the_original_design_is_published_but_not_promoted_by_itself(comparison,
     assert not skill.passed and "1 day ahead" in skill.found
 
 
-def test_what_the_original_design_serves_is_its_row_of_the_backtest_to_the_last_digit(comparison, original):
+def test_forecasts_served_by_the_original_design_equal_its_backtest_to_the_last_digit(comparison, original):
     panel = original.panel
     start, end = (day.to_numpy().astype("datetime64[D]") for day in (SESSIONS[-16], SESSIONS[-1]))
     table = backtest(original.models, panel, original.calibration, start=start, end=end).table

@@ -100,7 +100,7 @@ def test_bad_input_gets_a_4xx_that_says_what_to_send(served, body, status):
     assert answer.json()["detail"]
 
 
-def test_a_stranger_is_forecast_if_the_request_brings_prices_and_asks_for_it(served):
+def test_an_unknown_symbol_is_forecast_if_the_request_includes_prices_and_allows_it(served):
     prices = [10 + (day % 7) / 10 for day in range(60)]
 
     async def scenario(client):

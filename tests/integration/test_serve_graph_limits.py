@@ -21,7 +21,7 @@ class Never:
         await asyncio.sleep(60)
 
 
-def test_what_takes_too_long_or_is_too_much_gets_503_with_retry_after(home):
+def test_slow_and_excess_requests_get_503_with_retry_after(home):
     async def scenario(model_client, client):
         model_client._tiers = {tier: Never() for tier in model_client._tiers}
         return await asyncio.gather(

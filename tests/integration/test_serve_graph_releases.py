@@ -55,7 +55,7 @@ def cut_short(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("published_so", [False, True])
-def test_a_corrupt_release_is_refused_and_the_old_one_goes_on(home, published_so, caplog):
+def test_a_corrupt_release_is_refused_and_the_old_one_continues(home, published_so, caplog):
     """Once with files altered after publishing, once published with a network that does not load."""
     release = Registry(home).resolve("two")
 

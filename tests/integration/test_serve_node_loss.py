@@ -190,7 +190,9 @@ def test_ctrl_c_ends_a_service_of_a_cluster_in_good_order(server: Server, stoppe
 
 
 @pytest.mark.usefixtures("stopped")
-def test_a_service_whose_clusters_head_is_gone_ends_and_says_what_to_do(home: Path, cluster: LocalCluster):
+def test_a_service_that_lost_the_head_of_its_cluster_ends_and_says_what_to_do(
+    home: Path, cluster: LocalCluster
+):
     with serving(home) as server:
         assert httpx.get(f"{server.url}/readyz", timeout=30).status_code == 200
         assert end_node(cluster, "node-0") >= 4

@@ -120,7 +120,7 @@ def private_uses(code: str, ours: set[str]) -> list[str]:
     return [f"{line}: {text}" for line, text in sorted(results)]
 
 
-def test_private_parts_of_the_engines_are_used_in_two_files_alone():
+def test_private_parts_of_the_engines_are_used_in_only_two_files():
     paths = [ROOT / "nsecast.py", *(path for package in PACKAGES for path in sources(package))]
     ours = private_names(paths) | OWN_NAMES
     results = {path: private_uses(path.read_text(), ours) for path in paths}
@@ -145,7 +145,7 @@ def test_a_use_of_private_parts_is_caught(code):
     assert len(private_uses(code, set())) == 1
 
 
-def test_what_connects_to_ray_imports_nothing_of_ours_but_common():
+def test_modules_that_connect_to_ray_import_only_common():
     for path in sources("cluster/connect"):
         names = {name for name, _ in imported(ast.parse(path.read_text()))}
         packages = {name.split(".")[0] for name in names if not name.startswith("cluster.connect")}
@@ -184,11 +184,11 @@ def cycle(graph: dict[str, set[str]]) -> list[str]:
     return []
 
 
-def test_no_file_imports_itself_by_way_of_others():
+def test_there_are_no_import_cycles_between_files():
     assert cycle(import_graph(modules())) == []
 
 
-def test_no_package_imports_itself_by_way_of_others():
+def test_there_are_no_import_cycles_between_packages():
     """A module that lies directly in one of the top folders counts as a package of its own."""
     known = modules()
 

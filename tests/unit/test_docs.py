@@ -81,7 +81,7 @@ def test_every_message_in_troubleshooting_is_one_that_the_code_says():
         assert fixed and any(form.search(text) for text in texts), entry
 
 
-def test_the_page_of_the_api_is_what_the_api_says_of_itself():
+def test_the_api_reference_equals_the_openapi_description():
     reference = api_markdown(openapi_description())
     assert reference == (ROOT / "docs" / "http-api.md").read_text(), (
         "run: python -m serve.ingress > docs/http-api.md"

@@ -45,7 +45,7 @@ def test_a_stopped_command_says_that_it_can_go_on(monkeypatch, capsys):
     assert capsys.readouterr().err.endswith("same command continues.\n")
 
 
-def test_what_serving_needs_of_common_loads_no_tensorflow_and_no_ray():
+def test_modules_of_common_used_by_serving_load_neither_tensorflow_nor_ray():
     names = (
         "forecast.forecaster",
         "network.mixture",

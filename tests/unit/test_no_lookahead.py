@@ -202,7 +202,7 @@ def skipped(panel: Panel) -> dict[str, str]:
     return make_plan(config, universe, windows_of(panel), LIMITS).skipped
 
 
-def test_what_is_skipped_does_not_change_with_the_test_part():
+def test_skipped_stocks_do_not_depend_on_the_test_part():
     before = skipped(PANEL)
     assert set(before) == {"FROZEN", "SHORT", "GAPS"}
     steps = 20 * 1.02 ** (np.arange(len(DATES)) % 5)

@@ -107,9 +107,7 @@ def test_where_nothing_may_be_skipped_a_skip_is_a_failure(tmp_path, monkeypatch,
     [("signals_as_in_a_terminal()", 30, "-2 False"), ("", 0.2, "-9 True")],
     ids=["mended", "as it was"],
 )
-def test_what_tests_start_can_be_interrupted_though_the_suite_itself_was_started_without(
-    call, wait_s, printed
-):
+def test_processes_of_tests_can_be_interrupted_even_if_the_suite_ignores_interrupts(call, wait_s, printed):
     done = python(IGNORED.format(call=call, wait_s=wait_s))
     assert done.stdout.strip() == printed, done.stderr
 

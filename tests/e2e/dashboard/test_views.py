@@ -92,7 +92,7 @@ def test_a_stock_shows_its_fan_who_answered_and_how_good_that_was(open_page):
     assert not [name for name in page.evaluate(names) if "before" in name]
 
 
-def test_a_stock_that_is_not_there_says_what_to_do(open_page):
+def test_an_unknown_stock_shows_what_to_do(open_page):
     page = open_page("stock/SCOMM", allowed="404")
     page.wait_for_selector(".failed")
     assert "SCOMM" in page.locator(".failed").inner_text()

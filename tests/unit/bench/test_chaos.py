@@ -108,7 +108,7 @@ def test_failed_requests_are_retried_after_the_given_time_and_refusals_without_i
     assert len(server.requests) == len(tally.requests) + 3
 
 
-def test_what_a_server_can_do_is_measured_by_its_good_answers_alone(home, traffic):
+def test_the_capacity_of_a_server_counts_only_good_responses(home, traffic):
     ok = (200, {"content-type": "application/json"}, json.dumps(answer(home, "first")).encode())
     with scripted_server() as server:
         bench = SimpleNamespace(server=server, traffic=traffic)
@@ -131,7 +131,7 @@ def test_memory_that_grows_is_measured_over_the_second_half():
     assert growth([{"Router": 100.0 + n} for n in range(20)])["Router"] == pytest.approx(7 / 111)
 
 
-def test_what_cannot_be_loaded_is_named(home: Path, tmp_path: Path):
+def test_unsound_releases_are_named(home: Path, tmp_path: Path):
     shutil.copytree(home, tmp_path / "home")
     registry = Registry(tmp_path / "home")
     (registry.folder / "half").mkdir()

@@ -56,7 +56,7 @@ def test_the_sizes_compared_differ_from_the_default_in_nothing_else(tmp_path):
     assert sweep(specific, seeds=2, sizes=(2, 8)) == [(specific.default, 0)]
 
 
-def test_a_continued_search_proposes_what_it_would_have_proposed_and_more_trials_go_on(tmp_path):
+def test_a_continued_search_proposes_the_same_parameters_and_then_more(tmp_path):
     one, parts = planned(tmp_path / "one"), planned(tmp_path / "parts")
     everything = handed_out(one, trials=14)
     pieces = handed_out(parts, trials=14, done=3)
@@ -164,7 +164,7 @@ def test_another_process_reads_every_trial_with_plain_optuna(tmp_path):
     assert best == min((trial for trial in own if trial.state == "done"), key=lambda t: t.score).number
 
 
-def test_a_continued_search_goes_on_in_the_same_study(tmp_path):
+def test_a_continued_search_uses_the_same_study(tmp_path):
     search = planned(tmp_path)
     handed_out(search, trials=3)
     before = study_of(search).trials()

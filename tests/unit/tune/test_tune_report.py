@@ -175,7 +175,7 @@ def test_one_finished_trial_is_listed_and_nothing_is_drawn_of_it(tmp_path):
     assert set(json.loads(seen.scripts[0])["figures"]) == {"sizes", "contest", "curves"}
 
 
-def test_no_trial_at_all_gives_a_page(tmp_path):
+def test_a_search_without_trials_gives_a_page(tmp_path):
     tuning = made_tuning(0, winner=None, winner_trial=None, contest=None, embedding=None)
     empty = replace(tuning, trials=tuning.trials.iloc[:0], curves=tuning.curves.iloc[:0])
     text = shown_text(read(tmp_path / "report.html", empty))
@@ -190,7 +190,7 @@ def test_figures_before_they_were_saved_may_be_none_or_infinite(tmp_path):
     assert "Infinity" not in seen.scripts[0] and len(seen.tables["trials"]) == len(trials) + 1
 
 
-def test_what_was_saved_makes_the_same_page(tmp_path, tuning):
+def test_a_saved_search_gives_the_same_page(tmp_path, tuning):
     tuning.save(tmp_path)
     write_report(tmp_path / "loaded.html", Tuning.load(tmp_path))
     write_report(tmp_path / "made.html", tuning)

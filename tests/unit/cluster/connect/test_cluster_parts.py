@@ -138,7 +138,7 @@ def test_exactly_the_marked_processes_are_found_and_ended_even_without_their_par
         bystander.wait()
 
 
-def test_a_process_that_merely_has_the_number_of_one_of_ours_is_left_alone():
+def test_a_process_that_only_reuses_the_id_of_one_of_ours_is_left_alone():
     other = sleeper(uuid4().hex)
     try:
         assert still_running({other.pid: "born at another time"}) == []

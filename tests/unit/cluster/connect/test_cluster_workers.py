@@ -32,7 +32,7 @@ def one_task(folder: Path, clock: Clock) -> TaskQueue:
     return TaskQueue(Plan((task,), {}), folder, silence_s=10.0, clock=clock)
 
 
-def test_what_a_silent_worker_held_goes_to_one_that_asks(tmp_path, clock):
+def test_the_task_of_a_silent_worker_is_given_to_another(tmp_path, clock):
     queue = one_task(tmp_path, clock)
     queue.hello(0, 2, 10)
     queue.hello(1, 2, 11)
@@ -71,7 +71,7 @@ def test_a_worker_that_was_silent_for_too_long_writes_nothing_once_its_task_is_a
     assert queue.lease(0, "key-0") == "wait"
 
 
-def test_a_process_whose_rank_another_has_by_now_gets_nothing_and_writes_nothing(tmp_path, clock):
+def test_a_process_whose_rank_was_given_to_another_gets_no_task_and_writes_nothing(tmp_path, clock):
     queue = one_task(tmp_path, clock)
     queue.hello(0, 1, 10, "before")
     assert queue.lease(0, "before").id == "general/seed-0"
@@ -81,7 +81,7 @@ def test_a_process_whose_rank_another_has_by_now_gets_nothing_and_writes_nothing
     assert queue.lease(0, "after").id == "general/seed-0"
 
 
-def test_workers_that_are_started_anew_because_a_node_joined_did_not_die_of_their_tasks(tmp_path, clock):
+def test_restarts_because_a_node_joined_do_not_count_as_failures_of_tasks(tmp_path, clock):
     queue = one_task(tmp_path, clock)
     for size in range(1, 2 + ATTEMPTS):
         queue.hello(size - 1, size, 10, f"last of {size}")

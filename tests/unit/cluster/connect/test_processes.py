@@ -34,7 +34,7 @@ def test_a_process_that_has_ended_but_was_not_waited_for_is_gone():
 
 
 @pytest.mark.parametrize("error", [psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess])
-def test_a_process_that_goes_or_is_another_users_while_it_is_looked_at_is_left_out(monkeypatch, error):
+def test_a_process_that_ends_or_belongs_to_another_user_is_left_out(monkeypatch, error):
     def gone(*_: object, **__: object) -> None:
         raise error(os.getpid())
 

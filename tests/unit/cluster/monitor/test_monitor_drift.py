@@ -32,7 +32,7 @@ def test_a_sample_like_itself_has_none_and_a_shift_of_one_spread_is_large():
     assert 0.8 < psi(then, rng.normal(1, 1, size=5_000)) < 1
 
 
-def test_bins_come_from_the_reference_alone():
+def test_bins_depend_only_on_the_reference():
     rng = np.random.default_rng(1)
     then, far = rng.normal(size=1_000), np.full(100, 50.0)
     assert psi(then, far) == pytest.approx(psi(then, far * 100))
@@ -70,7 +70,7 @@ def found_in(models, panel, *, p_move=0.0):
     return {item.feature: item for item in result}
 
 
-def test_a_market_that_goes_on_as_it_was_is_no_breach_and_every_channel_is_there(models):
+def test_an_unchanged_market_is_no_breach_and_every_channel_is_reported(models):
     result = found_in(models, models.panel)
     channels = models.bundle("general").forecaster.representation.channels
     assert {f"input:{name}" for name in channels} <= result.keys()

@@ -147,7 +147,7 @@ def test_forecasts_without_intervals_have_no_coverage():
     assert verdict["cover90"].isna().all() and set(verdict["verdict"]) == {"as expected"}
 
 
-def test_no_forecast_and_frozen_ones_alone_give_an_empty_table():
+def test_an_empty_or_completely_frozen_table_gives_an_empty_result():
     for table in (live().iloc[:0], live().query("symbol == 'HALT'")):
         verdict = judge(table, forecasts(), SETTINGS)
         assert list(verdict.columns) == list(COLUMNS) and not len(verdict)

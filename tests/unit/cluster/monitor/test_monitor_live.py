@@ -127,7 +127,7 @@ def test_a_forecast_counts_only_if_it_was_served_before_the_close_was_known(pane
         ("America/New_York", dt.time(16), 16, 0, 0),
     ],
 )
-def test_what_another_exchange_scores_was_served_before_its_own_close(
+def test_for_another_exchange_only_forecasts_served_before_its_close_are_scored(
     panel, zone, closes, hour, minute, scored
 ):
     universe = replace(UNIVERSE, clock=ExchangeClock(zone, closes))
@@ -155,7 +155,7 @@ def test_a_close_found_a_session_late_leaves_the_day_itself_to_serve(panel):
     assert len(live.table) == 1 and rows["known"].iloc[place] > rows["date"].iloc[place]
 
 
-def test_what_is_not_there_yet_waits_and_nothing_of_later_days_is_used(panel):
+def test_forecasts_wait_for_their_close_and_use_nothing_of_later_days(panel):
     row, evening = one(panel), panel.history("MOVES").iloc[100]["date"]
     live = joined(served([row]), panel.as_of(evening))
     assert live.waiting == 1 and not len(live.table) and len(live.recent) == 1
@@ -169,7 +169,7 @@ def test_a_forecast_of_a_session_on_which_the_stock_has_no_row_does_not_wait_for
     assert (live.waiting, live.left_out["no_close"], len(live.table)) == (0, 1, 0)
 
 
-def test_of_two_answers_for_one_evening_the_first_counts(panel):
+def test_the_first_of_two_forecasts_for_an_evening_counts(panel):
     table = pd.concat([served([one(panel)], release="a"), served([one(panel)], release="b")])
     live = joined(table, panel)
     assert live.table["release"].tolist() == ["a"] and live.left_out["asked_again"] == 1
@@ -187,7 +187,7 @@ def test_of_two_answers_for_one_evening_the_first_counts(panel):
         ({"cutoff": pd.Timestamp("2021-05-02")}, "cutoff_unknown"),
     ],
 )
-def test_what_cannot_be_scored_is_counted_by_its_reason(panel, change, reason):
+def test_unscored_forecasts_are_counted_by_reason(panel, change, reason):
     table = served([one(panel)]).assign(**change)
     table["cutoff"] = table["cutoff"].astype("datetime64[s]")
     live = joined(table, panel)

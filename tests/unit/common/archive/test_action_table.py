@@ -119,7 +119,7 @@ def test_the_marks_survive_saving_cutting_and_merging(tmp_path):
         assert flags.loc[EX] == Flag.LISTED | Flag.ACTION and (flags.drop(EX) == 0).all()
 
 
-def test_an_action_whose_close_came_a_session_late_is_known_on_its_own_evening():
+def test_an_action_is_known_on_its_evening_even_if_its_close_came_a_session_later():
     rows = history([10.0] * 6 + [9.1] * 6).assign(symbol="AAA")
     rows.loc[6, "flags"] = int(Flag.LISTED | Flag.REPAIRED)
     rows.loc[6, "known"] = rows["date"][7]
@@ -161,7 +161,7 @@ def test_an_action_of_the_archive_s_own_table_without_a_step_is_noted(tmp_path):
     assert [detail[:3] for detail in notes["detail"]] == ["AAA", "ZZZ"]
 
 
-def test_the_shipped_table_is_for_nairobi_s_own_files_alone(tmp_path):
+def test_the_shipped_table_applies_only_to_nairobi_s_files(tmp_path):
     assert {action.ex_date.year for action in load_actions(tmp_path, shipped=True)} == {
         *range(2013, 2020),
         *(2021, 2022, 2024),
@@ -235,7 +235,7 @@ def test_the_check_lists_known_detected_and_suspected_actions_apart(tmp_path):
     )
 
 
-def test_no_shipped_action_stands_twice_and_each_says_why():
+def test_every_listed_action_is_unique_and_has_a_reason():
     actions = shipped_actions()
     assert len(actions) == len({(action.symbol, action.ex_date) for action in actions}) == 28
     assert all(action.factor and action.evidence and action.ex_date.weekday() < 5 for action in actions)

@@ -36,7 +36,7 @@ def test_actions_equal_the_obvious_loop(closes):
 
 
 @given(CLOSES, st.integers(0, 30))
-def test_what_comes_later_changes_no_earlier_mark(closes, cut):
+def test_later_rows_change_no_earlier_flag(closes, cut):
     actions = corporate_actions(np.array(closes))
     np.testing.assert_array_equal(corporate_actions(np.array(closes[:cut])), actions[:cut])
 

@@ -43,7 +43,7 @@ def test_section_titles_correct_the_sectors(frame, tmp_path):
     assert "section title: 'Energy and Petroleum'" in archive.ledger["reason"].tolist()
 
 
-def test_other_csv_files_are_left_alone_and_noted(frame, tmp_path):
+def test_other_csv_files_are_ignored_and_noted(frame, tmp_path):
     folder = write(tmp_path / "archive", frame)
     (folder / "other.csv").write_text("a,b\n1,2\n")
     (folder / "empty.csv").write_text("")

@@ -257,7 +257,7 @@ def test_the_universe_is_the_sector_file_with_its_titles_applied(archive, panel)
 
 
 @pytest.mark.parametrize("cutoff", ["2019-12-10", "2021-01-08", "2022-06-21", "2024-01-08"])
-def test_the_real_archive_cut_at_a_date_says_what_the_panel_knew_on_it(panel, tmp_path, cutoff):
+def test_the_real_archive_cut_at_a_date_equals_the_panel_as_of_that_date(panel, tmp_path, cutoff):
     year = cutoff[:4]
     known = Panel.from_frame(panel.frame[panel.frame["date"] >= f"{year}-01-01"], "archive").as_of(cutoff)
     (path,) = FOLDER.glob(f"NSE_data_all_stocks_{year}*.csv")

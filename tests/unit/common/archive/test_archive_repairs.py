@@ -94,7 +94,7 @@ def test_a_copied_day_gets_its_closes_from_the_next_morning(frame, read):
     assert archive.counts["repaired"].sum() == len(SYMBOLS)
 
 
-def test_of_two_copied_days_only_the_second_can_be_repaired(frame, read):
+def test_only_the_second_of_two_copied_days_can_be_repaired(frame, read):
     archive = read(copy_day(copy_day(frame, DAYS[3], DAYS[4]), DAYS[3], DAYS[5]))
     lost, mended = row(archive, "AAA", DAYS[4]), row(archive, "AAA", DAYS[5])
     assert (lost["flags"], lost["known"]) == (Flag.STALE, DAYS[4])

@@ -89,7 +89,7 @@ def test_rejected_rows_are_counted_and_named_by_file_and_line(tmp_path):
     assert (counts["read"], counts["accepted"], counts["rejected"]) == (len(lines) + 6, len(lines), 6)
 
 
-def test_line_numbers_count_what_stands_above_the_header(tmp_path):
+def test_line_numbers_include_the_lines_above_the_header(tmp_path):
     folder = write_mapped(tmp_path, MARKET, long=True)
     with (folder / "all prices.tsv").open("a") as stream:
         stream.write("2021-01-04\tADOBE\t1\t1\t1\t1\t1\n")
@@ -210,7 +210,7 @@ def test_the_days_ahead_are_of_that_exchanges_week_and_country():
     assert Sessions(days, "").ahead(first_of_may, 1) == dt.date(2022, 5, 1)
 
 
-def test_a_saturday_now_and_then_is_no_day_of_the_week_to_come():
+def test_occasional_saturdays_do_not_make_saturday_a_trading_day():
     days = pd.bdate_range("2023-01-02", "2023-12-29").union([pd.Timestamp("2023-06-03")])
     sessions = Sessions(days.to_numpy().astype("datetime64[D]"), "")
     assert sessions.ahead(np.datetime64("2024-02-02"), 1) == dt.date(2024, 2, 5)

@@ -115,7 +115,7 @@ def test_a_file_in_another_format_is_read_completely_or_reported_without_affecti
 
 
 @pytest.mark.parametrize("kind", ["folder", "dangling link", "link to itself", "pipe", "device"])
-def test_what_is_called_like_a_file_and_is_none_is_named(tmp_path, kind):
+def test_folders_and_links_named_like_price_files_are_reported(tmp_path, kind):
     written(tmp_path, WHOLE)
     path = tmp_path / name_of(2022)
     path.unlink()
@@ -134,7 +134,7 @@ def test_what_is_called_like_a_file_and_is_none_is_named(tmp_path, kind):
         read_archive(tmp_path)
 
 
-def test_a_file_whose_name_is_no_text_is_read(tmp_path):
+def test_a_file_with_an_undecodable_name_is_read(tmp_path):
     (tmp_path / os.fsdecode(b"prices\xff.csv")).write_bytes(WHOLE[2023])
     archive = read_archive(tmp_path)
     assert archive.counts[["file", "accepted"]].values.tolist() == [["prices?.csv", len(LINES[2023])]]
@@ -174,7 +174,7 @@ def test_an_encoding_that_the_file_does_not_have_is_an_error_that_names_it(tmp_p
 
 
 @pytest.mark.parametrize("at", ["before", "between", "as header", "in the sectors"])
-def test_a_line_of_64_mb_is_rejected_by_name_and_never_in_memory(tmp_path, at):
+def test_a_line_of_64_mb_is_rejected_by_name_without_being_loaded(tmp_path, at):
     """In a process of its own, whose largest memory is measured before and after."""
     lines, size = list(LINES[2023]), MEMORY_MB * 1_000_000
     huge = tmp_path / ("sectors.csv" if at == "in the sectors" else name_of(2023))

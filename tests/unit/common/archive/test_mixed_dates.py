@@ -137,7 +137,7 @@ def test_a_listed_action_is_no_sign_of_mixed_dates(tmp_path):
     assert read_archive(folder).mixed.empty
 
 
-def test_a_day_that_stands_twice_with_other_closes_is_noticed_and_one_that_is_repeated_is_not(tmp_path):
+def test_a_day_repeated_with_other_closes_is_reported_and_an_exact_repetition_is_not(tmp_path):
     frame = market(DAYS[:60], SYMBOLS).astype({"close": float})
     again = frame[frame["date"] == DAYS[30]]
     for factor, mixed in ((1.0, []), (1.02, [("day twice", DAYS[30], len(SYMBOLS))])):

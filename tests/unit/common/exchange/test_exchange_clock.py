@@ -148,7 +148,7 @@ def test_prices_of_another_exchange_are_old_by_its_own_clock():
     assert old_data_message("2022-04-19T16:00-04:00", sessions=EASTER, clock=NEW_YORK) is not None
 
 
-def test_the_card_counts_the_same_sessions_and_says_one_day_as_one():
+def test_the_card_counts_the_same_sessions_and_uses_the_singular():
     forecaster = Forecaster(loaded_release().release)
     loaded = forecaster.loaded
     end = loaded.data_end  # a Friday

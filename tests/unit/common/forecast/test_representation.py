@@ -43,7 +43,7 @@ def market_of(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns, index=rows["date"])
 
 
-def test_each_channel_is_what_the_decisions_say():
+def test_each_channel_equals_its_documented_formula():
     closes = walk()
     high, low = closes * 1.02, closes * 0.97
     volume = np.array([0, 1, 200, 0, 500, 100, 300, 700, 0, 900.0])
@@ -111,7 +111,7 @@ def test_closes_alone_leave_the_other_channels_zero_and_flagged_unknown():
 
 
 @pytest.mark.parametrize("group", sorted(Residual.hidden))
-def test_what_training_hides_looks_exactly_like_what_was_never_known(group):
+def test_channels_hidden_in_training_look_exactly_like_unknown_ones(group):
     bare = history(walk())
     full = history(walk(), high=walk() * 1.01, low=walk() * 0.99, volume=np.arange(10.0) * 100)
     market = market_of(full)

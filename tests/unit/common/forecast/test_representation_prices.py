@@ -126,7 +126,7 @@ def test_prices_stay_finite_and_positive_for_all_finite_network_outputs(wild):
         assert np.isfinite(item).all() and (item > 0).all()
 
 
-def test_what_a_forecast_says_of_itself_beside_its_prices():
+def test_a_forecast_has_its_last_price_its_source_and_its_chance_of_a_move():
     outputs, still = outputs_for(PANEL_WINDOWS), frozen(PANEL_WINDOWS)
     prices = RESIDUAL.prices(PANEL_WINDOWS, outputs)
     assert np.array_equal(prices.last, PANEL_WINDOWS.last_price) and np.array_equal(prices.frozen, still)

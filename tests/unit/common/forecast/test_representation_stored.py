@@ -22,7 +22,7 @@ LEVEL = LogPrice.fit(PANEL_WINDOWS.series, PANEL_WINDOWS.series.dates.max())
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(0.5, 900), min_size=10, max_size=20), st.floats(-0.5, 1.5))
-def test_the_level_goes_there_and_back_by_the_original_formula(closes, output):
+def test_the_level_is_converted_and_restored_by_the_original_formula(closes, output):
     windows = windows_of({"A": history(closes)})
     level = LogPrice.fit(windows.series, windows.series.dates.max())
     low, high = math.log(min(closes)), math.log(max(closes))
@@ -90,14 +90,14 @@ def test_an_incomplete_stored_representation_is_refused(stored):
         representation_from_dict(stored)
 
 
-def test_one_window_alone_has_the_inputs_it_has_among_others():
+def test_a_window_has_the_same_inputs_alone_and_among_others():
     together = RESIDUAL.inputs(PANEL_WINDOWS)
     for row in (0, 133, 400):
         assert np.array_equal(RESIDUAL.inputs(PANEL_WINDOWS.take(np.array([row])))[0], together[row])
 
 
 @pytest.mark.parametrize("count", [1024, 1025, 2500])
-def test_more_windows_than_are_worked_on_at_a_time_have_what_each_of_them_has_alone(count):
+def test_windows_processed_in_several_chunks_equal_windows_processed_one_by_one(count):
     places = np.arange(count) % len(PANEL_WINDOWS)
     many = PANEL_WINDOWS.take(places)
     outputs = outputs_for(PANEL_WINDOWS)
@@ -126,7 +126,7 @@ def test_channels_are_scaled_by_the_known_entries_of_the_training_windows():
         assert RESIDUAL.scaler.spread[AT[name]] == pytest.approx(entries.std(), rel=1e-5), name
 
 
-def test_of_very_many_windows_twenty_thousand_evenly_spaced_ones_are_scaled_by():
+def test_scaling_uses_at_most_twenty_thousand_evenly_spaced_windows():
     few, count = len(PANEL_WINDOWS), 50_000
     spaced = [place * (count - 1) // 19_999 for place in range(20_000)]
     assert spaced[0] == 0 and spaced[-1] == count - 1

@@ -174,7 +174,7 @@ FAULTS = {
     faults=st.lists(st.tuples(st.sampled_from(sorted(FAULTS)), st.integers(2, len(DAYS) - 1)), max_size=5),
     cutoff=st.integers(0, len(DAYS) - 1),
 )
-def test_the_archive_cut_at_a_date_says_what_the_panel_knew_on_it(tmp_path_factory, faults, cutoff):
+def test_the_archive_cut_at_a_date_equals_the_panel_as_of_that_date(tmp_path_factory, faults, cutoff):
     frame = MADE.copy()
     for fault, day in faults:
         frame = FAULTS[fault](frame, DAYS[day]).reset_index(drop=True)

@@ -103,7 +103,7 @@ def test_a_hostile_network_is_refused_by_every_command_and_by_a_server(release, 
         assert call(home, "models", "promote", "made")[0] == 1
 
 
-def test_a_network_that_says_another_shape_or_type_is_refused(release):
+def test_a_network_that_declares_another_shape_or_type_is_refused(release):
     def changed(folder: Path) -> None:
         model = onnx.load(folder / NETWORK)
         output = model.graph.output[0]

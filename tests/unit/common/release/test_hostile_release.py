@@ -122,7 +122,7 @@ RUNS_CODE = {
 }
 
 
-def test_nothing_of_ours_calls_what_runs_the_code_of_a_file():
+def test_our_code_calls_no_function_that_runs_code_from_a_file():
     calls = [
         (f"{path.relative_to(ROOT)}:{node.lineno}", ast.unparse(node.func), ast.unparse(node))
         for package in ("common", "train", "tune", "serve", "cluster")
@@ -201,7 +201,7 @@ def test_a_preset_or_symbol_that_is_no_plain_name_makes_no_path(tmp_path, name):
 
 
 @pytest.mark.parametrize("info", [{"preset": "../../x"}, {"preset": None}, {"jobs": ["../../x"]}])
-def test_a_release_that_says_such_a_name_of_itself_is_not_promoted(release, info):
+def test_a_release_with_such_a_name_in_its_metadata_is_not_promoted(release, info):
     home = release.path.parents[1]
     doctored(release, **info)
     status, output = call(home, "models", "promote", "made")
@@ -241,7 +241,7 @@ def written(name: str, text: str) -> Change:
     ],
     ids=range(13),
 )
-def test_what_makes_no_sense_is_refused_with_a_reason_and_not_promoted(release, change):
+def test_invalid_files_are_refused_with_a_reason_and_not_promoted(release, change):
     home = release.path.parents[1]
     doctored(release, change)
     status, output = call(home, "predict", "THIN", "--release", "made")

@@ -54,7 +54,7 @@ def test_publishing_moves_nothing_to_production(registry):
     assert [release.id for release in registry.releases()] == ["r2", "r1"]
 
 
-def test_a_promotion_keeps_its_evidence_which_cannot_replace_what_the_move_says(registry):
+def test_a_promotion_keeps_its_evidence_which_cannot_override_the_fields_of_the_move(registry):
     publish(registry, "r1")
     publish(registry, "r2")
     registry.promote("r1", evidence={"gate": {"rel_mae": 0.98}, "release": "r9", "action": "rollback"})

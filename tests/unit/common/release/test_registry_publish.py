@@ -41,7 +41,7 @@ def test_publishing_other_content_under_a_used_id_is_refused(registry):
     assert registry.open("r1").file("config.toml").read_bytes() == FILES["config.toml"]
 
 
-def test_of_many_publishers_of_one_id_exactly_one_wins(registry):
+def test_exactly_one_of_many_publishers_of_an_id_wins(registry):
     def attempt(writer):
         try:
             return publish(registry, "r1", {"writer": bytes([writer])}).file("writer").read_bytes()[0]

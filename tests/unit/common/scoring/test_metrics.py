@@ -85,7 +85,7 @@ def test_rows_without_an_actual_are_left_out_of_every_figure():
 
 
 @pytest.mark.parametrize("rows", [[(5.0, 5.0, 5.0, math.nan)], []])
-def test_no_actual_at_all_gives_no_figure(rows):
+def test_without_actual_prices_there_is_no_figure(rows):
     empty = np.array([], dtype=float)
     result = of(rows) if rows else errors(last=empty, raw=empty, published=empty, actual=empty)
     assert result.as_dict() == {name: (0 if name == "n" else None) for name in result.as_dict()}

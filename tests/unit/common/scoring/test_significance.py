@@ -74,7 +74,7 @@ def test_before_its_small_sample_factor_the_statistic_is_the_hac_t_value_of_stat
 
 
 @pytest.mark.parametrize("horizon", [6, 10, 30])
-def test_where_the_horizon_sets_the_lags_the_factor_is_the_published_one(horizon):
+def test_if_the_horizon_sets_the_lags_the_factor_is_the_published_one(horizon):
     values = series(1, 200) + 0.1
     test = diebold_mariano(values, horizon=horizon)
     assert test.lags == horizon - 1
@@ -162,7 +162,7 @@ def test_missing_values_are_dropped(seed, places, horizon):
     ],
     ids=["none", "all NaN", "seven", "zero", "constant", "rounding", "h = T", "h > T", "inf", "both inf"],
 )
-def test_what_cannot_be_tested_is_nan_without_a_warning(values, horizon):
+def test_untestable_values_give_nan_without_a_warning(values, horizon):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         test = diebold_mariano(np.array(values), horizon=horizon)

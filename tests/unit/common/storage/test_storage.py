@@ -70,7 +70,7 @@ def test_in_a_plain_folder_everything_is_the_file_itself(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_one_machine_writes_another_reads(two):
+def test_a_file_written_on_one_machine_is_read_on_another(two):
     here, there = two
     storage.write_json(here / "runs/r/run.json", {"a": 1})
     assert json.loads(storage.up_to_date(there / "runs/r/run.json").read_bytes()) == {"a": 1}
@@ -89,14 +89,14 @@ def test_a_file_that_did_not_change_is_not_downloaded_again(two):
     assert calls_of(there) == [("download", "runs/r/panel.parquet"), ("same", "runs/r/panel.parquet")]
 
 
-def test_a_copy_that_somebody_wrote_over_is_brought_again(two):
+def test_a_modified_copy_is_downloaded_again(two):
     here, there = two
     storage.write_bytes(here / "config.json", b"true")
     storage.up_to_date(there / "config.json").write_bytes(b"nope")
     assert storage.up_to_date(there / "config.json").read_bytes() == b"true"
 
 
-def test_what_is_gone_in_the_store_is_gone_though_a_copy_lies_here(two):
+def test_a_file_deleted_in_the_store_is_gone_even_if_a_local_copy_exists(two):
     here, there = two
     storage.write_bytes(here / "a/b", b"1")
     storage.up_to_date(there / "a/b")
@@ -106,7 +106,7 @@ def test_what_is_gone_in_the_store_is_gone_though_a_copy_lies_here(two):
     assert not storage.exists(there / "a/b") and storage.fetch_matching(there, "a/*") == []
 
 
-def test_a_tree_is_removed_in_the_store_even_if_nothing_of_it_is_here(two):
+def test_a_tree_is_removed_in_the_store_even_without_local_copies(two):
     here, there = two
     for name in ("runs/r/a", "runs/r/b/c", "runs/rest"):
         storage.write_bytes(here / name, b"1")
@@ -114,7 +114,7 @@ def test_a_tree_is_removed_in_the_store_even_if_nothing_of_it_is_here(two):
     assert objects(here) == {"runs/rest"}
 
 
-def test_hidden_names_and_what_concerns_this_machine_alone_stay_here(two):
+def test_hidden_and_machine_specific_files_stay_local(two):
     here, there = two
     stays = ("releases/.staging-x/a", ".probe", "market/seed-7/1.csv", "cluster/cluster.json")
     for name in (*stays, "serve/server.json", "serve/logs/1", "serve/keys.json", "marketing"):
@@ -193,7 +193,7 @@ def test_a_write_whose_answer_was_lost_counts_as_written(two):
     assert store.put_if("manifest", b"ours", None) == version
 
 
-def test_whether_a_store_keeps_conditions_is_tried_on_an_object_of_its_own(two, caplog):
+def test_support_for_conditional_writes_is_tested_on_a_separate_object(two, caplog):
     here, there = (storage.mirror_of(home).store for home in two)
     assert here.keeps_conditions and there.keeps_conditions
     assert objects(two[0]) == {".nsecast-probe"} and not caplog.records

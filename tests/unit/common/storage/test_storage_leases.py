@@ -44,7 +44,7 @@ def test_a_second_machine_learns_who_holds_the_lease_and_continues_once_it_is_re
         pass
 
 
-def test_a_failed_block_lets_go_too(two_machines):
+def test_a_lock_is_released_after_a_failure(two_machines):
     here, there = (home / "runs/r.lock" for home in two_machines)
     with pytest.raises(ZeroDivisionError), storage.lock_or_fail(here, "run r"):
         raise ZeroDivisionError
@@ -52,7 +52,7 @@ def test_a_failed_block_lets_go_too(two_machines):
         pass
 
 
-def test_who_waits_for_an_exclusive_lock_goes_on_when_the_other_machine_is_done(two_machines, monkeypatch):
+def test_a_process_waiting_for_a_lock_continues_when_the_other_machine_releases_it(two_machines, monkeypatch):
     here, there = (home / "serve/.keys.lock" for home in two_machines)
     order, waits = [], refused(monkeypatch)
 
@@ -116,7 +116,7 @@ def test_a_damaged_lease_blocks_no_process(two_machines, content):
     assert storage.lease_of(two_machines[1] / "r.lock").take() is None
 
 
-def test_of_many_that_reach_for_a_free_lease_one_gets_it(two_machines):
+def test_exactly_one_of_many_processes_gets_a_free_lease(two_machines):
     taken = [storage.lease_of(two_machines[n % 2] / "r.lock") for n in range(8)]
     start, got = threading.Barrier(len(taken)), []
 
@@ -158,6 +158,6 @@ def test_a_retraining_on_another_machine_is_named_and_waited_for(two_machines):
     assert results == [results[0]] and results[0].startswith(f"waiting for process {os.getpid()} on ")
 
 
-def test_what_only_this_machine_has_needs_no_lease(two_machines, tmp_path):
+def test_local_storage_needs_no_lease(two_machines, tmp_path):
     assert storage.lease_of(two_machines[0] / "cluster/cluster.lock") is None
     assert storage.lease_of(tmp_path / "r.lock") is None

@@ -23,7 +23,7 @@ def two(tmp_path):
     return tuple(Registry(machine(tmp_path / name, store, Shaky)) for name in ("a", "b"))
 
 
-def test_what_one_machine_publishes_another_lists_and_opens_byte_for_byte(two):
+def test_a_release_published_on_one_machine_is_listed_and_opened_on_another_byte_for_byte(two):
     here, there = two
     published = publish(here, "r1", preset="residual")
     publish(here, "r2")
@@ -80,7 +80,7 @@ def test_publishing_a_release_again_never_changes_it(two):
     assert here.verify("r1").created == first.created
 
 
-def test_of_two_promotions_judged_against_the_same_production_one_is_refused(two):
+def test_one_of_two_promotions_judged_against_the_same_production_is_refused(two):
     here, there = two
     for name in ("r1", "r2", "r3"):
         publish(here, name)
@@ -92,7 +92,7 @@ def test_of_two_promotions_judged_against_the_same_production_one_is_refused(two
     assert there.history() == here.history()
 
 
-def test_moves_that_do_not_mind_what_is_there_come_one_after_the_other(two):
+def test_unconditional_moves_are_applied_one_after_the_other(two):
     here, there = two
     for name in ("r1", "r2", "r3"):
         publish(here, name)
@@ -108,7 +108,7 @@ def test_moves_that_do_not_mind_what_is_there_come_one_after_the_other(two):
     ]
 
 
-def test_an_alias_that_never_stands_still_is_given_up_with_a_word(two):
+def test_a_promotion_fails_with_a_message_if_the_alias_changes_constantly(two):
     here, there = two
     publish(here, "r1")
     publish(here, "r2")
@@ -173,7 +173,7 @@ def test_an_object_that_is_missing_cut_short_or_too_many_is_seen_without_downloa
         here.promote("r1")
 
 
-def test_what_was_deleted_in_the_store_is_gone_and_may_be_published_anew(two):
+def test_a_release_deleted_in_the_store_is_gone_and_may_be_published_again(two):
     here, there = two
     publish(here, "r1")
     there.open("r1")
@@ -185,7 +185,7 @@ def test_what_was_deleted_in_the_store_is_gone_and_may_be_published_anew(two):
     assert there.open("r1").file("config.toml").read_bytes() == other["config.toml"]
 
 
-def test_who_serves_goes_on_with_what_it_has_while_the_store_is_away(two, tmp_path):
+def test_a_server_continues_with_its_copies_while_the_store_is_unreachable(two, tmp_path):
     here, there = two
     publish(here, "r1")
     publish(here, "r2")

@@ -39,13 +39,13 @@ def test_a_url_names_a_folder_in_the_cache(tmp_path, monkeypatch, given, url):
 
 
 @pytest.mark.parametrize("given", ["ftp://host/x", "https://bucket.example/x", "file:///tmp/x"])
-def test_a_url_of_another_kind_is_refused_with_those_that_are_known(given):
+def test_a_url_of_an_unknown_kind_is_refused_with_the_known_kinds(given):
     with pytest.raises(ConfigError, match="s3://, gs://, az://"):
         storage.home(given)
 
 
 @pytest.mark.parametrize("given", ["s3://", "s3://user:word@bucket/x", "s3://bucket/x?key=word", "s3://b#x"])
-def test_a_url_without_a_bucket_or_with_more_than_a_place_is_refused(given):
+def test_a_url_without_a_bucket_or_with_further_parts_is_refused(given):
     with pytest.raises(ConfigError, match="need s3://BUCKET/PREFIX") as caught:
         storage.home(given)
     assert "word" not in str(caught.value)
@@ -75,7 +75,7 @@ def test_without_a_mirror_no_path_is_looked_at(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["no listener", "no response"])
-def test_a_dead_store_is_an_error_in_time_that_says_where_and_no_secret(tmp_path, monkeypatch, kind):
+def test_an_unreachable_store_is_an_error_that_names_its_address_and_no_secret(tmp_path, monkeypatch, kind):
     silent = socket.create_server(("127.0.0.1", 0))
     port = free_port() if kind == "no listener" else silent.getsockname()[1]
     for name, value in environment(f"http://127.0.0.1:{port}").items():

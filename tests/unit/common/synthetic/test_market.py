@@ -111,7 +111,7 @@ def test_the_planted_splits_are_the_actions_the_reader_lists(report, archive):
     }
 
 
-def test_a_stale_day_copies_the_day_before_and_the_next_previous_tells_its_close(folder, report):
+def test_a_stale_day_copies_the_day_before_and_the_next_previous_column_has_its_close(folder, report):
     day = days_of(report, "stale_day")[0]
     with (folder / f"NSE_data_all_stocks_{day.year}.csv").open(encoding="utf-8-sig") as stream:
         rows = list(csv.reader(stream))[1:]
@@ -126,7 +126,7 @@ def test_a_stale_day_copies_the_day_before_and_the_next_previous_tells_its_close
     assert sum(a != b for a, b in zip(changes, shown, strict=True)) > 20
 
 
-def test_published_prices_stand_on_the_exchanges_ticks(panel):
+def test_published_prices_are_on_the_exchange_s_ticks(panel):
     published = panel[panel["flags"] & int(Flag.STALE | Flag.REPAIRED | Flag.REBUILT) == 0]
     for column in ("close", "low", "high"):
         cents = published[column].dropna().mul(100).round().astype(int)

@@ -54,7 +54,7 @@ def test_one_clients_flood_costs_only_its_own_receipts_and_first_only_the_prices
     assert ledger.counts["over_budget"] == 800 - len(greedy) and ledger.counts["lost"] == 0
 
 
-def test_a_client_cannot_push_out_the_days_of_others_however_long_its_flood_goes_on(loaded, tmp_path):
+def test_a_client_that_floods_the_log_cannot_displace_the_days_of_other_clients(loaded, tmp_path):
     now = [NOON.timestamp()]
     settings = LedgerSettings(answers_days_kept=4, answers_megabytes_kept=1)
     ledger = Ledger(tmp_path, settings, clock=lambda: now[0])

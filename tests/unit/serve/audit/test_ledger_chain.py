@@ -154,7 +154,7 @@ def test_days_that_are_dropped_leave_an_intact_chain(tmp_path):
     assert (chain.verdict, chain.oldest, chain.parts) == ("intact", "2022-04-03", 3)
 
 
-def test_after_a_write_that_may_have_happened_a_writer_begins_anew(tmp_path, monkeypatch):
+def test_after_an_uncertain_write_a_writer_starts_a_new_chain(tmp_path, monkeypatch):
     log = day_log(tmp_path)
     write(log, 0, "KCB")
 

@@ -34,7 +34,7 @@ def test_the_oldest_days_are_deleted_first_and_unknown_files_stay(loaded, tmp_pa
     assert ledger.counts["days_dropped"] == 1 and "day=2022-03-29" in caplog.text
 
 
-def test_beyond_the_bound_in_bytes_older_days_go_and_today_is_written(loaded, tmp_path):
+def test_beyond_the_size_limit_older_days_are_deleted_and_today_is_written(loaded, tmp_path):
     for day, size in (("2022-03-30", 700_000), ("2022-03-31", 400_000)):
         (tmp_path / "served" / day).mkdir(parents=True)
         (tmp_path / "served" / day / "a.parquet").write_bytes(b"x" * size)
@@ -57,7 +57,7 @@ def test_no_day_kept_means_no_log(loaded, tmp_path):
     assert not (tmp_path / "served").exists()
 
 
-def test_the_thread_writes_by_itself(loaded, tmp_path):
+def test_the_thread_writes_without_further_calls(loaded, tmp_path):
     ledger = ledger_of(tmp_path, flush_every_s=0.05)
     see(ledger, loaded, symbol="MOVES")
     until = time.monotonic() + 60

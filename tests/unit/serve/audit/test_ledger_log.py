@@ -52,7 +52,7 @@ def test_a_full_buffer_refuses_by_rows_and_by_bytes_and_what_it_took_is_written(
     assert sorted(ids_of(home)) == ["EQTY", "KCB", "NCBA", "SCOM"]
 
 
-def test_request_ids_that_come_while_a_write_fails_are_written_with_the_earlier_ones(broken):
+def test_request_ids_added_during_a_failed_write_are_written_with_the_earlier_ones(broken):
     home, mend = broken
     log = day_log(home)
     note(log, "KCB", "a")
@@ -113,7 +113,7 @@ def test_a_router_that_starts_later_reads_the_days_of_several_parts_alone(tmp_pa
     assert set(read) == {"2022-04-04"}
 
 
-def test_a_day_that_is_larger_than_the_bound_is_written_to_and_only_past_days_go(tmp_path):
+def test_a_day_larger_than_the_limit_is_still_written_and_only_past_days_are_deleted(tmp_path):
     for day in ("2022-03-31", "2022-04-01"):
         (tmp_path / "served" / day).mkdir(parents=True)
         (tmp_path / "served" / day / "large.bin").write_bytes(b"x" * 1_100_000)

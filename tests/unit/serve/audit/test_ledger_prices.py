@@ -68,7 +68,7 @@ def test_closes_on_the_exchanges_ticks_are_steps_in_hundredths():
 @pytest.mark.parametrize(
     "text", ["{", "[]", '{"bars":false}', '{"bars":true,"allow_unknown":false,"close":3}']
 )
-def test_what_was_not_packed_is_refused(text):
+def test_text_that_was_not_packed_is_refused(text):
     with pytest.raises((ValueError, KeyError, TypeError)):
         unpack(text)
 

@@ -39,7 +39,7 @@ def test_a_receipt_says_what_was_served_and_replays_to_the_last_digit(served, tm
     assert payload["equal"] and payload["again"]["prediction"] == answers[name]["prediction"]
 
 
-def test_an_answer_about_many_has_one_receipt_and_any_part_of_it_one_of_its_own(served, tmp_path):
+def test_a_batch_response_has_one_receipt_and_each_of_its_parts_has_its_own(served, tmp_path):
     home, answers = served
     for name, wanted in (
         ("batch", ["MOVES1d", "THIN1d"]),
@@ -75,7 +75,7 @@ def test_a_receipt_names_release_data_seeds_versions_and_its_row_in_the_log(serv
     assert (place["digest"], place["writer"]) == (link.digest, link.writer)
 
 
-def test_prices_that_were_brought_are_those_that_entered_the_window(served, tmp_path):
+def test_a_receipt_has_the_prices_of_the_request_that_entered_the_window(served, tmp_path):
     home, _ = served
     brought = receipt_of(home, "prices", tmp_path)[1]["forecasts"][0]["brought"]
     assert brought["recent_prices"] == CLOSES[-60:]
@@ -106,7 +106,7 @@ def sealed(receipt):
     return rest | {"digest": hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()}
 
 
-def test_an_edit_in_the_last_digit_with_a_digest_of_its_own_differs_and_both_are_shown(served, tmp_path):
+def test_an_edited_last_digit_with_a_matching_digest_is_detected_by_the_replay(served, tmp_path):
     home, _ = served
     path, receipt = receipt_of(home, "own", tmp_path)
     served_price = receipt["forecasts"][0]["mean_prediction"]
@@ -119,7 +119,9 @@ def test_an_edit_in_the_last_digit_with_a_digest_of_its_own_differs_and_both_are
 
 
 @pytest.mark.parametrize("edit", [lambda r: r["release"].update(seeds=[7]), lambda r: r["forecasts"].clear()])
-def test_what_it_says_of_the_release_is_compared_too_and_nothing_is_no_forecast(served, tmp_path, edit):
+def test_the_release_of_a_receipt_is_compared_too_and_a_receipt_without_forecasts_is_refused(
+    served, tmp_path, edit
+):
     home, _ = served
     path, receipt = receipt_of(home, "own", tmp_path)
     edit(receipt)
@@ -181,7 +183,7 @@ def test_a_stock_whose_own_model_could_not_be_loaded_is_replayed_by_the_general_
     assert run(copy, "replay", str(path)).exit_code == 0
 
 
-def test_prices_of_a_client_beyond_its_budget_have_a_digest_and_replay_with_the_request_alone(copy, tmp_path):
+def test_prices_beyond_a_client_s_budget_are_kept_as_a_digest_and_replay_needs_the_request(copy, tmp_path):
     loaded = LoadedRelease(Registry(copy).resolve("made"))
     ledger = Ledger(copy, LedgerSettings(answers_megabytes_kept=1, answers_client_share=0.015))
     prepared = loaded.prepare(PredictRequest.model_validate(BODIES["bars"]))

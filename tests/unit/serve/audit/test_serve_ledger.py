@@ -15,7 +15,7 @@ def loaded():
     return loaded_release()
 
 
-def test_ten_thousand_askings_of_one_forecast_are_one_row(loaded, tmp_path):
+def test_ten_thousand_requests_for_one_forecast_are_one_row(loaded, tmp_path):
     ledger, prepared = ledger_of(tmp_path), question(loaded, symbol="MOVES")
     forecasts = prices(loaded, prepared)
     for _ in range(10_000):
@@ -66,7 +66,7 @@ def test_brought_prices_and_evenings_of_the_past_are_left_out_and_the_newest_eve
     assert len(read_ledger(tmp_path).frame) == 1
 
 
-def test_of_two_routers_and_a_restart_the_first_answer_stays(loaded, tmp_path):
+def test_the_first_forecast_is_kept_across_two_routers_and_a_restart(loaded, tmp_path):
     for minutes in (7, 3, 5):
         ledger = ledger_of(tmp_path, at=NOON + dt.timedelta(minutes=minutes))
         see(ledger, loaded, symbol="MOVES")
@@ -76,7 +76,7 @@ def test_of_two_routers_and_a_restart_the_first_answer_stays(loaded, tmp_path):
     assert rows.frame["served_at"].tolist() == [NOON + dt.timedelta(minutes=3)]
 
 
-def test_where_nothing_can_be_written_no_request_fails_one_line_says_so_and_the_rows_wait(
+def test_if_nothing_can_be_written_requests_succeed_one_warning_is_logged_and_rows_wait(
     loaded, tmp_path, caplog
 ):
     (tmp_path / "served").write_text("a file where the folder should be")

@@ -67,7 +67,7 @@ def test_the_application_has_only_the_routes_listed_here(door):
     assert paths >= PUBLIC | ADMIN and len(paths - PUBLIC) > 15
 
 
-def test_what_is_not_public_on_purpose_asks_for_a_known_key(door):
+def test_every_route_that_is_not_public_requires_a_known_key(door):
     for method, path, name in doors(door):
         for who in ("nobody", "stranger"):
             got = door.status(method, path, who)

@@ -148,14 +148,14 @@ def test_a_problem_is_raised_as_the_error_it_was(client, ask, error, message):
         lambda client: client.predict("MOVES", as_of="2024-02-30"),
     ],
 )
-def test_what_can_never_be_answered_is_not_sent(script, kind, ask):
+def test_invalid_requests_are_not_sent(script, kind, ask):
     script.answers = [GOOD]
     with pytest.raises(BadRequest, match="not sent: "):
         ask(kind(script.url))
     assert script.requests == []
 
 
-def test_the_key_goes_into_its_header_and_nowhere_else(tmp_path, kind, monkeypatch):
+def test_the_key_is_sent_only_in_its_header(tmp_path, kind, monkeypatch):
     made_release(tmp_path, **SETTINGS)
     Registry(tmp_path).promote("made")
     keys = KeyFile(tmp_path / "keys.json")
@@ -173,19 +173,19 @@ def test_the_key_goes_into_its_header_and_nowhere_else(tmp_path, kind, monkeypat
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://x", "http://", "http://host:port", ""])
-def test_an_address_that_is_none_is_refused_at_once(url):
+def test_an_invalid_address_is_refused_at_once(url):
     with pytest.raises(ConfigError, match="url: "):
         Client(url)
 
 
-def test_a_proxy_of_the_environment_does_not_stand_before_this_machine(script, kind, monkeypatch):
+def test_proxy_settings_of_the_environment_are_ignored_for_this_machine(script, kind, monkeypatch):
     for name in ("http_proxy", "all_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     script.answers = [GOOD]
     assert kind(script.url, retry=QUICK).health().release == "made"
 
 
-def test_a_client_is_a_context_manager_that_lets_go(script):
+def test_a_client_is_a_context_manager_that_closes_its_connections(script):
     script.answers = [GOOD]
     with Client(script.url) as client:
         client.health()
@@ -200,7 +200,7 @@ def test_a_client_is_a_context_manager_that_lets_go(script):
     assert len(script.requests) == 6
 
 
-def test_both_clients_ask_the_same_and_say_what_comes_back():
+def test_both_clients_send_the_same_requests_and_return_the_same_types():
     public = {name for name in vars(Client) if not name.startswith("_")} - {"close"}
     assert public == {name for name in vars(AsyncClient) if not name.startswith("_")} - {"close"}
     for name in public:

@@ -119,7 +119,7 @@ def test_no_try_begins_after_the_deadline_by_the_clients_own_clock():
     assert len(waits) == 7 and now[0] < 0.8
 
 
-def test_what_retry_after_asks_for_is_waited_and_no_more_than_the_drawn_wait_on_top():
+def test_a_retry_waits_for_retry_after_plus_at_most_the_drawn_wait():
     tries = RetryLoop(
         RetryPolicy(deadline_s=60, base_s=0.25), clock=lambda: 0.0, drawn=lambda low, high: high
     )

@@ -50,7 +50,7 @@ def test_a_router_is_unhealthy_once_it_could_not_load_production_for_long_enough
 
 
 @pytest.mark.parametrize("between", [NOTHING_IN_PRODUCTION, OLDER_SERVES])
-def test_the_time_without_a_release_counts_anew_after_it_was_over(between):
+def test_the_time_without_a_release_restarts_after_a_release_served(between):
     clock = Clock()
     health = RouterHealth(600, clock)
     for _ in range(10):
@@ -106,7 +106,7 @@ def broken(self: object, x: np.ndarray, stock_id: np.ndarray) -> np.ndarray:
     raise BundleError("the network cannot be run: no memory.")
 
 
-def test_a_replica_whose_models_ran_and_do_no_longer_is_unhealthy(home, monkeypatch):
+def test_a_replica_whose_models_stopped_working_is_unhealthy(home, monkeypatch):
     replica = ModelReplica(str(home), 4, tier="general")
     asyncio.run(replica.check_health())
     monkeypatch.setattr("common.forecast.forecaster.OnnxNetwork.__call__", broken)

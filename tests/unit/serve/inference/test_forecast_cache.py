@@ -39,7 +39,7 @@ def test_another_stock_evening_or_model_is_another_question(loaded):
     assert memory.find(loaded.general(first)) is None
 
 
-def test_prices_that_a_request_brings_are_never_kept(loaded):
+def test_forecasts_from_prices_in_a_request_are_never_cached(loaded):
     memory, brought = ForecastCache(8), prepared(loaded, symbol="MOVES", recent_prices=CLOSES)
     memory.keep(brought, prices(loaded, brought))
     assert memory.find(brought) is None

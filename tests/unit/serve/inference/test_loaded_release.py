@@ -42,7 +42,7 @@ def test_an_answer_is_the_backtests_row_to_the_last_digit():
         assert [(interval.lower, interval.upper) for interval in response.intervals.values()] == bounds
 
 
-def test_an_answer_is_what_the_release_says_on_any_evening_of_any_stock():
+def test_a_response_equals_the_release_s_forecast_for_any_evening_and_stock():
     models, checked = ReleasedModels(LOADED.release), 0
     evenings = [None, TODAY, *(DAYS[n] for n in (90, 200, 319, *REPAIRED_DAYS)), DAYS[118] + dt.timedelta(1)]
     for evening in evenings:
@@ -224,7 +224,7 @@ def test_a_sector_name_is_case_insensitive():
         LOADED.in_sector("Banking")
 
 
-def test_a_release_whose_files_make_no_sense_gives_no_desk(tmp_path):
+def test_a_release_with_invalid_files_is_not_loaded(tmp_path):
     def spoil(folder):
         (folder / "performance_matrix.csv").write_text("symbol,name\nMOVES,x\n")
 

@@ -50,7 +50,7 @@ def test_a_model_is_loaded_once_and_then_cached():
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from("ABCDE"), max_size=40), st.integers(1, 4))
-def test_the_least_recently_used_model_goes_as_in_the_obvious_list(keys, size):
+def test_the_least_recently_used_model_is_evicted_as_in_a_plain_list(keys, size):
     load, order, loads = Loader(), [], []
     cache = ModelCache(load, size)
     for key in keys:
@@ -121,7 +121,7 @@ def test_a_failed_model_is_not_loaded_again_for_a_while(error):
     assert "A@1" not in cache.bad() and cache.get("A@1") == ("model of A@1", False)
 
 
-def test_a_bad_model_says_why_and_when_it_is_tried_again():
+def test_a_bad_model_reports_its_error_and_the_time_of_the_next_attempt():
     load, clock = Loader(), Clock()
     load.broken["A@1"] = BundleError("model.onnx: not a usable network.")
     cache = ModelCache(load, 3, remember_bad_s=60, clock=clock)

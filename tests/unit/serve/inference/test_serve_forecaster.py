@@ -68,7 +68,7 @@ def test_all_stocks_at_all_horizons_are_forecast_and_missing_ones_have_a_reason(
         ((["MOVES", "../etc"],), BadRequest),
     ],
 )
-def test_what_is_named_and_cannot_be_answered_is_an_error(forecaster, arguments, error):
+def test_a_named_symbol_without_a_forecast_is_an_error(forecaster, arguments, error):
     with pytest.raises(error):
         forecaster.predict(*arguments)
 

@@ -97,7 +97,7 @@ def test_a_cancelled_check_is_repeated_by_the_next(home):
     watched(home, scenario)
 
 
-def test_a_replica_call_that_is_cancelled_refuses_the_release_and_the_watcher_goes_on(home):
+def test_a_cancelled_replica_call_refuses_the_release_and_the_watcher_continues(home):
     async def run() -> None:
         async def rehearse(loaded: LoadedRelease) -> None:
             raise asyncio.CancelledError  # as a handle raises it when a replica shuts down

@@ -87,7 +87,7 @@ def test_on_every_evening_every_window_is_what_was_known_then_to_the_last_digit(
     assert checked > 150 and past.evenings.bytes > 0
 
 
-def test_evenings_on_which_an_earlier_close_was_still_missing_are_cut_anew():
+def test_evenings_on_which_an_earlier_close_was_missing_are_cut_separately():
     past = PriceHistory(late_panel(), UNIVERSE, SPEC)
     assert not past.is_slow("THIN", DAYS[109])
     assert past.is_slow("MOVES", DAYS[111]) and past.is_slow("THIN", DAYS[112])
@@ -156,7 +156,7 @@ def test_closes_become_the_window_that_the_panels_code_would_make_of_them():
     assert np.isnan(result.series.market).all() and np.isnan(result.series.log_volume).all()
 
 
-def test_bars_bring_range_and_volume_and_dates_of_their_own():
+def test_bars_include_range_volume_and_their_own_dates():
     days = pd.bdate_range("2021-03-01", periods=60)
     bars = [
         {"close": c, "high": c + 0.1, "low": c - 0.2, "volume": 100 * n, "date": f"{day:%Y-%m-%d}"}

@@ -19,7 +19,7 @@ from serve.launch.proxy_environment import environment, hardened
 NO_BACKEND = "    http-request return status 404 content-type text/plain string gone"
 
 
-def test_before_it_knows_of_a_router_it_says_when_to_come_again(
+def test_before_haproxy_knows_a_router_it_responds_with_retry_after(
     tmp_path: Path,
 ):
     port, config = free_port(), tmp_path / "haproxy.cfg"

@@ -41,7 +41,7 @@ def initialised(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     return options
 
 
-def test_what_ray_reports_of_lost_nodes_is_logged_and_not_printed(initialised, capsys, caplog):
+def test_ray_s_reports_of_lost_nodes_are_logged_and_not_printed(initialised, capsys, caplog):
     from ray._private import worker
 
     over = threading.Event()

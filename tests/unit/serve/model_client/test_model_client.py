@@ -136,7 +136,7 @@ def test_a_second_request_for_all_stocks_asks_no_model(model_client_of):
     asyncio.run(run())
 
 
-def test_what_was_computed_before_a_part_failed_is_not_computed_again(model_client_of):
+def test_forecasts_computed_before_a_part_failed_are_not_computed_again(model_client_of):
     failing = {SYMBOLS[6_000]}
 
     full = BackPressureError(num_queued_requests=9, max_queued_requests=9)
@@ -156,7 +156,7 @@ def test_what_was_computed_before_a_part_failed_is_not_computed_again(model_clie
     assert set(tier.requested.values()) == {1}
 
 
-def test_what_was_computed_before_the_request_was_cut_off_is_not_computed_again(model_client_of):
+def test_forecasts_computed_before_a_request_was_cancelled_are_not_computed_again(model_client_of):
     tier, loaded = Tier(), ManyStocks()
     model_client = model_client_of(tier, forecasts_remembered=MANY)
 
@@ -210,5 +210,5 @@ def test_calls_are_begun_in_order_and_none_after_a_failure():
     assert begun == [0, 1, 2, 3, 4] or begun == [0, 1, 2, 3]
 
 
-def test_of_no_parts_nothing_is_called():
+def test_without_parts_there_is_no_call():
     asyncio.run(fan_out([], lambda part: pytest.fail("called"), 4))

@@ -54,7 +54,7 @@ def test_a_failure_is_on_file_with_its_traceback_even_where_print_was_replaced(t
     assert text.count("Traceback") == 1
 
 
-def test_it_holds_warnings_of_our_code_alone_and_each_once(tmp_path):
+def test_the_log_has_each_warning_of_our_code_once_and_no_others(tmp_path):
     configure_log(str(tmp_path / "first"))
     configure_log(str(tmp_path))
     logging.getLogger("serve.inference.release_watcher").info("small talk")
@@ -136,7 +136,7 @@ def test_lines_beyond_what_may_wait_are_dropped_and_counted(monkeypatch, caplog)
     assert sum(record.args[0] for record in caplog.records) + len(gate.lines) == 1_001
 
 
-def test_what_waits_is_written_when_the_process_ends_without_closing(tmp_path):
+def test_waiting_rows_are_written_when_the_process_ends_without_closing(tmp_path):
     code = (
         "import logging\n"
         "from serve.observability.log_files import configure_access_log, configure_log, ACCESS\n"

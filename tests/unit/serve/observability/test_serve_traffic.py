@@ -62,7 +62,7 @@ def test_the_current_slice_is_not_reported():
     assert traffic.slices() == []
 
 
-def test_of_a_busy_slice_all_are_counted_and_so_many_measured():
+def test_in_a_busy_slice_all_requests_are_counted_and_a_sample_is_timed():
     clock = Clock()
     traffic = Traffic(clock)
     for place in range(LATENCIES_KEPT + 500):

@@ -85,7 +85,7 @@ def test_figures_by_horizon_are_the_manifests_and_an_older_release_says_what_it_
     json.loads(page.model_dump_json(), parse_constant=lambda name: pytest.fail(name))
 
 
-def test_what_a_release_keeps_is_shown_and_what_makes_no_sense_is_refused(tmp_path):
+def test_stored_insights_are_shown_and_invalid_ones_refused(tmp_path):
     kept = {
         "moves": [{"horizon": 1, "bin": 4, "n": 9, "forecast": 0.44, "seen": 0.5}],
         "embedding": {
@@ -201,7 +201,7 @@ def test_an_invalid_report_is_noted_and_not_raised(tmp_path, content):
     assert page.found is None and "Run `nsecast monitor` again" in page.note
 
 
-def test_before_the_first_look_the_page_says_what_to_run(tmp_path: Path):
+def test_before_the_first_report_the_page_says_what_to_run(tmp_path: Path):
     page = live_page(tmp_path)
     assert page.found is page.age_s is None and "nsecast monitor" in page.note
 

@@ -19,7 +19,7 @@ def test_the_matrix_has_one_row_for_every_stock_in_order():
     assert MATRIX.columns[:6].tolist() == ["symbol", "name", "sector", "tier", "model", "rank"]
 
 
-def test_errors_stand_next_to_naive_in_kes():
+def test_errors_in_kes_are_given_beside_those_of_naive():
     rows = TABLE[(TABLE["symbol"] == "MOVES") & (TABLE["horizon"] == 1)]
     assert row("MOVES")["mae_1d"] == pytest.approx((rows["published"] - rows["actual"]).abs().mean())
     assert row("MOVES")["naive_mae_1d"] == pytest.approx((rows["last_price"] - rows["actual"]).abs().mean())

@@ -99,7 +99,7 @@ def test_a_search_on_the_releases_own_prices_comes_before_a_newer_one(tmp_path):
     assert (result["search"], result["because"], result["same_prices"]) == ("own", "Because of own.", True)
 
 
-def test_the_newest_search_on_other_prices_answers_and_says_until_when_they_went(tmp_path):
+def test_the_newest_search_on_other_prices_is_used_and_its_last_date_is_named(tmp_path):
     search_of(tmp_path, "older")
     search_of(tmp_path, "newer", made="2026-06-01T00:00:00+00:00")
     result = find_search(tmp_path, release_info(data_sha256="next year's"), 10)

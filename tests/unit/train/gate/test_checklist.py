@@ -219,7 +219,7 @@ def test_a_release_that_reads_more_than_was_known_that_evening_is_caught(release
     assert "cutoff is" in failures(release)["no look-ahead"]
 
 
-def test_what_cannot_be_read_fails_with_the_reason_and_no_traceback(release):
+def test_unreadable_input_fails_with_a_reason_and_no_traceback(release):
     broken = doctored(release, lambda folder: (folder / "test_forecasts.parquet").write_bytes(b"no parquet"))
     result = failures(broken)
     assert {"test MAPE", "prices", "intervals", "no look-ahead"} <= result.keys()
@@ -244,7 +244,7 @@ def test_the_validate_command_prints_the_list_and_fails_on_any_failure(release, 
     assert not json.loads(call(tmp_path, "--release", "made", "--json").stdout)["passed"]
 
 
-def test_validate_looks_at_production_and_says_if_there_is_none(release, tmp_path):
+def test_validate_checks_production_and_reports_if_there_is_none(release, tmp_path):
     assert "nsecast train" in call(tmp_path).exception.message
     Registry(tmp_path).promote("made")
     assert "made: 15 of 15 checks pass" in call(tmp_path).stdout

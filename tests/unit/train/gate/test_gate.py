@@ -102,7 +102,7 @@ def test_a_release_judged_against_what_has_left_production_meanwhile_is_not_prom
     assert registry.production() == better.id
 
 
-def test_force_promotes_all_the_same_and_is_recorded_with_every_reason(registry):
+def test_force_promotes_anyway_and_is_recorded_with_every_reason(registry):
     in_production(registry, "old")
     new_release(registry, "worse", shift=ABSURD)
     release, verdict = promote_through_gate(registry, "worse", force=True)
@@ -163,7 +163,7 @@ def test_without_enough_days_out_of_sample_for_both_the_gate_is_closed(registry)
     assert "no cutoff from 2031-01-01" in judge(registry, "new").reasons[-1]
 
 
-def test_the_two_meet_on_the_newer_of_their_panels(registry):
+def test_two_releases_are_compared_on_the_newer_of_their_panels(registry):
     old = in_production(registry, "old")
     panel = Panel.load(old.file("panel.parquet"))
     earlier = panel.dates[-60]
@@ -173,7 +173,7 @@ def test_the_two_meet_on_the_newer_of_their_panels(registry):
     assert result["last"] == f"{near(new)['cutoff'].max():%Y-%m-%d}" > f"{earlier:%Y-%m-%d}"
 
 
-def test_two_presets_meet_on_the_horizon_that_both_have(registry):
+def test_two_presets_are_compared_on_their_common_horizon(registry):
     in_production(registry, "old")
     new_release(registry, "design", preset="v4_log")
     result = judge(registry, "design").comparison
@@ -192,7 +192,7 @@ def change_channels(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", ["altered", "gone", "unreadable", "of another version"])
-def test_damaged_or_unreadable_production_speaks_against_nothing(registry, harm):
+def test_damaged_or_unreadable_production_does_not_block_a_promotion(registry, harm):
     old = in_production(registry, "old")
     if harm == "unreadable":
         doctored(old, remove_calibration)

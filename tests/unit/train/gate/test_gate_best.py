@@ -55,7 +55,7 @@ def test_the_best_release_is_still_known_after_a_rollback_and_after_a_forced_mov
     assert (verdict.best["against"], verdict.best["comparable"], verdict.anchor) == ("best", True, "best")
 
 
-def test_what_was_in_production_before_best_releases_were_noted_is_one_after_a_forced_move_too(registry):
+def test_production_from_before_best_releases_were_recorded_counts_as_best_after_a_forced_move(registry):
     in_production(registry, "old")
     new_release(registry, "absurd", shift=ABSURD)
     promote_through_gate(registry, "absurd", force=True)

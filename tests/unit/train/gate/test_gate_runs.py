@@ -38,7 +38,7 @@ def registry(tmp_path: Path) -> Registry:
         ({"source": REAL, "quick": True}, {"source": REAL}, True),
     ],
 )
-def test_what_is_provisional_gives_way_by_itself(registry, there, new, gives):
+def test_provisional_releases_are_replaced_automatically(registry, there, new, gives):
     for release_id, info in (("there", there), ("new", new)):
         staging = registry.stage(release_id)
         (staging / "file").write_bytes(b"content")
@@ -74,7 +74,7 @@ def test_a_run_whose_release_fails_the_gate_is_published_and_prints_the_reasons(
     assert before and again.gate == outcome.gate, "nothing is in production, so the gate is tried again"
 
 
-def test_a_run_that_real_data_stand_above_or_that_is_partial_leaves_production_alone(tmp_path):
+def test_a_partial_run_or_a_synthetic_one_below_real_data_leaves_production_alone(tmp_path):
     registry = Registry(tmp_path)
     in_production(registry, "real", source=REAL)
     outcome, _ = execute(made_run(tmp_path), mode="silent", refit=False)

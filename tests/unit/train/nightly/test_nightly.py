@@ -93,7 +93,7 @@ def test_new_sessions_make_a_release_of_the_same_settings_whose_parts_keep_their
     assert after.info["valid_end"] > before.info["valid_end"]
 
 
-def test_a_server_takes_the_promoted_release_up_by_itself(begun):
+def test_a_server_loads_the_promoted_release_by_itself(begun):
     async def ready(loaded) -> None:
         pass
 
@@ -140,7 +140,7 @@ def test_a_worse_release_is_refused_once_and_not_trained_or_judged_again(begun):
     assert states(again) == {"ingest": "done"} | dict.fromkeys(STEPS[1:], "skipped")
 
 
-def test_what_was_rolled_back_does_not_come_back_by_itself(begun):
+def test_a_rolled_back_release_is_not_promoted_again_automatically(begun):
     first = begun.registry.production()
     grow(begun)
     second = later_nights(begun).values["release"]

@@ -123,7 +123,7 @@ def command(place: SimpleNamespace, *words: str):
     return CliRunner().invoke(nsecast.app, ["retrain", "--home", str(place.home), *words])
 
 
-def test_the_command_says_each_step_its_figures_and_what_is_in_production(begun):
+def test_the_command_prints_each_step_its_figures_and_the_release_in_production(begun):
     grow(begun)
     answer = command(begun, "--archive", str(begun.archive))
     assert answer.exit_code == 0, answer.output
@@ -152,7 +152,7 @@ def test_the_command_ends_with_3_if_the_gate_refuses_and_with_1_if_a_step_fails(
     assert command(begun, "--fetch").exit_code == 2
 
 
-def test_the_list_says_how_every_night_ended(begun):
+def test_the_list_shows_the_result_of_every_night(begun):
     grow(begun, shift=WORSE)
     later_nights(begun)
     (begun.archive / "NSE_data_all_stocks_2021.csv").unlink()

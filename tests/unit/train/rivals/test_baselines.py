@@ -107,7 +107,7 @@ def test_a_forecast_depends_only_on_its_own_window():
         assert forecast.raw.shape == windows.change.shape
 
 
-def test_between_two_estimations_the_newest_close_is_what_forecasts_start_from():
+def test_between_two_estimations_forecasts_start_from_the_newest_close():
     closes = walk(200)
     jumped = closes.copy()
     jumped[130] *= 1.2
