@@ -25,7 +25,7 @@ seeds = st.integers(0, 2**32 - 1)
 def forecasts(seed: int, *, complete: bool = False) -> pd.DataFrame:
     """Forecasts for three stocks on a grid of ticks, bounds between them, shuffled.
 
-    ``whole``: no frozen, missing or unscored rows.
+    ``complete``: no frozen, missing or unscored rows.
     """
     rng = np.random.default_rng(seed)
     days = pd.bdate_range("2024-01-01", periods=25)

@@ -106,7 +106,7 @@ def test_the_last_price_as_a_forecast_has_ratios_of_one_and_nothing_to_test(seed
 @settings(max_examples=15, deadline=None)
 @given(seeds)
 def test_a_perfect_forecast_has_no_error_and_is_better_than_naive(seed):
-    table = forecasts(seed, whole=True)
+    table = forecasts(seed, complete=True)
     perfect = {name: table["actual"] for name in ("raw", "published", *BOUNDS)}
     summary = summarise(table.assign(**perfect))
     zero = ["mae", "rmse", "mape", "rel_mae", "rel_rmse", "bias", "winkler90", "pinball", "width95"]
