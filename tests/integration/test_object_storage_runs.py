@@ -62,7 +62,9 @@ def test_a_fit_goes_on_on_a_machine_that_has_nothing_and_repeats_no_epoch(place,
 
     whole = RunDataset(tmp_path / "plain", run.spec, run.panel)
     run_task(whole, task)
-    for one, other in zip(weights_of(third, task.id), weights_of(whole, task.id), strict=True):
+    for one, other in zip(
+        weights_of(third.run_dir, task.id), weights_of(whole.run_dir, task.id), strict=True
+    ):
         np.testing.assert_array_equal(one, other)
 
 

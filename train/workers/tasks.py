@@ -3,6 +3,7 @@
 import time
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,10 @@ from train.run.refit import (
     BORDERS,
     disagreement,
     evaluated_bundle,
+    is_warm,
     recent_windows,
     refuse_disagreement,
+    warm_config,
 )
 from train.run.scores import Score, beats_naive, by_symbol, choose, score
 
@@ -62,13 +65,19 @@ def run_task(
 
 
 def _fit(dataset: RunDataset, task: Task, on_epoch: Callable[[EpochProgress], None]) -> FitState:
+    config, weights = dataset.fit_config(task.phase), None
+    if task.phase == "finetune":
+        weights = weights_of(dataset.run_dir, f"{GENERAL}/seed-{task.number}")
+    elif dataset.spec.refit and is_warm(task):
+        weights = weights_of(dataset.run_dir.parent, task.id)
+        config = warm_config(config, task.epochs)
     return fit(
         loop_for(dataset, task.phase),
         dataset.fit_data(task.job),
-        dataset.fit_config(task.phase),
+        config,
         seed=dataset.config.seed + task.number,
         state_path=dataset.task_dir(task.id) / "state.npz",
-        weights=weights_of(dataset, f"{GENERAL}/seed-{task.number}") if task.phase == "finetune" else None,
+        weights=weights,
         epochs=task.epochs if dataset.spec.refit else None,
         on_epoch=on_epoch,
         log_dir=dataset.log_dir(task.id),
@@ -136,10 +145,13 @@ def _candidate(dataset: RunDataset, job: str, name: str) -> Candidate:
     """Return the phase and the weights of the networks that a candidate averages."""
 
     def weights(fits_of: str, phase: str) -> Members:
-        return [weights_of(dataset, f"{fits_of}/{phase}-{number}") for number in range(dataset.config.seeds)]
+        return [
+            weights_of(dataset.run_dir, f"{fits_of}/{phase}-{number}")
+            for number in range(dataset.config.seeds)
+        ]
 
     if name == "scratch":
-        return "scratch", [weights_of(dataset, f"{job}/scratch-0")]
+        return "scratch", [weights_of(dataset.run_dir, f"{job}/scratch-0")]
     general = weights(GENERAL, "seed") if name in ("general", "average") else []
     finetuned = weights(job, "finetune") if name in ("fine-tuned", "average") else []
     return "seed", general + finetuned
@@ -177,9 +189,9 @@ def loop_for(dataset: RunDataset, phase: str) -> EpochLoop:
     return loop_of(dataset.network_shape, network, config, dataset.representation)
 
 
-def weights_of(dataset: RunDataset, task_id: str) -> list[np.ndarray]:
+def weights_of(run_dir: Path, task_id: str) -> list[np.ndarray]:
     """Return the weights of a finished fit; raises TrainingError if they cannot be read."""
-    folder = dataset.task_dir(task_id)
+    folder = run_dir / "tasks" / task_id
     try:
         with np.load(storage.up_to_date(folder / "weights.npz"), allow_pickle=False) as stored:
             return [stored[name] for name in sorted(stored.files)]
