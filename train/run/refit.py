@@ -3,7 +3,8 @@
 A refit is a run of its own in the folder ``refit`` of the evaluated run. It has no validation part, so
 whatever validation decided is taken from the evaluated run: how many epochs each fit trains, which candidate
 is a stock's model, and which stocks' forecasts are published. The general model's networks start from the
-evaluated weights and train for a third of their epochs (docs/results.md compares this with a new start).
+evaluated weights and train for two fifths of their epochs, which is as good as a new start
+(docs/results.md, "Refit").
 """
 
 from dataclasses import dataclass, replace
@@ -28,9 +29,9 @@ COMPARED_WINDOWS = 2_000
 MOST_DISAGREEMENT = 0.5
 """Largest root mean square difference of the raw forecasts of a refitted and an evaluated model, at any
 horizon, in standard deviations of the change over that horizon."""
-WARM_SHARE = 1 / 3
+WARM_SHARE = 0.4
 """Share of its best number of epochs that a general network trains for, from the evaluated weights."""
-WARM_RATE = 0.25
+WARM_RATE = 0.5
 """Share of the learning rate with which it starts; the cosine schedule covers these epochs alone."""
 FITS_OF = {
     "general": {"seed"},
@@ -53,7 +54,7 @@ class RefitResult:
 def refit_plan(run_dir: Path, plan: Plan) -> Plan:
     """Plan the fits that the evaluated run's choices need, each with its number of epochs.
 
-    It is the best number on validation; for the general model's networks a third of that, at least one.
+    It is the best number on validation; for the general model's networks two fifths of that, at least one.
 
     Parameters
     ----------
