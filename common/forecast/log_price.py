@@ -54,10 +54,16 @@ class LogPrice:
         """Return scaled log closes ahead, float32, shape (N, H); NaN where there is no target."""
         return self._scaler(windows).transform(windows.actual).astype(np.float32)
 
-    def prices(self, windows: Windows, outputs: np.ndarray, levels: np.ndarray | None = None) -> Prices:
+    def prices(
+        self,
+        windows: Windows,
+        outputs: np.ndarray,
+        levels: np.ndarray | None = None,
+        factors: np.ndarray | None = None,
+    ) -> Prices:
         """Convert outputs (N, H, 1) to KES; the published price is the raw one rounded to the tick.
 
-        There are no intervals, so ``levels`` is ignored.
+        There are no intervals, so ``levels`` is ignored, and ``factors`` too: none are fitted for it.
         """
         last, still = windows.last_price, frozen(windows)
         raw = np.where(still[:, None], last[:, None], self._scaler(windows).inverse(outputs[..., 0]))

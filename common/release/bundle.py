@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.errors import BundleError
+from common.forecast.factors import Factors
 from common.forecast.forecaster import ModelForecaster, OnnxNetwork
 from common.forecast.representation import representation_from_dict
 from common.presets import WindowSpec
@@ -68,7 +69,11 @@ def load_bundle(root: Path, preset: str, job: str) -> Bundle:
         if not all(isinstance(number, int) and 0 <= number < MAX_STOCKS for number in stock_ids.values()):
             raise ValueError(f"stock_ids: need whole numbers from 0 to {MAX_STOCKS - 1}")
         trusted = {symbol: bool(beats) for symbol, beats in metadata["beats_naive"].items()}
+        factors = Factors.from_dict(metadata["factors"]) if "factors" in metadata else None
+        if factors is not None and factors.horizons != window.horizons:
+            raise ValueError(f"factors of horizons {factors.horizons}, need {window.horizons}")
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise BundleError(f"{folder / 'metadata.json'}: {type(error).__name__}: {error}.") from None
     network = OnnxNetwork(folder / "model.onnx")
-    return Bundle(ModelForecaster(network, representation, stock_ids, trusted), window, metadata)
+    forecaster = ModelForecaster(network, representation, stock_ids, trusted, factors)
+    return Bundle(forecaster, window, metadata)

@@ -3,6 +3,7 @@
 import time
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ from common import storage
 from common.errors import TrainingError
 from common.forecast.forecaster import ModelForecaster
 from common.forecast.prices import Prices
+from common.forecast.representation import Residual
 from common.prices.windows import Windows
-from common.release.bundle import GENERAL
+from common.release.bundle import GENERAL, BundleFiles
+from common.release.manifest import read_json
 from train.fit.fit import fit
 from train.fit.loop import EpochLoop, loop_of
 from train.fit.state import FitState, save_result
 from train.publish.export import write_bundle
-from train.run.dataset import RunDataset
+from train.run.dataset import RunDataset, bundles_dir
+from train.run.factors import fit_factors
 from train.run.plan import EpochProgress, Task, stored_result
 from train.run.refit import (
     BORDERS,
@@ -96,6 +100,7 @@ def _bundle(dataset: RunDataset, task: Task, may_write: Callable[[], None]) -> d
         scores[name] = {"valid": score(valid, prices[name]), "test": score(test, on_test)}
     choice = choose({name: parts["valid"].total for name, parts in scores.items()})
     (phase, members), first_horizon = candidates[choice], scores[choice]["test"].by_horizon[0]
+    factors = _factors(dataset, task.job, candidates[choice], valid)
     by_stock = by_symbol(valid, prices[choice])
     metadata = {
         "job": task.job,
@@ -110,9 +115,13 @@ def _bundle(dataset: RunDataset, task: Task, may_write: Callable[[], None]) -> d
         "beats_naive": dict.fromkeys(dataset.spec.universe.symbols, False)
         | {symbol: beats_naive(own) for symbol, own in by_stock.items()},
         "training": {
-            need: (stored_result(dataset.run_dir, need) or {}).get("history", []) for need in task.needs
+            need: (stored_result(dataset.run_dir, need) or {}).get("history", [])
+            for need in task.needs
+            if need != f"{GENERAL}/bundle"
         },
     }
+    if factors is not None:
+        metadata["factors"] = factors
     network = dataset.network_config(phase)
     may_write()
     write_bundle(dataset, task.job, network, members, storage.finite(metadata), check=valid)
@@ -127,12 +136,31 @@ def _refitted_bundle(dataset: RunDataset, task: Task, may_write: Callable[[], No
     phase, members = _candidate(dataset, task.job, choice)
     recent = recent_windows(dataset, task.job, metadata["valid_end"])
     prices = forecast(dataset, task.job, members, recent, phase=phase)
-    gap = disagreement(recent, prices, bundle.forecaster.forecast(recent))
+    unscaled = replace(bundle.forecaster, factors=None)
+    gap = disagreement(recent, prices, unscaled.forecast(recent))
     refuse_disagreement(task.job, gap)
     may_write()
     metadata["refit"] = {"evaluated": {name: metadata[name] for name in BORDERS}, "disagreement": gap}
     write_bundle(dataset, task.job, dataset.network_config(phase), members, metadata, check=recent)
     return {"choice": choice, "lead": metadata["lead"], "disagreement": gap}
+
+
+def _factors(dataset: RunDataset, job: str, candidate: Candidate, valid: Windows) -> dict[str, Any] | None:
+    """Fit the general model's factors; a stock's own model takes them over, since one stock has too few days.
+
+    None for a representation without them, for own models that are not fine-tuned from the general one, and
+    where the general bundle was made before factors existed.
+    """
+    representation = dataset.representation
+    if not isinstance(representation, Residual) or (job != GENERAL and not dataset.config.finetune):
+        return None
+    if job == GENERAL:
+        phase, members = candidate
+        outputs = _forecaster(dataset, job, members, phase).outputs(valid)
+        return fit_factors(representation, valid, outputs).as_dict()
+    folder = bundles_dir(dataset.run_dir) / BundleFiles.of(dataset.config.preset, GENERAL).folder
+    factors: dict[str, Any] | None = read_json(storage.up_to_date(folder / "metadata.json")).get("factors")
+    return factors
 
 
 def _candidate_names(dataset: RunDataset, job: str) -> tuple[str, ...]:
@@ -158,7 +186,11 @@ def _candidate(dataset: RunDataset, job: str, name: str) -> Candidate:
 
 
 def forecast(dataset: RunDataset, job: str, members: Members, windows: Windows, *, phase: str) -> Prices:
-    """Forecast prices with the average of networks that have the widths of ``phase``."""
+    """Forecast prices with the average of networks that have the widths of ``phase``, without factors."""
+    return _forecaster(dataset, job, members, phase).forecast(windows)
+
+
+def _forecaster(dataset: RunDataset, job: str, members: Members, phase: str) -> ModelForecaster:
     # Any network of the same widths will do: "scratch", the fit before a stock's bundle, is compiled already.
     same_widths = dataset.network_config(phase) == dataset.network_config("scratch")
     loop = loop_for(dataset, "scratch" if same_widths else phase)
@@ -170,7 +202,7 @@ def forecast(dataset: RunDataset, job: str, members: Members, windows: Windows, 
             outputs.append(loop.predict(x, stock_id))
         return np.asarray(np.mean(outputs, axis=0))
 
-    return ModelForecaster(network, dataset.representation, dataset.stock_ids(job)).forecast(windows)
+    return ModelForecaster(network, dataset.representation, dataset.stock_ids(job))
 
 
 def _lead(scores: dict[str, dict[str, Score]], choice: str) -> float | None:
