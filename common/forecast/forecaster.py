@@ -10,6 +10,7 @@ import numpy as np
 
 from common.errors import BundleError
 from common.forecast.prices import Prices
+from common.forecast.probabilities import ProbabilityCalibration
 from common.forecast.representation import Representation
 from common.prices.windows import Windows, id_column
 
@@ -100,6 +101,8 @@ class ModelForecaster:
     trusted: dict[str, bool] = field(default_factory=dict)
     """Whether the model beat the last price on validation, by symbol. A symbol that is missing was never
     judged on its own and gets the model's price."""
+    probability_calibration: ProbabilityCalibration | None = None
+    """None: the mixture's own probabilities are served."""
 
     def forecast(self, windows: Windows, levels: np.ndarray | None = None) -> Prices:
         """Forecast every window and horizon in KES: `outputs`, then `prices`."""
@@ -134,6 +137,9 @@ class ModelForecaster:
             Levels of the intervals, see `Calibration`; default: the nominal ones.
         """
         prices = self.representation.prices(windows, outputs, levels)
+        if self.probability_calibration:
+            calibrated = self.probability_calibration.apply(prices.probabilities)
+            prices = replace(prices, probabilities=calibrated)
         trusted = [self.trusted.get(symbol, True) for symbol in windows.series.symbols]
         by_model = prices.by_model & np.array(trusted, dtype=bool)[windows.symbol][:, None]
         published = np.where(by_model, prices.published, prices.last[:, None])
