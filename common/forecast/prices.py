@@ -43,7 +43,8 @@ class Prices:
     def expected_change_percent(self) -> np.ndarray:
         """Change of the raw price from the last one in percent, shape (N, H): the forecast change that is
         best for squared error."""
-        return 100 * (self.raw / self.last[:, None] - 1)
+        change: np.ndarray = 100 * (self.raw / self.last[:, None] - 1)
+        return change
 
     @classmethod
     def joined(cls, parts: list["Prices"]) -> "Prices":

@@ -19,6 +19,7 @@ from train.fit.state import FitState, save_result
 from train.publish.export import write_bundle
 from train.run.dataset import RunDataset
 from train.run.plan import EpochProgress, Task, stored_result
+from train.run.probabilities import fit_calibration
 from train.run.refit import (
     BORDERS,
     disagreement,
@@ -104,6 +105,9 @@ def _bundle(dataset: RunDataset, task: Task, may_write: Callable[[], None]) -> d
             need: (stored_result(dataset.run_dir, need) or {}).get("history", []) for need in task.needs
         },
     }
+    calibration = fit_calibration(valid, prices[choice]) if task.job == GENERAL else None
+    if calibration is not None:
+        metadata["probability_calibration"] = calibration.as_dict()
     network = dataset.network_config(phase)
     may_write()
     write_bundle(dataset, task.job, network, members, storage.finite(metadata), check=valid)
