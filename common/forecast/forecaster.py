@@ -11,6 +11,7 @@ import numpy as np
 from common.errors import BundleError
 from common.forecast.factors import Factors
 from common.forecast.prices import Prices
+from common.forecast.probabilities import ProbabilityCalibration
 from common.forecast.representation import Representation
 from common.prices.windows import Windows, id_column
 
@@ -103,6 +104,8 @@ class ModelForecaster:
     judged on its own and gets the model's price. Not used where there are ``factors``."""
     factors: Factors | None = None
     """What validation said the forecast changes are worth; None in releases published before they existed."""
+    probability_calibration: ProbabilityCalibration | None = None
+    """None: the mixture's own probabilities are served."""
 
     def forecast(self, windows: Windows, levels: np.ndarray | None = None) -> Prices:
         """Forecast every window and horizon in KES: `outputs`, then `prices`."""
@@ -136,9 +139,13 @@ class ModelForecaster:
         levels : shape (N, H, 3), optional
             Levels of the intervals, see `Calibration`; default: the nominal ones.
         """
+        factors = None if self.factors is None else self.factors.values
+        prices = self.representation.prices(windows, outputs, levels, factors)
+        if self.probability_calibration:
+            calibrated = self.probability_calibration.apply(prices.probabilities)
+            prices = replace(prices, probabilities=calibrated)
         if self.factors is not None:
-            return self.representation.prices(windows, outputs, levels, self.factors.values)
-        prices = self.representation.prices(windows, outputs, levels)
+            return prices
         trusted = [self.trusted.get(symbol, True) for symbol in windows.series.symbols]
         by_model = prices.by_model & np.array(trusted, dtype=bool)[windows.symbol][:, None]
         published = np.where(by_model, prices.published, prices.last[:, None])

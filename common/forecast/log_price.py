@@ -8,6 +8,7 @@ import numpy as np
 from common.exchange.ticks import round_to_tick
 from common.forecast.conformal import LEVELS
 from common.forecast.prices import Prices
+from common.forecast.probabilities import DIRECTIONS
 from common.network.channels import frozen
 from common.network.scaling import LogPriceScaler
 from common.prices.series import Series
@@ -71,7 +72,8 @@ class LogPrice:
         bounds = np.repeat(none[..., None], len(LEVELS), axis=-1)
         published = np.where(still[:, None], raw, round_to_tick(raw))
         by_model = np.broadcast_to(~still[:, None], raw.shape)
-        return Prices(last, still, raw, published, none, bounds, bounds, none, by_model)
+        unknown = np.repeat(none[..., None], len(DIRECTIONS), axis=-1)
+        return Prices(last, still, raw, published, none, bounds, bounds, none, by_model, unknown)
 
     def _scaler(self, windows: Windows) -> LogPriceScaler:
         """Return scalers of shape (N, 1); a symbol that has none is scaled by its window's own range."""

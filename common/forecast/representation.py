@@ -10,6 +10,7 @@ from common.exchange.ticks import round_to_tick
 from common.forecast.conformal import LEVELS
 from common.forecast.log_price import LogPrice
 from common.forecast.prices import Prices
+from common.forecast.probabilities import by_direction
 from common.network.channels import CHANNELS, CLIP, HIDDEN, blocks, frozen, raw_channels, sigma
 from common.network.mixture import OUTPUTS, Mixture
 from common.network.scaling import ChannelScaler
@@ -112,6 +113,9 @@ class Residual:
             high=np.stack(bounds[len(LEVELS) :], axis=-1),
             needed=np.where(still[:, None], np.nan, needed),
             by_model=~still[:, None] & (factors[:, 0] > 0),
+            probabilities=np.where(
+                still[:, None, None], (0.0, 1.0, 0.0), by_direction(mixture.p_move, mixture.up_given_move)
+            ),
         )
 
     def changes(self, windows: Windows, outputs: np.ndarray) -> np.ndarray:

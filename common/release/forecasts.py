@@ -13,6 +13,7 @@ from common.errors import InsufficientHistory
 from common.exchange.universe import Universe
 from common.forecast.conformal import LEVELS, Calibration
 from common.forecast.prices import Prices
+from common.forecast.probabilities import DIRECTIONS
 from common.presets import SPECIFIC
 from common.prices.panel import Panel
 from common.prices.series import market_days, series_from_histories, sessions_of
@@ -38,6 +39,11 @@ class Forecast:
     raw: float
     change_percent: float
     """Change of the published price from the last price."""
+    expected_change_percent: float
+    """Change of the raw price from the last price."""
+    probabilities: dict[str, float]
+    """Of a close above, at and below the last price: ``up``, ``unchanged``, ``down``; empty if the model has
+    none."""
     intervals: dict[str, tuple[float, float]]
     """(low, high) by nominal level, such as ``"90"``; empty if the model has none."""
     model_type: str
@@ -159,6 +165,12 @@ class ReleasedModels:
             published=published,
             raw=float(prices.raw[0, h]),
             change_percent=100 * (published / last - 1),
+            expected_change_percent=float(prices.expected_change_percent[0, h]),
+            probabilities={
+                name: float(value)
+                for name, value in zip(DIRECTIONS, prices.probabilities[0, h], strict=True)
+                if np.isfinite(value)
+            },
             intervals={
                 f"{100 * level:.0f}": (float(low), float(high))
                 for level, low, high in bounds

@@ -1,6 +1,7 @@
 """Quality of a release beyond its matrix: errors by horizon, calibration, embedding, the five questions."""
 
 import datetime as dt
+from typing import Literal
 
 from serve.schemas.forecast import Horizon, Model
 
@@ -25,6 +26,14 @@ class PooledErrors(Model):
     """Share of actual prices inside the 80 % interval."""
     cover90: float | None
     cover95: float | None
+    brier: float | None = None
+    """Squared error of the chances of a rise, no change and a fall, summed over the three: 0 is perfect, 2
+    the worst."""
+    brier_skill: float | None = None
+    """1 - ``brier`` / the same of each stock's base rates before the test part; above 0 is better."""
+    brier_up: float | None = None
+    """The same of a rise against everything else, at most 1, and its skill."""
+    brier_up_skill: float | None = None
 
 
 class MoveBin(Model):
@@ -38,6 +47,13 @@ class MoveBin(Model):
     """Mean forecast chance, 0 to 1."""
     seen: float
     """Share that moved."""
+
+
+class DirectionBin(MoveBin):
+    """Forecasts with about the same chance of a rise, no change or a fall, and how often it happened."""
+
+    outcome: Literal["up", "unchanged", "down"]
+    tier: Literal["all", "specific", "general"]
 
 
 class Neighbour(Model):
@@ -81,6 +97,7 @@ class StoredInsights(Model):
     """Contents of ``insights.json`` in a release."""
 
     moves: list[MoveBin]
+    directions: list[DirectionBin] | None = None
     embedding: Embedding | None
     answers: list[Answer]
 
@@ -101,6 +118,8 @@ class InsightsPage(Model):
     pooled: list[PooledErrors]
     moves: list[MoveBin] | None
     """Null if the release does not store them; empty if its preset forecasts no chance of a move."""
+    directions: list[DirectionBin] | None
+    """The same for the chances of a rise, no change and a fall, as served."""
     embedding: Embedding | None
     answers: list[Answer] | None
     """As of the publication of the release."""

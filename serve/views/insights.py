@@ -29,6 +29,7 @@ def insights_page(loaded: LoadedRelease) -> InsightsPage:
         networks=networks_line(info),
         pooled=[_pooled(horizon, info.get("test", {})) for horizon in loaded.positions],
         moves=stored.moves if stored else None,
+        directions=stored.directions if stored else None,
         embedding=stored.embedding if stored else None,
         answers=stored.answers if stored else None,
         note=None if stored else OLDER,

@@ -10,6 +10,7 @@ from common.engine import IN_PROCESS, Engine, even_blocks
 from common.errors import BacktestError
 from common.forecast.conformal import LEVELS, Calibration, Outcomes
 from common.forecast.prices import Prices
+from common.forecast.probabilities import DIRECTIONS
 from common.presets import SPECIFIC
 from common.prices.panel import Panel
 from common.prices.series import series_of_universe
@@ -20,6 +21,7 @@ from common.release.models import ModelFolder
 BLOCK_SYMBOLS = 256
 """Symbols per block of work."""
 BOUNDS = [f"{side}{100 * level:.0f}" for level in LEVELS for side in ("lo", "hi")]
+PROBABILITIES = [f"probability_{direction}" for direction in DIRECTIONS]
 COLUMNS = [
     "symbol",
     "cutoff",
@@ -31,6 +33,7 @@ COLUMNS = [
     *BOUNDS,
     "actual",
     "p_move",
+    *PROBABILITIES,
     "needed",
     "frozen",
     "source",
@@ -155,9 +158,10 @@ def forecast_table(
 
     Columns: ``symbol``, ``cutoff`` (the last day with a known close), ``horizon`` (trading days),
     ``target_date`` (NaT if in the future), ``last_price``, ``raw``, ``published``, ``lo80`` to ``hi95``,
-    ``actual`` (all in KES; NaN if in the future, never known, or on the other side of a split), ``p_move``,
-    ``needed`` (the smallest interval level that contained the actual price), ``frozen`` (no move in the
-    window), ``source`` (``model`` or ``last_price``), ``model_type`` (``stock_specific`` or ``general``).
+    ``actual`` (all in KES; NaN if in the future, never known, or on the other side of a split), ``p_move``
+    (the mixture's), ``probability_up`` and so on (calibrated, see `Prices`), ``needed`` (the smallest
+    interval level that contained the actual price), ``frozen`` (no move in the window), ``source`` (``model``
+    or ``last_price``), ``model_type`` (``stock_specific`` or ``general``).
     """
     count, horizons = len(windows), windows.spec.horizons
     symbols = np.array(windows.series.symbols, dtype=object)
@@ -184,5 +188,7 @@ def forecast_table(
     for place, level in enumerate(LEVELS):
         columns[f"lo{100 * level:.0f}"] = prices.low[..., place].ravel()
         columns[f"hi{100 * level:.0f}"] = prices.high[..., place].ravel()
+    for place, name in enumerate(PROBABILITIES):
+        columns[name] = prices.probabilities[..., place].ravel()
     table = pd.DataFrame(columns)[COLUMNS]
     return table.sort_values(["symbol", "cutoff", "horizon"], ignore_index=True)

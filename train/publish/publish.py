@@ -19,6 +19,7 @@ from common.release.models import ModelFolder
 from common.release.registry import Registry
 from common.scoring.forecast_errors import errors
 from train.evaluation.backtest import Backtest, backtest
+from train.evaluation.base_rates import base_rates, with_base_rates
 from train.evaluation.embedding_search import find_search
 from train.evaluation.evidence import Evidence, add_stock_columns
 from train.evaluation.matrix import performance_matrix, write_matrix
@@ -169,8 +170,8 @@ def _tested(run_dir: Path, spec: RunSpec, panel: Panel, own: frozenset[str], eng
 
     found = since_training(None)
     shared = since_training(own).table if own else None
-    by_symbol = summarise_by_symbol(found.table, engine)
-    return _Tested(borders, found.table, shared, by_symbol, found.calibration)
+    table = with_base_rates(found.table, base_rates(models, panel, np.datetime64(borders["valid_end"])))
+    return _Tested(borders, table, shared, summarise_by_symbol(table, engine), found.calibration)
 
 
 def _write_data(run_dir: Path, spec: RunSpec, tested: _Tested, staging: Path) -> None:

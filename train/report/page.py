@@ -81,6 +81,8 @@ def page(evidence: Evidence, answers: Sequence[Answer], files: DataFiles) -> str
         figures=charts,
         groups=tables.groups_table(evidence),
         moves=tables.moves_table(evidence),
+        directions=tables.directions_table(evidence),
+        brier=tables.brier_table(evidence),
         coverage=tables.coverage_table(evidence),
         mapped=MAPPED,
         shares=principal_axes(evidence.embedding)[1].tolist() if charts["embedding"] else [],

@@ -24,6 +24,7 @@ from train.publish.export import write_bundle
 from train.run.dataset import RunDataset, bundles_dir
 from train.run.factors import fit_factors
 from train.run.plan import EpochProgress, Task, stored_result
+from train.run.probabilities import fit_calibration
 from train.run.refit import (
     BORDERS,
     disagreement,
@@ -122,6 +123,9 @@ def _bundle(dataset: RunDataset, task: Task, may_write: Callable[[], None]) -> d
     }
     if factors is not None:
         metadata["factors"] = factors
+    calibration = fit_calibration(valid, prices[choice]) if task.job == GENERAL else None
+    if calibration is not None:
+        metadata["probability_calibration"] = calibration.as_dict()
     network = dataset.network_config(phase)
     may_write()
     write_bundle(dataset, task.job, network, members, storage.finite(metadata), check=valid)

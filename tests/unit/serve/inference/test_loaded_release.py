@@ -38,6 +38,9 @@ def test_an_answer_is_the_backtests_row_to_the_last_digit():
         assert found.model_type == row.model_type and ("frozen" in codes(found)) == row.frozen
         bounds = [(row.lo80, row.hi80), (row.lo90, row.hi90), (row.lo95, row.hi95)]
         assert [(each.lower, each.upper) for each in found.intervals.values()] == bounds
+        chances = found.probability_up, found.probability_unchanged, found.probability_down
+        assert chances == (row.probability_up, row.probability_unchanged, row.probability_down)
+        assert found.expected_change_percent == 100 * (row.raw / row.last_price - 1)
 
 
 def test_an_answer_is_what_the_release_says_on_any_evening_of_any_stock():

@@ -254,6 +254,6 @@ def test_reliability_counts_moves_by_tenth():
             "last_price": [1, 1, 1, 2.0],
         }
     )
-    found = reliability(rows)
+    found = reliability(rows, "p_move", np.array([0.0, 1.0, 1.0, 0.0]))
     assert found[["bin", "n", "seen"]].to_numpy().tolist() == [[0, 2, 0.5], [9, 2, 0.5]]
     assert found["forecast"].tolist() == pytest.approx([0.025, 0.975])
