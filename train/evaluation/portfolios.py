@@ -22,6 +22,15 @@ FEWEST_STOCKS = 10
 """A day with fewer stocks is left out, and counted."""
 FIFTHS = 5
 SESSIONS_A_YEAR = 250
+_MEAN = ("", "_t", "_p", "_low", "_high", "_year")
+COLUMNS = (
+    "portfolio",
+    "days",
+    "turnover",
+    *(f"{name}{key}" for name in ("gross", "net") for key in _MEAN),
+    "break_even",
+)
+"""Figures of a portfolio, see `portfolio_figures`."""
 PORTFOLIOS = ("top_minus_market", "top_minus_bottom")
 
 
@@ -142,7 +151,8 @@ def portfolio_figures(stocks: Ranked, cost_percent: float) -> list[dict[str, Any
     list of dict
         ``portfolio``, ``days``, ``turnover`` (mean share replaced, of both legs if there are two), and for
         ``gross`` and ``net``, in percent over the horizon: the mean, ``_low`` and ``_high`` (95 %), ``_t``,
-        ``_p``, and ``_year`` (mean * 250 / horizon, not compounded). See `mean_figures`.
+        ``_p``, and ``_year`` (mean * 250 / horizon, not compounded), see `mean_figures`; ``break_even``: the
+        cost each way in percent at which ``net`` is 0.
     """
     parts, rows = legs(stocks), []
     for portfolio in PORTFOLIOS:
@@ -157,6 +167,8 @@ def portfolio_figures(stocks: Ranked, cost_percent: float) -> list[dict[str, Any
             figures = mean_figures(series, stocks.horizon)
             row |= {f"{name}_{key}" if key != "mean" else name: value for key, value in figures.items()}
             row[f"{name}_year"] = figures["mean"] * SESSIONS_A_YEAR / stocks.horizon
+        replaced = 2 * row["turnover"] * len(traded)
+        row["break_even"] = row["gross"] / replaced if replaced > 0 else math.nan
         rows.append(row)
     return rows
 

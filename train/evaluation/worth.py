@@ -9,7 +9,7 @@ import pandas as pd
 
 from common import storage
 from common.prices.panel import Panel
-from train.evaluation.portfolios import ENTRIES, mean_figures, portfolio_figures, rank_ic, ranked
+from train.evaluation.portfolios import COLUMNS, ENTRIES, mean_figures, portfolio_figures, rank_ic, ranked
 from train.evaluation.summary import summarise
 
 COST_PERCENT = 1.8
@@ -25,7 +25,7 @@ IC = ("horizon", "entry", "ic", "t", "p", "low", "high", "positive_share", "days
 
 @dataclass(frozen=True)
 class Worth:
-    """Figures over the moving stocks of one forecast table."""
+    """Figures over the moving stocks of one forecast table; changes and costs in percent."""
 
     cost_percent: float
     """Cost of a purchase, and of a sale, in percent of what is traded."""
@@ -64,9 +64,8 @@ def measure_worth(table: pd.DataFrame, panel: Panel, cost_percent: float = COST_
             )
             keys = {"horizon": horizon, "entry": entry}
             portfolios += [keys | row for row in portfolio_figures(stocks, cost_percent)]
-    return Worth(
-        cost_percent, pd.DataFrame(ics, columns=list(IC)), pd.DataFrame(portfolios), _groups(table, panel)
-    )
+    gains = pd.DataFrame(portfolios, columns=["horizon", "entry", *COLUMNS])
+    return Worth(cost_percent, pd.DataFrame(ics, columns=list(IC)), gains, _groups(table, panel))
 
 
 def price_tier(last: np.ndarray) -> np.ndarray:

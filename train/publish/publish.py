@@ -24,6 +24,7 @@ from train.evaluation.evidence import Evidence, add_stock_columns
 from train.evaluation.matrix import performance_matrix, write_matrix
 from train.evaluation.questions import answers
 from train.evaluation.summary import summarise, summarise_by_symbol
+from train.evaluation.worth_sentences import worth_document
 from train.publish.insights import FILE as INSIGHTS
 from train.publish.insights import insights
 from train.report.page import write_report
@@ -32,6 +33,8 @@ from train.run.plan import Plan, stored_result
 from train.run.refit import RefitResult
 from train.run.versions import trained_with
 
+WORTH = "worth.json"
+"""What the forecasts are worth after costs, see `train.evaluation.worth_sentences.worth_document`."""
 HIDDEN = shutil.ignore_patterns(".*")
 """Files that a killed worker may have left incomplete."""
 
@@ -113,6 +116,7 @@ def publish_run(
         answered = answers(evidence)
         write_report(staging / "report.html", evidence, answered)
         storage.write_json(staging / INSIGHTS, insights(evidence, answered))
+        storage.write_json(staging / WORTH, worth_document(evidence))
         rows = result_rows(plan, tested.table, choices, failed)
         release = registry.publish(staging, release_id, info=info)
     finally:

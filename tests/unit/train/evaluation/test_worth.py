@@ -1,6 +1,7 @@
 """Rank skill, portfolios after costs and skill by group, against obvious loops and planted signals."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from train.evaluation.portfolios import (
     ranked,
 )
 from train.evaluation.worth import THIRDS, liquidity, measure_worth, price_tier
+from train.evaluation.worth_sentences import NOT_MEASURED, ranking, verdict, where
 
 STOCKS = [f"S{number:02d}" for number in range(14)]
 DAYS = pd.bdate_range("2023-01-02", periods=45).astype("datetime64[s]")
@@ -157,6 +159,10 @@ def test_a_planted_executable_signal_survives_costs_and_free_trades_leave_the_gr
     table = made_table("executable")
     dear, free = (measure_worth(table, made_panel(), cost).portfolios for cost in (0.1, 0.0))
     assert (dear.loc[dear["entry"] == "next_close", "net_low"] > 0).all()
+    even = free[(free["entry"] == "next_close") & (free["horizon"] == 5)].set_index("portfolio")["break_even"]
+    at_even = measure_worth(made_table("executable"), made_panel(), even["top_minus_bottom"]).portfolios
+    chosen = (at_even["portfolio"] == "top_minus_bottom") & (at_even["entry"] == "next_close")
+    assert at_even[chosen & (at_even["horizon"] == 5)]["net"].to_numpy() == pytest.approx([0], abs=1e-9)
     assert free["net"].to_numpy() == pytest.approx(free["gross"].to_numpy())
 
 
@@ -222,3 +228,37 @@ def test_a_table_without_outcomes_has_figures_without_numbers():
     worth = measure_worth(table.assign(actual=np.nan), made_panel())
     assert (worth.rank_ic["days"] == 0).all() and worth.rank_ic["ic"].isna().all() and worth.groups.empty
     assert worth.as_dict()["portfolios"][0]["net"] is None
+
+
+@pytest.mark.parametrize(
+    ("signal", "cost", "said"),
+    [
+        (
+            "random",
+            1.8,
+            "After costs of 1.8 % each way nothing is left. Of 4 portfolios and horizons, a buyer's",
+        ),
+        (
+            "executable",
+            0.1,
+            "After costs of 0.1 % each way something is left: the top fifth over the market at 1",
+        ),
+    ],
+)
+def test_the_verdict_follows_from_the_figures(signal, cost, said):
+    found = verdict(measure_worth(made_table(signal), made_panel(), cost))
+    assert found.startswith(said)
+
+
+def test_a_gain_that_may_be_chance_is_not_called_one():
+    worth = measure_worth(made_table("random"), made_panel())
+    rows = worth.portfolios.assign(net=0.3, net_p=0.02, net_low=0.1, net_high=0.5, net_year=1.0)
+    assert "no gain is certain" in verdict(replace(worth, portfolios=rows)), "4 figures: .02 may be chance"
+    assert "something is left" in verdict(replace(worth, portfolios=rows.assign(net_p=0.001)))
+
+
+def test_too_few_stocks_are_said_to_be_too_few():
+    table = made_table("perfect")
+    worth = measure_worth(table[table["symbol"] < "S05"], made_panel())
+    assert verdict(worth) == ranking(worth) == NOT_MEASURED and "5 to 10 KES" in where(worth)
+    assert (worth.rank_ic["left_out"] > 40).all()
