@@ -8,10 +8,10 @@ from common.pages.tables import Table
 from train.evaluation import worth_sentences as sentences
 from train.evaluation.evidence import Evidence
 from train.evaluation.portfolios import NEXT_CLOSE
-from train.report.tables import table
+from train.report.tables import TESTS, across_horizons, table
 
 ENTRIES = {"next_close": "next close", "same_close": "cutoff's close"}
-PORTFOLIOS = {"top_minus_market": "top fifth - market", "top_minus_bottom": "top - bottom fifth"}
+PORTFOLIOS = {"top_minus_market": "top fifth less market", "top_minus_bottom": "top less bottom fifth"}
 INTERVALS = {"interval": ("low", "high"), "gross_interval": ("gross_low", "gross_high")}
 INTERVALS |= {"net_interval": ("net_low", "net_high")}
 IC = ("horizon", "entry", "ic", "t", "interval", "positive_share", "days", "left_out")
@@ -29,8 +29,6 @@ GAINS = (
     ),
     *("gross_year", "net_year", "break_even", "days"),
 )
-GROUPS = ("group", "horizon", "n", "symbols", "naive_share", "rel_mae", "dm_abs_p", "rel_rmse", "dm_sq_p")
-TESTS = ("dm_abs_p", "dm_sq_p")
 
 
 @dataclass(frozen=True)
@@ -60,11 +58,16 @@ def worth_section(evidence: Evidence) -> WorthSection:
             "ic": table(_with_intervals(worth.rank_ic, "%.3f").reindex(columns=IC), "Daily rank correlation"),
             "gains": _gains(gains[executable], f"Entry at the next close, costs of {cost}"),
             "same_close": _gains(gains[~executable], f"Entry at the cutoff's close, costs of {cost}"),
-            "groups": table(
-                worth.groups.reindex(columns=GROUPS), "Skill by price and liquidity", hidden=TESTS
-            ),
+            "groups": _groups(worth.groups),
         },
     )
+
+
+def _groups(groups: pd.DataFrame) -> Table:
+    """Return a row per group: its size at the shortest horizon, and the ratios of every horizon."""
+    near = groups[groups["horizon"] == groups["horizon"].min()][["group", "n", "symbols", "naive_share"]]
+    wide = near.merge(across_horizons(groups, "group"), on="group")
+    return table(wide, "Skill by price and liquidity; sizes at the shortest horizon", hidden=TESTS)
 
 
 def _gains(frame: pd.DataFrame, caption: str) -> Table:
@@ -78,5 +81,6 @@ def _with_intervals(frame: pd.DataFrame, form: str) -> pd.DataFrame:
     for name, bounds in INTERVALS.items():
         if set(bounds) <= set(frame):
             pairs = frame[list(bounds)].to_numpy(float)
-            frame[name] = [f"{form} to {form}" % (low, high) if low == low else None for low, high in pairs]
+            texts = [f"{form} to {form}" % (low, high) if low == low else None for low, high in pairs]
+            frame[name] = [text and text.replace(" ", "\N{NO-BREAK SPACE}") for text in texts]
     return frame
