@@ -93,6 +93,12 @@ class ReleaseNotFound(NsecastError):
     http_status = 404
 
 
+class CardNotFound(NsecastError):
+    """The release was published before releases had a model card."""
+
+    http_status = 404
+
+
 class TrainingError(NsecastError):
     """A training job or run failed."""
 

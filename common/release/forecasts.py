@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from common.errors import InsufficientHistory
+from common.errors import BundleError, CardNotFound, InsufficientHistory
 from common.exchange.universe import Universe
 from common.forecast.conformal import LEVELS, Calibration
 from common.forecast.prices import Prices
@@ -69,6 +69,25 @@ def networks_line(info: dict[str, Any]) -> str:
         return f"{measured}; served by the same recipe trained to {refit['train_end']}."
     failed = f" The refit to all prices failed: {refit['failed']}" if "failed" in refit else ""
     return f"{measured}, which are served too.{failed}"
+
+
+MODEL_CARD = "MODEL_CARD.md"
+"""Written when a release is published; older releases do not have it."""
+
+
+def read_model_card(release: Release) -> str:
+    """Return a release's model card as Markdown; raises CardNotFound, or BundleError if it is damaged."""
+    if MODEL_CARD not in release.files:
+        raise CardNotFound(
+            f"release {release.id}: no {MODEL_CARD}; it was published before releases had a model card. The "
+            "next `nsecast train` writes one; `nsecast report` shows the figures of this release.",
+            release=release.id,
+        )
+    path = release.file(MODEL_CARD)
+    try:
+        return path.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path}: {type(error).__name__}: {error}. Publish the release again.") from None
 
 
 class ReleasedModels:

@@ -5,6 +5,9 @@ from typing import Literal
 
 from serve.schemas.forecast import Horizon, Model
 
+Entry = Literal["next_close", "same_close"]
+"""Bought at the close of the session after the forecast's, or at the forecast's own, which nobody can do."""
+
 
 class PooledErrors(Model):
     """Errors at one horizon over all moving stocks of the test part; null if not measured."""
@@ -93,6 +96,89 @@ class Answer(Model):
     """Figures behind the answer."""
 
 
+class RankSkill(Model):
+    """How well forecasts rank the stocks of a day; null if not measured."""
+
+    horizon: int
+    entry: Entry
+    ic: float | None
+    """Mean over the days of Spearman's correlation of forecast and actual change across the stocks."""
+    t: float | None
+    """t-statistic of the mean, allowing for outcomes that overlap (Newey and West)."""
+    p: float | None
+    low: float | None
+    """``low`` to ``high`` is the 95 % interval of the mean."""
+    high: float | None
+    positive_share: float | None
+    """Share of days with a correlation above 0, 0 to 1."""
+    days: int
+    left_out: int
+    """Days with too few stocks to rank."""
+
+
+class PortfolioGain(Model):
+    """A portfolio of the stocks ranked best: percent per holding period; null if not measured."""
+
+    horizon: int
+    """Days held."""
+    entry: Entry
+    portfolio: Literal["top_minus_market", "top_minus_bottom"]
+    """The fifth with the highest forecast change less all stocks, or less the lowest fifth."""
+    days: int
+    turnover: float | None
+    """Share of a portfolio that is replaced each time, 0 to 1."""
+    gross: float | None
+    """Mean before costs; ``gross_low`` to ``gross_high`` is its 95 % interval."""
+    gross_t: float | None
+    gross_p: float | None
+    gross_low: float | None
+    gross_high: float | None
+    gross_year: float | None
+    """Per year, not compounded."""
+    net: float | None
+    """After costs; an upper bound, since only the costs of trades are counted."""
+    net_t: float | None
+    net_p: float | None
+    net_low: float | None
+    net_high: float | None
+    net_year: float | None
+    break_even: float | None
+    """Cost each way in percent at which nothing is left."""
+
+
+class GroupSkill(Model):
+    """Errors relative to the naive forecast by last price or by liquidity; null if not measured."""
+
+    horizon: int
+    kind: Literal["price", "liquidity"]
+    group: str
+    n: int
+    symbols: int
+    rel_mae: float | None
+    rel_rmse: float | None
+    dm_abs_p: float | None
+    dm_sq_p: float | None
+    naive_share: float | None
+    """Share of the naive forecast's squared error, 0 to 1."""
+
+
+class Worth(Model):
+    """Contents of ``worth.json``: what the forecasts of the test part are worth to a trader."""
+
+    verdict: str
+    """What is left after costs."""
+    ranking: str
+    where: str
+    """Where the squared error is, by last price."""
+    notes: list[str]
+    """How the figures are measured."""
+    cost_percent: float
+    """Cost of a purchase, and of a sale."""
+    rank_ic: list[RankSkill]
+    portfolios: list[PortfolioGain]
+    groups: list[GroupSkill]
+
+
 class StoredInsights(Model):
     """Contents of ``insights.json`` in a release."""
 
@@ -123,5 +209,7 @@ class InsightsPage(Model):
     embedding: Embedding | None
     answers: list[Answer] | None
     """As of the publication of the release."""
+    worth: Worth | None
+    """Null in releases published before this was measured."""
     note: str | None
     """What is missing, and what to do about it."""

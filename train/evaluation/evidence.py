@@ -18,6 +18,7 @@ from common.release.forecasts import ReleasedModels
 from common.scoring.direction_scores import outcomes
 from train.evaluation.embedding_search import find_search, is_synthetic
 from train.evaluation.summary import summarise
+from train.evaluation.worth import COST_PERCENT, Worth, measure_worth
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Evidence:
     """The summary by horizon and symbol, if already computed."""
     tuning: dict[str, Any] | None = None
     """A search's result for the embedding size, see `train.evaluation.embedding_search.find_search`."""
+    cost_percent: float = COST_PERCENT
+    """Cost of a purchase, and of a sale, see `train.evaluation.worth`."""
 
     @property
     def synthetic(self) -> bool:
@@ -69,6 +72,10 @@ class Evidence:
     @cached_property
     def by_sector(self) -> pd.DataFrame:
         return summarise(self.table, ["horizon", "sector"])
+
+    @cached_property
+    def worth(self) -> Worth:
+        return measure_worth(self.table, self.panel, self.cost_percent)
 
     @cached_property
     def calibration_of_moves(self) -> pd.DataFrame:
@@ -119,7 +126,7 @@ class Evidence:
         return json.loads(path.read_bytes()) if path.exists() else {}
 
 
-def load_evidence(models: ReleasedModels, home: Path) -> Evidence:
+def load_evidence(models: ReleasedModels, home: Path, *, cost_percent: float = COST_PERCENT) -> Evidence:
     """Load the evidence of a published release.
 
     The figures of rivals come from its backtests below ``home``, and the verdict on the embedding size from
@@ -143,6 +150,7 @@ def load_evidence(models: ReleasedModels, home: Path) -> Evidence:
         matrix=pd.read_csv(release.file("performance_matrix.csv")),
         rivals=_rivals(home / "backtests" / release.id, release.info),
         tuning=find_search(home, release.info, config["network"]["embedding_dim"]),
+        cost_percent=cost_percent,
     )
 
 

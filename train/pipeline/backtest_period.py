@@ -227,10 +227,12 @@ def summarise_models(
     return pd.concat(parts, names=["model"]).reset_index("model").reset_index(drop=True)
 
 
-def store_backtest(plan: BacktestPlan, ours: pd.DataFrame, measured: pd.DataFrame) -> dict[str, Any]:
-    """Store the forecasts and the figures; return the stored description.
+def store_backtest(
+    plan: BacktestPlan, ours: pd.DataFrame, measured: pd.DataFrame, worth: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Store the forecasts, the figures and their worth (`Worth.as_dict`); return the stored description.
 
-    Figures of other models from earlier calls stay.
+    Figures of other models from earlier calls stay. ``worth`` is null where it was not measured.
     """
     path = plan.folder / "backtest.json"
     if storage.exists(path):
@@ -246,6 +248,7 @@ def store_backtest(plan: BacktestPlan, ours: pd.DataFrame, measured: pd.DataFram
         "source": plan.panel.source,
         "data_sha256": plan.panel.fingerprint(),
         "figures": storage.finite(measured.to_dict(orient="records")),
+        "worth": worth,
     }
     storage.write_with(plan.folder / f"{OURS}.parquet", lambda path: ours.to_parquet(path, index=False))
     storage.write_json(path, record)

@@ -14,6 +14,7 @@ from common.engine import IN_PROCESS, Engine
 from common.forecast.conformal import Calibration
 from common.prices.panel import Panel
 from common.release.bundle import EVALUATED, GENERAL, BundleFiles
+from common.release.forecasts import MODEL_CARD
 from common.release.manifest import Release
 from common.release.models import ModelFolder
 from common.release.registry import Registry
@@ -25,14 +26,18 @@ from train.evaluation.evidence import Evidence, add_stock_columns
 from train.evaluation.matrix import performance_matrix, write_matrix
 from train.evaluation.questions import answers
 from train.evaluation.summary import summarise, summarise_by_symbol
+from train.evaluation.worth_sentences import worth_document
 from train.publish.insights import FILE as INSIGHTS
 from train.publish.insights import insights
+from train.publish.model_card import model_card
 from train.report.page import write_report
 from train.run.dataset import RunSpec, bundles_dir
 from train.run.plan import Plan, stored_result
 from train.run.refit import RefitResult
 from train.run.versions import trained_with
 
+WORTH = "worth.json"
+"""What the forecasts are worth after costs, see `train.evaluation.worth_sentences.worth_document`."""
 HIDDEN = shutil.ignore_patterns(".*")
 """Files that a killed worker may have left incomplete."""
 
@@ -114,6 +119,8 @@ def publish_run(
         answered = answers(evidence)
         write_report(staging / "report.html", evidence, answered)
         storage.write_json(staging / INSIGHTS, insights(evidence, answered))
+        storage.write_json(staging / WORTH, worth_document(evidence))
+        storage.write_bytes(staging / MODEL_CARD, model_card(evidence).encode())
         rows = result_rows(plan, tested.table, choices, failed)
         release = registry.publish(staging, release_id, info=info)
     finally:

@@ -8,10 +8,14 @@ from support.evidence import bundle, made_evidence
 from support.release import made_release
 
 from common import storage
-from serve.schemas.insights import StoredInsights
+from serve.schemas.insights import StoredInsights, Worth
 from serve.views.insights import FILE as READ
+from serve.views.insights import WORTH
 from train.evaluation.questions import answers
+from train.evaluation.worth import COST_PERCENT
+from train.evaluation.worth_sentences import worth_document
 from train.publish.insights import FILE, NEAREST, insights
+from train.publish.publish import WORTH as PUBLISHED
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +109,12 @@ def test_a_release_is_published_with_its_insights(tmp_path):
     release = made_release(tmp_path)
     kept = StoredInsights.model_validate_json(release.file(FILE).read_bytes())
     assert len(kept.answers) == 5 and kept.moves and kept.directions
+    worth = Worth.model_validate_json(release.file(WORTH).read_bytes())
+    assert worth.cost_percent == COST_PERCENT and worth.verdict and worth.groups
+
+
+def test_serving_reads_all_of_the_worth_that_publishing_writes(evidence, tmp_path):
+    made = worth_document(evidence)
+    storage.write_json(tmp_path / WORTH, made)
+    read = Worth.model_validate_json((tmp_path / WORTH).read_bytes())
+    assert PUBLISHED == WORTH and json.loads(read.model_dump_json()) == json.loads(json.dumps(made))
