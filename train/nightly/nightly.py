@@ -14,11 +14,11 @@ from typing import Any
 from common import storage
 from common.archive.action_table import SHIPPED
 from common.errors import NsecastError, TrainingError
+from common.release.lock import hold_lock, lock_of
 from common.release.registry import Registry
+from common.release.subject import error_text
 from train.gate.comparison import Progress
-from train.gate.subject import error_text
-from train.nightly.lock import hold_lock
-from train.nightly.nightly_record import ENDED, NightlyRecord, lock_of, records
+from train.nightly.nightly_record import ENDED, NightlyRecord, records
 from train.nightly.steps import CLOSED, NEW, PANEL, Request, Steps
 from train.pipeline.training import TRAINING_VERSION
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from common import storage
 from common.errors import ConfigError
-from train.gate.subject import error_text
-from train.nightly.lock import is_locked
+from common.release.lock import is_locked, lock_of
+from common.release.subject import error_text
 
 STEPS = ("ingest", "train", "backtest", "gate", "promote")
 ENDED = ("promoted", "current", "closed", "superseded")
@@ -107,11 +107,6 @@ class NightlyRecord:
 def folder_of(home: Path) -> Path:
     """Return the folder of the records and the lock."""
     return home / "retrains"
-
-
-def lock_of(home: Path) -> Path:
-    """Return the lock that a running retraining holds."""
-    return folder_of(home) / ".lock"
 
 
 def work_seconds(values: dict[str, Any]) -> float:

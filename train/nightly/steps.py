@@ -8,6 +8,7 @@ from typing import Any
 from common import storage
 from common.errors import ArchiveError, BundleError, NsecastError, ReleaseNotFound, TrainingError
 from common.exchange.universe import Universe, load_universe
+from common.prices.changes import compare_panels, count_rows, refuse_damage
 from common.prices.panel import Panel
 from common.release.alias import stack_of
 from common.release.forecasts import ReleasedModels
@@ -15,7 +16,6 @@ from common.release.registry import Registry
 from train.gate.comparison import Progress
 from train.gate.promotion import judge
 from train.nightly.candidate_backtest import backtest_candidate
-from train.nightly.ingest import compare_panels, count_rows, refuse_damage
 from train.nightly.nightly_record import NightlyRecord, records
 from train.nightly.split import move_split, next_settings
 from train.pipeline.training import Run, execute, plan_run
