@@ -43,7 +43,7 @@ def check_prices(before: Panel, after: Panel, *, today: dt.date) -> list[Check]:
         _check(
             "market-wide step",
             _step(days, end),
-            f"at most {BEYOND_BAND:.0%} of the stocks move by more than {np.expm1(BAND):.0%}",
+            f"at most {BEYOND_BAND:.0%} of the stocks move by more than {BAND:.0%}",
         ),
     ]
 

@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,7 @@ def refresh_release(
     archive: Panel,
     *,
     since: pd.Timestamp | None = None,
+    partial: bool = False,
     dry_run: bool = False,
     work: Work = lambda step: nullcontext(),
     evidence: dict[str, Any] | None = None,
@@ -108,6 +109,7 @@ def refresh_release(
     ----------
     archive : prices that may be newer than the release's
     since : ``archive`` is complete from this day on; default: from its start
+    partial : it may lack any of the release's rows
     dry_run : stop before anything is written
     evidence : JSON values for the history of the alias
 
@@ -123,12 +125,12 @@ def refresh_release(
     if archive.synthetic != before.synthetic:
         kinds = ["synthetic" if panel.synthetic else "real" for panel in (before, archive)]
         raise ArchiveError(f"{base.id} in production has {kinds[0]} prices and the new ones are {kinds[1]}.")
-    differences = _compare(before, archive, base.id, since)
-    unchanged = {"before": base.id, "last_before": _day(before), "differences": differences}
+    differences = _compare(before, archive, base.id, since, partial)
+    result = Refreshed("current", base.id, base.id, _day(before), differences=differences)
     after = add_rows(before, archive)
     new = after.dates[after.dates > before.dates[-1]]
     if not len(new):
-        return Refreshed("current", release=base.id, **unchanged)
+        return result
     checks = check_prices(before, after, today=models.universe.clock.today())
     refuse_prices(checks, base.id)
     info = base.info | {
@@ -136,15 +138,15 @@ def refresh_release(
         REFRESHED: {"from": base.id, "to": _day(after), "trained": trained_release(base)},
     }
     release_id, published = _free_id(registry, info)
-    result = Refreshed(
-        "planned" if dry_run else "refreshed",
+    result = replace(
+        result,
+        state="planned" if dry_run else "refreshed",
         release=release_id,
         first=f"{new[0]:%Y-%m-%d}",
         last=_day(after),
         sessions=len(new),
         rows=len(after.frame) - len(before.frame),
         checks=tuple(checks),
-        **unchanged,
     )
     if dry_run:
         return result
@@ -162,11 +164,12 @@ def refresh_release(
         moved = {"refresh": {name: getattr(result, name) for name in ("before", "first", "last", "rows")}}
         anchor = {"anchor": release_id} if anchor_of(registry.history()) == base.id else {}
         registry.promote(release_id, evidence=moved | anchor | (evidence or {}), instead_of=base.id)
-    counts = {"stocks": len(subject.answers), "forecasts": sum(map(len, subject.answers.values()))}
-    return Refreshed(**vars(result) | counts | {"checks": tuple(checks)})
+    answers = subject.answers
+    forecasts = sum(map(len, answers.values()))
+    return replace(result, stocks=len(answers), forecasts=forecasts, checks=tuple(checks))
 
 
-def _compare(before: Panel, archive: Panel, release: str, since: pd.Timestamp | None) -> int:
+def _compare(before: Panel, archive: Panel, release: str, since: pd.Timestamp | None, partial: bool) -> int:
     """Refuse damaged or older prices, and count the older rows that differ."""
     if archive.dates[-1] < before.dates[-1]:
         raise GateClosed(
@@ -178,6 +181,8 @@ def _compare(before: Panel, archive: Panel, release: str, since: pd.Timestamp | 
     if old.frame.empty:
         return 0
     change = compare_panels(old, archive)
+    if partial:
+        return int(change["rows_changed"])
     refuse_damage(old, archive, change, release)
     return int(change["rows_lost"]) + int(change["rows_changed"])
 

@@ -29,6 +29,8 @@ class NewPrices:
     """The rows that were rejected, ``LEDGER_COLUMNS``."""
     since: pd.Timestamp | None = None
     """The panel is complete from this day on; None: from its start."""
+    partial: bool = False
+    """Whether the panel may lack any of the release's rows."""
 
 
 def refresh_production(
@@ -72,8 +74,9 @@ def refresh_production(
         if not dry_run:
             registry.clean()
             keep_rejects(home, prices.rejects)
-        options: dict[str, Any] = {"since": prices.since, "dry_run": dry_run, "evidence": evidence}
-        return refresh_release(registry, models, prices.panel, work=work, **options), prices.rejects
+        options: dict[str, Any] = {"since": prices.since, "partial": prices.partial, "dry_run": dry_run}
+        result = refresh_release(registry, models, prices.panel, work=work, evidence=evidence, **options)
+    return result, prices.rejects
 
 
 def rejects_of(home: Path) -> Path:
