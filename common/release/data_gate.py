@@ -48,6 +48,15 @@ def check_prices(before: Panel, after: Panel, *, today: dt.date) -> list[Check]:
     ]
 
 
+def refuse_older(last: pd.Timestamp, end: pd.Timestamp) -> None:
+    """Raise GateClosed if prices end before those of production, whose last session is ``end``."""
+    if last < end:
+        raise GateClosed(
+            f"the new prices are older: they end on {last:%Y-%m-%d}, and those in production on "
+            f"{end:%Y-%m-%d}. Add newer prices."
+        )
+
+
 def refuse_prices(checks: list[Check], production: str) -> None:
     """Raise GateClosed with every failed check."""
     failed = [f"{check.name}: got {check.found}; need {check.needed}" for check in checks if not check.passed]

@@ -14,6 +14,7 @@ from common.archive.reader import read_archive
 from common.archive.text_files import HEADER
 from common.errors import BadRequest
 from common.prices.panel import Panel
+from common.release.data_gate import refuse_older
 from common.release.refresh_production import NewPrices
 
 FIELDS = (
@@ -42,12 +43,16 @@ def read_posted(rows: Sequence[Mapping[str, str]], before: Panel) -> NewPrices:
     ------
     BadRequest
         If the rows are of several days.
+    GateClosed
+        If they are of an earlier day than the release's last session.
     """
     days = sorted({_day_text(row.get("date", "")) for row in rows})
     if len(days) != 1:
         got = ascii(", ".join(days[:3]))
         raise BadRequest(f"rows: got {len(days)} days ({got:.120}), need one. Send each day alone.")
     day = NAIROBI_LAYOUT.date(days[0])
+    if day is not None:
+        refuse_older(pd.Timestamp(day), before.dates[-1])
     name = "posted.csv" if day is None else f"posted-{day.date()}.csv"
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

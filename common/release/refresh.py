@@ -21,7 +21,7 @@ from common.prices.changes import compare_panels, refuse_damage
 from common.prices.panel import Panel
 from common.release import sanity
 from common.release.alias import anchor_of, stack_of
-from common.release.data_gate import check_prices, refuse_prices
+from common.release.data_gate import check_prices, refuse_older, refuse_prices
 from common.release.forecasts import ReleasedModels
 from common.release.learning import learn_outcomes
 from common.release.manifest import MANIFEST, Release
@@ -171,11 +171,7 @@ def refresh_release(
 
 def _compare(before: Panel, archive: Panel, release: str, since: pd.Timestamp | None, partial: bool) -> int:
     """Refuse damaged or older prices, and count the older rows that differ."""
-    if archive.dates[-1] < before.dates[-1]:
-        raise GateClosed(
-            f"the new prices are older: they end on {_day(archive)}, and those of {release} in production on "
-            f"{_day(before)}. Add the newer files to the archive."
-        )
+    refuse_older(archive.dates[-1], before.dates[-1])
     start = before.dates[0] if since is None else since
     old = Panel(before.frame[before.frame["date"] >= start].reset_index(drop=True), before.source)
     if old.frame.empty:

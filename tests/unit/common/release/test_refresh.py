@@ -7,13 +7,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from obstore.store import MemoryStore
 from support.refresh import current, in_production, longer, refreshed
+from support.store import machine
 
 from common.archive.flags import Flag
-from common.errors import ArchiveError, GateClosed, ReleaseNotFound
+from common.errors import ArchiveError, Busy, GateClosed, ReleaseNotFound
 from common.prices.panel import Panel
 from common.release.forecasts import Forecast, ReleasedModels
 from common.release.learning import learn_outcomes
+from common.release.lock import hold_lock, lock_of
+from common.release.manifest import MANIFEST
 from common.release.refresh import CALIBRATION, PANEL, REFRESHED, add_rows, trained_release
 from common.release.refresh_production import (
     NewPrices,
@@ -306,3 +310,20 @@ def test_a_result_is_plain_json(home):
     document = json.loads(json.dumps(result.as_dict()))
     assert document["release"] == result.release and all(check["passed"] for check in document["checks"])
     assert np.isfinite(document["forecasts"])
+
+
+@pytest.mark.usefixtures("no_mirrors")
+def test_in_an_object_store_another_machine_gets_a_whole_copy(home, tmp_path):
+    store = MemoryStore()
+    here, there = (machine(tmp_path / name, store) for name in ("a", "b"))
+    staging = Registry(here).stage("base")
+    shutil.copytree(current(home).release.path, staging, dirs_exist_ok=True)
+    (staging / MANIFEST).unlink()
+    base = Registry(here).publish(staging, "base", info=current(home).release.info)
+    Registry(here).promote("base")
+    result = refreshed(here, longer(current(home).panel, 1))
+    with pytest.raises(Busy), hold_lock(lock_of(here)), hold_lock(lock_of(there)):
+        pass
+    copy = Registry(there).verify("production")
+    assert copy.id == result.release and copy.files.keys() == base.files.keys()
+    assert all_forecasts(ReleasedModels(copy)) == all_forecasts(current(here))
