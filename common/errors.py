@@ -57,6 +57,12 @@ class FetchError(NsecastError):
     http_status = 502
 
 
+class Busy(ConfigError):
+    """Another process does work that excludes this; retry after ``retry_after_s`` seconds."""
+
+    http_status = 423
+
+
 class UniverseError(NsecastError):
     """The universe file names unknown, doubled or missing symbols."""
 

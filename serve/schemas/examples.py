@@ -14,6 +14,19 @@ BATCH: list[dict[str, Any]] = [
     {"symbols": ["SCOM", "KCB"], "recent_prices": {"SCOM": CLOSES}},
 ]
 SECTOR: list[dict[str, Any]] = [{"sector": "Banking", "horizon": "10d"}]
+PRICES: dict[str, Any] = {
+    "rows": [
+        {
+            "date": "2024-01-02",
+            "symbol": "SCOM",
+            "low": 13.7,
+            "high": 14.0,
+            "close": 13.9,
+            "previous": 13.9,
+            "volume": "4,102,300",
+        }
+    ]
+}
 ANSWER: dict[str, Any] = {
     "symbol": "SCOM",
     "name": "Safaricom Plc",

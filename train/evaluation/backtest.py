@@ -8,19 +8,18 @@ import pandas as pd
 
 from common.engine import IN_PROCESS, Engine, even_blocks
 from common.errors import BacktestError
-from common.forecast.conformal import LEVELS, Calibration, Outcomes
+from common.forecast.conformal import BOUNDS, LEVELS, Calibration, Outcomes
 from common.forecast.prices import Prices
 from common.forecast.probabilities import DIRECTIONS
 from common.presets import SPECIFIC
 from common.prices.panel import Panel
-from common.prices.series import series_of_universe
-from common.prices.windows import Windows, make_windows
+from common.prices.windows import Windows
 from common.release.bundle import GENERAL
+from common.release.learning import unlearned, windows_until
 from common.release.models import ModelFolder
 
 BLOCK_SYMBOLS = 256
 """Symbols per block of work."""
-BOUNDS = [f"{side}{100 * level:.0f}" for level in LEVELS for side in ("lo", "hi")]
 PROBABILITIES = [f"probability_{direction}" for direction in DIRECTIONS]
 COLUMNS = [
     "symbol",
@@ -78,10 +77,7 @@ def backtest(
         If the panel has no cutoff in that period.
     """
     every = windows_until(panel, models, end)
-    learning = every.cutoff >= start
-    if len(calibration.dates):
-        learning |= (every.target_date > calibration.dates[-1]).any(axis=1)
-    every = every.take(learning)
+    every = every.take((every.cutoff >= start) | unlearned(every, calibration))
     if symbols is not None:
         wanted = np.array([symbol in symbols for symbol in every.series.symbols])
         every = every.take(wanted[every.symbol])
@@ -143,12 +139,6 @@ def _table(
     levels = calibration.on(windows.cutoff)
     prices = models.prices(windows, outputs[chosen], levels, general_only=general_only)
     return kept(forecast_table(windows, prices, models, general_only=general_only))
-
-
-def windows_until(panel: Panel, models: ModelFolder, end: np.datetime64) -> Windows:
-    """Return every stock's windows up to ``end`` whose last close was known on the cutoff day."""
-    windows = make_windows(series_of_universe(panel, models.universe), models.window)
-    return windows.take(windows.cutoff <= end)
 
 
 def forecast_table(

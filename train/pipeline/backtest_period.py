@@ -15,9 +15,10 @@ from common.errors import BacktestError
 from common.presets import TrainConfig
 from common.prices.panel import Panel
 from common.release.forecasts import Networks, ReleasedModels
+from common.release.learning import windows_until
 from common.release.manifest import Release
 from common.release.registry import Registry
-from train.evaluation.backtest import Backtest, backtest, windows_until
+from train.evaluation.backtest import Backtest, backtest
 from train.evaluation.evidence import add_stock_columns
 from train.evaluation.summary import summarise
 from train.progress.console import Mode
