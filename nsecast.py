@@ -22,6 +22,7 @@ COMMANDS = {
     "backtest": "train.cli.backtest_command:backtest",
     "report": "train.cli.backtest_command:report",
     "validate": "train.cli.validate:validate",
+    "refresh": "train.cli.refresh:refresh",
     "retrain": "train.cli.retrain:retrain",
     "monitor": "cluster.monitor.cli:monitor",
     "track-record": "cluster.monitor.track_record_cli:track_record",

@@ -57,6 +57,12 @@ class FetchError(NsecastError):
     http_status = 502
 
 
+class Busy(ConfigError):
+    """Another process does work that excludes this; retry after ``retry_after_s`` seconds."""
+
+    http_status = 423
+
+
 class UniverseError(NsecastError):
     """The universe file names unknown, doubled or missing symbols."""
 
@@ -89,6 +95,12 @@ class BundleError(NsecastError):
 
 class ReleaseNotFound(NsecastError):
     """There is no such release, or none is published yet."""
+
+    http_status = 404
+
+
+class CardNotFound(NsecastError):
+    """The release was published before releases had a model card."""
 
     http_status = 404
 

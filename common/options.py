@@ -33,6 +33,12 @@ SettingsFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE.toml", help="Settings that change the preset's.")
 ]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Default: all CPUs.")]
+CostPercent = Annotated[
+    float,
+    typer.Option(
+        "--cost-percent", min=0, max=100, metavar="PERCENT", help="Cost of a purchase, and of a sale."
+    ),
+]
 Refit = Annotated[
     bool | None,
     typer.Option(

@@ -25,7 +25,9 @@ from serve.views import models as pages
 
 SHOWN = (
     *("symbol", "name", "horizon", "last_date", "last_price", "target_date", "prediction", "mean_prediction"),
-    *("change_percent", "confidence", "model_type", "forecast_source", "mape", "naive_mape", "release"),
+    *("change_percent", "expected_change_percent"),
+    *("probability_up", "probability_unchanged", "probability_down"),
+    *("confidence", "model_type", "forecast_source", "mape", "naive_mape", "release"),
 )
 
 

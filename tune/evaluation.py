@@ -126,7 +126,7 @@ def _refit(address: str, sizes: Sizes, task: Task) -> Forecasts:
     dataset = test_dataset(storage.locate(address), sizes)
     run_task(dataset, task)
     test = dataset.parts_of(task.job, training=False)[2]
-    prices = forecast(dataset, task.job, [weights_of(dataset, task.id)], test, phase=task.phase)
+    prices = forecast(dataset, task.job, [weights_of(dataset.run_dir, task.id)], test, phase=task.phase)
     return Forecasts(test.end, prices.raw, prices.published)
 
 

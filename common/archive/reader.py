@@ -1,5 +1,7 @@
 """Read the exchange's daily price files; every row is accepted, repaired or rejected with a reason."""
 
+import datetime as dt
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from common.archive.files import ArchiveFiles
 from common.archive.layouts import NAIROBI_LAYOUT, SYNTHETIC_FILE, read_columns
 from common.archive.mixed_dates import holiday_notes, mixed_dates
 from common.archive.price_lines import LONG_LINE
+from common.archive.tail import older_lines
 from common.archive.text_files import no_prices, text_files
 from common.engine import IN_PROCESS, Engine
 from common.exchange.universe import KENYA
@@ -47,7 +50,7 @@ class Archive:
     """``symbol, name, sector`` from the sector file, with section titles applied; may be empty."""
 
 
-def read_archive(folder: Path, engine: Engine = IN_PROCESS) -> Archive:
+def read_archive(folder: Path, engine: Engine = IN_PROCESS, *, since: dt.date | None = None) -> Archive:
     """Read every daily price file and the sector file in a folder.
 
     A ``columns.toml`` in it describes the files of another exchange, see `Columns`. A
@@ -61,6 +64,9 @@ def read_archive(folder: Path, engine: Engine = IN_PROCESS) -> Archive:
         The files as published; sub-folders are not searched.
     engine : Engine
         Runs the parsing of lines and the repair of blocks of symbols; the result does not depend on it.
+    since : date, optional
+        Leave out lines that cannot become rows of this day or later. Rows from the second session after it on
+        are as without it, for symbols that have one before them.
 
     Raises
     ------
@@ -74,7 +80,8 @@ def read_archive(folder: Path, engine: Engine = IN_PROCESS) -> Archive:
     listed = load_actions(folder, shipped=nairobi)
     weekdays = columns.weekdays if columns else NAIROBI_LAYOUT.weekdays
     files = ArchiveFiles(engine)
-    for file in text_files(folder, columns):
+    older = None if since is None else functools.partial(older_lines, since=since)
+    for file in text_files(folder, columns, older):
         files.read(file)
     if not files.any_prices:
         raise no_prices(folder, columns, [note[-1] for note in files.notes])

@@ -3,7 +3,7 @@
 import csv
 import itertools
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,8 +36,16 @@ class TextFile:
     """``prices``, ``sectors``, or why the file is ignored."""
 
 
-def text_files(folder: Path, columns: Columns | None) -> Iterator[TextFile]:
+def text_files(
+    folder: Path,
+    columns: Columns | None,
+    older: Callable[[str, Iterator[str], Layout], int] | None = None,
+) -> Iterator[TextFile]:
     """Open every file that matches ``columns``, by default every CSV file; sub-folders are not searched.
+
+    Parameters
+    ----------
+    older : counts the first lines to leave out of a price file, by its name, lines and layout
 
     Raises
     ------
@@ -50,7 +58,10 @@ def text_files(folder: Path, columns: Columns | None) -> Iterator[TextFile]:
         header = next(itertools.islice(lines, start - 1, None), "")
         name = _replace_surrogates(path.name)
         layout, holds = _layout(name, header, columns)
-        yield TextFile(name, lines, start + 1, layout, holds)
+        left_out = older(name, lines, layout) if older and layout else 0
+        if older and layout:
+            lines = itertools.islice(_lines(path, columns), start + left_out, None)
+        yield TextFile(name, lines, start + 1 + left_out, layout, holds)
 
 
 def is_cut(line: str) -> bool:

@@ -15,6 +15,8 @@ from common.prices.windows import Windows
 
 LEVELS = (0.8, 0.9, 0.95)
 """Nominal levels of the intervals."""
+BOUNDS = tuple(f"{side}{100 * level:.0f}" for level in LEVELS for side in ("lo", "hi"))
+"""Names of the intervals' bounds in tables of forecasts."""
 GAMMA = 0.01
 """Change of a level per unit of excess misses on one day."""
 HIGHEST = 0.9995

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import BundleError
+from common.forecast.factors import Factors
 from common.forecast.prices import Prices
+from common.forecast.probabilities import ProbabilityCalibration
 from common.forecast.representation import Representation
 from common.prices.windows import Windows, id_column
 
@@ -99,7 +101,11 @@ class ModelForecaster:
     """Stock id by symbol; any other symbol has id 0, "unknown"."""
     trusted: dict[str, bool] = field(default_factory=dict)
     """Whether the model beat the last price on validation, by symbol. A symbol that is missing was never
-    judged on its own and gets the model's price."""
+    judged on its own and gets the model's price. Not used where there are ``factors``."""
+    factors: Factors | None = None
+    """What validation said the forecast changes are worth; None in releases published before they existed."""
+    probability_calibration: ProbabilityCalibration | None = None
+    """None: the mixture's own probabilities are served."""
 
     def forecast(self, windows: Windows, levels: np.ndarray | None = None) -> Prices:
         """Forecast every window and horizon in KES: `outputs`, then `prices`."""
@@ -125,15 +131,21 @@ class ModelForecaster:
     def prices(self, windows: Windows, outputs: np.ndarray, levels: np.ndarray | None = None) -> Prices:
         """Convert the network's outputs to KES.
 
-        The last price is published where the price never moved inside the window, and for stocks whose
-        model is not trusted.
+        The last price is published where the price never moved inside the window, and where the horizon's
+        factor is 0. Without factors it is published for stocks whose model is not trusted.
 
         Parameters
         ----------
         levels : shape (N, H, 3), optional
             Levels of the intervals, see `Calibration`; default: the nominal ones.
         """
-        prices = self.representation.prices(windows, outputs, levels)
+        factors = None if self.factors is None else self.factors.values
+        prices = self.representation.prices(windows, outputs, levels, factors)
+        if self.probability_calibration:
+            calibrated = self.probability_calibration.apply(prices.probabilities)
+            prices = replace(prices, probabilities=calibrated)
+        if self.factors is not None:
+            return prices
         trusted = [self.trusted.get(symbol, True) for symbol in windows.series.symbols]
         by_model = prices.by_model & np.array(trusted, dtype=bool)[windows.symbol][:, None]
         published = np.where(by_model, prices.published, prices.last[:, None])

@@ -8,6 +8,7 @@ import numpy as np
 from common.exchange.ticks import round_to_tick
 from common.forecast.conformal import LEVELS
 from common.forecast.prices import Prices
+from common.forecast.probabilities import DIRECTIONS
 from common.network.channels import frozen
 from common.network.scaling import LogPriceScaler
 from common.prices.series import Series
@@ -54,10 +55,16 @@ class LogPrice:
         """Return scaled log closes ahead, float32, shape (N, H); NaN where there is no target."""
         return self._scaler(windows).transform(windows.actual).astype(np.float32)
 
-    def prices(self, windows: Windows, outputs: np.ndarray, levels: np.ndarray | None = None) -> Prices:
+    def prices(
+        self,
+        windows: Windows,
+        outputs: np.ndarray,
+        levels: np.ndarray | None = None,
+        factors: np.ndarray | None = None,
+    ) -> Prices:
         """Convert outputs (N, H, 1) to KES; the published price is the raw one rounded to the tick.
 
-        There are no intervals, so ``levels`` is ignored.
+        There are no intervals, so ``levels`` is ignored, and ``factors`` too: none are fitted for it.
         """
         last, still = windows.last_price, frozen(windows)
         raw = np.where(still[:, None], last[:, None], self._scaler(windows).inverse(outputs[..., 0]))
@@ -65,7 +72,8 @@ class LogPrice:
         bounds = np.repeat(none[..., None], len(LEVELS), axis=-1)
         published = np.where(still[:, None], raw, round_to_tick(raw))
         by_model = np.broadcast_to(~still[:, None], raw.shape)
-        return Prices(last, still, raw, published, none, bounds, bounds, none, by_model)
+        unknown = np.repeat(none[..., None], len(DIRECTIONS), axis=-1)
+        return Prices(last, still, raw, published, none, bounds, bounds, none, by_model, unknown)
 
     def _scaler(self, windows: Windows) -> LogPriceScaler:
         """Return scalers of shape (N, 1); a symbol that has none is scaled by its window's own range."""

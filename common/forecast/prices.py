@@ -17,6 +17,10 @@ class Prices:
         The best price for squared error (residual: the output trained with the Huber loss), and the best one
         for absolute error, the mixture's median rounded to the tick.
     p_move : shape (N, H), NaN where the representation has none
+        The mixture's own probability of a move, which decides the published price.
+    probabilities : shape (N, H, 3), NaN where the representation has none
+        Of a close above, at and below the last one (`common.forecast.probabilities`), calibrated if the
+        release has a calibration. They sum to 1.
     low, high : shape (N, H, 3), bounds of the intervals at ``LEVELS``; NaN where there are none
     needed : shape (N, H), level of the smallest interval that contains the actual price; NaN where unknown
     by_model : bool, shape (N, H)
@@ -33,6 +37,14 @@ class Prices:
     high: np.ndarray
     needed: np.ndarray
     by_model: np.ndarray
+    probabilities: np.ndarray
+
+    @property
+    def expected_change_percent(self) -> np.ndarray:
+        """Change of the raw price from the last one in percent, shape (N, H): the forecast change that is
+        best for squared error."""
+        change: np.ndarray = 100 * (self.raw / self.last[:, None] - 1)
+        return change
 
     @classmethod
     def joined(cls, parts: list["Prices"]) -> "Prices":

@@ -10,6 +10,7 @@ from common.exchange.ticks import round_to_tick
 from common.forecast.conformal import LEVELS
 from common.forecast.log_price import LogPrice
 from common.forecast.prices import Prices
+from common.forecast.probabilities import by_direction
 from common.network.channels import CHANNELS, CLIP, HIDDEN, blocks, frozen, raw_channels, sigma
 from common.network.mixture import OUTPUTS, Mixture
 from common.network.scaling import ChannelScaler
@@ -63,14 +64,31 @@ class Residual:
         scaled: np.ndarray = np.clip(windows.change / scale, -CLIP, CLIP).astype(np.float32)
         return scaled
 
-    def prices(self, windows: Windows, outputs: np.ndarray, levels: np.ndarray | None = None) -> Prices:
-        """Convert outputs (N, H, 14) to KES, with intervals at ``levels`` (N, H, 3), default ``LEVELS``."""
+    def prices(
+        self,
+        windows: Windows,
+        outputs: np.ndarray,
+        levels: np.ndarray | None = None,
+        factors: np.ndarray | None = None,
+    ) -> Prices:
+        """Convert outputs (N, H, 14) to KES.
+
+        Parameters
+        ----------
+        levels : shape (N, H, 3), levels of the intervals, default ``LEVELS``
+        factors : shape (H, 2), what the changes of the published and of the raw price are multiplied by
+            before rounding, see `Factors`; default: 1. The intervals do not depend on them.
+        """
         if levels is None:
             levels = np.broadcast_to(LEVELS, (*outputs.shape[:2], len(LEVELS)))
-        parts = [self._prices(part, outputs[rows], levels[rows]) for rows, part in blocks(windows)]
+        if factors is None:
+            factors = np.ones((outputs.shape[1], 2))
+        parts = [self._prices(part, outputs[rows], levels[rows], factors) for rows, part in blocks(windows)]
         return parts[0] if len(parts) == 1 else Prices.joined(parts)
 
-    def _prices(self, windows: Windows, outputs: np.ndarray, levels: np.ndarray) -> Prices:
+    def _prices(
+        self, windows: Windows, outputs: np.ndarray, levels: np.ndarray, factors: np.ndarray
+    ) -> Prices:
         mixture = Mixture.from_outputs(outputs)
         last, still = windows.last_price, frozen(windows)
         scale = sigma(windows)[:, None] * np.sqrt(windows.spec.horizons)
@@ -80,6 +98,7 @@ class Residual:
         taus = np.concatenate([0.5 - half, 0.5 + half, median])
         change = np.concatenate([mixture.quantile(taus), mixture.mean[None]])
         change = np.where(still[:, None], 0.0, np.clip(change, -CLIP, CLIP))
+        change[-2:] *= factors.T[:, None]
         price = np.where(change == 0, last[:, None], last[:, None] * np.exp(scale * change))
         *bounds, middle, mean = price
         published = np.where(middle == last[:, None], middle, round_to_tick(middle))
@@ -93,8 +112,24 @@ class Residual:
             low=np.stack(bounds[: len(LEVELS)], axis=-1),
             high=np.stack(bounds[len(LEVELS) :], axis=-1),
             needed=np.where(still[:, None], np.nan, needed),
-            by_model=np.repeat(~still[:, None], outputs.shape[1], axis=1),
+            by_model=~still[:, None] & (factors[:, 0] > 0),
+            probabilities=np.where(
+                still[:, None, None], (0.0, 1.0, 0.0), by_direction(mixture.p_move, mixture.up_given_move)
+            ),
         )
+
+    def changes(self, windows: Windows, outputs: np.ndarray) -> np.ndarray:
+        """Return the log changes of the published price, before rounding, and of the raw price: (N, H, 2).
+
+        They are what `prices` multiplies by ``factors``.
+        """
+        found = np.empty((*outputs.shape[:2], 2))
+        for rows, part in blocks(windows):
+            mixture = Mixture.from_outputs(outputs[rows])
+            scale = sigma(part)[:, None] * np.sqrt(part.spec.horizons)
+            change = np.clip(np.stack([mixture.quantile(0.5), mixture.mean], axis=-1), -CLIP, CLIP)
+            found[rows] = np.where(frozen(part)[:, None, None], 0.0, scale[..., None] * change)
+        return found
 
 
 Representation = Residual | LogPrice

@@ -72,6 +72,16 @@ class Mixture:
         needed = np.clip(np.maximum(2 * below - 1, 1 - 2 * up_to), 0.0, 1.0)
         return np.where(np.isfinite(change), needed, np.nan)
 
+    @property
+    def up_given_move(self) -> np.ndarray:
+        """Return P(rise | move), shape (N, H): the share of the move's distribution above 0.
+
+        A move is a close that differs from the last one, so it is at least one tick. Its distribution is
+        continuous and reaches below half a tick; such a change is a rise or a fall of one tick, not "no
+        move", which `p_move` has counted already.
+        """
+        return 1 - self._share_below(np.zeros_like(self.p_move))
+
     def _given_move(self, score: np.ndarray) -> np.ndarray:
         """Return the quantile of the move at a normal score."""
         segment = np.clip(np.searchsorted(_Z, score) - 1, 0, len(_Z) - 2)

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.errors import BundleError
+from common.forecast.factors import Factors
 from common.forecast.forecaster import ModelForecaster, OnnxNetwork
+from common.forecast.probabilities import ProbabilityCalibration
 from common.forecast.representation import representation_from_dict
 from common.presets import WindowSpec
 from common.release.manifest import read_json
@@ -54,6 +56,8 @@ class Bundle:
 def load_bundle(root: Path, preset: str, job: str) -> Bundle:
     """Read one bundle of the release (or staging folder) at ``root``.
 
+    All models use the probability calibration of the general one, if it has one.
+
     Raises
     ------
     BundleError
@@ -68,7 +72,23 @@ def load_bundle(root: Path, preset: str, job: str) -> Bundle:
         if not all(isinstance(number, int) and 0 <= number < MAX_STOCKS for number in stock_ids.values()):
             raise ValueError(f"stock_ids: need whole numbers from 0 to {MAX_STOCKS - 1}")
         trusted = {symbol: bool(beats) for symbol, beats in metadata["beats_naive"].items()}
+        factors = Factors.from_dict(metadata["factors"]) if "factors" in metadata else None
+        if factors is not None and factors.horizons != window.horizons:
+            raise ValueError(f"factors of horizons {factors.horizons}, need {window.horizons}")
+        calibration = _probability_calibration(root, preset, metadata if job == GENERAL else None, window)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise BundleError(f"{folder / 'metadata.json'}: {type(error).__name__}: {error}.") from None
     network = OnnxNetwork(folder / "model.onnx")
-    return Bundle(ModelForecaster(network, representation, stock_ids, trusted), window, metadata)
+    forecaster = ModelForecaster(network, representation, stock_ids, trusted, factors, calibration)
+    return Bundle(forecaster, window, metadata)
+
+
+def _probability_calibration(
+    root: Path, preset: str, general: dict[str, Any] | None, window: WindowSpec
+) -> ProbabilityCalibration | None:
+    """Return the general bundle's calibration; None before it is written and in releases without one."""
+    if general is None:
+        path = root / BundleFiles.of(preset, GENERAL).folder / "metadata.json"
+        general = read_json(path) if path.exists() else {}
+    stored = general.get("probability_calibration")
+    return ProbabilityCalibration.from_dict(stored, window.horizons) if stored else None

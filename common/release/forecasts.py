@@ -9,10 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from common.errors import InsufficientHistory
+from common.errors import BundleError, CardNotFound, InsufficientHistory
 from common.exchange.universe import Universe
 from common.forecast.conformal import LEVELS, Calibration
 from common.forecast.prices import Prices
+from common.forecast.probabilities import DIRECTIONS
 from common.presets import SPECIFIC
 from common.prices.panel import Panel
 from common.prices.series import market_days, series_from_histories, sessions_of
@@ -38,6 +39,11 @@ class Forecast:
     raw: float
     change_percent: float
     """Change of the published price from the last price."""
+    expected_change_percent: float
+    """Change of the raw price from the last price."""
+    probabilities: dict[str, float]
+    """Of a close above, at and below the last price: ``up``, ``unchanged``, ``down``; empty if the model has
+    none."""
     intervals: dict[str, tuple[float, float]]
     """(low, high) by nominal level, such as ``"90"``; empty if the model has none."""
     model_type: str
@@ -63,6 +69,25 @@ def networks_line(info: dict[str, Any]) -> str:
         return f"{measured}; served by the same recipe trained to {refit['train_end']}."
     failed = f" The refit to all prices failed: {refit['failed']}" if "failed" in refit else ""
     return f"{measured}, which are served too.{failed}"
+
+
+MODEL_CARD = "MODEL_CARD.md"
+"""Written when a release is published; older releases do not have it."""
+
+
+def read_model_card(release: Release) -> str:
+    """Return a release's model card as Markdown; raises CardNotFound, or BundleError if it is damaged."""
+    if MODEL_CARD not in release.files:
+        raise CardNotFound(
+            f"release {release.id}: no {MODEL_CARD}; it was published before releases had a model card. The "
+            "next `nsecast train` writes one; `nsecast report` shows the figures of this release.",
+            release=release.id,
+        )
+    path = release.file(MODEL_CARD)
+    try:
+        return path.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path}: {type(error).__name__}: {error}. Publish the release again.") from None
 
 
 class ReleasedModels:
@@ -159,6 +184,12 @@ class ReleasedModels:
             published=published,
             raw=float(prices.raw[0, h]),
             change_percent=100 * (published / last - 1),
+            expected_change_percent=float(prices.expected_change_percent[0, h]),
+            probabilities={
+                name: float(value)
+                for name, value in zip(DIRECTIONS, prices.probabilities[0, h], strict=True)
+                if np.isfinite(value)
+            },
             intervals={
                 f"{100 * level:.0f}": (float(low), float(high))
                 for level, low, high in bounds

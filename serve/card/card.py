@@ -41,6 +41,12 @@ class CardLine(Model):
     target_date: dt.date
     prediction: float
     change_percent: float
+    expected_change_percent: float | None = None
+    """Of the mean price, see `PredictResponse`."""
+    probability_up: float | None = None
+    """Of a close above the last price; null where the model gives no probabilities."""
+    probability_unchanged: float | None = None
+    probability_down: float | None = None
     lower: float | None
     """Of the 90 % range; null where the model has none."""
     upper: float | None

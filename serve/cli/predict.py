@@ -14,14 +14,16 @@ from serve.forecaster import Forecaster
 from serve.schemas.forecast import BatchResponse, Horizon, PredictResponse
 
 ERRORS = "MAPE / naive %"
+CHANCES = "up/same/down %"
 NARROW = ("symbol", "last", "for", "forecast", "change %", "90 % interval", "confidence")
+MIDDLE = (*NARROW, "expected %", CHANCES)
 WIDE = (
-    *("symbol", "name", "last date", "last", "for", "forecast", "change %", "90 % interval", "confidence"),
-    *("model", ERRORS),
+    *("symbol", "name", "last date", "last", "for", "forecast", "change %", "expected %", CHANCES),
+    *("90 % interval", "confidence", "model", ERRORS),
 )
-NUMBERS = ("last", "forecast", "change %", "90 % interval", ERRORS)
-FITS_WIDE = 150
-"""Width of the full table with long names."""
+NUMBERS = ("last", "forecast", "change %", "expected %", CHANCES, "90 % interval", ERRORS)
+FITS_MIDDLE, FITS_WIDE = 110, 178
+"""Widths of the middle table, and of the full table with long names."""
 
 
 def predict(
@@ -44,11 +46,14 @@ def predict(
     if as_json:
         typer.echo(response.model_dump_json(indent=1))
     elif response.predictions:
-        console = Console(width=None if sys.stdout.isatty() else 160)
+        console = Console(width=None if sys.stdout.isatty() else FITS_WIDE + 10)
         wide = console.width >= FITS_WIDE
-        console.print(_table(response, wide=wide))
+        headings = WIDE if wide else MIDDLE if console.width >= FITS_MIDDLE else NARROW
+        console.print(_table(response, headings, wide=wide))
         if not wide:
             typer.echo(f"names, models and errors: from {FITS_WIDE} columns on, or with --json", err=True)
+        if headings == NARROW:
+            typer.echo(f"chances of a rise or fall: from {FITS_MIDDLE} columns on, or with --json", err=True)
     for error in response.summary.errors:
         typer.echo(f"no forecast: {error.detail}", err=True)
     for note in () if as_json else _notes(response):
@@ -69,13 +74,12 @@ def _notes(response: BatchResponse) -> list[str]:
     ]
 
 
-def _table(response: BatchResponse, *, wide: bool) -> Table:
-    """Build the table of forecasts; the narrow one has only the essential columns."""
+def _table(response: BatchResponse, headings: tuple[str, ...], *, wide: bool) -> Table:
+    """Build the table of forecasts with the columns ``headings``."""
     first = response.predictions[0]
     label = "SYNTHETIC DATA, " if any(caveat.code == "synthetic" for caveat in first.warnings) else ""
     title = f"{label}{response.release}, {first.horizon} ahead, KES"
     table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, pad_edge=wide, show_edge=wide)
-    headings = WIDE if wide else NARROW
     for heading in headings:
         table.add_column(heading, justify="right" if heading in NUMBERS else "left", no_wrap=True)
     for forecast in response.predictions:
@@ -85,7 +89,8 @@ def _table(response: BatchResponse, *, wide: bool) -> Table:
 
 
 def _cells(forecast: PredictResponse) -> dict[str, str]:
-    bounds = forecast.confidence_interval
+    bounds, expected = forecast.confidence_interval, forecast.expected_change_percent
+    chances = (forecast.probability_up, forecast.probability_unchanged, forecast.probability_down)
     return {
         "symbol": forecast.symbol,
         "name": forecast.name or "-",
@@ -94,6 +99,8 @@ def _cells(forecast: PredictResponse) -> dict[str, str]:
         "for": str(forecast.target_date),
         "forecast": f"{forecast.prediction:,.2f}",
         "change %": f"{forecast.change_percent:+.2f}",
+        "expected %": "-" if expected is None else f"{expected:+.2f}",
+        CHANCES: "-" if None in chances else "/".join(f"{100 * (chance or 0):.0f}" for chance in chances),
         "90 % interval": f"{bounds.lower:,.2f} to {bounds.upper:,.2f}" if bounds else "-",
         "confidence": forecast.confidence,
         "model": forecast.model_version if forecast.forecast_source == "model" else "last price",

@@ -10,6 +10,7 @@ import numpy as np
 from common.forecast.confidence import confidence
 from common.forecast.conformal import LEVELS
 from common.forecast.prices import Prices
+from common.forecast.probabilities import DIRECTIONS
 from common.presets import SPECIFIC
 from serve.inference.loaded_release import LoadedRelease, PreparedRequest
 from serve.schemas.forecast import (
@@ -67,6 +68,8 @@ def predict_response(
         last_price=last,
         last_date=last_date.item(),
         change_percent=100 * (published / last - 1),
+        expected_change_percent=float(prices.expected_change_percent[0, position]),
+        **_probabilities(prices, position),
         model_type=chosen.model_type,
         confidence=level.word,
         confidence_reasons=list(level.reasons),
@@ -124,6 +127,11 @@ def _last_price_caveats(by_model: bool, frozen: bool) -> list[Caveat]:
         message = "The model did not beat the last price on validation: the forecast is the last price."
         return [Caveat(code="last_price", message=message)]
     return []
+
+
+def _probabilities(prices: Prices, position: int) -> dict[str, float | None]:
+    values = zip(DIRECTIONS, prices.probabilities[0, position], strict=True)
+    return {f"probability_{name}": float(value) if np.isfinite(value) else None for name, value in values}
 
 
 def _intervals(prices: Prices, position: int) -> dict[Level, Interval]:

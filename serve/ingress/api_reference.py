@@ -15,7 +15,8 @@ BASE = "http://localhost:8000"
 MARKDOWN = Path(__file__).with_name("http-api.md.j2")
 PAGE = Path(__file__).with_name("http-api.html.j2")
 RAISED = (
-    *(errors.NotAuthenticated, errors.Forbidden, errors.UnknownSymbol, errors.GateClosed, errors.TooLarge),
+    *(errors.NotAuthenticated, errors.Forbidden, errors.UnknownSymbol, errors.CardNotFound),
+    *(errors.GateClosed, errors.TooLarge),
     *(errors.BadRequest, errors.InsufficientHistory, errors.TooManyRequests, errors.BundleError),
     *(errors.Overloaded, errors.NothingServes, errors.TooSlow),
 )

@@ -12,6 +12,7 @@ from fastapi.middleware.gzip import GZipMiddleware
 from serve.ingress.clients import client_dependency
 from serve.ingress.dashboard_routes import add_dashboard
 from serve.ingress.forecast_routes import add_forecast_routes
+from serve.ingress.price_routes import add_price_routes
 from serve.ingress.release_routes import add_release_routes
 from serve.ingress.responses import conditional_request
 from serve.ingress.service_routes import add_service_routes
@@ -59,6 +60,7 @@ def make_api(model_client: ModelClient) -> FastAPI:
     conditional = Depends(conditional_request(model_client))
     add_forecast_routes(api, model_client, reader, conditional)
     add_release_routes(api, model_client, reader, conditional)
+    add_price_routes(api, model_client, admin)
     add_service_routes(api, model_client, reader, admin)
     add_dashboard(api)
     return api

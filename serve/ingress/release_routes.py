@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import FastAPI, Query, Response
 
 from common import storage
+from common.release.forecasts import read_model_card
 from serve.ingress.responses import NO_STORE, NOT_MODIFIED, V4, ConditionalRequest, json_response
 from serve.schemas.fields import Symbol
 from serve.schemas.forecast import Horizon
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
     from serve.model_client.client import ModelClient
 
 
+MARKDOWN: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Markdown.", "content": {"text/markdown": {"schema": {"type": "string"}}}}
+}
+
+
 def add_release_routes(api: FastAPI, model_client: ModelClient, reader: Any, conditional: Any) -> None:
     home = storage.home(model_client.settings.home)
 
@@ -41,6 +47,18 @@ def add_release_routes(api: FastAPI, model_client: ModelClient, reader: Any, con
         """List every stock with the model that forecasts it."""
         return await cached.respond(
             lambda: views.available(cached.loaded, include_sectors=include_sectors, bad=cached.bad)
+        )
+
+    @api.get(
+        f"{V4}/models/card",
+        response_class=Response,
+        responses=responses(422, 404) | NOT_MODIFIED | MARKDOWN,
+        dependencies=[reader],
+    )
+    async def card(cached: ConditionalRequest = conditional) -> Response:
+        """Return the model card of the release as Markdown: data, recipe, figures, limits, intended use."""
+        return await cached.respond_text(
+            lambda: read_model_card(cached.loaded.release), media_type="text/markdown"
         )
 
     @api.get(f"{V4}/models/{{symbol}}", response_model=ModelCard, **by_release(404))

@@ -50,6 +50,13 @@ class ConditionalRequest:
             return self.not_modified()
         return await asyncio.to_thread(lambda: json_response(make_body(), headers=self.headers))
 
+    async def respond_text(self, make_text: Callable[[], str], *, media_type: str) -> Response:
+        """Call ``make_text`` in a thread and return the result, unless the client has the response."""
+        if self.is_current:
+            return self.not_modified()
+        text = await asyncio.to_thread(make_text)
+        return Response(text, headers=self.headers, media_type=media_type)
+
     def not_modified(self) -> Response:
         return Response(status_code=304, headers=self.headers)
 

@@ -14,6 +14,19 @@ BATCH: list[dict[str, Any]] = [
     {"symbols": ["SCOM", "KCB"], "recent_prices": {"SCOM": CLOSES}},
 ]
 SECTOR: list[dict[str, Any]] = [{"sector": "Banking", "horizon": "10d"}]
+PRICES: dict[str, Any] = {
+    "rows": [
+        {
+            "date": "2024-01-02",
+            "symbol": "SCOM",
+            "low": 13.7,
+            "high": 14.0,
+            "close": 13.9,
+            "previous": 13.9,
+            "volume": "4,102,300",
+        }
+    ]
+}
 ANSWER: dict[str, Any] = {
     "symbol": "SCOM",
     "name": "Safaricom Plc",
@@ -25,6 +38,10 @@ ANSWER: dict[str, Any] = {
     "last_price": 18.0,
     "last_date": "2024-06-03",
     "change_percent": 0.0,
+    "expected_change_percent": -0.32134585246375574,
+    "probability_up": 0.3461278529052734,
+    "probability_unchanged": 0.2217389345169067,
+    "probability_down": 0.4321332125778199,
     "model_type": "stock_specific",
     "confidence": "medium",
     "confidence_reasons": ["its own model did not beat the last price on the test part"],

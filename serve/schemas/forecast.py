@@ -165,6 +165,16 @@ class PredictResponse(Model):
     last_date: dt.date
     change_percent: float
     """``prediction`` relative to ``last_price``."""
+    expected_change_percent: float | None = None
+    """``mean_prediction`` relative to ``last_price``: the change that is best for squared error. It is not
+    rounded, so it also tells the direction where ``prediction`` is the last price."""
+    probability_up: float | None = None
+    """Of a close above ``last_price`` on ``target_date``, by at least one tick. The three sum to
+    1, and are null if the model gives none."""
+    probability_unchanged: float | None = None
+    """Of a close equal to ``last_price``; 1 if the price has not moved for a whole window."""
+    probability_down: float | None = None
+    """Of a close below ``last_price``."""
     model_type: ModelType
     confidence: ConfidenceRating
     """From a documented rule; not a probability."""

@@ -1,8 +1,12 @@
 """Quality of a release beyond its matrix: errors by horizon, calibration, embedding, the five questions."""
 
 import datetime as dt
+from typing import Literal
 
 from serve.schemas.forecast import Horizon, Model
+
+Entry = Literal["next_close", "same_close"]
+"""Bought at the close of the session after the forecast's, or at the forecast's own, which nobody can do."""
 
 
 class PooledErrors(Model):
@@ -25,6 +29,14 @@ class PooledErrors(Model):
     """Share of actual prices inside the 80 % interval."""
     cover90: float | None
     cover95: float | None
+    brier: float | None = None
+    """Squared error of the chances of a rise, no change and a fall, summed over the three: 0 is perfect, 2
+    the worst."""
+    brier_skill: float | None = None
+    """1 - ``brier`` / the same of each stock's base rates before the test part; above 0 is better."""
+    brier_up: float | None = None
+    """The same of a rise against everything else, at most 1, and its skill."""
+    brier_up_skill: float | None = None
 
 
 class MoveBin(Model):
@@ -38,6 +50,13 @@ class MoveBin(Model):
     """Mean forecast chance, 0 to 1."""
     seen: float
     """Share that moved."""
+
+
+class DirectionBin(MoveBin):
+    """Forecasts with about the same chance of a rise, no change or a fall, and how often it happened."""
+
+    outcome: Literal["up", "unchanged", "down"]
+    tier: Literal["all", "specific", "general"]
 
 
 class Neighbour(Model):
@@ -77,10 +96,94 @@ class Answer(Model):
     """Figures behind the answer."""
 
 
+class RankSkill(Model):
+    """How well forecasts rank the stocks of a day; null if not measured."""
+
+    horizon: int
+    entry: Entry
+    ic: float | None
+    """Mean over the days of Spearman's correlation of forecast and actual change across the stocks."""
+    t: float | None
+    """t-statistic of the mean, allowing for outcomes that overlap (Newey and West)."""
+    p: float | None
+    low: float | None
+    """``low`` to ``high`` is the 95 % interval of the mean."""
+    high: float | None
+    positive_share: float | None
+    """Share of days with a correlation above 0, 0 to 1."""
+    days: int
+    left_out: int
+    """Days with too few stocks to rank."""
+
+
+class PortfolioGain(Model):
+    """A portfolio of the stocks ranked best: percent per holding period; null if not measured."""
+
+    horizon: int
+    """Days held."""
+    entry: Entry
+    portfolio: Literal["top_minus_market", "top_minus_bottom"]
+    """The fifth with the highest forecast change less all stocks, or less the lowest fifth."""
+    days: int
+    turnover: float | None
+    """Share of a portfolio that is replaced each time, 0 to 1."""
+    gross: float | None
+    """Mean before costs; ``gross_low`` to ``gross_high`` is its 95 % interval."""
+    gross_t: float | None
+    gross_p: float | None
+    gross_low: float | None
+    gross_high: float | None
+    gross_year: float | None
+    """Per year, not compounded."""
+    net: float | None
+    """After costs; an upper bound, since only the costs of trades are counted."""
+    net_t: float | None
+    net_p: float | None
+    net_low: float | None
+    net_high: float | None
+    net_year: float | None
+    break_even: float | None
+    """Cost each way in percent at which nothing is left."""
+
+
+class GroupSkill(Model):
+    """Errors relative to the naive forecast by last price or by liquidity; null if not measured."""
+
+    horizon: int
+    kind: Literal["price", "liquidity"]
+    group: str
+    n: int
+    symbols: int
+    rel_mae: float | None
+    rel_rmse: float | None
+    dm_abs_p: float | None
+    dm_sq_p: float | None
+    naive_share: float | None
+    """Share of the naive forecast's squared error, 0 to 1."""
+
+
+class Worth(Model):
+    """Contents of ``worth.json``: what the forecasts of the test part are worth to a trader."""
+
+    verdict: str
+    """What is left after costs."""
+    ranking: str
+    where: str
+    """Where the squared error is, by last price."""
+    notes: list[str]
+    """How the figures are measured."""
+    cost_percent: float
+    """Cost of a purchase, and of a sale."""
+    rank_ic: list[RankSkill]
+    portfolios: list[PortfolioGain]
+    groups: list[GroupSkill]
+
+
 class StoredInsights(Model):
     """Contents of ``insights.json`` in a release."""
 
     moves: list[MoveBin]
+    directions: list[DirectionBin] | None = None
     embedding: Embedding | None
     answers: list[Answer]
 
@@ -101,8 +204,12 @@ class InsightsPage(Model):
     pooled: list[PooledErrors]
     moves: list[MoveBin] | None
     """Null if the release does not store them; empty if its preset forecasts no chance of a move."""
+    directions: list[DirectionBin] | None
+    """The same for the chances of a rise, no change and a fall, as served."""
     embedding: Embedding | None
     answers: list[Answer] | None
     """As of the publication of the release."""
+    worth: Worth | None
+    """Null in releases published before this was measured."""
     note: str | None
     """What is missing, and what to do about it."""

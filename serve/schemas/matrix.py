@@ -30,6 +30,13 @@ class HorizonErrors(Model):
     """1 - ``rel_mae``."""
     cover90: float | None
     """Share of actual prices inside the 90 % interval."""
+    brier: float | None = None
+    """Brier score of the chances of a rise, no change and a fall, and its skill against the stock's base
+    rates; null in releases without these chances."""
+    brier_skill: float | None = None
+    brier_up: float | None = None
+    """The same of a rise against everything else."""
+    brier_up_skill: float | None = None
     forecast_source: Source | None
 
     @property
@@ -82,7 +89,10 @@ def _matrix_row(row: dict[str, str]) -> MatrixRow:
         return float(row[name]) if row.get(name) else None
 
     def measured(horizon: str) -> HorizonErrors:
-        names = ("mae", "naive_mae", "mape", "naive_mape", "rel_mae", "rel_rmse", "cover90")
+        names = (
+            *("mae", "naive_mae", "mape", "naive_mape", "rel_mae", "rel_rmse", "cover90"),
+            *("brier", "brier_skill", "brier_up", "brier_up_skill"),
+        )
         figures = {name: number(f"{name}_{horizon}") for name in names}
         ratio = figures["rel_mae"]
         return HorizonErrors.model_validate(

@@ -110,7 +110,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
             "description": HTTPStatus(status).phrase,
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
-        | ({"headers": RETRY_AFTER} if status in (429, 503) else {})
+        | ({"headers": RETRY_AFTER} if status in (423, 429, 503) else {})
         for status in sorted({401, 403, 429, 500, 503, *statuses})
     }
 

@@ -26,6 +26,7 @@ PARSED = {
     "data fetch": "needs the internet",
     "train": "takes minutes; the tutorial's is run",
     "retrain": "trains",
+    "refresh": "needs a newer archive than the release has",
     "backtest": "trains rivals for minutes; the tutorial's is run without",
     "serve keys --home keys --revoke": "needs the id of a key that was made",
     "serve --": "serves until it is stopped",

@@ -62,7 +62,9 @@ def test_a_fit_continues_on_a_machine_without_local_files_and_repeats_no_epoch(p
 
     dataset = RunDataset(tmp_path / "plain", run.spec, run.panel)
     run_task(dataset, task)
-    for one, other in zip(weights_of(third, task.id), weights_of(dataset, task.id), strict=True):
+    for one, other in zip(
+        weights_of(third.run_dir, task.id), weights_of(dataset.run_dir, task.id), strict=True
+    ):
         np.testing.assert_array_equal(one, other)
 
 
@@ -73,11 +75,15 @@ def bench_of(folder: Path) -> RunDataset:
 def test_a_fleet_trains_apart_from_its_driver_and_a_machine_with_nothing_answers_from_the_store(
     place, small_panel, monkeypatch
 ):
-    """Two nodes and the driver have folders of their own, as on different machines; another process reads."""
+    """Two nodes and the driver have folders of their own, as on different machines; another process reads.
+
+    The release is refitted: its tasks read the evaluated weights from the store.
+    """
     run = planned(small_panel, place.machine("driver"))
     with two_nodes(place.folder, monkeypatch) as address:
-        outcome, before = execute(run, workers=2, mode="silent", address=address, refit=False)
+        outcome, before = execute(run, workers=2, mode="silent", address=address)
     assert not before and not outcome.failed
+    assert "failed" not in outcome.release.info["refit"]
     first, second = (
         {
             path.parent.parts[-2:]: path.parent
@@ -92,7 +98,7 @@ def test_a_fleet_trains_apart_from_its_driver_and_a_machine_with_nothing_answers
 
     there = place.machine("there")
     assert Registry(there).production() == run.release_id
-    again, before = execute(planned(small_panel, there), workers=2, mode="silent", refit=False)
+    again, before = execute(planned(small_panel, there), workers=2, mode="silent")
     assert before and again.release.files == outcome.release.files
     assert (again.rows == outcome.rows) or json.dumps(again.rows) == json.dumps(outcome.rows)
 

@@ -54,7 +54,7 @@ def panel() -> Panel:
 
 
 def forecasts(horizons: tuple[int, ...] = (1, 5), *, plain: bool = False) -> pd.DataFrame:
-    """Forecasts that foresee ``SKILL`` of each change; ``plain``: no intervals, no chance of a move."""
+    """Forecasts that foresee ``SKILL`` of each change; ``plain``: no intervals, no chances."""
     prices, parts = closes(), []
     for symbol, skill in SKILL.items():
         for horizon in horizons:
@@ -71,6 +71,12 @@ def forecasts(horizons: tuple[int, ...] = (1, 5), *, plain: bool = False) -> pd.
             chance = np.nan if plain else np.tile([0.15, 0.55, 0.95], 20)
             kind = "stock_specific" if symbol == "ALFA" else "general"
             part = part.assign(actual=actual, p_move=chance, needed=np.nan, frozen=symbol == "HALT")
+            up = 0.6 if skill > 0 else 0.4
+            part = part.assign(
+                **{"probability_up": up * chance, "probability_unchanged": 1 - chance},
+                **{"probability_down": (1 - up) * chance, "base_up": 0.3},
+                **{"base_unchanged": 0.45, "base_down": 0.25},
+            )
             parts.append(part.assign(source="model" if skill > 0 else "last_price", model_type=kind))
     return pd.concat(parts, ignore_index=True)
 

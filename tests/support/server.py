@@ -118,7 +118,7 @@ def scripted_server() -> Iterator[ScriptedServer]:
         thread.join(5)
 
 
-ADMIN = {"/api/v4/refresh", "/api/v4/cache/clear"}
+ADMIN = {"/api/v4/refresh", "/api/v4/cache/clear", "/api/v4/prices"}
 """Routes that change the server and require an admin key."""
 
 

@@ -20,9 +20,12 @@ from rich.table import Table
 from cluster.connect.address import Address, resolve_address
 from common import storage
 from common.console import console
-from common.options import AcceptMixedDates, AsJson, Home, ReleaseName, Workers
+from common.options import AcceptMixedDates, AsJson, CostPercent, Home, ReleaseName, Workers
 from common.release.forecasts import Networks, ReleasedModels
 from common.release.registry import Registry
+from train.evaluation.portfolios import NEXT_CLOSE
+from train.evaluation.worth import COST_PERCENT, Worth, measure_worth
+from train.evaluation.worth_sentences import ranking, verdict
 from train.pipeline.backtest_period import (
     OURS,
     BacktestPlan,
@@ -68,6 +71,7 @@ def backtest(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.parquet", help="Write every forecast with its outcome.")
     ] = None,
+    cost_percent: CostPercent = COST_PERCENT,
     workers: Workers = None,
     address: Address = None,
     accept_mixed_dates: AcceptMixedDates = False,
@@ -114,7 +118,8 @@ def backtest(
         rivals = Rivals(ours, models, study.panel, study.folder, count, mode, advance, where)
         tables |= rivals.tables(names)
     table = summarise_models(tables, study)
-    record = store_backtest(study, ours.table, table)
+    worth = measure_worth(ours.table, study.panel, cost_percent)
+    record = store_backtest(study, ours.table, table, worth.as_dict())
     if as_json:
         groups = {
             by: storage.finite(summarise_models({OURS: ours.table}, study, (by,)).to_dict(orient="records"))
@@ -122,7 +127,7 @@ def backtest(
         }
         typer.echo(json.dumps(record | {"groups": groups, "folder": str(study.folder)}, indent=1))
         return
-    _print(study, ours.table, table, out)
+    _print(study, ours.table, table, worth, out)
 
 
 def _rival_names(option: str) -> list[str]:
@@ -148,7 +153,9 @@ def _progress(show: bool) -> Iterator[Callable[[str, int, int], None]]:
         yield advance
 
 
-def _print(study: BacktestPlan, ours: pd.DataFrame, figures: pd.DataFrame, out: Path | None) -> None:
+def _print(
+    study: BacktestPlan, ours: pd.DataFrame, figures: pd.DataFrame, worth: Worth, out: Path | None
+) -> None:
     say = functools.partial(console().print, highlight=False)
     label = f"{SYNTHETIC}, " if study.panel.synthetic else ""
     say(f"{label}{study.models.release.id}: cutoffs {study.start} to {study.end}, weights {study.weights}")
@@ -163,6 +170,8 @@ def _print(study: BacktestPlan, ours: pd.DataFrame, figures: pd.DataFrame, out: 
         "it. relMAE (published) and relRMSE (raw) are ratios to the errors of the last price, in percent of "
         "it; * p < .05, ** p < .01 by the Diebold-Mariano test."
     )
+    say(_worth(worth))
+    say(f"{verdict(worth)} {ranking(worth)}")
     if out:
         say(f"{len(ours):,} forecasts in {out}", soft_wrap=True)
     say(str(study.folder), soft_wrap=True)
@@ -206,11 +215,35 @@ def _intervals(figures: pd.DataFrame) -> Table:
     return table
 
 
+def _worth(worth: Worth) -> Table:
+    title = f"worth at the next close: % per holding period, costs of {worth.cost_percent:g} % each way"
+    table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD)
+    for heading in (
+        "days",
+        "rank IC (t)",
+        "portfolio",
+        "replaced",
+        "before costs (t)",
+        "after (t)",
+        "break-even",
+    ):
+        table.add_column(heading, justify="left" if heading == "portfolio" else "right")
+    ics = worth.rank_ic.set_index(["horizon", "entry"])
+    for row in worth.portfolios[worth.portfolios["entry"] == NEXT_CLOSE].to_dict(orient="records"):
+        ic = ics.loc[(row["horizon"], NEXT_CLOSE)]
+        cells = [f"{ic['ic']:.3f} ({ic['t']:.1f})", row["portfolio"].replace("_minus_", " - ")]
+        cells += [f"{100 * row['turnover']:.0f} %", f"{row['gross']:+.2f} ({row['gross_t']:.1f})"]
+        cells += [f"{row['net']:+.2f} ({row['net_t']:.1f})", f"{row['break_even']:.2f}"]
+        table.add_row(str(row["horizon"]), *cells)
+    return table
+
+
 def report(
     release: ReleaseName = "production",
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Default: <home>/reports/<release>.html")
     ] = None,
+    cost_percent: CostPercent = COST_PERCENT,
     show: Annotated[bool, typer.Option("--open/--no-open", help="Open it in the browser.")] = False,
     home: Home = None,
 ) -> None:
@@ -223,12 +256,14 @@ def report(
     from train.report.page import write_report
 
     root = storage.home(home)
-    evidence = load_evidence(ReleasedModels(Registry(root).open(release)), root)
+    models = ReleasedModels(Registry(root).open(release))
+    evidence = load_evidence(models, root, cost_percent=cost_percent)
     target = out or root / "reports" / f"{evidence.release}.html"
     questions = answers(evidence)
     write_report(target, evidence, questions)
     for answer in questions:
         typer.echo(f"{answer.question}\n  {answer.answer}")
+    typer.echo(f"What is it worth?\n  {verdict(evidence.worth)}")
     typer.echo(str(target))
     if show:
         webbrowser.open(target.absolute().as_uri())

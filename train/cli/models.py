@@ -16,6 +16,7 @@ from common import storage
 from common.console import console
 from common.errors import BundleError, GateClosed, NsecastError
 from common.options import AsJson, Home
+from common.release.forecasts import read_model_card
 from common.release.registry import Registry, ReleaseInfo
 from train.gate.comparison import BEST, PRODUCTION
 from train.gate.promotion import promote_through_gate
@@ -71,6 +72,20 @@ def promote(
         for reason in verdict.reasons:
             typer.echo(f"forced: {reason}", err=True)
         typer.echo(f"production: {release.id} (was {before or 'none'})")
+
+
+@app.command()
+def card(
+    ctx: typer.Context,
+    release_id: Annotated[
+        str, typer.Argument(metavar="[ID]", help="A release id, 'production' or 'latest'.")
+    ] = "production",
+    home: Home = None,
+) -> None:
+    """Print a release's model card: data, recipe, figures, limits, intended use."""
+    with _errors_on_stderr():
+        release = Registry(storage.home(home or ctx.obj)).open(release_id)
+        typer.echo(read_model_card(release), nl=False)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """``nsecast retrain``: run the nightly retraining."""
 
+import datetime as dt
 import functools
 import json
 import re
@@ -36,6 +37,14 @@ def retrain(
     fetch: Annotated[
         bool, typer.Option("--fetch", help="First download the publisher's files to --archive.")
     ] = False,
+    retrain_every: Annotated[
+        str | None,
+        typer.Option(
+            metavar="7d",
+            help="Refresh production every time, and train only if its networks' data are this much older "
+            "than the newest session. Default: train whenever there are new data.",
+        ),
+    ] = None,
     if_stale: Annotated[
         bool,
         typer.Option("--if-stale", help="Only for a new session or other settings, not for corrected rows."),
@@ -48,7 +57,8 @@ def retrain(
         typer.Option(metavar="FILE.toml", help="Stocks, sectors and tiers; default: production's."),
     ] = None,
     wait: Annotated[
-        str | None, typer.Option(metavar="30m", help="Wait for another retraining: 90s, 30m or 2h.")
+        str | None,
+        typer.Option(metavar="30m", help="Wait for another refresh or retraining: 90s, 30m or 2h."),
     ] = None,
     workers: Workers = None,
     refit: Refit = None,
@@ -61,9 +71,9 @@ def retrain(
     """Ingest new files, train, backtest, gate, promote; running servers load the new release.
 
     The same command continues a stopped or failed retraining, and does nothing if nothing is new.
-    Production's settings are used, and its split moves on with the sessions. Exit codes: 0 promoted or
-    nothing to do, 1 a step failed, 2 usage, 3 the gate refused the new release, 130 stopped. Production
-    changes only with exit code 0.
+    Production's settings are used, and its split moves on with the sessions. Exit codes: 0 promoted,
+    refreshed or nothing to do, 1 a step failed, 2 usage, 3 a gate refused the new release or prices, 130
+    stopped. Newly trained networks go to production only with exit code 0.
     """
     root = storage.home(home)
     if status:
@@ -82,6 +92,7 @@ def retrain(
         archive=archive,
         overrides=overrides,
         universe=load_universe(universe) if universe else None,
+        retrain_every=_every(retrain_every),
         if_stale=if_stale,
         accept_mixed_dates=accept_mixed_dates,
         fetch=_fetcher(archive) if fetch and archive else None,
@@ -130,6 +141,16 @@ def _seconds(text: str | None) -> float:
     if not match:
         raise ConfigError(f"--wait: got {text!r}; need a number and a unit, such as 90s, 30m or 2h.")
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def _every(text: str | None) -> dt.timedelta | None:
+    """Convert a number of days or hours, such as ``7d`` or ``36h``."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)([hd])", text.strip())
+    if not match:
+        raise ConfigError(f"--retrain-every: got {text!r}; need days or hours, such as 7d or 36h.")
+    return dt.timedelta(hours=int(match[1]) * {"h": 1, "d": 24}[match[2]])
 
 
 def _fetcher(archive: Path) -> Callable[[], dict[str, Any]]:
@@ -187,7 +208,12 @@ def _print(record: NightlyRecord, as_json: bool) -> None:
     if figures := record.decision("backtest"):
         console().print(figures_table(values, figures))
     say = functools.partial(console().print, highlight=False, soft_wrap=True)
-    words = {"promoted": "promoted", "current": "nothing to do", "closed": "not promoted"}
+    words = {
+        "promoted": "promoted",
+        "refreshed": "refreshed",
+        "current": "nothing to do",
+        "closed": "not promoted",
+    }
     style = "yellow" if values["state"] == "closed" else None
     say(f"{words[values['state']]}: {values['reason']}", style=style, markup=False)
     say(f"production: {values['production_after'] or 'nothing'} ({format_duration(work_seconds(values))})")

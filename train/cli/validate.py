@@ -13,7 +13,8 @@ from common.console import console
 from common.options import AsJson, Home, ReleaseName
 from common.release.manifest import Release
 from common.release.registry import Registry
-from train.gate.checklist import Check, run_checklist
+from common.release.subject import Check
+from train.gate.checklist import run_checklist
 from train.progress.snapshot import SYNTHETIC, is_synthetic
 
 

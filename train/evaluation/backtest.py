@@ -8,18 +8,19 @@ import pandas as pd
 
 from common.engine import IN_PROCESS, Engine, even_blocks
 from common.errors import BacktestError
-from common.forecast.conformal import LEVELS, Calibration, Outcomes
+from common.forecast.conformal import BOUNDS, LEVELS, Calibration, Outcomes
 from common.forecast.prices import Prices
+from common.forecast.probabilities import DIRECTIONS
 from common.presets import SPECIFIC
 from common.prices.panel import Panel
-from common.prices.series import series_of_universe
-from common.prices.windows import Windows, make_windows
+from common.prices.windows import Windows
 from common.release.bundle import GENERAL
+from common.release.learning import unlearned, windows_until
 from common.release.models import ModelFolder
 
 BLOCK_SYMBOLS = 256
 """Symbols per block of work."""
-BOUNDS = [f"{side}{100 * level:.0f}" for level in LEVELS for side in ("lo", "hi")]
+PROBABILITIES = [f"probability_{direction}" for direction in DIRECTIONS]
 COLUMNS = [
     "symbol",
     "cutoff",
@@ -31,6 +32,7 @@ COLUMNS = [
     *BOUNDS,
     "actual",
     "p_move",
+    *PROBABILITIES,
     "needed",
     "frozen",
     "source",
@@ -75,10 +77,7 @@ def backtest(
         If the panel has no cutoff in that period.
     """
     every = windows_until(panel, models, end)
-    learning = every.cutoff >= start
-    if len(calibration.dates):
-        learning |= (every.target_date > calibration.dates[-1]).any(axis=1)
-    every = every.take(learning)
+    every = every.take((every.cutoff >= start) | unlearned(every, calibration))
     if symbols is not None:
         wanted = np.array([symbol in symbols for symbol in every.series.symbols])
         every = every.take(wanted[every.symbol])
@@ -142,12 +141,6 @@ def _table(
     return kept(forecast_table(windows, prices, models, general_only=general_only))
 
 
-def windows_until(panel: Panel, models: ModelFolder, end: np.datetime64) -> Windows:
-    """Return every stock's windows up to ``end`` whose last close was known on the cutoff day."""
-    windows = make_windows(series_of_universe(panel, models.universe), models.window)
-    return windows.take(windows.cutoff <= end)
-
-
 def forecast_table(
     windows: Windows, prices: Prices, models: ModelFolder, *, general_only: bool = False
 ) -> pd.DataFrame:
@@ -155,9 +148,10 @@ def forecast_table(
 
     Columns: ``symbol``, ``cutoff`` (the last day with a known close), ``horizon`` (trading days),
     ``target_date`` (NaT if in the future), ``last_price``, ``raw``, ``published``, ``lo80`` to ``hi95``,
-    ``actual`` (all in KES; NaN if in the future, never known, or on the other side of a split), ``p_move``,
-    ``needed`` (the smallest interval level that contained the actual price), ``frozen`` (no move in the
-    window), ``source`` (``model`` or ``last_price``), ``model_type`` (``stock_specific`` or ``general``).
+    ``actual`` (all in KES; NaN if in the future, never known, or on the other side of a split), ``p_move``
+    (the mixture's), ``probability_up`` and so on (calibrated, see `Prices`), ``needed`` (the smallest
+    interval level that contained the actual price), ``frozen`` (no move in the window), ``source`` (``model``
+    or ``last_price``), ``model_type`` (``stock_specific`` or ``general``).
     """
     count, horizons = len(windows), windows.spec.horizons
     symbols = np.array(windows.series.symbols, dtype=object)
@@ -184,5 +178,7 @@ def forecast_table(
     for place, level in enumerate(LEVELS):
         columns[f"lo{100 * level:.0f}"] = prices.low[..., place].ravel()
         columns[f"hi{100 * level:.0f}"] = prices.high[..., place].ravel()
+    for place, name in enumerate(PROBABILITIES):
+        columns[name] = prices.probabilities[..., place].ravel()
     table = pd.DataFrame(columns)[COLUMNS]
     return table.sort_values(["symbol", "cutoff", "horizon"], ignore_index=True)

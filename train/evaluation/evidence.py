@@ -11,11 +11,14 @@ import pandas as pd
 
 from common import storage
 from common.exchange.universe import Universe
+from common.forecast.probabilities import DIRECTIONS
 from common.prices.panel import Panel
 from common.release.bundle import GENERAL, BundleFiles
 from common.release.forecasts import ReleasedModels
+from common.scoring.direction_scores import outcomes
 from train.evaluation.embedding_search import find_search, is_synthetic
 from train.evaluation.summary import summarise
+from train.evaluation.worth import COST_PERCENT, Worth, measure_worth
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Evidence:
     """The summary by horizon and symbol, if already computed."""
     tuning: dict[str, Any] | None = None
     """A search's result for the embedding size, see `train.evaluation.embedding_search.find_search`."""
+    cost_percent: float = COST_PERCENT
+    """Cost of a purchase, and of a sale, see `train.evaluation.worth`."""
 
     @property
     def synthetic(self) -> bool:
@@ -69,10 +74,41 @@ class Evidence:
         return summarise(self.table, ["horizon", "sector"])
 
     @cached_property
+    def worth(self) -> Worth:
+        return measure_worth(self.table, self.panel, self.cost_percent)
+
+    @cached_property
     def calibration_of_moves(self) -> pd.DataFrame:
         """Reliability of p_move by horizon and tenth: ``horizon``, ``bin``, ``n``, ``forecast``, ``seen``."""
         scored = self.table["p_move"].notna() & self.table["actual"].notna()
-        return reliability(self.table[scored & ~self.table["frozen"].astype(bool)])
+        rows = self.table[scored & ~self.table["frozen"].astype(bool)]
+        return reliability(rows, "p_move", (rows["actual"] != rows["last_price"]).to_numpy(float))
+
+    @cached_property
+    def calibration_of_directions(self) -> pd.DataFrame:
+        """Reliability of the served probabilities: ``horizon``, ``outcome``, ``tier``, ``bin``, ``n``,
+        ``forecast``, ``seen``, as in `reliability`.
+
+        ``outcome`` is ``up``, ``unchanged`` or ``down``; ``tier`` is ``all``, ``specific`` or ``general``. It
+        has no rows for releases and presets without these probabilities.
+        """
+        names = [f"probability_{direction}" for direction in DIRECTIONS]
+        if not set(names) <= set(self.table):
+            return pd.DataFrame(columns=["horizon", "outcome", "tier", "bin", "n", "forecast", "seen"])
+        known = self.table[names].notna().all(axis=1) & self.table["actual"].notna()
+        rows = self.table[known & ~self.table["frozen"].astype(bool)]
+        happened = outcomes(rows["last_price"].to_numpy(float), rows["actual"].to_numpy(float))
+        tiers = {"all": np.ones(len(rows), bool)}
+        tiers |= {str(tier): (rows["tier"] == tier).to_numpy() for tier in sorted(rows["tier"].unique())}
+        found = [
+            reliability(rows[chosen], name, happened[chosen, place]).assign(outcome=outcome, tier=tier)
+            for place, (name, outcome) in enumerate(zip(names, DIRECTIONS, strict=True))
+            for tier, chosen in tiers.items()
+        ]
+        order = ["horizon", "outcome", "tier", "bin", "n", "forecast", "seen"]
+        return pd.concat(found, ignore_index=True)[order].sort_values(
+            ["horizon"], kind="stable", ignore_index=True
+        )
 
     @cached_property
     def embedding(self) -> dict[str, list[float]]:
@@ -90,7 +126,7 @@ class Evidence:
         return json.loads(path.read_bytes()) if path.exists() else {}
 
 
-def load_evidence(models: ReleasedModels, home: Path) -> Evidence:
+def load_evidence(models: ReleasedModels, home: Path, *, cost_percent: float = COST_PERCENT) -> Evidence:
     """Load the evidence of a published release.
 
     The figures of rivals come from its backtests below ``home``, and the verdict on the embedding size from
@@ -114,6 +150,7 @@ def load_evidence(models: ReleasedModels, home: Path) -> Evidence:
         matrix=pd.read_csv(release.file("performance_matrix.csv")),
         rivals=_rivals(home / "backtests" / release.id, release.info),
         tuning=find_search(home, release.info, config["network"]["embedding_dim"]),
+        cost_percent=cost_percent,
     )
 
 
@@ -137,9 +174,20 @@ def add_stock_columns(table: pd.DataFrame, universe: Universe) -> pd.DataFrame:
     return table.assign(**{name: stocks[name].array.take(codes) for name in stocks})
 
 
-def reliability(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return how often prices moved by forecast probability: a row per horizon and non-empty tenth."""
-    tenth = np.clip(np.floor(rows["p_move"].to_numpy(float) * 10), 0, 9).astype(int)
-    moved = (rows["actual"] != rows["last_price"]).astype(float)
-    grouped = rows.assign(bin=tenth, moved=moved).groupby(["horizon", "bin"], as_index=False)
-    return grouped.agg(n=("moved", "size"), forecast=("p_move", "mean"), seen=("moved", "mean"))
+def reliability(rows: pd.DataFrame, name: str, happened: np.ndarray) -> pd.DataFrame:
+    """Return how often something happened by its forecast probability.
+
+    Parameters
+    ----------
+    name : the column of the probability
+    happened : 0 or 1, shape (N,)
+
+    Returns
+    -------
+    DataFrame
+        A row per horizon and non-empty tenth: ``horizon``, ``bin``, ``n``, ``forecast`` (mean) and ``seen``
+        (share).
+    """
+    tenth = np.clip(np.floor(rows[name].to_numpy(float) * 10), 0, 9).astype(int)
+    grouped = rows.assign(bin=tenth, happened=happened).groupby(["horizon", "bin"], as_index=False)
+    return grouped.agg(n=("happened", "size"), forecast=(name, "mean"), seen=("happened", "mean"))

@@ -16,7 +16,7 @@ from train.evaluation.summary import summarise
 
 FIGURES = (
     *("n", "mae", "naive_mae", "rmse", "naive_rmse", "mape", "naive_mape", "rel_mae", "rel_rmse"),
-    *("dm_abs_p", "dm_sq_p", "cover90", "width90"),
+    *("dm_abs_p", "dm_sq_p", "cover90", "width90", "brier", "brier_skill", "brier_up", "brier_up_skill"),
 )
 """Figures of each horizon, see `train.evaluation.summary`; the column ends in ``_1d`` and so on."""
 SHOWN = ("symbol", "sector", "tier", "model", "rank", "confidence", "flags")

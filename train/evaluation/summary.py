@@ -12,6 +12,7 @@ import pandas as pd
 
 from common.engine import IN_PROCESS, Engine, even_blocks
 from common.errors import BadPrices
+from common.scoring.direction_scores import SCORES, direction_scores
 from common.scoring.forecast_errors import coverage, direction, errors, pinball, width, winkler
 from common.scoring.significance import by_date, diebold_mariano
 
@@ -25,6 +26,8 @@ QUANTILES = ("lo95", "lo90", "lo80", "published", "hi80", "hi90", "hi95")
 TAUS = np.array([0.025, 0.05, 0.1, 0.5, 0.9, 0.95, 0.975])
 """Levels of ``QUANTILES``."""
 PRICES = ("last_price", "raw", "published", "actual")
+CHANCES = tuple(f"{kind}_{name}" for kind in ("probability", "base") for name in ("up", "unchanged", "down"))
+"""Columns that a table may lack: probabilities, and base rates (`train.evaluation.base_rates`)."""
 BOUNDS = tuple(f"{side}{level}" for level in LEVELS for side in ("lo", "hi"))
 TESTS = ("dm_abs_stat", "dm_abs_p", "dm_sq_stat", "dm_sq_p")
 COUNTS = ("n", "n_frozen", "n_unscored", "symbols", "direction_n")
@@ -35,6 +38,7 @@ FIGURES = (
     *TESTS,
     *(f"{name}{level}" for name in ("cover", "width") for level in LEVELS),
     *("winkler90", "pinball", "naive_pinball"),
+    *SCORES,
 )
 """Columns of `summarise` after those of the group."""
 COMPARED = ("n", "rel_mae", "rel_rmse", *TESTS)
@@ -55,7 +59,8 @@ def summarise(forecasts: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
     forecasts : DataFrame
         One row per symbol, cutoff and horizon, as returned by `backtest.forecast_table`, and the columns
         of ``by``. An ``actual`` of NaN cannot be scored. Bounds are NaN where a model has none; the figures
-        of intervals, and naive's pinball loss, then cover only the rows that have bounds.
+        of intervals, and naive's pinball loss, then cover only the rows that have bounds. The Brier scores
+        (`common.scoring.direction_scores`) need ``CHANCES``.
     by : names of columns
         Rows must be unique within a group: to summarise several models at once, include "model".
 
@@ -77,6 +82,7 @@ def summarise(forecasts: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
     keys = _keys(by)
     _check(forecasts, [*keys, *ROW, "frozen", *PRICES, *BOUNDS], unique=[*keys, *ROW])
     data = {name: forecasts[name].to_numpy(float) for name in (*PRICES, *BOUNDS)}
+    data |= {name: _optional(forecasts, name) for name in CHANCES}
     data |= {name: pd.factorize(forecasts[name], sort=True)[0] for name in ("symbol", "cutoff")}
     is_scored, is_frozen = np.isfinite(data["actual"]), forecasts["frozen"].to_numpy(bool)
 
@@ -94,7 +100,8 @@ def summarise_by_symbol(forecasts: pd.DataFrame, engine: Engine = IN_PROCESS) ->
     codes, symbols = pd.factorize(forecasts["symbol"])
     blocks = even_blocks(len(symbols), BLOCK_SYMBOLS)
     edges = [np.searchsorted(codes, [block.start, block.stop]) for block in blocks]
-    needed = forecasts[[*ROW, "frozen", *PRICES, *BOUNDS]]
+    chances = [name for name in CHANCES if name in forecasts]
+    needed = forecasts[[*ROW, "frozen", *PRICES, *BOUNDS, *chances]]
     parts = [engine.submit(summarise, needed.iloc[first:last], ("symbol",)) for first, last in edges]
     return pd.concat(engine.values(parts)).sort_values(["horizon", "symbol"], ignore_index=True)
 
@@ -169,8 +176,16 @@ def _figures(data: dict[str, np.ndarray], horizon: int) -> Figures:
         low, high = data[f"lo{level}"], data[f"hi{level}"]
         figures[f"cover{level}"] = coverage(low, high, actual)
         figures[f"width{level}"] = width(low, high, last)
+    probabilities, base = (
+        np.stack([data[name] for name in names], axis=1) for names in (CHANCES[:3], CHANCES[3:])
+    )
+    figures |= direction_scores(probabilities, base, last, actual)
     losses, naive_losses = _losses(last, raw, published, actual), _losses(last, last, last, actual)
     return figures | _tests(losses, naive_losses, data["cutoff"], horizon)
+
+
+def _optional(forecasts: pd.DataFrame, name: str) -> np.ndarray:
+    return forecasts[name].to_numpy(float) if name in forecasts else np.full(len(forecasts), np.nan)
 
 
 def _losses(last: np.ndarray, raw: np.ndarray, published: np.ndarray, actual: np.ndarray) -> list[np.ndarray]:

@@ -1,23 +1,12 @@
 """The checklist that a release must pass before it goes to production."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from common.release import sanity
 from common.release.manifest import Release
-from train.gate import contents, sanity
+from common.release.subject import Check, Finding, Subject, run_check
+from train.gate import contents
 from train.gate.skill import FLOOR_DAYS
-from train.gate.subject import Finding, Subject, error_text
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line of the checklist; ``found`` describes the result and explains a failure."""
-
-    name: str
-    passed: bool
-    found: str
-    needed: str
-
 
 CHECKS: tuple[tuple[str, str, Callable[[Subject], Finding]], ...] = (
     ("files", "every file of a release, as published (sha256)", contents.files),
@@ -29,12 +18,7 @@ CHECKS: tuple[tuple[str, str, Callable[[Subject], Finding]], ...] = (
     ("skill", f"no worse than the last price up to {FLOOR_DAYS} days ahead", contents.price_skill),
     ("skill of intervals", "coverage, and pinball loss below the last price's", contents.interval_skill),
     ("models load", "every model loads and returns a forecast", contents.loading),
-    ("no absurd value", "within the stock's past changes over the same horizon", sanity.no_absurd_value),
-    ("prices", "positive, finite", sanity.positive_prices),
-    ("intervals", "each inside those of a higher level", sanity.nested_intervals),
-    ("general tier answers", "every stock with enough data", sanity.general_tier_answers),
-    ("all counters answer", "every stock with enough data", sanity.all_answer),
-    ("no look-ahead", "as of a past day, equal to the last digit", sanity.no_look_ahead),
+    *sanity.CHECKS,
 )
 """Name, requirement and function of each check, in order."""
 
@@ -49,11 +33,8 @@ def run_checklist(release: Release) -> list[Check]:
     checks: list[Check] = []
     for name, needed, check in CHECKS:
         if checks and not checks[0].passed:
-            passed, found = False, "not checked: the release's files are damaged or incomplete"
+            found = "not checked: the release's files are damaged or incomplete"
+            checks.append(Check(name, False, found, needed))
         else:
-            try:
-                passed, found = check(subject)
-            except Exception as error:
-                passed, found = False, error_text(error)
-        checks.append(Check(name, bool(passed), found, needed))
+            checks.append(run_check(subject, name, needed, check))
     return checks

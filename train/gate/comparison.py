@@ -13,11 +13,11 @@ from common.errors import BacktestError
 from common.prices.panel import Panel
 from common.release.forecasts import ReleasedModels
 from common.release.manifest import Release
+from common.release.subject import Subject, error_text
 from train.evaluation.backtest import backtest
 from train.evaluation.summary import ROW, compare, summarise
 from train.gate.contents import loading
 from train.gate.skill import ERRORS, FLOOR_DAYS, MOST_NOISE, RATIOS, Losses, by_horizon
-from train.gate.subject import Subject, error_text
 from train.progress.snapshot import is_synthetic
 
 MARGIN = 0.005

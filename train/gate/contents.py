@@ -13,8 +13,8 @@ from common.forecast.representation import Residual
 from common.prices.series import series_from_panel
 from common.prices.windows import last_window
 from common.release.bundle import GENERAL, BundleFiles
+from common.release.subject import Finding, Subject, error_text, finding, listed
 from train.gate import skill
-from train.gate.subject import Finding, Subject, error_text, finding, listed
 
 TOP_FILES = (
     *("panel.parquet", "universe.json", "config.json", "calibration.json"),

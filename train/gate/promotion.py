@@ -8,7 +8,8 @@ from common.errors import BundleError, GateClosed, ReleaseNotFound
 from common.release.alias import anchor_of
 from common.release.manifest import Release
 from common.release.registry import Registry
-from train.gate.checklist import Check, run_checklist
+from common.release.subject import Check
+from train.gate.checklist import run_checklist
 from train.gate.comparison import BEST, Comparison, Progress, compare_releases
 from train.progress.snapshot import is_synthetic
 

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from common.release.forecasts import ReleasedModels
+from common.release.subject import error_text
 from train.evaluation.summary import ROW, compare, summarise
 from train.gate.comparison import SHOWN, Progress
-from train.gate.subject import error_text
 from train.pipeline.backtest_period import OURS, BacktestPlan, run_backtest, store_backtest, summarise_models
 
 

@@ -1,7 +1,8 @@
 """Nightly retraining: ingest new files, train, backtest, gate, promote; running servers follow the alias.
 
+With ``retrain_every``, production is refreshed with the new prices first, and trained again only when due.
 Each step is recorded (`train.nightly.nightly_record`), so that the same call continues where an earlier one
-was stopped or failed. Only the last step changes production, atomically.
+was stopped or failed. Only the refresh and the last step change production, atomically.
 """
 
 import hashlib
@@ -13,12 +14,12 @@ from typing import Any
 
 from common import storage
 from common.archive.action_table import SHIPPED
-from common.errors import NsecastError, TrainingError
+from common.errors import GateClosed, NsecastError, TrainingError
+from common.release.lock import hold_lock, lock_of
 from common.release.registry import Registry
+from common.release.subject import error_text
 from train.gate.comparison import Progress
-from train.gate.subject import error_text
-from train.nightly.lock import hold_lock
-from train.nightly.nightly_record import ENDED, NightlyRecord, lock_of, records
+from train.nightly.nightly_record import ENDED, NightlyRecord, records
 from train.nightly.steps import CLOSED, NEW, PANEL, Request, Steps
 from train.pipeline.training import TRAINING_VERSION
 
@@ -56,9 +57,10 @@ def retrain(
         fetched, problem = _fetch(request)
         record = _open(request, home)
         try:
-            _work(Steps(request, home, record, progress), watch, fetched, problem)
+            _work(Steps(request, home, record, progress), watch, announce, fetched, problem)
         except (NsecastError, OSError) as error:
-            step = next((name for name, entry in record.values["steps"].items() if entry["error"]), "record")
+            failed = "refresh" if record.values["state"] == "failed" else "record"
+            step = next((name for name, entry in record.values["steps"].items() if entry["error"]), failed)
             raise TrainingError(
                 f"retrain {record.id}: {step}: {error_text(error)} In production is still "
                 f"{Registry(home).production() or 'nothing'}. Fix the cause, then run the same command to "
@@ -100,7 +102,13 @@ def _open(request: Request, home: Path) -> NightlyRecord:
     return record
 
 
-def _work(steps: Steps, watch: Watch, fetched: dict[str, Any] | None, problem: NsecastError | None) -> None:
+def _work(
+    steps: Steps,
+    watch: Watch,
+    announce: Callable[[str], None],
+    fetched: dict[str, Any] | None,
+    problem: NsecastError | None,
+) -> None:
     record, before = steps.record, steps.before
 
     def step(name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -116,6 +124,10 @@ def _work(steps: Steps, watch: Watch, fetched: dict[str, Any] | None, problem: N
     if ingested["verdict"] != NEW:
         record.finish(ingested["verdict"], ingested["why"], before)
         return
+    if steps.request.retrain_every is not None and "last_before" in ingested:
+        if not _refresh(steps, announce):
+            return
+        before = steps.before
     release = step("train", steps.train)["release"]
     if release == before:
         record.finish("current", f"{release} is in production already", before)
@@ -127,6 +139,28 @@ def _work(steps: Steps, watch: Watch, fetched: dict[str, Any] | None, problem: N
         return
     step("promote", lambda: steps.promote(release, judged))
     record.finish("promoted", f"{release} instead of {before or 'nothing'}", release)
+
+
+def _refresh(steps: Steps, announce: Callable[[str], None]) -> bool:
+    """Refresh production; return whether a training is due, and end the record if not."""
+    record, before = steps.record, steps.before
+    try:
+        refreshed = steps.refresh()
+    except GateClosed as closed:
+        record.finish(CLOSED, closed.message, before)
+        return False
+    except (NsecastError, OSError) as error:
+        record.save(state="failed", reason=f"refresh: {error_text(error)}")
+        raise
+    new = refreshed.state == "refreshed"
+    if new:
+        announce(f"refreshed: {refreshed.release} is in production, {refreshed.before} was")
+    if (due := steps.due()) is None:
+        return True
+    wait = f"a training is due from {due} on"
+    reason = f"{refreshed.release} instead of {refreshed.before}; {wait}" if new else f"nothing new; {wait}"
+    record.finish("refreshed" if new else "current", reason, steps.before)
+    return False
 
 
 def _key(request: Request) -> str:

@@ -12,13 +12,14 @@ from typing import Any
 
 from common import storage
 from common.errors import ConfigError
-from train.gate.subject import error_text
-from train.nightly.lock import is_locked
+from common.release.lock import is_locked, lock_of
+from common.release.subject import error_text
 
 STEPS = ("ingest", "train", "backtest", "gate", "promote")
-ENDED = ("promoted", "current", "closed", "superseded")
-"""Final states: a new release went to production; there was nothing to do; the gate refused the release; or
-files, settings or production changed before it was finished."""
+ENDED = ("promoted", "refreshed", "current", "closed", "superseded")
+"""Final states: a newly trained release went to production; production was refreshed and no training was due;
+there was nothing to do; a gate refused the release or the prices; or files, settings or production changed
+before it was finished."""
 RECORD = "record.json"
 
 
@@ -27,9 +28,10 @@ class NightlyRecord:
 
     ``values`` is JSON: ``id``, ``state`` (``running``, ``failed``, ``interrupted`` or one of ``ENDED``),
     ``reason``, ``started`` and ``ended`` (UTC), ``pid``, ``host``, ``key`` (a digest of its inputs),
-    ``archive``, ``production`` (at the start), ``release`` (the one it trained), ``production_after`` and
-    ``steps``: for each of ``STEPS`` its ``state``, ``started``, ``ended``, ``attempts``, ``decision`` (with
-    the figures behind it) and ``error``.
+    ``archive``, ``production`` (at the start, or the release that refreshed it), ``refresh`` (see
+    `common.release.refresh.Refreshed`; None or missing: not refreshed), ``release`` (the one it trained),
+    ``production_after`` and ``steps``: for each of ``STEPS`` its ``state``, ``started``, ``ended``,
+    ``attempts``, ``decision`` (with the figures behind it) and ``error``.
     """
 
     def __init__(self, folder: Path, values: dict[str, Any]) -> None:
@@ -49,6 +51,7 @@ class NightlyRecord:
             "key": key,
             "archive": None if archive is None else str(archive),
             "production": production,
+            "refresh": None,
             "release": None,
             "production_after": production,
             "steps": {step: {"state": "waiting", **empty} for step in STEPS},
@@ -107,11 +110,6 @@ class NightlyRecord:
 def folder_of(home: Path) -> Path:
     """Return the folder of the records and the lock."""
     return home / "retrains"
-
-
-def lock_of(home: Path) -> Path:
-    """Return the lock that a running retraining holds."""
-    return folder_of(home) / ".lock"
 
 
 def work_seconds(values: dict[str, Any]) -> float:

@@ -1,5 +1,7 @@
 """The five steps of a retraining; each returns its decision with the figures behind it."""
 
+import datetime as dt
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,14 +10,15 @@ from typing import Any
 from common import storage
 from common.errors import ArchiveError, BundleError, NsecastError, ReleaseNotFound, TrainingError
 from common.exchange.universe import Universe, load_universe
+from common.prices.changes import compare_panels, count_rows, refuse_damage
 from common.prices.panel import Panel
 from common.release.alias import stack_of
 from common.release.forecasts import ReleasedModels
+from common.release.refresh import Refreshed, refresh_release, trained_release
 from common.release.registry import Registry
 from train.gate.comparison import Progress
 from train.gate.promotion import judge
 from train.nightly.candidate_backtest import backtest_candidate
-from train.nightly.ingest import compare_panels, count_rows, refuse_damage
 from train.nightly.nightly_record import NightlyRecord, records
 from train.nightly.split import move_split, next_settings
 from train.pipeline.training import Run, execute, plan_run
@@ -23,6 +26,7 @@ from train.progress.console import Mode
 from train.run.price_source import load_archive
 
 PANEL = "panel.parquet"
+SETTINGS_DIFFER = "settings differ from production's"
 MANIFEST_VALUES = ("models", "skipped", "train_end", "valid_end", "test_end", "test_relMAE", "test_MAPE")
 """Values of a new release's manifest that the record includes."""
 NEW, CURRENT, CLOSED = "new", "current", "closed"
@@ -39,6 +43,9 @@ class Request:
     """Settings that change production's."""
     universe: Universe | None = None
     """None: production's, or the exchange's own if nothing is in production."""
+    retrain_every: dt.timedelta | None = None
+    """Refresh production every time, and train only if the data of its networks, and of the last training
+    that the gate judged, are at least this old. None: train whenever there are new data."""
     if_stale: bool = False
     """Train only for a new session or changed settings; by default any difference in the data, such as a
     corrected row, starts a training."""
@@ -92,6 +99,41 @@ class Steps:
             panel.save(self.record.folder / PANEL)
         return counts | {"verdict": verdict, "why": why}
 
+    def refresh(self) -> Refreshed:
+        """Refresh production with the prices that `ingest` stored; the next steps start from the result.
+
+        Raises
+        ------
+        GateClosed, ArchiveError
+            As `refresh_release`.
+        """
+        panel = self.panel()
+        models = self._production(panel)
+        assert models is not None, "ingest found a release of this kind in production"
+        result = refresh_release(self.registry, models, panel, evidence={"retrain": {"id": self.record.id}})
+        self.record.save(production=result.release, refresh=result.as_dict())
+        return result
+
+    def due(self) -> dt.date | None:
+        """Return from which session on a training is due; None if that is now.
+
+        What counts is the age of the data, not the clock: a training that the gate refused is not repeated
+        every night, and one that failed is.
+        """
+        ingested = self.record.decision("ingest") or {}
+        models, every = self._production(self.panel()), self.request.retrain_every
+        if models is None or every is None or ingested.get("why") == SETTINGS_DIFFER:
+            return None
+        judged = (record for record in records(self.home) if record.decision("gate") is not None)
+        ends = [trained_release(models.release)["to"]]
+        ends += [(record.decision("ingest") or {})["last"] for record in itertools.islice(judged, 1)]
+        due = max(map(dt.date.fromisoformat, ends)) + every
+        return due if dt.date.fromisoformat(ingested["last"]) < due else None
+
+    def panel(self) -> Panel:
+        """Return the prices that `ingest` stored."""
+        return Panel.load(storage.up_to_date(self.record.folder / PANEL))
+
     def plan(self, panel: Panel) -> Run:
         """Plan a run with production's settings and a moved split on the new prices; writes nothing."""
         models = self._production(panel)
@@ -104,7 +146,7 @@ class Steps:
 
     def train(self) -> dict[str, Any]:
         """Run the remaining tasks of the planned run, and publish the release."""
-        run = self.plan(Panel.load(storage.up_to_date(self.record.folder / PANEL)))
+        run = self.plan(self.panel())
         outcome, published_before = execute(
             run,
             workers=self.request.workers,
@@ -195,13 +237,15 @@ class Steps:
             return NEW, "production has no prices of this kind yet"
         now, then = (next_settings(models.release, changes) for changes in (self.request.overrides, {}))
         if now != then or self._universe(models).as_dict() != models.universe.as_dict():
-            return NEW, "settings differ from production's"
+            return NEW, SETTINGS_DIFFER
         name = f"production ({models.release.id})"
-        if models.release.info["data_sha256"] == panel.fingerprint():
+        trained = trained_release(models.release)
+        if trained["data_sha256"] == panel.fingerprint():
             return CURRENT, f"{name} has the same data and settings"
-        if self.request.if_stale and not counts["new_sessions"]:
+        sessions, rows = ((dates > trained["to"]).sum() for dates in (panel.dates, panel.frame["date"]))
+        if self.request.if_stale and not sessions:
             return CURRENT, f"{name} has the newest session, {counts['last_before']}, and the same settings"
-        return NEW, f"{counts['new_sessions']} new sessions, {counts['new_rows']} new rows"
+        return NEW, f"{sessions} new sessions, {rows} new rows"
 
     def _refused_before(self) -> NightlyRecord | None:
         """Return the last retraining that the gate refused, if its inputs and production were the same."""

@@ -9,7 +9,14 @@ from rich.text import Text
 from train.nightly.nightly_record import work_seconds
 from train.progress.snapshot import SYNTHETIC, against_naive, format_duration, is_synthetic
 
-STYLES = {"promoted": "green", "current": "dim", "closed": "yellow", "failed": "bold red", "running": "cyan"}
+STYLES = {
+    "promoted": "green",
+    "refreshed": "green",
+    "current": "dim",
+    "closed": "yellow",
+    "failed": "bold red",
+    "running": "cyan",
+}
 
 
 def _ingest(decision: dict[str, Any]) -> str:

@@ -15,9 +15,10 @@ from common.errors import BacktestError
 from common.presets import TrainConfig
 from common.prices.panel import Panel
 from common.release.forecasts import Networks, ReleasedModels
+from common.release.learning import windows_until
 from common.release.manifest import Release
 from common.release.registry import Registry
-from train.evaluation.backtest import Backtest, backtest, windows_until
+from train.evaluation.backtest import Backtest, backtest
 from train.evaluation.evidence import add_stock_columns
 from train.evaluation.summary import summarise
 from train.progress.console import Mode
@@ -227,10 +228,12 @@ def summarise_models(
     return pd.concat(parts, names=["model"]).reset_index("model").reset_index(drop=True)
 
 
-def store_backtest(plan: BacktestPlan, ours: pd.DataFrame, measured: pd.DataFrame) -> dict[str, Any]:
-    """Store the forecasts and the figures; return the stored description.
+def store_backtest(
+    plan: BacktestPlan, ours: pd.DataFrame, measured: pd.DataFrame, worth: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Store the forecasts, the figures and their worth (`Worth.as_dict`); return the stored description.
 
-    Figures of other models from earlier calls stay.
+    Figures of other models from earlier calls stay. ``worth`` is null where it was not measured.
     """
     path = plan.folder / "backtest.json"
     if storage.exists(path):
@@ -246,6 +249,7 @@ def store_backtest(plan: BacktestPlan, ours: pd.DataFrame, measured: pd.DataFram
         "source": plan.panel.source,
         "data_sha256": plan.panel.fingerprint(),
         "figures": storage.finite(measured.to_dict(orient="records")),
+        "worth": worth,
     }
     storage.write_with(plan.folder / f"{OURS}.parquet", lambda path: ours.to_parquet(path, index=False))
     storage.write_json(path, record)

@@ -13,6 +13,7 @@ from common import storage
 from common.exchange.ticks import round_to_tick
 from common.forecast.conformal import LEVELS, Calibration, Outcomes
 from common.forecast.prices import Prices
+from common.forecast.probabilities import DIRECTIONS
 from common.forecast.representation import Residual
 from common.network.channels import frozen
 from common.prices.panel import Panel
@@ -136,6 +137,7 @@ def rival_table(
         high=high,
         needed=missing,
         by_model=np.ones(forecast.raw.shape, dtype=bool),
+        probabilities=np.full((*forecast.raw.shape, len(DIRECTIONS)), np.nan),
     )
     return forecast_table(windows, prices, models.models, general_only=True)
 

@@ -18,6 +18,7 @@ from common.exchange.universe import Universe
 from common.presets import TrainConfig
 from common.prices.panel import Panel
 from common.release.bundle import GENERAL
+from common.release.refresh import REFRESHED
 from common.release.registry import Registry
 from train.gate.promotion import gives_way, is_sound, promote_through_gate
 from train.progress.console import LiveTable, Mode
@@ -242,6 +243,7 @@ def _published(
     """The result in the sound release that this run published with the same failed jobs and refit, if any."""
     for release in registry.releases():
         same = release.info.get("run") == run.id and sorted(release.info.get("failed", {})) == sorted(failed)
+        same = same and REFRESHED not in release.info
         stored = release.info.get("refit")
         state = "none" if stored is None else "failed" if "failed" in stored else "done"
         same = same and state == refit

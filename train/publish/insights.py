@@ -25,6 +25,7 @@ def insights(evidence: Evidence, answers: Sequence[Answer]) -> dict[str, Any]:
     -------
     dict
         ``moves``: a row per horizon and tenth of the forecast chance, see `train.evaluation.evidence`;
+        ``directions``: the same of a rise, no change and a fall, for all stocks and by tier;
         ``embedding``: None without one, else ``shares`` (of the variance, of both axes) and ``places``:
         ``symbol``, ``x``, ``y`` and its ``neighbours``, nearest first, by distance in all directions;
         ``answers``: ``question``, ``answer`` and ``tables`` of ``columns`` and ``rows``.
@@ -32,6 +33,7 @@ def insights(evidence: Evidence, answers: Sequence[Answer]) -> dict[str, Any]:
     found: dict[str, Any] = storage.finite(
         {
             "moves": _records(evidence.calibration_of_moves),
+            "directions": _records(evidence.calibration_of_directions),
             "embedding": _embedding(evidence.embedding),
             "answers": [_answer(each) for each in answers],
         }

@@ -14,24 +14,30 @@ from common.engine import IN_PROCESS, Engine
 from common.forecast.conformal import Calibration
 from common.prices.panel import Panel
 from common.release.bundle import EVALUATED, GENERAL, BundleFiles
+from common.release.forecasts import MODEL_CARD
 from common.release.manifest import Release
 from common.release.models import ModelFolder
 from common.release.registry import Registry
 from common.scoring.forecast_errors import errors
 from train.evaluation.backtest import Backtest, backtest
+from train.evaluation.base_rates import base_rates, with_base_rates
 from train.evaluation.embedding_search import find_search
 from train.evaluation.evidence import Evidence, add_stock_columns
 from train.evaluation.matrix import performance_matrix, write_matrix
 from train.evaluation.questions import answers
 from train.evaluation.summary import summarise, summarise_by_symbol
+from train.evaluation.worth_sentences import worth_document
 from train.publish.insights import FILE as INSIGHTS
 from train.publish.insights import insights
+from train.publish.model_card import model_card
 from train.report.page import write_report
 from train.run.dataset import RunSpec, bundles_dir
 from train.run.plan import Plan, stored_result
 from train.run.refit import RefitResult
 from train.run.versions import trained_with
 
+WORTH = "worth.json"
+"""What the forecasts are worth after costs, see `train.evaluation.worth_sentences.worth_document`."""
 HIDDEN = shutil.ignore_patterns(".*")
 """Files that a killed worker may have left incomplete."""
 
@@ -113,6 +119,8 @@ def publish_run(
         answered = answers(evidence)
         write_report(staging / "report.html", evidence, answered)
         storage.write_json(staging / INSIGHTS, insights(evidence, answered))
+        storage.write_json(staging / WORTH, worth_document(evidence))
+        storage.write_bytes(staging / MODEL_CARD, model_card(evidence).encode())
         rows = result_rows(plan, tested.table, choices, failed)
         release = registry.publish(staging, release_id, info=info)
     finally:
@@ -169,8 +177,8 @@ def _tested(run_dir: Path, spec: RunSpec, panel: Panel, own: frozenset[str], eng
 
     found = since_training(None)
     shared = since_training(own).table if own else None
-    by_symbol = summarise_by_symbol(found.table, engine)
-    return _Tested(borders, found.table, shared, by_symbol, found.calibration)
+    table = with_base_rates(found.table, base_rates(models, panel, np.datetime64(borders["valid_end"])))
+    return _Tested(borders, table, shared, summarise_by_symbol(table, engine), found.calibration)
 
 
 def _write_data(run_dir: Path, spec: RunSpec, tested: _Tested, staging: Path) -> None:

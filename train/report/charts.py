@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from common.forecast.probabilities import DIRECTIONS
 from common.pages.render import days
 from train.evaluation.evidence import Evidence
 from train.evaluation.summary import LEVELS
@@ -28,6 +29,9 @@ def figures(evidence: Evidence) -> dict[str, Any]:
     charts: dict[str, Any] = {f"by_horizon_{name}": ratios_by_horizon(evidence, name) for name in RATIOS}
     charts["groups"] = {str(horizon): ratios_by_group(evidence, horizon) for horizon in evidence.horizons}
     charts["moves"] = {str(horizon): move_reliability(evidence, horizon) for horizon in evidence.horizons}
+    charts["directions"] = {
+        str(horizon): direction_reliability(evidence, horizon) for horizon in evidence.horizons
+    }
     charts["coverage"] = interval_coverage(evidence)
     return charts
 
@@ -135,6 +139,33 @@ def move_reliability(evidence: Evidence, horizon: int) -> Figure | None:
         xaxis={"title_text": "chance of a move, forecast %", "range": [0, 100], "anchor": "y2"},
         yaxis={"title_text": "moved, %", "range": [0, 103], "domain": [0.36, 1]},
         yaxis2={"title_text": "forecasts", "domain": [0, 0.22], "rangemode": "tozero", "nticks": 3},
+    )
+
+
+def direction_reliability(evidence: Evidence, horizon: int) -> Figure | None:
+    """Plot how often prices rose, stayed and fell against the forecast probability of each."""
+    table = evidence.calibration_of_directions
+    table = table[(table["horizon"] == horizon) & (table["tier"] == "all") & (table["n"] >= FEW)]
+    if not len(table):
+        return None
+    figure = go.Figure()
+    ends, dashed = [0, 100], {"color": style.MUTED, "dash": "dash", "width": 1.5}
+    figure.add_scatter(x=ends, y=ends, mode="lines", name="as forecast", hoverinfo="skip", line=dashed)
+    for number, outcome in enumerate(DIRECTIONS):
+        rows = table[table["outcome"] == outcome]
+        figure.add_scatter(
+            **{"x": 100 * rows["forecast"], "y": 100 * rows["seen"], "mode": "lines+markers"},
+            name=outcome,
+            customdata=rows["n"].astype(int),
+            hovertemplate=outcome
+            + ": forecast %{x:.0f} %, seen %{y:.0f} % of %{customdata:,}<extra></extra>",
+            marker={"color": SERIES[number], "size": 9, "symbol": SHAPES[number]},
+            line={"color": SERIES[number], "width": 2},
+        )
+    return plain(
+        figure,
+        xaxis={"title_text": "chance, forecast %", "range": [0, 100]},
+        yaxis={"title_text": "seen, %", "range": [0, 103]},
     )
 
 

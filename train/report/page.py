@@ -14,7 +14,7 @@ from common.pages.tables import Table
 from common.release.forecasts import networks_line
 from train.evaluation.evidence import Evidence
 from train.evaluation.questions import Answer, turnover
-from train.report import tables
+from train.report import tables, worth_tables
 from train.report.charts import figures
 from train.report.data_files import DataFiles, counters, series
 from train.report.figures import COLOURS
@@ -80,7 +80,10 @@ def page(evidence: Evidence, answers: Sequence[Answer], files: DataFiles) -> str
         stocks=_stocks(evidence, forecast, matrix),
         figures=charts,
         groups=tables.groups_table(evidence),
+        worth=worth_tables.worth_section(evidence),
         moves=tables.moves_table(evidence),
+        directions=tables.directions_table(evidence),
+        brier=tables.brier_table(evidence),
         coverage=tables.coverage_table(evidence),
         mapped=MAPPED,
         shares=principal_axes(evidence.embedding)[1].tolist() if charts["embedding"] else [],

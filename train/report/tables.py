@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from common.pages.tables import Column, Table, ratio
+from common.scoring.direction_scores import SCORES
 from train.evaluation.evidence import Evidence
 from train.evaluation.summary import LEVELS
 from train.report.charts import OURS, RATIOS, with_ours
@@ -26,7 +27,7 @@ TESTS = [spec["test"] for spec in COLUMNS.values() if "test" in spec]
 MATRIX = (
     *("name", "rel_mae", "rel_rmse", "mae", "naive_mae", "rank", "confidence", "flags", "tier", "sector"),
     *("model", "source", "mape", "naive_mape", "rmse", "naive_rmse", "dm_abs_p", "dm_sq_p"),
-    *("cover90", "width90", "n", "reasons"),
+    *("cover90", "width90", "brier", "brier_skill", "brier_up", "brier_up_skill", "n", "reasons"),
 )
 """Columns of the performance matrix after the symbol; the page shows one horizon at a time."""
 
@@ -125,6 +126,23 @@ def moves_table(evidence: Evidence) -> Table:
     moves = evidence.calibration_of_moves
     bins = [f"{10 * place} to {10 * place + 10} %" for place in moves["bin"]]
     return table(moves.assign(bin=bins), "Chance of a move, every horizon")
+
+
+def directions_table(evidence: Evidence) -> Table:
+    """Return the reliability of the chances of a rise, no change and a fall."""
+    rows = evidence.calibration_of_directions
+    bins = [f"{10 * place} to {10 * place + 10} %" for place in rows["bin"]]
+    renamed = rows.assign(bin=bins).rename(columns={"bin": "chance", "seen": "happened"})
+    return table(renamed, "Chances by direction, every horizon and tier")
+
+
+def brier_table(evidence: Evidence) -> Table:
+    """Return the Brier scores of all stocks and of each tier, by horizon."""
+    names = ["group", "horizon", "n", *SCORES]
+    everything = evidence.pooled.assign(group="all moving stocks")
+    tiers = evidence.by_tier.assign(group=evidence.by_tier["tier"].astype(str) + " tier")
+    rows = pd.concat([everything, tiers])[names]
+    return table(rows[rows["brier"].notna()], "Brier scores by horizon and tier")
 
 
 def coverage_table(evidence: Evidence) -> Table:

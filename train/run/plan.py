@@ -129,7 +129,9 @@ def make_plan(
                 for number in range(config.seeds)
             ]
         tasks += fits
-        needs = tuple(fit.id for fit in fits) + (general if config.finetune else ())
+        needs = tuple(fit.id for fit in fits)
+        if config.finetune:  # the general bundle's factors are taken over
+            needs += (*general, f"{GENERAL}/bundle")
         tasks.append(Task(f"{stock.symbol}/bundle", stock.symbol, "bundle", 0, needs, BUNDLE_COST, 0))
     return Plan(tuple(tasks), skipped)
 

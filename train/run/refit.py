@@ -2,7 +2,9 @@
 
 A refit is a run of its own in the folder ``refit`` of the evaluated run. It has no validation part, so
 whatever validation decided is taken from the evaluated run: how many epochs each fit trains, which candidate
-is a stock's model, and which stocks' forecasts are published.
+is a stock's model, and which stocks' forecasts are published. The general model's networks start from the
+evaluated weights and train for two fifths of their epochs, which is as good as a new start
+(docs/results.md, "Refit").
 """
 
 from dataclasses import dataclass, replace
@@ -14,11 +16,12 @@ from common import storage
 from common.errors import TrainingError
 from common.forecast.prices import Prices
 from common.network.channels import sigma
+from common.presets import FitConfig
 from common.prices.windows import Windows
 from common.release.bundle import GENERAL, Bundle, BundleFiles, load_bundle
 from train.run.dataset import RunDataset, bundles_dir
 from train.run.feed import evenly
-from train.run.plan import Plan, stored_result
+from train.run.plan import Plan, Task, stored_result
 
 FOLDER = "refit"
 BORDERS = ("train_end", "valid_end", "test_end")
@@ -26,6 +29,10 @@ COMPARED_WINDOWS = 2_000
 MOST_DISAGREEMENT = 0.5
 """Largest root mean square difference of the raw forecasts of a refitted and an evaluated model, at any
 horizon, in standard deviations of the change over that horizon."""
+WARM_SHARE = 0.4
+"""Share of its best number of epochs that a general network trains for, from the evaluated weights."""
+WARM_RATE = 0.5
+"""Share of the learning rate with which it starts; the cosine schedule covers these epochs alone."""
 FITS_OF = {
     "general": {"seed"},
     "fine-tuned": {"seed", "finetune"},
@@ -45,7 +52,9 @@ class RefitResult:
 
 
 def refit_plan(run_dir: Path, plan: Plan) -> Plan:
-    """Plan the fits that the evaluated run's choices need, each with its best number of epochs.
+    """Plan the fits that the evaluated run's choices need, each with its number of epochs.
+
+    It is the best number on validation; for the general model's networks two fifths of that, at least one.
 
     Parameters
     ----------
@@ -68,10 +77,22 @@ def refit_plan(run_dir: Path, plan: Plan) -> Plan:
         if task.id not in kept:
             continue
         epochs = int((stored_result(run_dir, task.id) or {}).get("best_epoch", 0)) if task.epochs else 0
+        if is_warm(task):
+            epochs = max(1, round(WARM_SHARE * epochs))
         cost = task.cost * epochs / task.epochs if task.epochs else task.cost
         needs = tuple(need for need in task.needs if need in kept)
         tasks.append(replace(task, needs=needs, cost=cost, epochs=epochs))
     return Plan(tuple(tasks), {})
+
+
+def is_warm(task: Task) -> bool:
+    """Whether a refit of this task starts from the evaluated weights: that of a general network."""
+    return task.job == GENERAL and task.phase != "bundle"
+
+
+def warm_config(config: FitConfig, epochs: int) -> FitConfig:
+    """Return the settings of a fit of so many epochs from the evaluated weights."""
+    return config.model_copy(update={"learning_rate": WARM_RATE * config.learning_rate, "epochs": epochs})
 
 
 def evaluated_bundle(dataset: RunDataset, job: str) -> Bundle:

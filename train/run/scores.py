@@ -119,7 +119,8 @@ def by_symbol(windows: Windows, prices: Prices) -> dict[str, Score]:
 def beats_naive(judged: Score) -> bool:
     """Whether a stock's model beat the last price on validation, by `Score.total`.
 
-    If it did not, or too few windows moved, the last price is published. The verdict is the same for all
-    horizons and both losses: single ones are mostly noise, and cost more than they save (docs/results.md).
+    It is recorded in the metadata. Where a model has no factors (`train.run.factors`), the last price is
+    published if it did not, or if too few windows moved. The verdict is the same for all horizons and both
+    losses: single ones are mostly noise, and cost more than they save (docs/results.md).
     """
     return judged.by_horizon[0].n >= MINIMUM_JUDGED and judged.total < 1

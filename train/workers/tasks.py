@@ -3,6 +3,8 @@
 import time
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,20 +13,26 @@ from common import storage
 from common.errors import TrainingError
 from common.forecast.forecaster import ModelForecaster
 from common.forecast.prices import Prices
+from common.forecast.representation import Residual
 from common.prices.windows import Windows
-from common.release.bundle import GENERAL
+from common.release.bundle import GENERAL, BundleFiles
+from common.release.manifest import read_json
 from train.fit.fit import fit
 from train.fit.loop import EpochLoop, loop_of
 from train.fit.state import FitState, save_result
 from train.publish.export import write_bundle
-from train.run.dataset import RunDataset
+from train.run.dataset import RunDataset, bundles_dir
+from train.run.factors import fit_factors
 from train.run.plan import EpochProgress, Task, stored_result
+from train.run.probabilities import fit_calibration
 from train.run.refit import (
     BORDERS,
     disagreement,
     evaluated_bundle,
+    is_warm,
     recent_windows,
     refuse_disagreement,
+    warm_config,
 )
 from train.run.scores import Score, beats_naive, by_symbol, choose, score
 
@@ -62,13 +70,19 @@ def run_task(
 
 
 def _fit(dataset: RunDataset, task: Task, on_epoch: Callable[[EpochProgress], None]) -> FitState:
+    config, weights = dataset.fit_config(task.phase), None
+    if task.phase == "finetune":
+        weights = weights_of(dataset.run_dir, f"{GENERAL}/seed-{task.number}")
+    elif dataset.spec.refit and is_warm(task):
+        weights = weights_of(dataset.run_dir.parent, task.id)
+        config = warm_config(config, task.epochs)
     return fit(
         loop_for(dataset, task.phase),
         dataset.fit_data(task.job),
-        dataset.fit_config(task.phase),
+        config,
         seed=dataset.config.seed + task.number,
         state_path=dataset.task_dir(task.id) / "state.npz",
-        weights=weights_of(dataset, f"{GENERAL}/seed-{task.number}") if task.phase == "finetune" else None,
+        weights=weights,
         epochs=task.epochs if dataset.spec.refit else None,
         on_epoch=on_epoch,
         log_dir=dataset.log_dir(task.id),
@@ -87,6 +101,7 @@ def _bundle(dataset: RunDataset, task: Task, may_write: Callable[[], None]) -> d
         scores[name] = {"valid": score(valid, prices[name]), "test": score(test, on_test)}
     choice = choose({name: parts["valid"].total for name, parts in scores.items()})
     (phase, members), first_horizon = candidates[choice], scores[choice]["test"].by_horizon[0]
+    factors = _factors(dataset, task.job, candidates[choice], valid)
     by_stock = by_symbol(valid, prices[choice])
     metadata = {
         "job": task.job,
@@ -101,9 +116,16 @@ def _bundle(dataset: RunDataset, task: Task, may_write: Callable[[], None]) -> d
         "beats_naive": dict.fromkeys(dataset.spec.universe.symbols, False)
         | {symbol: beats_naive(own) for symbol, own in by_stock.items()},
         "training": {
-            need: (stored_result(dataset.run_dir, need) or {}).get("history", []) for need in task.needs
+            need: (stored_result(dataset.run_dir, need) or {}).get("history", [])
+            for need in task.needs
+            if need != f"{GENERAL}/bundle"
         },
     }
+    if factors is not None:
+        metadata["factors"] = factors
+    calibration = fit_calibration(valid, prices[choice]) if task.job == GENERAL else None
+    if calibration is not None:
+        metadata["probability_calibration"] = calibration.as_dict()
     network = dataset.network_config(phase)
     may_write()
     write_bundle(dataset, task.job, network, members, storage.finite(metadata), check=valid)
@@ -118,12 +140,31 @@ def _refitted_bundle(dataset: RunDataset, task: Task, may_write: Callable[[], No
     phase, members = _candidate(dataset, task.job, choice)
     recent = recent_windows(dataset, task.job, metadata["valid_end"])
     prices = forecast(dataset, task.job, members, recent, phase=phase)
-    gap = disagreement(recent, prices, bundle.forecaster.forecast(recent))
+    unscaled = replace(bundle.forecaster, factors=None)
+    gap = disagreement(recent, prices, unscaled.forecast(recent))
     refuse_disagreement(task.job, gap)
     may_write()
     metadata["refit"] = {"evaluated": {name: metadata[name] for name in BORDERS}, "disagreement": gap}
     write_bundle(dataset, task.job, dataset.network_config(phase), members, metadata, check=recent)
     return {"choice": choice, "lead": metadata["lead"], "disagreement": gap}
+
+
+def _factors(dataset: RunDataset, job: str, candidate: Candidate, valid: Windows) -> dict[str, Any] | None:
+    """Fit the general model's factors; a stock's own model takes them over, since one stock has too few days.
+
+    None for a representation without them, for own models that are not fine-tuned from the general one, and
+    where the general bundle was made before factors existed.
+    """
+    representation = dataset.representation
+    if not isinstance(representation, Residual) or (job != GENERAL and not dataset.config.finetune):
+        return None
+    if job == GENERAL:
+        phase, members = candidate
+        outputs = _forecaster(dataset, job, members, phase).outputs(valid)
+        return fit_factors(representation, valid, outputs).as_dict()
+    folder = bundles_dir(dataset.run_dir) / BundleFiles.of(dataset.config.preset, GENERAL).folder
+    factors: dict[str, Any] | None = read_json(storage.up_to_date(folder / "metadata.json")).get("factors")
+    return factors
 
 
 def _candidate_names(dataset: RunDataset, job: str) -> tuple[str, ...]:
@@ -136,17 +177,24 @@ def _candidate(dataset: RunDataset, job: str, name: str) -> Candidate:
     """Return the phase and the weights of the networks that a candidate averages."""
 
     def weights(fits_of: str, phase: str) -> Members:
-        return [weights_of(dataset, f"{fits_of}/{phase}-{number}") for number in range(dataset.config.seeds)]
+        return [
+            weights_of(dataset.run_dir, f"{fits_of}/{phase}-{number}")
+            for number in range(dataset.config.seeds)
+        ]
 
     if name == "scratch":
-        return "scratch", [weights_of(dataset, f"{job}/scratch-0")]
+        return "scratch", [weights_of(dataset.run_dir, f"{job}/scratch-0")]
     general = weights(GENERAL, "seed") if name in ("general", "average") else []
     finetuned = weights(job, "finetune") if name in ("fine-tuned", "average") else []
     return "seed", general + finetuned
 
 
 def forecast(dataset: RunDataset, job: str, members: Members, windows: Windows, *, phase: str) -> Prices:
-    """Forecast prices with the average of networks that have the widths of ``phase``."""
+    """Forecast prices with the average of networks that have the widths of ``phase``, without factors."""
+    return _forecaster(dataset, job, members, phase).forecast(windows)
+
+
+def _forecaster(dataset: RunDataset, job: str, members: Members, phase: str) -> ModelForecaster:
     # Any network of the same widths will do: "scratch", the fit before a stock's bundle, is compiled already.
     same_widths = dataset.network_config(phase) == dataset.network_config("scratch")
     loop = loop_for(dataset, "scratch" if same_widths else phase)
@@ -158,7 +206,7 @@ def forecast(dataset: RunDataset, job: str, members: Members, windows: Windows, 
             outputs.append(loop.predict(x, stock_id))
         return np.asarray(np.mean(outputs, axis=0))
 
-    return ModelForecaster(network, dataset.representation, dataset.stock_ids(job)).forecast(windows)
+    return ModelForecaster(network, dataset.representation, dataset.stock_ids(job))
 
 
 def _lead(scores: dict[str, dict[str, Score]], choice: str) -> float | None:
@@ -177,9 +225,9 @@ def loop_for(dataset: RunDataset, phase: str) -> EpochLoop:
     return loop_of(dataset.network_shape, network, config, dataset.representation)
 
 
-def weights_of(dataset: RunDataset, task_id: str) -> list[np.ndarray]:
+def weights_of(run_dir: Path, task_id: str) -> list[np.ndarray]:
     """Return the weights of a finished fit; raises TrainingError if they cannot be read."""
-    folder = dataset.task_dir(task_id)
+    folder = run_dir / "tasks" / task_id
     try:
         with np.load(storage.up_to_date(folder / "weights.npz"), allow_pickle=False) as stored:
             return [stored[name] for name in sorted(stored.files)]

@@ -1,5 +1,6 @@
 """The page's views of market, stock and performance: content, mouse and keyboard."""
 
+import httpx
 import pytest
 from support.dashboard import ALL, column, ready
 
@@ -23,6 +24,23 @@ def test_invented_prices_cannot_be_missed_and_nothing_is_advice(open_page):
     box = page.locator(".banner.synthetic").bounding_box()
     assert (box["y"], box["width"]) == (0, 360) and page.title().startswith("SYNTHETIC")
     assert "Not investment advice" in page.locator("footer").inner_text()
+
+
+def test_chances_are_numbers_and_words_on_the_map_and_on_a_stocks_page(open_page):
+    page = ready(open_page("market/1d", scheme="dark"), "market")
+    answer = httpx.get(f"{page.url.split('#')[0]}api/v4/predict/all?horizon=1d", timeout=60).json()
+    forecasts = {forecast["symbol"]: forecast for forecast in answer["predictions"]}
+    moving = next(forecast for forecast in forecasts.values() if 0 < forecast["probability_unchanged"] < 1)
+    tile = page.locator(f".tile[href^='#stock/{moving['symbol']}/']")
+    assert tile.locator("span").inner_text() == f"{moving['prediction']:,.2f}"
+    label, names = tile.get_attribute("aria-label"), ("up", "unchanged", "down")
+    shown = [f"{100 * moving[f'probability_{name}']:.0f}\u00a0%" for name in names]
+    assert f"rise {shown[0]}, no change {shown[1]}, a fall {shown[2]}" in label
+    tile.press("Enter")
+    ready(page, "stock")
+    page.wait_for_selector(".chance-list")
+    assert page.locator(".chance-list b").all_inner_texts() == shown
+    assert page.locator(".chance-bar > span").count() == 3
 
 
 def test_the_market_is_sorted_filtered_and_mapped(open_page):

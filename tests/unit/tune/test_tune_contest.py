@@ -65,7 +65,7 @@ def test_the_score_is_the_one_that_training_gives(test_part):
     _, _, windows = test_part
     result = forecasts(windows, 0.9, 0)
     nothing = np.zeros(len(windows))
-    prices = Prices(windows.last_price, nothing.astype(bool), result.raw, result.published, *[None] * 5)
+    prices = Prices(windows.last_price, nothing.astype(bool), result.raw, result.published, *[None] * 6)
     wanted = score(windows, prices)
     assert score_of(windows, result) == wanted and 0.8 < wanted.total < 1
 

@@ -1,7 +1,7 @@
-/* Calibration of the intervals and of the chance of a move. */
+/* Calibration of the intervals and of the chances of a rise, no change, a fall and a move. */
 import { chart, draw } from "../charts.js";
-import { h } from "../dom.js";
-import { count, days, share } from "../format.js";
+import { facts, h } from "../dom.js";
+import { count, days, NONE, number, share } from "../format.js";
 import { empty } from "../states.js";
 import { folded, plainTable } from "../table.js";
 
@@ -38,7 +38,47 @@ function reliability(bins) {
   };
 }
 
-export function calibration({ pooled, moves }) {
+const OUTCOMES = [["up", "--c-rise", "circle"], ["unchanged", "--c-muted", "square"], ["down", "--c-fall", "diamond"]];
+
+function byDirection(bins) {
+  const line = { type: "scatter", mode: "lines", name: "as forecast", x: [0, 100], y: [0, 100], hoverinfo: "skip", line: { color: "--c-muted", dash: "dash", width: 1.5 } };
+  const series = OUTCOMES.map(([outcome, colour, symbol]) => {
+    const rows = bins.filter((row) => row.outcome === outcome && row.n >= FEW);
+    return {
+      type: "scatter", mode: "lines+markers", name: outcome, x: rows.map((row) => 100 * row.forecast), y: rows.map((row) => 100 * row.seen), customdata: rows.map((row) => count(row.n)),
+      line: { color: colour, width: 2 }, marker: { color: colour, size: 9, symbol }, hovertemplate: `${outcome}: forecast %{x:.0f} %, seen %{y:.0f} % of %{customdata}<extra></extra>`,
+    };
+  });
+  return {
+    data: [line, ...series.filter((each) => each.x.length)],
+    layout: { xaxis: { title: { text: "chance, forecast %" }, range: [-2, 102] }, yaxis: { title: { text: "seen, %" }, range: [-2, 102] } },
+  };
+}
+
+/* The chances of a rise, no change and a fall, as served; tenths with few forecasts are only in the table. */
+function directionsShown(bins, figures, horizon) {
+  const all = bins.filter((row) => row.tier === "all");
+  const plot = chart();
+  draw(plot, byDirection(all), `share of closes above, at and below the last price against the forecast chance, ${days(horizon)} ahead`);
+  const signed = (value) => (typeof value === "number" ? `${number(value, 3)} ${value > 0 ? "(better)" : "(no better)"}` : NONE);
+  return [
+    h("p", { class: "note" }, "Share of closes above, at and below the last price, against the forecast chance."), h("figure", {}, plot),
+    figures ? facts([
+      ["Brier score", `${number(figures.brier, 3)}: 0 is perfect, 2 the worst`],
+      ["Skill against base rates", signed(figures.brier_skill)],
+      ["The same, up or not", signed(figures.brier_up_skill)],
+    ]) : null,
+    folded("The figures as a table", plainTable("Chances by direction", [
+      { label: "Chance of", value: (row) => row.outcome },
+      { label: "Stocks", value: (row) => (row.tier === "all" ? "all" : `${row.tier} tier`) },
+      { label: "Forecast", number: true, value: (row) => row.forecast, show: (row) => share(row.forecast) },
+      { label: "Seen", number: true, value: (row) => row.seen, show: (row) => share(row.seen) },
+      { label: "Forecasts", number: true, value: (row) => row.n, show: (row) => count(row.n) },
+    ], bins, { quiet: true })),
+  ].filter(Boolean);
+}
+
+export function calibration({ pooled, moves, directions }) {
   const known = pooled.filter((row) => row.cover90 !== null);
   const first = h("div", {}, h("h3", {}, "Intervals"));
   const second = h("div", {});
@@ -53,6 +93,12 @@ export function calibration({ pooled, moves }) {
   }
 
   function show(horizon) {
+    const chosen = (directions ?? []).filter((row) => `${row.horizon}d` === horizon);
+    if (chosen.length) {
+      const figures = pooled.find((row) => row.horizon === horizon && typeof row.brier === "number");
+      second.replaceChildren(h("h3", {}, `Chances of a rise, no change and a fall, ${days(horizon)} ahead`), ...directionsShown(chosen, figures, horizon));
+      return;
+    }
     const bins = (moves ?? []).filter((row) => `${row.horizon}d` === horizon);
     const content = [h("h3", {}, `Chance of a move, ${days(horizon)} ahead`)];
     if (bins.length) {

@@ -1,7 +1,7 @@
 /* The forecast at one horizon: price, interval, model, confidence and measured error. */
 import { facts, h } from "../dom.js";
 import { capital, days, kes, price, weekday } from "../format.js";
-import { confidence, moved } from "../marks.js";
+import { chanceBar, confidence, moved } from "../marks.js";
 import { explained } from "../measures.js";
 
 const WHO = { stock_specific: "its own model", general: "the general model for all stocks" };
@@ -22,7 +22,9 @@ export function forecastCard(card, outlook, horizon) {
     h("p", { class: "note" }, `for ${weekday(found.target_date)}`),
     h("p", { class: "big" }, kes(found.prediction), " ", moved(found.change_percent)),
     h("p", {}, ...within(range)),
+    chanceBar(found),
     facts([
+      ["Expected change", typeof found.expected_change_percent === "number" ? [moved(found.expected_change_percent), ` to ${kes(found.mean_prediction)}, the mean forecast`] : null],
       ["Forecast by", h("span", {}, WHO[found.model_type], " ", h("code", {}, found.model_version))],
       ["Published", found.forecast_source === "model" ? "the forecast of the model" : "the last price: no change is forecast"],
       ["Confidence", [confidence(found.confidence), reasons.length ? h("ul", { class: "reasons" }, reasons) : null]],

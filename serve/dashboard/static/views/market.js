@@ -18,7 +18,7 @@ function joined(market, all) {
   const reasons = new Map(all.summary.errors.map((each) => [each.symbol, each.detail]));
   return market.quotes.map((quote) => {
     const forecast = forecasts.get(quote.symbol) || null;
-    return { ...quote, forecast, expected: forecast ? forecast.change_percent : null, reason: reasons.get(quote.symbol) || null };
+    return { ...quote, forecast, published: forecast ? forecast.change_percent : null, expected: forecast ? forecast.expected_change_percent ?? forecast.change_percent : null, reason: reasons.get(quote.symbol) || null };
   });
 }
 
@@ -67,11 +67,11 @@ export async function view(container, [asked], signal) {
 
 function summaryOf({ quotes, rows, horizon }) {
   const ways = { up: 0, down: 0, flat: 0 };
-  for (const row of rows) if (row.forecast) ways[direction(row.expected)] += 1;
+  for (const row of rows) if (row.forecast) ways[direction(row.published)] += 1;
   const target = rows.map((row) => row.forecast?.target_date).filter(Boolean).sort().at(-1);
   const none = rows.length - ways.up - ways.down - ways.flat;
   return [
-    `Prices to ${day(quotes.data_end)}, forecast for ${weekday(target)}, ${days(horizon)} ahead: `,
+    `Prices to ${day(quotes.data_end)}, published forecasts for ${weekday(target)}, ${days(horizon)} ahead: `,
     h("b", {}, `${count(ways.up)} up, ${count(ways.down)} down, ${count(ways.flat)} unchanged`),
     none ? `, ${plural(none, "without a forecast", "without a forecast")}.` : ".",
   ];
@@ -83,8 +83,8 @@ function lists({ rows, horizon }) {
   const forecast = (row) => row.expected;
   const session = (row) => row.change_percent ?? 0;
   const titles = [
-    [`Forecast up, ${days(horizon)}`, by(forecast, 1), forecast],
-    [`Forecast down, ${days(horizon)}`, by(forecast, -1), forecast],
+    [`Expected up, ${days(horizon)}`, by(forecast, 1), forecast],
+    [`Expected down, ${days(horizon)}`, by(forecast, -1), forecast],
     ["Up in the last session", by(session, 1), session],
     ["Down in the last session", by(session, -1), session],
   ];

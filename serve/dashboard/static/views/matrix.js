@@ -28,6 +28,7 @@ function columns(horizon) {
     measured("relMAE", "rel_mae", toned, { wide: false }),
     measured("relRMSE", "rel_rmse", toned, { wide: false }),
     measured("Inside 90 %", "cover90", (value) => share(value), { downFirst: true }),
+    measured("Brier skill", "brier_skill", (value) => number(value, 3), { downFirst: true }),
     measured("Forecasts", "n", count, { downFirst: true }),
     { label: "Confidence", value: (row) => ORDER[row.confidence], show: (row) => confidence(row.confidence), downFirst: true },
     { label: "State", wide: true, value: (row) => row.flags || null, kind: "state-cell", show: (row) => flags(split(row)) },

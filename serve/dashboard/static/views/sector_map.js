@@ -1,6 +1,7 @@
-/* The sector map: a tile of the same size for each stock, coloured by its forecast change. */
+/* The sector map: a tile of the same size for each stock, with its published price, coloured by the expected change. */
 import { every, h } from "../dom.js";
-import { change, days, direction, kes } from "../format.js";
+import { change, days, direction, kes, price } from "../format.js";
+import { chanceWords } from "../marks.js";
 import { cells, put, squarify } from "../treemap.js";
 
 const LABEL = 20;
@@ -27,11 +28,11 @@ export function sectorMap() {
   function tile(row, horizon, scale) {
     const value = row.expected;
     const words = row.forecast
-      ? `${row.name}, ${row.sector}: ${change(value)} to ${kes(row.forecast.prediction)}, last ${kes(row.last_price)}`
+      ? [`${row.name}, ${row.sector}: forecast ${kes(row.forecast.prediction)}, last ${kes(row.last_price)}`, `expected change ${change(value)}`, chanceWords(row.forecast)].filter(Boolean).join("; ")
       : `${row.name}: no forecast. ${row.reason || ""}`;
     const kind = value === null ? "none" : direction(value);
     const element = h("a", { class: `tile ${kind}`, href: `#stock/${encodeURIComponent(row.symbol)}/${horizon}`, title: words, "aria-label": `${row.symbol}, ${words}` },
-      h("b", {}, row.symbol), h("span", {}, value === null ? "none" : change(value, 1)));
+      h("b", {}, row.symbol), h("span", {}, row.forecast ? price(row.forecast.prediction) : "none"));
     element.style.setProperty("--share", Math.min(1, Math.abs(value ?? 0) / scale).toFixed(3));
     return element;
   }
@@ -73,8 +74,7 @@ export function sectorMap() {
     place();
     legend.replaceChildren(
       h("span", {}, `≤ ${change(-scale, 1)}`), h("span", { class: "ramp", "aria-hidden": "true" }), h("span", {}, `≥ ${change(scale, 1)}`),
-      h("span", { class: "note" }, `Forecast change in ${days(horizon)}, one tile for each stock.`,
-        rows.some((row) => Math.abs(row.expected ?? 0) >= LEAST_SHOWN) ? "" : " Every stock is forecast at its last price."));
+      h("span", { class: "note" }, `Colour: the change expected in ${days(horizon)}. Number: the published price in KES, often the last one. Point at a tile, or open it, for the chances.`));
   }
 
   return { element: h("div", {}, legend, map), show, stop: () => watcher.disconnect() };

@@ -1,8 +1,8 @@
 /* All stocks in one table with filters and sorting. */
 import { field, list, tick } from "../controls.js";
 import { h } from "../dom.js";
-import { day, plural, price, range } from "../format.js";
-import { confidence, flags, moved, spark, stockLink } from "../marks.js";
+import { day, NONE, plural, price, range, share } from "../format.js";
+import { chances, confidence, flags, moved, spark, stockLink } from "../marks.js";
 import { sortedTable } from "../table.js";
 
 const sorted = { by: "Stock", down: false };
@@ -17,7 +17,9 @@ function columns(horizon) {
     { label: "Last, KES", wide: true, value: (row) => row.last_price, number: true, show: (row) => price(row.last_price), downFirst: true },
     { label: "Session", wide: true, value: (row) => row.change_percent, number: true, show: (row) => moved(row.change_percent), downFirst: true },
     { label: "Forecast, KES", value: (row) => row.forecast?.prediction, number: true, show: (row) => price(row.forecast.prediction), downFirst: true },
-    { label: "Change", value: (row) => row.expected, number: true, show: (row) => moved(row.expected), downFirst: true },
+    { label: "Change", value: (row) => row.published, number: true, show: (row) => moved(row.published), downFirst: true },
+    { label: "Expected", wide: true, value: (row) => row.expected, number: true, show: (row) => moved(row.expected), downFirst: true },
+    { label: "Up / same / down", wide: true, value: (row) => row.forecast?.probability_up, number: true, show: (row) => chanceCell(row.forecast), downFirst: true },
     { label: "90 % interval, KES", wide: true, value: (row) => width(row), number: true, show: (row) => interval(row), downFirst: true },
     { label: "Confidence", value: (row) => ORDER[row.forecast?.confidence], number: false, show: (row) => (row.forecast ? confidence(row.forecast.confidence) : "–"), downFirst: true },
     { label: "State", wide: true, value: (row) => row.flags.join(", ") || null, kind: "state-cell", show: (row) => flags(row.flags) },
@@ -25,6 +27,11 @@ function columns(horizon) {
     { label: "Model", wide: true, value: (row) => row.forecast && (row.forecast.model_type === "general" ? "general" : "its own"), kind: "whole" },
     { label: "Last close", wide: true, value: (row) => row.last_date, kind: "whole", show: (row) => (row.last_date ? day(row.last_date) : "–") },
   ];
+}
+
+function chanceCell(forecast) {
+  const found = chances(forecast);
+  return found ? h("span", { class: "whole" }, found.map((each) => share(each.share, 0)).join(" / ").replaceAll("\u00a0%", "") + "\u00a0%") : NONE;
 }
 
 function width({ forecast }) {
@@ -41,7 +48,7 @@ function fits(row) {
     (!chosen.sector || row.sector === chosen.sector) &&
     (!chosen.confidence || forecast?.confidence === chosen.confidence) &&
     (!chosen.model || (chosen.model === "none" ? !forecast : forecast?.model_type === chosen.model)) &&
-    (!chosen.moving || Math.abs(row.expected ?? 0) >= 0.005));
+    (!chosen.moving || Math.abs(row.published ?? 0) >= 0.005));
 }
 
 export function stockTable() {

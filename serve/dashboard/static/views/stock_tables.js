@@ -17,14 +17,20 @@ export function outlookTable({ predictions }, horizon) {
     label: `${level} %`, number: true, value: (row) => row.intervals[level]?.lower,
     show: (row) => range(row.intervals[level].lower, row.intervals[level].upper),
   }));
+  const chance = (label, name) => ({ label, number: true, value: (row) => row[`probability_${name}`], show: (row) => share(row[`probability_${name}`], 0) });
+  const expected = [
+    { label: "Expected", number: true, value: (row) => row.expected_change_percent, show: (row) => moved(row.expected_change_percent) },
+    chance("Up", "up"), chance("Unchanged", "unchanged"), chance("Down", "down"),
+  ];
   const columns = [
     { label: "Ahead", value: (row) => days(row.horizon) },
     { label: "For", value: (row) => weekday(row.target_date), kind: "whole" },
     { label: "Forecast, KES", number: true, value: (row) => row.prediction, show: (row) => price(row.prediction) },
     { label: "Change", number: true, value: (row) => row.change_percent, show: (row) => moved(row.change_percent) },
+    ...expected,
     ...levels,
   ];
-  return section("Every horizon", "Forecast prices, and the intervals that should contain the close with this probability, KES.",
+  return section("Every horizon", "Forecast prices, the chances that the close is above, at or below the last price, and the intervals that should contain it with this probability, KES.",
     plainTable("Forecast and intervals by horizon", columns, predictions, { quiet: true, mark: (row) => row.horizon === horizon }));
 }
 

@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 import nsecast
 from common.errors import BundleError
-from common.release.forecasts import ReleasedModels
+from common.release.forecasts import MODEL_CARD, ReleasedModels
 from common.release.manifest import FORMAT, MANIFEST, _digest
 from common.release.registry import Registry
-from serve.views.insights import FILE, OLDER
+from serve.views.insights import FILE, OLDER, WORTH
 
 
 def rewritten(folder: Path, **changes: object) -> None:
@@ -32,11 +32,12 @@ def rewritten(folder: Path, **changes: object) -> None:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``earlier`` has no format in its manifest and no insights; ``now`` is unchanged."""
+    """``earlier`` has no format in its manifest, no insights, worth or card; ``now`` is unchanged."""
     home = tmp_path_factory.mktemp("home")
     made_release(home, "now", **SETTINGS)
     earlier = made_release(home, "earlier", **SETTINGS).path
-    (earlier / FILE).unlink()
+    for name in (FILE, WORTH, MODEL_CARD):
+        (earlier / name).unlink()
     rewritten(earlier, format=None)
     Registry(home).promote("earlier")
     return home
@@ -68,8 +69,14 @@ def test_an_earlier_release_is_served_with_a_note_on_what_it_lacks(home):
     with serving(home) as url:
         answer = httpx.post(f"{url}/api/v4/predict", json={"symbol": "MOVES"}, timeout=60).json()
         insights = httpx.get(f"{url}/api/v4/insights", timeout=60)
+        card = httpx.get(f"{url}/api/v4/models/card", timeout=60)
     assert answer["release"] == "earlier" and answer["prediction"] == truth.published
     assert insights.status_code == 200 and insights.json()["note"] == OLDER
+    assert insights.json()["worth"] is None
+    assert card.status_code == 404 and card.headers["content-type"] == "application/problem+json"
+    assert card.json()["type"] == "urn:nsecast:card-not-found" and "nsecast report" in card.json()["detail"]
+    done = CliRunner().invoke(nsecast.app, ["models", "card", "earlier", "--home", str(home)])
+    assert done.exit_code == 1 and "the next `nsecast train` writes one" in done.output.lower()
 
 
 def test_the_backtest_of_an_earlier_release_equals_that_of_the_same_release_now(home, tmp_path):

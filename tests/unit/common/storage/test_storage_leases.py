@@ -12,8 +12,8 @@ from support.waiting import until
 
 from common import storage
 from common.errors import ConfigError
+from common.release.lock import hold_lock, is_locked
 from common.storage import leases
-from train.nightly.lock import hold_lock, is_locked
 
 pytestmark = pytest.mark.usefixtures("no_mirrors")
 
@@ -146,7 +146,7 @@ def test_a_retraining_on_another_machine_is_named_and_waited_for(two_machines):
 
     with hold_lock(here):
         assert is_locked(there)
-        where = "s3://memory/home: another retraining is still running, process"
+        where = "s3://memory/home: another refresh or retraining is still running, process"
         with pytest.raises(ConfigError, match=where), hold_lock(there):
             pass
         waiting = threading.Thread(target=wait)

@@ -12,7 +12,7 @@ from support.release import doctored, made_release
 from typer.testing import CliRunner
 
 from common.release.registry import Registry
-from serve.cli.predict import _table
+from serve.cli.predict import NARROW, _table
 from serve.cli.predict import predict as command
 from serve.forecaster import Forecaster
 from serve.schemas.forecast import BatchResponse
@@ -64,7 +64,7 @@ def test_people_get_a_table_and_notes(home):
 def test_a_terminal_of_80_columns_shows_every_price_in_full(home):
     response = Forecaster.from_release("made", home).answer(["MOVES", "FROZEN"], "5d")
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(_table(response, wide=False))
+    console.print(_table(response, NARROW, wide=False))
     shown = console.export_text()
     assert "…" not in shown
     for prediction in response.predictions:

@@ -15,7 +15,15 @@ from serve.auth.keys import KeyFile
 from serve.ingress.responses import matches
 
 KEPT = (
-    *("market", "insights", "matrix", "models/available", "models/MOVES", "history/MOVES?days=30"),
+    *(
+        "market",
+        "insights",
+        "matrix",
+        "models/available",
+        "models/MOVES",
+        "models/card",
+        "history/MOVES?days=30",
+    ),
     *("predict/all?horizon=5d", "outlook/MOVES"),
 )
 NEVER = ("health", "stats", "releases", "live")

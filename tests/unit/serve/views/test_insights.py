@@ -8,10 +8,14 @@ from support.evidence import bundle, made_evidence
 from support.release import made_release
 
 from common import storage
-from serve.schemas.insights import StoredInsights
+from serve.schemas.insights import StoredInsights, Worth
 from serve.views.insights import FILE as READ
+from serve.views.insights import WORTH
 from train.evaluation.questions import answers
+from train.evaluation.worth import COST_PERCENT
+from train.evaluation.worth_sentences import worth_document
 from train.publish.insights import FILE, NEAREST, insights
+from train.publish.publish import WORTH as PUBLISHED
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +78,27 @@ def test_chances_of_a_move_are_counted_by_horizon_and_tenth(evidence):
         assert item["seen"] == pytest.approx((rows["actual"] != rows["last_price"]).mean())
 
 
+def test_chances_by_direction_are_counted_by_horizon_outcome_tier_and_tenth(evidence):
+    made = insights(evidence, [])["directions"]
+    table = evidence.table[~evidence.table["frozen"]]
+    happened = {
+        "up": table["actual"] > table["last_price"],
+        "unchanged": table["actual"] == table["last_price"],
+        "down": table["actual"] < table["last_price"],
+    }
+    assert {(each["outcome"], each["tier"]) for each in made} == {
+        (outcome, tier) for outcome in happened for tier in ("all", "specific", "general")
+    }
+    for each in made:
+        chance, low = table[f"probability_{each['outcome']}"], each["bin"] / 10
+        rows = (table["horizon"] == each["horizon"]) & (chance >= low) & (chance < low + 0.1)
+        if each["tier"] != "all":
+            rows &= table["tier"] == each["tier"]
+        assert each["n"] == rows.sum()
+        assert each["forecast"] == pytest.approx(chance[rows].mean())
+        assert each["seen"] == pytest.approx(happened[each["outcome"]][rows].mean())
+
+
 def test_a_release_without_embedding_or_chances_keeps_none(tmp_path):
     plain = made_evidence(folder=tmp_path)
     page = insights(plain, [])
@@ -83,4 +108,13 @@ def test_a_release_without_embedding_or_chances_keeps_none(tmp_path):
 def test_a_release_is_published_with_its_insights(tmp_path):
     release = made_release(tmp_path)
     kept = StoredInsights.model_validate_json(release.file(FILE).read_bytes())
-    assert len(kept.answers) == 5 and kept.moves
+    assert len(kept.answers) == 5 and kept.moves and kept.directions
+    worth = Worth.model_validate_json(release.file(WORTH).read_bytes())
+    assert worth.cost_percent == COST_PERCENT and worth.verdict and worth.groups
+
+
+def test_serving_reads_all_of_the_worth_that_publishing_writes(evidence, tmp_path):
+    made = worth_document(evidence)
+    storage.write_json(tmp_path / WORTH, made)
+    read = Worth.model_validate_json((tmp_path / WORTH).read_bytes())
+    assert PUBLISHED == WORTH and json.loads(read.model_dump_json()) == json.loads(json.dumps(made))

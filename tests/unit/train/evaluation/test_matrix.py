@@ -80,6 +80,6 @@ def test_reliability_counts_moves_by_tenth():
             "last_price": [1, 1, 1, 2.0],
         }
     )
-    result = reliability(rows)
+    result = reliability(rows, "p_move", np.array([0.0, 1.0, 1.0, 0.0]))
     assert result[["bin", "n", "seen"]].to_numpy().tolist() == [[0, 2, 0.5], [9, 2, 0.5]]
     assert result["forecast"].tolist() == pytest.approx([0.025, 0.975])

@@ -15,11 +15,11 @@ from common.forecast.representation import Residual
 from common.prices.panel import Panel
 from common.release.manifest import Release
 from common.release.registry import Registry
+from common.release.sanity import BOUND_MARGIN, _past
+from common.release.subject import Subject
 from nsecast import app
 from train.gate.checklist import CHECKS, Check, run_checklist
 from train.gate.contents import LIMIT, TARGET
-from train.gate.sanity import BOUND_MARGIN, _past
-from train.gate.subject import Subject
 
 NAMES = [name for name, _, _ in CHECKS]
 GENERAL, MOVES = "general_residual", "stock_specific_residual/MOVES"
@@ -192,7 +192,7 @@ def test_a_forecast_beyond_anything_the_stock_ever_did_is_absurd(tmp_path):
 
 def test_a_bound_may_lie_outside_the_past_by_the_stated_margin_and_no_further(release, monkeypatch):
     assert BOUND_MARGIN == 1
-    monkeypatch.setattr("train.gate.sanity.BOUND_MARGIN", -0.4)
+    monkeypatch.setattr("common.release.sanity.BOUND_MARGIN", -0.4)
     assert "95 " in failures(release)["no absurd value"]
 
 

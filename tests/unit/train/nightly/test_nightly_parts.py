@@ -19,9 +19,9 @@ from support.release import made_release
 
 from common.errors import ArchiveError, ConfigError
 from common.presets import PRESETS, SplitSpec
+from common.prices.changes import TOLERANCE, compare_panels, refuse_damage
 from common.prices.panel import Panel
-from train.nightly.ingest import TOLERANCE, compare_panels, refuse_damage
-from train.nightly.lock import hold_lock, is_locked
+from common.release.lock import hold_lock, is_locked
 from train.nightly.nightly_record import NightlyRecord
 from train.nightly.split import MINIMUM_TEST, move_split, next_settings
 
@@ -169,7 +169,7 @@ def test_who_waits_takes_over_when_the_holder_lets_go(tmp_path):
 def test_a_killed_holder_lets_go(tmp_path):
     lock = tmp_path / "retrains" / ".lock"
     code = (
-        "import sys, time; from pathlib import Path; from train.nightly.lock import hold_lock\n"
+        "import sys, time; from pathlib import Path; from common.release.lock import hold_lock\n"
         "with hold_lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     )
     root = Path(__file__).resolve().parents[4]

@@ -174,7 +174,9 @@ def test_training_on_mapped_arrays_gives_bit_identical_networks(tmp_path, monkey
     fits = [task for task in run.plan.tasks if task.epochs]
     assert {task.phase for task in fits} == {"seed", "scratch", "finetune"}
     for task in fits:
-        for mine, theirs in zip(weights_of(mapped, task.id), weights_of(copies, task.id), strict=True):
+        for mine, theirs in zip(
+            weights_of(mapped.run_dir, task.id), weights_of(copies.run_dir, task.id), strict=True
+        ):
             assert np.array_equal(mine, theirs), task.id
     for path in sorted(bundles_dir(run.folder).rglob("model.onnx")):
         other = bundles_dir(tmp_path / "copies") / path.relative_to(bundles_dir(run.folder))

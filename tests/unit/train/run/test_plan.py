@@ -59,7 +59,7 @@ def test_a_specific_model_has_one_network_from_scratch_and_one_fine_tuned_per_ge
     assert needs == {
         "MOVES/scratch-0": (),
         **{name: (seed,) for name, seed in zip(tuned, general, strict=True)},
-        "MOVES/bundle": ("MOVES/scratch-0", *tuned, *general),
+        "MOVES/bundle": ("MOVES/scratch-0", *tuned, *general, "general/bundle"),
     }
 
 

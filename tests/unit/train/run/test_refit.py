@@ -3,6 +3,7 @@
 import json
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -30,6 +31,7 @@ from train.publish.publish import test_part as part_for_the_test
 from train.run.dataset import RunDataset, RunSpec
 from train.run.plan import Plan, Task
 from train.run.refit import disagreement, refit_plan, refuse_disagreement
+from train.workers import tasks
 
 
 def task(name: str, needs: tuple[str, ...] = (), epochs: int = 4) -> Task:
@@ -65,8 +67,10 @@ def test_a_refit_trains_what_the_choices_need_each_with_its_best_number_of_epoch
     general = {"general/seed-0", "general/seed-1", "general/bundle"}
     own = {"KCB/finetune-0", "KCB/finetune-1", "KCB/bundle", "SCOM/scratch-0", "SCOM/bundle", "ABSA/bundle"}
     assert set(refit) == general | own
-    for name in set(refit) - {"general/bundle", "KCB/bundle", "SCOM/bundle", "ABSA/bundle"}:
-        assert refit[name].epochs == best[name] % 5 and refit[name].cost == 25.0 * refit[name].epochs
+    fits = set(refit) - {"general/bundle", "KCB/bundle", "SCOM/bundle", "ABSA/bundle"}
+    for name in fits:
+        expected = max(1, round(0.4 * (best[name] % 5))) if name.startswith("general") else best[name] % 5
+        assert refit[name].epochs == expected and refit[name].cost == 25.0 * expected
     assert refit["SCOM/bundle"].needs == ("SCOM/scratch-0", "general/seed-0", "general/seed-1")
 
 
@@ -93,6 +97,34 @@ def test_a_refit_is_fitted_to_every_price_up_to_its_date_and_to_none_after_it(tm
     )
     newest = RunDataset(tmp_path, replace(spec, refit=str(dates[-1])), panel).parts[0]
     assert newest.target_date[newest.counted].max() == dates[-1]
+
+
+def test_a_general_network_starts_from_its_evaluated_weights_for_fewer_epochs(tmp_path, monkeypatch):
+    assert [refitted_epochs(tmp_path / str(best), best) for best in (0, 1, 4, 15)] == [1, 1, 2, 6]
+    evaluated = [np.full((2, 2), 7.0), np.zeros(3)]
+    (tmp_path / "tasks" / "general" / "seed-1").mkdir(parents=True)
+    np.savez(tmp_path / "tasks" / "general" / "seed-1" / "weights.npz", a=evaluated[0], b=evaluated[1])
+    calls: list[dict] = []
+    monkeypatch.setattr(tasks, "fit", lambda *args, **kwargs: calls.append({"config": args[2], **kwargs}))
+    monkeypatch.setattr(tasks, "save_result", lambda *_: {})
+    monkeypatch.setattr(tasks, "loop_for", lambda *_: None)
+    panel, config = made_panel(DAYS), train_config("residual", SETTINGS)
+    spec = RunSpec(config, UNIVERSE, panel.source, "", refit=str(panel.dates[-1].date()))
+    tasks.run_task(RunDataset(tmp_path / "refit", spec, panel), task("general/seed-1", epochs=5))
+    (call,) = calls
+    for used, weights in zip(call["weights"], evaluated, strict=True):
+        np.testing.assert_array_equal(used, weights)
+    assert call["epochs"] == call["config"].epochs == 5
+    assert call["config"].learning_rate == 0.5 * config.general.learning_rate
+
+
+def refitted_epochs(folder: Path, best: int) -> int:
+    (folder / "tasks" / "general" / "seed-0").mkdir(parents=True)
+    (folder / "tasks" / "general" / "bundle").mkdir()
+    (folder / "tasks" / "general" / "seed-0" / "result.json").write_text(json.dumps({"best_epoch": best}))
+    (folder / "tasks" / "general" / "bundle" / "result.json").write_text(json.dumps({"choice": "general"}))
+    plan = Plan((task("general/seed-0", epochs=15), task("general/bundle", ("general/seed-0",), 0)), {})
+    return refit_plan(folder, plan).tasks[0].epochs
 
 
 @pytest.fixture(scope="module")

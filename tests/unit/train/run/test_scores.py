@@ -102,7 +102,7 @@ def made_prices(windows: Windows) -> Prices:
     off = np.exp(np.random.default_rng(0).normal(0, 0.03, (2, *windows.counted.shape)))
     raw, published = windows.last_price[:, None] * off
     none = np.full(raw.shape, np.nan)
-    return Prices(windows.last_price, frozen(windows), raw, published, none, none, none, none, none)
+    return Prices(windows.last_price, frozen(windows), raw, published, none, none, none, none, none, none)
 
 
 def obvious(windows: Windows, prices: Prices, column: int, chosen: list[int]) -> tuple[int, float, float]:

@@ -1,19 +1,18 @@
 """Checks of a release's forecasts: plausible prices, nested intervals, every stock, no look-ahead."""
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from common.exchange.ticks import tick
-from common.forecast.conformal import LEVELS
+from common.forecast.conformal import BOUNDS, LEVELS
 from common.prices.series import Series
 from common.release.bundle import GENERAL
 from common.release.forecasts import Forecast
-from train.evaluation.backtest import BOUNDS
-from train.gate.subject import Finding, Subject, finding
+from common.release.subject import Finding, Subject, finding
 
 OWN_PAST = 250
 """Changes over a horizon that a stock needs for a range of its own; others use the range of all stocks."""
@@ -205,3 +204,14 @@ def _is_nested(bounds: np.ndarray) -> np.ndarray:
 
 def _row_key(row: Any) -> str:
     return f"{row.symbol} {row.cutoff:%Y-%m-%d}, horizon {row.horizon}"
+
+
+CHECKS: tuple[tuple[str, str, Callable[[Subject], Finding]], ...] = (
+    ("no absurd value", "within the stock's past changes over the same horizon", no_absurd_value),
+    ("prices", "positive, finite", positive_prices),
+    ("intervals", "each inside those of a higher level", nested_intervals),
+    ("general tier answers", "every stock with enough data", general_tier_answers),
+    ("all counters answer", "every stock with enough data", all_answer),
+    ("no look-ahead", "as of a past day, equal to the last digit", no_look_ahead),
+)
+"""Name, requirement and function of each check, in order."""

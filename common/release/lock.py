@@ -1,4 +1,4 @@
-"""The lock that allows one retraining at a time on a storage root, and names its holder.
+"""The lock that allows one refresh or retraining at a time on a storage root, and names its holder.
 
 It is a file lock; where the root is in an object store, a lease as well.
 """
@@ -15,11 +15,20 @@ from pathlib import Path
 from typing import TextIO
 
 from common import storage
-from common.errors import ConfigError
+from common.errors import Busy
 
 POLL_S, LEASE_POLL_S = 0.5, 2.0
 MIN_WAIT_S = 0.2
 """Minimum wait, because `is_locked` takes the lock for an instant."""
+
+
+RETRY_AFTER_S = 15
+"""When a client should try again: about the time that a refresh takes."""
+
+
+def lock_of(home: Path) -> Path:
+    """Return the lock that a running refresh or retraining holds."""
+    return home / "retrains" / ".lock"
 
 
 @contextmanager
@@ -39,7 +48,7 @@ def hold_lock(
 
     Raises
     ------
-    ConfigError
+    Busy
         If the lock is not free in time; names the process, its host and the time it took the lock.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
@@ -53,10 +62,11 @@ def hold_lock(
             left = deadline - time.monotonic()
             if left <= 0:
                 waited = f" after {wait_s:.0f} s" if wait_s else ""
-                raise ConfigError(
-                    f"{storage.display_path(lock.parent.parent)}: another retraining is still "
+                raise Busy(
+                    f"{storage.display_path(lock.parent.parent)}: another refresh or retraining is still "
                     f"running{waited}, "
-                    f"{other}. Wait for it with --wait 30m, or stop it."
+                    f"{other}. Wait for it with --wait 30m, or stop it.",
+                    retry_after_s=RETRY_AFTER_S,
                 )
             time.sleep(min(POLL_S if lease is None else LEASE_POLL_S, left))
         stream.truncate(0)

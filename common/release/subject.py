@@ -1,7 +1,8 @@
 """The release under examination, with each part read at most once."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +19,16 @@ Finding = tuple[bool, str]
 """Whether a check passed, and its result in words."""
 NAMED = 5
 """Number of problems that are listed; the others are only counted."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of a checklist; ``found`` describes the result and explains a failure."""
+
+    name: str
+    passed: bool
+    found: str
+    needed: str
 
 
 class Subject:
@@ -85,6 +96,15 @@ class Subject:
         """Read a published JSON file; BundleError if the release does not list it, ValueError if invalid."""
         content: dict[str, Any] = json.loads(self.release.file(name).read_bytes())
         return content
+
+
+def run_check(subject: Subject, name: str, needed: str, check: Callable[[Subject], Finding]) -> Check:
+    """Run one check; a check that raises fails, with the error as its finding."""
+    try:
+        passed, found = check(subject)
+    except Exception as error:
+        passed, found = False, error_text(error)
+    return Check(name, bool(passed), found, needed)
 
 
 def listed(problems: Iterable[str]) -> str:

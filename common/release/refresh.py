@@ -1,0 +1,238 @@
+"""Refresh: a release with the networks of the one in production and newer prices.
+
+The new rows join the panel, the interval levels learn from their outcomes, and all other files are those of
+the release before. Production moves with the last step, atomically; the same call continues after a stop.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from common import storage
+from common.errors import ArchiveError, GateClosed
+from common.forecast.conformal import Calibration
+from common.prices.changes import compare_panels, refuse_damage
+from common.prices.panel import Panel
+from common.release import sanity
+from common.release.alias import anchor_of, stack_of
+from common.release.data_gate import check_prices, refuse_older, refuse_prices
+from common.release.forecasts import ReleasedModels
+from common.release.learning import learn_outcomes
+from common.release.manifest import MANIFEST, Release
+from common.release.registry import Registry
+from common.release.subject import Check, Subject, run_check
+
+PANEL, CALIBRATION = "panel.parquet", "calibration.json"
+"""The files that a refresh replaces."""
+REFRESHED = "refreshed"
+"""Key of the manifest's ``info`` that describes a refresh, see `trained_release`."""
+Work = Callable[[str], AbstractContextManager[Any]]
+"""Called with the name of a step, which runs inside the returned context."""
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """The result of a refresh."""
+
+    state: str
+    """``refreshed``; ``current`` if there are no new sessions; ``planned`` in a dry run."""
+    before: str
+    """The release that was in production."""
+    release: str
+    """The release that is in production now; in a dry run, the one that would be."""
+    last_before: str
+    """Its last session, ISO date, like the two below."""
+    first: str | None = None
+    last: str | None = None
+    """The first and the last new session."""
+    sessions: int = 0
+    rows: int = 0
+    """New sessions and rows."""
+    differences: int = 0
+    """Older rows that differ from production's; they are left for the next retraining."""
+    stocks: int = 0
+    forecasts: int = 0
+    """Stocks and forecasts for the sessions after the last one."""
+    checks: tuple[Check, ...] = field(default=(), repr=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self) | {"checks": [asdict(check) for check in self.checks]}
+
+
+def trained_release(release: Release) -> dict[str, str]:
+    """Return which release's training made the networks: ``id``, ``data_sha256`` and last session ``to``.
+
+    It is ``release`` itself unless it was refreshed.
+    """
+    stored = release.info.get(REFRESHED)
+    if stored:
+        return dict(stored["trained"])
+    last = Panel.load(release.file(PANEL)).dates[-1]
+    return {"id": release.id, "data_sha256": release.info["data_sha256"], "to": f"{last:%Y-%m-%d}"}
+
+
+def add_rows(before: Panel, archive: Panel) -> Panel:
+    """Return a panel with the rows that became known after its last session.
+
+    Those are new sessions, and repairs of earlier ones by the session that followed. Other differences in
+    older rows are ignored, so that what was known on an evening does not change.
+    """
+    new = archive.frame[archive.frame["known"] > before.dates[-1]]
+    if new.empty:
+        return before
+    return before.merge(Panel(new.reset_index(drop=True), before.source))
+
+
+def refresh_release(
+    registry: Registry,
+    models: ReleasedModels,
+    archive: Panel,
+    *,
+    since: pd.Timestamp | None = None,
+    partial: bool = False,
+    dry_run: bool = False,
+    work: Work = lambda step: nullcontext(),
+    evidence: dict[str, Any] | None = None,
+) -> Refreshed:
+    """Publish and promote a release with the networks of ``models``, in production, and newer prices.
+
+    The caller holds the lock of `common.release.lock`.
+
+    Parameters
+    ----------
+    archive : prices that may be newer than the release's
+    since : ``archive`` is complete from this day on; default: from its start
+    partial : it may lack any of the release's rows
+    dry_run : stop before anything is written
+    evidence : JSON values for the history of the alias
+
+    Raises
+    ------
+    ArchiveError
+        If one panel is synthetic and the other is not, or sessions or closes of the release are missing.
+    GateClosed
+        If the prices are not newer, incomplete or implausible, or forecasts from them are; if the same
+        release was rolled back; or if another release went to production meanwhile.
+    """
+    before, base = models.panel, models.release
+    if archive.synthetic != before.synthetic:
+        kinds = ["synthetic" if panel.synthetic else "real" for panel in (before, archive)]
+        raise ArchiveError(f"{base.id} in production has {kinds[0]} prices and the new ones are {kinds[1]}.")
+    differences = _compare(before, archive, base.id, since, partial)
+    result = Refreshed("current", base.id, base.id, _day(before), differences=differences)
+    after = add_rows(before, archive)
+    new = after.dates[after.dates > before.dates[-1]]
+    if not len(new):
+        return result
+    checks = check_prices(before, after, today=models.universe.clock.today())
+    refuse_prices(checks, base.id)
+    info = base.info | {
+        "data_sha256": after.fingerprint(),
+        REFRESHED: {"from": base.id, "to": _day(after), "trained": trained_release(base)},
+    }
+    release_id, published = _free_id(registry, info)
+    result = replace(
+        result,
+        state="planned" if dry_run else "refreshed",
+        release=release_id,
+        first=f"{new[0]:%Y-%m-%d}",
+        last=_day(after),
+        sessions=len(new),
+        rows=len(after.frame) - len(before.frame),
+        checks=tuple(checks),
+    )
+    if dry_run:
+        return result
+    _refuse_rolled_back(registry, release_id)
+    if not published:
+        with work("interval levels"):
+            calibration = learn_outcomes(models, after)
+        with work("release"):
+            _publish(registry, base, after, calibration, release_id, info)
+    subject = Subject(registry.open(release_id))
+    with work("forecasts"):
+        checks += [run_check(subject, *check) for check in sanity.CHECKS]
+    refuse_prices(checks, base.id)
+    with work("production"):
+        moved = {"refresh": {name: getattr(result, name) for name in ("before", "first", "last", "rows")}}
+        anchor = {"anchor": release_id} if anchor_of(registry.history()) == base.id else {}
+        registry.promote(release_id, evidence=moved | anchor | (evidence or {}), instead_of=base.id)
+    answers = subject.answers
+    forecasts = sum(map(len, answers.values()))
+    return replace(result, stocks=len(answers), forecasts=forecasts, checks=tuple(checks))
+
+
+def _compare(before: Panel, archive: Panel, release: str, since: pd.Timestamp | None, partial: bool) -> int:
+    """Refuse damaged or older prices, and count the older rows that differ."""
+    refuse_older(archive.dates[-1], before.dates[-1])
+    start = before.dates[0] if since is None else since
+    old = Panel(before.frame[before.frame["date"] >= start].reset_index(drop=True), before.source)
+    if old.frame.empty:
+        return 0
+    change = compare_panels(old, archive)
+    if partial:
+        return int(change["rows_changed"])
+    refuse_damage(old, archive, change, release)
+    return int(change["rows_lost"]) + int(change["rows_changed"])
+
+
+def _free_id(registry: Registry, info: dict[str, Any]) -> tuple[str, bool]:
+    """Return the id of the refreshed release, and whether it was published before."""
+    day = info[REFRESHED]["to"].replace("-", "")
+    name = f"{day}-{info.get('run', 'refreshed')}"
+    taken = {release.id: release for release in registry.releases()}
+    number = 1
+    while (release_id := name if number == 1 else f"{name}-{number}") in taken:
+        if taken[release_id].state == "ok" and taken[release_id].info == info:
+            return release_id, True
+        number += 1
+    return release_id, False
+
+
+def _refuse_rolled_back(registry: Registry, release_id: str) -> None:
+    history = registry.history()
+    if release_id in {move["release"] for move in history} - set(stack_of(history)):
+        raise GateClosed(
+            f"{release_id} was in production and was rolled back; only `nsecast models promote {release_id}` "
+            "puts it back. Newer prices lead to a new release."
+        )
+
+
+def _publish(
+    registry: Registry,
+    base: Release,
+    panel: Panel,
+    calibration: Calibration,
+    release_id: str,
+    info: dict[str, Any],
+) -> None:
+    staging = registry.stage(release_id)
+    try:
+        for name in base.files:
+            if name not in (PANEL, CALIBRATION, MANIFEST):
+                _link(base.file(name), staging / name)
+        panel.save(staging / PANEL)
+        storage.write_json(staging / CALIBRATION, calibration.as_dict())
+        registry.publish(staging, release_id, info=info)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Link a file of a release, which never changes; copy it where the file system has no hard links."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _day(panel: Panel) -> str:
+    return f"{panel.dates[-1]:%Y-%m-%d}"

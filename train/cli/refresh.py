@@ -1,0 +1,104 @@
+"""``nsecast refresh``: forecast from today's prices with the networks in production."""
+
+import functools
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+
+from common import storage
+from common.console import console
+from common.options import AcceptMixedDates, AsJson, DryRun, Home
+from common.prices.panel import Panel
+from common.release.refresh import Refreshed
+from common.release.refresh_production import NewPrices, refresh_production, rejects_of
+from train.pipeline.refresh import read_newer
+
+STEPS = {
+    "prices": "reading new prices",
+    "interval levels": "correcting the interval levels",
+    "release": "publishing the release",
+    "forecasts": "checking the new forecasts",
+    "production": "moving production",
+}
+NAMED = 5
+"""Rejected rows that are printed; all are in the ledger."""
+
+
+def refresh(
+    archive: Annotated[
+        Path,
+        typer.Option("--archive", metavar="DIR", help="The exchange's daily files to the newest day."),
+    ],
+    accept_mixed_dates: AcceptMixedDates = False,
+    home: Home = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Forecast from newer prices with the networks in production, as a new release that servers load.
+
+    The interval levels learn from the new outcomes. Nothing is trained. The same command continues after a
+    stop, and does nothing if there is no new session. Exit codes: 0 refreshed or nothing new, 1 failed or
+    refused (production is unchanged), 2 usage.
+    """
+    root, started = storage.home(home), time.monotonic()
+    announce = functools.partial(console(stderr=True).print, highlight=False, soft_wrap=True, markup=False)
+
+    def read(before: Panel) -> NewPrices:
+        return read_newer(archive, root, before, accept_mixed_dates=accept_mixed_dates)[1]
+
+    result, rejects = refresh_production(root, read, dry_run=dry_run, announce=announce, work=_work(as_json))
+    seconds = time.monotonic() - started
+    if as_json:
+        document = result.as_dict() | {
+            "rejected": len(rejects),
+            "rejects": str(storage.display_path(rejects_of(root))),
+            "seconds": round(seconds, 2),
+        }
+        typer.echo(json.dumps(document, indent=1))
+    else:
+        _print(result, rejects, root, seconds)
+
+
+def _work(silent: bool) -> Any:
+    stderr = console(stderr=True)
+
+    @contextmanager
+    def work(step: str) -> Iterator[None]:
+        if silent or not stderr.is_terminal:
+            yield
+            return
+        with stderr.status(STEPS[step]):
+            yield
+
+    return work
+
+
+def _print(result: Refreshed, rejects: pd.DataFrame, root: Path, seconds: float) -> None:
+    say = functools.partial(console().print, highlight=False, soft_wrap=True, markup=False)
+    if result.state == "current":
+        say(f"nothing new: {result.before} has the prices to {result.last_before}")
+    else:
+        days = result.first if result.sessions == 1 else f"{result.first} to {result.last}"
+        new = f"{result.sessions} session{'s' * (result.sessions > 1)}, {days}, {result.rows} rows"
+        verb = "would be added" if result.state == "planned" else "added"
+        say(f"{verb} to {result.before} (prices to {result.last_before}): {new}")
+    if result.differences:
+        kept = "it keeps its own until the next training"
+        say(f"{result.differences} older rows differ from the release's: {kept}")
+    if len(rejects):
+        say(f"rejected: {len(rejects)} rows, kept in {storage.display_path(rejects_of(root))}")
+        for row in rejects.head(NAMED).itertuples():
+            say(f"  {row.symbol or '-'} ({row.file}, line {row.line}): {row.reason}")
+    if result.state == "refreshed":
+        say(f"forecasts from {result.last}: {result.forecasts} of {result.stocks} stocks")
+        say(f"production: {result.release} (was {result.before}), {seconds:.1f} s")
+    elif result.state == "planned":
+        say(f"it would be {result.release}; nothing was written")
+    else:
+        say(f"production: {result.release}")

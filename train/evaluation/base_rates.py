@@ -1,0 +1,51 @@
+"""Climatology: how often each stock's price rose, stayed and fell before the test part."""
+
+import numpy as np
+import pandas as pd
+
+from common.engine import even_blocks
+from common.forecast.probabilities import DIRECTIONS
+from common.network.channels import frozen
+from common.prices.panel import Panel
+from common.release.models import ModelFolder
+from train.evaluation.backtest import BLOCK_SYMBOLS, windows_until
+
+BASE_RATES = [f"base_{direction}" for direction in DIRECTIONS]
+PRIOR = 50
+"""Outcomes that the rates of all stocks together count in the rates of one."""
+
+
+def base_rates(models: ModelFolder, panel: Panel, until: np.datetime64) -> pd.DataFrame:
+    """Return the base rates of the outcomes known by ``until``, the end of the validation part.
+
+    Frozen windows are left out, as in every figure. A stock's rates are averaged with those of all stocks as
+    if it had ``PRIOR`` more outcomes.
+
+    Returns
+    -------
+    DataFrame
+        ``symbol``, ``horizon`` and ``BASE_RATES``, which sum to 1; NaN without any outcome.
+    """
+    windows = windows_until(panel, models, until)
+    symbols, horizons = windows.series.symbols, windows.spec.horizons
+    counts = np.zeros((len(symbols), len(horizons), len(DIRECTIONS)))
+    for block in even_blocks(len(symbols), BLOCK_SYMBOLS):
+        part = windows.of_symbols(block.start, block.stop)
+        part = part.take(~frozen(part))
+        names = np.array(part.series.symbols)[part.symbol]
+        rows = np.array([symbols.index(name) for name in names], dtype=np.int64)
+        change = np.where(part.target_date <= until, part.change, np.nan)
+        for place, happened in enumerate((change > 0, change == 0, change < 0)):
+            np.add.at(counts[..., place], rows, happened)
+    with np.errstate(invalid="ignore"):
+        pooled = counts.sum(axis=0) / counts.sum(axis=(0, 2))[:, None]
+    rates = (counts + PRIOR * pooled) / (counts.sum(axis=-1, keepdims=True) + PRIOR)
+    table = pd.DataFrame(rates.reshape(-1, len(DIRECTIONS)), columns=BASE_RATES)
+    table.insert(0, "horizon", np.tile(horizons, len(symbols)))
+    table.insert(0, "symbol", pd.array(np.repeat(symbols, len(horizons)), dtype="str"))
+    return table
+
+
+def with_base_rates(table: pd.DataFrame, rates: pd.DataFrame) -> pd.DataFrame:
+    """Add each row's base rates to a forecast table."""
+    return table.merge(rates, on=["symbol", "horizon"], how="left", validate="many_to_one")

@@ -1,0 +1,116 @@
+"""What forecasts are worth: their ranking of stocks, what is left after costs, and where the skill is."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from common import storage
+from common.prices.panel import Panel
+from train.evaluation.portfolios import COLUMNS, ENTRIES, mean_figures, portfolio_figures, rank_ic, ranked
+from train.evaluation.summary import summarise
+
+COST_PERCENT = 1.8
+"""Default cost each way: the highest brokerage of small trades in Nairobi, percent of what is traded."""
+PRICE_TIERS = {"below 5 KES": 5.0, "5 to 10 KES": 10.0, "10 to 50 KES": 50.0, "50 KES and more": math.inf}
+"""Upper bound of the last price in each tier, excluded."""
+THIRDS = ("least liquid third", "middle third", "most liquid third")
+LIQUIDITY_SESSIONS = 60
+"""Liquidity is the share of a stock's last rows, this many, in which its close moved."""
+RATIOS = ("n", "symbols", "rel_mae", "rel_rmse", "dm_abs_p", "dm_sq_p")
+IC = ("horizon", "entry", "ic", "t", "p", "low", "high", "positive_share", "days", "left_out")
+
+
+@dataclass(frozen=True)
+class Worth:
+    """Figures over the moving stocks of one forecast table; changes and costs in percent."""
+
+    cost_percent: float
+    """Cost of a purchase, and of a sale, in percent of what is traded."""
+    rank_ic: pd.DataFrame
+    """A row per horizon and entry with the columns ``IC``: the mean daily rank information coefficient, its
+    t-statistic, p and 95 % interval, the share of days on which it is positive, and the days counted and left
+    out for too few stocks."""
+    portfolios: pd.DataFrame
+    """A row per horizon, entry and portfolio, see `train.evaluation.portfolios.portfolio_figures`."""
+    groups: pd.DataFrame
+    """A row per horizon, ``kind`` (``price`` or ``liquidity``) and ``group``: ``RATIOS``, see
+    `train.evaluation.summary.summarise`, and ``naive_share``, the share of naive's squared error."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures as JSON values; NaN becomes None."""
+        frames = {"rank_ic": self.rank_ic, "portfolios": self.portfolios, "groups": self.groups}
+        values: dict[str, Any] = storage.finite(
+            {name: frame.to_dict(orient="records") for name, frame in frames.items()}
+        )
+        return {"cost_percent": self.cost_percent, **values}
+
+
+def measure_worth(table: pd.DataFrame, panel: Panel, cost_percent: float = COST_PERCENT) -> Worth:
+    """Measure the worth of a table as returned by `backtest.forecast_table`; ``panel`` has its prices."""
+    ics, portfolios = [], []
+    for horizon in sorted(int(value) for value in table["horizon"].unique()):
+        for entry in ENTRIES:
+            stocks = ranked(table, horizon, entry)
+            daily = rank_ic(stocks)
+            daily = daily[np.isfinite(daily)]
+            figures = mean_figures(daily, horizon)
+            ics.append(
+                {"horizon": horizon, "entry": entry, "ic": figures.pop("mean"), **figures}
+                | {"positive_share": float((daily > 0).mean()) if len(daily) else math.nan}
+                | {"days": len(daily), "left_out": stocks.left_out}
+            )
+            keys = {"horizon": horizon, "entry": entry}
+            portfolios += [keys | row for row in portfolio_figures(stocks, cost_percent)]
+    gains = pd.DataFrame(portfolios, columns=["horizon", "entry", *COLUMNS])
+    return Worth(cost_percent, pd.DataFrame(ics, columns=list(IC)), gains, _groups(table, panel))
+
+
+def price_tier(last: np.ndarray) -> np.ndarray:
+    """Return the position in ``PRICE_TIERS`` of each last price in KES."""
+    return np.searchsorted(list(PRICE_TIERS.values())[:-1], last, side="right")
+
+
+def liquidity(panel: Panel) -> pd.Series:
+    """Return the share of moves over a symbol's last ``LIQUIDITY_SESSIONS`` rows, by symbol and date.
+
+    NaN until there are so many rows. Later rows do not affect it.
+    """
+    frame = panel.frame
+    moved = (frame["close"] != frame.groupby("symbol")["close"].shift()).to_numpy(float)
+    total = np.concatenate([[0.0], np.cumsum(moved)])
+    row = np.arange(len(frame))
+    first = np.repeat(
+        [start for start, _ in panel.spans.values()], [stop - start for start, stop in panel.spans.values()]
+    )
+    start = row + 1 - LIQUIDITY_SESSIONS
+    share = (total[row + 1] - total[np.maximum(start, 0)]) / LIQUIDITY_SESSIONS
+    share[start < first + 1] = np.nan  # the first row has no move
+    index = pd.MultiIndex.from_arrays([frame["symbol"], frame["date"].astype("datetime64[s]")])
+    return pd.Series(share, index)
+
+
+def _groups(table: pd.DataFrame, panel: Panel) -> pd.DataFrame:
+    used = table[np.isfinite(table["actual"]) & ~table["frozen"].astype(bool)]
+    keys = pd.MultiIndex.from_arrays([used["symbol"], used["cutoff"].astype("datetime64[s]")])
+    share = used.assign(share=liquidity(panel).reindex(keys).to_numpy())
+    days = share.groupby(["horizon", "cutoff"])["share"]
+    third = np.ceil(len(THIRDS) * days.rank() / days.transform("count")) - 1
+    kinds = {
+        "price": (list(PRICE_TIERS), pd.Series(price_tier(used["last_price"].to_numpy()), used.index)),
+        "liquidity": (list(THIRDS), third),
+    }
+    square = (used["actual"] / used["last_price"] - 1) ** 2
+    parts = []
+    for kind, (names, codes) in kinds.items():
+        rows = used.assign(code=codes, square=square).dropna(subset="code")
+        figures = summarise(rows, ["horizon", "code"])[["horizon", "code", *RATIOS]]
+        sums = rows.groupby(["horizon", "code"])["square"].sum().to_numpy()
+        part = figures.assign(kind=kind, group=[names[int(code)] for code in figures["code"]])
+        total = pd.Series(sums).groupby(figures["horizon"].to_numpy()).transform("sum").to_numpy()
+        parts.append(
+            part.assign(naive_share=np.divide(sums, total, where=total > 0, out=np.full(len(sums), np.nan)))
+        )
+    return pd.concat(parts, ignore_index=True)[["horizon", "kind", "group", *RATIOS, "naive_share"]]
