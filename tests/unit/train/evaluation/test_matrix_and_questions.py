@@ -124,6 +124,19 @@ def test_the_matrix_is_written_for_machines_and_for_people(tmp_path):
     assert len(lines) == len(MATRIX) + 2 and len({line.count("|") for line in lines}) == 1
 
 
+def test_the_page_ends_with_the_stocks_whose_intervals_hold(tmp_path):
+    write_matrix(tmp_path, MATRIX)
+    page = (tmp_path / "performance_matrix.md").read_text()
+    table, counts = (
+        page.removeprefix(matrix_markdown(MATRIX)).strip().splitlines(),
+        MATRIX["n_1d"].astype(float),
+    )
+    judged = MATRIX[(counts >= 20) & MATRIX["cover90_1d"].notna()]
+    within = judged["cover90_1d"].astype(float).between(0.85, 0.95).mean()
+    assert "perfectly calibrated" in table[0]
+    assert table[2].startswith(f"| 1 | {len(judged)} | {within:.0%} |")
+
+
 def test_the_mape_is_that_of_the_moving_stocks_next_to_naive():
     moving = TABLE[(TABLE["horizon"] == 1) & ~TABLE["frozen"]]
     expected = 100 * ((moving["published"] - moving["actual"]).abs() / moving["actual"]).mean()
