@@ -2,15 +2,19 @@
 
 Gibbs and Candes, "Adaptive conformal inference under distribution shift", NeurIPS 2021, applied to the
 levels of the forecast distribution. If more prices than nominal fell outside the intervals of a day, their
-level is raised a little, otherwise it is lowered: per horizon, for all moving stocks together.
+level is raised a little, otherwise it is lowered: per horizon, and per group of windows of similar liquidity
+and volatility (Mondrian groups: Vovk, Lindsay, Nouretdinov and Gammerman 2003). The outcomes of all moving
+stocks together move every group; a group's own outcomes move it further, the more of them a day has.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from common.errors import BundleError
+from common.forecast.groups import Groups
 from common.prices.windows import Windows
 
 LEVELS = (0.8, 0.9, 0.95)
@@ -19,6 +23,10 @@ BOUNDS = tuple(f"{side}{100 * level:.0f}" for level in LEVELS for side in ("lo",
 """Names of the intervals' bounds in tables of forecasts."""
 GAMMA = 0.01
 """Change of a level per unit of excess misses on one day."""
+GROUP_GAIN = 2.0
+"""How much stronger than all stocks together a group with very many outcomes moves its own level."""
+GROUP_PRIOR = 10
+"""Outcomes of a day at which a group's own evidence has half its weight."""
 HIGHEST = 0.9995
 """Upper bound of every level."""
 
@@ -31,79 +39,98 @@ class Outcomes:
     ----------
     known : datetime64[D], shape (N, H), the evening on which the actual price became known, or NaT
     needed : shape (N, H), see `Mixture.needed_level`; NaN if unknown
+    group : int, shape (N,), see `Groups`; None if all are in one
     """
 
     known: np.ndarray
     needed: np.ndarray
+    group: np.ndarray | None = None
 
     @classmethod
-    def of(cls, windows: Windows, needed: np.ndarray) -> "Outcomes":
-        """Build the outcomes of windows from the levels they needed, shape (N, H).
+    def of(cls, windows: Windows, needed: np.ndarray, group: np.ndarray | None = None) -> "Outcomes":
+        """Build the outcomes of windows from the levels they needed, shape (N, H), and their groups (N,).
 
         A close that became known only later (a repaired day) is left out.
         """
         target = windows.target
         in_time = (target >= 0) & windows.series.known[np.maximum(target, 0)]
         known = np.where(in_time, windows.target_date, np.datetime64("NaT"))
-        return cls(known, np.where(in_time, needed, np.nan))
+        return cls(known, np.where(in_time, needed, np.nan), group)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Corrected interval levels by day, horizon and nominal level.
+    """Corrected interval levels by day, group, horizon and nominal level.
 
     Attributes
     ----------
     horizons : tuple of int, trading days ahead
     dates : datetime64[D], shape (T,), ascending: evenings with outcomes
-    levels : shape (T, H, 3), the levels from that evening on
+    levels : shape (T, G, H, 3), the levels from that evening on
+    groups : the G groups; one in releases published before groups existed
     """
 
     horizons: tuple[int, ...]
     dates: np.ndarray
     levels: np.ndarray
+    groups: Groups = field(default_factory=Groups)
 
     @classmethod
-    def nominal(cls, horizons: tuple[int, ...]) -> "Calibration":
-        """Return a calibration without outcomes, which uses the nominal levels."""
-        return cls(horizons, np.empty(0, "datetime64[D]"), np.empty((0, len(horizons), len(LEVELS))))
+    def nominal(cls, horizons: tuple[int, ...], groups: Groups | None = None) -> "Calibration":
+        """Return a calibration without outcomes, which uses the nominal levels; by default with one group."""
+        groups = groups or Groups()
+        empty = np.empty((0, len(groups), len(horizons), len(LEVELS)))
+        return cls(horizons, np.empty(0, "datetime64[D]"), empty, groups)
 
-    def on(self, evenings: np.ndarray) -> np.ndarray:
-        """Return the levels known on these evenings (datetime64[D], shape (N,)), shape (N, H, 3)."""
-        start = np.broadcast_to(LEVELS, (1, len(self.horizons), len(LEVELS)))
-        return np.concatenate([start, self.levels])[np.searchsorted(self.dates, evenings, side="right")]
+    def for_windows(self, windows: Windows) -> np.ndarray:
+        """Return the levels known on the windows' cutoffs for their groups, shape (N, H, 3)."""
+        return self.on(windows.cutoff, self.groups.of(windows))
+
+    def on(self, evenings: np.ndarray, group: np.ndarray | int = 0) -> np.ndarray:
+        """Return a group's levels known on these evenings (datetime64[D], shape (N,)), shape (N, H, 3)."""
+        return np.asarray(self._since_start[np.searchsorted(self.dates, evenings, side="right"), group])
+
+    @cached_property
+    def _since_start(self) -> np.ndarray:
+        """The levels before the first outcome, then ``levels``, shape (T + 1, G, H, 3)."""
+        start = np.broadcast_to(LEVELS, (1, len(self.groups), len(self.horizons), len(LEVELS)))
+        return np.concatenate([start, self.levels])
 
     def extended(self, outcomes: Outcomes) -> "Calibration":
         """Return a calibration that has also learned from the outcomes after its last date."""
-        level = self.on(np.array(["9999-12-31"], "datetime64[D]"))[0]
+        level = self._since_start[-1].copy()
         after = outcomes.known > (self.dates[-1] if len(self.dates) else np.datetime64("0001-01-01"))
         usable = after & np.isfinite(outcomes.needed)
         dates = np.unique(outcomes.known[usable])
         if not len(dates):
             return self
-        levels = np.empty((len(dates), len(self.horizons), len(LEVELS)))
+        group = np.zeros(len(usable), dtype=np.int64) if outcomes.group is None else outcomes.group
+        levels = np.empty((len(dates), *level.shape))
         for h in range(len(self.horizons)):
-            known, needed = outcomes.known[usable[:, h], h], outcomes.needed[usable[:, h], h]
-            order = np.argsort(known, kind="stable")
-            by_date = np.split(needed[order], np.searchsorted(known[order], dates[1:]))
-            for day, scores in enumerate(by_date):
-                if len(scores):
-                    missed = (scores[:, None] > level[h]).mean(axis=0)
-                    level[h] = np.clip(level[h] + GAMMA * (missed - (1 - np.array(LEVELS))), 0, HIGHEST)
-                level[h] = np.maximum.accumulate(level[h])
-                levels[day, h] = level[h]
+            rows = np.flatnonzero(usable[:, h])
+            rows = rows[np.argsort(outcomes.known[rows, h], kind="stable")]
+            known, needed = outcomes.known[rows, h], outcomes.needed[rows, h]
+            days = np.split(np.arange(len(rows)), np.searchsorted(known, dates[1:]))
+            for day, chosen in enumerate(days):
+                if len(chosen):
+                    level[:, h] = _learned(level[:, h], needed[chosen], group[rows[chosen]])
+                level[:, h] = np.maximum.accumulate(level[:, h], axis=-1)
+                levels[day, :, h] = level[:, h]
         dates, levels = np.concatenate([self.dates, dates]), np.concatenate([self.levels, levels])
-        return Calibration(self.horizons, dates, levels)
+        return Calibration(self.horizons, dates, levels, self.groups)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON, with every digit."""
+        levels: dict[str, Any] = {"asked": self.levels[:, 0].tolist()}
+        if len(self.groups) > 1:
+            levels = {"groups": self.groups.as_dict(), "asked_by_group": self.levels.tolist()}
         return {
             "method": "adaptive conformal inference on the mixture's levels (Gibbs and Candes 2021)",
             "gamma": GAMMA,
             "levels": list(LEVELS),
             "horizons": list(self.horizons),
             "dates": self.dates.astype(str).tolist(),
-            "asked": self.levels.tolist(),
+            **levels,
         }
 
     @classmethod
@@ -111,11 +138,30 @@ class Calibration:
         """Rebuild a calibration from `as_dict`; BundleError if the values are invalid."""
         try:
             horizons, dates = tuple(stored["horizons"]), np.array(stored["dates"], "datetime64[D]")
-            levels = np.array(stored["asked"], float).reshape(len(dates), len(horizons), len(LEVELS))
+            groups = Groups.from_dict(stored["groups"]) if "groups" in stored else Groups()
+            levels = np.array(stored["asked_by_group" if "groups" in stored else "asked"], float)
+            levels = levels.reshape(len(dates), len(groups), len(horizons), len(LEVELS))
             if tuple(stored["levels"]) != LEVELS or not np.isfinite(levels).all():
                 raise ValueError(f"levels {stored['levels']}, need {LEVELS}")
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(
                 f"calibration: cannot read it ({type(error).__name__}: {error}). Publish the release again."
             ) from None
-        return cls(horizons, dates, levels)
+        return cls(horizons, dates, levels, groups)
+
+
+def _learned(level: np.ndarray, needed: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Return the levels of the groups at one horizon, shape (G, 3), after the outcomes of one day.
+
+    A level moves by GAMMA * (e + GROUP_GAIN * n / (n + GROUP_PRIOR) * e_g): e is the excess of misses over
+    nominal of all outcomes together, e_g that of the group's n outcomes. One group moves by GAMMA * e alone.
+    """
+    missed, allowed = needed[:, None] > level[group], 1 - np.array(LEVELS)
+    excess = missed.mean(axis=0) - allowed
+    if len(level) > 1:
+        count = np.bincount(group, minlength=len(level))[:, None]
+        misses = [np.bincount(group, weights=column, minlength=len(level)) for column in missed.T]
+        own = np.stack(misses, axis=1) - count * allowed
+        excess = excess + GROUP_GAIN * own / (count + GROUP_PRIOR)
+    learned: np.ndarray = np.clip(level + GAMMA * excess, 0, HIGHEST)
+    return learned

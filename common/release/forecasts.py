@@ -156,7 +156,7 @@ class ReleasedModels:
         panel, market = self._known_on(as_of)
         series = series_from_histories({symbol: panel.history(symbol)}, market, sessions_of(panel))
         windows = last_window(series, self.models.window)
-        levels = self.calibration.on(windows.cutoff)
+        levels = self.calibration.for_windows(windows)
         prices = self.models.prices(windows, self.models.outputs(windows), levels)
         return [self._forecast(symbol, name, windows, prices, h) for h in range(len(windows.spec.horizons))]
 

@@ -39,5 +39,5 @@ def learn_outcomes(models: ReleasedModels, panel: Panel) -> Calibration:
     later = windows.cutoff >= np.datetime64(models.seen_until)
     chosen = unlearned(windows, calibration) if len(calibration.dates) else later
     windows = windows.take(chosen)
-    outputs = models.models.outputs(windows)
-    return calibration.extended(Outcomes.of(windows, models.models.prices(windows, outputs).needed))
+    needed = models.models.prices(windows, models.models.outputs(windows)).needed
+    return calibration.extended(Outcomes.of(windows, needed, calibration.groups.of(windows)))

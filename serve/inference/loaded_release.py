@@ -72,10 +72,7 @@ class LoadedRelease:
         self.sectors: dict[str, list[str]] = {}
         for stock in self.universe.stocks:
             self.sectors.setdefault(stock.sector, []).append(stock.symbol)
-        calibration = models.calibration
-        self._level_dates = calibration.dates
-        start = calibration.on(np.array(["0001-01-01"], "datetime64[D]"))
-        self._levels = np.concatenate([start, calibration.levels])
+        self._calibration = models.calibration
 
     @property
     def data_end(self) -> dt.date:
@@ -132,7 +129,7 @@ class LoadedRelease:
             request=request,
             route=chosen,
             windows=windows,
-            levels=self._levels_on(windows.cutoff),
+            levels=self._calibration.for_windows(windows),
             position=self.positions[request.horizon],
             sessions_behind=behind,
             caveats=cautions(
@@ -176,10 +173,6 @@ class LoadedRelease:
         if not bad:
             return self.own
         return self.own - {job for job, release_id in map(split_key, bad) if release_id == self.release.id}
-
-    def _levels_on(self, evenings: np.ndarray) -> np.ndarray:
-        """As `Calibration.on`, with its table joined once."""
-        return self._levels[np.searchsorted(self._level_dates, evenings, side="right")]
 
 
 def _window_spec(release: Release, preset: str) -> WindowSpec:

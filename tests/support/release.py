@@ -197,5 +197,6 @@ def _trust(path: Path) -> None:
         return [True for _ in value] if isinstance(value, list) else True
 
     metadata = json.loads(path.read_bytes())
-    metadata.pop("factors", None)
+    if factors := metadata.get("factors"):
+        factors |= {name: [1.0] * len(factors["horizons"]) for name in ("published", "raw")}
     path.write_text(json.dumps(metadata | {"beats_naive": trusted(metadata["beats_naive"])}))

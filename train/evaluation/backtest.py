@@ -9,6 +9,7 @@ import pandas as pd
 from common.engine import IN_PROCESS, Engine, even_blocks
 from common.errors import BacktestError
 from common.forecast.conformal import BOUNDS, LEVELS, Calibration, Outcomes
+from common.forecast.groups import Groups
 from common.forecast.prices import Prices
 from common.forecast.probabilities import DIRECTIONS
 from common.presets import SPECIFIC
@@ -92,14 +93,16 @@ def backtest(
     shared, needed, outputs = engine.share(models), [], []
     for block in blocks:
         part = every.of_symbols(block.start, block.stop)
-        first, second = engine.submit(_forecast, shared, part, general_only, returns=2)
+        first, second = engine.submit(_forecast, shared, part, calibration.groups, general_only, returns=2)
         needed.append(first)
         outputs.append(second)
-    levels, done = [], 0
-    for level in engine.values(needed):
+    levels, own, done = [], [], 0
+    for level, group in engine.values(needed):
         levels.append(level)
+        own.append(group)
         progress(done := done + len(level), len(every))
-    calibration = calibration.extended(Outcomes.of(every, np.concatenate(levels)))
+    outcomes = Outcomes.of(every, np.concatenate(levels), np.concatenate(own))
+    calibration = calibration.extended(outcomes)
     learned = engine.share(calibration)
     tables = [
         engine.submit(
@@ -118,10 +121,13 @@ def backtest(
     return Backtest(table, every.take(chosen), calibration)
 
 
-def _forecast(models: ModelFolder, windows: Windows, general_only: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return the interval levels that contained the actual prices, shape (N, H), and the outputs."""
+def _forecast(
+    models: ModelFolder, windows: Windows, groups: Groups, general_only: bool
+) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """Return the levels that contained the actual prices (N, H) with the groups (N,), and the outputs."""
     outputs = models.outputs(windows, general_only=general_only)
-    return models.prices(windows, outputs, general_only=general_only).needed, outputs
+    needed = models.prices(windows, outputs, general_only=general_only).needed
+    return (needed, groups.of(windows)), outputs
 
 
 def _table(
@@ -136,7 +142,7 @@ def _table(
     """Return the forecast table of a block for the cutoffs from ``start`` on."""
     chosen = windows.cutoff >= start
     windows = windows.take(chosen)
-    levels = calibration.on(windows.cutoff)
+    levels = calibration.for_windows(windows)
     prices = models.prices(windows, outputs[chosen], levels, general_only=general_only)
     return kept(forecast_table(windows, prices, models, general_only=general_only))
 

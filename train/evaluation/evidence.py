@@ -11,6 +11,7 @@ import pandas as pd
 
 from common import storage
 from common.exchange.universe import Universe
+from common.forecast.factors import Factors
 from common.forecast.probabilities import DIRECTIONS
 from common.prices.panel import Panel
 from common.release.bundle import GENERAL, BundleFiles
@@ -120,6 +121,12 @@ class Evidence:
         """The epochs of each network of the general model: ``epoch``, ``loss``, ``val_loss``, ``rel_mae``."""
         training: dict[str, list[dict[str, float]]] = self._general("metadata.json").get("training", {})
         return training
+
+    @property
+    def factors(self) -> Factors | None:
+        """The factors of the forecast changes; None for a release published before they existed."""
+        stored = self._general("metadata.json").get("factors")
+        return None if stored is None else Factors.from_dict(stored)
 
     def _general(self, name: str) -> dict[str, Any]:
         path = self.folder / BundleFiles.of(self.info["preset"], GENERAL).folder / name

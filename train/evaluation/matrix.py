@@ -12,6 +12,7 @@ from common.exchange.universe import Universe
 from common.forecast.confidence import STALE_SESSIONS, confidence
 from common.prices.panel import Panel
 from common.release.bundle import GENERAL
+from train.evaluation.stock_coverage import stock_coverage
 from train.evaluation.summary import summarise
 
 FIGURES = (
@@ -88,7 +89,8 @@ def write_matrix(folder: Path, matrix: pd.DataFrame) -> None:
     storage.write_bytes(stem.with_suffix(".csv"), matrix.to_csv(index=False).encode())
     records = json.loads(matrix.to_json(orient="records"))
     storage.write_json(stem.with_suffix(".json"), records)
-    storage.write_bytes(stem.with_suffix(".md"), matrix_markdown(matrix).encode())
+    pages = [matrix_markdown(matrix), stock_coverage_markdown(matrix)]
+    storage.write_bytes(stem.with_suffix(".md"), "\n".join(filter(None, pages)).encode())
 
 
 def matrix_markdown(matrix: pd.DataFrame) -> str:
@@ -105,6 +107,28 @@ def matrix_markdown(matrix: pd.DataFrame) -> str:
             cells.append(" / ".join(pair))
         cells += [getattr(row, name) for name in SHOWN[5:]]
         lines.append("| " + " | ".join("" if pd.isna(cell) else str(cell) for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def stock_coverage_markdown(matrix: pd.DataFrame) -> str:
+    """Format as Markdown how many stocks' own intervals hold, beside what perfect calibration would show.
+
+    Empty without intervals, or without a stock that has enough forecasts to be judged.
+    """
+    horizons = [name[len("cover90_") : -1] for name in matrix if name.startswith("cover90_")]
+    parts = [
+        pd.DataFrame({"horizon": int(h), "n": matrix[f"n_{h}d"], "cover90": matrix[f"cover90_{h}d"]})
+        for h in horizons
+    ]
+    found = stock_coverage(pd.concat(parts).dropna())
+    if found.empty:
+        return ""
+    lines = ["| days ahead | stocks | own 90 % intervals cover 85 to 95 % | if perfectly calibrated |"]
+    lines.append("|" + "---|" * 4)
+    lines += [
+        f"| {row.horizon} | {row.stocks} | {row.within:.0%} | {row.perfect:.0%} |"
+        for row in found.itertuples(index=False)
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -12,9 +12,11 @@ import pandas as pd
 from common import storage
 from common.engine import IN_PROCESS, Engine
 from common.forecast.conformal import Calibration
+from common.forecast.groups import Groups
 from common.prices.panel import Panel
 from common.release.bundle import EVALUATED, GENERAL, BundleFiles
 from common.release.forecasts import MODEL_CARD
+from common.release.learning import windows_until
 from common.release.manifest import Release
 from common.release.models import ModelFolder
 from common.release.registry import Registry
@@ -161,12 +163,14 @@ def _tested(run_dir: Path, spec: RunSpec, panel: Panel, own: frozenset[str], eng
     models = ModelFolder(bundles_dir(run_dir), spec.config.preset, spec.universe, own)
     metadata = models.bundle(GENERAL).metadata
     borders = {key: metadata[key] for key in ("train_end", "valid_end", "test_end")}
+    train = windows_until(panel, models, np.datetime64(borders["train_end"]))
+    nominal = Calibration.nominal(models.window.horizons, Groups.fit(train))
 
     def since_training(symbols: frozenset[str] | None) -> Backtest:
         return backtest(
             models,
             panel,
-            Calibration.nominal(models.window.horizons),
+            nominal,
             start=np.datetime64(borders["train_end"]),
             end=np.datetime64(borders["test_end"]),
             symbols=symbols,

@@ -85,6 +85,8 @@ def page(evidence: Evidence, answers: Sequence[Answer], files: DataFiles) -> str
         directions=tables.directions_table(evidence),
         brier=tables.brier_table(evidence),
         coverage=tables.coverage_table(evidence),
+        by_stock=tables.stock_coverage_table(evidence),
+        factors=tables.factors_table(evidence),
         mapped=MAPPED,
         shares=principal_axes(evidence.embedding)[1].tolist() if charts["embedding"] else [],
         training=_training(evidence),

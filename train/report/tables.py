@@ -14,6 +14,7 @@ import pandas as pd
 from common.pages.tables import Column, Table, ratio
 from common.scoring.direction_scores import SCORES
 from train.evaluation.evidence import Evidence
+from train.evaluation.stock_coverage import stock_coverage
 from train.evaluation.summary import LEVELS
 from train.report.charts import OURS, RATIOS, with_ours
 
@@ -148,6 +149,24 @@ def brier_table(evidence: Evidence) -> Table:
 def coverage_table(evidence: Evidence) -> Table:
     names = ["horizon", *(f"cover{level}" for level in LEVELS)]
     return table(evidence.pooled[names], "Coverage by horizon")
+
+
+def stock_coverage_table(evidence: Evidence) -> Table:
+    caption = "Stocks whose own 90 % intervals cover 85 to 95 %, beside perfect calibration"
+    return table(stock_coverage(evidence.by_symbol), caption)
+
+
+def factors_table(evidence: Evidence) -> Table:
+    """Return the factors of the forecast changes by horizon; no rows for releases without them."""
+    factors = evidence.factors
+    frame = pd.DataFrame(
+        {
+            "horizon": factors.horizons if factors else (),
+            "factor_published": factors.published if factors else (),
+            "factor_raw": factors.raw if factors else (),
+        }
+    )
+    return table(frame, "Factors of the forecast changes")
 
 
 def across_horizons(figures: pd.DataFrame, by: str) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import joblib
 import pandas as pd
 import pytest
 from support.loaded_release import SETTINGS
-from support.release import made_release
+from support.release import doctored, made_release
 from support.server import serving
 from typer.testing import CliRunner
 
@@ -56,6 +56,44 @@ def test_an_earlier_release_is_valid_and_forecasts_as_the_same_release_does_now(
         assert [(each.published, each.raw, each.intervals) for each in found] == [
             (each.published, each.raw, each.intervals) for each in wanted
         ]
+
+
+def without_factors_and_groups(folder: Path) -> None:
+    """Rewrite bundles and calibration as they were before factors and groups: a verdict, levels for all."""
+    for path in folder.rglob("metadata.json"):
+        metadata = json.loads(path.read_bytes())
+        metadata.pop("factors", None)
+        verdicts = dict.fromkeys(metadata["beats_naive"], True) | {"THIN": False}
+        path.write_text(json.dumps(metadata | {"beats_naive": verdicts}))
+    path = folder / "calibration.json"
+    stored = json.loads(path.read_bytes())
+    levels = stored.pop("asked_by_group")
+    del stored["groups"]
+    path.write_text(json.dumps(stored | {"asked": [groups[0] for groups in levels]}))
+
+
+def test_a_release_without_factors_and_groups_is_served_by_its_verdicts_and_one_level_for_all(tmp_path):
+    release = doctored(made_release(tmp_path, "before", **SETTINGS), without_factors_and_groups)
+    models = ReleasedModels(release)
+    assert models.bundle("general").forecaster.factors is None and len(models.calibration.groups) == 1
+    asked = json.loads(release.file("calibration.json").read_bytes())["asked"]
+    assert models.calibration.levels[:, 0].tolist() == asked
+    thin, moving = models.forecast("THIN"), models.forecast("MOVES")
+    assert {each.source for each in thin} == {"last_price"}
+    assert all(each.published == each.last_price for each in thin)
+    assert {each.source for each in moving} == {"model"}
+
+
+def test_factors_of_other_horizons_are_refused_with_the_file_they_stand_in(tmp_path):
+    def fewer(folder: Path) -> None:
+        for path in folder.rglob("general_*/metadata.json"):
+            metadata = json.loads(path.read_bytes())
+            factors = {name: metadata["factors"][name][:1] for name in ("horizons", "published", "raw")}
+            path.write_text(json.dumps(metadata | {"factors": factors}))
+
+    models = ReleasedModels(doctored(made_release(tmp_path, "other", **SETTINGS), fewer))
+    with pytest.raises(BundleError, match=r"metadata\.json.*factors of horizons"):
+        models.bundle("general")
 
 
 def test_a_joblib_file_contains_the_plain_values_of_the_json_file_and_no_class_of_nsecast(home):

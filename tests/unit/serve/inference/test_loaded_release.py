@@ -197,9 +197,10 @@ def test_the_original_design_is_served_too_without_intervals():
 
 def test_the_levels_of_the_intervals_are_those_of_the_calibration():
     calibration = ReleasedModels(LOADED.release).calibration
-    for day in ("2020-01-01", str(DAYS[200]), str(DAYS[-1]), "2030-01-01"):
-        evening = np.array([day], dtype="datetime64[D]")
-        assert np.array_equal(LOADED._levels_on(evening), calibration.on(evening))
+    for day in (DAYS[100], DAYS[200], DAYS[-1]):
+        prepared = LOADED.prepare(PredictRequest(symbol="MOVES", as_of=day))
+        cutoff, group = prepared.windows.cutoff, calibration.groups.of(prepared.windows)
+        assert np.array_equal(prepared.levels, calibration.on(cutoff, group))
 
 
 def test_a_question_is_prepared_in_well_under_a_millisecond():

@@ -64,6 +64,16 @@ def test_the_matrix_is_written_for_machines_and_for_people(tmp_path):
     assert len(lines) == len(MATRIX) + 2 and len({line.count("|") for line in lines}) == 1
 
 
+def test_the_page_ends_with_the_stocks_whose_intervals_hold(tmp_path):
+    write_matrix(tmp_path, MATRIX)
+    page = (tmp_path / "performance_matrix.md").read_text()
+    table = page.removeprefix(matrix_markdown(MATRIX)).strip().splitlines()
+    judged = MATRIX[(MATRIX["n_1d"].astype(float) >= 20) & MATRIX["cover90_1d"].notna()]
+    within = judged["cover90_1d"].astype(float).between(0.85, 0.95).mean()
+    assert "perfectly calibrated" in table[0]
+    assert table[2].startswith(f"| 1 | {len(judged)} | {within:.0%} |")
+
+
 def test_turnover_is_the_median_value_traded_a_day():
     frame = PANEL.frame[PANEL.frame["symbol"] == "MOVES"]
     expected = np.median((frame["close"] * frame["volume"].fillna(0)).to_numpy()[1:])

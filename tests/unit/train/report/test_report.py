@@ -88,6 +88,15 @@ def test_headline_figures_are_the_pooled_ones(seen, evidence):
     assert f"{pooled['mae'][0]:,.3f} KES" in seen.text.replace("\xa0", " ")
 
 
+def test_the_intervals_by_stock_stand_beside_what_perfect_calibration_would_show(seen, evidence):
+    table = next(rows for name, rows in seen.tables.items() if "perfect" in str(rows))
+    shown = {row[1]["text"].strip(): row for row in table[1:]}
+    for horizon in evidence.horizons:
+        own = evidence.by_symbol[evidence.by_symbol["horizon"] == horizon]
+        own = own[(own["n"] >= 20) & own["cover90"].notna()]["cover90"]
+        assert float(shown[str(horizon)][3]["data-v"]) == pytest.approx(own.between(0.85, 0.95).mean())
+
+
 def test_all_answers_stand_in_the_page(seen, evidence):
     text = seen.text.replace("\xa0", " ")
     for answer in answers(evidence):
