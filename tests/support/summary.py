@@ -42,6 +42,11 @@ def forecasts(seed: int, *, complete: bool = False) -> pd.DataFrame:
         table[f"lo{level}"] = table["published"] - (ticks + 0.5) / 20
         table[f"hi{level}"] = table["published"] + (ticks + 0.5) / 20
     table.loc[rng.random(n) < 0.1, BOUNDS] = np.nan
+    chances = np.random.default_rng(seed + 1)
+    for kind in ("probability", "base"):
+        names = [f"{kind}_{direction}" for direction in ("up", "unchanged", "down")]
+        table[names] = chances.dirichlet((1, 1, 1), n)
+        table.loc[chances.random(n) < 0.1, names] = np.nan
     table["actual"] = table["last_price"] + rng.integers(-4, 5, n) / 20
     table["sector"] = table["symbol"].map(SECTOR)
     if complete:
@@ -82,6 +87,29 @@ def hac_test(differentials: list[tuple], horizon: int) -> tuple[float, float]:
 
 def percent(row: dict, name: str) -> float:
     return 100 * (row[name] - row["actual"]) / row["last_price"]
+
+
+def brier_by_hand(used: list[dict]) -> dict[str, float]:
+    """Brier scores of the rows with chances, and skills over those that have base rates too."""
+
+    def score(rows: list[dict], kind: str, directions: tuple[str, ...]) -> float:
+        return mean(
+            sum(
+                (row[f"{kind}_{direction}"] - (np.sign(row["actual"] - row["last_price"]) == sign)) ** 2
+                for direction, sign in {"up": 1, "unchanged": 0, "down": -1}.items()
+                if direction in directions
+            )
+            for row in rows
+        )
+
+    known = [row for row in used if not math.isnan(row["probability_up"])]
+    both = [row for row in known if not math.isnan(row["base_up"])]
+    figures = {}
+    for name, directions in (("brier", ("up", "unchanged", "down")), ("brier_up", ("up",))):
+        figures[name] = score(known, "probability", directions)
+        ratio = score(both, "probability", directions) / score(both, "base", directions)
+        figures[f"{name}_skill"] = 1 - ratio
+    return figures
 
 
 def by_hand(rows: list[dict]) -> dict[str, float]:
@@ -129,6 +157,7 @@ def by_hand(rows: list[dict]) -> dict[str, float]:
             for row in bounded
             for quantile, tau in QUANTILE.items()
         )
+    figures |= brier_by_hand(used)
     pairs = [
         [(row["cutoff"], abs(percent(row, "published")) - abs(percent(row, "last_price"))) for row in used],
         [(row["cutoff"], percent(row, "raw") ** 2 - percent(row, "last_price") ** 2) for row in used],

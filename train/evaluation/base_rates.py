@@ -7,8 +7,9 @@ from common.engine import even_blocks
 from common.forecast.probabilities import DIRECTIONS
 from common.network.channels import frozen
 from common.prices.panel import Panel
+from common.release.learning import windows_until
 from common.release.models import ModelFolder
-from train.evaluation.backtest import BLOCK_SYMBOLS, windows_until
+from train.evaluation.backtest import BLOCK_SYMBOLS
 
 BASE_RATES = [f"base_{direction}" for direction in DIRECTIONS]
 PRIOR = 50
@@ -32,8 +33,7 @@ def base_rates(models: ModelFolder, panel: Panel, until: np.datetime64) -> pd.Da
     for block in even_blocks(len(symbols), BLOCK_SYMBOLS):
         part = windows.of_symbols(block.start, block.stop)
         part = part.take(~frozen(part))
-        names = np.array(part.series.symbols)[part.symbol]
-        rows = np.array([symbols.index(name) for name in names], dtype=np.int64)
+        rows = block.start + part.symbol
         change = np.where(part.target_date <= until, part.change, np.nan)
         for place, happened in enumerate((change > 0, change == 0, change < 0)):
             np.add.at(counts[..., place], rows, happened)
