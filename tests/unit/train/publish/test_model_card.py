@@ -1,8 +1,8 @@
 """The model card: its figures are those of the evidence, its intervals cover, its limits follow."""
 
 import json
-from itertools import pairwise
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
