@@ -66,7 +66,7 @@ def ranking(worth: Worth) -> str:
     """Say how well the stocks are ranked at the shortest horizon, for both entries."""
     ics = [_rows(worth.rank_ic, entry)[:1] for entry in (NEXT_CLOSE, SAME_CLOSE)]
     (later,), (same,) = ics if all(ics) else ([None], [None])
-    if not later or later["ic"] != later["ic"]:
+    if later is None or same is None or later["ic"] != later["ic"]:
         return NOT_MEASURED
     positive = f"{100 * later['positive_share']:.0f} % of them positive"
     return (

@@ -18,27 +18,30 @@ export class Unreachable extends Error {}
 
 const pause = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
 
-async function send(path, signal) {
+async function send(path, signal, read) {
   const key = keyNow();
   const timeout = AbortSignal.timeout(TIMEOUT_MS);
   const options = {
-    headers: { Accept: "application/json", ...(key ? { "X-API-Key": key } : {}) },
+    headers: { Accept: read === asJson ? "application/json" : "text/markdown, application/problem+json", ...(key ? { "X-API-Key": key } : {}) },
     credentials: "omit",
     signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
   };
   try {
     const response = await fetch(`api/v4/${path}`, options);
-    return { response, body: await response.json().catch(() => ({})), key };
+    return { response, body: await (response.ok ? read(response) : response.json().catch(() => ({}))), key };
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new Unreachable("The server does not respond.", { cause: error });
   }
 }
 
+const asJson = (response) => response.json().catch(() => ({}));
+export const getText = (path, options) => get(path, { ...options, read: (response) => response.text() });
+
 /* Fetch the body of a response; with `retry: false` an error is thrown at once. */
-export async function get(path, { signal, retry = true } = {}) {
+export async function get(path, { signal, retry = true, read = asJson } = {}) {
   for (let attempt = 1; ; attempt += 1) {
-    const { response, body, key } = await send(path, signal);
+    const { response, body, key } = await send(path, signal, read);
     if (response.ok) return body;
     if (response.status === 401) {
       if (key && key === keyNow()) forgetKey();

@@ -10,6 +10,8 @@ import { calibration } from "./calibration.js";
 import { embedding } from "./embedding.js";
 import { byHorizon, cards } from "./by_horizon.js";
 import { matrix } from "./matrix.js";
+import { modelCard } from "./model_card.js";
+import { worth } from "./worth.js";
 
 function section(id, title, ...content) {
   return h("section", { "aria-labelledby": id }, h("h2", { id }, title), ...content);
@@ -45,6 +47,7 @@ export async function view(container, [asked], signal) {
     return [
       insights.note ? h("p", { class: "state" }, prose(insights.note)) : null,
       section("by-horizon", "Error by horizon", cards(insights), byHorizon(insights)),
+      section("worth", "What is it worth?", worth(insights), modelCard(signal)),
       section("matrix", "Every stock", changing[0].element),
       section("calibration", "Calibration", changing[1].element),
       section("embedding", "Similar stocks in the general model", embedding(insights, table)),
