@@ -1,5 +1,7 @@
 """The backtest against the obvious loop: cut the prices off, forecast, look what happened."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,15 +11,28 @@ from support.panel import REPAIRED_DAYS, SPEC, STALE_DAY
 from common.errors import BacktestError, InsufficientHistory
 from common.forecast import representation
 from common.forecast.conformal import Calibration
+from common.forecast.factors import Factors
+from common.forecast.groups import Groups
 from common.network.mixture import OUTPUTS
 from common.prices.panel import Panel
 from common.prices.series import market_days, series_from_histories
 from common.prices.windows import last_window
 from common.release.models import ModelFolder
-from train.evaluation.backtest import COLUMNS, backtest
+from train.evaluation.backtest import COLUMNS, Backtest, backtest, windows_until
 
 PRICES = ["last_price", "raw", "published", "lo80", "hi80", "lo90", "hi90", "lo95", "hi95"]
 WHOLE = backtest(MODELS, PANEL, NOMINAL, start=START, end=END)
+FACTORS = Factors(SPEC.horizons, (1.0, 0.6, 0.3), (1.2, 0.8, 0.1))
+
+
+def scaled_in_groups() -> tuple[ModelFolder, Backtest]:
+    """Models with factors, and their backtest with the levels of nine groups."""
+    models = served()
+    for job, bundle in models._bundles.items():
+        models._bundles[job] = replace(bundle, forecaster=replace(bundle.forecaster, factors=FACTORS))
+    groups = Groups.fit(windows_until(PANEL, models, START))
+    calibration = Calibration.nominal(SPEC.horizons, groups)
+    return models, backtest(models, PANEL, calibration, start=START, end=END)
 
 
 def alone(models: ModelFolder, panel: Panel, symbol: str, day: np.datetime64, calibration: Calibration):
@@ -25,21 +40,30 @@ def alone(models: ModelFolder, panel: Panel, symbol: str, day: np.datetime64, ca
     known = panel.as_of(str(day))
     series = series_from_histories({symbol: known.history(symbol)}, market_days(known))
     windows = last_window(series, SPEC)
-    return models.prices(windows, models.outputs(windows), calibration.on(windows.cutoff))
+    return models.prices(windows, models.outputs(windows), calibration.for_windows(windows))
 
 
-def test_every_row_is_what_serving_says_on_that_evening_to_the_last_digit():
+@pytest.mark.parametrize("made", [lambda: (MODELS, WHOLE), scaled_in_groups], ids=["plain", "groups"])
+def test_every_row_is_what_serving_says_on_that_evening_to_the_last_digit(made):
+    models, whole = made()
     checked = 0
-    for (symbol, cutoff), rows in WHOLE.table.groupby(["symbol", "cutoff"]):
+    for (symbol, cutoff), rows in whole.table.groupby(["symbol", "cutoff"]):
         if cutoff.day_of_year % 7:
             continue
-        found = alone(MODELS, PANEL, symbol, np.datetime64(cutoff, "D"), WHOLE.calibration)
+        found = alone(models, PANEL, symbol, np.datetime64(cutoff, "D"), whole.calibration)
         bounds = np.stack([found.low[0], found.high[0]], axis=-1).reshape(len(SPEC.horizons), -1)
         last = np.repeat(found.last, len(SPEC.horizons))
         expected = np.column_stack([last, found.raw[0], found.published[0], bounds])
         assert np.array_equal(rows[PRICES].to_numpy(), expected)
         checked += len(rows)
     assert checked > 50
+
+
+def test_groups_have_levels_of_their_own_that_follow_their_outcomes():
+    _, whole = scaled_in_groups()
+    last = whole.calibration.levels[-1]
+    assert len(whole.calibration.groups) == 9 == len(last)
+    assert len(np.unique(last.round(6), axis=0)) > 3
 
 
 def test_actual_prices_and_dates_are_those_of_the_panel():

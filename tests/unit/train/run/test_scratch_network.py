@@ -11,6 +11,7 @@ from common.presets import train_config
 from common.release.bundle import GENERAL, load_bundle
 from train.pipeline.training import plan_run
 from train.run.dataset import RunDataset
+from train.run.factors import fit_factors
 from train.workers.tasks import run_task
 
 OWN = {"lstm_units": [6, 5], "embedding_dim": 2}
@@ -59,6 +60,16 @@ def test_all_candidates_are_compared_and_the_chosen_one_is_written_with_its_widt
     assert np.isfinite(prices.raw).all()
     general = load_bundle(folder, "residual", GENERAL)
     assert np.isfinite(general.forecaster.forecast(test).raw).all()
+
+
+def test_a_stocks_own_model_takes_over_the_factors_of_the_general_one(trained):
+    general, own = (
+        load_bundle(trained.run_dir / "bundles", "residual", job).forecaster for job in (GENERAL, "MOVES")
+    )
+    valid = trained.parts[1]
+    assert general.factors == own.factors is not None
+    fitted = fit_factors(trained.representation, valid, general.outputs(valid))
+    assert np.allclose(fitted.values, general.factors.values, atol=1e-3)
 
 
 def test_the_epochs_of_a_fit_carry_the_score_that_candidates_are_chosen_by(trained):
