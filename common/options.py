@@ -1,10 +1,13 @@
 """Options that several commands share."""
 
 import datetime as dt
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from common.errors import ConfigError
 
 Home = Annotated[
     Path | None, typer.Option("--home", help="Storage root; default $NSECAST_HOME, else ./nsecast-data.")
@@ -52,3 +55,15 @@ TrainEnd = Annotated[
 ValidEnd = Annotated[
     dt.datetime | None, typer.Option("--valid-end", formats=["%Y-%m-%d"], help="Last validation day.")
 ]
+Wait = Annotated[
+    str | None,
+    typer.Option("--wait", metavar="30m", help="Wait for another refresh or retraining: 90s, 30m or 2h."),
+]
+
+
+def wait_seconds(text: str | None) -> float:
+    """Convert ``90s``, ``30m`` or ``2h`` to seconds; None is 0; raises ConfigError for other text."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", (text or "0s").strip())
+    if not match:
+        raise ConfigError(f"--wait: got {text!r}; need a number and a unit, such as 90s, 30m or 2h.")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]

@@ -14,6 +14,7 @@ from common.prices.panel import Panel
 from common.release.lock import hold_lock, lock_of
 from common.release.refresh_production import rejects_of
 
+pytestmark = pytest.mark.integration
 SYMBOLS = ("MOVES", "THIN")
 
 

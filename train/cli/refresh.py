@@ -13,7 +13,7 @@ import typer
 
 from common import storage
 from common.console import console
-from common.options import AcceptMixedDates, AsJson, DryRun, Home
+from common.options import AcceptMixedDates, AsJson, DryRun, Home, Wait, wait_seconds
 from common.prices.panel import Panel
 from common.release.refresh import Refreshed
 from common.release.refresh_production import NewPrices, refresh_production, rejects_of
@@ -35,6 +35,7 @@ def refresh(
         Path,
         typer.Option("--archive", metavar="DIR", help="The exchange's daily files to the newest day."),
     ],
+    wait: Wait = None,
     accept_mixed_dates: AcceptMixedDates = False,
     home: Home = None,
     dry_run: DryRun = False,
@@ -52,7 +53,8 @@ def refresh(
     def read(before: Panel) -> NewPrices:
         return read_newer(archive, root, before, accept_mixed_dates=accept_mixed_dates)[1]
 
-    result, rejects = refresh_production(root, read, dry_run=dry_run, announce=announce, work=_work(as_json))
+    options: dict[str, Any] = {"dry_run": dry_run, "wait_s": wait_seconds(wait), "announce": announce}
+    result, rejects = refresh_production(root, read, work=_work(as_json), **options)
     seconds = time.monotonic() - started
     if as_json:
         document = result.as_dict() | {

@@ -20,7 +20,16 @@ from common import storage
 from common.console import console
 from common.errors import ConfigError, NsecastError, TrainingError
 from common.exchange.universe import load_universe
-from common.options import AcceptMixedDates, ArchiveFolder, AsJson, Home, Refit, Workers
+from common.options import (
+    AcceptMixedDates,
+    ArchiveFolder,
+    AsJson,
+    Home,
+    Refit,
+    Wait,
+    Workers,
+    wait_seconds,
+)
 from train.nightly.nightly_record import STEPS, NightlyRecord, listed, work_seconds
 from train.nightly.table import DECISION_LINES, figures_table, records_table
 from train.progress.console import Mode
@@ -56,10 +65,7 @@ def retrain(
         Path | None,
         typer.Option(metavar="FILE.toml", help="Stocks, sectors and tiers; default: production's."),
     ] = None,
-    wait: Annotated[
-        str | None,
-        typer.Option(metavar="30m", help="Wait for another refresh or retraining: 90s, 30m or 2h."),
-    ] = None,
+    wait: Wait = None,
     workers: Workers = None,
     refit: Refit = None,
     address: Address = None,
@@ -106,7 +112,7 @@ def retrain(
         record = work(
             request,
             root,
-            wait_s=_seconds(wait),
+            wait_s=wait_seconds(wait),
             announce=lines.print,
             watch=lines.watch,
             progress=lines.progress,
@@ -133,14 +139,6 @@ def _check_settings(overrides: dict[str, Any], root: Path, where: str) -> None:
     except NsecastError:  # the run reports a missing or damaged release
         production = None
     next_settings(production, overrides, where=where)
-
-
-def _seconds(text: str | None) -> float:
-    """Convert ``90s``, ``30m`` or ``2h`` to seconds."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", (text or "0s").strip())
-    if not match:
-        raise ConfigError(f"--wait: got {text!r}; need a number and a unit, such as 90s, 30m or 2h.")
-    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 def _every(text: str | None) -> dt.timedelta | None:
