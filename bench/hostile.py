@@ -6,8 +6,8 @@
 process. An answer must be a refusal with problem+json that says what to send, or valid: finite numbers,
 positive prices. ``--line-mb``: an archive with one line of that length, read in its own process.
 ``--connections``: that many slow clients of each kind on a real ``nsecast serve`` over a copy of the
-release in production below ``--home``, with HAProxy and without, while a normal client sends five requests
-a second, first alone and then beside them. Exit code 1 if a claim does not hold.
+release in production below ``--home``, behind HAProxy, while a normal client sends five requests a second,
+first alone and then beside them. Exit code 1 if a claim does not hold.
 """
 
 import argparse
@@ -49,7 +49,6 @@ def main() -> None:
     parser.add_argument("--line-mb", type=int, default=0)
     parser.add_argument("--connections", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=30.0)
-    parser.add_argument("--haproxy", action=argparse.BooleanOptionalAction, help="default: with and without")
     parser.add_argument("--home", type=Path)
     parser.add_argument("--json", action="store_true", help="JSON on stdout")
     asked = parser.parse_args()
@@ -63,8 +62,7 @@ def main() -> None:
     if asked.cases:
         document["cases"] = ask_cases(asked.cases)
     if asked.connections:
-        fronts = (True, False) if asked.haproxy is None else (asked.haproxy,)
-        document["connections"] = [row for front in fronts for row in hold(asked, haproxy=front)]
+        document["connections"] = hold(asked)
     print(json.dumps(document, indent=1) if asked.json else as_text(document))
     raise SystemExit(any(not row["holds"] for row in rows_of(document)))
 
@@ -140,7 +138,7 @@ def ask_cases(count: int) -> dict[str, Any]:
     return found | {"wrong": len(problems), "such_as": problems[:10], "holds": not problems}
 
 
-def hold(asked: argparse.Namespace, *, haproxy: bool) -> list[dict[str, Any]]:
+def hold(asked: argparse.Namespace) -> list[dict[str, Any]]:
     """A row for each kind of slow client, on one server."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, asked.connections + 1024), hard))
@@ -148,12 +146,9 @@ def hold(asked: argparse.Namespace, *, haproxy: bool) -> list[dict[str, Any]]:
         home = Path(name)
         release = copied(Registry(asked.home).open("production"), home, "one")
         Registry(home).promote(release.id)
-        with served(home, haproxy=haproxy, settings=ONE_OF_EACH) as server:
+        with served(home, haproxy=True, settings=ONE_OF_EACH) as server:
             steadily(server.url, ALONE_S)
-            return [
-                {"front": "haproxy" if haproxy else "uvicorn", "kind": kind} | beside(server, kind, asked)
-                for kind in KINDS
-            ]
+            return [{"kind": kind} | beside(server, kind, asked) for kind in KINDS]
 
 
 def beside(server: Server, kind: str, asked: argparse.Namespace) -> dict[str, Any]:
