@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from common import storage
@@ -15,7 +14,10 @@ from common.prices.panel import Panel
 from common.release.bundle import GENERAL, BundleFiles
 from common.release.forecasts import ReleasedModels
 from train.evaluation.embedding_search import find_search, is_synthetic
+from train.evaluation.forecasts import Forecasts, add_stock_columns, reliability
 from train.evaluation.summary import summarise
+
+__all__ = ["Evidence", "add_stock_columns", "load_evidence", "reliability"]
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,8 @@ class Evidence:
     """The folder that contains the bundles."""
     universe: Universe
     panel: Panel
-    table: pd.DataFrame
-    """Forecasts of the test part, see `train.evaluation.backtest.forecast_table`, with ``name``, ``sector``
-    and ``tier``."""
+    forecasts: Forecasts
+    """Forecasts of the test part."""
     shared: pd.DataFrame | None
     """The general model's forecasts for the stocks that have a specific model."""
     matrix: pd.DataFrame
@@ -47,32 +48,38 @@ class Evidence:
     def synthetic(self) -> bool:
         return is_synthetic(self.info["source"])
 
-    @cached_property
-    def horizons(self) -> list[int]:
-        return sorted(int(horizon) for horizon in self.table["horizon"].unique())
+    @property
+    def table(self) -> pd.DataFrame:
+        """All columns of all forecasts, with ``name``, ``sector`` and ``tier``: prefer ``forecasts.read``."""
+        return add_stock_columns(self.forecasts.read(), self.universe)
 
-    @cached_property
+    @property
+    def horizons(self) -> list[int]:
+        return self.forecasts.horizons
+
+    @property
     def pooled(self) -> pd.DataFrame:
         """Figures over all moving stocks by horizon."""
-        return summarise(self.table)
+        return self.forecasts.pooled
 
     @cached_property
     def by_symbol(self) -> pd.DataFrame:
-        return summarise(self.table, ["horizon", "symbol"]) if self.figures is None else self.figures
+        if self.figures is not None:
+            return self.figures
+        return summarise(self.forecasts.read(), ["horizon", "symbol"])
 
-    @cached_property
+    @property
     def by_tier(self) -> pd.DataFrame:
-        return summarise(self.table, ["horizon", "tier"])
+        return self.forecasts.by_tier
 
-    @cached_property
+    @property
     def by_sector(self) -> pd.DataFrame:
-        return summarise(self.table, ["horizon", "sector"])
+        return self.forecasts.by_sector
 
-    @cached_property
+    @property
     def calibration_of_moves(self) -> pd.DataFrame:
-        """Reliability of p_move by horizon and tenth: ``horizon``, ``bin``, ``n``, ``forecast``, ``seen``."""
-        scored = self.table["p_move"].notna() & self.table["actual"].notna()
-        return reliability(self.table[scored & ~self.table["frozen"].astype(bool)])
+        """Reliability of p_move by horizon and tenth, see `Forecasts`."""
+        return self.forecasts.calibration_of_moves
 
     @cached_property
     def embedding(self) -> dict[str, list[float]]:
@@ -99,9 +106,6 @@ def load_evidence(models: ReleasedModels, home: Path) -> Evidence:
     release, universe = models.release, models.universe
     config = json.loads(release.file("config.json").read_bytes())
 
-    def table(name: str) -> pd.DataFrame:
-        return add_stock_columns(pd.read_parquet(release.file(name)), universe)
-
     shared = "general_test_forecasts.parquet"
     return Evidence(
         release=release.id,
@@ -109,8 +113,8 @@ def load_evidence(models: ReleasedModels, home: Path) -> Evidence:
         folder=release.path,
         universe=universe,
         panel=models.panel,
-        table=table("test_forecasts.parquet"),
-        shared=table(shared) if shared in release.files else None,
+        forecasts=Forecasts(release.file("test_forecasts.parquet"), universe),
+        shared=pd.read_parquet(release.file(shared)) if shared in release.files else None,
         matrix=pd.read_csv(release.file("performance_matrix.csv")),
         rivals=_rivals(home / "backtests" / release.id, release.info),
         tuning=find_search(home, release.info, config["network"]["embedding_dim"]),
@@ -124,22 +128,3 @@ def _rivals(folder: Path, info: dict[str, Any]) -> pd.DataFrame | None:
     wanted["data_sha256"] = info["data_sha256"]
     backtests = [pd.DataFrame(record["figures"]) for record in records if wanted.items() <= record.items()]
     return max(backtests, key=lambda figures: figures["model"].nunique(), default=None)
-
-
-def add_stock_columns(table: pd.DataFrame, universe: Universe) -> pd.DataFrame:
-    """Add each stock's ``name``, ``sector`` and ``tier`` to a forecast table."""
-    stocks = pd.DataFrame(
-        [(stock.symbol, stock.name, stock.sector, stock.tier) for stock in universe.stocks],
-        columns=["symbol", "name", "sector", "tier"],
-    )
-    codes, symbols = pd.factorize(table["symbol"])
-    stocks = stocks.set_index("symbol").reindex(symbols)
-    return table.assign(**{name: stocks[name].array.take(codes) for name in stocks})
-
-
-def reliability(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return how often prices moved by forecast probability: a row per horizon and non-empty tenth."""
-    tenth = np.clip(np.floor(rows["p_move"].to_numpy(float) * 10), 0, 9).astype(int)
-    moved = (rows["actual"] != rows["last_price"]).astype(float)
-    grouped = rows.assign(bin=tenth, moved=moved).groupby(["horizon", "bin"], as_index=False)
-    return grouped.agg(n=("moved", "size"), forecast=("p_move", "mean"), seen=("moved", "mean"))

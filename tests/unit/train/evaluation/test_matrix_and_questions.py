@@ -11,7 +11,8 @@ from support.panel import SYMBOLS, made_panel
 
 from common.exchange.universe import Universe
 from train.evaluation.embedding_search import find_search
-from train.evaluation.evidence import Evidence, add_stock_columns, reliability
+from train.evaluation.evidence import Evidence, reliability
+from train.evaluation.forecasts import Forecasts
 from train.evaluation.matrix import matrix_markdown, performance_matrix, write_matrix
 from train.evaluation.questions import answers, turnover
 
@@ -63,8 +64,8 @@ def evidence(**changes) -> Evidence:
         folder=Path("nowhere"),
         universe=UNIVERSE,
         panel=PANEL,
-        table=add_stock_columns(TABLE, UNIVERSE),
-        shared=add_stock_columns(shared, UNIVERSE),
+        forecasts=Forecasts(TABLE, UNIVERSE),
+        shared=shared,
         matrix=MATRIX,
     )
     return replace(made, **changes)
