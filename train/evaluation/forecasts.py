@@ -57,6 +57,11 @@ class Forecasts:
         return sorted(int(horizon) for horizon in self.read(["horizon"])["horizon"].unique())
 
     @property
+    def _one_by_one(self) -> list[int | None]:
+        """The horizons, one of which is read at a time; None, for all rows, if there are no rows."""
+        return [*self.horizons] or [None]
+
+    @property
     def pooled(self) -> pd.DataFrame:
         """Figures over all moving stocks by horizon, see `train.evaluation.summary.summarise`."""
         return self._figures[()]
@@ -72,7 +77,7 @@ class Forecasts:
     @cached_property
     def _figures(self) -> dict[tuple[str, ...], pd.DataFrame]:
         parts: dict[tuple[str, ...], list[pd.DataFrame]] = {by: [] for by in GROUPS}
-        for horizon in self.horizons or [None]:
+        for horizon in self._one_by_one:
             rows = add_stock_columns(self.read(FIGURE_COLUMNS, horizon=horizon), self.universe)
             for by in GROUPS:
                 parts[by].append(summarise(rows, by))
@@ -82,7 +87,7 @@ class Forecasts:
     def calibration_of_moves(self) -> pd.DataFrame:
         """Reliability of p_move by horizon and tenth: ``horizon``, ``bin``, ``n``, ``forecast``, ``seen``."""
         parts = []
-        for horizon in self.horizons or [None]:
+        for horizon in self._one_by_one:
             rows = self.read(MOVE_COLUMNS, horizon=horizon)
             scored = rows["p_move"].notna() & rows["actual"].notna() & ~rows["frozen"].astype(bool)
             parts.append(reliability(rows[scored]))
