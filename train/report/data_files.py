@@ -24,6 +24,7 @@ from markupsafe import Markup
 from common import storage
 from common.engine import even_blocks
 from common.pages.tables import Table
+from common.prices.panel import Panel
 from train.evaluation.evidence import Evidence
 
 BAND = ("lo90", "hi90")
@@ -153,13 +154,25 @@ def stock_series(
         keys = "plh" if banded[rows].any() else "p"
         lines = {"t": positions[rows].tolist(), **{key: values[key][rows].tolist() for key in keys}}
         forecast.setdefault(str(symbol), {})[str(horizon)] = lines
-    prices, close = evidence.panel.frame[["date", "close"]], {}
+    close = {}
     for symbol in symbols if len(dates) else ():
-        own = prices.iloc[slice(*evidence.panel.spans.get(symbol, (0, 0)))]
-        own = own[own["date"].between(dates[0], dates[-1])]
-        if len(own):
-            close[symbol] = _prices(own.set_index("date")["close"].reindex(dates)).tolist()
+        values = _closes(evidence.panel, symbol, dates)
+        if values is not None:
+            close[symbol] = _prices(values).tolist()
     return {"dates": [f"{date:%Y-%m-%d}" for date in dates], "close": close, "forecast": forecast}
+
+
+def _closes(panel: Panel, symbol: str, dates: pd.DatetimeIndex) -> np.ndarray | None:
+    """Return a stock's closes on all panel days of a period, NaN without one; None if it has none at all."""
+    rows = slice(*panel.spans.get(symbol, (0, 0)))
+    days = panel.frame["date"].array[rows].to_numpy()
+    first = np.searchsorted(days, dates[0].to_datetime64())
+    last = np.searchsorted(days, dates[-1].to_datetime64(), side="right")
+    if first == last:
+        return None
+    values = np.full(len(dates), np.nan)
+    values[dates.get_indexer(days[first:last])] = panel.frame["close"].array[rows].to_numpy()[first:last]
+    return values
 
 
 def _dates(evidence: Evidence) -> pd.DatetimeIndex:
@@ -182,9 +195,9 @@ def _cell(cell: Any) -> Any:
     return [float(f"{cell.number:.6g}"), " ".join(text.split()[:2]) if text[:1] in "✓✗=" else text]
 
 
-def _prices(values: pd.Series) -> np.ndarray:
+def _prices(values: pd.Series | np.ndarray) -> np.ndarray:
     """Return prices in KES as objects, rounded to less than a tick; None for a missing price."""
-    numbers = values.to_numpy(float)
+    numbers = np.asarray(values, dtype=float)
     rounded: np.ndarray = np.where(numbers >= 10, np.round(numbers, 2), np.round(numbers, 3)).astype(object)
     rounded[~np.isfinite(numbers)] = None
     return rounded
