@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from common.exchange.universe import Universe
@@ -36,21 +37,40 @@ class Forecasts:
         horizon: int | None = None,
         symbols: Collection[str] | None = None,
     ) -> pd.DataFrame:
-        """Return columns (default: all) of all rows, or of one horizon's or some symbols' rows, in order."""
+        """Return columns (default: all) of all rows, or of one horizon's or some symbols' rows, in order.
+
+        Only one of ``horizon`` and ``symbols`` may be given.
+        """
         if isinstance(self.source, Path):
-            filters: list[tuple[str, str, object]] = []
-            if horizon is not None:
-                filters.append(("horizon", "==", horizon))
-            if symbols is not None:
-                filters.append(("symbol", "in", set(symbols)))
-            names = None if columns is None else list(columns)
-            return pd.read_parquet(self.source, columns=names, filters=filters or None)
+            return self._read_file(self.source, columns, horizon, symbols)
         table = self.source
         if horizon is not None:
             table = table[table["horizon"] == horizon]
         if symbols is not None:
             table = table[table["symbol"].isin(set(symbols))]
         return table if columns is None else table[list(columns)]
+
+    def _read_file(
+        self,
+        path: Path,
+        columns: Sequence[str] | None,
+        horizon: int | None,
+        symbols: Collection[str] | None,
+    ) -> pd.DataFrame:
+        """Read one row group after the other, so that the rows left out are in memory only for a moment."""
+        names = None if columns is None else list(columns)
+        if horizon is None:
+            filters = None if symbols is None else [("symbol", "in", set(symbols))]
+            return pd.read_parquet(path, columns=names, filters=filters)
+        assert symbols is None, "rows of a horizon are read for all symbols"
+        with pq.ParquetFile(path) as file:
+            needed = names and list(dict.fromkeys([*names, "horizon"]))
+            parts = [
+                file.read_row_group(group, needed).filter(pc.field("horizon") == horizon)
+                for group in range(file.num_row_groups)
+            ]
+        table = pa.concat_tables(parts)
+        return (table if names is None else table.select(names)).to_pandas()
 
     @cached_property
     def horizons(self) -> list[int]:
