@@ -6,8 +6,8 @@
 process. An answer must be a refusal with problem+json that says what to send, or valid: finite numbers,
 positive prices. ``--line-mb``: an archive with one line of that length, read in its own process.
 ``--connections``: that many slow clients of each kind on a real ``nsecast serve`` over a copy of the
-release in production below ``--home``, with HAProxy and without, while a normal client sends five requests
-a second, first alone and then beside them. Exit code 1 if a claim does not hold.
+release in production below ``--home``, behind HAProxy, while a normal client sends five requests a second,
+first alone and then beside them. Exit code 1 if a claim does not hold.
 """
 
 import argparse
@@ -49,7 +49,6 @@ def main() -> None:
     parser.add_argument("--line-mb", type=int, default=0)
     parser.add_argument("--connections", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=30.0)
-    parser.add_argument("--haproxy", action=argparse.BooleanOptionalAction, help="default: with and without")
     parser.add_argument("--home", type=Path)
     parser.add_argument("--json", action="store_true", help="JSON on stdout")
     args = parser.parse_args()
@@ -63,8 +62,7 @@ def main() -> None:
     if args.cases:
         document["cases"] = ask_cases(args.cases)
     if args.connections:
-        fronts = (True, False) if args.haproxy is None else (args.haproxy,)
-        document["connections"] = [row for front in fronts for row in hold(args, haproxy=front)]
+        document["connections"] = hold(args)
     print(json.dumps(document, indent=1) if args.json else as_text(document))
     raise SystemExit(any(not row["holds"] for row in rows_of(document)))
 
@@ -141,7 +139,7 @@ def ask_cases(count: int) -> dict[str, Any]:
     return results | {"wrong": len(problems), "such_as": problems[:10], "holds": not problems}
 
 
-def hold(args: argparse.Namespace, *, haproxy: bool) -> list[dict[str, Any]]:
+def hold(args: argparse.Namespace) -> list[dict[str, Any]]:
     """A row for each kind of slow client, on one server."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, args.connections + 1024), hard))
@@ -149,12 +147,9 @@ def hold(args: argparse.Namespace, *, haproxy: bool) -> list[dict[str, Any]]:
         home = Path(name)
         release = copied(Registry(args.home).open("production"), home, "one")
         Registry(home).promote(release.id)
-        with served(home, haproxy=haproxy, settings=ONE_OF_EACH) as server:
+        with served(home, haproxy=True, settings=ONE_OF_EACH) as server:
             steadily(server.url, ALONE_S)
-            return [
-                {"front": "haproxy" if haproxy else "uvicorn", "kind": kind} | beside(server, kind, args)
-                for kind in KINDS
-            ]
+            return [{"kind": kind} | beside(server, kind, args) for kind in KINDS]
 
 
 def beside(server: Server, kind: str, args: argparse.Namespace) -> dict[str, Any]:

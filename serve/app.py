@@ -15,7 +15,6 @@ from common.presets import SPECIFIC
 from common.release.bundle import GENERAL
 from serve.deployments.model_server import GeneralModel, SpecificModel
 from serve.deployments.router import Router
-from serve.ingress.rate_storage import check_rate_storage
 from serve.settings import ServeSettings
 
 GENERAL_LOADED = 3
@@ -25,15 +24,8 @@ LOOK_BACK_S = 10.5
 
 
 def build_app(args: ServeSettings) -> Application:
-    """Build the application, without starting it.
-
-    Raises
-    ------
-    ConfigError
-        If the Redis server that counts rates cannot be used.
-    """
+    """Build the application, without starting it."""
     args = args.resolved()
-    check_rate_storage(args.limits.rate_storage)
     common: dict[str, Any] = {
         "max_ongoing_requests": args.questions_at_once,
         "max_queued_requests": args.questions_queued,

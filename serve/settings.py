@@ -1,16 +1,13 @@
 """Settings of a server: the arguments of ``serve.app:build_app``, in YAML or as ``name=value``."""
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
-from urllib.parse import urlsplit
 
 import pydantic
 from annotated_types import Ge, Gt, Le
 from pydantic import (
-    AfterValidator,
     IPvAnyNetwork,
     NonNegativeFloat,
     NonNegativeInt,
@@ -23,31 +20,8 @@ from common.config import Config, read_file, read_toml
 from common.errors import BadRequest, ConfigError
 from serve.schemas.fields import MAX_BATCH
 
-MEMORY = "memory://"
 LIVE = ("limits", "requests_under_way", "cors_origins")
 """Settings that a running router accepts in its ``user_config``, without a restart."""
-
-
-def checked_url(url: str) -> str:
-    """Return the URL of a rate storage unchanged; raises ConfigError if it is not supported."""
-    try:
-        parts = urlsplit(url)
-        server = bool(parts.hostname and parts.port) and re.fullmatch(r"(/\d*)?", parts.path)
-    except ValueError:
-        parts, server = urlsplit(""), None
-    supported = url == MEMORY or (parts.scheme in ("redis", "rediss") and server)
-    if not supported and not (parts.scheme == "redis+unix" and parts.path):
-        raise ConfigError(
-            f"rate_storage: got {redacted_url(url)}, need memory:// (each router counts alone), or a Redis "
-            "server as redis://HOST:PORT/DB, rediss://HOST:PORT/DB (TLS) or redis+unix:///PATH."
-        )
-    return url
-
-
-def redacted_url(url: str) -> str:
-    """Return a URL without user, password and options, for messages."""
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2].partition('?')[0]}"[:120]
 
 
 class Limits(Config):
@@ -58,10 +32,8 @@ class Limits(Config):
     batch_symbols: Annotated[PositiveInt, Le(MAX_BATCH)] = MAX_BATCH
     """Maximum number of symbols in one batch."""
     forecasts_per_minute: NonNegativeInt = 6_000
-    """For each API key (without keys: for each address); a batch counts its symbols; 0: no limit."""
-    rate_storage: Annotated[str, AfterValidator(checked_url)] = MEMORY
-    """Where they are counted: ``memory://`` in each router alone, or ``redis://HOST:PORT/DB`` for all routers
-    together (also ``rediss://``, ``redis+unix:///PATH``; needs the extra ``nsecast[redis]``)."""
+    """For each API key (without keys: for each address), counted by each router alone; a batch counts its
+    symbols; 0: no limit."""
     timeout_s: PositiveFloat = 10.0
     """Time limit of one request."""
 
@@ -131,7 +103,7 @@ class ServeSettings(Config):
     requests_under_way: PositiveInt = 128
     """Concurrent requests in one router; further ones get 503 with Retry-After."""
     routers: PositiveInt = 1
-    """Replicas of the ingress; without Redis, each counts API rates alone."""
+    """Replicas of the ingress; each counts API rates alone."""
     general_replicas: PositiveInt = 1
     """Replicas of the general model."""
     specific_min: PositiveInt = 1

@@ -9,6 +9,7 @@ import pandas as pd
 from common.archive.actions import action_steps
 from common.archive.flags import Flag
 from common.archive.layouts import MARKET_INDEX
+from common.engine import even_blocks
 from common.exchange.universe import Universe
 from common.prices.panel import Panel
 
@@ -20,6 +21,8 @@ MAX_STEP = 0.1
 """Bound on one stock's log return in the market's breadth: the exchange's daily band."""
 LONGEST_GAP = 5
 """Most sessions in a row that a symbol may lack; the step over a longer gap is no return."""
+BLOCK_SYMBOLS = 256
+"""Symbols whose rows are copied from the panel at a time."""
 _PANEL_COLUMNS = ["date", "close", "low", "high", "volume", "flags", "known"]
 
 
@@ -89,11 +92,25 @@ def series_from_panel(panel: Panel, symbols: tuple[str, ...], market: pd.DataFra
     """
     for symbol in (name for name in symbols if name not in panel.spans):
         panel.history(symbol)  # raises UnknownSymbol with the nearest symbols
-    spans = np.array([panel.spans[symbol] for symbol in symbols], dtype=np.int64).reshape(-1, 2)
-    offsets = np.concatenate([[0], np.cumsum(spans[:, 1] - spans[:, 0])])
-    rows = np.arange(offsets[-1]) + np.repeat(spans[:, 0] - offsets[:-1], np.diff(offsets))
     market = market_days(panel) if market is None else market
-    return _build(symbols, offsets, panel.frame[_PANEL_COLUMNS].iloc[rows], market, sessions_of(panel))
+    sessions, parts = sessions_of(panel), []
+    for block in even_blocks(len(symbols), BLOCK_SYMBOLS):
+        spans = np.array([panel.spans[name] for name in symbols[block]], dtype=np.int64).reshape(-1, 2)
+        offsets = np.concatenate([[0], np.cumsum(spans[:, 1] - spans[:, 0])])
+        rows = np.arange(offsets[-1]) + np.repeat(spans[:, 0] - offsets[:-1], np.diff(offsets))
+        frame = panel.frame[_PANEL_COLUMNS].iloc[rows]
+        parts.append(_build(symbols[block], offsets, frame, market, sessions))
+    return parts[0] if len(parts) == 1 else _joined(parts)
+
+
+def _joined(parts: list[Series]) -> Series:
+    """Join the series of consecutive symbols; ``parts`` is emptied, so that no column is in memory twice."""
+    symbols = tuple(symbol for part in parts for symbol in part.symbols)
+    lengths = np.concatenate([np.diff(part.offsets) for part in parts])
+    columns = [part.columns for part in parts]
+    parts.clear()
+    joined = {name: np.concatenate([part.pop(name) for part in columns]) for name in [*columns[0]]}
+    return Series(symbols=symbols, offsets=np.concatenate([[0], np.cumsum(lengths)]), **joined)
 
 
 def series_of_universe(panel: Panel, universe: Universe, market: pd.DataFrame | None = None) -> Series:
@@ -162,7 +179,7 @@ def _build(
     market = market.reindex(days)
     dates = rows["date"].to_numpy().astype("datetime64[D]")
     close, high, low, volume = (
-        rows[name].to_numpy(np.float64) for name in ("close", "high", "low", "volume")
+        rows[name].to_numpy(np.float64, copy=name == "close") for name in ("close", "high", "low", "volume")
     )
     session = np.searchsorted(sessions, dates)
     return Series(

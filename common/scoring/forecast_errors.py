@@ -166,10 +166,12 @@ def pinball_losses(
             f"pinball: got quantiles {quantiles.shape} and taus {taus.tolist()} for {len(actual)} rows; "
             "need (N, Q) and Q taus between 0 and 1."
         )
-    error = actual[:, None] - quantiles
-    losses = 100 * np.where(error >= 0, taus * error, (taus - 1) * error) / last[:, None]
-    valid = np.isfinite(actual) & ~np.isnan(quantiles).any(axis=1)
-    return np.where(valid[:, None], losses, np.nan)
+    losses = actual[:, None] - quantiles
+    losses *= np.where(losses >= 0, taus, taus - 1)  # in place: a table of all stocks is large
+    losses *= 100
+    losses /= last[:, None]
+    losses[~np.isfinite(actual) | np.isnan(quantiles).any(axis=1)] = np.nan
+    return losses
 
 
 def _mean(values: np.ndarray) -> float | None:

@@ -31,19 +31,13 @@ def make_receipt(
     request_id: str,
     symbol: str | None = None,
     horizon: str | None = None,
-    number: int | None = None,
 ) -> Receipt:
     """Make the receipt of a response, or of its part about one stock or horizon.
-
-    Parameters
-    ----------
-    number : which request to take, counted from 1, oldest first, where a client gave several the same id (in
-        logs written before the server made the ids)
 
     Raises
     ------
     ReceiptError
-        If no log has such a response, or several requests have that id and ``number`` is None.
+        If no log has such a response, or several requests have that id.
     ReleaseNotFound
         If the release is gone.
     BundleError
@@ -63,7 +57,7 @@ def make_receipt(
             "within half a minute, and kept for served.answers_days_kept days."
             + (f" The log is broken: {broken[0]}." if broken else "")
         )
-    rows = only_request(rows, f"{request_id} in {home / name}", number)
+    rows = only_request(rows, f"{request_id} in {home / name}")
     last = rows[-1]
     release = open_release(home, last["release"], last["release_digest"])
     content = {
@@ -96,7 +90,6 @@ def _rows_of(
                 row["place"] = {"file": file, "writer": link.writer, "part": link.part}
                 row["place"] |= {"row": number, "digest": link.digest}
                 row["times"] = row["request_ids"].count(request_id)
-                row["first"] = row["request_ids"][0] == request_id
                 rows.append(row)
 
     chain = check(folder, collect)

@@ -25,9 +25,6 @@ def receipt(
     ],
     symbol: Annotated[str | None, typer.Option(help="One stock of a response about many.")] = None,
     horizon: Annotated[Horizon | None, typer.Option(help="One horizon of several.")] = None,
-    number: Annotated[
-        int | None, typer.Option(min=1, help="Which of several requests with the same id (old logs).")
-    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Default: stdout.")] = None,
     home: Home = None,
 ) -> None:
@@ -39,9 +36,7 @@ def receipt(
     """
     from serve.audit.receipts import make_receipt
 
-    content = make_receipt(
-        storage.home(home), request_id, symbol.upper() if symbol else None, horizon, number
-    )
+    content = make_receipt(storage.home(home), request_id, symbol.upper() if symbol else None, horizon)
     if out is None:
         typer.echo(json.dumps(content, indent=1, allow_nan=False))
     else:

@@ -20,7 +20,6 @@ from common.errors import BundleError, ConfigError, NsecastError, ReleaseNotFoun
 from common.options import AsJson, Home
 from common.release.registry import Registry
 from serve.auth.keys import KeyFile
-from serve.ingress.rate_storage import check_rate_storage
 from serve.launch.proxy_environment import environment, hardened
 from serve.settings import ServeSettings, read_settings
 
@@ -75,7 +74,6 @@ def serve(
     }
     values |= read_settings(settings) if settings else {}
     chosen = ServeSettings.parse(values, where=str(settings or "serve"))
-    check_rate_storage(chosen.limits.rate_storage)
     if not is_free(host, port):
         raise ConfigError(
             f"port {port} of {host} is taken. Stop the process that listens there, or choose with --port."

@@ -51,7 +51,7 @@ def ids_of(scope: Scope) -> tuple[str, str]:
 
 
 def in_rays_servers() -> list[Middleware]:
-    """Return the middleware for the HTTP servers of replicas, and for the proxy that HAProxy falls back on.
+    """Return the middleware for the HTTP servers of replicas, and for Ray's own proxy.
 
     ``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH`` names this function, see `serve.launch.proxy_environment`.
     """

@@ -1,11 +1,10 @@
-"""The only uses of private parts of Ray Serve 2.60, uvicorn and HAProxy in serving.
+"""The only uses of private parts of Ray Serve 2.60 and HAProxy in serving.
 
 `tests/unit/serve/launch/test_private_parts.py` fails if one of them is gone or has changed, and
 `tests/unit/test_architecture.py` if private names are used elsewhere. docs/decisions.md, "Private parts of
 the engines", says why each is needed.
 """
 
-import asyncio
 import os
 import shlex
 from collections.abc import Iterable
@@ -150,29 +149,3 @@ def _actor(result: Any) -> str:
         return str(actor.hex())
     reference = getattr(result, "_obj_ref", None)
     return str(reference.task_id().actor_id().hex()) if reference is not None else f"local-{id(result)}"
-
-
-def end_idle_connections(after_s: float = REQUEST_S) -> None:
-    """Let uvicorn close a connection that completes no request within one to two times ``after_s``.
-
-    This applies to servers of this process that start later. uvicorn's only time limit begins after the first
-    request of a connection (no issue is known).
-    """
-    from uvicorn.protocols.http.auto import AutoHTTPProtocol
-
-    protocol: Any = AutoHTTPProtocol
-    original = getattr(protocol, "original_connection_made", protocol.connection_made)
-
-    def connection_made(self: Any, transport: asyncio.Transport) -> None:
-        original(self, transport)
-        self.loop.call_later(after_s, check, self, None)
-
-    def check(self: Any, before: Any) -> None:
-        if self.transport.is_closing() or self.transport.get_protocol() is not self:
-            return  # closed, or upgraded to a web socket
-        if self.cycle is before and (before is None or self.cycle.response_complete):
-            self.transport.close()
-        else:
-            self.loop.call_later(after_s, check, self, self.cycle)
-
-    protocol.original_connection_made, protocol.connection_made = original, connection_made

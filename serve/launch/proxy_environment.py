@@ -25,6 +25,7 @@ THROUGHPUT = {
 """HAProxy ingress and Ray Serve's throughput mode."""
 CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 """Names the function that returns the middleware of Ray's HTTP servers."""
+MIDDLEWARE = "serve.ingress.request_ids.in_rays_servers"
 UNTRUSTED = {"FORWARDED_ALLOW_IPS": ""}
 """Otherwise uvicorn trusts ``X-Forwarded-For`` from any client on this machine (`serve.ingress.clients`)."""
 
@@ -40,7 +41,7 @@ def hardened(folder: Path, ports: Iterable[int] = (STATS_PORT, METRICS_PORT)) ->
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(haproxy_wrapper(folder, _binary(), ports)),
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(CLIENT_S),
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": str(HEALTH_CHECK_S),
-        CALLBACK: "serve.ingress.request_ids.in_rays_servers",
+        CALLBACK: MIDDLEWARE,
         **UNTRUSTED,
     }
 
@@ -65,10 +66,11 @@ def environment(folder: Path, *, haproxy: bool) -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
         "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "1",
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": str(HEALTH_CHECK_S),
+        CALLBACK: MIDDLEWARE,
         **UNTRUSTED,
     }
     if not haproxy:
-        return variables | {CALLBACK: "serve.ingress.slow_clients.in_rays_proxy"}
+        return variables
     stats, metrics = free_port(), free_port()
     inside = folder / "haproxy"
     return (

@@ -11,7 +11,7 @@ from tune.report import write_report
 
 pytestmark = pytest.mark.e2e
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
-CHARTS = ("sizes", "contest", "importance", "parallel", "curves", "cost_weights", "cost_seconds")
+CHARTS = ("sizes", "contest", "importance", "slices", "curves", "cost_weights", "cost_seconds")
 
 
 @pytest.fixture(scope="module")
@@ -87,23 +87,9 @@ def test_tables_scroll_in_their_box_and_the_page_never_sideways(open_page, width
         assert frame["x"] >= 0 and frame["x"] + frame["width"] <= width
 
 
-def test_axis_names_of_the_parallel_coordinates_do_not_touch_their_ticks(open_page):
-    page = open_page(360, is_mobile=True)
-    boxes = "nodes => nodes.map(n => n.getBoundingClientRect()).map(r => [r.left, r.right, r.top, r.bottom])"
-    names = page.locator("#chart-parallel .yaxislayer-above .ytick text").evaluate_all(boxes)
-    ticks = page.locator("#chart-parallel .annotation").evaluate_all(boxes)
-    assert len(names) == 9 and len(ticks) > 25
-    for left, right, top, bottom in names:
-        over = [t for t in ticks if t[0] < right and t[1] > left and t[2] < bottom and t[3] > top]
-        assert over == []
-    for number, (left, right, top, bottom) in enumerate(ticks):
-        others = ticks[number + 1 :]
-        assert not [t for t in others if t[0] < right and t[1] > left and t[2] < bottom and t[3] > top]
-
-
 def test_charts_follow_the_page_from_light_to_dark(open_page):
     page = open_page()
-    ink = "getComputedStyle(document.querySelector('#chart-parallel .annotation text')).fill"
+    ink = "getComputedStyle(document.querySelector('#chart-slices .xtick text')).fill"
     light = page.evaluate(ink)
     page.emulate_media(color_scheme="dark")
     page.wait_for_timeout(500)

@@ -10,7 +10,8 @@ import pandas as pd
 from common.exchange.universe import Universe
 from common.prices.panel import Panel
 from common.release.bundle import GENERAL, BundleFiles
-from train.evaluation.evidence import Evidence, add_stock_columns
+from train.evaluation.evidence import Evidence
+from train.evaluation.forecasts import Forecasts
 from train.evaluation.matrix import performance_matrix
 
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror=alert(2)> & "Co"'
@@ -102,7 +103,7 @@ def made_evidence(table: pd.DataFrame | None = None, **changes: Any) -> Evidence
         "folder": Path("nowhere"),
         "universe": UNIVERSE,
         "panel": prices,
-        "table": add_stock_columns(table, UNIVERSE),
+        "forecasts": Forecasts(table, UNIVERSE),
         "shared": None,
         "matrix": performance_matrix(table, UNIVERSE, prices, {"ALFA": "average"}),
     }
@@ -142,6 +143,6 @@ def made_large(count: int, sessions: int = 12) -> Evidence:
         matrix[f"n_{horizon}d"] = sessions
     info = {"preset": "residual", "source": "synthetic seed=6", "quick": False}
     info |= {"failed": dict.fromkeys(symbols[::7], "broke")}
-    described_table = add_stock_columns(table, universe)
+    forecasts = Forecasts(table, universe)
     panel = Panel.from_frame(frame, "synthetic seed=6")
-    return Evidence("large", info, Path("nowhere"), universe, panel, described_table, None, matrix)
+    return Evidence("large", info, Path("nowhere"), universe, panel, forecasts, None, matrix)

@@ -1,7 +1,8 @@
 """Make forecasts at rolling cutoffs with the serving code, and put them beside the actual prices."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,13 +65,15 @@ def backtest(
     progress: Callable[[int, int], None] = lambda done, total: None,
     engine: Engine = IN_PROCESS,
     kept: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table,
+    write: Callable[[pd.DataFrame], None] | None = None,
 ) -> Backtest:
     """Forecast every stock (or ``symbols``) at every cutoff in ``start..end`` whose close was known that day.
 
     Weights are fixed. The intervals follow the calibration, which learns from each outcome on the day it
     becomes known. It does not learn again the outcomes that ``calibration`` already includes, so the figures
     of a cutoff do not depend on the period. ``engine`` works on blocks of symbols; the number of blocks does
-    not affect the forecasts. ``kept`` filters the rows of each block's table.
+    not affect the forecasts. ``kept`` filters the rows of each block's table. ``write`` is called with the
+    table of each block, in order; the result's table then has no rows.
 
     Raises
     ------
@@ -117,8 +120,18 @@ def backtest(
         )
         for block in blocks
     ]
-    table = pd.concat(engine.values(tables), ignore_index=True)
-    return Backtest(table, every.take(chosen), calibration)
+    results = engine.values(_taken(tables))
+    if write is None:
+        return Backtest(pd.concat(results, ignore_index=True), every.take(chosen), calibration)
+    for table in results:
+        write(table)
+    return Backtest(pd.DataFrame(columns=COLUMNS), every.take(chosen), calibration)
+
+
+def _taken(results: list[Any]) -> Iterator[Any]:
+    """Yield references, and forget each one."""
+    while results:
+        yield results.pop(0)
 
 
 def _forecast(

@@ -38,7 +38,8 @@ def performance_matrix(
 
     Parameters
     ----------
-    table : forecasts of the test part, see `train.evaluation.backtest.forecast_table`
+    table : forecasts of the test part, see `train.evaluation.backtest.forecast_table`; their
+        `newest_rows` are enough if ``by_symbol`` is given
     choices : the kind of each specific model (such as ``average``) by symbol; other stocks use ``general``
     by_symbol : the summary by horizon and symbol, if already computed
 
@@ -53,8 +54,7 @@ def performance_matrix(
     horizons = sorted(table["horizon"].unique())
     summed = summarise(table, ["horizon", "symbol"]) if by_symbol is None else by_symbol
     figures = _by_key(summed[["symbol", "horizon", *FIGURES]])
-    ends = table[["symbol", "horizon", "cutoff", "source", "model_type", "frozen"]].sort_values("cutoff")
-    newest = _by_key(ends.drop_duplicates(["symbol", "horizon"], keep="last"))
+    newest = _by_key(newest_rows(table))
     sessions = panel.dates.to_numpy().astype("datetime64[D]")
     rows = []
     for stock in universe.stocks:
@@ -81,6 +81,12 @@ def performance_matrix(
     matrix.insert(5, "rank", score.rank(method="min").astype("Int64"))
     counts = [name for name in matrix if name.startswith("n_")]
     return matrix.astype({name: "Int64" for name in counts})
+
+
+def newest_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the newest forecast of each stock and horizon, with the columns that the matrix uses."""
+    ends = table[["symbol", "horizon", "cutoff", "source", "model_type", "frozen"]].sort_values("cutoff")
+    return ends.drop_duplicates(["symbol", "horizon"], keep="last")
 
 
 def write_matrix(folder: Path, matrix: pd.DataFrame) -> None:

@@ -103,7 +103,7 @@ def specific_list(evidence: Evidence) -> Answer:
     ranks = {symbol: rank for rank, symbol in enumerate(trading.index, start=1)}
     table = pd.DataFrame({"symbol": listed})
     if evidence.shared is not None and len(evidence.shared):
-        own = evidence.table[evidence.table["symbol"].isin(evidence.shared["symbol"])]
+        own = evidence.forecasts.read(symbols=set(evidence.shared["symbol"]))
         ratios = compare(own, evidence.shared, ["horizon", "symbol"])
         ratios = ratios[ratios["horizon"] == evidence.horizons[0]].drop(columns="horizon")
         table = table.merge(ratios, on="symbol", how="left")

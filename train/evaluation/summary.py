@@ -10,13 +10,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from common.engine import IN_PROCESS, Engine, even_blocks
 from common.errors import BadPrices
 from common.scoring.direction_scores import SCORES, direction_scores
 from common.scoring.forecast_errors import coverage, direction, errors, pinball, width, winkler
 from common.scoring.significance import by_date, diebold_mariano
 
-BLOCK_SYMBOLS = 256
 Figures = dict[str, float | int | None]
 ROW = ("symbol", "cutoff", "horizon")
 """The key of a forecast table."""
@@ -93,17 +91,6 @@ def summarise(forecasts: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
         return counts | _figures({name: values[used] for name, values in data.items()}, horizon)
 
     return _by_group(forecasts, keys, FIGURES, figures)
-
-
-def summarise_by_symbol(forecasts: pd.DataFrame, engine: Engine = IN_PROCESS) -> pd.DataFrame:
-    """Summarise forecasts, sorted by symbol, by horizon and symbol, in blocks of symbols on ``engine``."""
-    codes, symbols = pd.factorize(forecasts["symbol"])
-    blocks = even_blocks(len(symbols), BLOCK_SYMBOLS)
-    edges = [np.searchsorted(codes, [block.start, block.stop]) for block in blocks]
-    chances = [name for name in CHANCES if name in forecasts]
-    needed = forecasts[[*ROW, "frozen", *PRICES, *BOUNDS, *chances]]
-    parts = [engine.submit(summarise, needed.iloc[first:last], ("symbol",)) for first, last in edges]
-    return pd.concat(engine.values(parts)).sort_values(["horizon", "symbol"], ignore_index=True)
 
 
 def compare(forecasts_a: pd.DataFrame, forecasts_b: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:

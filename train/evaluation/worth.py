@@ -1,6 +1,7 @@
 """What forecasts are worth: their ranking of stocks, what is left after costs, and where the skill is."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ THIRDS = ("least liquid third", "middle third", "most liquid third")
 LIQUIDITY_SESSIONS = 60
 """Liquidity is the share of a stock's last rows, this many, in which its close moved."""
 RATIOS = ("n", "symbols", "rel_mae", "rel_rmse", "dm_abs_p", "dm_sq_p")
+GROUP_COLUMNS = ("horizon", "kind", "group", *RATIOS, "naive_share")
 IC = ("horizon", "entry", "ic", "t", "p", "low", "high", "positive_share", "days", "left_out")
 
 
@@ -50,8 +52,15 @@ class Worth:
 
 def measure_worth(table: pd.DataFrame, panel: Panel, cost_percent: float = COST_PERCENT) -> Worth:
     """Measure the worth of a table as returned by `backtest.forecast_table`; ``panel`` has its prices."""
-    ics, portfolios = [], []
-    for horizon in sorted(int(value) for value in table["horizon"].unique()):
+    return worth_of_horizons((rows for _, rows in table.groupby("horizon")), panel, cost_percent)
+
+
+def worth_of_horizons(tables: Iterable[pd.DataFrame], panel: Panel, cost_percent: float) -> Worth:
+    """Measure the worth of forecasts, of which each table has those of one horizon, in order of horizons."""
+    ics, portfolios, shares = [], [], liquidity(panel)
+    groups: dict[str, list[pd.DataFrame]] = {"price": [], "liquidity": []}
+    for table in tables:
+        horizon = int(table["horizon"].iloc[0])
         for entry in ENTRIES:
             stocks = ranked(table, horizon, entry)
             daily = rank_ic(stocks)
@@ -64,8 +73,12 @@ def measure_worth(table: pd.DataFrame, panel: Panel, cost_percent: float = COST_
             )
             keys = {"horizon": horizon, "entry": entry}
             portfolios += [keys | row for row in portfolio_figures(stocks, cost_percent)]
+        for kind, part in _groups(table, shares).items():
+            groups[kind].append(part)
     gains = pd.DataFrame(portfolios, columns=["horizon", "entry", *COLUMNS])
-    return Worth(cost_percent, pd.DataFrame(ics, columns=list(IC)), gains, _groups(table, panel))
+    rows = [part for parts in groups.values() for part in parts]
+    by_group = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=[*GROUP_COLUMNS])
+    return Worth(cost_percent, pd.DataFrame(ics, columns=list(IC)), gains, by_group)
 
 
 def price_tier(last: np.ndarray) -> np.ndarray:
@@ -92,25 +105,23 @@ def liquidity(panel: Panel) -> pd.Series:
     return pd.Series(share, index)
 
 
-def _groups(table: pd.DataFrame, panel: Panel) -> pd.DataFrame:
+def _groups(table: pd.DataFrame, shares: pd.Series) -> dict[str, pd.DataFrame]:
+    """Return the figures of one horizon by price tier and by third of liquidity, ``shares``."""
     used = table[np.isfinite(table["actual"]) & ~table["frozen"].astype(bool)]
     keys = pd.MultiIndex.from_arrays([used["symbol"], used["cutoff"].astype("datetime64[s]")])
-    share = used.assign(share=liquidity(panel).reindex(keys).to_numpy())
-    days = share.groupby(["horizon", "cutoff"])["share"]
+    days = used.assign(share=shares.reindex(keys).to_numpy()).groupby("cutoff")["share"]
     third = np.ceil(len(THIRDS) * days.rank() / days.transform("count")) - 1
     kinds = {
         "price": (list(PRICE_TIERS), pd.Series(price_tier(used["last_price"].to_numpy()), used.index)),
         "liquidity": (list(THIRDS), third),
     }
-    square = (used["actual"] / used["last_price"] - 1) ** 2
-    parts = []
+    square, parts = (used["actual"] / used["last_price"] - 1) ** 2, {}
     for kind, (names, codes) in kinds.items():
         rows = used.assign(code=codes, square=square).dropna(subset="code")
         figures = summarise(rows, ["horizon", "code"])[["horizon", "code", *RATIOS]]
-        sums = rows.groupby(["horizon", "code"])["square"].sum().to_numpy()
+        sums = rows.groupby("code")["square"].sum().to_numpy()
+        total = sums.sum()
+        shared = sums / total if total > 0 else np.full(len(sums), np.nan)
         part = figures.assign(kind=kind, group=[names[int(code)] for code in figures["code"]])
-        total = pd.Series(sums).groupby(figures["horizon"].to_numpy()).transform("sum").to_numpy()
-        parts.append(
-            part.assign(naive_share=np.divide(sums, total, where=total > 0, out=np.full(len(sums), np.nan)))
-        )
-    return pd.concat(parts, ignore_index=True)[["horizon", "kind", "group", *RATIOS, "naive_share"]]
+        parts[kind] = part.assign(naive_share=shared)[list(GROUP_COLUMNS)]
+    return parts

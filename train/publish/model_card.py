@@ -37,7 +37,9 @@ FLAGS = {
 def model_card(evidence: Evidence) -> str:
     """Return the card; reads ``config.json`` in the folder of the evidence."""
     config = json.loads((evidence.folder / "config.json").read_bytes())
-    pooled, tiers = with_intervals(evidence.table), with_intervals(evidence.table, ("tier",))
+    tables = [evidence.of_horizon(horizon) for horizon in evidence.horizons]
+    pooled = pd.concat([with_intervals(table) for table in tables], ignore_index=True)
+    tiers = pd.concat([with_intervals(table, ("tier",)) for table in tables], ignore_index=True)
     text: str = _template().render(
         release=evidence.release,
         info={"failed": {}, "skipped": {}, "jobs": []} | evidence.info,

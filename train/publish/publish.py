@@ -2,6 +2,7 @@
 
 import functools
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,11 @@ from common.scoring.forecast_errors import errors
 from train.evaluation.backtest import Backtest, backtest
 from train.evaluation.base_rates import base_rates, with_base_rates
 from train.evaluation.embedding_search import find_search
-from train.evaluation.evidence import Evidence, add_stock_columns
-from train.evaluation.matrix import performance_matrix, write_matrix
+from train.evaluation.evidence import Evidence
+from train.evaluation.forecasts import Forecasts, ForecastWriter
+from train.evaluation.matrix import newest_rows, performance_matrix, write_matrix
 from train.evaluation.questions import answers
-from train.evaluation.summary import summarise, summarise_by_symbol
+from train.evaluation.summary import PRICES, summarise
 from train.evaluation.worth_sentences import worth_document
 from train.publish.insights import FILE as INSIGHTS
 from train.publish.insights import insights
@@ -42,6 +44,8 @@ WORTH = "worth.json"
 """What the forecasts are worth after costs, see `train.evaluation.worth_sentences.worth_document`."""
 HIDDEN = shutil.ignore_patterns(".*")
 """Files that a killed worker may have left incomplete."""
+RESULT_COLUMNS = ["symbol", "horizon", "frozen", "model_type", *PRICES]
+"""What `result_rows` needs of the forecasts."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +91,8 @@ def publish_run(
         _copy_bundles(served, spec, jobs, staging)
         if served != evaluated:
             _copy_bundles(evaluated, spec, jobs, staging / EVALUATED)
-        tested = _tested(run_dir, spec, panel, frozenset(jobs) - {GENERAL}, engine)
-        matrix = performance_matrix(tested.table, spec.universe, panel, choices, tested.by_symbol)
+        tested = _tested(run_dir, spec, panel, frozenset(jobs) - {GENERAL}, engine, staging)
+        matrix = performance_matrix(tested.newest, spec.universe, panel, choices, tested.by_symbol)
         _write_data(run_dir, spec, tested, staging)
         write_matrix(staging, matrix)
         info = {
@@ -102,7 +106,7 @@ def publish_run(
             "jobs": jobs,
             "skipped": plan.skipped,
             "failed": failed,
-            **test_info(tested.table),
+            **test_info(tested.forecasts.pooled),
             **tested.borders,
             **_refit_info(refit),
         }
@@ -112,8 +116,8 @@ def publish_run(
             folder=staging,
             universe=spec.universe,
             panel=panel,
-            table=add_stock_columns(tested.table, spec.universe),
-            shared=None if tested.shared is None else add_stock_columns(tested.shared, spec.universe),
+            forecasts=tested.forecasts,
+            shared=tested.shared,
             matrix=matrix,
             figures=tested.by_symbol,
             tuning=find_search(registry.folder.parent, info, spec.config.network.embedding_dim),
@@ -123,7 +127,8 @@ def publish_run(
         storage.write_json(staging / INSIGHTS, insights(evidence, answered))
         storage.write_json(staging / WORTH, worth_document(evidence))
         storage.write_bytes(staging / MODEL_CARD, model_card(evidence).encode())
-        rows = result_rows(plan, tested.table, choices, failed)
+        near = tested.forecasts.read(RESULT_COLUMNS, horizon=tested.forecasts.horizons[0])
+        rows = result_rows(plan, near, choices, failed)
         release = registry.publish(staging, release_id, info=info)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -136,11 +141,13 @@ class _Tested:
 
     borders: dict[str, str]
     """Last dates of the parts."""
-    table: pd.DataFrame
+    forecasts: Forecasts
     shared: pd.DataFrame | None
     """The general model's forecasts of the stocks with a specific model; None if there are none."""
     by_symbol: pd.DataFrame
-    """``table`` summarised by horizon and symbol."""
+    """``forecasts`` summarised by horizon and symbol."""
+    newest: pd.DataFrame
+    """See `train.evaluation.matrix.newest_rows`."""
     calibration: Calibration
 
 
@@ -158,15 +165,23 @@ def _refit_info(refit: RefitResult | None) -> dict[str, Any]:
     return {"refit": {"failed": refit.reason} if refit.reason else {"train_end": refit.train_end}}
 
 
-def _tested(run_dir: Path, spec: RunSpec, panel: Panel, own: frozenset[str], engine: Engine) -> _Tested:
-    """Forecast the test part; the interval levels learn from the end of training on."""
+def _tested(
+    run_dir: Path, spec: RunSpec, panel: Panel, own: frozenset[str], engine: Engine, staging: Path
+) -> _Tested:
+    """Forecast the test part; the interval levels learn from the end of training on.
+
+    The forecasts are written block by block to ``test_forecasts.parquet``; only a summary of each block stays
+    in memory.
+    """
     models = ModelFolder(bundles_dir(run_dir), spec.config.preset, spec.universe, own)
     metadata = models.bundle(GENERAL).metadata
     borders = {key: metadata[key] for key in ("train_end", "valid_end", "test_end")}
     train = windows_until(panel, models, np.datetime64(borders["train_end"]))
     nominal = Calibration.nominal(models.window.horizons, Groups.fit(train))
 
-    def since_training(symbols: frozenset[str] | None) -> Backtest:
+    def since_training(
+        symbols: frozenset[str] | None, write: Callable[[pd.DataFrame], None] | None = None
+    ) -> Backtest:
         return backtest(
             models,
             panel,
@@ -177,28 +192,43 @@ def _tested(run_dir: Path, spec: RunSpec, panel: Panel, own: frozenset[str], eng
             general_only=symbols is not None,
             engine=engine,
             kept=functools.partial(test_part, borders=borders),
+            write=write,
         )
 
-    found = since_training(None)
+    path, summaries = staging / "test_forecasts.parquet", []
+    rates = base_rates(models, panel, np.datetime64(borders["valid_end"]))
+    with ForecastWriter(path) as writer:
+
+        def write(table: pd.DataFrame) -> None:
+            table = with_base_rates(table, rates)
+            writer.write(table)
+            summaries.append(engine.submit(summed_up, table, returns=2))
+
+        calibration = since_training(None, write).calibration
     shared = since_training(own).table if own else None
-    table = with_base_rates(found.table, base_rates(models, panel, np.datetime64(borders["valid_end"])))
-    return _Tested(borders, table, shared, summarise_by_symbol(table, engine), found.calibration)
+    figures, newest = (pd.concat(engine.values(parts)) for parts in zip(*summaries, strict=True))
+    by_symbol = figures.sort_values(["horizon", "symbol"], ignore_index=True)
+    return _Tested(borders, Forecasts(path, spec.universe), shared, by_symbol, newest, calibration)
+
+
+def summed_up(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the figures of a block's stocks by horizon and symbol, and its `newest_rows`."""
+    return summarise(table, ["horizon", "symbol"]), newest_rows(table)
 
 
 def _write_data(run_dir: Path, spec: RunSpec, tested: _Tested, staging: Path) -> None:
-    """Write the data that reproduce the figures and forecasts of the release."""
+    """Write the other data that reproduce the figures and forecasts of the release."""
     shutil.copyfile(storage.up_to_date(run_dir / "panel.parquet"), staging / "panel.parquet")
     storage.write_json(staging / "universe.json", spec.universe.as_dict())
     storage.write_json(staging / "config.json", spec.config.model_dump(mode="json"))
     storage.write_json(staging / "calibration.json", tested.calibration.as_dict())
-    tested.table.to_parquet(staging / "test_forecasts.parquet", index=False)
     if tested.shared is not None:
         tested.shared.to_parquet(staging / "general_test_forecasts.parquet", index=False)
 
 
 def published_result(plan: Plan, release: Release) -> TrainingResult:
     """Return the result of a run that was published before."""
-    table = pd.read_parquet(release.file("test_forecasts.parquet"))
+    table = pd.read_parquet(release.file("test_forecasts.parquet"), columns=RESULT_COLUMNS)
     matrix = pd.read_csv(release.file("performance_matrix.csv"))
     choices = dict(zip(matrix["symbol"], matrix["model"], strict=True)) | {GENERAL: GENERAL}
     failed = release.info["failed"]
@@ -211,10 +241,10 @@ def test_part(table: pd.DataFrame, borders: dict[str, str]) -> pd.DataFrame:
     return table[inside & np.isfinite(table["actual"])].reset_index(drop=True)
 
 
-def test_info(table: pd.DataFrame) -> dict[str, Any]:
-    """Return the manifest's figures of the test part, pooled by horizon over moving stocks."""
-    pooled = summarise(table).set_index("horizon")
-    test = {str(horizon): storage.finite(figures.to_dict()) for horizon, figures in pooled.iterrows()}
+def test_info(pooled: pd.DataFrame) -> dict[str, Any]:
+    """Return the manifest's figures of the test part, from the summary by horizon over moving stocks."""
+    figures = pooled.set_index("horizon")
+    test = {str(horizon): storage.finite(row.to_dict()) for horizon, row in figures.iterrows()}
     nearest: dict[str, Any] = next(iter(test.values()), {})
     return {
         "test": test,

@@ -12,6 +12,7 @@ do not let a page that was opened as a file read other files in any other way.
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,21 @@ import pandas as pd
 from markupsafe import Markup
 
 from common import storage
+from common.engine import even_blocks
 from common.pages.tables import Table
+from common.prices.panel import Panel
 from train.evaluation.evidence import Evidence
 
 BAND = ("lo90", "hi90")
+PARTS = ("close", "forecast")
+SERIES_COLUMNS = ["symbol", "horizon", "target_date", "published", *BAND]
 FILE_NAMES = re.compile(r"counters(_\d+)?|\d{4,}")
 SERIES_ROOM = 2_500_000
 """Maximum bytes of closes and forecasts in the page; more are written beside it."""
 BLOCK_SIZE = 250_000
 """Approximate bytes of a block of stocks."""
+READ_SYMBOLS = 256
+"""Stocks whose closes and forecasts are in memory at a time."""
 CELLS_ROOM = 15_000
 """Maximum cells of the table of stocks in the page, about 95 bytes each."""
 Series = dict[str, Any]
@@ -41,22 +48,18 @@ class DataFiles:
 
     folder: Path
     release: str
-    contents: dict[str, str] = field(default_factory=dict)
-    """JSON by name."""
+    names: set[str] = field(default_factory=set)
 
     def add(self, name: str, data: dict[str, Any]) -> None:
-        self.contents[name] = _json(data)
-
-    def write(self) -> None:
-        """Write all files, each atomically."""
-        for name, data in self.contents.items():
-            call = f"reportData({json.dumps(self.release)},{json.dumps(name)},{data});\n"
-            storage.write_bytes(self.folder / f"{name}.js", call.encode())
+        """Write a file, atomically."""
+        call = f"reportData({json.dumps(self.release)},{json.dumps(name)},{_json(data)});\n"
+        storage.write_bytes(self.folder / f"{name}.js", call.encode())
+        self.names.add(name)
 
     def remove_others(self) -> None:
         """Remove files of an earlier page with the same name."""
         for path in storage.matching_names(self.folder, "*.js"):
-            if FILE_NAMES.fullmatch(path.stem) and path.stem not in self.contents:
+            if FILE_NAMES.fullmatch(path.stem) and path.stem not in self.names:
                 storage.remove(path)
 
 
@@ -66,18 +69,43 @@ def series(evidence: Evidence, files: DataFiles) -> tuple[Series, set[str]]:
     The data are those of `stock_series`. If they are too large for the page, they are added to ``files`` in
     blocks, and the page gets ``dates`` and, as ``blocks``, the first symbol of each block.
     """
-    data = stock_series(evidence)
-    forecast = set(data["forecast"])
-    size = len(_json(data))
-    if size <= SERIES_ROOM:
-        return data, forecast
-    symbols = sorted({*data["close"], *forecast})
-    count = max(1, BLOCK_SIZE * len(symbols) // size)
-    for number, start in enumerate(range(0, len(symbols), count), start=1):
-        block = symbols[start : start + count]
-        content = {part: {s: data[part].get(s) for s in block} for part in ("close", "forecast")}
-        files.add(f"{number:04d}", content)
-    return {"dates": data["dates"], "blocks": symbols[::count]}, forecast
+    dates, symbols = _dates(evidence), sorted(evidence.universe.symbols)
+    forecast: set[str] = set()
+    waiting: list[tuple[str, dict[str, Any], int]] = []
+    blocks: list[str] = []
+    size = 0
+    for block in even_blocks(len(symbols), READ_SYMBOLS):
+        data = stock_series(evidence, symbols[block], dates)
+        forecast |= data["forecast"].keys()
+        for symbol in sorted({*data["close"], *data["forecast"]}):
+            entry = {part: data[part].get(symbol) for part in PARTS}
+            length = len(_json(entry))
+            waiting.append((symbol, entry, length))
+            size += length
+        if size > SERIES_ROOM:
+            _write_blocks(waiting, blocks, files, least=BLOCK_SIZE)
+    days = [f"{date:%Y-%m-%d}" for date in dates]
+    if size > SERIES_ROOM:
+        _write_blocks(waiting, blocks, files, least=1)
+        return {"dates": days, "blocks": blocks}, forecast
+    parts = {part: {s: entry[part] for s, entry, _ in waiting if entry[part] is not None} for part in PARTS}
+    return {"dates": days} | parts, forecast
+
+
+def _write_blocks(
+    waiting: list[tuple[str, dict[str, Any], int]], blocks: list[str], files: DataFiles, *, least: int
+) -> None:
+    """Move entries to files of about ``BLOCK_SIZE`` bytes until fewer than ``least`` bytes wait."""
+    while sum(length for *_, length in waiting) >= least:
+        count, size = 0, 0
+        while count < len(waiting) and size < BLOCK_SIZE:
+            size += waiting[count][2]
+            count += 1
+        block = waiting[:count]
+        del waiting[:count]
+        blocks.append(block[0][0])
+        content = {part: {symbol: entry[part] for symbol, entry, _ in block} for part in PARTS}
+        files.add(f"{len(blocks):04d}", content)
 
 
 def counters(matrix: Table, forecast: set[str], files: DataFiles) -> tuple[Table, dict[str, Any] | None]:
@@ -98,8 +126,14 @@ def counters(matrix: Table, forecast: set[str], files: DataFiles) -> tuple[Table
     return replace(matrix, rows=matrix.rows[:room]), {"count": len(matrix.rows), "listed": room}
 
 
-def stock_series(evidence: Evidence) -> Series:
-    """Return the data of every stock's chart in a compact form.
+def stock_series(
+    evidence: Evidence, symbols: Sequence[str] | None = None, dates: pd.DatetimeIndex | None = None
+) -> Series:
+    """Return the data of the charts of stocks (by default all) in a compact form.
+
+    Parameters
+    ----------
+    dates : ``dates`` of the result if it is computed already
 
     Returns
     -------
@@ -108,15 +142,10 @@ def stock_series(evidence: Evidence) -> Series:
         price); ``forecast``: by symbol and horizon, ``t`` (positions of the target days in ``dates``), ``p``
         (published) and, with intervals, ``l`` and ``h``. Forecasts of future days are omitted.
     """
-    table = evidence.table[evidence.table["target_date"].notna()]
-    if not len(table):
-        return {"dates": [], "close": {}, "forecast": {}}
-    prices = evidence.panel.frame
-    prices = prices[prices["date"].between(table["cutoff"].min(), table["target_date"].max())]
-    dates = pd.DatetimeIndex(np.union1d(prices["date"], table["target_date"]).astype("datetime64[s]"))
-    prices = prices[prices["symbol"].isin(evidence.universe.symbols)]
-    closes = prices.pivot(index="date", columns="symbol", values="close").reindex(dates)
-    table = table.sort_values(["symbol", "horizon", "target_date"])
+    dates = _dates(evidence) if dates is None else dates
+    symbols = evidence.universe.symbols if symbols is None else symbols
+    table = evidence.forecasts.read(SERIES_COLUMNS, symbols=symbols)
+    table = table[table["target_date"].notna()].sort_values(["symbol", "horizon", "target_date"])
     positions = dates.get_indexer(table["target_date"])
     values = {key: _prices(table[name]) for key, name in zip("plh", ("published", *BAND), strict=True)}
     banded = table[list(BAND)].notna().any(axis=1).to_numpy()
@@ -125,11 +154,37 @@ def stock_series(evidence: Evidence) -> Series:
         keys = "plh" if banded[rows].any() else "p"
         lines = {"t": positions[rows].tolist(), **{key: values[key][rows].tolist() for key in keys}}
         forecast.setdefault(str(symbol), {})[str(horizon)] = lines
-    return {
-        "dates": [f"{date:%Y-%m-%d}" for date in dates],
-        "close": {str(symbol): _prices(closes[symbol]).tolist() for symbol in closes},
-        "forecast": forecast,
-    }
+    close = {}
+    for symbol in symbols if len(dates) else ():
+        values = _closes(evidence.panel, symbol, dates)
+        if values is not None:
+            close[symbol] = _prices(values).tolist()
+    return {"dates": [f"{date:%Y-%m-%d}" for date in dates], "close": close, "forecast": forecast}
+
+
+def _closes(panel: Panel, symbol: str, dates: pd.DatetimeIndex) -> np.ndarray | None:
+    """Return a stock's closes on all panel days of a period, NaN without one; None if it has none at all."""
+    rows = slice(*panel.spans.get(symbol, (0, 0)))
+    days = panel.frame["date"].array[rows].to_numpy()
+    first = np.searchsorted(days, dates[0].to_datetime64())
+    last = np.searchsorted(days, dates[-1].to_datetime64(), side="right")
+    if first == last:
+        return None
+    values = np.full(len(dates), np.nan)
+    values[dates.get_indexer(days[first:last])] = panel.frame["close"].array[rows].to_numpy()[first:last]
+    return values
+
+
+def _dates(evidence: Evidence) -> pd.DatetimeIndex:
+    """Return the sessions from the first cutoff to the last target day; none without an outcome."""
+    table = evidence.forecasts.read(["cutoff", "target_date"])
+    table = table[table["target_date"].notna()]
+    days, targets = evidence.panel.dates, table["target_date"].unique()
+    if len(table):
+        days = days[(days >= table["cutoff"].min()) & (days <= table["target_date"].max())]
+    else:
+        days = days[:0]
+    return pd.DatetimeIndex(np.union1d(days.to_numpy(), targets).astype("datetime64[s]"))
 
 
 def _cell(cell: Any) -> Any:
@@ -140,9 +195,9 @@ def _cell(cell: Any) -> Any:
     return [float(f"{cell.number:.6g}"), " ".join(text.split()[:2]) if text[:1] in "✓✗=" else text]
 
 
-def _prices(values: pd.Series) -> np.ndarray:
+def _prices(values: pd.Series | np.ndarray) -> np.ndarray:
     """Return prices in KES as objects, rounded to less than a tick; None for a missing price."""
-    numbers = values.to_numpy(float)
+    numbers = np.asarray(values, dtype=float)
     rounded: np.ndarray = np.where(numbers >= 10, np.round(numbers, 2), np.round(numbers, 3)).astype(object)
     rounded[~np.isfinite(numbers)] = None
     return rounded

@@ -45,13 +45,12 @@ def write_report(path: Path, evidence: Evidence, answers: Sequence[Answer]) -> N
     """
     files = DataFiles(path.with_name(f"{path.stem}_data"), evidence.release)
     content = page(evidence, answers, files)
-    files.write()
     storage.write_bytes(path, content.encode())
     files.remove_others()
 
 
 def page(evidence: Evidence, answers: Sequence[Answer], files: DataFiles) -> str:
-    """Return the report as HTML; data that it loads on demand are added to ``files``."""
+    """Return the report as HTML; data that it loads on demand are written to ``files``."""
     charts = figures(evidence) | model_figures(evidence)
     stocks, forecast = series(evidence, files)
     matrix, counts = counters(tables.matrix_table(evidence), forecast, files)
@@ -66,7 +65,7 @@ def page(evidence: Evidence, answers: Sequence[Answer], files: DataFiles) -> str
         evidence=evidence,
         info={"preset": "unknown", "source": "unknown"} | {k: v for k, v in evidence.info.items() if v},
         networks=networks_line(evidence.info) if evidence.info.get("train_end") else "unknown",
-        cutoff=evidence.table["cutoff"].max(),
+        cutoff=evidence.forecasts.read(["cutoff"])["cutoff"].max(),
         horizons=evidence.horizons,
         pooled=evidence.pooled.to_dict(orient="records"),
         headline=tables.headline_columns(),
@@ -90,7 +89,7 @@ def page(evidence: Evidence, answers: Sequence[Answer], files: DataFiles) -> str
         mapped=MAPPED,
         shares=principal_axes(evidence.embedding)[1].tolist() if charts["embedding"] else [],
         training=_training(evidence),
-        beside=bool(files.contents),
+        beside=bool(files.names),
         data=data,
         plotly=script(get_plotlyjs()),
     )

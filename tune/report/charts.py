@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from train.report import figures as style
 from train.report.figures import LINE, NOTE, Figure, around, epoch_ticks, plain
 from tune import labels
-from tune.report.parallel import parallel_coordinates
 from tune.report.statistics import Importance, pareto_front
 from tune.results import Tuning, finished, trials_with, winner
 
@@ -21,6 +21,8 @@ BEST = {"color": style.GOOD, "symbol": "star", "size": 15}
 DEFAULT = {"color": style.OTHER, "symbol": "diamond", "size": 12}
 DOT = {"color": style.OURS, "size": 7, "opacity": 0.75}
 SCORE = "validation score (naive = 1)"
+SLICE_HEIGHT = 130
+"""Pixels of one parameter's chart with its axis."""
 
 
 def figures(tuning: Tuning, importance: Importance | None) -> dict[str, Figure | None]:
@@ -29,7 +31,7 @@ def figures(tuning: Tuning, importance: Importance | None) -> dict[str, Figure |
         "sizes": size_differences(tuning),
         "contest": contest(tuning),
         "importance": importance_bars(importance) if importance else None,
-        "parallel": parallel_coordinates(tuning),
+        "slices": score_by_parameter(tuning),
         "curves": learning_curves(tuning),
         **{f"cost_{name}": cost_against_quality(tuning, name) for name in COSTS},
     }
@@ -133,18 +135,39 @@ def cost_against_quality(tuning: Tuning, cost: str) -> Figure | None:
         **{"mode": "lines", "name": "best for the price", "hoverinfo": "skip"},
         line={"shape": "hv", "color": style.GOOD, "width": 2},
     )
-    _add_trials(figure, tuning, done, cost, edge, name="finished trials", marker=DOT)
+    _add_trials(figure, tuning, done, done[cost], edge, name="finished trials", marker=DOT)
     default = done[done["trial"].isin(trials_with(tuning, tuning.info["default"])["trial"])]
     rows = pd.concat([default, winner(tuning)])
     marks = pd.DataFrame([DEFAULT] * len(default) + [BEST] * (len(rows) - len(default)), columns=[*BEST])
     look = marks.to_dict("list") | {"opacity": 1}
-    _add_trials(figure, tuning, rows, cost, edge, name="default ◆, winner ★", marker=look)
+    _add_trials(figure, tuning, rows, rows[cost], edge, name="default ◆, winner ★", marker=look)
     axis = {"title_text": COSTS[cost], "type": "log", "nticks": 6, "minor_showgrid": False}
     return plain(
         figure,
         xaxis=axis | _log_ticks(done[cost]),
         yaxis={"title_text": SCORE, "range": around((done["score"].min(), edge), 0.08, 0.001)},
     )
+
+
+def score_by_parameter(tuning: Tuning) -> Figure | None:
+    """Draw the finished trials by score and each parameter, one small chart below the other."""
+    done, kinds = finished(tuning), tuning.info["parameters"]
+    if len(done) < 2:
+        return None
+    edge, count = _edge(done["score"]), len(kinds)
+    figure = make_subplots(rows=count, cols=1, vertical_spacing=0.5 / count)
+    for number, (name, kind) in enumerate(kinds.items(), start=1):
+        choices = [labels.value_text(choice) for choice in kind.get("choices", ())]
+        values = done[name].map(labels.value_text) if choices else done[name]
+        axes = {"xaxis": f"x{number}", "yaxis": f"y{number}", "showlegend": False}
+        for rows, look in ((done, DOT), (winner(tuning), BEST)):
+            along = values.reindex(rows.index)
+            _add_trials(figure, tuning, rows, along, edge, marker=look, **axes)
+        axis = {"type": "category", "categoryarray": choices} if choices else {}
+        axis |= {"type": "log"} | _log_ticks(values) if kind.get("log") else {}
+        figure.update_xaxes(title_text=escape(labels.label(name)), row=number, col=1, **axis)
+    figure.update_yaxes(range=around((done["score"].min(), edge), 0.08, 0.001), nticks=4)
+    return plain(figure, height=SLICE_HEIGHT * count + 60)
 
 
 def contest(tuning: Tuning) -> Figure | None:
@@ -176,7 +199,7 @@ def contest(tuning: Tuning) -> Figure | None:
 
 
 def _add_trials(
-    figure: go.Figure, tuning: Tuning, rows: pd.DataFrame, along: str, edge: float, **look: Any
+    figure: go.Figure, tuning: Tuning, rows: pd.DataFrame, along: pd.Series, edge: float, **look: Any
 ) -> None:
     """Add trials as points; scores beyond ``edge`` are drawn there, with the true value on hover."""
     texts = []
@@ -185,7 +208,7 @@ def _add_trials(
         about = escape(f"{labels.sizes(values)}, rate {labels.rate(values)}")
         texts.append(f"<b>trial {row['trial']}: {row['score']:.4f}</b><br>{about}")
     figure.add_scatter(
-        **{"x": rows[along], "y": rows["score"].clip(upper=edge), "mode": "markers", "customdata": texts},
+        **{"x": along, "y": rows["score"].clip(upper=edge), "mode": "markers", "customdata": texts},
         **{"hovertemplate": "%{customdata}<extra></extra>", **look},
     )
 

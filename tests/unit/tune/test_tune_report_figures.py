@@ -9,7 +9,6 @@ from support.tuning import DEFAULT, PARAMETERS, made_tuning
 
 from tune import labels
 from tune.report.charts import figures
-from tune.report.parallel import Axis, axes_of
 from tune.report.statistics import importance, pareto_front
 from tune.results import Tuning, default_score, finished, trials_with, winner
 
@@ -71,27 +70,19 @@ def test_the_winner_is_the_named_trial_and_not_a_better_comparison_trial(tuning)
     assert winner(unnamed)["trial"].tolist() == [best]
 
 
-def test_an_axis_places_values_in_the_logarithm_and_marks_its_ends(tuning):
-    rate = Axis("learning_rate", 1e-4, 1e-2, True)
-    assert [rate.position(value) for value in (1e-4, 1e-3, 1e-2)] == pytest.approx([0, 0.5, 1])
-    assert np.isnan(rate.position(float("nan")))
-    for axis in axes_of(tuning)[:-1]:
-        ticks = axis.ticks()
-        assert ticks[0][0] == 0 and ticks[-1][0] == 1 and len(ticks) >= 3
-        for place, text in ticks:
-            assert axis.position(text if axis.choices else float(text)) == pytest.approx(place, abs=0.01)
-    window = next(axis for axis in axes_of(tuning) if axis.name == "window_size")
-    assert window.position(45) == 0.5 and window.choices == ("30", "45", "60")
-
-
-def test_every_finished_trial_is_a_line_and_only_finished_ones_reach_the_score(tuning):
-    traces = {trace["name"]: trace for trace in figures(tuning, None)["parallel"]["data"]}
-    length = len(PARAMETERS) + 2
-    stopped = traces["stopped early"]
-    scores = stopped["x"][length - 2 :: length]
-    assert len(scores) == (tuning.trials["state"] == "stopped").sum() and set(scores) == {None}
-    ends = [x for name in ("finished", "best quarter") for x in traces[name]["x"][length - 2 :: length]]
-    assert None not in ends and min(ends) == 0 and max(ends) == 1
+def test_every_parameter_has_a_chart_with_every_finished_trial_and_the_winner(tuning):
+    figure, done = figures(tuning, None)["slices"], finished(tuning)
+    assert len(figure["data"]) == 2 * len(PARAMETERS)
+    for number, (name, kind) in enumerate(tuning.info["parameters"].items()):
+        points, best = figure["data"][2 * number : 2 * number + 2]
+        values = (
+            [labels.value_text(value) for value in done[name]] if "choices" in kind else done[name].tolist()
+        )
+        assert points["x"] == (values if "choices" in kind else pytest.approx(values, rel=1e-5))
+        assert len(points["y"]) == len(done) and best["y"] == pytest.approx(winner(tuning)["score"].tolist())
+        axis = figure["layout"]["xaxis" + ("" if number == 0 else str(number + 1))]
+        assert axis["title"]["text"] == labels.label(name)
+        assert (axis.get("type") == "log") == bool(kind.get("log"))
 
 
 def test_names_and_values_are_short_and_plain():

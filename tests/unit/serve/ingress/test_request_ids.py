@@ -12,7 +12,6 @@ from ray.serve.config import HTTPOptions
 from starlette.responses import JSONResponse
 
 from serve.ingress.request_ids import ASSIGNED, RequestIds, ids_of
-from serve.ingress.slow_clients import in_rays_proxy
 from serve.launch.proxy_environment import CALLBACK, hardened
 
 MADE = re.compile(r"[0-9a-f]{32}")
@@ -42,13 +41,6 @@ def as_replica_behind_haproxy(monkeypatch):
     return http_util._apply_middlewares(shows_ids, options.middlewares)
 
 
-def as_rays_own_proxy(monkeypatch):
-    """The same in Ray's proxy, without the timeouts of this process's web servers."""
-    monkeypatch.setattr("serve.ingress.slow_clients.end_idle_connections", lambda: None)
-    return http_util._apply_middlewares(shows_ids, in_rays_proxy())
-
-
-@pytest.mark.parametrize("ingress", [as_replica_behind_haproxy, as_rays_own_proxy])
 @pytest.mark.parametrize(
     ("sent", "correlation"),
     [
@@ -62,9 +54,9 @@ def as_rays_own_proxy(monkeypatch):
     ],
 )
 def test_behind_rays_middleware_header_and_scope_have_one_id_that_the_server_made(
-    monkeypatch, ingress, sent, correlation
+    monkeypatch, sent, correlation
 ):
-    app = ingress(monkeypatch)
+    app = as_replica_behind_haproxy(monkeypatch)
     first, second = asked(app, *sent), asked(app, *sent)
     for answer in (first, second):
         assert answer.headers.get_list("x-request-id") == [answer.json()["request"]]

@@ -4,7 +4,6 @@ import contextlib
 import json
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,12 +18,10 @@ from starlette.routing import Route
 from support.server import listening
 from support.slow import KINDS, slow_clients
 from support.waiting import until
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from cluster.connect.ports import free_port
 from serve.ingress.request_ids import RequestIds
-from serve.ingress.slow_clients import BodyTimeout
-from serve.launch.private import end_idle_connections, haproxy_wrapper
+from serve.launch.private import haproxy_wrapper
 from serve.launch.proxy_environment import environment
 
 PATIENCE_S = 1.0
@@ -73,28 +70,15 @@ def behind_haproxy(place: Place, folder: Path) -> Iterator[str]:
                 process.kill()
 
 
-@contextlib.contextmanager
-def in_uvicorn(place: Place, _: Path, *, patience_s: float = PATIENCE_S) -> Iterator[str]:
-    """uvicorn as in Ray's own proxy."""
-    before = AutoHTTPProtocol.connection_made
-    end_idle_connections(patience_s)
-    try:
-        with listening(BodyTimeout(place.app, patience_s)) as url:
-            yield url
-    finally:
-        AutoHTTPProtocol.connection_made = before
-
-
 def answers(url: str) -> bool:
     with contextlib.suppress(httpx.TransportError):
         return httpx.get(url, timeout=5).status_code == 200
     return False
 
 
-@pytest.mark.parametrize("front", [behind_haproxy, in_uvicorn])
-def test_slow_clients_are_ended_and_take_no_place_of_others(tmp_path, front):
+def test_slow_clients_are_ended_and_take_no_place_of_others(tmp_path):
     place = Place()
-    with front(place, tmp_path) as url:
+    with behind_haproxy(place, tmp_path) as url:
         before = place.begun
         with slow_clients(url, dict.fromkeys(KINDS, MANY), every_s=0.2) as held:
             assert all(len(each.open) + len(each.ended_s) == MANY for each in held.values())
@@ -118,40 +102,20 @@ def all_that_is_said(url: str, sent: bytes) -> bytes:
         return b"".join(iter(lambda: connection.recv(4096), b""))
 
 
-@pytest.mark.parametrize("front", [behind_haproxy, in_uvicorn])
 @pytest.mark.parametrize("size", [0, 100, 30_000, 3_000_000])
 @pytest.mark.parametrize("chunked", [False, True])
-def test_bodies_come_through_whole(tmp_path, front, size, chunked):
+def test_bodies_come_through_whole(tmp_path, size, chunked):
     body = b"x" * size
-    with front(Place(), tmp_path) as url:
+    with behind_haproxy(Place(), tmp_path) as url:
         content = iter([body[:70], body[70:]]) if chunked else body
         assert httpx.post(url, content=content, timeout=20).text == str(size)
 
 
-def test_a_connection_that_is_used_stays(tmp_path):
-    patience_s = 3 * PATIENCE_S
-    with (
-        in_uvicorn(Place(), tmp_path, patience_s=patience_s) as url,
-        httpx.Client(base_url=url, timeout=60) as client,
-    ):
-        ports = set()
-        for _ in range(5):
-            answer = client.get("/")
-            ports.add(answer.extensions["network_stream"].get_extra_info("client_addr"))
-            time.sleep(0.25 * patience_s)
-    assert len(ports) == 1
-
-
-def test_without_haproxy_rays_own_proxy_is_told_to_have_no_patience_either(tmp_path):
+def test_with_and_without_haproxy_rays_servers_assign_request_ids(tmp_path):
     from ray.serve._private.http_util import validate_http_proxy_callback_return
     from ray.serve._private.utils import call_function_from_import_path
 
-    before, name = AutoHTTPProtocol.connection_made, "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
-    behind_haproxy, path = (environment(tmp_path, haproxy=on)[name] for on in (True, False))
-    try:
-        assert [each.cls for each in call_function_from_import_path(behind_haproxy)] == [RequestIds]
-        assert AutoHTTPProtocol.connection_made is before, "routers would hang up on HAProxy"
+    for haproxy in (True, False):
+        path = environment(tmp_path, haproxy=haproxy)["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"]
         middlewares = validate_http_proxy_callback_return(call_function_from_import_path(path))
-        assert middlewares[0].cls is BodyTimeout and AutoHTTPProtocol.connection_made is not before
-    finally:
-        AutoHTTPProtocol.connection_made = before
+        assert [each.cls for each in middlewares] == [RequestIds]

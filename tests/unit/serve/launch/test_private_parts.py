@@ -146,13 +146,3 @@ def test_a_replicas_own_server_listens_on_its_nodes_address_alone(monkeypatch: p
         replica.add_port_to_grpc_server(None, "[::]:0")
         monkeypatch.setattr(replica, "add_port_to_grpc_server", before)
     assert bound == ["127.0.0.2:0", "[fd00::2]:0"]
-
-
-def test_uvicorns_protocol_has_what_tells_an_idle_connection():
-    """How it behaves is tested with slow clients."""
-    from uvicorn.protocols.http.auto import AutoHTTPProtocol
-
-    source = inspect.getsource(AutoHTTPProtocol)
-    for name in ("self.loop", "self.transport", "self.cycle", "self.cycle.response_complete"):
-        assert name in source, name
-    assert [*inspect.signature(AutoHTTPProtocol.connection_made).parameters] == ["self", "transport"]

@@ -10,15 +10,17 @@ from support.backtest import END, MODELS, NOMINAL, PANEL, START, UNIVERSE
 from common.archive import files as archive_files
 from common.archive.reader import Archive, read_archive
 from common.engine import IN_PROCESS, even_blocks
+from common.prices import series
 from common.prices.panel import Panel
 from common.prices.series import series_of_universe
 from common.prices.windows import make_windows
 from common.synthetic.market import MarketConfig, write_market
 from train.evaluation import backtest as module
-from train.evaluation import summary
 from train.evaluation.backtest import backtest
+from train.evaluation.forecasts import Forecasts, ForecastWriter, add_stock_columns, reliability
 from train.evaluation.matrix import performance_matrix
-from train.evaluation.summary import summarise, summarise_by_symbol
+from train.evaluation.summary import summarise
+from train.publish.publish import summed_up
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +53,48 @@ def test_a_backtest_in_blocks_of_one_symbol_is_the_backtest_in_one_piece(monkeyp
     assert np.array_equal(blocks.calibration.levels, whole.calibration.levels)
 
 
-def test_figures_summed_up_in_blocks_are_those_of_the_whole_table(monkeypatch):
-    table = backtest(MODELS, PANEL, NOMINAL, start=START, end=END).table
-    whole = summarise(table, ["horizon", "symbol"])
-    monkeypatch.setattr(summary, "BLOCK_SYMBOLS", 1)
-    blocks = summarise_by_symbol(table)
-    pd.testing.assert_frame_equal(blocks, whole, check_exact=True)
-    matrices = [performance_matrix(table, UNIVERSE, PANEL, {}, figures) for figures in (None, blocks)]
+def test_forecasts_written_and_summed_up_in_blocks_have_the_figures_of_the_whole_table(monkeypatch, tmp_path):
+    whole = backtest(MODELS, PANEL, NOMINAL, start=START, end=END).table
+    monkeypatch.setattr(module, "BLOCK_SYMBOLS", 1)
+    parts = []
+    with ForecastWriter(tmp_path / "forecasts.parquet") as writer:
+
+        def write(table: pd.DataFrame) -> None:
+            writer.write(table)
+            parts.append(summed_up(table))
+
+        assert not len(backtest(MODELS, PANEL, NOMINAL, start=START, end=END, write=write).table)
+    stored = Forecasts(tmp_path / "forecasts.parquet", UNIVERSE)
+    assert len(parts) > 2
+    whole = whole.astype(dict.fromkeys(("cutoff", "target_date"), "datetime64[ms]"))  # as Parquet stores them
+    pd.testing.assert_frame_equal(stored.read(), whole, check_exact=True)
+    described = add_stock_columns(whole, UNIVERSE)
+    for by in ([], ["tier"], ["sector"]):
+        figures = getattr(stored, f"by_{by[0]}" if by else "pooled")
+        pd.testing.assert_frame_equal(figures, summarise(described, by), check_exact=True)
+    scored = whole[whole["p_move"].notna() & whole["actual"].notna() & ~whole["frozen"]]
+    pd.testing.assert_frame_equal(stored.calibration_of_moves, reliability(scored), check_exact=True)
+    by_symbol, newest = (pd.concat(each) for each in zip(*parts, strict=True))
+    by_symbol = by_symbol.sort_values(["horizon", "symbol"], ignore_index=True)
+    pd.testing.assert_frame_equal(by_symbol, summarise(whole, ["horizon", "symbol"]), check_exact=True)
+    matrices = [
+        performance_matrix(newest, UNIVERSE, PANEL, {}, by_symbol),
+        performance_matrix(whole, UNIVERSE, PANEL, {}),
+    ]
     pd.testing.assert_frame_equal(*matrices, check_exact=True)
+
+
+def test_forecasts_of_a_horizon_and_of_some_symbols_are_read_alike_from_memory_and_file(tmp_path):
+    table = backtest(MODELS, PANEL, NOMINAL, start=START, end=END).table
+    with ForecastWriter(tmp_path / "forecasts.parquet") as writer:
+        writer.write(table)
+    memory, file = Forecasts(table, UNIVERSE), Forecasts(tmp_path / "forecasts.parquet", UNIVERSE)
+    assert file.horizons == memory.horizons == sorted(set(table["horizon"]))
+    for chosen in ({"horizon": 5}, {"symbols": ["MOVES", "GAPS"]}, {}):
+        rows = memory.read(["symbol", "horizon", "raw"], **chosen).reset_index(drop=True)
+        pd.testing.assert_frame_equal(
+            file.read(["symbol", "horizon", "raw"], **chosen), rows, check_exact=True
+        )
 
 
 def test_the_windows_of_some_symbols_are_theirs_among_all(monkeypatch):
@@ -68,6 +104,17 @@ def test_the_windows_of_some_symbols_are_theirs_among_all(monkeypatch):
     assert middle.series.symbols == every.series.symbols[1:3]
     for name in ("cutoff", "target_date", "change", "counted"):
         np.testing.assert_array_equal(getattr(middle, name), getattr(every.take(chosen), name))
+
+
+def test_series_built_in_blocks_of_symbols_are_those_built_at_once(monkeypatch):
+    whole = series_of_universe(PANEL, UNIVERSE)
+    monkeypatch.setattr(series, "BLOCK_SYMBOLS", 2)
+    blocks = series_of_universe(PANEL, UNIVERSE)
+    assert blocks.symbols == whole.symbols and len(whole.symbols) > 4
+    for name, column in {"offsets": whole.offsets, **whole.columns}.items():
+        found = blocks.offsets if name == "offsets" else blocks.columns[name]
+        assert found.dtype == column.dtype
+        np.testing.assert_array_equal(found, column)
 
 
 @pytest.mark.parametrize(("count", "most", "sizes"), [(0, 4, [0]), (4, 4, [4]), (9, 4, [3, 3, 3])])

@@ -8,7 +8,8 @@ import pytest
 from support.matrix import MATRIX, PANEL, SKILL, TABLE, UNIVERSE, forecasts
 
 from train.evaluation.embedding_search import find_search
-from train.evaluation.evidence import Evidence, add_stock_columns
+from train.evaluation.evidence import Evidence
+from train.evaluation.forecasts import Forecasts
 from train.evaluation.questions import answers
 
 
@@ -23,8 +24,8 @@ def evidence(**changes) -> Evidence:
         folder=Path("nowhere"),
         universe=UNIVERSE,
         panel=PANEL,
-        table=add_stock_columns(TABLE, UNIVERSE),
-        shared=add_stock_columns(shared, UNIVERSE),
+        forecasts=Forecasts(TABLE, UNIVERSE),
+        shared=shared,
         matrix=MATRIX,
     )
     return replace(result, **changes)

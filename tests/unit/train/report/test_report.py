@@ -15,6 +15,7 @@ from support.rendering import LOADING, Seen
 
 from common.pages.render import render
 from common.pages.tables import verdict_of
+from train.evaluation.forecasts import Forecasts
 from train.evaluation.questions import answers
 from train.report.charts import figures
 from train.report.data_files import stock_series
@@ -151,7 +152,11 @@ def test_rivals_stand_next_to_ours_or_the_page_says_how_to_run_them(tmp_path, se
 
 
 def test_an_empty_test_part_still_gives_a_page(tmp_path, evidence):
-    write_report(tmp_path / "report.html", replace(evidence, table=evidence.table.iloc[:0]), [])
+    write_report(
+        tmp_path / "report.html",
+        replace(evidence, forecasts=Forecasts(evidence.table.iloc[:0], evidence.universe)),
+        [],
+    )
     assert "Not investment advice" in (tmp_path / "report.html").read_text()
 
 
