@@ -98,8 +98,10 @@ class Forecasts:
     def _figures(self) -> dict[tuple[str, ...], pd.DataFrame]:
         parts: dict[tuple[str, ...], list[pd.DataFrame]] = {by: [] for by in GROUPS}
         for horizon in self._one_by_one:
-            rows = add_stock_columns(self.read(FIGURE_COLUMNS, horizon=horizon), self.universe)
-            for by in GROUPS:
+            rows = self.read(FIGURE_COLUMNS, horizon=horizon)
+            parts[()].append(summarise(rows))
+            rows = add_stock_columns(rows, self.universe)
+            for by in GROUPS[1:]:
                 parts[by].append(summarise(rows, by))
         return {by: pd.concat(tables, ignore_index=True) for by, tables in parts.items()}
 
