@@ -153,7 +153,8 @@ def pinball(quantiles: np.ndarray, taus: np.ndarray, last: np.ndarray, actual: n
         If the shapes do not fit or a tau is not between 0 and 1.
     """
     losses = pinball_losses(quantiles, taus, last, actual)
-    return _mean(losses[~np.isnan(losses).any(axis=1)])
+    missing = np.isnan(losses).any(axis=1)
+    return _mean(losses[~missing] if missing.any() else losses)
 
 
 def pinball_losses(
@@ -166,7 +167,7 @@ def pinball_losses(
             f"pinball: got quantiles {quantiles.shape} and taus {taus.tolist()} for {len(actual)} rows; "
             "need (N, Q) and Q taus between 0 and 1."
         )
-    losses = actual[:, None] - quantiles
+    losses: np.ndarray = actual[:, None] - quantiles
     losses *= np.where(losses >= 0, taus, taus - 1)  # in place: a table of all stocks is large
     losses *= 100
     losses /= last[:, None]

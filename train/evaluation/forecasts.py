@@ -103,8 +103,10 @@ class Forecasts:
         parts: dict[tuple[str, ...], list[pd.DataFrame]] = {by: [] for by in GROUPS}
         chances = [name for name in CHANCES if name in self.columns]
         for horizon in self._one_by_one:
-            rows = add_stock_columns(self.read([*FIGURE_COLUMNS, *chances], horizon=horizon), self.universe)
-            for by in GROUPS:
+            rows = self.read([*FIGURE_COLUMNS, *chances], horizon=horizon)
+            parts[()].append(summarise(rows))
+            rows = add_stock_columns(rows, self.universe)
+            for by in GROUPS[1:]:
                 parts[by].append(summarise(rows, by))
         return {by: pd.concat(tables, ignore_index=True) for by, tables in parts.items()}
 

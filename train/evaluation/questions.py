@@ -153,12 +153,19 @@ def turnover(panel: Panel) -> pd.Series:
 
     Turnover is the close times the shares traded; it is 0 in a session without a row or a known volume.
     """
-    sessions = panel.dates[-YEAR:]
-    chosen = panel.frame["date"].isin(sessions) & ~panel.frame["symbol"].str.startswith("^")
-    recent = panel.frame.loc[chosen, ["date", "symbol", "close", "volume"]]
-    traded = recent[["date", "symbol"]].assign(value=recent["close"] * recent["volume"])
-    days = traded.pivot(index="date", columns="symbol", values="value").reindex(sessions).fillna(0)
-    averages = pd.DataFrame({"median": days.median(), "mean": days.mean()})
+    sessions = panel.dates[-YEAR:].to_numpy()
+    names, days = [], []
+    for symbol, (start, stop) in panel.spans.items():
+        dates = panel.frame["date"].array[start:stop].to_numpy()
+        recent = slice(start + int(np.searchsorted(dates, sessions[0])), stop)
+        if recent.start < stop and not symbol.startswith("^"):
+            close, volume = (panel.frame[name].array[recent].to_numpy() for name in ("close", "volume"))
+            values = np.zeros(len(sessions))
+            values[np.searchsorted(sessions, dates[recent.start - start :])] = np.nan_to_num(close * volume)
+            names.append(symbol)
+            days.append(values)
+    table = np.array(days).reshape(len(names), len(sessions))
+    averages = pd.DataFrame({"median": np.median(table, axis=1), "mean": table.mean(axis=1)}, index=names)
     return averages.sort_values(["median", "mean"], ascending=False)["median"]
 
 

@@ -146,7 +146,8 @@ def _figures(data: dict[str, np.ndarray], horizon: int) -> Figures:
     n = len(actual)
     moves = direction(last, published, actual)
     quantiles = np.stack([data[name] for name in QUANTILES], axis=1)
-    naive = np.where(np.isnan(quantiles), np.nan, last[:, None])
+    own_pinball = pinball(quantiles, TAUS, last, actual)
+    quantiles = np.where(np.isnan(quantiles), np.nan, last[:, None])  # naive's
     figures: Figures = errors(last=last, raw=raw, published=published, actual=actual).as_dict()
     figures |= {
         "symbols": len(np.unique(data["symbol"])),
@@ -156,8 +157,8 @@ def _figures(data: dict[str, np.ndarray], horizon: int) -> Figures:
         "direction_n": moves.n,
         "called_share": float((published != last).mean()) if n else None,
         "winkler90": winkler(data["lo90"], data["hi90"], actual, last, 0.9),
-        "pinball": pinball(quantiles, TAUS, last, actual),
-        "naive_pinball": pinball(naive, TAUS, last, actual),
+        "pinball": own_pinball,
+        "naive_pinball": pinball(quantiles, TAUS, last, actual),
     }
     for level in LEVELS:
         low, high = data[f"lo{level}"], data[f"hi{level}"]

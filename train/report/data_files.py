@@ -156,9 +156,9 @@ def stock_series(
         forecast.setdefault(str(symbol), {})[str(horizon)] = lines
     close = {}
     for symbol in symbols if len(dates) else ():
-        values = _closes(evidence.panel, symbol, dates)
-        if values is not None:
-            close[symbol] = _prices(values).tolist()
+        own = _closes(evidence.panel, symbol, dates)
+        if own is not None:
+            close[symbol] = _prices(own).tolist()
     return {"dates": [f"{date:%Y-%m-%d}" for date in dates], "close": close, "forecast": forecast}
 
 
