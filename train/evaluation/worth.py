@@ -94,7 +94,7 @@ def _at_cutoffs(values: np.ndarray, panel: Panel, table: pd.DataFrame) -> np.nda
 
     def keys(frame: pd.DataFrame, date: str) -> np.ndarray:
         day = frame[date].to_numpy().astype("datetime64[D]").astype(np.int64)
-        return symbols.get_indexer(frame["symbol"]).astype(np.int64) * 1_000_000 + day
+        return np.asarray(symbols.get_indexer(frame["symbol"]).astype(np.int64) * 1_000_000 + day)
 
     known, wanted = keys(panel.frame, "date"), keys(table, "cutoff")  # the panel is sorted by symbol and date
     row = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
