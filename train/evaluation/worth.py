@@ -73,7 +73,7 @@ def worth_of_horizons(tables: Iterable[pd.DataFrame], panel: Panel, cost_percent
             )
             keys = {"horizon": horizon, "entry": entry}
             portfolios += [keys | row for row in portfolio_figures(stocks, cost_percent)]
-        for kind, part in _groups(table, shares).items():
+        for kind, part in _groups(table, panel, shares).items():
             groups[kind].append(part)
     gains = pd.DataFrame(portfolios, columns=["horizon", "entry", *COLUMNS])
     rows = [part for parts in groups.values() for part in parts]
@@ -86,30 +86,38 @@ def price_tier(last: np.ndarray) -> np.ndarray:
     return np.searchsorted(list(PRICE_TIERS.values())[:-1], last, side="right")
 
 
-def liquidity(panel: Panel) -> pd.Series:
-    """Return the share of moves over a symbol's last ``LIQUIDITY_SESSIONS`` rows, by symbol and date.
+def liquidity(panel: Panel) -> np.ndarray:
+    """Return the share of moves over the last ``LIQUIDITY_SESSIONS`` rows of each row's symbol, (rows,).
 
-    NaN until there are so many rows. Later rows do not affect it.
+    NaN until there are so many moves or non-moves. Later rows do not affect it.
     """
-    frame = panel.frame
-    moved = (frame["close"] != frame.groupby("symbol")["close"].shift()).to_numpy(float)
+    close = panel.frame["close"].to_numpy()
+    moved = np.concatenate([[0.0], close[1:] != close[:-1]])[: len(close)]
     total = np.concatenate([[0.0], np.cumsum(moved)])
-    row = np.arange(len(frame))
-    first = np.repeat(
-        [start for start, _ in panel.spans.values()], [stop - start for start, stop in panel.spans.values()]
-    )
+    starts, stops = np.array(list(panel.spans.values()), dtype=int).reshape(-1, 2).T
+    row = np.arange(len(close))
     start = row + 1 - LIQUIDITY_SESSIONS
     share = (total[row + 1] - total[np.maximum(start, 0)]) / LIQUIDITY_SESSIONS
-    share[start < first + 1] = np.nan  # the first row has no move
-    index = pd.MultiIndex.from_arrays([frame["symbol"], frame["date"].astype("datetime64[s]")])
-    return pd.Series(share, index)
+    return np.where(start > np.repeat(starts, stops - starts), share, np.nan)  # the first row has no move
 
 
-def _groups(table: pd.DataFrame, shares: pd.Series) -> dict[str, pd.DataFrame]:
+def _at_cutoffs(values: np.ndarray, panel: Panel, table: pd.DataFrame) -> np.ndarray:
+    """Return the panel's values at each forecast's symbol and cutoff; NaN where it has no such row."""
+    symbols = pd.Index(panel.symbols)
+
+    def keys(frame: pd.DataFrame, date: str) -> np.ndarray:
+        day = frame[date].to_numpy().astype("datetime64[D]").astype(np.int64)
+        return np.asarray(symbols.get_indexer(frame["symbol"]).astype(np.int64) * 1_000_000 + day)
+
+    known, wanted = keys(panel.frame, "date"), keys(table, "cutoff")  # the panel is sorted by symbol and date
+    row = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    return np.where(known[row] == wanted, values[row], np.nan)
+
+
+def _groups(table: pd.DataFrame, panel: Panel, shares: np.ndarray) -> dict[str, pd.DataFrame]:
     """Return the figures of one horizon by price tier and by third of liquidity, ``shares``."""
     used = table[np.isfinite(table["actual"]) & ~table["frozen"].astype(bool)]
-    keys = pd.MultiIndex.from_arrays([used["symbol"], used["cutoff"].astype("datetime64[s]")])
-    days = used.assign(share=shares.reindex(keys).to_numpy()).groupby("cutoff")["share"]
+    days = used.assign(share=_at_cutoffs(shares, panel, used)).groupby("cutoff")["share"]
     third = np.ceil(len(THIRDS) * days.rank() / days.transform("count")) - 1
     kinds = {
         "price": (list(PRICE_TIERS), pd.Series(price_tier(used["last_price"].to_numpy()), used.index)),

@@ -64,10 +64,10 @@ def _yearly(row: dict[str, Any]) -> float:
 
 def ranking(worth: Worth) -> str:
     """Say how well the stocks are ranked at the shortest horizon, for both entries."""
-    ics = [_rows(worth.rank_ic, entry)[:1] for entry in (NEXT_CLOSE, SAME_CLOSE)]
-    (later,), (same,) = ics if all(ics) else ([None], [None])
-    if later is None or same is None or later["ic"] != later["ic"]:
+    near = [row for entry in (NEXT_CLOSE, SAME_CLOSE) for row in _rows(worth.rank_ic, entry)[:1]]
+    if not near or near[0]["ic"] != near[0]["ic"]:
         return NOT_MEASURED
+    later, same = near
     positive = f"{100 * later['positive_share']:.0f} % of them positive"
     return (
         f"{days(later['horizon'])} ahead, the mean daily rank information coefficient is {_ic(later)} from "
