@@ -103,6 +103,7 @@ def _plain(text: str) -> str:
 def _day_text(text: str) -> str:
     """Return a date as the exchange writes it; other text unchanged."""
     try:
-        return f"{dt.date.fromisoformat(text.strip()):%d-%b-%Y}"
+        day = dt.date.fromisoformat(text.strip())
     except ValueError:
         return _plain(text)
+    return f"{day:%d-%b}-{day.year:04d}"
