@@ -24,13 +24,15 @@ from serve.schemas.insights import InsightsPage
 from serve.schemas.live import LivePage
 from serve.schemas.market import HistoryPage, MarketPage
 from serve.schemas.matrix import MatrixPage
-from serve.schemas.models import AvailableModels, ModelCard
+from serve.schemas.models import AvailableModels, StockModel
+from serve.schemas.prices import PostedPrices, PricesResponse
 from serve.schemas.releases import ReleasesPage
 from serve.schemas.service import Health, Stats
 
 V4 = "/api/v4"
 DateLike = dt.date | str
-Answer = TypeVar("Answer", bound=Model)
+Answer = TypeVar("Answer", bound=Model | str)
+"""The type of a response: a schema, or the text itself."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +125,9 @@ def models(*, include_sectors: bool = False) -> Call[AvailableModels]:
     return _get(AvailableModels, "models/available", include_sectors=str(include_sectors).lower())
 
 
-def model(symbol: str) -> Call[ModelCard]:
+def model(symbol: str) -> Call[StockModel]:
     """Describe one stock, its model and the model's errors."""
-    return _get(ModelCard, f"models/{quote(symbol, safe='')}")
+    return _get(StockModel, f"models/{quote(symbol, safe='')}")
 
 
 def matrix() -> Call[MatrixPage]:
@@ -146,6 +148,16 @@ def market() -> Call[MarketPage]:
 def insights() -> Call[InsightsPage]:
     """Return the release's errors by horizon, calibration, embedding and the five questions."""
     return _get(InsightsPage, "insights")
+
+
+def card() -> Call[str]:
+    """Return the model card of the release in production, Markdown."""
+    return _get(str, "models/card")
+
+
+def prices(rows: Iterable[Mapping[str, Any]]) -> Call[PricesResponse]:
+    """Add the rows of one trading day to production (admin key), and return what became of them."""
+    return _post(PricesResponse, "prices", PostedPrices, {"rows": list(rows)})
 
 
 def releases() -> Call[ReleasesPage]:

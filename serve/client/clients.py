@@ -81,6 +81,8 @@ class _BaseClient:
         where = f"{self.url}{call.path}"
         if response.status_code >= 300:
             raise error_of(response.status_code, response.headers, body, where)
+        if issubclass(call.answer, str):
+            return call.answer(body.decode())
         try:
             return call.answer.model_validate_json(body)
         except pydantic.ValidationError as error:
@@ -150,6 +152,8 @@ class Client(_BaseClient):
     history = _sync_method(calls.history)
     market = _sync_method(calls.market)
     insights = _sync_method(calls.insights)
+    card = _sync_method(calls.card)
+    prices = _sync_method(calls.prices)
     releases = _sync_method(calls.releases)
     live = _sync_method(calls.live)
     health = _sync_method(calls.health)
@@ -204,6 +208,8 @@ class AsyncClient(_BaseClient):
     history = _async_method(calls.history)
     market = _async_method(calls.market)
     insights = _async_method(calls.insights)
+    card = _async_method(calls.card)
+    prices = _async_method(calls.prices)
     releases = _async_method(calls.releases)
     live = _async_method(calls.live)
     health = _async_method(calls.health)

@@ -16,7 +16,7 @@ from serve.schemas.insights import InsightsPage
 from serve.schemas.live import LivePage
 from serve.schemas.market import HistoryPage, MarketPage
 from serve.schemas.matrix import MatrixPage
-from serve.schemas.models import AvailableModels, ModelCard
+from serve.schemas.models import AvailableModels, StockModel
 from serve.schemas.problems import responses
 from serve.schemas.releases import ReleasesPage
 from serve.views import models as views
@@ -61,10 +61,10 @@ def add_release_routes(api: FastAPI, model_client: ModelClient, reader: Any, con
             lambda: read_model_card(cached.loaded.release), media_type="text/markdown"
         )
 
-    @api.get(f"{V4}/models/{{symbol}}", response_model=ModelCard, **by_release(404))
+    @api.get(f"{V4}/models/{{symbol}}", response_model=StockModel, **by_release(404))
     async def model(symbol: Symbol, cached: ConditionalRequest = conditional) -> Response:
         """Describe one stock, its model and the model's errors."""
-        return await cached.respond(lambda: views.model_card(cached.loaded, symbol, bad=cached.bad))
+        return await cached.respond(lambda: views.stock_model(cached.loaded, symbol, bad=cached.bad))
 
     @api.get(f"{V4}/matrix", response_model=MatrixPage, **by_release())
     async def matrix(cached: ConditionalRequest = conditional) -> Response:

@@ -8,7 +8,7 @@ from serve.schemas.forecast import Horizon, Model, ModelType
 from serve.schemas.matrix import MatrixRow
 
 
-class ModelCard(Model):
+class StockModel(Model):
     """One stock and the model that forecasts it."""
 
     symbol: str

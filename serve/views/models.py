@@ -14,14 +14,14 @@ from serve.inference.routing import route
 from serve.schemas.forecast import Horizon, ModelType, days_of
 from serve.schemas.market import HistoryDay, HistoryPage, PastForecast
 from serve.schemas.matrix import MatrixPage
-from serve.schemas.models import AvailableModels, ModelCard, ModelSummary
+from serve.schemas.models import AvailableModels, ModelSummary, StockModel
 
 
 def available(
     loaded: LoadedRelease, *, include_sectors: bool = False, bad: frozenset[str] = frozenset()
 ) -> AvailableModels:
     """List every stock of the universe with its model; ``bad`` as in `LoadedRelease.prepare`."""
-    cards = [model_card(loaded, symbol, bad=bad) for symbol in loaded.universe.symbols]
+    cards = [stock_model(loaded, symbol, bad=bad) for symbol in loaded.universe.symbols]
     own = sum(card.model_type != "general" for card in cards)
     return AvailableModels(
         release=loaded.release.id,
@@ -41,13 +41,13 @@ def available(
     )
 
 
-def model_card(loaded: LoadedRelease, symbol: str, *, bad: frozenset[str] = frozenset()) -> ModelCard:
+def stock_model(loaded: LoadedRelease, symbol: str, *, bad: frozenset[str] = frozenset()) -> StockModel:
     """Describe one stock and its model; raises UnknownSymbol."""
     stock, model_type = _routed(loaded, symbol, bad)
     series = loaded.history.series
     rows = series.rows(symbol) if symbol in series.symbols else slice(0, 0)
     has_prices = rows.stop > rows.start
-    return ModelCard(
+    return StockModel(
         symbol=symbol,
         name=stock.name,
         sector=stock.sector,

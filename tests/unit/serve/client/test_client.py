@@ -28,6 +28,7 @@ from common.errors import (
     NsecastError,
     UnknownSymbol,
 )
+from common.release.forecasts import read_model_card
 from common.release.registry import Registry
 from serve.auth.keys import KeyFile
 from serve.client import AsyncClient, Client, calls
@@ -104,7 +105,8 @@ def test_the_pages_are_the_servers(client):
     loaded = loaded_release()
     assert client.models(include_sectors=True) == pages.available(loaded, include_sectors=True)
     assert client.models().sectors is None
-    assert client.model("MOVES") == pages.model_card(loaded, "MOVES")
+    assert client.card() == read_model_card(loaded.release)
+    assert client.model("MOVES") == pages.stock_model(loaded, "MOVES")
     assert client.matrix() == pages.matrix_page(loaded)
     assert client.history("MOVES", "5d", days=30) == pages.history_page(
         loaded, "MOVES", horizon="5d", days=30
@@ -207,13 +209,14 @@ def test_both_clients_send_the_same_requests_and_return_the_same_types():
         one, other = getattr(Client, name), getattr(AsyncClient, name)
         assert inspect.signature(one) == inspect.signature(other) and one.__doc__ == other.__doc__
         answer = inspect.signature(one).return_annotation
-        assert issubclass(answer, Model)
+        assert issubclass(answer, Model) or (answer is str and name == "card")
         assert not inspect.iscoroutinefunction(one) and inspect.iscoroutinefunction(other)
 
 
 def test_every_get_of_the_api_has_its_method():
     results = {describe().path for describe in (calls.models, calls.matrix, calls.market, calls.insights)}
     results |= {describe().path for describe in (calls.releases, calls.live, calls.health, calls.stats)}
+    results.add(calls.card().path)
     results |= {describe("{symbol}").path for describe in (calls.outlook, calls.model, calls.history)}
     results = {unquote(path) for path in results} | {calls.predict_all().path}
     paths = openapi_description()["paths"]

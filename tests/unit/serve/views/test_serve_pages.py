@@ -31,18 +31,18 @@ def test_every_stock_is_listed_with_the_model_that_answers():
 def test_a_model_known_to_be_bad_is_listed_as_what_answers_instead():
     bad = frozenset({model_key("MOVES", LOADED.release.id)})
     assert pages.available(LOADED, bad=bad).stock_specific == 0
-    assert pages.model_card(LOADED, "MOVES", bad=bad).model_version == "residual_general"
+    assert pages.stock_model(LOADED, "MOVES", bad=bad).model_version == "residual_general"
 
 
 def test_one_model_is_shown_with_its_last_price_and_its_evidence():
-    card, rows = pages.model_card(LOADED, "MOVES"), LOADED.panel.history("MOVES")
+    card, rows = pages.stock_model(LOADED, "MOVES"), LOADED.panel.history("MOVES")
     assert (card.last_price, card.sessions) == (rows["close"].iloc[-1], len(rows))
     assert (
         card.performance == LOADED.matrix["MOVES"]
         and card.performance.horizons.keys() == LOADED.positions.keys()
     )
     with pytest.raises(UnknownSymbol):
-        pages.model_card(LOADED, "NEWCO")
+        pages.stock_model(LOADED, "NEWCO")
 
 
 def test_the_matrix_is_the_releases_file_to_the_last_digit():

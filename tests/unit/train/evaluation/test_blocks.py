@@ -73,7 +73,16 @@ def test_forecasts_written_and_summed_up_in_blocks_have_the_figures_of_the_whole
         figures = getattr(stored, f"by_{by[0]}" if by else "pooled")
         pd.testing.assert_frame_equal(figures, summarise(described, by), check_exact=True)
     scored = whole[whole["p_move"].notna() & whole["actual"].notna() & ~whole["frozen"]]
-    pd.testing.assert_frame_equal(stored.calibration_of_moves, reliability(scored), check_exact=True)
+    moved = (scored["actual"] != scored["last_price"]).to_numpy(float)
+    reliabilities = reliability(scored, "p_move", moved)
+    pd.testing.assert_frame_equal(stored.calibration_of_moves, reliabilities, check_exact=True)
+    rose = (scored["actual"] > scored["last_price"]).to_numpy(float)
+    directions = stored.calibration_of_directions.query("outcome == 'up' and tier == 'all'")
+    pd.testing.assert_frame_equal(
+        directions.drop(columns=["outcome", "tier"]).reset_index(drop=True),
+        reliability(scored, "probability_up", rose),
+        check_exact=True,
+    )
     by_symbol, newest = (pd.concat(each) for each in zip(*parts, strict=True))
     by_symbol = by_symbol.sort_values(["horizon", "symbol"], ignore_index=True)
     pd.testing.assert_frame_equal(by_symbol, summarise(whole, ["horizon", "symbol"]), check_exact=True)

@@ -16,6 +16,7 @@ import nsecast
 from common.presets import train_config
 from common.release.forecasts import MODEL_CARD, read_model_card
 from common.release.registry import Registry
+from train.evaluation.forecasts import Forecasts
 from train.evaluation.ratio_intervals import with_intervals
 from train.publish.model_card import limits, model_card
 
@@ -112,7 +113,8 @@ def test_a_preset_without_intervals_and_a_short_test_part_have_a_card(tmp_path):
     text = card(tmp_path, plain)
     assert "chance of a move" not in text and "highs, lows" not in text
     few = plain.table[plain.table["cutoff"] >= plain.table["cutoff"].unique()[-3]]
-    assert "(" not in tables(card(tmp_path, replace(plain, table=few)))[1][1][3]
+    short = replace(plain, forecasts=Forecasts(few, plain.universe))
+    assert "(" not in tables(card(tmp_path, short))[1][1][3]
 
 
 def test_a_release_is_published_with_its_card_and_the_command_prints_it(tmp_path):
