@@ -39,13 +39,15 @@ def fit_factors(representation: Residual, windows: Windows, outputs: np.ndarray)
     Returns
     -------
     Factors
-        Factor 1 where there are fewer than two blocks of days, or no forecast change to multiply.
+        Factor 1 where there are fewer than two blocks of days, or no forecast change to multiply; such a
+        horizon does not affect the others.
     """
     moving = ~frozen(windows)
     windows, outputs = windows.take(moving), outputs[moving]
     changes, actual, last = representation.changes(windows, outputs), windows.change, windows.last_price
     day = np.unique(windows.cutoff, return_inverse=True)[1]
     found, errors = np.ones((2, len(windows.spec.horizons), 2))
+    estimated = np.zeros(len(windows.spec.horizons), dtype=bool)
     for h, horizon in enumerate(windows.spec.horizons):
         rows = np.flatnonzero(np.isfinite(actual[:, h]))
         if not len(rows):
@@ -57,9 +59,11 @@ def fit_factors(representation: Residual, windows: Windows, outputs: np.ndarray)
         losses = published_losses(published, actual[rows, h], last[rows], block)
         products = raw_products(raw, actual[rows, h], block)
         if products[:, 1].any():
-            found[h], errors[h] = _estimates(losses, products)
-    shrunk = np.stack([shrink(found[:, price], errors[:, price]) for price in (0, 1)])
-    return Factors(windows.spec.horizons, *(tuple(map(float, price)) for price in shrunk))
+            found[h], errors[h], estimated[h] = *_estimates(losses, products), True
+    if estimated.any():
+        shrunk = [shrink(found[estimated, price], errors[estimated, price]) for price in (0, 1)]
+        found[estimated] = np.stack(shrunk, axis=1)
+    return Factors(windows.spec.horizons, *(tuple(map(float, price)) for price in found.T))
 
 
 def published_losses(
@@ -91,7 +95,10 @@ def _estimates(losses: np.ndarray, products: np.ndarray) -> tuple[tuple[float, f
     count = len(losses)
     weights = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=DRAWS)
     weights = np.concatenate([np.ones((1, count), dtype=weights.dtype), weights])
-    published = GRID[(weights @ losses).argmin(axis=1)]
+    nearest = np.argsort(np.abs(GRID - 1), kind="stable")  # of equal losses, the factor nearest to 1 counts
+    totals = weights @ losses[:, nearest]
+    lowest = totals <= totals.min(axis=1, keepdims=True) * (1 + 1e-12)  # sums may differ by rounding
+    published = GRID[nearest[lowest.argmax(axis=1)]]
     top, bottom = (weights @ products).T
     raw = np.clip(np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1), 1), 0, LARGEST)
     errors = max(published[1:].std(), STEP / 2), raw[1:].std()

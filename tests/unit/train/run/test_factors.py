@@ -111,3 +111,21 @@ def test_too_few_days_for_two_blocks_leave_the_forecasts_as_they_are():
     few = WINDOWS.cutoff <= np.unique(WINDOWS.cutoff)[3]
     found = fit_factors(KIND, WINDOWS.take(few), planted(0.5)[few])
     assert found.raw == found.published == (1, 1, 1)
+
+
+def test_a_horizon_with_too_few_days_does_not_decide_on_the_others():
+    outputs, few = planted(0.7), np.unique(WINDOWS.cutoff)[3]
+    allowed = np.ones(WINDOWS.counted.shape, dtype=bool)
+    allowed[:, -1] = WINDOWS.cutoff <= few
+    part = WINDOWS.only(allowed)
+    found = fit_factors(KIND, part, outputs[np.isin(WINDOWS.end, part.end)])
+    assert found.raw[-1] == found.published[-1] == 1
+    assert found.raw[:-1] == pytest.approx([0.7] * 2, abs=0.03)
+    assert found.published[:-1] == pytest.approx([0.7] * 2, abs=0.06)
+
+
+def test_a_published_price_that_never_changes_leaves_its_factor_at_1():
+    outputs = planted(1.0)
+    outputs[:, 0, 1] = 0.2  # a move is unlikely, so the median is the last price
+    found = fit_factors(KIND, WINDOWS, outputs)
+    assert found.published == pytest.approx([1] * 3, abs=0.03)
