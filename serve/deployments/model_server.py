@@ -64,10 +64,14 @@ class BundleLoader:
         return load_bundle(release.path, release.info["preset"], job)
 
     def _check(self, release: Release, job: str) -> None:
-        files = BundleFiles.of(release.info["preset"], job)
-        for name in ("model.onnx", "metadata.json", f"{files.scaler}.json"):
-            path = release.file(files.folder / name)
-            need = release.files[(files.folder / name).as_posix()]
+        preset = release.info["preset"]
+        files, general = BundleFiles.of(preset, job), BundleFiles.of(preset, GENERAL)
+        names = [files.folder / name for name in ("model.onnx", "metadata.json", f"{files.scaler}.json")]
+        if job != GENERAL:  # all models use the general one's calibration of probabilities
+            names.append(general.folder / "metadata.json")
+        for name in names:
+            path = release.file(name)
+            need = release.files[name.as_posix()]
             try:
                 got = fingerprint(path)
             except OSError as error:

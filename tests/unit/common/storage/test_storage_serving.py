@@ -86,6 +86,23 @@ def test_a_replica_mends_a_damaged_copy_and_refuses_a_damaged_object(fresh):
         load(key)
 
 
+def test_a_stocks_own_model_is_not_loaded_beside_damaged_general_metadata(fresh):
+    """The calibration of its probabilities is there."""
+    here, there = fresh(), fresh()
+    release = made_release(here, "one")
+    (name,) = [name for name in release.files if "general" in name and name.endswith("metadata.json")]
+    load, key = BundleLoader(there), model_key("MOVES", "one")
+    load(key)
+    copy = Registry(there).resolve("one").path / name
+    published = copy.read_bytes()
+    copy.write_bytes(published.replace(b"{", b'{"probability_calibration": null, ', 1))
+    load(key)
+    assert copy.read_bytes() == published
+    copy.unlink()
+    load(key)
+    assert copy.read_bytes() == published
+
+
 def test_keys_created_and_revoked_on_one_machine_take_effect_on_another_within_seconds(
     fresh, monkeypatch, caplog
 ):
