@@ -11,7 +11,10 @@ FOLDS = 5
 """Parts of the validation part, of consecutive days, that the choice of a line is cross-validated on."""
 FEWEST = 500
 """Outcomes that a line is fitted to at least."""
-STEPS = 25
+STEPS = 50
+SLOPE_PRIOR = 0.01
+"""Precision of a normal prior of the slope around 1. Forecasts that hardly differ say nothing about a slope;
+with any others it does not matter."""
 
 
 def fit_calibration(windows: Windows, prices: Prices) -> ProbabilityCalibration | None:
@@ -54,18 +57,21 @@ def fit_calibration(windows: Windows, prices: Prices) -> ProbabilityCalibration 
 def fitted_line(probability: np.ndarray, happened: np.ndarray) -> Line:
     """Fit intercept and slope in the log odds by maximum likelihood; ``IDENTITY`` if there is no rising line.
 
-    Newton's method; see Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 4.4.1. Both
-    arrays have shape (N,); ``happened`` is bool.
+    The slope has a weak prior, ``SLOPE_PRIOR``. Newton's method, with steps of at most 1, since longer ones
+    overshoot; see Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 4.4.1. Both arrays
+    have shape (N,); ``happened`` is bool.
     """
     odds = logit(np.clip(probability, SMALLEST, 1 - SMALLEST))
     design, line = np.stack([np.ones_like(odds), odds], axis=1), np.array(IDENTITY)
     for _ in range(STEPS):
         chance = expit(design @ line)
-        hessian = design.T @ (design * (chance * (1 - chance))[:, None])
+        hessian = design.T @ (design * (chance * (1 - chance))[:, None]) + np.diag([0.0, SLOPE_PRIOR])
+        gradient = design.T @ (happened - chance) - np.array([0.0, SLOPE_PRIOR * (line[1] - 1)])
         try:
-            step = np.linalg.solve(hessian, design.T @ (happened - chance))
+            step = np.linalg.solve(hessian, gradient)
         except np.linalg.LinAlgError:
             return IDENTITY
+        step /= max(1.0, np.abs(step).max())
         line = line + step
         if np.abs(step).max() < 1e-10:
             break

@@ -45,6 +45,23 @@ def test_outcomes_against_the_forecast_leave_it_as_it_is():
     assert fitted_line(forecast, happened) == IDENTITY
 
 
+@pytest.mark.parametrize("spread", [0, 1e-6, 1e-4])
+@pytest.mark.parametrize("forecast", [0.3, 0.7])
+def test_forecasts_that_hardly_differ_are_shifted_and_not_stretched(forecast, spread):
+    rng = np.random.default_rng(0)
+    odds = logit(np.full(6000, forecast)) + spread * rng.normal(size=6000)
+    happened = rng.random(6000) < 0.5
+    intercept, slope = fitted_line(expit(odds), happened)
+    assert slope == pytest.approx(1, abs=0.2)
+    assert expit(intercept + slope * logit(forecast)) == pytest.approx(happened.mean(), abs=1e-3)
+
+
+@pytest.mark.parametrize("intercept", [-4.0, 3.0, 6.0])
+def test_a_forecast_that_is_far_off_is_corrected(intercept):
+    forecast, happened = drawn(intercept, 1.0, count=20_000)
+    assert fitted_line(forecast, happened) == pytest.approx((intercept, 1.0), abs=0.25)
+
+
 class Made:
     """Windows with the members that the fit reads."""
 
