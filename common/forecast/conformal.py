@@ -21,7 +21,7 @@ LEVELS = (0.8, 0.9, 0.95)
 """Nominal levels of the intervals."""
 BOUNDS = tuple(f"{side}{100 * level:.0f}" for level in LEVELS for side in ("lo", "hi"))
 """Names of the intervals' bounds in tables of forecasts."""
-GAMMA = 0.01
+GAMMA = 0.005
 """Change of a level per unit of excess misses on one day."""
 GROUP_GAIN = 2.0
 """How much stronger than all stocks together a group with very many outcomes moves its own level."""

@@ -33,7 +33,7 @@ from common.release.registry import Registry
 from train.pipeline.training import Run, execute, plan_run
 from train.progress.console import Mode, result_table
 from train.progress.snapshot import SYNTHETIC, format_duration
-from train.publish.publish import TrainingResult
+from train.publish.results import TrainingResult
 from train.run.blocks import read_on
 from train.run.inputs import check_universe, load_panel_with_progress, merge_overrides
 from train.run.versions import describe_changes

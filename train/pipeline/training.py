@@ -23,7 +23,8 @@ from common.release.registry import Registry
 from train.gate.promotion import gives_way, is_sound, promote_through_gate
 from train.progress.console import LiveTable, Mode
 from train.progress.progress_record import ProgressRecord
-from train.publish.publish import TrainingResult, publish_run, published_result
+from train.publish.publish import publish_run
+from train.publish.results import TrainingResult, published_result
 from train.run import refit as refitting
 from train.run.blocks import engine_for
 from train.run.dataset import RunDataset, RunSpec, bundles_dir

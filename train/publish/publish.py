@@ -18,10 +18,8 @@ from common.prices.panel import Panel
 from common.release.bundle import EVALUATED, GENERAL, BundleFiles
 from common.release.forecasts import MODEL_CARD
 from common.release.learning import windows_until
-from common.release.manifest import Release
 from common.release.models import ModelFolder
 from common.release.registry import Registry
-from common.scoring.forecast_errors import errors
 from train.evaluation.backtest import Backtest, backtest
 from train.evaluation.base_rates import base_rates, with_base_rates
 from train.evaluation.embedding_search import find_search
@@ -29,11 +27,12 @@ from train.evaluation.evidence import Evidence
 from train.evaluation.forecasts import Forecasts, ForecastWriter
 from train.evaluation.matrix import newest_rows, performance_matrix, write_matrix
 from train.evaluation.questions import answers
-from train.evaluation.summary import PRICES, summarise
+from train.evaluation.summary import summarise
 from train.evaluation.worth_sentences import worth_document
 from train.publish.insights import FILE as INSIGHTS
 from train.publish.insights import insights
 from train.publish.model_card import model_card
+from train.publish.results import RESULT_COLUMNS, TrainingResult, result_rows
 from train.report.page import write_report
 from train.run.dataset import RunSpec, bundles_dir
 from train.run.plan import Plan, stored_result
@@ -44,22 +43,6 @@ WORTH = "worth.json"
 """What the forecasts are worth after costs, see `train.evaluation.worth_sentences.worth_document`."""
 HIDDEN = shutil.ignore_patterns(".*")
 """Files that a killed worker may have left incomplete."""
-RESULT_COLUMNS = ["symbol", "horizon", "frozen", "model_type", *PRICES]
-"""What `result_rows` needs of the forecasts."""
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """The result of a run."""
-
-    release: Release
-    rows: list[dict[str, Any]]
-    """One dict for each job and ``pooled``, see `train.progress.console.result_table`."""
-    matrix: pd.DataFrame
-    failed: dict[str, str]
-    """Reason by job."""
-    gate: str | None = None
-    """Why the gate to production stayed closed; None if it opened or was not tried."""
 
 
 def publish_run(
@@ -226,15 +209,6 @@ def _write_data(run_dir: Path, spec: RunSpec, tested: _Tested, staging: Path) ->
         tested.shared.to_parquet(staging / "general_test_forecasts.parquet", index=False)
 
 
-def published_result(plan: Plan, release: Release) -> TrainingResult:
-    """Return the result of a run that was published before."""
-    table = pd.read_parquet(release.file("test_forecasts.parquet"), columns=RESULT_COLUMNS)
-    matrix = pd.read_csv(release.file("performance_matrix.csv"))
-    choices = dict(zip(matrix["symbol"], matrix["model"], strict=True)) | {GENERAL: GENERAL}
-    failed = release.info["failed"]
-    return TrainingResult(release, result_rows(plan, table, choices, failed), matrix, failed)
-
-
 def test_part(table: pd.DataFrame, borders: dict[str, str]) -> pd.DataFrame:
     """Return the forecasts whose outcome is known and lies after the training and validation parts."""
     inside = (table["cutoff"] >= borders["valid_end"]) & (table["target_date"] <= borders["test_end"])
@@ -251,34 +225,4 @@ def test_info(pooled: pd.DataFrame) -> dict[str, Any]:
         "test_relMAE": nearest.get("rel_mae"),
         "test_MAPE": nearest.get("mape"),
         "test_naive_MAPE": nearest.get("naive_mape"),
-    }
-
-
-def result_rows(
-    plan: Plan, table: pd.DataFrame, choices: dict[str, str], failed: dict[str, str]
-) -> list[dict[str, Any]]:
-    """Return the test errors at the shortest horizon of every job and of all moving stocks together.
-
-    The general model's row pools the stocks that it forecasts.
-    """
-    near = table[(table["horizon"] == table["horizon"].min()) & ~table["frozen"].astype(bool)]
-    own, none, rows = near.groupby("symbol").indices, np.empty(0, np.intp), []
-    for job in plan.jobs:
-        mine = near[near["model_type"] == GENERAL] if job == GENERAL else near.iloc[own.get(job, none)]
-        reason = plan.skipped.get(job) or failed.get(job)
-        state = "skipped" if job in plan.skipped else "failed" if job in failed else "done"
-        model = choices.get(job, GENERAL) if state == "done" else "skipped" if state == "skipped" else None
-        rows.append({"job": job, "model": model, "state": state, "reason": reason, **_cells(mine)})
-    return [*rows, {"job": "pooled", **_cells(near)}]
-
-
-def _cells(table: pd.DataFrame) -> dict[str, Any]:
-    names = {"last": "last_price", "raw": "raw", "published": "published", "actual": "actual"}
-    found = errors(**{name: table[column].to_numpy(float) for name, column in names.items()})
-    return {
-        "n": found.n,
-        "mae_kes": found.mae,
-        "naive_mae_kes": found.naive_mae,
-        "rel_mae": found.rel_mae,
-        "rel_rmse": found.rel_rmse,
     }
