@@ -35,7 +35,9 @@ def check_prices(before: Panel, after: Panel, *, today: dt.date) -> list[Check]:
     end, last = before.dates[-1], after.dates[-1]
     stocks = after.frame[(after.frame["date"] >= end) & ~after.frame["symbol"].str.startswith("^")]
     rows = stocks[["symbol", "date", "close", "flags", "known"]].assign(before=_close_before(after))
-    days = {day: part for day, part in rows.groupby("date")}
+    parts = dict(list(rows.groupby("date")))
+    sessions = after.dates[after.dates >= end]  # in one, there may be only indices
+    days = {day: parts.get(day, rows[:0]) for day in sessions}
     return [
         Check("date", last.date() <= today, f"{last:%Y-%m-%d}", f"up to today, {today}"),
         _check("stocks priced", _few(days, end), f"at least {PRICED:.0%} of the session before"),

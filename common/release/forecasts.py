@@ -76,7 +76,10 @@ MODEL_CARD = "MODEL_CARD.md"
 
 
 def read_model_card(release: Release) -> str:
-    """Return a release's model card as Markdown; raises CardNotFound, or BundleError if it is damaged."""
+    """Return a release's model card as Markdown; raises CardNotFound, or BundleError if it is damaged.
+
+    A refreshed release has the card of the release that was trained, and a note in it.
+    """
     if MODEL_CARD not in release.files:
         raise CardNotFound(
             f"release {release.id}: no {MODEL_CARD}; it was published before releases had a model card. The "
@@ -85,9 +88,18 @@ def read_model_card(release: Release) -> str:
         )
     path = release.file(MODEL_CARD)
     try:
-        return path.read_text("utf-8")
+        text = path.read_text("utf-8")
     except (OSError, ValueError) as error:
         raise BundleError(f"{path}: {type(error).__name__}: {error}. Publish the release again.") from None
+    refreshed = release.info.get("refreshed")  # see `common.release.refresh`
+    if not refreshed:
+        return text
+    title, end, rest = text.partition("\n")
+    note = (
+        f"> **Refreshed.** Release {release.id} has these networks and figures, prices to {refreshed['to']} "
+        "and interval levels that have learned from them."
+    )
+    return f"{title}{end}\n{note}\n{rest}"
 
 
 class ReleasedModels:

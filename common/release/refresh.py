@@ -55,7 +55,8 @@ class Refreshed:
     rows: int = 0
     """New sessions and rows."""
     differences: int = 0
-    """Older rows that differ from production's; they are left for the next retraining."""
+    """Rows up to its last session that differ from production's or are missing there; they are left for the
+    next retraining."""
     stocks: int = 0
     forecasts: int = 0
     """Stocks and forecasts for the sessions after the last one."""
@@ -170,17 +171,26 @@ def refresh_release(
 
 
 def _compare(before: Panel, archive: Panel, release: str, since: pd.Timestamp | None, partial: bool) -> int:
-    """Refuse damaged or older prices, and count the older rows that differ."""
+    """Refuse damaged or older prices, and count the older rows that differ or are missing in the release."""
     refuse_older(archive.dates[-1], before.dates[-1])
     start = before.dates[0] if since is None else since
     old = Panel(before.frame[before.frame["date"] >= start].reset_index(drop=True), before.source)
     if old.frame.empty:
         return 0
     change = compare_panels(old, archive)
+    different = int(change["rows_changed"]) + _late_rows(old, archive)
     if partial:
-        return int(change["rows_changed"])
+        return different
     refuse_damage(old, archive, change, release)
-    return int(change["rows_lost"]) + int(change["rows_changed"])
+    return int(change["rows_lost"]) + different
+
+
+def _late_rows(old: Panel, archive: Panel) -> int:
+    """Count the rows of the release's time that it does not have and that `add_rows` does not take."""
+    frame, end = archive.frame, old.dates[-1]
+    chosen = frame[(frame["date"] >= old.dates[0]) & (frame["date"] <= end) & (frame["known"] <= end)]
+    both = chosen[["symbol", "date"]].merge(old.frame[["symbol", "date"]], how="left", indicator=True)
+    return int((both["_merge"] == "left_only").sum())
 
 
 def _free_id(registry: Registry, info: dict[str, Any]) -> tuple[str, bool]:

@@ -10,6 +10,7 @@ from typing import Any
 from common import errors
 from common.errors import (
     BadRequest,
+    Busy,
     Forbidden,
     NotAuthenticated,
     NsecastError,
@@ -17,7 +18,7 @@ from common.errors import (
     TooManyRequests,
 )
 
-RETRYABLE = (429, 502, 503, 504)
+RETRYABLE = (423, 429, 502, 503, 504)
 """Statuses after which the same request may succeed a little later."""
 MAX_SHOWN = 200
 
@@ -90,7 +91,7 @@ def _kinds() -> dict[str, type[NsecastError]]:
 
 def _by_status(status: int) -> type[NsecastError]:
     if status in RETRYABLE:
-        return TooManyRequests if status == 429 else Unavailable
+        return {423: Busy, 429: TooManyRequests}.get(status, Unavailable)
     if status >= 500:
         return NsecastError
     return {401: NotAuthenticated, 403: Forbidden, 413: TooLarge}.get(status, BadRequest)

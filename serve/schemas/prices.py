@@ -73,7 +73,8 @@ class PricesResponse(Model):
     rejected: list[RejectedRow]
     """They are also kept in ``checks/rejects.csv`` below the storage root."""
     differences: int
-    """Rows of a day that the release has already, with another close; they are not taken."""
+    """Rows of a day that the release has already, with another close or of a stock that it has no row of on
+    that day; they are not taken."""
     stocks: int
     """Stocks with new forecasts."""
     forecasts: int

@@ -145,9 +145,11 @@ def _every(text: str | None) -> dt.timedelta | None:
     """Convert a number of days or hours, such as ``7d`` or ``36h``."""
     if text is None:
         return None
-    match = re.fullmatch(r"(\d+)([hd])", text.strip())
+    match = re.fullmatch(r"(\d{1,5})([hd])", text.strip())
     if not match:
-        raise ConfigError(f"--retrain-every: got {text!r}; need days or hours, such as 7d or 36h.")
+        raise ConfigError(
+            f"--retrain-every: got {text!r}; need days or hours (up to 5 digits), such as 7d or 36h."
+        )
     return dt.timedelta(hours=int(match[1]) * {"h": 1, "d": 24}[match[2]])
 
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,7 +128,8 @@ class Steps:
         judged = (record for record in records(self.home) if record.decision("gate") is not None)
         ends = [trained_release(models.release)["to"]]
         ends += [(record.decision("ingest") or {})["last"] for record in itertools.islice(judged, 1)]
-        due = max(map(dt.date.fromisoformat, ends)) + every
+        days = math.ceil(every / dt.timedelta(days=1))
+        due = max(map(dt.date.fromisoformat, ends)) + dt.timedelta(days)
         return due if dt.date.fromisoformat(ingested["last"]) < due else None
 
     def panel(self) -> Panel:

@@ -170,9 +170,10 @@ def test_corrected_and_added_old_rows_are_counted_and_wait_for_the_next_training
     frame = longer(before.panel, 1).frame.copy()
     old = frame.index[(frame["symbol"] == "MOVES") & (frame["date"] == before.panel.dates[-40])]
     frame.loc[old, "close"] *= 1.01
-    result = refreshed(home, Panel.from_frame(frame, before.panel.source))
+    added = frame.loc[old].assign(symbol="LATE")
+    result = refreshed(home, Panel.from_frame(pd.concat([frame, added]), before.panel.source))
     end = before.panel.dates[-1]
-    assert result.differences == 1
+    assert result.differences == 2
     assert current(home).panel.as_of(end).fingerprint() == before.panel.as_of(end).fingerprint()
 
 
@@ -233,6 +234,7 @@ def only(panel: Panel, chosen: pd.Series) -> Panel:
         ("few", "stocks priced: got 4 of 5"),
         ("step", "market-wide step: got 6 of 6"),
         ("copy", "newest session: got 0 of 6 closes"),
+        ("index", "stocks priced: got 0 of 5"),
         ("future", "date: got 20"),
         ("lost", "sessions of production"),
         ("kind", "real"),
@@ -251,6 +253,8 @@ def test_the_gate_refuses_prices_that_are_older_incomplete_or_implausible(home, 
     elif wrong == "copy":
         flags = panel.frame["flags"].mask(last, int(Flag.STALE))
         panel = Panel.from_frame(panel.frame.assign(flags=flags), panel.source)
+    elif wrong == "index":
+        panel = only(panel, ~last | (panel.frame["symbol"] == "^NASI"))
     elif wrong == "future":
         panel = longer(before, 2000)
     elif wrong == "lost":

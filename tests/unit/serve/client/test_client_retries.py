@@ -9,7 +9,7 @@ import pytest
 from support.client import GOOD, HEALTH, QUICK, Waited
 from support.server import scripted_server
 
-from common.errors import BadRequest, BundleError, Forbidden, NsecastError, TooManyRequests
+from common.errors import BadRequest, BundleError, Busy, Forbidden, NsecastError, TooManyRequests
 from serve.client import BadResponse, Client, RetryPolicy, Unavailable
 from serve.client.retry import RetryLoop
 
@@ -57,6 +57,8 @@ def test_a_wait_beyond_the_deadline_is_not_begun(script, kind):
     ("answer", "error", "tries"),
     [
         ((500, PROBLEM, b'{"type": "urn:nsecast:x", "status": 500, "detail": "ours"}'), NsecastError, 1),
+        ((423, PROBLEM, b'{"type": "urn:nsecast:busy", "status": 423, "detail": "a refresh"}'), Busy, 5),
+        ((423, {}, b"locked"), Busy, 5),
         ((502, {}, b"<html>Bad Gateway</html>"), Unavailable, 5),
         ((503, PROBLEM, b"{"), Unavailable, 5),
         ((503, PROBLEM, b'{"type": "urn:nsecast:bundle-error", "detail": "d"}'), BundleError, 5),

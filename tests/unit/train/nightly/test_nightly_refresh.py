@@ -66,6 +66,12 @@ def test_between_two_trainings_a_night_only_refreshes(begun):
     assert begun.registry.production() == after.id and len(begun.registry.history()) == 2
 
 
+def test_hours_that_are_no_whole_days_are_rounded_up(begun):
+    grow(begun, SOON, train=False)
+    record = night(begun, retrain_every=WEEK - dt.timedelta(hours=12))
+    assert f"due from {FIRST_END + WEEK}" in record.values["reason"]
+
+
 def test_when_a_training_is_due_the_refresh_comes_first_and_the_training_replaces_it(begun):
     first = begun.registry.production()
     grow(begun, LATER_END, train=True)
@@ -170,7 +176,7 @@ def test_the_command_refuses_older_files_and_needs_something_in_production(begun
     assert command(begun, "refresh").exit_code == 2
 
 
-@pytest.mark.parametrize("text", ["7", "d", "1w", "-1d"])
+@pytest.mark.parametrize("text", ["7", "d", "1w", "-1d", "9999999999d"])
 def test_an_interval_without_a_unit_is_refused(begun, text):
     answer = command(begun, "retrain", "--archive", str(begun.archive), f"--retrain-every={text}")
     assert answer.exit_code == 1 and "such as 7d" in answer.exception.message

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -124,3 +125,17 @@ def test_a_release_is_published_with_its_card_and_the_command_prints_it(tmp_path
     Registry(tmp_path).promote(release.id)
     done = CliRunner().invoke(nsecast.app, ["models", "card", "--home", str(tmp_path)])
     assert done.exit_code == 0 and done.output == text
+
+
+def test_the_card_of_a_refreshed_release_names_it_and_its_prices(tmp_path):
+    path = tmp_path / MODEL_CARD
+    path.write_text("# Model card: nsecast release base\n\nThe rest.\n")
+    info = {"refreshed": {"from": "base", "to": "2024-01-05", "trained": {}}}
+    release = SimpleNamespace(
+        id="newer", files={MODEL_CARD: {}}, file=lambda name: tmp_path / name, info=info
+    )
+    lines = read_model_card(release).splitlines()
+    assert lines[0] == "# Model card: nsecast release base" and lines[-1] == "The rest."
+    assert lines[2].startswith("> **Refreshed.** Release newer") and "prices to 2024-01-05" in lines[2]
+    release.info = {}
+    assert read_model_card(release) == path.read_text()
