@@ -36,8 +36,8 @@ class ProbabilityCalibration:
     def apply(self, probabilities: np.ndarray) -> np.ndarray:
         """Calibrate probabilities by direction, shape (N, H, 3).
 
-        Rows without any chance of a move (the price is frozen) and rows of NaN stay as they are. The others
-        sum to 1.
+        Rows whose probability of a move is 0 (the price is frozen) and rows of NaN stay as they are. The
+        others sum to 1.
         """
         move, up = parts(probabilities)
         calibrated = by_direction(corrected(move, self.move), corrected(up, self.up))

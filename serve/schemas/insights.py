@@ -30,8 +30,8 @@ class PooledErrors(Model):
     cover90: float | None
     cover95: float | None
     brier: float | None = None
-    """Squared error of the chances of a rise, no change and a fall, summed over the three: 0 is perfect, 2
-    the worst."""
+    """Squared error of the probabilities of a rise, no change and a fall, summed over the three: 0 is
+    perfect, 2 the worst."""
     brier_skill: float | None = None
     """1 - ``brier`` / the same of each stock's base rates before the test part; above 0 is better."""
     brier_up: float | None = None
@@ -40,20 +40,20 @@ class PooledErrors(Model):
 
 
 class MoveBin(Model):
-    """Forecasts with about the same chance of a move, and the share of prices that moved."""
+    """Forecasts with about the same probability of a move, and the share of prices that moved."""
 
     horizon: int
     bin: int
-    """Decile of the forecast chance, from 0 to 9."""
+    """Decile of the forecast probability, from 0 to 9."""
     n: int
     forecast: float
-    """Mean forecast chance, 0 to 1."""
+    """Mean forecast probability, 0 to 1."""
     seen: float
     """Share that moved."""
 
 
 class DirectionBin(MoveBin):
-    """Forecasts with about the same chance of a rise, no change or a fall, and how often it happened."""
+    """Forecasts with about the same probability of a rise, no change or a fall, and how often it happened."""
 
     outcome: Literal["up", "unchanged", "down"]
     tier: Literal["all", "specific", "general"]
@@ -203,9 +203,9 @@ class InsightsPage(Model):
     """Which networks the figures are measured on, and which ones serve: a sentence with their dates."""
     pooled: list[PooledErrors]
     moves: list[MoveBin] | None
-    """Null if the release does not store them; empty if its preset forecasts no chance of a move."""
+    """Null if the release does not store them; empty if its preset forecasts no probability of a move."""
     directions: list[DirectionBin] | None
-    """The same for the chances of a rise, no change and a fall, as served."""
+    """The same for the probabilities of a rise, no change and a fall, as served."""
     embedding: Embedding | None
     answers: list[Answer] | None
     """As of the publication of the release."""

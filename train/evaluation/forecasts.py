@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 from common.exchange.universe import Universe
 from common.forecast.probabilities import DIRECTIONS
 from common.scoring.direction_scores import outcomes
-from train.evaluation.summary import BOUNDS, CHANCES, PRICES, ROW, summarise
+from train.evaluation.summary import BOUNDS, PRICES, PROBABILITY_COLUMNS, ROW, summarise
 
 FIGURE_COLUMNS = [*ROW, "frozen", *PRICES, *BOUNDS]
-PROBABILITIES = CHANCES[: len(DIRECTIONS)]
+PROBABILITIES = PROBABILITY_COLUMNS[: len(DIRECTIONS)]
 DIRECTION_COLUMNS = ["horizon", "outcome", "tier", "bin", "n", "forecast", "seen"]
 MOVE_COLUMNS = ["horizon", "p_move", "last_price", "actual", "frozen"]
 GROUPS: tuple[tuple[str, ...], ...] = ((), ("tier",), ("sector",))
@@ -101,9 +101,9 @@ class Forecasts:
     @cached_property
     def _figures(self) -> dict[tuple[str, ...], pd.DataFrame]:
         parts: dict[tuple[str, ...], list[pd.DataFrame]] = {by: [] for by in GROUPS}
-        chances = [name for name in CHANCES if name in self.columns]
+        probabilities = [name for name in PROBABILITY_COLUMNS if name in self.columns]
         for horizon in self._one_by_one:
-            rows = self.read([*FIGURE_COLUMNS, *chances], horizon=horizon)
+            rows = self.read([*FIGURE_COLUMNS, *probabilities], horizon=horizon)
             parts[()].append(summarise(rows))
             rows = add_stock_columns(rows, self.universe)
             for by in GROUPS[1:]:

@@ -136,7 +136,7 @@ def move_reliability(evidence: Evidence, horizon: int) -> Figure | None:
     )
     return plain(
         figure,
-        xaxis={"title_text": "chance of a move, forecast %", "range": [0, 100], "anchor": "y2"},
+        xaxis={"title_text": "probability of a move, forecast %", "range": [0, 100], "anchor": "y2"},
         yaxis={"title_text": "moved, %", "range": [0, 103], "domain": [0.36, 1]},
         yaxis2={"title_text": "forecasts", "domain": [0, 0.22], "rangemode": "tozero", "nticks": 3},
     )
@@ -164,7 +164,7 @@ def direction_reliability(evidence: Evidence, horizon: int) -> Figure | None:
         )
     return plain(
         figure,
-        xaxis={"title_text": "chance, forecast %", "range": [0, 100]},
+        xaxis={"title_text": "probability, forecast %", "range": [0, 100]},
         yaxis={"title_text": "seen, %", "range": [0, 103]},
     )
 
