@@ -6,7 +6,7 @@ from typing import Literal
 from serve.schemas.forecast import Horizon, Model
 
 Entry = Literal["next_close", "same_close"]
-"""Bought at the close of the session after the forecast's, or at the forecast's own, which nobody can do."""
+"""Bought at the close of the session after the cutoff, or at the cutoff's own, at which nobody can trade."""
 
 
 class PooledErrors(Model):
@@ -117,16 +117,16 @@ class RankSkill(Model):
 
 
 class PortfolioGain(Model):
-    """A portfolio of the stocks ranked best: percent per holding period; null if not measured."""
+    """Gain of a portfolio of the best-ranked stocks, percent per holding period; null if not measured."""
 
     horizon: int
     """Days held."""
     entry: Entry
     portfolio: Literal["top_minus_market", "top_minus_bottom"]
-    """The fifth with the highest forecast change less all stocks, or less the lowest fifth."""
+    """The fifth of stocks with the highest forecast changes, minus all stocks or minus the lowest fifth."""
     days: int
     turnover: float | None
-    """Share of a portfolio that is replaced each time, 0 to 1."""
+    """Share of a portfolio that the next one replaces, 0 to 1."""
     gross: float | None
     """Mean before costs; ``gross_low`` to ``gross_high`` is its 95 % interval."""
     gross_t: float | None
@@ -163,17 +163,17 @@ class GroupSkill(Model):
 
 
 class Worth(Model):
-    """Contents of ``worth.json``: what the forecasts of the test part are worth to a trader."""
+    """Contents of ``worth.json``: what the forecasts of the test part are worth after costs."""
 
     verdict: str
     """What is left after costs."""
     ranking: str
     where: str
-    """Where the squared error is, by last price."""
+    """Share of the squared error, and skill, by last price."""
     notes: list[str]
     """How the figures are measured."""
     cost_percent: float
-    """Cost of a purchase, and of a sale."""
+    """Cost of a purchase, and of a sale, in percent."""
     rank_ic: list[RankSkill]
     portfolios: list[PortfolioGain]
     groups: list[GroupSkill]
