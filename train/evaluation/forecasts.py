@@ -28,7 +28,7 @@ GROUPS: tuple[tuple[str, ...], ...] = ((), ("tier",), ("sector",))
 class Forecasts:
     """Forecasts as returned by `train.evaluation.backtest.forecast_table`, in memory or in a Parquet file.
 
-    Of a file, only the columns and rows of one figure are in memory at a time.
+    Of a file, only the columns and rows that one figure needs are in memory at a time.
     """
 
     source: pd.DataFrame | Path
@@ -139,9 +139,9 @@ class Forecasts:
             happened = outcomes(rows["last_price"].to_numpy(float), rows["actual"].to_numpy(float))
             tiers = {"all": np.ones(len(rows), bool)}
             tiers |= {str(tier): (rows["tier"] == tier).to_numpy() for tier in sorted(rows["tier"].unique())}
-            for place, (name, outcome) in enumerate(zip(PROBABILITIES, DIRECTIONS, strict=True)):
+            for column, (name, outcome) in enumerate(zip(PROBABILITIES, DIRECTIONS, strict=True)):
                 for tier, chosen in tiers.items():
-                    part = reliability(rows[chosen], name, happened[chosen, place])
+                    part = reliability(rows[chosen], name, happened[chosen, column])
                     parts.append(part.assign(outcome=outcome, tier=tier))
         return pd.concat(parts, ignore_index=True)[DIRECTION_COLUMNS]
 

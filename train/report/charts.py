@@ -158,14 +158,14 @@ def direction_reliability(evidence: Evidence, horizon: int) -> Figure | None:
             name=outcome,
             customdata=rows["n"].astype(int),
             hovertemplate=outcome
-            + ": forecast %{x:.0f} %, seen %{y:.0f} % of %{customdata:,}<extra></extra>",
+            + ": forecast %{x:.0f} %, observed %{y:.0f} % of %{customdata:,}<extra></extra>",
             marker={"color": SERIES[number], "size": 9, "symbol": SHAPES[number]},
             line={"color": SERIES[number], "width": 2},
         )
     return plain(
         figure,
         xaxis={"title_text": "probability, forecast %", "range": [0, 100]},
-        yaxis={"title_text": "seen, %", "range": [0, 103]},
+        yaxis={"title_text": "observed, %", "range": [0, 103]},
     )
 
 

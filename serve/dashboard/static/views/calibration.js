@@ -46,12 +46,12 @@ function byDirection(bins) {
     const rows = bins.filter((row) => row.outcome === outcome && row.n >= FEW);
     return {
       type: "scatter", mode: "lines+markers", name: outcome, x: rows.map((row) => 100 * row.forecast), y: rows.map((row) => 100 * row.seen), customdata: rows.map((row) => count(row.n)),
-      line: { color: colour, width: 2 }, marker: { color: colour, size: 9, symbol }, hovertemplate: `${outcome}: forecast %{x:.0f} %, seen %{y:.0f} % of %{customdata}<extra></extra>`,
+      line: { color: colour, width: 2 }, marker: { color: colour, size: 9, symbol }, hovertemplate: `${outcome}: forecast %{x:.0f} %, observed %{y:.0f} % of %{customdata}<extra></extra>`,
     };
   });
   return {
     data: [line, ...series.filter((each) => each.x.length)],
-    layout: { xaxis: { title: { text: "probability, forecast %" }, range: [-2, 102] }, yaxis: { title: { text: "seen, %" }, range: [-2, 102] } },
+    layout: { xaxis: { title: { text: "probability, forecast %" }, range: [-2, 102] }, yaxis: { title: { text: "observed, %" }, range: [-2, 102] } },
   };
 }
 
@@ -66,13 +66,13 @@ function directionsShown(bins, figures, horizon) {
     figures ? facts([
       ["Brier score", `${number(figures.brier, 3)}: 0 is perfect, 2 the worst`],
       ["Skill against base rates", signed(figures.brier_skill)],
-      ["The same, up or not", signed(figures.brier_up_skill)],
+      ["Skill, up alone", signed(figures.brier_up_skill)],
     ]) : null,
     folded("The figures as a table", plainTable("Probabilities by direction", [
       { label: "Probability of", value: (row) => row.outcome },
       { label: "Stocks", value: (row) => (row.tier === "all" ? "all" : `${row.tier} tier`) },
       { label: "Forecast", number: true, value: (row) => row.forecast, show: (row) => share(row.forecast) },
-      { label: "Seen", number: true, value: (row) => row.seen, show: (row) => share(row.seen) },
+      { label: "Observed", number: true, value: (row) => row.seen, show: (row) => share(row.seen) },
       { label: "Forecasts", number: true, value: (row) => row.n, show: (row) => count(row.n) },
     ], bins, { quiet: true })),
   ].filter(Boolean);

@@ -30,8 +30,8 @@ function columns(horizon) {
 }
 
 function probabilityCell(forecast) {
-  const found = probabilities(forecast);
-  return found ? h("span", { class: "whole" }, found.map((each) => share(each.share, 0)).join(" / ").replaceAll("\u00a0%", "") + "\u00a0%") : NONE;
+  const outcomes = probabilities(forecast);
+  return outcomes ? h("span", { class: "whole" }, outcomes.map((outcome) => share(outcome.share, 0)).join(" / ").replaceAll("\u00a0%", "") + "\u00a0%") : NONE;
 }
 
 function width({ forecast }) {
