@@ -39,7 +39,11 @@ Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Default: 
 CostPercent = Annotated[
     float,
     typer.Option(
-        "--cost-percent", min=0, max=100, metavar="PERCENT", help="Cost of a purchase, and of a sale."
+        "--cost-percent",
+        min=0,
+        max=100,
+        metavar="PERCENT",
+        help="Cost of a purchase, and of a sale, percent of the amount.",
     ),
 ]
 Refit = Annotated[

@@ -1,4 +1,4 @@
-"""Find the lines of a price file that cannot become rows from a given day on, and need not be read."""
+"""Find the lines of a price file that are too old to become rows of a given day or later."""
 
 import datetime as dt
 from collections import Counter
@@ -9,7 +9,7 @@ from common.archive.repairs import file_year
 from common.archive.text_files import split
 
 CONTEXT_LINES = 500
-"""Older lines that are read anyway: some sessions, next to which mistyped dates are corrected."""
+"""Older lines that are read anyway, since mistyped dates are corrected by their neighbours."""
 
 
 def older_lines(name: str, lines: Iterable[str], layout: Layout, since: dt.date) -> int:
@@ -41,14 +41,14 @@ def older_lines(name: str, lines: Iterable[str], layout: Layout, since: dt.date)
 
 def _days(lines: Iterable[str], layout: Layout) -> list[dt.datetime | None]:
     """Parse the date of each line; None if it has none."""
-    place, known = layout.positions["date"], dict[str, dt.datetime | None]()
+    position, parsed = layout.positions["date"], dict[str, dt.datetime | None]()
     days = []
     for line in lines:
         fields = split(line, layout.delimiter)
-        text = fields[place].strip() if len(fields) > place else ""
-        if text not in known:
-            known[text] = layout.date(text) if text else None
-        days.append(known[text])
+        text = fields[position].strip() if len(fields) > position else ""
+        if text not in parsed:
+            parsed[text] = layout.date(text) if text else None
+        days.append(parsed[text])
     return days
 
 

@@ -1,10 +1,11 @@
-"""Adaptive conformal intervals, whose levels every day's outcomes correct.
+"""Adaptive conformal intervals, whose levels learn from each day's outcomes.
 
 Gibbs and Candes, "Adaptive conformal inference under distribution shift", NeurIPS 2021, applied to the
 levels of the forecast distribution. If more prices than nominal fell outside the intervals of a day, their
-level is raised a little, otherwise it is lowered: per horizon, and per group of windows of similar liquidity
-and volatility (Mondrian groups: Vovk, Lindsay, Nouretdinov and Gammerman 2003). The outcomes of all moving
-stocks together move every group; a group's own outcomes move it further, the more of them a day has.
+level is raised a little, otherwise it is lowered. Each horizon has its own levels, and so has each group of
+windows of similar liquidity and volatility (Mondrian groups: Vovk, Lindsay, Nouretdinov and Gammerman 2003).
+The outcomes of all moving stocks move the level of every group; a group's own outcomes move it further, by
+more if there are many of them that day.
 """
 
 from dataclasses import dataclass, field
@@ -24,9 +25,9 @@ BOUNDS = tuple(f"{side}{100 * level:.0f}" for level in LEVELS for side in ("lo",
 GAMMA = 0.005
 """Change of a level per unit of excess misses on one day."""
 GROUP_GAIN = 2.0
-"""How much stronger than all stocks together a group with very many outcomes moves its own level."""
+"""Weight of a group's own outcomes, if it has very many, relative to those of all stocks (1)."""
 GROUP_PRIOR = 10
-"""Outcomes of a day at which a group's own evidence has half its weight."""
+"""Number of outcomes on a day at which a group's own outcomes have half of ``GROUP_GAIN``."""
 HIGHEST = 0.9995
 """Upper bound of every level."""
 

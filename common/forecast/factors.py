@@ -1,7 +1,7 @@
 """Factors by which the changes that a model forecasts are multiplied before they become prices.
 
-A network's changes may be too timid or too bold at a horizon. One factor per horizon and price, fitted on
-validation (`train.run.factors`), corrects that: 1 leaves the forecast as it is, 0 is the last price.
+A network's changes may be too small or too large at a horizon. One factor per horizon and price, fitted on
+validation (`train.run.factors`), corrects this: 1 leaves the forecast as it is, 0 gives the last price.
 """
 
 from dataclasses import dataclass

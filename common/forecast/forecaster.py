@@ -103,7 +103,7 @@ class ModelForecaster:
     """Whether the model beat the last price on validation, by symbol. A symbol that is missing was never
     judged on its own and gets the model's price. Not used where there are ``factors``."""
     factors: Factors | None = None
-    """What validation said the forecast changes are worth; None in releases published before they existed."""
+    """Factors of the forecast changes, fitted on validation; None in releases published without them."""
     probability_calibration: ProbabilityCalibration | None = None
     """None: the mixture's own probabilities are served."""
 

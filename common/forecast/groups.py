@@ -9,7 +9,7 @@ from common.network.channels import blocks, frozen, sigma
 from common.prices.windows import Windows
 
 FITTED_ON = 20_000
-"""Most training windows that the borders are fitted on."""
+"""Largest number of training windows that the borders are fitted on."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Groups:
 
     @classmethod
     def fit(cls, train: Windows) -> "Groups":
-        """Return the terciles of both over moving training windows, evenly thinned; none without any."""
+        """Fit the borders as terciles of a sample of the moving training windows; no borders without any."""
         chosen = np.unique(np.linspace(0, len(train) - 1, min(len(train), FITTED_ON)).astype(np.int64))
         thinned = train.take(chosen)
         moving = thinned.take(~frozen(thinned))

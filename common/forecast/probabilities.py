@@ -36,8 +36,8 @@ class ProbabilityCalibration:
     def apply(self, probabilities: np.ndarray) -> np.ndarray:
         """Calibrate probabilities by direction, shape (N, H, 3).
 
-        Rows without any chance of a move (the price is frozen) and rows of NaN stay as they are. The others
-        sum to 1.
+        Rows whose probability of a move is 0 (the price is frozen) and rows of NaN stay as they are. The
+        others sum to 1.
         """
         move, up = parts(probabilities)
         calibrated = by_direction(corrected(move, self.move), corrected(up, self.up))
@@ -59,14 +59,14 @@ class ProbabilityCalibration:
             lines = [np.array(stored[name], float).reshape(len(horizons), 2) for name in ("move", "up")]
             if tuple(stored["horizons"]) != horizons:
                 raise ValueError(f"horizons {stored['horizons']}, need {list(horizons)}")
-            if not all(np.isfinite(each).all() and (each[:, 1] > 0).all() for each in lines):
+            if not all(np.isfinite(line).all() and (line[:, 1] > 0).all() for line in lines):
                 raise ValueError("need finite intercepts and positive slopes")
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(
                 f"probability_calibration: cannot read it ({type(error).__name__}: {error}). Train and "
                 "publish the release again."
             ) from None
-        move, up = ([(float(a), float(b)) for a, b in each] for each in lines)
+        move, up = ([(float(a), float(b)) for a, b in pairs] for pairs in lines)
         return cls(horizons, tuple(move), tuple(up))
 
 
@@ -83,7 +83,7 @@ def parts(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def corrected(probability: np.ndarray, lines: tuple[Line, ...]) -> np.ndarray:
-    """Move probabilities, shape (N, H), along the line of each horizon; the log odds are natural."""
+    """Apply the line of each horizon to the log odds of probabilities, shape (N, H)."""
     intercept, slope = np.array(lines, float).T
     odds: np.ndarray = logit(np.clip(probability, SMALLEST, 1 - SMALLEST))
     moved: np.ndarray = expit(intercept + slope * odds)

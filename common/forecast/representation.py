@@ -123,13 +123,13 @@ class Residual:
 
         They are what `prices` multiplies by ``factors``.
         """
-        found = np.empty((*outputs.shape[:2], 2))
+        changes = np.empty((*outputs.shape[:2], 2))
         for rows, part in blocks(windows):
             mixture = Mixture.from_outputs(outputs[rows])
             scale = sigma(part)[:, None] * np.sqrt(part.spec.horizons)
             change = np.clip(np.stack([mixture.quantile(0.5), mixture.mean], axis=-1), -CLIP, CLIP)
-            found[rows] = np.where(frozen(part)[:, None, None], 0.0, scale[..., None] * change)
-        return found
+            changes[rows] = np.where(frozen(part)[:, None, None], 0.0, scale[..., None] * change)
+        return changes
 
 
 Representation = Residual | LogPrice

@@ -1,7 +1,7 @@
-"""The gate for new prices: complete, plausible and newer than what a release has.
+"""The gate for new prices, which must be newer than the release's, complete and plausible.
 
-It is smaller than the gate for new networks (`train.gate.promotion`), whose verdict a refreshed release
-inherits, since its networks are the same.
+Skill is not judged: a refreshed release has the networks of the release before, which the gate for networks
+(`train.gate.promotion`) has judged.
 """
 
 import datetime as dt
@@ -16,13 +16,13 @@ from common.prices.panel import Panel
 from common.release.subject import Check
 
 PRICED = 0.9
-"""Least share of the stocks of the session before that a new session has. From 2013 to 2023 the lowest share
-in Nairobi is 98 %."""
+"""A new session needs at least this share of the stocks of the session before. From 2013 to 2023 the lowest
+share in Nairobi is 98 %."""
 BAND = 0.11
 """Absolute log change beyond the exchange's daily band of 10 %."""
 BEYOND_BAND = 0.2
-"""Largest share of stocks beyond it in one session. From 2013 to 2023 the highest share in Nairobi is 6 %;
-prices in another unit have 100 %."""
+"""Largest share of stocks that may move by more than ``BAND`` in one session. From 2013 to 2023 the highest
+share in Nairobi is 6 %; prices in another unit have 100 %."""
 
 
 def check_prices(before: Panel, after: Panel, *, today: dt.date) -> list[Check]:
@@ -30,7 +30,7 @@ def check_prices(before: Panel, after: Panel, *, today: dt.date) -> list[Check]:
 
     Parameters
     ----------
-    today : the day at the exchange, after which no session can be
+    today : the current day at the exchange; later sessions are refused
     """
     end, last = before.dates[-1], after.dates[-1]
     stocks = after.frame[(after.frame["date"] >= end) & ~after.frame["symbol"].str.startswith("^")]

@@ -1,4 +1,4 @@
-"""Correct the interval levels of a release by the outcomes of prices that it does not have yet."""
+"""Let the interval levels of a release learn from new outcomes."""
 
 import numpy as np
 
@@ -27,7 +27,7 @@ def unlearned(windows: Windows, calibration: Calibration) -> np.ndarray:
 
 
 def learn_outcomes(models: ReleasedModels, panel: Panel) -> Calibration:
-    """Extend a release's calibration by the outcomes that ``panel`` adds, as `backtest` does.
+    """Extend a release's calibration by the new outcomes in ``panel``, as a backtest does.
 
     The forecasts are those of ``models``, by default the served networks. Each outcome counts on the evening
     on which its close became known, so the levels of an evening depend on nothing later. The levels of

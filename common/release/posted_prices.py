@@ -1,4 +1,4 @@
-"""Read rows of one trading day that did not come in a file, with the reader of the exchange's files."""
+"""Read posted rows of one trading day with the reader of the exchange's files."""
 
 import csv
 import datetime as dt
@@ -23,11 +23,11 @@ FIELDS = (
 )
 """Names of a row's fields, in the order of the exchange's files."""
 CONTEXT_SESSIONS = 10
-"""The release's own sessions before the rows, which repairs compare them with."""
+"""Number of the release's last sessions that repairs compare the rows with."""
 
 
 def read_posted(rows: Sequence[Mapping[str, str]], before: Panel) -> NewPrices:
-    """Accept or reject rows as the exchange's files are read, next to the last sessions of a release.
+    """Accept, repair or reject rows like those of a file that follows the last sessions of a release.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def read_posted(rows: Sequence[Mapping[str, str]], before: Panel) -> NewPrices:
     days = sorted({_day_text(row.get("date", "")) for row in rows})
     if len(days) != 1:
         got = ascii(", ".join(days[:3]))
-        raise BadRequest(f"rows: got {len(days)} days ({got:.120}), need one. Send each day alone.")
+        raise BadRequest(f"rows: got {len(days)} days ({got:.120}), need one. Send one day per request.")
     day = NAIROBI_LAYOUT.date(days[0])
     if day is not None:
         refuse_older(pd.Timestamp(day), before.dates[-1])
@@ -72,7 +72,7 @@ def read_posted(rows: Sequence[Mapping[str, str]], before: Panel) -> NewPrices:
 def _context(before: Panel, day: dt.datetime | None) -> dict[int, list[list[str]]]:
     """Return the release's last sessions before a day as rows of a file for each year.
 
-    In a file of two years, the reader would take one of them for a mistake.
+    In a file with two years, the reader would treat the dates of one year as mistyped.
     """
     frame = before.frame.assign(previous=before.frame.groupby("symbol")["close"].shift())
     frame = frame if day is None else frame[frame["date"] < day]

@@ -1,7 +1,7 @@
 """Refresh: a release with the networks of the one in production and newer prices.
 
 The new rows join the panel, the interval levels learn from their outcomes, and all other files are those of
-the release before. Production moves with the last step, atomically; the same call continues after a stop.
+the previous release. The last step moves production, atomically; the same call continues after a stop.
 """
 
 import os
@@ -110,8 +110,8 @@ def refresh_release(
     ----------
     archive : prices that may be newer than the release's
     since : ``archive`` is complete from this day on; default: from its start
-    partial : it may lack any of the release's rows
-    dry_run : stop before anything is written
+    partial : ``archive`` may lack any of the release's rows
+    dry_run : stop before writing anything
     evidence : JSON values for the history of the alias
 
     Raises
@@ -119,8 +119,8 @@ def refresh_release(
     ArchiveError
         If one panel is synthetic and the other is not, or sessions or closes of the release are missing.
     GateClosed
-        If the prices are not newer, incomplete or implausible, or forecasts from them are; if the same
-        release was rolled back; or if another release went to production meanwhile.
+        If the prices are older, incomplete or implausible; if forecasts from them fail the checks; if the
+        same release was rolled back; or if another release went to production meanwhile.
     """
     before, base = models.panel, models.release
     if archive.synthetic != before.synthetic:

@@ -9,9 +9,9 @@ SCORES = ("brier", "brier_skill", "brier_up", "brier_up_skill")
 
 
 def outcomes(last: np.ndarray, actual: np.ndarray) -> np.ndarray:
-    """Return 1 for what happened and 0 else: up, unchanged, down, shape (N, 3); prices (N,) in KES."""
-    found: np.ndarray = np.stack([actual > last, actual == last, actual < last], axis=-1).astype(float)
-    return found
+    """Return 1 for the direction that occurred, else 0: up, unchanged, down, (N, 3); prices (N,) in KES."""
+    happened: np.ndarray = np.stack([actual > last, actual == last, actual < last], axis=-1).astype(float)
+    return happened
 
 
 def direction_scores(

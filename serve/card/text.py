@@ -56,19 +56,19 @@ def _expected(line: CardLine, words: dict[str, Any]) -> str:
         "confidence": sentences[line.confidence],
     }
     if line.lower is None or line.upper is None or line.lower == line.upper:
-        return sentences["no_range"].format(**values) + _chances(line, sentences)
+        return sentences["no_range"].format(**values) + _probabilities(line, sentences)
     values |= {"lower": _price(line.lower), "upper": _price(line.upper)}
-    return sentences["range"].format(**values) + _chances(line, sentences)
+    return sentences["range"].format(**values) + _probabilities(line, sentences)
 
 
-def _chances(line: CardLine, sentences: dict[str, str]) -> str:
-    chances = {
+def _probabilities(line: CardLine, sentences: dict[str, str]) -> str:
+    probabilities = {
         "up": line.probability_up,
         "unchanged": line.probability_unchanged,
         "down": line.probability_down,
     }
-    known = {name: f"{100 * chance:.0f}" for name, chance in chances.items() if chance is not None}
-    return sentences["chances"].format(**known) if len(known) == len(chances) else ""
+    known = {name: f"{100 * value:.0f}" for name, value in probabilities.items() if value is not None}
+    return sentences["probabilities"].format(**known) if len(known) == len(probabilities) else ""
 
 
 def _past(line: CardLine, words: dict[str, Any]) -> str:

@@ -14,14 +14,14 @@ from serve.forecaster import Forecaster
 from serve.schemas.forecast import BatchResponse, Horizon, PredictResponse
 
 ERRORS = "MAPE / naive %"
-CHANCES = "up/same/down %"
+PROBABILITIES = "up/same/down %"
 NARROW = ("symbol", "last", "for", "forecast", "change %", "90 % interval", "confidence")
-MIDDLE = (*NARROW, "expected %", CHANCES)
+MIDDLE = (*NARROW, "expected %", PROBABILITIES)
 WIDE = (
-    *("symbol", "name", "last date", "last", "for", "forecast", "change %", "expected %", CHANCES),
+    *("symbol", "name", "last date", "last", "for", "forecast", "change %", "expected %", PROBABILITIES),
     *("90 % interval", "confidence", "model", ERRORS),
 )
-NUMBERS = ("last", "forecast", "change %", "expected %", CHANCES, "90 % interval", ERRORS)
+NUMBERS = ("last", "forecast", "change %", "expected %", PROBABILITIES, "90 % interval", ERRORS)
 FITS_MIDDLE, FITS_WIDE = 110, 178
 """Widths of the middle table, and of the full table with long names."""
 
@@ -53,7 +53,10 @@ def predict(
         if not wide:
             typer.echo(f"names, models and errors: from {FITS_WIDE} columns on, or with --json", err=True)
         if headings == NARROW:
-            typer.echo(f"chances of a rise or fall: from {FITS_MIDDLE} columns on, or with --json", err=True)
+            typer.echo(
+                f"probabilities of up and down: widen the terminal to {FITS_MIDDLE} columns, or use --json",
+                err=True,
+            )
     for error in response.summary.errors:
         typer.echo(f"no forecast: {error.detail}", err=True)
     for note in () if as_json else _notes(response):
@@ -90,7 +93,7 @@ def _table(response: BatchResponse, headings: tuple[str, ...], *, wide: bool) ->
 
 def _cells(forecast: PredictResponse) -> dict[str, str]:
     bounds, expected = forecast.confidence_interval, forecast.expected_change_percent
-    chances = (forecast.probability_up, forecast.probability_unchanged, forecast.probability_down)
+    probabilities = (forecast.probability_up, forecast.probability_unchanged, forecast.probability_down)
     return {
         "symbol": forecast.symbol,
         "name": forecast.name or "-",
@@ -100,7 +103,9 @@ def _cells(forecast: PredictResponse) -> dict[str, str]:
         "forecast": f"{forecast.prediction:,.2f}",
         "change %": f"{forecast.change_percent:+.2f}",
         "expected %": "-" if expected is None else f"{expected:+.2f}",
-        CHANCES: "-" if None in chances else "/".join(f"{100 * (chance or 0):.0f}" for chance in chances),
+        PROBABILITIES: "-"
+        if None in probabilities
+        else "/".join(f"{100 * (p or 0):.0f}" for p in probabilities),
         "90 % interval": f"{bounds.lower:,.2f} to {bounds.upper:,.2f}" if bounds else "-",
         "confidence": forecast.confidence,
         "model": forecast.model_version if forecast.forecast_source == "model" else "last price",

@@ -156,7 +156,7 @@ def card() -> Call[str]:
 
 
 def prices(rows: Iterable[Mapping[str, Any]]) -> Call[PricesResponse]:
-    """Add the rows of one trading day to production (admin key), and return what became of them."""
+    """Add the rows of one trading day to production (admin key), and return the result."""
     return _post(PricesResponse, "prices", PostedPrices, {"rows": list(rows)})
 
 

@@ -33,8 +33,8 @@ def add_price_routes(api: FastAPI, model_client: ModelClient, admin: Any) -> Non
         """Add the rows of one trading day to production, and forecast from them with the same networks.
 
         Rows are accepted, repaired or rejected as those of a file. The new release goes to production if the
-        day is newer, complete and plausible (otherwise 409), and routers load it within seconds. The same
-        rows again change nothing. One refresh or retraining runs at a time (otherwise 423). If the work
+        day is newer, complete and plausible (otherwise 409), and routers load it within seconds. Posting the
+        same rows again changes nothing. One refresh or retraining runs at a time (otherwise 423). If the work
         exceeds the request time limit, the response is 503 and the work continues: send the same request
         again.
         """

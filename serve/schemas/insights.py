@@ -6,7 +6,7 @@ from typing import Literal
 from serve.schemas.forecast import Horizon, Model
 
 Entry = Literal["next_close", "same_close"]
-"""Bought at the close of the session after the forecast's, or at the forecast's own, which nobody can do."""
+"""Bought at the close of the session after the cutoff, or at the cutoff's own, at which nobody can trade."""
 
 
 class PooledErrors(Model):
@@ -30,8 +30,8 @@ class PooledErrors(Model):
     cover90: float | None
     cover95: float | None
     brier: float | None = None
-    """Squared error of the chances of a rise, no change and a fall, summed over the three: 0 is perfect, 2
-    the worst."""
+    """Squared error of the probabilities of a rise, no change and a fall, summed over the three: 0 is
+    perfect, 2 the worst."""
     brier_skill: float | None = None
     """1 - ``brier`` / the same of each stock's base rates before the test part; above 0 is better."""
     brier_up: float | None = None
@@ -40,20 +40,20 @@ class PooledErrors(Model):
 
 
 class MoveBin(Model):
-    """Forecasts with about the same chance of a move, and the share of prices that moved."""
+    """Forecasts with about the same probability of a move, and the share of prices that moved."""
 
     horizon: int
     bin: int
-    """Decile of the forecast chance, from 0 to 9."""
+    """Decile of the forecast probability, from 0 to 9."""
     n: int
     forecast: float
-    """Mean forecast chance, 0 to 1."""
+    """Mean forecast probability, 0 to 1."""
     seen: float
     """Share that moved."""
 
 
 class DirectionBin(MoveBin):
-    """Forecasts with about the same chance of a rise, no change or a fall, and how often it happened."""
+    """Forecasts with about the same probability of a rise, no change or a fall, and how often it happened."""
 
     outcome: Literal["up", "unchanged", "down"]
     tier: Literal["all", "specific", "general"]
@@ -117,16 +117,16 @@ class RankSkill(Model):
 
 
 class PortfolioGain(Model):
-    """A portfolio of the stocks ranked best: percent per holding period; null if not measured."""
+    """Gain of a portfolio of the best-ranked stocks, percent per holding period; null if not measured."""
 
     horizon: int
     """Days held."""
     entry: Entry
     portfolio: Literal["top_minus_market", "top_minus_bottom"]
-    """The fifth with the highest forecast change less all stocks, or less the lowest fifth."""
+    """The fifth of stocks with the highest forecast changes, minus all stocks or minus the lowest fifth."""
     days: int
     turnover: float | None
-    """Share of a portfolio that is replaced each time, 0 to 1."""
+    """Share of a portfolio that the next one replaces, 0 to 1."""
     gross: float | None
     """Mean before costs; ``gross_low`` to ``gross_high`` is its 95 % interval."""
     gross_t: float | None
@@ -163,17 +163,17 @@ class GroupSkill(Model):
 
 
 class Worth(Model):
-    """Contents of ``worth.json``: what the forecasts of the test part are worth to a trader."""
+    """Contents of ``worth.json``: what the forecasts of the test part are worth after costs."""
 
     verdict: str
     """What is left after costs."""
     ranking: str
     where: str
-    """Where the squared error is, by last price."""
+    """Share of the squared error, and skill, by last price."""
     notes: list[str]
     """How the figures are measured."""
     cost_percent: float
-    """Cost of a purchase, and of a sale."""
+    """Cost of a purchase, and of a sale, in percent."""
     rank_ic: list[RankSkill]
     portfolios: list[PortfolioGain]
     groups: list[GroupSkill]
@@ -203,9 +203,9 @@ class InsightsPage(Model):
     """Which networks the figures are measured on, and which ones serve: a sentence with their dates."""
     pooled: list[PooledErrors]
     moves: list[MoveBin] | None
-    """Null if the release does not store them; empty if its preset forecasts no chance of a move."""
+    """Null if the release does not store them; empty if its preset forecasts no probability of a move."""
     directions: list[DirectionBin] | None
-    """The same for the chances of a rise, no change and a fall, as served."""
+    """The same for the probabilities of a rise, no change and a fall, as served."""
     embedding: Embedding | None
     answers: list[Answer] | None
     """As of the publication of the release."""

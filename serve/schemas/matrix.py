@@ -31,8 +31,8 @@ class HorizonErrors(Model):
     cover90: float | None
     """Share of actual prices inside the 90 % interval."""
     brier: float | None = None
-    """Brier score of the chances of a rise, no change and a fall, and its skill against the stock's base
-    rates; null in releases without these chances."""
+    """Brier score of the probabilities of a rise, no change and a fall, and its skill against the stock's
+    base rates; null in releases without these probabilities."""
     brier_skill: float | None = None
     brier_up: float | None = None
     """The same of a rise against everything else."""

@@ -1,4 +1,4 @@
-"""Prices of one trading day that a client sends, and what became of them."""
+"""Prices of one trading day that a client sends, and the result."""
 
 import datetime as dt
 from typing import Annotated, Any, Literal
@@ -11,7 +11,7 @@ from serve.schemas.forecast import Model
 
 MAX_ROWS = 5_000
 Text = Annotated[str, pydantic.Strict()] | Annotated[float, pydantic.Strict()] | None
-"""A field as the exchange's file has it: text such as ``1,234.50`` or ``-``, or a number."""
+"""A field as in the exchange's files: text such as ``1,234.50`` or ``-``, or a number."""
 
 
 class PriceRow(Model):
@@ -27,7 +27,7 @@ class PriceRow(Model):
     low: Text = None
     high: Text = None
     previous: Text = None
-    """The close before; without it copied and missing sessions are not detected."""
+    """The previous close; without it, copied and missing sessions are not detected."""
     volume: Text = None
     """Shares traded; ``-`` is 0, null is unknown."""
     name: Text = None
@@ -49,7 +49,7 @@ class PostedPrices(Model):
 
 
 class RejectedRow(Model):
-    """A row that was not taken."""
+    """A rejected row."""
 
     row: int
     """Its position among the rows sent, from 1."""
@@ -58,14 +58,14 @@ class RejectedRow(Model):
 
 
 class PricesResponse(Model):
-    """The result of new prices."""
+    """The result of posting prices."""
 
     state: Literal["refreshed", "current"]
     """``current``: the release in production has this day already, and nothing changed."""
     release: str
     """The release in production; routers load it within seconds."""
     before: str
-    """The release that was in production."""
+    """The release that was in production before."""
     data_end: dt.date
     """The last session of its prices."""
     rows: int
@@ -73,8 +73,8 @@ class PricesResponse(Model):
     rejected: list[RejectedRow]
     """They are also kept in ``checks/rejects.csv`` below the storage root."""
     differences: int
-    """Rows of a day that the release has already, with another close or of a stock that it has no row of on
-    that day; they are not taken."""
+    """Rows of a day that the release already has, with another close or of a stock that it has no row of on
+    that day; they are ignored."""
     stocks: int
     """Stocks with new forecasts."""
     forecasts: int

@@ -216,13 +216,13 @@ def _intervals(figures: pd.DataFrame) -> Table:
 
 
 def _worth(worth: Worth) -> Table:
-    title = f"worth at the next close: % per holding period, costs of {worth.cost_percent:g} % each way"
+    title = f"entry at the next close: % per holding period, costs of {worth.cost_percent:g} % each way"
     table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD)
     for heading in (
         "days",
         "rank IC (t)",
         "portfolio",
-        "replaced",
+        "turnover",
         "before costs (t)",
         "after (t)",
         "break-even",

@@ -27,7 +27,7 @@ STEPS = {
     "production": "moving production",
 }
 NAMED = 5
-"""Rejected rows that are printed; all are in the ledger."""
+"""Largest number of rejected rows that are printed; the ledger has all."""
 
 
 def refresh(
@@ -91,7 +91,7 @@ def _print(result: Refreshed, rejects: pd.DataFrame, root: Path, seconds: float)
         verb = "would be added" if result.state == "planned" else "added"
         say(f"{verb} to {result.before} (prices to {result.last_before}): {new}")
     if result.differences:
-        kept = "it keeps its own until the next training"
+        kept = "the release keeps its own until the next training"
         say(f"{result.differences} older rows differ from the release's: {kept}")
     if len(rejects):
         say(f"rejected: {len(rejects)} rows, kept in {storage.display_path(rejects_of(root))}")

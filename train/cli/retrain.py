@@ -37,7 +37,7 @@ from train.progress.snapshot import format_duration
 from train.run.inputs import merge_overrides
 
 REFUSED = 3
-"""Exit code if the gate refused the new release."""
+"""Exit code if a gate refused the new release or the new prices."""
 LISTED = 20
 
 
@@ -50,8 +50,8 @@ def retrain(
         str | None,
         typer.Option(
             metavar="7d",
-            help="Refresh production every time, and train only if its networks' data are this much older "
-            "than the newest session. Default: train whenever there are new data.",
+            help="Refresh production every time, and train only if the newest session is at least this long "
+            "after the data of its networks. Default: train whenever there are new data.",
         ),
     ] = None,
     if_stale: Annotated[

@@ -13,14 +13,14 @@ from train.evaluation.backtest import BLOCK_SYMBOLS
 
 BASE_RATES = [f"base_{direction}" for direction in DIRECTIONS]
 PRIOR = 50
-"""Outcomes that the rates of all stocks together count in the rates of one."""
+"""Weight of the rates of all stocks in those of one stock, as a number of outcomes."""
 
 
 def base_rates(models: ModelFolder, panel: Panel, until: np.datetime64) -> pd.DataFrame:
     """Return the base rates of the outcomes known by ``until``, the end of the validation part.
 
-    Frozen windows are left out, as in every figure. A stock's rates are averaged with those of all stocks as
-    if it had ``PRIOR`` more outcomes.
+    Frozen windows are left out, as in every figure. A stock's rates are those of its own outcomes and of
+    ``PRIOR`` further ones at the rates of all stocks.
 
     Returns
     -------
@@ -35,8 +35,8 @@ def base_rates(models: ModelFolder, panel: Panel, until: np.datetime64) -> pd.Da
         part = part.take(~frozen(part))
         rows = block.start + part.symbol
         change = np.where(part.target_date <= until, part.change, np.nan)
-        for place, happened in enumerate((change > 0, change == 0, change < 0)):
-            np.add.at(counts[..., place], rows, happened)
+        for direction, happened in enumerate((change > 0, change == 0, change < 0)):
+            np.add.at(counts[..., direction], rows, happened)
     with np.errstate(invalid="ignore"):
         pooled = counts.sum(axis=0) / counts.sum(axis=(0, 2))[:, None]
     rates = (counts + PRIOR * pooled) / (counts.sum(axis=-1, keepdims=True) + PRIOR)

@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 from common.exchange.universe import Universe
 from common.forecast.probabilities import DIRECTIONS
 from common.scoring.direction_scores import outcomes
-from train.evaluation.summary import BOUNDS, CHANCES, PRICES, ROW, summarise
+from train.evaluation.summary import BOUNDS, PRICES, PROBABILITY_COLUMNS, ROW, summarise
 
 FIGURE_COLUMNS = [*ROW, "frozen", *PRICES, *BOUNDS]
-PROBABILITIES = CHANCES[: len(DIRECTIONS)]
+PROBABILITIES = PROBABILITY_COLUMNS[: len(DIRECTIONS)]
 DIRECTION_COLUMNS = ["horizon", "outcome", "tier", "bin", "n", "forecast", "seen"]
 MOVE_COLUMNS = ["horizon", "p_move", "last_price", "actual", "frozen"]
 GROUPS: tuple[tuple[str, ...], ...] = ((), ("tier",), ("sector",))
@@ -28,7 +28,7 @@ GROUPS: tuple[tuple[str, ...], ...] = ((), ("tier",), ("sector",))
 class Forecasts:
     """Forecasts as returned by `train.evaluation.backtest.forecast_table`, in memory or in a Parquet file.
 
-    Of a file, only the columns and rows of one figure are in memory at a time.
+    Of a file, only the columns and rows that one figure needs are in memory at a time.
     """
 
     source: pd.DataFrame | Path
@@ -101,9 +101,9 @@ class Forecasts:
     @cached_property
     def _figures(self) -> dict[tuple[str, ...], pd.DataFrame]:
         parts: dict[tuple[str, ...], list[pd.DataFrame]] = {by: [] for by in GROUPS}
-        chances = [name for name in CHANCES if name in self.columns]
+        probabilities = [name for name in PROBABILITY_COLUMNS if name in self.columns]
         for horizon in self._one_by_one:
-            rows = self.read([*FIGURE_COLUMNS, *chances], horizon=horizon)
+            rows = self.read([*FIGURE_COLUMNS, *probabilities], horizon=horizon)
             parts[()].append(summarise(rows))
             rows = add_stock_columns(rows, self.universe)
             for by in GROUPS[1:]:
@@ -139,9 +139,9 @@ class Forecasts:
             happened = outcomes(rows["last_price"].to_numpy(float), rows["actual"].to_numpy(float))
             tiers = {"all": np.ones(len(rows), bool)}
             tiers |= {str(tier): (rows["tier"] == tier).to_numpy() for tier in sorted(rows["tier"].unique())}
-            for place, (name, outcome) in enumerate(zip(PROBABILITIES, DIRECTIONS, strict=True)):
+            for column, (name, outcome) in enumerate(zip(PROBABILITIES, DIRECTIONS, strict=True)):
                 for tier, chosen in tiers.items():
-                    part = reliability(rows[chosen], name, happened[chosen, place])
+                    part = reliability(rows[chosen], name, happened[chosen, column])
                     parts.append(part.assign(outcome=outcome, tier=tier))
         return pd.concat(parts, ignore_index=True)[DIRECTION_COLUMNS]
 

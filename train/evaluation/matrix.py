@@ -117,7 +117,7 @@ def matrix_markdown(matrix: pd.DataFrame) -> str:
 
 
 def stock_coverage_markdown(matrix: pd.DataFrame) -> str:
-    """Format as Markdown how many stocks' own intervals hold, beside what perfect calibration would show.
+    """Format the share of stocks whose intervals hold, beside that of perfect calibration, as Markdown.
 
     Empty without intervals, or without a stock that has enough forecasts to be judged.
     """
@@ -126,14 +126,14 @@ def stock_coverage_markdown(matrix: pd.DataFrame) -> str:
         pd.DataFrame({"horizon": int(h), "n": matrix[f"n_{h}d"], "cover90": matrix[f"cover90_{h}d"]})
         for h in horizons
     ]
-    found = stock_coverage(pd.concat(parts).dropna())
-    if found.empty:
+    table = stock_coverage(pd.concat(parts).dropna())
+    if table.empty:
         return ""
     lines = ["| days ahead | stocks | own 90 % intervals cover 85 to 95 % | if perfectly calibrated |"]
     lines.append("|" + "---|" * 4)
     lines += [
         f"| {row.horizon} | {row.stocks} | {row.within:.0%} | {row.perfect:.0%} |"
-        for row in found.itertuples(index=False)
+        for row in table.itertuples(index=False)
     ]
     return "\n".join(lines) + "\n"
 

@@ -1,8 +1,8 @@
-"""Rank stocks by their expected change on each day, and follow the top and bottom fifth of them.
+"""Rank stocks by their expected change on each day, and measure the top and bottom fifth.
 
 The signal is raw / last price - 1, known on the evening of the cutoff. The outcome is the simple return over
-the horizon, for two entries: ``next_close`` buys at the close of the next session, which can be traded, and
-``same_close`` at the close that the forecast itself needs, which cannot. Only stocks whose price moved in the
+the horizon, for two entries: ``next_close`` buys at the close of the next session, which is possible, and
+``same_close`` at the close that the forecast itself needs, which is not. Only stocks whose price moved in the
 window and whose outcome is known are ranked.
 """
 
@@ -17,7 +17,7 @@ from scipy.special import stdtrit
 from common.scoring.significance import diebold_mariano, ratio_noise
 
 NEXT_CLOSE, SAME_CLOSE = ENTRIES = ("next_close", "same_close")
-"""Entries; the one that can be traded comes first."""
+"""Entries; the tradable one comes first."""
 FEWEST_STOCKS = 10
 """A day with fewer stocks is left out, and counted."""
 FIFTHS = 5
@@ -36,7 +36,7 @@ PORTFOLIOS = ("top_minus_market", "top_minus_bottom")
 
 @dataclass(frozen=True)
 class Ranked:
-    """Expected and realised changes at one horizon and entry: N rows on D sessions."""
+    """Ranks and realised returns of stocks at one horizon and entry: N rows on D sessions."""
 
     horizon: int
     sessions: int
@@ -104,7 +104,7 @@ def rank_ic(stocks: Ranked) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Legs:
-    """Returns over the horizon by session of entry, (D,), and the shares of the portfolio replaced there."""
+    """Returns over the horizon by session, (D,), and the turnover of each portfolio there."""
 
     returns: dict[str, np.ndarray]
     """``top``, ``bottom`` and ``market`` (all ranked stocks), equally weighted."""
@@ -141,10 +141,10 @@ def portfolio_figures(stocks: Ranked, cost_percent: float) -> list[dict[str, Any
     """Return a row of figures for each of ``PORTFOLIOS``, before and after costs.
 
     A portfolio is formed on every session and held for ``horizon`` sessions, so that 1 / horizon of the money
-    is moved each day (Jegadeesh and Titman, Journal of Finance 1993). What is replaced is sold and bought:
+    is moved each day (Jegadeesh and Titman, Journal of Finance 1993). Turnover is sold and bought:
     cost = 2 * turnover * cost each way, for both legs of ``top_minus_bottom``, and for the top fifth alone of
-    ``top_minus_market``, since holding the market costs nothing. Trades that keep weights equal inside a
-    holding period and the borrowing of shares are free, so the figures after costs are upper bounds.
+    ``top_minus_market``, since holding the market costs nothing. Rebalancing within a holding
+    period and borrowing of shares are free, so the figures after costs are upper bounds.
 
     Returns
     -------

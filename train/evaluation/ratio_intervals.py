@@ -14,13 +14,13 @@ RATIOS = ("rel_mae", "rel_rmse")
 
 
 def with_intervals(table: pd.DataFrame, by: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Return `train.evaluation.summary.summarise` with ``rel_mae_low`` and so on.
+    """Return `train.evaluation.summary.summarise` with the columns ``rel_mae_low`` and so on.
 
-    The ratio is one of sums, and its standard error that of `common.scoring.significance.ratio_noise`: the
-    days are the sample, so stocks that move together do not count as independent, and outcomes that overlap
-    are allowed for (Newey and West). The interval is Student's, with a degree of freedom less than days. That
-    of relRMSE consists of the roots of the interval of the ratio of squared errors. NaN where there are too
-    few days.
+    A ratio is one of sums of errors; `common.scoring.significance.ratio_noise` gives its standard error. The
+    days are the sample, so stocks that move together do not count as independent, and overlapping outcomes
+    are allowed for (Newey and West). The interval uses Student's t with one degree of freedom less than
+    there are days. The bounds of relRMSE are the roots of those of the ratio of squared errors. NaN where
+    there are too few days.
     """
     figures = summarise(table, ["horizon", *by])
     used = table[np.isfinite(table["actual"]) & ~table["frozen"].astype(bool)]
@@ -38,12 +38,12 @@ def _intervals(rows: pd.DataFrame, horizon: int) -> dict[str, Any]:
     error, naive = (rows["published"] - rows["actual"]) / last, (rows["last_price"] - rows["actual"]) / last
     raw = (rows["raw"] - rows["actual"]) / last
     days = rows["cutoff"].to_numpy()
-    wide = float(stdtrit(max(len(np.unique(days)) - 1, 1), 0.975))
-    found = {}
+    quantile = float(stdtrit(max(len(np.unique(days)) - 1, 1), 0.975))
+    bounds = {}
     for name, own, rival in (("rel_mae", abs(error), abs(naive)), ("rel_rmse", raw**2, naive**2)):
-        half = wide * ratio_noise(own.to_numpy(), rival.to_numpy(), days, horizon=horizon)
+        half = quantile * ratio_noise(own.to_numpy(), rival.to_numpy(), days, horizon=horizon)
         ratio = own.sum() / rival.sum() if rival.any() else math.nan
         ends = (max(ratio - half, 0.0) if half == half else half, ratio + half)
         for end, value in zip(("low", "high"), ends, strict=True):
-            found[f"{name}_{end}"] = math.sqrt(value) if name == "rel_rmse" else value
-    return found
+            bounds[f"{name}_{end}"] = math.sqrt(value) if name == "rel_rmse" else value
+    return bounds

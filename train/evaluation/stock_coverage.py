@@ -1,4 +1,4 @@
-"""How many stocks' intervals cover what they promise, beside what perfect calibration would show."""
+"""The share of stocks whose intervals hold, beside the share under perfect calibration."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from common.forecast.conformal import LEVELS
 LEVEL = LEVELS[1]
 """Nominal level of the intervals that are judged by stock."""
 BAND = (0.85, 0.95)
-"""A stock whose own coverage lies inside counts as covered."""
+"""A stock's intervals hold if their coverage lies in this range."""
 FEWEST = 20
-"""Scored forecasts that a stock needs to be judged."""
+"""Least number of scored forecasts of a stock that is judged."""
 PATHS = 2_000
-"""Simulated stocks behind one expected share."""
+"""Number of simulated stocks per expected share."""
 COLUMNS = ("horizon", "stocks", "within", "perfect")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from common.errors import BadPrices
+from common.forecast.probabilities import DIRECTIONS
 from common.scoring.direction_scores import SCORES, direction_scores
 from common.scoring.forecast_errors import coverage, direction, errors, pinball, width, winkler
 from common.scoring.significance import by_date, diebold_mariano
@@ -24,7 +25,7 @@ QUANTILES = ("lo95", "lo90", "lo80", "published", "hi80", "hi90", "hi95")
 TAUS = np.array([0.025, 0.05, 0.1, 0.5, 0.9, 0.95, 0.975])
 """Levels of ``QUANTILES``."""
 PRICES = ("last_price", "raw", "published", "actual")
-CHANCES = tuple(f"{kind}_{name}" for kind in ("probability", "base") for name in ("up", "unchanged", "down"))
+PROBABILITY_COLUMNS = tuple(f"{kind}_{name}" for kind in ("probability", "base") for name in DIRECTIONS)
 """Columns that a table may lack: probabilities, and base rates (`train.evaluation.base_rates`)."""
 BOUNDS = tuple(f"{side}{level}" for level in LEVELS for side in ("lo", "hi"))
 TESTS = ("dm_abs_stat", "dm_abs_p", "dm_sq_stat", "dm_sq_p")
@@ -58,7 +59,7 @@ def summarise(forecasts: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
         One row per symbol, cutoff and horizon, as returned by `backtest.forecast_table`, and the columns
         of ``by``. An ``actual`` of NaN cannot be scored. Bounds are NaN where a model has none; the figures
         of intervals, and naive's pinball loss, then cover only the rows that have bounds. The Brier scores
-        (`common.scoring.direction_scores`) need ``CHANCES``.
+        (`common.scoring.direction_scores`) need ``PROBABILITY_COLUMNS``.
     by : names of columns
         Rows must be unique within a group: to summarise several models at once, include "model".
 
@@ -80,7 +81,7 @@ def summarise(forecasts: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
     keys = _keys(by)
     _check(forecasts, [*keys, *ROW, "frozen", *PRICES, *BOUNDS], unique=[*keys, *ROW])
     data = {name: forecasts[name].to_numpy(float) for name in (*PRICES, *BOUNDS)}
-    data |= {name: _optional(forecasts, name) for name in CHANCES}
+    data |= {name: _optional(forecasts, name) for name in PROBABILITY_COLUMNS}
     data |= {name: pd.factorize(forecasts[name], sort=True)[0] for name in ("symbol", "cutoff")}
     is_scored, is_frozen = np.isfinite(data["actual"]), forecasts["frozen"].to_numpy(bool)
 
@@ -165,7 +166,8 @@ def _figures(data: dict[str, np.ndarray], horizon: int) -> Figures:
         figures[f"cover{level}"] = coverage(low, high, actual)
         figures[f"width{level}"] = width(low, high, last)
     probabilities, base = (
-        np.stack([data[name] for name in names], axis=1) for names in (CHANCES[:3], CHANCES[3:])
+        np.stack([data[name] for name in names], axis=1)
+        for names in (PROBABILITY_COLUMNS[:3], PROBABILITY_COLUMNS[3:])
     )
     figures |= direction_scores(probabilities, base, last, actual)
     losses, naive_losses = _losses(last, raw, published, actual), _losses(last, last, last, actual)

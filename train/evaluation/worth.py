@@ -1,4 +1,4 @@
-"""What forecasts are worth: their ranking of stocks, what is left after costs, and where the skill is."""
+"""What forecasts are worth: how well they rank stocks, what is left after costs, where the skill is."""
 
 import math
 from collections.abc import Iterable
@@ -14,12 +14,12 @@ from train.evaluation.portfolios import COLUMNS, ENTRIES, mean_figures, portfoli
 from train.evaluation.summary import summarise
 
 COST_PERCENT = 1.8
-"""Default cost each way: the highest brokerage of small trades in Nairobi, percent of what is traded."""
+"""Default cost each way: the highest brokerage of small trades in Nairobi, percent of the amount."""
 PRICE_TIERS = {"below 5 KES": 5.0, "5 to 10 KES": 10.0, "10 to 50 KES": 50.0, "50 KES and more": math.inf}
 """Upper bound of the last price in each tier, excluded."""
 THIRDS = ("least liquid third", "middle third", "most liquid third")
 LIQUIDITY_SESSIONS = 60
-"""Liquidity is the share of a stock's last rows, this many, in which its close moved."""
+"""Liquidity is the share of a stock's last rows in which its close moved; this is their number."""
 RATIOS = ("n", "symbols", "rel_mae", "rel_rmse", "dm_abs_p", "dm_sq_p")
 GROUP_COLUMNS = ("horizon", "kind", "group", *RATIOS, "naive_share")
 IC = ("horizon", "entry", "ic", "t", "p", "low", "high", "positive_share", "days", "left_out")
@@ -30,7 +30,7 @@ class Worth:
     """Figures over the moving stocks of one forecast table; changes and costs in percent."""
 
     cost_percent: float
-    """Cost of a purchase, and of a sale, in percent of what is traded."""
+    """Cost of a purchase, and of a sale, in percent of the amount."""
     rank_ic: pd.DataFrame
     """A row per horizon and entry with the columns ``IC``: the mean daily rank information coefficient, its
     t-statistic, p and 95 % interval, the share of days on which it is positive, and the days counted and left
@@ -56,7 +56,7 @@ def measure_worth(table: pd.DataFrame, panel: Panel, cost_percent: float = COST_
 
 
 def worth_of_horizons(tables: Iterable[pd.DataFrame], panel: Panel, cost_percent: float) -> Worth:
-    """Measure the worth of forecasts, of which each table has those of one horizon, in order of horizons."""
+    """Measure the worth of forecasts; each table has one horizon, in ascending order."""
     ics, portfolios, shares = [], [], liquidity(panel)
     groups: dict[str, list[pd.DataFrame]] = {"price": [], "liquidity": []}
     for table in tables:
@@ -89,7 +89,7 @@ def price_tier(last: np.ndarray) -> np.ndarray:
 def liquidity(panel: Panel) -> np.ndarray:
     """Return the share of moves over the last ``LIQUIDITY_SESSIONS`` rows of each row's symbol, (rows,).
 
-    NaN until there are so many moves or non-moves. Later rows do not affect it.
+    NaN for a symbol's first ``LIQUIDITY_SESSIONS`` rows. Later rows do not affect it.
     """
     close = panel.frame["close"].to_numpy()
     moved = np.concatenate([[0.0], close[1:] != close[:-1]])[: len(close)]

@@ -1,4 +1,4 @@
-"""The worth of a release in sentences that follow from its figures."""
+"""Sentences about what a release's forecasts are worth, built from its figures."""
 
 from typing import Any
 
@@ -9,25 +9,26 @@ from train.evaluation.portfolios import FEWEST_STOCKS, NEXT_CLOSE, SAME_CLOSE
 from train.evaluation.worth import Worth
 
 NAMES = {
-    "top_minus_market": "the top fifth over the market",
-    "top_minus_bottom": "the top over the bottom fifth",
+    "top_minus_market": "the top fifth minus the market",
+    "top_minus_bottom": "the top minus the bottom fifth",
 }
-BEST = {"top_minus_market": "a buyer's best is", "top_minus_bottom": "the best with short sales is"}
+BEST = {"top_minus_market": "the best without short sales is", "top_minus_bottom": "the best with them is"}
 NOT_MEASURED = (
-    f"Not measured: no run of days has {FEWEST_STOCKS} or more moving stocks with a known outcome, which "
-    "ranking and fifths need."
+    f"Not measured: ranking needs days with at least {FEWEST_STOCKS} moving stocks whose outcome is known, "
+    "and there are too few."
 )
 METHODS = (
-    "The signal is the raw price over the last price, known on the evening of the cutoff. The trade is made "
-    "at the close of the next session and ends after the days ahead. Nobody can trade at the cutoff's own "
-    "close, since the forecast needs it; this entry is shown for comparison only.",
+    "The signal is the raw price relative to the last price, known on the evening of the cutoff. Stocks are "
+    "bought at the close of the next session and held for the days ahead. Nobody can trade at the cutoff's "
+    "own close, since the forecast needs it; figures for it are shown for comparison only.",
     f"Each day's moving stocks with a known outcome are ranked; a day with fewer than {FEWEST_STOCKS} is "
-    "left out. A portfolio is formed on every session with equal weights; if the horizon is longer than a "
-    "day, several overlap.",
-    "What leaves a portfolio is sold and replaced: cost = 2 x share replaced x cost each way. Holding the "
-    "market, borrowing shares, the effect of orders on prices and weights that drift are free, so figures "
-    "after costs are upper bounds. Shares can hardly be sold short in Nairobi, so the top fifth over the "
-    "market is what a buyer can have. At the break-even cost each way, nothing is left.",
+    "left out. A portfolio with equal weights is formed on every session; if the horizon is longer than a "
+    "day, portfolios overlap.",
+    "Turnover is the share of a portfolio that is replaced, so it is sold and bought: cost = 2 x turnover x "
+    "cost each way. Holding the market, borrowing shares, price impact and rebalancing within a holding "
+    "period cost nothing here, so figures after costs are upper bounds. Shares can hardly be sold short in "
+    "Nairobi, so the top fifth minus the market is what an investor can gain. At the break-even cost each "
+    "way, nothing is left.",
     "t-statistics and 95 % intervals allow for outcomes that overlap (Newey and West, at least horizon - 1 "
     "lags). A year has 250 sessions, and yearly figures are not compounded.",
 )
@@ -39,7 +40,7 @@ DAY_PRICE = (
 
 
 def verdict(worth: Worth) -> str:
-    """Say what is left after costs if one enters at the next close.
+    """Return what is left after costs of a purchase at the next close.
 
     A gain is claimed only where the mean after costs is above 0 and its p-value, times the number of
     portfolios and horizons compared (Bonferroni), is below 5 %.
@@ -48,7 +49,7 @@ def verdict(worth: Worth) -> str:
     rows = [row for row in rows if row["net"] == row["net"]]
     if not rows:
         return NOT_MEASURED
-    start = f"After costs of {worth.cost_percent:g} % each way"
+    start = f"After costs of {worth.cost_percent:g} % each way,"
     gains = [row for row in rows if row["net"] > 0 and row["net_p"] * len(rows) < SIGNIFICANT]
     if gains:
         return f"{start} something is left: {'; '.join(_portfolio(row) for row in gains)}."
@@ -63,7 +64,7 @@ def _yearly(row: dict[str, Any]) -> float:
 
 
 def ranking(worth: Worth) -> str:
-    """Say how well the stocks are ranked at the shortest horizon, for both entries."""
+    """Return how well forecasts rank the stocks at the shortest horizon, for both entries."""
     near = [row for entry in (NEXT_CLOSE, SAME_CLOSE) for row in _rows(worth.rank_ic, entry)[:1]]
     if not near or near[0]["ic"] != near[0]["ic"]:
         return NOT_MEASURED
@@ -77,7 +78,7 @@ def ranking(worth: Worth) -> str:
 
 
 def where(worth: Worth) -> str:
-    """Say where the shortest horizon's squared error and skill sit by price; empty without figures."""
+    """Return the shortest horizon's squared error and skill by price tier; empty without figures."""
     groups = worth.groups[worth.groups["kind"] == "price"]
     near = groups[groups["horizon"] == groups["horizon"].min()].dropna(subset=["rel_rmse", "naive_share"])
     if not len(near):
@@ -91,7 +92,7 @@ def where(worth: Worth) -> str:
 
 
 def notes(evidence: Evidence) -> list[str]:
-    """Say how the figures are measured."""
+    """Return how the figures are measured."""
     return [*METHODS, *([] if evidence.synthetic else [DAY_PRICE])]
 
 
@@ -112,9 +113,9 @@ def _ic(row: dict[str, Any]) -> str:
 
 
 def _portfolio(row: dict[str, Any]) -> str:
-    held = days(row["horizon"])
+    period = days(row["horizon"])
     return (
-        f"{NAMES[row['portfolio']]} at {held}, {row['net']:+.2f} % per {held} (95 % interval "
+        f"{NAMES[row['portfolio']]} at {period}, {row['net']:+.2f} % per {period} (95 % interval "
         f"{row['net_low']:+.2f} to {row['net_high']:+.2f}; before costs {row['gross']:+.2f} %; "
-        f"{100 * row['turnover']:.0f} % replaced each time; break-even at {row['break_even']:.2f} % each way)"
+        f"{100 * row['turnover']:.0f} % turnover; break-even at {row['break_even']:.2f} % each way)"
     )

@@ -1,6 +1,6 @@
 """Nightly retraining: ingest new files, train, backtest, gate, promote; running servers follow the alias.
 
-With ``retrain_every``, production is refreshed with the new prices first, and trained again only when due.
+With ``retrain_every``, production is first refreshed with the new prices, and a training runs only when due.
 Each step is recorded (`train.nightly.nightly_record`), so that the same call continues where an earlier one
 was stopped or failed. Only the refresh and the last step change production, atomically.
 """
@@ -42,14 +42,14 @@ def retrain(
 
     Parameters
     ----------
-    wait_s : seconds to wait for another retraining on the same storage root
-    announce : called with a text that names the retraining that is waited for
+    wait_s : seconds to wait for another refresh or retraining on the same storage root
+    announce : called with a text that names the process that is waited for
     progress : called with the progress of the forecasts of the backtest and the gate
 
     Raises
     ------
-    ConfigError
-        If another retraining, which the message names, is still running after ``wait_s``.
+    Busy
+        If another refresh or retraining, which the message names, is still running after ``wait_s``.
     TrainingError
         If a step failed; names the step, the reason, and the release that is still in production.
     """

@@ -1,4 +1,4 @@
-"""Read what an archive has beyond a release's prices."""
+"""Read the prices of an archive that are newer than a release's."""
 
 import functools
 from pathlib import Path
@@ -12,9 +12,9 @@ from common.release.refresh_production import NewPrices
 from train.run.price_source import load_archive
 
 CONTEXT = pd.Timedelta(days=45)
-"""How much of the release's own time is read again, so that repairs see the sessions before the new ones."""
+"""Period before the release's end that is read again, so that repairs see earlier sessions."""
 COMPARED = pd.Timedelta(days=30)
-"""How much of it is compared with the release's prices."""
+"""Part of this period that is compared with the release's prices."""
 
 
 def read_newer(
@@ -50,7 +50,7 @@ def new_rejects(archive: Archive, end: pd.Timestamp) -> pd.DataFrame:
 
 
 def _resumed(rows: pd.DataFrame, before: Panel) -> bool:
-    """Whether a stock that the release has prices of has new rows, and none shortly before them."""
+    """Return whether a stock of the release has new rows but none shortly before them."""
     end = before.dates[-1]
     new, old = rows[rows["date"] > end]["symbol"], rows[rows["date"] <= end]["symbol"]
     return bool((set(new) - set(old)) & set(before.symbols))

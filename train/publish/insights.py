@@ -24,7 +24,7 @@ def insights(evidence: Evidence, answers: Sequence[Answer]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``moves``: a row per horizon and tenth of the forecast chance, see `train.evaluation.evidence`;
+        ``moves``: a row per horizon and tenth of the forecast probability, see `train.evaluation.evidence`;
         ``directions``: the same of a rise, no change and a fall, for all stocks and by tier;
         ``embedding``: None without one, else ``shares`` (of the variance, of both axes) and ``places``:
         ``symbol``, ``x``, ``y`` and its ``neighbours``, nearest first, by distance in all directions;

@@ -20,16 +20,15 @@ from train.evaluation.evidence import Evidence
 from train.evaluation.ratio_intervals import with_intervals
 
 OFF = 0.02
-"""A coverage that differs by more from 90 % is named among the limits."""
+"""A coverage that differs from 90 % by more than this is a known limit."""
 NAMED = 30
-"""Symbols named in a limit; of more, only the first."""
-
+"""Most symbols that one limit names."""
 
 FLAGS = {
     "no data": "Stocks without prices, which have no forecast",
     "too short": "Stocks with a short history",
-    "frozen": "Stocks that do not move, whose forecast is the last price, and which enter no figure",
-    "last price published": "Stocks published at their last price, since no model beat it on validation",
+    "frozen": "Stocks that do not move: their forecast is the last price, and no figure includes them",
+    "last price published": "Stocks that move but whose published price is the last one",
     "worse than naive": "Stocks forecast worse than by the last price at the shortest horizon (relMAE)",
 }
 
@@ -61,30 +60,30 @@ def model_card(evidence: Evidence) -> str:
 
 def limits(evidence: Evidence, pooled: pd.DataFrame, tiers: pd.DataFrame) -> list[str]:
     """Return the known limits that follow from the figures; both tables as returned by `with_intervals`."""
-    found = [*_errors(pooled.to_dict(orient="records")), *_errors(tiers.to_dict(orient="records"))]
+    known = [*_errors(pooled.to_dict(orient="records")), *_errors(tiers.to_dict(orient="records"))]
     for row in pooled.to_dict(orient="records"):
         if not missing(row["cover90"]) and abs(row["cover90"] - 0.9) > OFF:
             share = f"{100 * row['cover90']:.1f} % of the actual prices"
-            found.append(f"{days(row['horizon'])} ahead, the 90 % intervals contained {share}.")
-    found += _flagged(evidence)
+            known.append(f"{days(row['horizon'])} ahead, the 90 % intervals contained {share}.")
+    known += _flagged(evidence)
     if failed := evidence.info.get("failed"):
-        found.append(f"Models that failed, replaced by the general model: {', '.join(sorted(failed))}.")
+        known.append(f"Models that failed, replaced by the general model: {', '.join(sorted(failed))}.")
     if evidence.info["preset"] == "residual":
-        found.append(
+        known.append(
             "The figures are for forecasts from the release's own prices. A forecast from closes that a "
-            "request includes knows no highs, lows and volumes, and its errors are not measured here."
+            "request includes lacks highs, lows and volumes, and its errors are not measured here."
         )
     if "train_end" in evidence.info.get("refit", {}):
-        found.append(
+        known.append(
             "The served networks are the same recipe fitted to more prices. Their own errors cannot be "
             "measured on prices that they have seen; `nsecast monitor` measures them as prices arrive."
         )
-    found.append(worth_sentences.verdict(evidence.worth).partition(". ")[0].rstrip(".") + ".")
+    known.append(worth_sentences.verdict(evidence.worth).partition(". ")[0].rstrip(".") + ".")
     if evidence.synthetic:
-        found.append("The prices are synthetic, so the figures say nothing about a real market.")
+        known.append("The prices are synthetic, so the figures say nothing about a real market.")
     else:
-        found.append(worth_sentences.DAY_PRICE)
-    return found
+        known.append(worth_sentences.DAY_PRICE)
+    return known
 
 
 def _errors(rows: list[dict[str, Any]]) -> Iterator[str]:
@@ -103,9 +102,9 @@ def _errors(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 def _flagged(evidence: Evidence) -> Iterator[str]:
     """Yield the stocks with each flag of the performance matrix."""
-    flags = [str(each).split(", ") for each in evidence.matrix["flags"].fillna("")]
+    flags = [str(cell).split(", ") for cell in evidence.matrix["flags"].fillna("")]
     for flag, text in FLAGS.items():
-        symbols = evidence.matrix.loc[[flag in each for each in flags], "symbol"].tolist()
+        symbols = evidence.matrix.loc[[flag in names for names in flags], "symbol"].tolist()
         if symbols:
             more = f" and {len(symbols) - NAMED:,} more" if len(symbols) > NAMED else ""
             yield f"{text}: {len(symbols)} ({', '.join(symbols[:NAMED])}{more})."

@@ -136,7 +136,7 @@ def move_reliability(evidence: Evidence, horizon: int) -> Figure | None:
     )
     return plain(
         figure,
-        xaxis={"title_text": "chance of a move, forecast %", "range": [0, 100], "anchor": "y2"},
+        xaxis={"title_text": "probability of a move, forecast %", "range": [0, 100], "anchor": "y2"},
         yaxis={"title_text": "moved, %", "range": [0, 103], "domain": [0.36, 1]},
         yaxis2={"title_text": "forecasts", "domain": [0, 0.22], "rangemode": "tozero", "nticks": 3},
     )
@@ -158,14 +158,14 @@ def direction_reliability(evidence: Evidence, horizon: int) -> Figure | None:
             name=outcome,
             customdata=rows["n"].astype(int),
             hovertemplate=outcome
-            + ": forecast %{x:.0f} %, seen %{y:.0f} % of %{customdata:,}<extra></extra>",
+            + ": forecast %{x:.0f} %, observed %{y:.0f} % of %{customdata:,}<extra></extra>",
             marker={"color": SERIES[number], "size": 9, "symbol": SHAPES[number]},
             line={"color": SERIES[number], "width": 2},
         )
     return plain(
         figure,
-        xaxis={"title_text": "chance, forecast %", "range": [0, 100]},
-        yaxis={"title_text": "seen, %", "range": [0, 103]},
+        xaxis={"title_text": "probability, forecast %", "range": [0, 100]},
+        yaxis={"title_text": "observed, %", "range": [0, 103]},
     )
 
 

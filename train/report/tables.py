@@ -126,15 +126,15 @@ def groups_table(evidence: Evidence) -> Table:
 def moves_table(evidence: Evidence) -> Table:
     moves = evidence.calibration_of_moves
     bins = [f"{10 * place} to {10 * place + 10} %" for place in moves["bin"]]
-    return table(moves.assign(bin=bins), "Chance of a move, every horizon")
+    return table(moves.assign(bin=bins), "Probability of a move, every horizon")
 
 
 def directions_table(evidence: Evidence) -> Table:
-    """Return the reliability of the chances of a rise, no change and a fall."""
+    """Return the reliability of the probabilities of a rise, no change and a fall."""
     rows = evidence.calibration_of_directions
     bins = [f"{10 * place} to {10 * place + 10} %" for place in rows["bin"]]
-    renamed = rows.assign(bin=bins).rename(columns={"bin": "chance", "seen": "happened"})
-    return table(renamed, "Chances by direction, every horizon and tier")
+    renamed = rows.assign(bin=bins).rename(columns={"bin": "probability", "seen": "happened"})
+    return table(renamed, "Probabilities by direction, every horizon and tier")
 
 
 def brier_table(evidence: Evidence) -> Table:

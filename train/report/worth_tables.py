@@ -11,7 +11,7 @@ from train.evaluation.portfolios import NEXT_CLOSE
 from train.report.tables import TESTS, across_horizons, table
 
 ENTRIES = {"next_close": "next close", "same_close": "cutoff's close"}
-PORTFOLIOS = {"top_minus_market": "top fifth less market", "top_minus_bottom": "top less bottom fifth"}
+PORTFOLIOS = {"top_minus_market": "top fifth minus market", "top_minus_bottom": "top minus bottom fifth"}
 INTERVALS = {"interval": ("low", "high"), "gross_interval": ("gross_low", "gross_high")}
 INTERVALS |= {"net_interval": ("net_low", "net_high")}
 IC = ("horizon", "entry", "ic", "t", "interval", "positive_share", "days", "left_out")
@@ -75,7 +75,7 @@ def _gains(frame: pd.DataFrame, caption: str) -> Table:
 
 
 def _with_intervals(frame: pd.DataFrame, form: str) -> pd.DataFrame:
-    """Replace names by words, and add intervals as text."""
+    """Replace keys by readable names, and add intervals as text."""
     words = {"entry": ENTRIES, "portfolio": PORTFOLIOS}
     frame = frame.assign(**{key: frame[key].map(names) for key, names in words.items() if key in frame})
     for name, bounds in INTERVALS.items():

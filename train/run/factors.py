@@ -1,14 +1,14 @@
 """Fit the factors of a model's forecast changes on validation.
 
-For each horizon and price the factor with the smallest loss over all moving windows is found: squared error
-for the raw price (least squares through the origin), absolute error for the published one (a grid). Both in
-percent of the last price, as the pooled figures weigh.
+The factor of each horizon and price has the smallest loss over all moving windows: squared error for the raw
+price (least squares through the origin), absolute error for the published price (a grid). Errors are in
+percent of the last price, as in the pooled figures.
 
-Both are then shrunk towards 1 by empirical Bayes (Efron and Morris, JASA 1973): by t2 / (t2 + e2), where e is
-the factor's standard error, and t2 the variance between horizons that these errors do not explain. Outcomes
-overlap and stocks move together, so the standard error is that of a bootstrap of blocks of days (Carlstein,
-Annals of Statistics 1986), each at least as long as the horizon. One factor serves all stocks: factors per
-stock, and a verdict per stock, were not as good on the other half of validation (docs/results.md).
+The factors are then shrunk towards 1 by empirical Bayes (Efron and Morris, JASA 1973): the difference from 1
+is multiplied by t2 / (t2 + e2), where e is the factor's standard error, and t2 the variance between horizons
+that these errors do not explain. Outcomes overlap and stocks move together, so the standard error comes from
+a bootstrap of blocks of days (Carlstein, Annals of Statistics 1986), each at least as long as the horizon.
+All stocks have the same factor: factors per stock, and a verdict per stock, were worse (docs/results.md).
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ STEP = 0.05
 GRID = np.round(np.arange(0, LARGEST + STEP / 2, STEP), 2)
 """Candidates for the factor of the published price."""
 SHORTEST_BLOCK = 5
-"""Days of a block at horizons up to a week."""
+"""Least number of days in a block."""
 DRAWS = 200
 """Draws of the bootstrap."""
 
@@ -46,7 +46,7 @@ def fit_factors(representation: Residual, windows: Windows, outputs: np.ndarray)
     windows, outputs = windows.take(moving), outputs[moving]
     changes, actual, last = representation.changes(windows, outputs), windows.change, windows.last_price
     day = np.unique(windows.cutoff, return_inverse=True)[1]
-    found, errors = np.ones((2, len(windows.spec.horizons), 2))
+    factors, errors = np.ones((2, len(windows.spec.horizons), 2))
     estimated = np.zeros(len(windows.spec.horizons), dtype=bool)
     for h, horizon in enumerate(windows.spec.horizons):
         rows = np.flatnonzero(np.isfinite(actual[:, h]))
@@ -59,11 +59,11 @@ def fit_factors(representation: Residual, windows: Windows, outputs: np.ndarray)
         losses = published_losses(published, actual[rows, h], last[rows], block)
         products = raw_products(raw, actual[rows, h], block)
         if products[:, 1].any():
-            found[h], errors[h], estimated[h] = *_estimates(losses, products), True
+            factors[h], errors[h], estimated[h] = *_estimates(losses, products), True
     if estimated.any():
-        shrunk = [shrink(found[estimated, price], errors[estimated, price]) for price in (0, 1)]
-        found[estimated] = np.stack(shrunk, axis=1)
-    return Factors(windows.spec.horizons, *(tuple(map(float, price)) for price in found.T))
+        shrunk = [shrink(factors[estimated, price], errors[estimated, price]) for price in (0, 1)]
+        factors[estimated] = np.stack(shrunk, axis=1)
+    return Factors(windows.spec.horizons, *(tuple(map(float, price)) for price in factors.T))
 
 
 def published_losses(
@@ -99,8 +99,8 @@ def _estimates(losses: np.ndarray, products: np.ndarray) -> tuple[tuple[float, f
     totals = weights @ losses[:, nearest]
     lowest = totals <= totals.min(axis=1, keepdims=True) * (1 + 1e-12)  # sums may differ by rounding
     published = GRID[nearest[lowest.argmax(axis=1)]]
-    top, bottom = (weights @ products).T
-    raw = np.clip(np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1), 1), 0, LARGEST)
+    cross, square = (weights @ products).T
+    raw = np.clip(np.where(square > 0, cross / np.where(square > 0, square, 1), 1), 0, LARGEST)
     errors = max(published[1:].std(), STEP / 2), raw[1:].std()
     return (published[0], raw[0]), (float(errors[0]), float(errors[1]))
 

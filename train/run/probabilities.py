@@ -8,9 +8,9 @@ from common.forecast.probabilities import IDENTITY, SMALLEST, Line, ProbabilityC
 from common.prices.windows import Windows
 
 FOLDS = 5
-"""Parts of the validation part, of consecutive days, that the choice of a line is cross-validated on."""
+"""Blocks of consecutive days of the validation part, for cross-validation."""
 FEWEST = 500
-"""Outcomes that a line is fitted to at least."""
+"""A line is fitted only to at least this many outcomes."""
 STEPS = 50
 SLOPE_PRIOR = 0.01
 """Precision of a normal prior of the slope around 1. Forecasts that hardly differ say nothing about a slope;
@@ -20,10 +20,9 @@ with any others it does not matter."""
 def fit_calibration(windows: Windows, prices: Prices) -> ProbabilityCalibration | None:
     """Fit a line for each probability and horizon, on all moving stocks together.
 
-    A line is kept if it clearly lowers the log loss of days that it was not fitted to: over ``FOLDS`` parts
-    of consecutive cutoffs, each forecast with the line of the others, the mean gain exceeds its standard
-    error (Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 7.10). Otherwise the
-    probability stays as it is.
+    A line is kept only if it lowers the log loss in cross-validation over ``FOLDS`` blocks of consecutive
+    cutoffs by more than the standard error of the gain (Hastie, Tibshirani and Friedman, The Elements of
+    Statistical Learning, 7.10). Otherwise the probability stays as it is.
 
     Parameters
     ----------
@@ -64,9 +63,9 @@ def fitted_line(probability: np.ndarray, happened: np.ndarray) -> Line:
     odds = logit(np.clip(probability, SMALLEST, 1 - SMALLEST))
     design, line = np.stack([np.ones_like(odds), odds], axis=1), np.array(IDENTITY)
     for _ in range(STEPS):
-        chance = expit(design @ line)
-        hessian = design.T @ (design * (chance * (1 - chance))[:, None]) + np.diag([0.0, SLOPE_PRIOR])
-        gradient = design.T @ (happened - chance) - np.array([0.0, SLOPE_PRIOR * (line[1] - 1)])
+        fitted = expit(design @ line)
+        hessian = design.T @ (design * (fitted * (1 - fitted))[:, None]) + np.diag([0.0, SLOPE_PRIOR])
+        gradient = design.T @ (happened - fitted) - np.array([0.0, SLOPE_PRIOR * (line[1] - 1)])
         try:
             step = np.linalg.solve(hessian, gradient)
         except np.linalg.LinAlgError:
@@ -94,8 +93,8 @@ def _chosen(probability: np.ndarray, happened: np.ndarray, cutoff: np.ndarray) -
         inside = fold == number
         line = fitted_line(probability[~inside], happened[~inside])
         losses = [
-            log_loss(corrected(probability[inside, None], (each,))[:, 0], happened[inside])
-            for each in (IDENTITY, line)
+            log_loss(corrected(probability[inside, None], (candidate,))[:, 0], happened[inside])
+            for candidate in (IDENTITY, line)
         ]
         gains.append(losses[0] - losses[1])
     clear = np.mean(gains) > np.std(gains, ddof=1) / np.sqrt(len(gains)) if len(gains) > 1 else False

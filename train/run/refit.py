@@ -1,10 +1,10 @@
 """Plan a refit: the recipe of an evaluated run, fitted to all prices up to the newest day.
 
 A refit is a run of its own in the folder ``refit`` of the evaluated run. It has no validation part, so
-whatever validation decided is taken from the evaluated run: how many epochs each fit trains, which candidate
-is a stock's model, and which stocks' forecasts are published. The general model's networks start from the
-evaluated weights and train for two fifths of their epochs, which is as good as a new start
-(docs/results.md, "Refit").
+it reuses what validation decided in the evaluated run: the number of epochs of each fit, the candidate of
+each stock, the factors of the forecast changes, and the calibration of the probabilities. The general model's
+networks start from the evaluated weights and train for two fifths of their epochs, which is as good as a new
+start (docs/results.md, "Refit").
 """
 
 from dataclasses import dataclass, replace

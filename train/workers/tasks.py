@@ -150,10 +150,10 @@ def _refitted_bundle(dataset: RunDataset, task: Task, may_write: Callable[[], No
 
 
 def _factors(dataset: RunDataset, job: str, candidate: Candidate, valid: Windows) -> dict[str, Any] | None:
-    """Fit the general model's factors; a stock's own model takes them over, since one stock has too few days.
+    """Fit the factors of the general model, or return them for a specific one: one stock has too few days.
 
-    None for a representation without them, for own models that are not fine-tuned from the general one, and
-    where the general bundle was made before factors existed.
+    None for a representation without factors, for specific models that are not fine-tuned from the general
+    one, and where the general bundle was written before factors existed.
     """
     representation = dataset.representation
     if not isinstance(representation, Residual) or (job != GENERAL and not dataset.config.finetune):

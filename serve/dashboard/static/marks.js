@@ -16,31 +16,31 @@ export const moved = (value, places = 2) =>
       h("span", { class: "arrow", "aria-hidden": "true" }, arrow(value)), change(value, places))
     : NONE;
 
-/* The chances of a rise, no change and a fall of a forecast: name, words and share; null without them. */
-export function chances(forecast) {
+/* A forecast's probabilities of a rise, no change and a fall: name, words and share; null without them. */
+export function probabilities(forecast) {
   const shares = [["up", "rise"], ["unchanged", "no change"], ["down", "fall"]].map(([name, words]) => ({ name, words, share: forecast?.[`probability_${name}`] }));
-  return shares.every((each) => typeof each.share === "number") ? shares : null;
+  return shares.every((entry) => typeof entry.share === "number") ? shares : null;
 }
 
-/* The same as a sentence for labels. */
-export function chanceWords(forecast) {
-  const found = chances(forecast);
-  return found ? `chance of a rise ${share(found[0].share, 0)}, no change ${share(found[1].share, 0)}, a fall ${share(found[2].share, 0)}` : "";
+/* The probabilities as text for labels. */
+export function probabilityWords(forecast) {
+  const parts = probabilities(forecast);
+  return parts ? `probability of a rise ${share(parts[0].share, 0)}, no change ${share(parts[1].share, 0)}, a fall ${share(parts[2].share, 0)}` : "";
 }
 
-/* A bar of the three chances, with their numbers and words below it. */
-export function chanceBar(forecast) {
-  const found = chances(forecast);
-  if (!found) return null;
-  const marks = { up: "▲", unchanged: "■", down: "▼" };
-  const bar = h("div", { class: "chance-bar", "aria-hidden": "true" }, found.map((each) => {
-    const part = h("span", { class: `chance-${each.name}` });
-    part.style.setProperty("flex-grow", each.share.toFixed(4));
-    return part;
+/* A bar of the three probabilities, with their numbers and words below it. */
+export function probabilityBar(forecast) {
+  const parts = probabilities(forecast);
+  if (!parts) return null;
+  const symbols = { up: "▲", unchanged: "■", down: "▼" };
+  const bar = h("div", { class: "probability-bar", "aria-hidden": "true" }, parts.map((outcome) => {
+    const segment = h("span", { class: `probability-${outcome.name}` });
+    segment.style.setProperty("flex-grow", outcome.share.toFixed(4));
+    return segment;
   }));
-  const list = h("ul", { class: "chance-list", "aria-label": "Chances of the close against the last price" }, found.map((each) =>
-    h("li", { class: `chance-${each.name}` }, h("span", { "aria-hidden": "true" }, marks[each.name]), " ", h("b", {}, share(each.share, 0)), ` ${each.words}`)));
-  return h("div", { class: "chances" }, bar, list);
+  const list = h("ul", { class: "probability-list", "aria-label": "Probabilities of the close against the last price" }, parts.map((outcome) =>
+    h("li", { class: `probability-${outcome.name}` }, h("span", { "aria-hidden": "true" }, symbols[outcome.name]), " ", h("b", {}, share(outcome.share, 0)), ` ${outcome.words}`)));
+  return h("div", { class: "probabilities" }, bar, list);
 }
 
 export const flags = (names) => (names.length ? h("span", { class: "flags" }, names.map((name) => h("span", { class: "flag" }, name))) : NONE);

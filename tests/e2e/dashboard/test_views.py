@@ -38,9 +38,9 @@ def test_chances_are_numbers_and_words_on_the_map_and_on_a_stocks_page(open_page
     assert f"rise {shown[0]}, no change {shown[1]}, a fall {shown[2]}" in label
     tile.press("Enter")
     ready(page, "stock")
-    page.wait_for_selector(".chance-list")
-    assert page.locator(".chance-list b").all_inner_texts() == shown
-    assert page.locator(".chance-bar > span").count() == 3
+    page.wait_for_selector(".probability-list")
+    assert page.locator(".probability-list b").all_inner_texts() == shown
+    assert page.locator(".probability-bar > span").count() == 3
 
 
 def test_the_market_is_sorted_filtered_and_mapped(open_page):

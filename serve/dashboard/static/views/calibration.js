@@ -1,4 +1,4 @@
-/* Calibration of the intervals and of the chances of a rise, no change, a fall and a move. */
+/* Calibration of the intervals and of the probabilities of a rise, no change, a fall and a move. */
 import { chart, draw } from "../charts.js";
 import { facts, h } from "../dom.js";
 import { count, days, NONE, number, share } from "../format.js";
@@ -34,7 +34,7 @@ function reliability(bins) {
   const marks = [seen("seen", many, "lines+markers", "circle"), seen(`of fewer than ${FEW} forecasts`, few, "markers", "circle-open")];
   return {
     data: [line, ...marks.filter((each) => each.x.length)],
-    layout: { xaxis: { title: { text: "chance of a move, forecast %" }, range: [-2, 102] }, yaxis: { title: { text: "moved, %" }, range: [-2, 102] } },
+    layout: { xaxis: { title: { text: "probability of a move, forecast %" }, range: [-2, 102] }, yaxis: { title: { text: "moved, %" }, range: [-2, 102] } },
   };
 }
 
@@ -46,33 +46,33 @@ function byDirection(bins) {
     const rows = bins.filter((row) => row.outcome === outcome && row.n >= FEW);
     return {
       type: "scatter", mode: "lines+markers", name: outcome, x: rows.map((row) => 100 * row.forecast), y: rows.map((row) => 100 * row.seen), customdata: rows.map((row) => count(row.n)),
-      line: { color: colour, width: 2 }, marker: { color: colour, size: 9, symbol }, hovertemplate: `${outcome}: forecast %{x:.0f} %, seen %{y:.0f} % of %{customdata}<extra></extra>`,
+      line: { color: colour, width: 2 }, marker: { color: colour, size: 9, symbol }, hovertemplate: `${outcome}: forecast %{x:.0f} %, observed %{y:.0f} % of %{customdata}<extra></extra>`,
     };
   });
   return {
     data: [line, ...series.filter((each) => each.x.length)],
-    layout: { xaxis: { title: { text: "chance, forecast %" }, range: [-2, 102] }, yaxis: { title: { text: "seen, %" }, range: [-2, 102] } },
+    layout: { xaxis: { title: { text: "probability, forecast %" }, range: [-2, 102] }, yaxis: { title: { text: "observed, %" }, range: [-2, 102] } },
   };
 }
 
-/* The chances of a rise, no change and a fall, as served; tenths with few forecasts are only in the table. */
+/* The probabilities of a rise, no change and a fall, as served; tenths with few forecasts are only in the table. */
 function directionsShown(bins, figures, horizon) {
   const all = bins.filter((row) => row.tier === "all");
   const plot = chart();
-  draw(plot, byDirection(all), `share of closes above, at and below the last price against the forecast chance, ${days(horizon)} ahead`);
+  draw(plot, byDirection(all), `share of closes above, at and below the last price against the forecast probability, ${days(horizon)} ahead`);
   const signed = (value) => (typeof value === "number" ? `${number(value, 3)} ${value > 0 ? "(better)" : "(no better)"}` : NONE);
   return [
-    h("p", { class: "note" }, "Share of closes above, at and below the last price, against the forecast chance."), h("figure", {}, plot),
+    h("p", { class: "note" }, "Share of closes above, at and below the last price, against the forecast probability."), h("figure", {}, plot),
     figures ? facts([
       ["Brier score", `${number(figures.brier, 3)}: 0 is perfect, 2 the worst`],
       ["Skill against base rates", signed(figures.brier_skill)],
-      ["The same, up or not", signed(figures.brier_up_skill)],
+      ["Skill, up alone", signed(figures.brier_up_skill)],
     ]) : null,
-    folded("The figures as a table", plainTable("Chances by direction", [
-      { label: "Chance of", value: (row) => row.outcome },
+    folded("The figures as a table", plainTable("Probabilities by direction", [
+      { label: "Probability of", value: (row) => row.outcome },
       { label: "Stocks", value: (row) => (row.tier === "all" ? "all" : `${row.tier} tier`) },
       { label: "Forecast", number: true, value: (row) => row.forecast, show: (row) => share(row.forecast) },
-      { label: "Seen", number: true, value: (row) => row.seen, show: (row) => share(row.seen) },
+      { label: "Observed", number: true, value: (row) => row.seen, show: (row) => share(row.seen) },
       { label: "Forecasts", number: true, value: (row) => row.n, show: (row) => count(row.n) },
     ], bins, { quiet: true })),
   ].filter(Boolean);
@@ -96,22 +96,22 @@ export function calibration({ pooled, moves, directions }) {
     const chosen = (directions ?? []).filter((row) => `${row.horizon}d` === horizon);
     if (chosen.length) {
       const figures = pooled.find((row) => row.horizon === horizon && typeof row.brier === "number");
-      second.replaceChildren(h("h3", {}, `Chances of a rise, no change and a fall, ${days(horizon)} ahead`), ...directionsShown(chosen, figures, horizon));
+      second.replaceChildren(h("h3", {}, `Probabilities of a rise, no change and a fall, ${days(horizon)} ahead`), ...directionsShown(chosen, figures, horizon));
       return;
     }
     const bins = (moves ?? []).filter((row) => `${row.horizon}d` === horizon);
-    const content = [h("h3", {}, `Chance of a move, ${days(horizon)} ahead`)];
+    const content = [h("h3", {}, `Probability of a move, ${days(horizon)} ahead`)];
     if (bins.length) {
       const plot = chart();
-      draw(plot, reliability(bins), `share of prices that moved against the forecast chance, ${days(horizon)} ahead`);
-      content.push(h("p", { class: "note" }, "Share of prices that moved, against the forecast chance."), h("figure", {}, plot),
-        folded("The figures as a table", plainTable("Chance of a move", [
+      draw(plot, reliability(bins), `share of prices that moved against the forecast probability, ${days(horizon)} ahead`);
+      content.push(h("p", { class: "note" }, "Share of prices that moved, against the forecast probability."), h("figure", {}, plot),
+        folded("The figures as a table", plainTable("Probability of a move", [
           { label: "Forecast", number: true, value: (row) => row.forecast, show: (row) => share(row.forecast) },
           { label: "Moved", number: true, value: (row) => row.seen, show: (row) => share(row.seen) },
           { label: "Forecasts", number: true, value: (row) => row.n, show: (row) => count(row.n) },
         ], bins, { quiet: true })));
     } else {
-      content.push(empty(moves ? "This preset does not forecast the chance of a move." : "Not stored in this release."));
+      content.push(empty(moves ? "This preset does not forecast the probability of a move." : "Not stored in this release."));
     }
     second.replaceChildren(...content);
   }

@@ -1,7 +1,7 @@
 /* The forecast at one horizon: price, interval, model, confidence and measured error. */
 import { facts, h } from "../dom.js";
 import { capital, days, kes, price, weekday } from "../format.js";
-import { chanceBar, confidence, moved } from "../marks.js";
+import { probabilityBar, confidence, moved } from "../marks.js";
 import { explained } from "../measures.js";
 
 const WHO = { stock_specific: "its own model", general: "the general model for all stocks" };
@@ -22,7 +22,7 @@ export function forecastCard(card, outlook, horizon) {
     h("p", { class: "note" }, `for ${weekday(found.target_date)}`),
     h("p", { class: "big" }, kes(found.prediction), " ", moved(found.change_percent)),
     h("p", {}, ...within(range)),
-    chanceBar(found),
+    probabilityBar(found),
     facts([
       ["Expected change", typeof found.expected_change_percent === "number" ? [moved(found.expected_change_percent), ` to ${kes(found.mean_prediction)}, the mean forecast`] : null],
       ["Forecast by", h("span", {}, WHO[found.model_type], " ", h("code", {}, found.model_version))],

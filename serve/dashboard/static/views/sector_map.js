@@ -1,7 +1,7 @@
 /* The sector map: a tile of the same size for each stock, with its published price, coloured by the expected change. */
 import { every, h } from "../dom.js";
 import { change, days, direction, kes, price } from "../format.js";
-import { chanceWords } from "../marks.js";
+import { probabilityWords } from "../marks.js";
 import { cells, put, squarify } from "../treemap.js";
 
 const LABEL = 20;
@@ -28,7 +28,7 @@ export function sectorMap() {
   function tile(row, horizon, scale) {
     const value = row.expected;
     const words = row.forecast
-      ? [`${row.name}, ${row.sector}: forecast ${kes(row.forecast.prediction)}, last ${kes(row.last_price)}`, `expected change ${change(value)}`, chanceWords(row.forecast)].filter(Boolean).join("; ")
+      ? [`${row.name}, ${row.sector}: forecast ${kes(row.forecast.prediction)}, last ${kes(row.last_price)}`, `expected change ${change(value)}`, probabilityWords(row.forecast)].filter(Boolean).join("; ")
       : `${row.name}: no forecast. ${row.reason || ""}`;
     const kind = value === null ? "none" : direction(value);
     const element = h("a", { class: `tile ${kind}`, href: `#stock/${encodeURIComponent(row.symbol)}/${horizon}`, title: words, "aria-label": `${row.symbol}, ${words}` },
@@ -74,7 +74,7 @@ export function sectorMap() {
     place();
     legend.replaceChildren(
       h("span", {}, `≤ ${change(-scale, 1)}`), h("span", { class: "ramp", "aria-hidden": "true" }), h("span", {}, `≥ ${change(scale, 1)}`),
-      h("span", { class: "note" }, `Colour: the change expected in ${days(horizon)}. Number: the published price in KES, often the last one. Point at a tile, or open it, for the chances.`));
+      h("span", { class: "note" }, `Colour: the change expected in ${days(horizon)}. Number: the published price in KES, often the last one. Point at a tile, or open it, for the probabilities.`));
   }
 
   return { element: h("div", {}, legend, map), show, stop: () => watcher.disconnect() };

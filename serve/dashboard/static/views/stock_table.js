@@ -2,7 +2,7 @@
 import { field, list, tick } from "../controls.js";
 import { h } from "../dom.js";
 import { day, NONE, plural, price, range, share } from "../format.js";
-import { chances, confidence, flags, moved, spark, stockLink } from "../marks.js";
+import { probabilities, confidence, flags, moved, spark, stockLink } from "../marks.js";
 import { sortedTable } from "../table.js";
 
 const sorted = { by: "Stock", down: false };
@@ -19,7 +19,7 @@ function columns(horizon) {
     { label: "Forecast, KES", value: (row) => row.forecast?.prediction, number: true, show: (row) => price(row.forecast.prediction), downFirst: true },
     { label: "Change", value: (row) => row.published, number: true, show: (row) => moved(row.published), downFirst: true },
     { label: "Expected", wide: true, value: (row) => row.expected, number: true, show: (row) => moved(row.expected), downFirst: true },
-    { label: "Up / same / down", wide: true, value: (row) => row.forecast?.probability_up, number: true, show: (row) => chanceCell(row.forecast), downFirst: true },
+    { label: "Up / same / down", wide: true, value: (row) => row.forecast?.probability_up, number: true, show: (row) => probabilityCell(row.forecast), downFirst: true },
     { label: "90 % interval, KES", wide: true, value: (row) => width(row), number: true, show: (row) => interval(row), downFirst: true },
     { label: "Confidence", value: (row) => ORDER[row.forecast?.confidence], number: false, show: (row) => (row.forecast ? confidence(row.forecast.confidence) : "–"), downFirst: true },
     { label: "State", wide: true, value: (row) => row.flags.join(", ") || null, kind: "state-cell", show: (row) => flags(row.flags) },
@@ -29,9 +29,9 @@ function columns(horizon) {
   ];
 }
 
-function chanceCell(forecast) {
-  const found = chances(forecast);
-  return found ? h("span", { class: "whole" }, found.map((each) => share(each.share, 0)).join(" / ").replaceAll("\u00a0%", "") + "\u00a0%") : NONE;
+function probabilityCell(forecast) {
+  const outcomes = probabilities(forecast);
+  return outcomes ? h("span", { class: "whole" }, outcomes.map((outcome) => share(outcome.share, 0)).join(" / ").replaceAll("\u00a0%", "") + "\u00a0%") : NONE;
 }
 
 function width({ forecast }) {

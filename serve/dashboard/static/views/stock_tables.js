@@ -17,10 +17,10 @@ export function outlookTable({ predictions }, horizon) {
     label: `${level} %`, number: true, value: (row) => row.intervals[level]?.lower,
     show: (row) => range(row.intervals[level].lower, row.intervals[level].upper),
   }));
-  const chance = (label, name) => ({ label, number: true, value: (row) => row[`probability_${name}`], show: (row) => share(row[`probability_${name}`], 0) });
+  const probability = (label, name) => ({ label, number: true, value: (row) => row[`probability_${name}`], show: (row) => share(row[`probability_${name}`], 0) });
   const expected = [
     { label: "Expected", number: true, value: (row) => row.expected_change_percent, show: (row) => moved(row.expected_change_percent) },
-    chance("Up", "up"), chance("Unchanged", "unchanged"), chance("Down", "down"),
+    probability("Up", "up"), probability("Unchanged", "unchanged"), probability("Down", "down"),
   ];
   const columns = [
     { label: "Ahead", value: (row) => days(row.horizon) },
@@ -30,7 +30,7 @@ export function outlookTable({ predictions }, horizon) {
     ...expected,
     ...levels,
   ];
-  return section("Every horizon", "Forecast prices, the chances that the close is above, at or below the last price, and the intervals that should contain it with this probability, KES.",
+  return section("Every horizon", "Forecast prices, the probabilities that the close is above, at or below the last price, and the intervals that should contain it with this probability, KES.",
     plainTable("Forecast and intervals by horizon", columns, predictions, { quiet: true, mark: (row) => row.horizon === horizon }));
 }
 

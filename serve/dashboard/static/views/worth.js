@@ -4,8 +4,8 @@ import { count, days, number, ratio, share } from "../format.js";
 import { empty } from "../states.js";
 import { folded, plainTable } from "../table.js";
 
-const ENTRIES = { next_close: "next close", same_close: "forecast’s own close, not possible" };
-const PORTFOLIOS = { top_minus_market: "top fifth less all stocks", top_minus_bottom: "top less bottom fifth" };
+const ENTRIES = { next_close: "next close", same_close: "cutoff’s own close (not tradable)" };
+const PORTFOLIOS = { top_minus_market: "top fifth minus market", top_minus_bottom: "top minus bottom fifth" };
 
 const column = (label, key, show) => ({ label, number: true, value: (row) => row[key], show: (row) => show(row[key]) });
 const ahead = { label: "Ahead", value: (row) => days(row.horizon) };
@@ -18,13 +18,13 @@ const interval = (label, low, high, places) => ({
 const portfolios = ({ portfolios: rows, cost_percent: cost }) =>
   plainTable(`Portfolios in percent of the price, costs of ${cost} % each way`, [
     ahead, { label: "Portfolio", value: (row) => PORTFOLIOS[row.portfolio] }, column("Before costs", "gross", two),
-    column("t", "gross_t", (value) => number(value, 1)), column("Replaced", "turnover", (value) => share(value, 0)),
+    column("t", "gross_t", (value) => number(value, 1)), column("Turnover", "turnover", (value) => share(value, 0)),
     column("After costs", "net", two), interval("95 % interval", "net_low", "net_high", 2),
     column("Break-even cost", "break_even", two), column("Days", "days", count),
   ], rows.filter((row) => row.entry === "next_close"));
 
 const ranks = ({ rank_ic: rows }) =>
-  plainTable("Rank information coefficient: correlation of forecast and actual order of a day’s stocks", [
+  plainTable("Rank information coefficient: Spearman’s correlation of the forecast and actual changes of a day’s stocks", [
     ahead, entry, column("Mean", "ic", ratio), column("t", "t", (value) => number(value, 1)), interval("95 % interval", "low", "high", 3),
     column("Days above 0", "positive_share", (value) => share(value, 0)), column("Days", "days", count),
   ], rows);
@@ -35,9 +35,9 @@ const groups = ({ groups: rows }) =>
     column("relRMSE", "rel_rmse", ratio), column("Share of naive squared error", "naive_share", (value) => share(value, 0)), column("Forecasts", "n", count),
   ], rows);
 
-export function worth({ worth: found }) {
-  if (!found) return empty("Not stored in this release.");
+export function worth({ worth: figures }) {
+  if (!figures) return empty("Not stored in this release.");
   return h("div", {},
-    h("p", {}, prose(found.verdict)), h("p", {}, prose(found.ranking)),
-    folded("The figures behind it", portfolios(found), ranks(found), groups(found), h("ul", {}, found.notes.map((note) => h("li", {}, prose(note))))));
+    h("p", {}, prose(figures.verdict)), h("p", {}, prose(figures.ranking)),
+    folded("The figures as tables", portfolios(figures), ranks(figures), groups(figures), h("ul", {}, figures.notes.map((note) => h("li", {}, prose(note))))));
 }

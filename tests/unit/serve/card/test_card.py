@@ -80,8 +80,8 @@ def test_every_number_of_the_text_is_the_answers(forecaster, symbol, day, langua
         bounds = answer.confidence_interval
         if bounds and bounds.lower < bounds.upper:
             should += [f"{bounds.lower:,.2f}", f"{bounds.upper:,.2f}"]
-        chances = (answer.probability_up, answer.probability_unchanged, answer.probability_down)
-        should += [f"{100 * chance:.0f}" for chance in chances]
+        probabilities = (answer.probability_up, answer.probability_unchanged, answer.probability_down)
+        should += [f"{100 * value:.0f}" for value in probabilities]
         assert numbers(forecast) == should
         row, should = matrix.loc[(symbol, horizon)], [str(days_of(horizon))]
         if row["n"]:

@@ -40,8 +40,8 @@ def test_an_answer_is_the_backtests_row_to_the_last_digit():
         assert response.model_type == row.model_type and ("frozen" in codes(response)) == row.frozen
         bounds = [(row.lo80, row.hi80), (row.lo90, row.hi90), (row.lo95, row.hi95)]
         assert [(interval.lower, interval.upper) for interval in response.intervals.values()] == bounds
-        chances = response.probability_up, response.probability_unchanged, response.probability_down
-        assert chances == (row.probability_up, row.probability_unchanged, row.probability_down)
+        probabilities = response.probability_up, response.probability_unchanged, response.probability_down
+        assert probabilities == (row.probability_up, row.probability_unchanged, row.probability_down)
         assert response.expected_change_percent == 100 * (row.raw / row.last_price - 1)
 
 

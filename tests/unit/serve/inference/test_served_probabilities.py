@@ -48,7 +48,7 @@ def earlier(tmp_path_factory) -> LoadedRelease:
     return LoadedRelease(doctored(release, with_calibration(None)))
 
 
-def chances(answer: PredictResponse) -> tuple[float | None, ...]:
+def probabilities(answer: PredictResponse) -> tuple[float | None, ...]:
     return answer.probability_up, answer.probability_unchanged, answer.probability_down
 
 
@@ -61,20 +61,20 @@ def test_a_calibrated_answer_is_the_backtests_row_to_the_last_digit(calibrated):
     for row in rows.itertuples():
         day = f"{row.cutoff:%Y-%m-%d}"
         answer = predict(calibrated, symbol=row.symbol, horizon=f"{row.horizon}d", as_of=day)
-        assert chances(answer) == (row.probability_up, row.probability_unchanged, row.probability_down)
+        assert probabilities(answer) == (row.probability_up, row.probability_unchanged, row.probability_down)
         assert answer.expected_change_percent == 100 * (row.raw / row.last_price - 1)
-        assert sum(chances(answer)) == pytest.approx(1, abs=1e-15)
+        assert sum(probabilities(answer)) == pytest.approx(1, abs=1e-15)
         if row.frozen:
-            assert chances(answer) == (0, 1, 0)
+            assert probabilities(answer) == (0, 1, 0)
 
 
 @pytest.mark.parametrize("symbol", ["MOVES", "THIN"])
 def test_an_own_model_and_the_general_one_are_calibrated_by_the_same_lines(calibrated, earlier, symbol):
     for horizon in HORIZONS:
-        up, unchanged, down = chances(predict(earlier, symbol=symbol, horizon=f"{horizon}d"))
+        up, unchanged, down = probabilities(predict(earlier, symbol=symbol, horizon=f"{horizon}d"))
         answer = predict(calibrated, symbol=symbol, horizon=f"{horizon}d")
         move, rise = expit(0.5 + 0.8 * logit(1 - unchanged)), expit(-0.3 + 1.1 * logit(up / (up + down)))
-        assert chances(answer) == pytest.approx((move * rise, 1 - move, move * (1 - rise)), rel=1e-9)
+        assert probabilities(answer) == pytest.approx((move * rise, 1 - move, move * (1 - rise)), rel=1e-9)
 
 
 def test_an_earlier_release_serves_the_mixtures_own_probabilities(earlier):
@@ -83,7 +83,9 @@ def test_an_earlier_release_serves_the_mixtures_own_probabilities(earlier):
         assert bundle.forecaster.probability_calibration is None
     forecast = ReleasedModels(earlier.release).forecast("THIN")[0]
     answer = predict(earlier, symbol="THIN")
-    assert chances(answer) == tuple(forecast.probabilities[name] for name in ("up", "unchanged", "down"))
+    assert probabilities(answer) == tuple(
+        forecast.probabilities[name] for name in ("up", "unchanged", "down")
+    )
     assert answer.expected_change_percent == forecast.expected_change_percent
 
 
@@ -99,7 +101,7 @@ def test_the_published_price_does_not_depend_on_the_calibration(calibrated, earl
 
 def test_the_original_design_gives_none_and_an_expected_change():
     answer = predict(loaded_release("v4_log"), symbol="MOVES")
-    assert chances(answer) == (None, None, None)
+    assert probabilities(answer) == (None, None, None)
     assert answer.expected_change_percent == 100 * (answer.mean_prediction / answer.last_price - 1)
 
 

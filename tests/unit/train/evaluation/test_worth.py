@@ -240,12 +240,12 @@ def test_a_table_without_outcomes_has_figures_without_numbers():
         (
             "random",
             1.8,
-            "After costs of 1.8 % each way nothing is left. Of 4 portfolios and horizons, a buyer's",
+            "After costs of 1.8 % each way, nothing is left. Of 4 portfolios and horizons, the best without",
         ),
         (
             "executable",
             0.1,
-            "After costs of 0.1 % each way something is left: the top fifth over the market at 1",
+            "After costs of 0.1 % each way, something is left: the top fifth minus the market at 1",
         ),
     ],
 )
@@ -261,7 +261,7 @@ def test_a_gain_that_may_be_chance_is_not_called_one():
     assert "something is left" in verdict(replace(worth, portfolios=rows.assign(net_p=0.001)))
 
 
-def test_too_few_stocks_are_said_to_be_too_few():
+def test_the_sentences_report_days_with_too_few_stocks():
     table = made_table("perfect")
     worth = measure_worth(table[table["symbol"] < "S05"], made_panel())
     assert verdict(worth) == ranking(worth) == NOT_MEASURED and "5 to 10 KES" in where(worth)

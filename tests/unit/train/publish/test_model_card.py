@@ -112,7 +112,7 @@ def test_intervals_of_ratios_cover_the_ratio_of_a_made_market():
 def test_a_preset_without_intervals_and_a_short_test_part_have_a_card(tmp_path):
     plain = made_evidence(forecasts((1,), plain=True), info={"preset": "v4_log"})
     text = card(tmp_path, plain)
-    assert "chance of a move" not in text and "highs, lows" not in text
+    assert "probabilities of a rise" not in text and "highs, lows" not in text
     few = plain.table[plain.table["cutoff"] >= plain.table["cutoff"].unique()[-3]]
     short = replace(plain, forecasts=Forecasts(few, plain.universe))
     assert "(" not in tables(card(tmp_path, short))[1][1][3]
