@@ -5,7 +5,7 @@ Skill is not judged: a refreshed release has the networks of the release before,
 """
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,8 @@ from common.prices.panel import Panel
 from common.release.subject import Check
 
 PRICED = 0.9
-"""A new session needs at least this share of the stocks of the session before. From 2013 to 2023 the lowest
-share in Nairobi is 98 %."""
+"""A new session needs at least this share of the listed stocks of the session before. From 2013 to 2023 the
+lowest share in Nairobi is 98 %."""
 BAND = 0.11
 """Absolute log change beyond the exchange's daily band of 10 %."""
 BEYOND_BAND = 0.2
@@ -25,11 +25,12 @@ BEYOND_BAND = 0.2
 share in Nairobi is 6 %; prices in another unit have 100 %."""
 
 
-def check_prices(before: Panel, after: Panel, *, today: dt.date) -> list[Check]:
+def check_prices(before: Panel, after: Panel, listed: Collection[str], *, today: dt.date) -> list[Check]:
     """Check the sessions that ``after`` adds to a release's panel.
 
     Parameters
     ----------
+    listed : the stocks of the release's universe; others may come and go
     today : the current day at the exchange; later sessions are refused
     """
     end, last = before.dates[-1], after.dates[-1]
@@ -40,7 +41,7 @@ def check_prices(before: Panel, after: Panel, *, today: dt.date) -> list[Check]:
     days = {day: parts.get(day, rows[:0]) for day in sessions}
     return [
         Check("date", last.date() <= today, f"{last:%Y-%m-%d}", f"up to today, {today}"),
-        _check("stocks priced", _few(days, end), f"at least {PRICED:.0%} of the session before"),
+        _check("stocks priced", _few(days, end, listed), f"at least {PRICED:.0%} of the session before"),
         _check("newest session", _copied(days[last], last), "closes of its own, no copy of the one before"),
         _check(
             "market-wide step",
@@ -80,10 +81,10 @@ def _close_before(panel: Panel) -> pd.Series:
     return panel.frame.groupby("symbol")["close"].shift()
 
 
-def _few(days: dict[pd.Timestamp, pd.DataFrame], end: pd.Timestamp) -> Iterator[str]:
+def _few(days: dict[pd.Timestamp, pd.DataFrame], end: pd.Timestamp, listed: Collection[str]) -> Iterator[str]:
     previous: set[str] = set()
     for day, rows in days.items():
-        symbols = set(rows["symbol"])
+        symbols = set(rows["symbol"]).intersection(listed)
         if day > end and len(symbols & previous) < PRICED * len(previous):
             yield f"{len(symbols & previous)} of {len(previous)} on {day:%Y-%m-%d}"
         previous = symbols

@@ -132,7 +132,7 @@ def refresh_release(
     new = after.dates[after.dates > before.dates[-1]]
     if not len(new):
         return result
-    checks = check_prices(before, after, today=models.universe.clock.today())
+    checks = check_prices(before, after, models.universe.symbols, today=models.universe.clock.today())
     refuse_prices(checks, base.id)
     info = base.info | {
         "data_sha256": after.fingerprint(),

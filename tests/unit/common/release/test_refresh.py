@@ -267,6 +267,15 @@ def test_the_gate_refuses_prices_that_are_older_incomplete_or_implausible(home, 
     assert Registry(home).releases() == releases and Registry(home).history() == history
 
 
+def test_symbols_that_are_not_listed_may_come_and_go(home):
+    panel = longer(current(home).panel, 1)
+    last = panel.frame[(panel.frame["date"] == panel.dates[-1]) & (panel.frame["symbol"] == "MOVES")]
+    others = [last.assign(symbol=f"BOND{number}") for number in range(9)]
+    refreshed(home, Panel.from_frame(pd.concat([panel.frame, *others]), panel.source))
+    assert "BOND8" in current(home).panel.symbols
+    assert refreshed(home, longer(panel, 1), partial=True).state == "refreshed"
+
+
 def test_what_was_rolled_back_does_not_come_back_by_itself(home):
     panel = longer(current(home).panel, 1)
     refreshed(home, panel)
