@@ -22,7 +22,7 @@ test: $(VENV)/.installed-dev lint ## lint and all tests, half an hour on two cor
 lint: $(VENV)/.installed-dev ## ruff, mypy and bandit
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --num-workers 2 common train tune serve cluster nsecast.py bench/chaos
+	$(BIN)/mypy common train tune serve cluster nsecast.py bench/chaos
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive common train tune serve cluster nsecast.py bench/chaos
 
 # Less than forty minutes on two quiet cores; `make bench ARCHIVE=DIR ONLY=training,serving QUICK=1`, each as you like.
