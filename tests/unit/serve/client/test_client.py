@@ -18,7 +18,7 @@ from support.client import GOOD, QUICK, Waited
 from support.loaded_release import SETTINGS, loaded_release
 from support.loaded_release import predict as release_returns
 from support.release import made_release
-from support.server import scripted_server, serving
+from support.server import serving
 
 from common.errors import (
     BadRequest,
@@ -53,17 +53,6 @@ def server(tmp_path_factory):
 @pytest.fixture(params=[Client, Waited], ids=["sync", "async"])
 def client(request, server):
     return request.param(server, retry=QUICK)
-
-
-@pytest.fixture(params=[Client, Waited], ids=["sync", "async"])
-def kind(request):
-    return request.param
-
-
-@pytest.fixture
-def script():
-    with scripted_server() as result:
-        yield result
 
 
 def same(one: Any, other: Any) -> bool:

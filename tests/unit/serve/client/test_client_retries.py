@@ -6,25 +6,13 @@ import json
 import time
 
 import pytest
-from support.client import GOOD, HEALTH, QUICK, Waited
-from support.server import scripted_server
+from support.client import GOOD, HEALTH, QUICK
 
 from common.errors import BadRequest, BundleError, Busy, Forbidden, NsecastError, TooManyRequests
-from serve.client import BadResponse, Client, RetryPolicy, Unavailable
+from serve.client import BadResponse, RetryPolicy, Unavailable
 from serve.client.retry import RetryLoop
 
 PROBLEM = {"Content-Type": "application/problem+json"}
-
-
-@pytest.fixture(params=[Client, Waited], ids=["sync", "async"])
-def kind(request):
-    return request.param
-
-
-@pytest.fixture
-def script():
-    with scripted_server() as result:
-        yield result
 
 
 def test_too_busy_is_tried_again_not_before_retry_after(script, kind):

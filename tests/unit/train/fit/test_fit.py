@@ -6,38 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.fitting import CONFIG, loop_of
-from support.panel import SPEC, SYMBOLS, made_panel
+from support.fitting import CONFIG
 from support.processes import Killed
 
-from common.forecast.representation import Residual
 from common.network.channels import frozen
-from common.prices.series import series_from_panel
-from common.prices.windows import Boundaries, make_windows
-from train.fit.fit import FitData, FitState, fit
-from train.fit.loop import EpochLoop
-
-
-@pytest.fixture(scope="module")
-def data() -> FitData:
-    panel = made_panel()
-    days = panel.dates.to_numpy().astype("datetime64[D]")
-    windows = make_windows(series_from_panel(panel, SYMBOLS), SPEC)
-    train, valid, _ = Boundaries(days[90], days[120], days[-1]).parts(windows)
-    ids = {symbol: number for number, symbol in enumerate(SYMBOLS, start=1)}
-    return FitData(train, valid, Residual.fit(train), ids)
-
-
-@pytest.fixture(scope="module")
-def loop() -> EpochLoop:
-    """Shared by the tests, which thereby show that a job does not affect the next."""
-    return loop_of()
-
-
-@pytest.fixture(scope="module")
-def undisturbed(data, tmp_path_factory) -> FitState:
-    """A fit without interruption in its own loop."""
-    return fit(loop_of(), data, CONFIG, seed=3, state_path=tmp_path_factory.mktemp("whole") / "state.npz")
+from train.fit.fit import FitState, fit
 
 
 def kill_after(epoch: int):

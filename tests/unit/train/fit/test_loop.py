@@ -8,17 +8,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from support.fitting import CONFIG, NETWORK, SHAPE, loop_of
-from support.panel import SPEC, SYMBOLS, made_panel
+from support.fitting import NETWORK, SHAPE, loop_of
+from support.panel import SPEC
 
 from common.forecast.forecaster import OnnxNetwork
 from common.forecast.representation import Residual
 from common.network.build import average_network, build_network, networks_of
 from common.network.channels import frozen
 from common.network.mixture import OUTPUTS, TAUS
-from common.prices.series import series_from_panel
-from common.prices.windows import Boundaries, make_windows
-from train.fit.fit import FitData, FitState, fit
 from train.fit.fused_lstm import FusedLSTM
 from train.fit.loop import EpochLoop, Masking, shared_loop
 from train.fit.losses import level_loss, mixture_loss
@@ -26,28 +23,6 @@ from train.publish.onnx_graph import onnx_model
 from train.run.scores import HORIZON_WEIGHTS
 
 DAYS = (1, 5, 10, 30)
-
-
-@pytest.fixture(scope="module")
-def data() -> FitData:
-    panel = made_panel()
-    days = panel.dates.to_numpy().astype("datetime64[D]")
-    windows = make_windows(series_from_panel(panel, SYMBOLS), SPEC)
-    train, valid, _ = Boundaries(days[90], days[120], days[-1]).parts(windows)
-    ids = {symbol: number for number, symbol in enumerate(SYMBOLS, start=1)}
-    return FitData(train, valid, Residual.fit(train), ids)
-
-
-@pytest.fixture(scope="module")
-def loop() -> EpochLoop:
-    """Shared by the tests, which thereby show that a job does not affect the next."""
-    return loop_of()
-
-
-@pytest.fixture(scope="module")
-def undisturbed(data, tmp_path_factory) -> FitState:
-    """A fit without interruption in its own loop."""
-    return fit(loop_of(), data, CONFIG, seed=3, state_path=tmp_path_factory.mktemp("whole") / "state.npz")
 
 
 def test_a_shared_loop_is_created_once_for_its_settings():

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
@@ -10,7 +9,6 @@ import pytest
 from support.night import (
     FIRST_END,
     LATER_END,
-    after_the_first_night,
     retrain_request,
     trained_ahead,
     write_archive,
@@ -19,27 +17,12 @@ from support.nights import WORSE, grow, later_nights, night, states
 from support.release import REAL, made_release
 
 from common.errors import BundleError, TrainingError
-from common.release.registry import Registry
 from serve.inference.release_watcher import ReleaseWatcher
 from serve.observability.metrics import Observer
 from train.gate.comparison import MARGIN
 from train.nightly.nightly_record import STEPS, records
 from train.nightly.split import MINIMUM_TEST
 from train.run.price_source import load_panel
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> SimpleNamespace:
-    """A storage root and an archive up to ``FIRST_END``; nothing is trained yet."""
-    archive = write_archive(tmp_path / "archive", FIRST_END)
-    return SimpleNamespace(home=tmp_path / "home", archive=archive, registry=Registry(tmp_path / "home"))
-
-
-@pytest.fixture
-def begun(tmp_path: Path) -> SimpleNamespace:
-    """The first night is over."""
-    home, archive = after_the_first_night(tmp_path)
-    return SimpleNamespace(home=home, archive=archive, registry=Registry(home), first=next(records(home)))
 
 
 def sessions_between(place: SimpleNamespace, after: str, until: str) -> int:

@@ -2,12 +2,11 @@
 
 import json
 from datetime import date
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from support.night import FIRST_END, LATER_END, after_the_first_night, retrain_request, write_archive
+from support.night import LATER_END, retrain_request
 from support.nights import WORSE, grow, later_nights, states
 from support.release import made_release
 from typer.testing import CliRunner
@@ -18,20 +17,6 @@ from common.release.registry import Registry
 from train.cli import retrain as nightly_cli
 from train.nightly.nightly import retrain
 from train.nightly.nightly_record import STEPS, listed, records
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> SimpleNamespace:
-    """A storage root and an archive up to ``FIRST_END``; nothing is trained yet."""
-    archive = write_archive(tmp_path / "archive", FIRST_END)
-    return SimpleNamespace(home=tmp_path / "home", archive=archive, registry=Registry(tmp_path / "home"))
-
-
-@pytest.fixture
-def begun(tmp_path: Path) -> SimpleNamespace:
-    """The first night is over."""
-    home, archive = after_the_first_night(tmp_path)
-    return SimpleNamespace(home=home, archive=archive, registry=Registry(home), first=next(records(home)))
 
 
 def test_a_step_that_failed_is_continued_without_repeating_those_before_it(begun):

@@ -1,0 +1,24 @@
+"""A storage root with an archive, before and after the first night."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from support.night import FIRST_END, after_the_first_night, write_archive
+
+from common.release.registry import Registry
+from train.nightly.nightly_record import records
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> SimpleNamespace:
+    """A storage root and an archive up to ``FIRST_END``; nothing is trained yet."""
+    archive = write_archive(tmp_path / "archive", FIRST_END)
+    return SimpleNamespace(home=tmp_path / "home", archive=archive, registry=Registry(tmp_path / "home"))
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> SimpleNamespace:
+    """The first night is over."""
+    home, archive = after_the_first_night(tmp_path)
+    return SimpleNamespace(home=home, archive=archive, registry=Registry(home), first=next(records(home)))
