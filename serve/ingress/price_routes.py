@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import FastAPI
 
@@ -46,8 +46,9 @@ def _refresh(home: Path, body: PostedPrices) -> PricesResponse:
     result, rejects = refresh_production(
         home, lambda before: read_posted(rows, before), evidence={"source": "POST /api/v4/prices"}
     )
+    unchanged: Literal["rejected", "current"] = "rejected" if len(rejects) == len(rows) else "current"
     return PricesResponse(
-        state="current" if result.state == "current" else "refreshed",
+        state=unchanged if result.state == "current" else "refreshed",
         release=result.release,
         before=result.before,
         data_end=dt.date.fromisoformat(result.last or result.last_before),

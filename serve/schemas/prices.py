@@ -60,8 +60,9 @@ class RejectedRow(Model):
 class PricesResponse(Model):
     """The result of posting prices."""
 
-    state: Literal["refreshed", "current"]
-    """``current``: the release in production has this day already, and nothing changed."""
+    state: Literal["refreshed", "current", "rejected"]
+    """``current``: the release in production has this day already, and nothing changed. ``rejected``: every
+    row was rejected, and nothing changed."""
     release: str
     """The release in production; routers load it within seconds."""
     before: str

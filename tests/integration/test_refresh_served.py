@@ -87,6 +87,9 @@ def test_new_prices_are_served_without_a_failed_request(home):
         other = [rows[0] | {"close": rows[0]["close"] * 1.01}]
         assert client.post("/api/v4/prices", json={"rows": other}).json()["differences"] == 1
 
+        nothing = client.post("/api/v4/prices", json={"rows": [bad]}).json()
+        assert (nothing["state"], len(nothing["rejected"])) == ("rejected", 1)
+
         older = rows_of(panel, panel.dates[-3])
         refused = client.post("/api/v4/prices", json={"rows": older})
         assert refused.status_code == 409 and "older" in refused.json()["detail"]
