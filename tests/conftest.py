@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from support.processes import end_children, mark_children, signals_as_in_a_terminal
 from support.skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401
@@ -18,6 +19,8 @@ SMALL_MARKET = MarketConfig(symbols=8, first_day="2021-01-04", last_day="2023-12
 def pytest_configure() -> None:
     signals_as_in_a_terminal()
     mark_children()
+    hypothesis.settings.register_profile("suite", deadline=None)  # machines are shared: seconds prove nothing
+    hypothesis.settings.load_profile("suite")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -105,7 +105,7 @@ def test_a_release_that_went_to_production_meanwhile_is_not_replaced_unjudged(be
 
 
 def command(place: SimpleNamespace, *words: str):
-    return CliRunner().invoke(nsecast.app, ["retrain", "--home", str(place.home), *words])
+    return CliRunner().invoke(nsecast.app, ["retrain", "--no-refit", "--home", str(place.home), *words])
 
 
 def test_the_command_prints_each_step_its_figures_and_the_release_in_production(begun):
