@@ -37,7 +37,8 @@ def read_posted(rows: Sequence[Mapping[str, str]], before: Panel) -> NewPrices:
     Returns
     -------
     NewPrices
-        ``rejects`` are the rows that were rejected; ``line`` is their position, from 1.
+        ``rejects`` are the rows that were rejected; ``line`` is their position, from 1. If that is every row,
+        the panel is ``before``.
 
     Raises
     ------
@@ -66,7 +67,9 @@ def read_posted(rows: Sequence[Mapping[str, str]], before: Panel) -> NewPrices:
     ledger = archive.ledger
     rejects = ledger[(ledger["file"] == name) & (ledger["outcome"] == "rejected")]
     rejects = rejects.assign(line=rejects["line"] - 1).reset_index(drop=True)
-    return NewPrices(Panel.from_archive(archive, before.source), rejects, partial=True)
+    nothing = len(rejects) == len(rows)
+    panel = before if nothing else Panel.from_archive(archive, before.source)
+    return NewPrices(panel, rejects, partial=True)
 
 
 def _context(before: Panel, day: dt.datetime | None) -> dict[int, list[list[str]]]:
