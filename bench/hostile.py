@@ -28,8 +28,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 sys.path.insert(0, str(machine.ROOT))
 sys.path.insert(0, str(machine.ROOT / "tests"))
 
-from support.archive import NEW_HEADER, market, price_line, weekdays
-from support.slow import KINDS, descriptors, slow_clients
+from support.prices.archive import NEW_HEADER, market, price_line, weekdays
+from support.serving.slow import KINDS, descriptors, slow_clients
 
 from bench.chaos.home import copied
 from bench.chaos.server import Server, served
@@ -106,8 +106,8 @@ def _peak_mb() -> float:
 
 def ask_cases(count: int) -> dict[str, Any]:
     """So many hostile requests to the application in this process."""
-    from support.hostile import Case, cases
-    from support.hostile_application import application, problem_with
+    from support.serving.hostile import Case, cases
+    from support.serving.hostile_application import application, problem_with
 
     statuses: Counter[int] = Counter()
     problems: list[str] = []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from support.processes import end_children, mark_children, signals_as_in_a_terminal
+from support.machine.processes import end_children, mark_children, signals_as_in_a_terminal
 from support.skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401
 
 from common.archive.reader import read_archive
@@ -47,7 +47,7 @@ def small_panel(small_archive: Path) -> Panel:
 @pytest.fixture
 def no_mirrors() -> Iterator[None]:
     """Forget all object stores before and after the test."""
-    from support.store import forget_mirrors
+    from support.storage.store import forget_mirrors
 
     forget_mirrors()
     yield
@@ -58,7 +58,7 @@ def no_mirrors() -> Iterator[None]:
 def two_machines(tmp_path: Path, no_mirrors: None) -> tuple[Path, Path]:
     """The storage roots of two machines that share an in-memory store."""
     from obstore.store import MemoryStore
-    from support.store import machine
+    from support.storage.store import machine
 
     store = MemoryStore()
     return machine(tmp_path / "a", store), machine(tmp_path / "b", store)

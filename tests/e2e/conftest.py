@@ -9,6 +9,6 @@ import pytest
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Chromium, for the tests of one module; skips them if it is not installed."""
-    from support.dashboard import browser_of
+    from support.serving.dashboard import browser_of
 
     yield from browser_of()

@@ -14,8 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 from support.docs import ROOT, blocks, commands, understood
-from support.release import doctored, made_exchange
-from support.server import serving
+from support.releases.release import doctored, made_exchange
+from support.serving.server import serving
 from typer.testing import CliRunner
 
 import nsecast

@@ -14,7 +14,7 @@ import holidays
 import numpy as np
 import pytest
 from support.docs import ROOT, Block, blocks, commands
-from support.market import INDEX, SYMBOLS, made_market
+from support.prices.market import INDEX, SYMBOLS, made_market
 from typer.testing import CliRunner
 
 import nsecast

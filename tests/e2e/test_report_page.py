@@ -9,8 +9,8 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from support.evidence import HOSTILE, bundle, made_evidence
-from support.waiting import until
+from support.machine.waiting import until
+from support.training.evidence import HOSTILE, bundle, made_evidence
 
 from train.evaluation.questions import answers
 from train.report import data_files, tables

@@ -14,8 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.night import LATER_END, after_the_first_night, retrain_request, trained_ahead, write_archive
-from support.processes import running
+from support.machine.processes import running
+from support.training.night import (
+    LATER_END,
+    after_the_first_night,
+    retrain_request,
+    trained_ahead,
+    write_archive,
+)
 
 from common.release.registry import Registry
 from train.nightly.nightly_record import STEPS

@@ -11,11 +11,18 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.release import doctored, made_exchange, made_release
-from support.serve_command import serve_command, serve_process, stop
-from support.serve_http import SETTINGS, SYMBOLS, Server, cut_the_general_network_short, is_true, truth
-from support.slow import descriptors, slow_clients
-from support.waiting import until
+from support.machine.waiting import until
+from support.releases.release import doctored, made_exchange, made_release
+from support.serving.serve_command import serve_command, serve_process, stop
+from support.serving.serve_http import (
+    SETTINGS,
+    SYMBOLS,
+    Server,
+    cut_the_general_network_short,
+    is_true,
+    truth,
+)
+from support.serving.slow import descriptors, slow_clients
 from typer.testing import CliRunner
 
 import nsecast

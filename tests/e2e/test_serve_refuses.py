@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.serve_command import ROOT, serve_command
+from support.serving.serve_command import ROOT, serve_command
 
 from cluster.connect.ports import free_port
 

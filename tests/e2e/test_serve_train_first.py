@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 
 import pytest
-from support.processes import running
-from support.serve_command import ROOT, STOP_S, serve_command
+from support.machine.processes import running
+from support.serving.serve_command import ROOT, STOP_S, serve_command
 
 from cluster.connect.ports import descendants, free_port
 

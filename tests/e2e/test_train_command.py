@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from support.processes import is_alive
-from support.train_command import (
+from support.machine.processes import is_alive
+from support.training.train_command import (
     SETTINGS,
     UNIVERSE,
     Trained,

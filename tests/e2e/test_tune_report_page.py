@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.tuning import made_tuning
+from support.tuning.results import made_tuning
 
 from tune.report import write_report
 

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.release import made_release
-from support.server import client_of, model_client_of
-from support.store import environment, make_bucket, moto, rclone
+from support.releases.release import made_release
+from support.serving.server import client_of, model_client_of
+from support.storage.store import environment, make_bucket, moto, rclone
 
 from common import storage
 from common.release.registry import Registry

@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import ray
-from support import processes
-from support.processes import fails, lost_once, waits
-from support.release import made_run
+from support.machine import processes
+from support.machine.processes import fails, lost_once, waits
+from support.releases.release import made_run
 
 from common.archive import files as archive_files
 from common.archive.reader import Archive, read_archive

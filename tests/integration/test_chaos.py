@@ -14,8 +14,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.release import made_exchange
-from support.waiting import until
+from support.machine.waiting import until
+from support.releases.release import made_exchange
 
 from bench.chaos.disk import publish_killed
 from bench.chaos.faults import Bench, killed, reloaded, steady

@@ -10,9 +10,17 @@ from pathlib import Path
 import httpx
 import pytest
 from ray.util.placement_group import placement_group_table
-from support.cluster import command, environment, epochs_written, nsecast, prepared, results, small_run
-from support.processes import running
-from support.waiting import until
+from support.machine.cluster import (
+    command,
+    environment,
+    epochs_written,
+    nsecast,
+    prepared,
+    results,
+    small_run,
+)
+from support.machine.processes import running
+from support.machine.waiting import until
 
 from bench.chaos.elsewhere import end_node
 from cluster.connect.local_cluster import LocalCluster, read

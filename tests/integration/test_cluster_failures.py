@@ -12,8 +12,16 @@ import ray
 from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import (
     get_or_create_autoscaling_coordinator,
 )
-from support.cluster import Hosts, epochs_written, hosts, results, second_host, small_run, why_no_hosts
-from support.waiting import until
+from support.machine.cluster import (
+    Hosts,
+    epochs_written,
+    hosts,
+    results,
+    second_host,
+    small_run,
+    why_no_hosts,
+)
+from support.machine.waiting import until
 
 import train.workers.fleet
 from bench.chaos.elsewhere import end_node

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.cluster import EPOCHS, epochs_written, prepared, small_run
+from support.machine.cluster import EPOCHS, epochs_written, prepared, small_run
 
 from cluster.connect.session import ray_session
 from common.prices.panel import Panel

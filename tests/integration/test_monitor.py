@@ -9,8 +9,8 @@ import httpx
 import numpy as np
 import pandas as pd
 import pytest
-from support.release import doctored, made_release
-from support.server import local_tiers
+from support.releases.release import doctored, made_release
+from support.serving.server import local_tiers
 from typer.testing import CliRunner
 
 import nsecast

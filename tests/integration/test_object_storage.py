@@ -7,11 +7,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.processes import running
-from support.release import REAL, made_release, made_run
-from support.serve_command import serve_command
-from support.store import Wire, free_port, objects
-from support.waiting import until
+from support.machine.processes import running
+from support.machine.waiting import until
+from support.releases.release import REAL, made_release, made_run
+from support.serving.serve_command import serve_command
+from support.storage.store import Wire, free_port, objects
 
 from common import storage
 from common.errors import ConfigError, GateClosed

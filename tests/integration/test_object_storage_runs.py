@@ -11,9 +11,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from support.cluster import small_plan
-from support.processes import Killed
-from support.store import objects
+from support.machine.cluster import small_plan
+from support.machine.processes import Killed
+from support.storage.store import objects
 from typer.testing import CliRunner
 
 from cluster.local.cluster import down, up

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pandas as pd
 import pytest
-from support.refresh import current, in_production, longer
-from support.server import serving
+from support.releases.refresh import current, in_production, longer
+from support.serving.server import serving
 
 from common.prices.panel import Panel
 from common.release.lock import hold_lock, lock_of

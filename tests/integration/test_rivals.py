@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from support.panel import made_panel
-from support.release import DAYS, UNIVERSE, made_release
+from support.prices.panel import made_panel
+from support.releases.release import DAYS, UNIVERSE, made_release
 from typer.testing import CliRunner
 
 import nsecast

@@ -18,9 +18,9 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from support.cluster import nsecast
-from support.release import made_release
-from support.waiting import until
+from support.machine.cluster import nsecast
+from support.machine.waiting import until
+from support.releases.release import made_release
 
 from cluster.connect.local_cluster import LocalCluster
 from cluster.connect.ports import free_port

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from support.server import run_scenario
+from support.serving.server import run_scenario
 
 from common.errors import BundleError
 from common.forecast.prices import Prices

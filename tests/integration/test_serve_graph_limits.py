@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from support.server import run_scenario
+from support.serving.server import run_scenario
 
 from common.release.registry import Registry
 from serve.auth.keys import KeyFile

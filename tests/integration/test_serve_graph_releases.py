@@ -4,8 +4,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from support.release import doctored
-from support.server import run_scenario
+from support.releases.release import doctored
+from support.serving.server import run_scenario
 
 from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry

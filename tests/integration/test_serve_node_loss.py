@@ -15,10 +15,10 @@ from tempfile import TemporaryDirectory
 
 import httpx
 import pytest
-from support.cluster import command, environment
-from support.processes import running
-from support.release import made_release
-from support.waiting import until
+from support.machine.cluster import command, environment
+from support.machine.processes import running
+from support.machine.waiting import until
+from support.releases.release import made_release
 
 from bench.chaos.elsewhere import end_node
 from cluster.connect.local_cluster import LocalCluster

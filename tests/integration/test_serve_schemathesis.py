@@ -12,8 +12,8 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import from_schema
 from schemathesis.engine.events import EngineFinished, FatalError, NonFatalError, ScenarioFinished
 from schemathesis.engine.recorder import ScenarioRecorder
-from support.release import SYMBOLS, made_release
-from support.server import local_tiers
+from support.releases.release import SYMBOLS, made_release
+from support.serving.server import local_tiers
 
 from common.release.registry import Registry
 from serve.auth.keys import KeyFile

@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import pandas as pd
 import pytest
-from support.loaded_release import SETTINGS
-from support.receipts import BARS, CLOSES
-from support.release import doctored, made_release
-from support.serve_command import serve_command, serve_process, stop
+from support.releases.loaded_release import SETTINGS
+from support.releases.receipts import BARS, CLOSES
+from support.releases.release import doctored, made_release
+from support.serving.serve_command import serve_command, serve_process, stop
 from typer.testing import CliRunner
 
 import nsecast

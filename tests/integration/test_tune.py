@@ -17,7 +17,7 @@ import optuna
 import pandas as pd
 import pytest
 from optuna.storages.journal import JournalFileBackend
-from support.processes import is_alive, running
+from support.machine.processes import is_alive, running
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from common.prices.panel import Panel

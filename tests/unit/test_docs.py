@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.docs import PAGES, ROOT, blocks, commands, prose, understood
-from support.market import ONE_FILE_EACH, SYMBOLS, UNIVERSE
+from support.prices.market import ONE_FILE_EACH, SYMBOLS, UNIVERSE
 
 from common.archive.action_table import load_actions
 from common.config import read_toml

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from support.hostile import Case, cases
-from support.hostile_application import Application, application, problem_with
+from support.serving.hostile import Case, cases
+from support.serving.hostile_application import Application, application, problem_with
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
 

@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
-from support.panel import DAYS, REPAIRED_DAYS, SPEC, SYMBOLS, fake_network, made_panel
+from support.prices.panel import DAYS, REPAIRED_DAYS, SPEC, SYMBOLS, fake_network, made_panel
 
 from common.exchange.universe import Universe
 from common.forecast.forecaster import ModelForecaster, Network

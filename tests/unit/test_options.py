@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 import pytest
-from support.archive import market, weekdays, write
+from support.prices.archive import market, weekdays, write
 from typer.testing import CliRunner
 
 import nsecast

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pytest
-from support.panel import history
+from support.prices.panel import history
 
 from common.forecast.forecaster import ModelForecaster
 from common.forecast.representation import Residual

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.processes import running
+from support.machine.processes import running
 
 ROOT = Path(__file__).resolve().parents[2]
 WAITING = """

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.processes import running
+from support.machine.processes import running
 from support.skips import ALLOWED, NO_SKIPS
 
 from cluster.connect.ports import descendants
@@ -38,7 +38,7 @@ def test_is_known_to_fail():
 MODULE = 'import pytest\npytest.importorskip("no_such_module")\n'
 IGNORED = """
 import signal, subprocess, sys
-from support.processes import signals_as_in_a_terminal
+from support.machine.processes import signals_as_in_a_terminal
 {call}
 child = subprocess.Popen(["sleep", "60"])
 child.send_signal(signal.SIGINT)
@@ -52,7 +52,7 @@ print(child.wait(), signal.getsignal(signal.SIGINT) is signal.SIG_IGN)
 LEFT = """
 import subprocess, time
 from pathlib import Path
-from support.processes import children_left, end_children, mark_children
+from support.machine.processes import children_left, end_children, mark_children
 mark_children()
 subprocess.run(["sh", "-c", "sleep 61 &"], stdout=subprocess.DEVNULL)
 (left,) = children_left(patience_s=0)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.dashboard import DashboardServer, made_home
+from support.serving.dashboard import DashboardServer, made_home
 
 
 @pytest.fixture(scope="module")

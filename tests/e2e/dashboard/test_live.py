@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from support.dashboard import ALL, beside, go, ready
-from support.server import serving
+from support.serving.dashboard import ALL, beside, go, ready
+from support.serving.server import serving
 
 from common.release.registry import Registry
 from serve.auth.keys import KeyFile

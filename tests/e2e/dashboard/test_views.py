@@ -2,7 +2,7 @@
 
 import httpx
 import pytest
-from support.dashboard import ALL, column, ready
+from support.serving.dashboard import ALL, column, ready
 
 pytestmark = pytest.mark.e2e
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")

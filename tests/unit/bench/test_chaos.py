@@ -6,9 +6,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from support.release import doctored, made_release
-from support.server import scripted_server
-from support.waiting import until
+from support.machine.waiting import until
+from support.releases.release import doctored, made_release
+from support.serving.server import scripted_server
 
 from bench.chaos.disk import disk_full, unreadable, unsound
 from bench.chaos.faults import ALWAYS_PER_S, capacity, growth

@@ -5,9 +5,9 @@ import re
 
 import pytest
 import typer
+from support.machine.waiting import until
 from support.rendering import Terminal, capable_terminal, render  # noqa: F401
-from support.tuning import DEFAULT, made_tuning
-from support.waiting import until
+from support.tuning.results import DEFAULT, made_tuning
 from typer.testing import CliRunner
 
 import nsecast

@@ -6,7 +6,7 @@ import tomllib
 import numpy as np
 import pytest
 from scipy import stats
-from support.search import SETTINGS, a_trial, inside, planned, record, study_of
+from support.tuning.search import SETTINGS, a_trial, inside, planned, record, study_of
 
 from common.forecast.prices import Prices
 from common.presets import quick, train_config

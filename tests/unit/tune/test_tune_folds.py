@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from support.search import PANEL, a_trial, planned
+from support.tuning.search import PANEL, a_trial, planned
 
 from common.errors import ConfigError
 from common.network.channels import frozen

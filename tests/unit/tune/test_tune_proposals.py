@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 
-from support.search import SPACE, inside, is_inside, planned, record, study_of
+from support.tuning.search import SPACE, inside, is_inside, planned, record, study_of
 
 from tune.search import StudySearch
 from tune.study import FILE, sweep

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 from support.rendering import LOADING, Seen
-from support.tuning import BECAUSE, PARAMETERS, SWEPT, made_tuning
+from support.tuning.results import BECAUSE, PARAMETERS, SWEPT, made_tuning
 
 from tune.report import write_report
 from tune.report.charts import figures

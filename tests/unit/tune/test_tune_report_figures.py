@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from support.tuning import DEFAULT, PARAMETERS, made_tuning
+from support.tuning.results import DEFAULT, PARAMETERS, made_tuning
 
 from tune import labels
 from tune.report.charts import figures

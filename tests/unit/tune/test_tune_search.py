@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
-from support.search import inside, planned, record, study_of
+from support.tuning.search import inside, planned, record, study_of
 
 from common.errors import ConfigError
 from tune.cli import parse_time

@@ -4,8 +4,8 @@ import math
 
 import pytest
 import ray.tune
-from support.processes import Killed
-from support.search import EFFORT, SPACE, a_trial, is_fitted, planned, record, study_of
+from support.machine.processes import Killed
+from support.tuning.search import EFFORT, SPACE, a_trial, is_fitted, planned, record, study_of
 
 from common.errors import ConfigError, UniverseError
 from train.run.plan import stored_epochs

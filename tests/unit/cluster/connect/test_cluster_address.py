@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from support.processes import running
+from support.machine.processes import running
 
 from cluster.connect.address import resolve_address, without_address
 from cluster.connect.jobs import _Log, job_command

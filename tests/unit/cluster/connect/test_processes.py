@@ -7,8 +7,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.processes import running
-from support.waiting import until
+from support.machine.processes import running
+from support.machine.waiting import until
 
 from cluster.connect.ports import beyond_loopback, descendants, listeners
 from cluster.connect.processes import name_of, start_time

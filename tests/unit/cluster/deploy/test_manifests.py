@@ -7,7 +7,7 @@ from typing import Any, Literal
 import kubernetes_validate
 import pytest
 from pydantic import BaseModel, ConfigDict, PositiveInt
-from support.manifests import ROOT, clusters, every, groups, load, of_kind, one, pods
+from support.machine.manifests import ROOT, clusters, every, groups, load, of_kind, one, pods
 
 KUBERNETES = ("1.30", "1.37")
 BY_HAND = {"raycluster.yaml", "rayjob.yaml", "secrets.example.yaml"}

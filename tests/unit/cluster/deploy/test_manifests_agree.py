@@ -3,7 +3,17 @@
 import re
 
 import pytest
-from support.manifests import ROOT, clusters, deployments_of, groups, load, of_kind, one, pods, serve_config
+from support.machine.manifests import (
+    ROOT,
+    clusters,
+    deployments_of,
+    groups,
+    load,
+    of_kind,
+    one,
+    pods,
+    serve_config,
+)
 
 
 def test_training_runs_on_the_same_cluster_by_hand_once_and_every_night():

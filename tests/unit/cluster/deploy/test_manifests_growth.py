@@ -10,7 +10,7 @@ from ray.autoscaler._private.resource_demand_scheduler import (
     get_nodes_for,
 )
 from ray.serve._private.deployment_scheduler import IMPLICIT_RESOURCE_PREFIX
-from support.manifests import clusters, deployments_of, serve_config
+from support.machine.manifests import clusters, deployments_of, serve_config
 
 from serve.app import build_app
 from serve.settings import ServeSettings

@@ -10,7 +10,7 @@ import tomllib
 import pytest
 import typer.main
 import yaml
-from support.manifests import FOLDER, ROOT, entrypoints, every, of_kind, one
+from support.machine.manifests import FOLDER, ROOT, entrypoints, every, of_kind, one
 
 
 def command_of(words: list[str]) -> None:

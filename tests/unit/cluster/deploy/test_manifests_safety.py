@@ -1,7 +1,7 @@
 """Pods without rights, policies that let in whom they should, and how many pods may go at once."""
 
 import pytest
-from support.manifests import clusters, may_reach, of_kind, pods
+from support.machine.manifests import clusters, may_reach, of_kind, pods
 
 
 @pytest.mark.parametrize(("what", "template"), list(pods()), ids=[what for what, _ in pods()])

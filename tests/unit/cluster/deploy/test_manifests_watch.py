@@ -11,7 +11,7 @@ from typing import Any
 import promql_parser
 import pytest
 import yaml
-from support.manifests import CASES, FOLDER, ROOT, one
+from support.machine.manifests import CASES, FOLDER, ROOT, one
 
 RULES = one("PrometheusRule")["spec"]["groups"][0]["rules"]
 DASHBOARD = json.loads((FOLDER / "dashboard.json").read_text())

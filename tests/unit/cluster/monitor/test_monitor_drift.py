@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from support.release import made_release
+from support.releases.release import made_release
 
 from cluster.monitor.drift import Drift, chance, drifts, psi
 from cluster.monitor.settings import MonitorSettings

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
-from support.evidence import UNIVERSE, forecasts
+from support.training.evidence import UNIVERSE, forecasts
 
 from cluster.monitor.served_errors import COLUMNS, binomial_coverage, breakdown, judge
 from cluster.monitor.settings import MonitorSettings

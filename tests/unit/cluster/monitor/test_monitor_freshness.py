@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from support.panel import SPEC, SYMBOLS, made_panel
+from support.prices.panel import SPEC, SYMBOLS, made_panel
 
 from cluster.monitor.freshness import freshness
 from cluster.monitor.settings import MonitorSettings

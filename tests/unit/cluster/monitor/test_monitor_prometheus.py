@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support.evidence import UNIVERSE, forecasts
+from support.training.evidence import UNIVERSE, forecasts
 
 from cluster.monitor.drift import Drift
 from cluster.monitor.freshness import Freshness

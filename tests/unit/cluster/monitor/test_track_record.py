@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from support.loaded_release import SETTINGS, bundle
-from support.release import doctored, made_release
+from support.releases.loaded_release import SETTINGS, bundle
+from support.releases.release import doctored, made_release
 from typer.testing import CliRunner
 
 import nsecast

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from support.archive import SYMBOLS, at, market, weekdays, write
-from support.panel import history
+from support.prices.archive import SYMBOLS, at, market, weekdays, write
+from support.prices.panel import history
 from typer.testing import CliRunner
 
 from common.archive.action_table import FILE_NAME, load_actions, shipped_actions

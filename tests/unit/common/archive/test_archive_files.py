@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.archive import NEW_HEADER, market, price_line, write
-from support.archive_rows import DAYS
+from support.prices.archive import NEW_HEADER, market, price_line, write
+from support.prices.archive_rows import DAYS
 
 from common.archive.flags import Flag
 from common.archive.reader import PANEL_COLUMNS, read_archive

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from support.archive import SYMBOLS, at, copy_day, market, write
-from support.archive_rows import DAYS, only_entry, row, set_field
+from support.prices.archive import SYMBOLS, at, copy_day, market, write
+from support.prices.archive_rows import DAYS, only_entry, row, set_field
 
 from common.archive.flags import Flag
 from common.archive.reader import read_archive

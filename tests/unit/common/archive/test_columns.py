@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.archive import market, weekdays, write
-from support.market import (
+from support.prices.archive import market, weekdays, write
+from support.prices.market import (
     INDEX,
     ONE_FILE_EACH,
     ONE_LONG_FILE,

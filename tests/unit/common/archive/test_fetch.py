@@ -5,7 +5,7 @@ import re
 import threading
 
 import pytest
-from support.archive import GOOD, NEW, OLD, PIN, SOURCE, Handler, publishing, zipped
+from support.prices.archive import GOOD, NEW, OLD, PIN, SOURCE, Handler, publishing, zipped
 
 from common.archive import fetch, unpack
 from common.archive.fetch import fetch_archive

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from support.archive import NEW_HEADER, price_line
-from support.hostile_archive import (
+from support.prices.archive import NEW_HEADER, price_line
+from support.prices.hostile import (
     DAMAGE,
     LINES,
     MADE,

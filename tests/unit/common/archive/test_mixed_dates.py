@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from support.archive import at, market, weekdays, write
+from support.prices.archive import at, market, weekdays, write
 from typer.testing import CliRunner
 
 import nsecast

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from support.night import FIRST_END, write_archive
+from support.training.night import FIRST_END, write_archive
 
 from common.archive.layouts import NAIROBI_LAYOUT
 from common.archive.reader import read_archive

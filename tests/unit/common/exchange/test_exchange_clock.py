@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.loaded_release import loaded_release
+from support.releases.loaded_release import loaded_release
 
 from common.errors import UniverseError
 from common.exchange.calendar import Sessions

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.backtest import UNIVERSE
-from support.panel import SPEC, SYMBOLS, fake_network, made_panel
+from support.prices.panel import SPEC, SYMBOLS, fake_network, made_panel
+from support.training.backtest import UNIVERSE
 
 from common.exchange.ticks import round_to_tick
 from common.forecast.factors import Factors

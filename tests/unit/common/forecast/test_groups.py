@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.panel import SPEC, SYMBOLS, made_panel
+from support.prices.panel import SPEC, SYMBOLS, made_panel
 
 from common.errors import BundleError
 from common.forecast.conformal import GAMMA, GROUP_GAIN, GROUP_PRIOR, HIGHEST, LEVELS, Calibration, Outcomes

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.special import ndtri
-from support.panel import SYMBOLS, made_panel
+from support.prices.panel import SYMBOLS, made_panel
 
 from common.errors import BundleError
 from common.exchange.ticks import round_to_tick, tick

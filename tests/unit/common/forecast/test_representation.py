@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.panel import history
-from support.representation import AT, PLAIN, RESIDUAL, slow_tick, walk, windows_of
+from support.prices.panel import history
+from support.training.representation import AT, PLAIN, RESIDUAL, slow_tick, walk, windows_of
 
 from common.forecast.log_price import LogPrice
 from common.forecast.representation import Residual

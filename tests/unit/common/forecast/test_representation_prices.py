@@ -5,8 +5,8 @@ import warnings
 
 import numpy as np
 import pytest
-from support.panel import SPEC, history
-from support.representation import PANEL_WINDOWS, RESIDUAL, outputs_for, slow_tick, walk, windows_of
+from support.prices.panel import SPEC, history
+from support.training.representation import PANEL_WINDOWS, RESIDUAL, outputs_for, slow_tick, walk, windows_of
 
 from common.exchange.ticks import round_to_tick
 from common.forecast.log_price import LogPrice

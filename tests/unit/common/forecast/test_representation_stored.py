@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.panel import history
-from support.representation import AT, PANEL_WINDOWS, PLAIN, RESIDUAL, outputs_for, walk, windows_of
+from support.prices.panel import history
+from support.training.representation import AT, PANEL_WINDOWS, PLAIN, RESIDUAL, outputs_for, walk, windows_of
 
 from common.errors import BundleError
 from common.exchange.ticks import round_to_tick

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.archive import SYMBOLS, at, copy_day, market, weekdays, write
+from support.prices.archive import SYMBOLS, at, copy_day, market, weekdays, write
 
 from common.archive.flags import Flag
 from common.archive.reader import PANEL_COLUMNS, read_archive

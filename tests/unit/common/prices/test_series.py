@@ -6,7 +6,7 @@ from dataclasses import fields
 import numpy as np
 import pandas as pd
 import pytest
-from support.panel import SYMBOLS, history, made_panel
+from support.prices.panel import SYMBOLS, history, made_panel
 
 from common.archive.flags import Flag
 from common.prices.series import (

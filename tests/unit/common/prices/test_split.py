@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support.panel import SPEC, SYMBOLS, made_panel
+from support.prices.panel import SPEC, SYMBOLS, made_panel
 
 from common.errors import ConfigError
 from common.presets import SplitSpec

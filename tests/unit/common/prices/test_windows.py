@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.panel import history
+from support.prices.panel import history
 
 from common.archive.flags import Flag
 from common.errors import InsufficientHistory

@@ -7,9 +7,9 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
-from support.hostile_release import assert_refused_everywhere, call
-from support.loaded_release import SETTINGS
-from support.release import doctored, made_release
+from support.releases.hostile import assert_refused_everywhere, call
+from support.releases.loaded_release import SETTINGS
+from support.releases.release import doctored, made_release
 
 from common.errors import BundleError
 from common.forecast.forecaster import OnnxNetwork

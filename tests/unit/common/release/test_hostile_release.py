@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.hostile_release import assert_refused_everywhere, call, served
-from support.loaded_release import SETTINGS
-from support.release import doctored, made_release
+from support.releases.hostile import assert_refused_everywhere, call, served
+from support.releases.loaded_release import SETTINGS
+from support.releases.release import doctored, made_release
 
 from common.errors import BundleError
 from common.release.bundle import GENERAL, BundleFiles, load_bundle

@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from support.night import FIRST_END, write_archive
+from support.training.night import FIRST_END, write_archive
 
 from common.archive.flags import Flag
 from common.archive.reader import read_archive

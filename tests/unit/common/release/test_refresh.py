@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from obstore.store import MemoryStore
-from support.refresh import current, in_production, longer, refreshed
-from support.store import machine
+from support.releases.refresh import current, in_production, longer, refreshed
+from support.storage.store import machine
 
 from common.archive.flags import Flag
 from common.errors import ArchiveError, Busy, GateClosed, ReleaseNotFound

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.registry import FILES, publish, rewrite_manifest, staging_folders
+from support.releases.registry import FILES, publish, rewrite_manifest, staging_folders
 from typer.testing import CliRunner
 
 from common.errors import BundleError, ConfigError, NsecastError, ReleaseNotFound

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
-from support.registry import publish
+from support.releases.registry import publish
 
 from common.errors import BundleError, GateClosed, ReleaseNotFound
 from common.release.manifest import MANIFEST

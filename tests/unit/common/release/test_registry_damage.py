@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.registry import FILES, publish, rewrite_manifest
+from support.releases.registry import FILES, publish, rewrite_manifest
 
 from common.errors import BundleError
 from common.release.manifest import MANIFEST, read_json

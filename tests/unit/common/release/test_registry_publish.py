@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support.registry import FILES, publish, staging_folders
+from support.releases.registry import FILES, publish, staging_folders
 
 from common.errors import BundleError
 from common.release.registry import Registry

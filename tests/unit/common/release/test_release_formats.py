@@ -8,9 +8,9 @@ import httpx
 import joblib
 import pandas as pd
 import pytest
-from support.loaded_release import SETTINGS
-from support.release import doctored, made_release
-from support.server import serving
+from support.releases.loaded_release import SETTINGS
+from support.releases.release import doctored, made_release
+from support.serving.server import serving
 from typer.testing import CliRunner
 
 import nsecast

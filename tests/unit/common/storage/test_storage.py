@@ -4,7 +4,7 @@ import json
 
 import pytest
 from obstore.store import MemoryStore
-from support.store import machine, objects
+from support.storage.store import machine, objects
 
 from common import storage
 

@@ -8,7 +8,7 @@ import threading
 from datetime import timedelta
 
 import pytest
-from support.waiting import until
+from support.machine.waiting import until
 
 from common import storage
 from common.errors import ConfigError

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from support.release import made_release
-from support.store import objects
+from support.releases.release import made_release
+from support.storage.store import objects
 
 from cluster.connect.jobs import job_command
 from cluster.connect.match import describe_process

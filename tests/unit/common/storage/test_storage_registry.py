@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 from obstore.store import MemoryStore
-from support.shaky_store import FILES, Shaky, publish, store_of
-from support.store import machine, objects
+from support.storage.shaky_store import FILES, Shaky, publish, store_of
+from support.storage.store import machine, objects
 
 from common import storage
 from common.errors import BundleError, GateClosed, ReleaseNotFound

@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from support.store import SECRET, environment, free_port
+from support.storage.store import SECRET, environment, free_port
 
 from common import storage
 from common.errors import ConfigError

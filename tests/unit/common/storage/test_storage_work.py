@@ -5,12 +5,12 @@ import time
 
 import pytest
 from obstore.store import MemoryStore
-from support.away_store import Away, store_of
-from support.night import LATER_END, _first_night, retrain_request, trained_ahead, write_archive
-from support.processes import Killed
-from support.release import made_run
-from support.search import EFFORT, a_trial, is_fitted, planned
-from support.store import machine, objects
+from support.machine.processes import Killed
+from support.releases.release import made_run
+from support.storage.away_store import Away, store_of
+from support.storage.store import machine, objects
+from support.training.night import LATER_END, _first_night, retrain_request, trained_ahead, write_archive
+from support.tuning.search import EFFORT, a_trial, is_fitted, planned
 
 from common import storage
 from common.release.registry import Registry

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from support.ledger import CLOSES, NOON, ledger_of, prices, question
-from support.loaded_release import loaded_release
+from support.releases.ledger import CLOSES, NOON, ledger_of, prices, question
+from support.releases.loaded_release import loaded_release
 
 from serve.audit import files as ledger_files
 from serve.audit.ledger import Ledger

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.receipts import NOON, day_log, made_log, parts, row, write
+from support.releases.receipts import NOON, day_log, made_log, parts, row, write
 
 from serve.audit.files import read_part, write_part
 from serve.audit.hash_chain import check

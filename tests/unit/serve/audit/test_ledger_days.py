@@ -7,8 +7,8 @@ import time
 
 import numpy as np
 import pytest
-from support.ledger import NOON, ledger_of, prices, question, see
-from support.loaded_release import loaded_release
+from support.releases.ledger import NOON, ledger_of, prices, question, see
+from support.releases.loaded_release import loaded_release
 
 from cluster.monitor.served import read_ledger
 from common.exchange.clock import ExchangeClock

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from obstore.store import MemoryStore
-from support.receipts import BEFORE, day_log, made_log, parts, rewrite_as_before, write
-from support.store import machine
+from support.releases.receipts import BEFORE, day_log, made_log, parts, rewrite_as_before, write
+from support.storage.store import machine
 
 from common import storage
 from serve.audit.files import SCHEMA, Link, fold, read_part, write_part

@@ -3,7 +3,7 @@
 import datetime as dt
 
 import pytest
-from support.receipts import NOON, day_log, row, write
+from support.releases.receipts import NOON, day_log, row, write
 
 from serve.audit import files as ledger_files
 from serve.audit.files import read_day

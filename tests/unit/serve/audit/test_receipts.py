@@ -5,9 +5,9 @@ import json
 import shutil
 
 import pytest
-from support.loaded_release import bundle
-from support.receipts import BODIES, CLOSES, answer_all, id_of, receipt_of, run, same
-from support.release import doctored
+from support.releases.loaded_release import bundle
+from support.releases.receipts import BODIES, CLOSES, answer_all, id_of, receipt_of, run, same
+from support.releases.release import doctored
 
 from common.errors import ReceiptError, ReleaseNotFound
 from common.release.manifest import MANIFEST

@@ -4,8 +4,8 @@ import json
 import shutil
 
 import pytest
-from support.loaded_release import bundle
-from support.receipts import answer_all, id_of, receipt_of, rewrite_as_before, run, same
+from support.releases.loaded_release import bundle
+from support.releases.receipts import answer_all, id_of, receipt_of, rewrite_as_before, run, same
 
 from common.errors import ReceiptError
 from common.release.registry import Registry

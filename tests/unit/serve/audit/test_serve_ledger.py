@@ -3,8 +3,8 @@
 import datetime as dt
 
 import pytest
-from support.ledger import CLOSES, NOON, ledger_of, prices, question, see
-from support.loaded_release import ask, loaded_release
+from support.releases.ledger import CLOSES, NOON, ledger_of, prices, question, see
+from support.releases.loaded_release import ask, loaded_release
 
 from cluster.monitor.served import read_ledger
 from serve.audit.files import SCHEMA

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fastapi.routing import APIRoute
 from starlette.routing import Route
-from support.server import ADMIN, Client
+from support.serving.server import ADMIN, Client
 
 import serve.auth.keys
 from serve.auth.keys import KeyFile

@@ -5,7 +5,7 @@ import logging
 import stat
 
 import pytest
-from support.server import Client
+from support.serving.server import Client
 
 from common.errors import ConfigError, Forbidden, NotAuthenticated
 from serve.auth.keys import KeyFile

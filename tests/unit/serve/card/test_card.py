@@ -11,8 +11,8 @@ import pytest
 import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.loaded_release import SETTINGS, TODAY
-from support.release import doctored, made_release
+from support.releases.loaded_release import SETTINGS, TODAY
+from support.releases.release import doctored, made_release
 from typer.testing import CliRunner
 
 from common.errors import UnknownSymbol

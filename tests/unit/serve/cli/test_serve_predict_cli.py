@@ -7,8 +7,8 @@ import shutil
 import pytest
 import typer
 from rich.console import Console
-from support.loaded_release import SETTINGS, loaded_release, predict
-from support.release import doctored, made_release
+from support.releases.loaded_release import SETTINGS, loaded_release, predict
+from support.releases.release import doctored, made_release
 from typer.testing import CliRunner
 
 from common.release.registry import Registry

@@ -1,8 +1,8 @@
 """Both clients, and a server that answers by a script."""
 
 import pytest
-from support.client import Waited
-from support.server import scripted_server
+from support.serving.client import Waited
+from support.serving.server import scripted_server
 
 from serve.client import Client
 

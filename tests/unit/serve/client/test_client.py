@@ -14,11 +14,11 @@ import httpx
 import numpy as np
 import pandas as pd
 import pytest
-from support.client import GOOD, QUICK, Waited
-from support.loaded_release import SETTINGS, loaded_release
-from support.loaded_release import predict as release_returns
-from support.release import made_release
-from support.server import serving
+from support.releases.loaded_release import SETTINGS, loaded_release
+from support.releases.loaded_release import predict as release_returns
+from support.releases.release import made_release
+from support.serving.client import GOOD, QUICK, Waited
+from support.serving.server import serving
 
 from common.errors import (
     BadRequest,

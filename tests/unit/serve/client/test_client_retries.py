@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from support.client import GOOD, HEALTH, QUICK
+from support.serving.client import GOOD, HEALTH, QUICK
 
 from common.errors import BadRequest, BundleError, Busy, Forbidden, NsecastError, TooManyRequests
 from serve.client import BadResponse, RetryPolicy, Unavailable

@@ -11,7 +11,7 @@ import httpx
 import plotly
 import pytest
 from fastapi import FastAPI
-from support.server import Client
+from support.serving.server import Client
 
 from serve.dashboard.assets import FOLDER, Assets, plotly_version
 from serve.ingress.app import make_api, openapi_description

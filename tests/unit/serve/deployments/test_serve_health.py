@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from support.manifests import deployments_of
-from support.release import made_release
+from support.machine.manifests import deployments_of
+from support.releases.release import made_release
 
 from common.errors import BundleError
 from common.release.registry import Registry

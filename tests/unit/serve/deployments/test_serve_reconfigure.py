@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from support.release import made_release
-from support.server import local_tiers
+from support.releases.release import made_release
+from support.serving.server import local_tiers
 
 from common.errors import ConfigError
 from common.release.registry import Registry

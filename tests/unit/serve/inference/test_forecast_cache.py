@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support.loaded_release import TODAY, bundle, loaded_release
+from support.releases.loaded_release import TODAY, bundle, loaded_release
 
 from serve.inference.forecast_cache import ForecastCache
 from serve.schemas.forecast import PredictRequest

@@ -8,9 +8,9 @@ import holidays
 import numpy as np
 import pandas as pd
 import pytest
-from support.loaded_release import SETTINGS, TODAY, ask, loaded_release, predict
-from support.panel import REPAIRED_DAYS, SYMBOLS
-from support.release import doctored, made_release
+from support.prices.panel import REPAIRED_DAYS, SYMBOLS
+from support.releases.loaded_release import SETTINGS, TODAY, ask, loaded_release, predict
+from support.releases.release import doctored, made_release
 
 from common.errors import BadRequest, BundleError, InsufficientHistory, NsecastError, UnknownSymbol
 from common.release.forecasts import ReleasedModels

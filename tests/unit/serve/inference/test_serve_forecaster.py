@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from support.loaded_release import SETTINGS, loaded_release, predict
-from support.panel import SYMBOLS
-from support.release import made_release
+from support.prices.panel import SYMBOLS
+from support.releases.loaded_release import SETTINGS, loaded_release, predict
+from support.releases.release import made_release
 
 from common.errors import BadRequest, BundleError, InsufficientHistory, ReleaseNotFound, UnknownSymbol
 from common.release.registry import Registry

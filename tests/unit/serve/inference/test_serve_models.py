@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.loaded_release import SETTINGS, TODAY
-from support.release import made_release
+from support.releases.loaded_release import SETTINGS, TODAY
+from support.releases.release import made_release
 
 from common.errors import NsecastError
 from common.forecast.prices import Prices

@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from support.loaded_release import SETTINGS
-from support.release import made_release
+from support.releases.loaded_release import SETTINGS
+from support.releases.release import made_release
 
 from common.release.registry import Registry
 from serve.inference.loaded_release import LoadedRelease

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from support.panel import REBUILT_DAY, REPAIRED_DAYS, SPEC, STALE_DAY, SYMBOLS, history, made_panel
+from support.prices.panel import REBUILT_DAY, REPAIRED_DAYS, SPEC, STALE_DAY, SYMBOLS, history, made_panel
 
 from common.errors import BadRequest, InsufficientHistory
 from common.exchange.calendar import Sessions

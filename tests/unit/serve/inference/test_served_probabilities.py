@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.special import expit, logit
-from support.loaded_release import SETTINGS, loaded_release, predict
-from support.release import doctored, made_release
+from support.releases.loaded_release import SETTINGS, loaded_release, predict
+from support.releases.release import doctored, made_release
 
 from common.errors import BundleError
 from common.forecast.probabilities import ProbabilityCalibration

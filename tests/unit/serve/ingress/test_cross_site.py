@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from support.server import ADMIN, Client
+from support.serving.server import ADMIN, Client
 
 from serve.auth.keys import KeyFile
 from serve.deployments.router import http_service

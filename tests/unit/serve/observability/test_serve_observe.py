@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.server import Client
+from support.serving.server import Client
 
 from serve.deployments.router import http_service
 from serve.model_client.client import ModelClient

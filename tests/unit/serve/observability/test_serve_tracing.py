@@ -7,7 +7,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from support.manifests import FOLDER
+from support.machine.manifests import FOLDER
 
 from common.errors import ConfigError
 from serve.observability import tracing

@@ -8,7 +8,7 @@ import pydantic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.loaded_release import TODAY, ask, loaded_release
+from support.releases.loaded_release import TODAY, ask, loaded_release
 
 from serve.schemas.forecast import MAX_BATCH, BatchRequest, PredictRequest, PredictResponse, SectorRequest
 from serve.schemas.problems import Problem, problem_of

@@ -5,7 +5,7 @@ import json
 import pytest
 from fastapi import FastAPI, HTTPException
 from support.errors import every_error
-from support.server import Client
+from support.serving.server import Client
 
 from common.errors import BundleError, NotAuthenticated, NsecastError, TooManyRequests, UnknownSymbol
 from serve.schemas.forecast import Day, PredictRequest

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from support.evidence import bundle, made_evidence
-from support.release import made_release
+from support.releases.release import made_release
+from support.training.evidence import bundle, made_evidence
 
 from common import storage
 from serve.schemas.insights import StoredInsights, Worth

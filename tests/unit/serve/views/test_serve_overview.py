@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from support.evidence import forecasts
-from support.loaded_release import SETTINGS, loaded_release
-from support.release import doctored, made_release
+from support.releases.loaded_release import SETTINGS, loaded_release
+from support.releases.release import doctored, made_release
+from support.training.evidence import forecasts
 from typer.testing import CliRunner
 
 import nsecast

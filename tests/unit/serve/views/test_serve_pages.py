@@ -4,8 +4,8 @@ import json
 
 import pandas as pd
 import pytest
-from support.loaded_release import loaded_release
-from support.panel import SYMBOLS
+from support.prices.panel import SYMBOLS
+from support.releases.loaded_release import loaded_release
 
 from common.errors import BadRequest, UnknownSymbol
 from serve.inference.model_cache import model_key

@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 import pytest
-from support.archive import SYMBOLS, copy_day, market, weekdays, write
+from support.prices.archive import SYMBOLS, copy_day, market, weekdays, write
 from typer.testing import CliRunner
 
 from common.errors import ArchiveError

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from support.backtest import DAYS, END, MODELS, NOMINAL, PANEL, START, served
-from support.panel import REPAIRED_DAYS, SPEC, STALE_DAY
+from support.prices.panel import REPAIRED_DAYS, SPEC, STALE_DAY
+from support.training.backtest import DAYS, END, MODELS, NOMINAL, PANEL, START, served
 
 from common.errors import BacktestError, InsufficientHistory
 from common.forecast import representation

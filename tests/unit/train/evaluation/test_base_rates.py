@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from support.release import made_release
+from support.releases.release import made_release
 
 from common.network.channels import frozen
 from common.prices.panel import Panel

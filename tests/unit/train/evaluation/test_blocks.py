@@ -5,7 +5,7 @@ from dataclasses import fields
 import numpy as np
 import pandas as pd
 import pytest
-from support.backtest import END, MODELS, NOMINAL, PANEL, START, UNIVERSE
+from support.training.backtest import END, MODELS, NOMINAL, PANEL, START, UNIVERSE
 
 from common.archive import files as archive_files
 from common.archive.reader import Archive, read_archive

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from support.matrix import MATRIX, PANEL, TABLE, UNIVERSE
+from support.training.matrix import MATRIX, PANEL, TABLE, UNIVERSE
 
 from train.evaluation.evidence import reliability
 from train.evaluation.matrix import matrix_markdown, write_matrix

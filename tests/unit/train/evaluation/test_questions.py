@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.matrix import MATRIX, PANEL, SKILL, TABLE, UNIVERSE, forecasts
+from support.training.matrix import MATRIX, PANEL, SKILL, TABLE, UNIVERSE, forecasts
 
 from train.evaluation.embedding_search import find_search
 from train.evaluation.evidence import Evidence

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from support.panel import made_panel
-from support.release import DAYS, made_release
+from support.prices.panel import made_panel
+from support.releases.release import DAYS, made_release
 from typer.testing import CliRunner
 
 import nsecast

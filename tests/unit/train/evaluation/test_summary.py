@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.summary import BOUNDS, by_hand, forecasts, rival_of, seeds
+from support.training.summary import BOUNDS, by_hand, forecasts, rival_of, seeds
 
 from common.errors import BadPrices
 from train.evaluation.summary import FIGURES, TESTS, compare, summarise

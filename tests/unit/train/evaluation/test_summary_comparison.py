@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.summary import forecasts, hac_test, mean, percent, rival_of, seeds
+from support.training.summary import forecasts, hac_test, mean, percent, rival_of, seeds
 
 from train.evaluation.summary import COMPARED, TESTS, compare, summarise
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import spearmanr
-from support.panel import SYMBOLS, made_panel
+from support.prices.panel import SYMBOLS, made_panel
 
 from train.evaluation.portfolios import (
     FEWEST_STOCKS,

@@ -1,8 +1,8 @@
 """Data, a loop and an undisturbed fit, once for each module."""
 
 import pytest
-from support.fitting import CONFIG, loop_of
-from support.panel import SPEC, SYMBOLS, made_panel
+from support.prices.panel import SPEC, SYMBOLS, made_panel
+from support.training.fitting import CONFIG, loop_of
 
 from common.forecast.representation import Residual
 from common.prices.series import series_from_panel

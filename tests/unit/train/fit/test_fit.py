@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.fitting import CONFIG
-from support.processes import Killed
+from support.machine.processes import Killed
+from support.training.fitting import CONFIG
 
 from common.network.channels import frozen
 from train.fit.fit import FitState, fit

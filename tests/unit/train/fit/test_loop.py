@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from support.fitting import NETWORK, SHAPE, loop_of
-from support.panel import SPEC
+from support.prices.panel import SPEC
+from support.training.fitting import NETWORK, SHAPE, loop_of
 
 from common.forecast.forecaster import OnnxNetwork
 from common.forecast.representation import Residual

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from support.release import UNIVERSE, doctored, made_release
+from support.releases.release import UNIVERSE, doctored, made_release
 from typer.testing import CliRunner
 
 from common.forecast.representation import Residual

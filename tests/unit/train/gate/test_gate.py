@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.gate import ABSURD, SLIGHTLY, WORSE, in_production, near, new_release, ratios, scored
-from support.release import REAL, doctored
+from support.releases.release import REAL, doctored
+from support.training.gate import ABSURD, SLIGHTLY, WORSE, in_production, near, new_release, ratios, scored
 
 from common.errors import BundleError, GateClosed, ReleaseNotFound
 from common.prices.panel import Panel

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.gate import ABSURD, SLIGHTLY, in_production, new_release, ratios, scored
-from support.release import REAL
+from support.releases.release import REAL
+from support.training.gate import ABSURD, SLIGHTLY, in_production, new_release, ratios, scored
 
 from common.errors import GateClosed
 from common.release.alias import anchor_of

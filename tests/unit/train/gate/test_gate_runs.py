@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from support.gate import ABSURD, WORSE, in_production, near, new_release, ratios
-from support.release import REAL, doctored, made_run
+from support.releases.release import REAL, doctored, made_run
+from support.training.gate import ABSURD, WORSE, in_production, near, new_release, ratios
 from typer.testing import CliRunner
 
 from common.errors import GateClosed

@@ -4,7 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from support.night import FIRST_END, after_the_first_night, write_archive
+from support.training.night import FIRST_END, after_the_first_night, write_archive
 
 from common.release.registry import Registry
 from train.nightly.nightly_record import records

@@ -6,15 +6,15 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from support.night import (
+from support.releases.release import REAL, made_release
+from support.training.night import (
     FIRST_END,
     LATER_END,
     retrain_request,
     trained_ahead,
     write_archive,
 )
-from support.nights import WORSE, grow, later_nights, night, states
-from support.release import REAL, made_release
+from support.training.retrainings import WORSE, grow, later_nights, night, states
 
 from common.errors import BundleError, TrainingError
 from serve.inference.release_watcher import ReleaseWatcher

@@ -5,8 +5,8 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from support.archive import Publisher, publishing, zipped
-from support.night import FIRST_END, retrain_request, trained_ahead, write_archive
+from support.prices.archive import Publisher, publishing, zipped
+from support.training.night import FIRST_END, retrain_request, trained_ahead, write_archive
 from typer.testing import CliRunner
 
 import nsecast

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.panel import made_panel
-from support.processes import running
-from support.release import made_release
+from support.machine.processes import running
+from support.prices.panel import made_panel
+from support.releases.release import made_release
 
 from common.errors import ArchiveError, ConfigError
 from common.presets import PRESETS, SplitSpec

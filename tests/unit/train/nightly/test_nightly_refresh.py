@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from support.night import (
+from support.training.night import (
     FIRST_END,
     LATER_END,
     after_the_first_night,

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from support.night import LATER_END, retrain_request
-from support.nights import WORSE, grow, later_nights, states
-from support.release import made_release
+from support.releases.release import made_release
+from support.training.night import LATER_END, retrain_request
+from support.training.retrainings import WORSE, grow, later_nights, states
 from typer.testing import CliRunner
 
 import nsecast

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 from rich.console import Console
+from support.machine.waiting import until
 from support.rendering import Terminal, capable_terminal, render  # noqa: F401
-from support.waiting import until
 
 from train.progress.console import LiveTable, display_mode, result_table, runs_table
 from train.progress.snapshot import PlainLines, RunView, format_duration, overall

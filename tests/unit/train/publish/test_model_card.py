@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
-from support.evidence import bundle, forecasts, made_evidence
-from support.release import made_release
+from support.releases.release import made_release
+from support.training.evidence import bundle, forecasts, made_evidence
 from typer.testing import CliRunner
 
 import nsecast

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
-from support.evidence import HOSTILE, SYMBOLS, TESTED, bundle, closes, forecasts, made_evidence
 from support.rendering import LOADING, Seen
+from support.training.evidence import HOSTILE, SYMBOLS, TESTED, bundle, closes, forecasts, made_evidence
 
 from common.pages.render import render
 from common.pages.tables import verdict_of

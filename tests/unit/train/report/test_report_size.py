@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from support.evidence import SYMBOLS, bundle, made_evidence, made_large
+from support.training.evidence import SYMBOLS, bundle, made_evidence, made_large
 
 from common.release.registry import Registry
 from train.evaluation.questions import Answer, answers

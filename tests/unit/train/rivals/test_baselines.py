@@ -5,7 +5,7 @@ import multiprocessing
 import numpy as np
 import pandas as pd
 import pytest
-from support.panel import SPEC, SYMBOLS, history, made_panel
+from support.prices.panel import SPEC, SYMBOLS, history, made_panel
 
 from common.errors import ConfigError
 from common.exchange.ticks import round_to_tick

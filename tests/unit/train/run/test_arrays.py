@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from support.panel import SYMBOLS, made_panel
+from support.prices.panel import SYMBOLS, made_panel
 
 from common.errors import ArchiveError
 from common.exchange.universe import Universe

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.panel import SPEC, SYMBOLS, fake_network, made_panel
+from support.prices.panel import SPEC, SYMBOLS, fake_network, made_panel
 
 from common.exchange.ticks import round_to_tick
 from common.forecast.forecaster import ModelForecaster

@@ -2,8 +2,8 @@
 
 import pandas as pd
 import pytest
-from support.panel import SPEC, SYMBOLS
-from support.plan import CONFIG, LIMITS, PANEL, WINDOWS, plan_of
+from support.prices.panel import SPEC, SYMBOLS
+from support.training.plan import CONFIG, LIMITS, PANEL, WINDOWS, plan_of
 
 from common.errors import TrainingError
 from common.exchange.universe import Universe

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 from scipy.special import expit, logit
-from support.panel import SYMBOLS, made_panel
-from support.release import made_release
+from support.prices.panel import SYMBOLS, made_panel
+from support.releases.release import made_release
 
 from common.forecast.probabilities import IDENTITY, by_direction, corrected
 from common.forecast.representation import Residual

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.panel import SPEC, history
-from support.plan import plan_of
-from support.queue_tasks import SMALL, drain, job, progress
+from support.prices.panel import SPEC, history
+from support.training.plan import plan_of
+from support.training.queue_tasks import SMALL, drain, job, progress
 
 from common.exchange.universe import Universe
 from common.presets import TrainConfig

@@ -5,7 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from support.queue_tasks import SMALL, drain, job, progress
+from support.training.queue_tasks import SMALL, drain, job, progress
 
 from train.fit.state import FitState
 from train.run.plan import Task

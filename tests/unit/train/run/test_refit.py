@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from support.panel import made_panel
-from support.release import (
+from support.prices.panel import made_panel
+from support.releases.release import (
     DAYS,
     SETTINGS,
     UNIVERSE,

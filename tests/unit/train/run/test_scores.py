@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from support.panel import SPEC, SYMBOLS, made_panel
+from support.prices.panel import SPEC, SYMBOLS, made_panel
 
 from common.errors import ConfigError
 from common.forecast.prices import Prices

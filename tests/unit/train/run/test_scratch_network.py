@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.search import PANEL, SETTINGS, UNIVERSE
+from support.tuning.search import PANEL, SETTINGS, UNIVERSE
 
 from common.presets import train_config
 from common.release.bundle import GENERAL, load_bundle

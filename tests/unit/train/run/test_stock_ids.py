@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from support.panel import SYMBOLS, made_panel
+from support.prices.panel import SYMBOLS, made_panel
 
 from common.exchange.universe import Universe
 from common.network.channels import frozen

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.release import made_run
+from support.releases.release import made_run
 
 from common.errors import ConfigError
 from train.cli.train import _print_outcome

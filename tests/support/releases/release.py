@@ -24,7 +24,7 @@ from common.prices.panel import Panel
 from common.release.manifest import MANIFEST, Release, read_manifest, write_manifest
 from common.release.registry import Registry
 from common.synthetic.market import MarketConfig, write_market
-from support.panel import SPEC, SYMBOLS, made_panel
+from support.prices.panel import SPEC, SYMBOLS, made_panel
 from train.fit.state import save_weights
 from train.pipeline.training import Run, plan_run
 from train.publish.publish import publish_run

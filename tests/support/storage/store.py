@@ -13,7 +13,7 @@ from obstore.store import MemoryStore
 
 from common import storage
 from common.storage import root as places
-from support.processes import running
+from support.machine.processes import running
 
 KEY, SECRET = "keykeykey", "secretsecret"
 

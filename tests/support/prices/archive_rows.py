@@ -1,6 +1,6 @@
 """Rows of a small synthetic archive: look them up, change them."""
 
-from support.archive import at, weekdays
+from support.prices.archive import at, weekdays
 
 DAYS = weekdays("2023-03-06", 8)
 

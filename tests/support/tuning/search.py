@@ -11,7 +11,7 @@ from common import storage
 from common.exchange.universe import Universe
 from common.presets import train_config
 from common.prices.panel import Panel
-from support.panel import SYMBOLS, made_panel
+from support.prices.panel import SYMBOLS, made_panel
 from train.run.plan import stored_result
 from tune.search_plan import SearchBudget, SearchPlan, plan_search
 from tune.space import Parameters, SearchSpace

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from common.exchange.universe import Universe
-from support.panel import SYMBOLS, made_panel
+from support.prices.panel import SYMBOLS, made_panel
 from train.evaluation.matrix import performance_matrix
 
 PANEL = made_panel()

@@ -19,9 +19,9 @@ from serve.audit.files import SCHEMA, read_part
 from serve.audit.log import DayLog
 from serve.audit.request_prices import unpack
 from serve.settings import LedgerSettings
-from support.loaded_release import SETTINGS
-from support.release import made_release
-from support.server import serving
+from support.releases.loaded_release import SETTINGS
+from support.releases.release import made_release
+from support.serving.server import serving
 
 RNG = random.Random(3)
 CLOSES = [round(40 + RNG.gauss(0, 2), 2) for _ in range(90)]

@@ -11,7 +11,7 @@ from common.release.forecasts import ReleasedModels
 from common.release.lock import hold_lock, lock_of
 from common.release.refresh import Refreshed, refresh_release
 from common.release.registry import Registry
-from support.release import refitted_release
+from support.releases.release import refitted_release
 
 
 def in_production(home: Path) -> ReleasedModels:

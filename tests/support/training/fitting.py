@@ -2,7 +2,7 @@
 
 from common.forecast.representation import Residual
 from common.presets import FitConfig, NetworkConfig, NetworkShape
-from support.panel import SPEC
+from support.prices.panel import SPEC
 from train.fit.loop import EpochLoop, Masking
 
 NETWORK = NetworkConfig(embedding_dim=2, lstm_units=(4, 4), dense_units=3, dropout=0.2)

@@ -11,7 +11,7 @@ from common.release.bundle import Bundle, load_bundle
 from serve.inference.loaded_release import LoadedRelease, PreparedRequest
 from serve.inference.response import predict_response
 from serve.schemas.forecast import PredictRequest, PredictResponse
-from support.release import made_release
+from support.releases.release import made_release
 
 TODAY = dt.date(2022, 4, 1)
 """A few days after the synthetic market ends."""

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from support.processes import running
-from support.waiting import until
+from support.machine.processes import running
+from support.machine.waiting import until
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 START_S, STOP_S = 240, 90
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from common.archive.flags import Flag
 from common.archive.reader import Archive
 from common.prices.panel import Panel
-from support.archive import NEW_HEADER, OLD_HEADER, market, price_line, weekdays
+from support.prices.archive import NEW_HEADER, OLD_HEADER, market, price_line, weekdays
 
 YEARS = (2021, 2022, 2023)
 HEADERS = {2021: OLD_HEADER, 2022: NEW_HEADER, 2023: NEW_HEADER}

@@ -8,7 +8,7 @@ from common.prices.series import series_of_universe
 from common.prices.windows import make_windows
 from common.release.bundle import GENERAL, Bundle
 from common.release.models import ModelFolder
-from support.panel import SPEC, SYMBOLS, fake_network, made_panel
+from support.prices.panel import SPEC, SYMBOLS, fake_network, made_panel
 
 PANEL = made_panel()
 DAYS = PANEL.dates.to_numpy().astype("datetime64[D]")

@@ -3,7 +3,7 @@
 from datetime import date
 from types import SimpleNamespace
 
-from support.night import LATER_END, retrain_request, trained_ahead, write_archive
+from support.training.night import LATER_END, retrain_request, trained_ahead, write_archive
 from train.nightly.nightly import retrain
 
 WORSE = 1.0

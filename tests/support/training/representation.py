@@ -9,7 +9,7 @@ from common.network.scaling import ChannelScaler
 from common.presets import WindowSpec
 from common.prices.series import UNKNOWN_MARKET, series_from_histories, series_from_panel
 from common.prices.windows import Windows, last_window, make_windows
-from support.panel import SPEC, SYMBOLS, made_panel
+from support.prices.panel import SPEC, SYMBOLS, made_panel
 
 SMALL = WindowSpec(size=10, horizons=(1, 5))
 PANEL_WINDOWS = make_windows(series_from_panel(made_panel(), SYMBOLS), SPEC)

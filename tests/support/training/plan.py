@@ -4,7 +4,7 @@ from common.exchange.universe import Universe
 from common.presets import TrainConfig
 from common.prices.series import series_from_panel
 from common.prices.windows import Boundaries, make_windows
-from support.panel import SPEC, SYMBOLS, made_panel
+from support.prices.panel import SPEC, SYMBOLS, made_panel
 from train.run.plan import Plan, make_plan
 
 PANEL = made_panel()

@@ -16,9 +16,9 @@ from cluster.connect.ports import free_port
 from cluster.monitor.cli import BREACH
 from common.release.registry import Registry
 from serve.views.accuracy import LATEST
-from support.processes import end_all
-from support.release import made_exchange
-from support.serve_command import ROOT, serve_command, stop, wait_until_serving
+from support.machine.processes import end_all
+from support.releases.release import made_exchange
+from support.serving.serve_command import ROOT, serve_command, stop, wait_until_serving
 
 ALL = 66
 NOW, BEFORE = "20231229-made", "20231229-before"

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "cluster" / "deploy"
 NOT_KUBERNETES = ("kustomization.yaml", "ray-up.yaml", "serve.yaml")
 NAMESPACE = "nsecast"

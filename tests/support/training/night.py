@@ -12,8 +12,8 @@ from common.exchange.universe import Universe
 from common.network.build import build_network
 from common.prices.panel import Panel
 from common.synthetic.market import MarketConfig, write_market
-from support.panel import SPEC
-from support.release import SETTINGS, _pretend_trained, _shift, _temporary, _trust
+from support.prices.panel import SPEC
+from support.releases.release import SETTINGS, _pretend_trained, _shift, _temporary, _trust
 from train.nightly.nightly import retrain
 from train.nightly.nightly_record import NightlyRecord
 from train.nightly.steps import Request, Steps
@@ -63,7 +63,7 @@ def retrain_request(archive: Path, **changes: Any) -> Request:
 def trained_ahead(request: Request, home: Path, production: str | None, *, shift: float = 0.0) -> Run:
     """Finish every task of the requested run with untrained networks, which forecast "no change".
 
-    ``shift`` moves their forecasts, as for `support.release.made_run`.
+    ``shift`` moves their forecasts, as for `support.releases.release.made_run`.
     """
     record = NightlyRecord.new(home, key="", archive=request.archive, production=production)
     panel = load_panel(request.archive, home)

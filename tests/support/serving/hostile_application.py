@@ -16,9 +16,9 @@ from common.release.registry import Registry
 from serve.deployments.router import http_service
 from serve.model_client.client import ModelClient
 from serve.settings import ServeSettings
-from support.hostile import Case
-from support.release import made_release
-from support.server import local_tiers
+from support.releases.release import made_release
+from support.serving.hostile import Case
+from support.serving.server import local_tiers
 
 PRICES = ("prediction", "mean_prediction", "last_price", "lower", "upper", "close")
 """Members of an answer that are prices in KES."""

@@ -5,7 +5,7 @@ import datetime as dt
 from serve.audit.ledger import Ledger
 from serve.schemas.forecast import PredictRequest
 from serve.settings import LedgerSettings
-from support.loaded_release import TODAY, bundle
+from support.releases.loaded_release import TODAY, bundle
 
 NOON = dt.datetime(2022, 4, 1, 9, tzinfo=dt.UTC)
 CLOSES = [100.0 + day % 3 for day in range(60)]

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from support.processes import running
+from support.machine.processes import running
 
 SETTINGS = """
 seeds = 1

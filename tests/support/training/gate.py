@@ -5,7 +5,7 @@ import pandas as pd
 
 from common.release.manifest import Release
 from common.release.registry import Registry
-from support.release import made_release
+from support.releases.release import made_release
 
 SLIGHTLY, WORSE, ABSURD = 0.06, 1.0, 50.0
 """Shifts of a made release's forecasts: a little worse than naive (relRMSE 1.004 three days ahead), clearly

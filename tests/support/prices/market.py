@@ -1,6 +1,6 @@
 """A second market: another week, other sectors, and files in which everything is called otherwise.
 
-``python tests/support/market.py FOLDER`` writes the files that ``docs/tutorial.md`` works with.
+``python tests/support/prices/market.py FOLDER`` writes the files that ``docs/tutorial.md`` works with.
 """
 
 import sys
@@ -126,4 +126,4 @@ def _shares(volume: int) -> str:
 
 if __name__ == "__main__":
     target = write_one_file_each(Path(sys.argv[1]), made_market())
-    storage.write_json(target / SYNTHETIC_FILE, {"complete": True, "of": "tests/support/market.py"})
+    storage.write_json(target / SYNTHETIC_FILE, {"complete": True, "of": "tests/support/prices/market.py"})

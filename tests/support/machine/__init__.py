@@ -1,0 +1,1 @@
+"""Processes, clusters and waiting, for tests."""

@@ -1,0 +1,1 @@
+"""Price files, panels and markets for tests."""

@@ -1,0 +1,1 @@
+"""Releases, and what is stored about them, for tests."""

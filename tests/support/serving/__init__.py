@@ -1,0 +1,1 @@
+"""Servers, clients and hostile requests for tests."""

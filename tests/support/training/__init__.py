@@ -1,0 +1,1 @@
+"""Plans, runs, nights and evaluations for tests."""
