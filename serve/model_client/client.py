@@ -30,6 +30,7 @@ from serve.model_client.broadcast import BroadcastResult, call_every
 from serve.model_client.messages import REQUEST_ID, ModelRequest, ModelResponse
 from serve.model_client.model_call import ModelCall, fan_out
 from serve.model_client.rehearsal import rehearse
+from serve.model_client.shared_calls import SharedCalls
 from serve.observability.metrics import Facts, Observer
 from serve.schemas.forecast import BatchResponse, Outlook, PredictRequest, PredictResponse
 from serve.settings import ServeSettings
@@ -63,6 +64,10 @@ class ModelClient:
             Path(settings.home), self.observer, self._rehearse, every_s=settings.reload_every_s
         )
         self._tiers = {GENERAL: general, SPECIFIC: specific}
+        self._shared = {
+            tier: SharedCalls(functools.partial(self._send, tier), settings.limits.timeout_s)
+            for tier in self._tiers
+        }
         self._bad: dict[str, float] = {}
         self._cache = ForecastCache(settings.forecasts_remembered)
         calls = max(1, settings.questions_queued // 2)
@@ -184,13 +189,17 @@ class ModelClient:
         await asyncio.gather(*(self._call_tier(tier, part) for tier, part in uncached.items()))
 
     async def _call_tier(self, tier: str, calls: Sequence[ModelCall]) -> None:
+        """Set the responses of one request by a shared call, those of a batch by its own calls."""
         size = min(max(MIN_CALL_SIZE, len(calls) // (2 * CALLS_AT_ONCE)), MAX_CALL_SIZE)
         parts = [calls[start : start + size] for start in range(0, len(calls), size)]
         limit = self._batch_calls[tier] if len(parts) > 1 else contextlib.nullcontext()
 
         async def send(part: Sequence[ModelCall]) -> None:
-            async with limit:
-                responses = await self._send(tier, [call.request for call in part])
+            if len(calls) == 1:
+                responses = [await self._shared[tier].forecast(part[0].request)]
+            else:
+                async with limit:
+                    responses = await self._send(tier, [call.request for call in part])
             for call, response in zip(part, responses, strict=True):
                 call.response = response
                 if response.prices is not None:
