@@ -4,6 +4,8 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,8 @@ from common.prices.windows import Windows, id_column
 Network = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(windows (N, size, C) float32, stock ids (N, 1) int32) -> outputs (N, H, K)."""
 CHUNK = 4096
+BLOCK = 4
+"""Windows that a network runs at once: less than half the time of one by one."""
 MANY = 1024
 """Windows from which on threads are worth starting; no request has this many."""
 ONLY_THIS_FILE = {
@@ -56,10 +60,24 @@ class OnnxNetwork:
         if names != ["stock_id", "window"]:
             raise BundleError(f"{path}: inputs are {names}, need stock_id and window.", path=str(path))
 
-    def __call__(self, x: np.ndarray, stock_id: np.ndarray) -> np.ndarray:
-        """Run the windows one by one, because in a batch the last digits depend on the other windows.
+    @cached_property
+    def same_in_blocks(self) -> bool:
+        """Whether windows have the same outputs to the last digit in a block as alone, tried on random ones.
 
-        Many windows are split among as many threads as there are CPUs.
+        The order of additions may depend on the number of windows, but not on their values.
+        """
+        windows, stocks = self._session.get_inputs()
+        x = np.random.default_rng(0).normal(size=(BLOCK, *windows.shape[1:])).astype(np.float32)
+        ids = np.zeros((BLOCK, *stocks.shape[1:]), np.int32)
+        alone = [self._run(x[row : row + 1], ids[row : row + 1]) for row in range(BLOCK)]
+        return np.array_equal(self._run(x, ids), np.concatenate(alone))
+
+    def __call__(self, x: np.ndarray, stock_id: np.ndarray) -> np.ndarray:
+        """Run the windows in blocks of ``BLOCK``, and the rest one by one.
+
+        A window's output has the same digits in any block; where the machine does not keep that
+        (`same_in_blocks`), all windows run one by one. Many windows are split among as many threads as there
+        are CPUs.
 
         Raises
         ------
@@ -68,8 +86,10 @@ class OnnxNetwork:
         """
 
         def run(part: slice) -> list[np.ndarray]:
-            inputs = zip(x[part, None], stock_id[part, None], strict=True)
-            return [self._session.run(None, {"window": window, "stock_id": id})[0] for window, id in inputs]
+            windows, ids = x[part], stock_id[part]
+            blocks = len(windows) // BLOCK if len(windows) >= BLOCK and self.same_in_blocks else 0
+            edges = [*range(0, blocks * BLOCK, BLOCK), *range(blocks * BLOCK, len(windows) + 1)]
+            return [self._run(windows[slice(*edge)], ids[slice(*edge)]) for edge in pairwise(edges)]
 
         try:
             if len(x) < MANY:
@@ -81,6 +101,10 @@ class OnnxNetwork:
                 return np.concatenate([row for part in parts for row in part])
         except Exception as error:
             raise BundleError(f"the network cannot be run: {str(error).partition(chr(10))[0]}.") from None
+
+    def _run(self, x: np.ndarray, stock_id: np.ndarray) -> np.ndarray:
+        outputs: np.ndarray = self._session.run(None, {"window": x, "stock_id": stock_id})[0]
+        return outputs
 
 
 def _cpus() -> int:

@@ -53,7 +53,9 @@ def onnx_model(networks: list[keras.Model], shape: NetworkShape) -> onnx.ModelPr
         heads = dict(zip(HEADS, graph.add("Split", outputs, widths, outputs=len(HEADS), axis=3), strict=True))
         (heads["p_move"],) = graph.add("Sigmoid", heads["p_move"])
         (outputs,) = graph.add("Concat", *heads.values(), axis=3)
-    (outputs,) = graph.add("ReduceMean", outputs, axes=[1], keepdims=0)
+    # Mean adds element by element; ReduceMean adds in another order for one window than for several.
+    (outputs,) = graph.add("Mean", *graph.add("Split", outputs, outputs=len(networks), axis=1))
+    (outputs,) = graph.add("Squeeze", outputs, graph.put(np.array([1])))
     graph_inputs = [
         helper.make_tensor_value_info("window", TensorProto.FLOAT, ["N", shape.size, shape.channels]),
         helper.make_tensor_value_info("stock_id", TensorProto.INT32, ["N", 1]),
