@@ -73,6 +73,7 @@ class LoadedRelease:
         for stock in self.universe.stocks:
             self.sectors.setdefault(stock.sector, []).append(stock.symbol)
         self._calibration = models.calibration
+        self._newest: dict[str, tuple[Windows, np.ndarray]] = {}
 
     @property
     def data_end(self) -> dt.date:
@@ -120,16 +121,13 @@ class LoadedRelease:
             )
         if request.as_of:
             self.history.check_day(request.as_of, today)
-        if request.has_prices:
-            windows = request_window(request, self.history.sessions, self.spec, today)
-        else:
-            windows = self.history.window(request.symbol, request.as_of)
+        windows, levels = self._inputs(request, today)
         behind = sessions_behind(request, windows, self.history.sessions)
         return PreparedRequest(
             request=request,
             route=chosen,
             windows=windows,
-            levels=self._calibration.for_windows(windows),
+            levels=levels,
             position=self.positions[request.horizon],
             sessions_behind=behind,
             caveats=cautions(
@@ -144,6 +142,20 @@ class LoadedRelease:
             ),
             key=model_key(chosen.job, self.release.id),
         )
+
+    def _inputs(self, request: PredictRequest, today: dt.date) -> tuple[Windows, np.ndarray]:
+        """Return the window and the levels of its intervals; those of a stock's newest window are kept."""
+        newest = not request.has_prices and request.as_of is None
+        if newest and (known := self._newest.get(request.symbol)):
+            return known
+        if request.has_prices:
+            windows = request_window(request, self.history.sessions, self.spec, today)
+        else:
+            windows = self.history.window(request.symbol, request.as_of)
+        inputs = windows, self._calibration.for_windows(windows)
+        if newest:
+            self._newest[request.symbol] = inputs
+        return inputs
 
     def general(self, prepared: PreparedRequest) -> PreparedRequest:
         """Return the same request for the general model, as the fallback from the stock's own."""
