@@ -40,6 +40,9 @@ def results(notebook) -> list[str]:
 
 def test_the_notebook_shows_forecast_fan_chart_calibration_and_own_prices(executed):
     texts = results(executed)
+    assert not any(
+        output.get("name") == "stderr" for cell in executed.cells for output in cell.get("outputs", ())
+    )
     assert "SYNTHETIC DATA" in texts[0] and "probability_up" in texts[1]
     figures = [
         output["data"]["application/vnd.plotly.v1+json"]
