@@ -7,8 +7,11 @@ from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import Any
 
-import typer
-from typer.core import TyperGroup
+try:
+    import typer
+    from typer.core import TyperGroup
+except ModuleNotFoundError as missing:
+    sys.exit(f"error: only the client is installed ({missing}). For commands: pip install 'nsecast[all]'.")
 
 from common.errors import NsecastError
 

@@ -81,19 +81,29 @@ class Forecaster:
         symbol: str,
         horizon: Horizon = "1d",
         *,
+        recent_prices: Iterable[float] | None = None,
         as_of: dt.date | str | None = None,
+        allow_unknown: bool = False,
         today: dt.date | None = None,
     ) -> PredictResponse:
         """Forecast one stock as the server does; raises the error that the server would report.
 
         Parameters
         ----------
+        recent_prices : closes in KES, oldest first, instead of the release's own
+        allow_unknown : accept an unknown symbol, and forecast from ``recent_prices``
         today : as in `LoadedRelease.prepare`
         """
-        answers, failures = self._forecast_all([symbol], horizon, as_of, uuid4().hex, today)
-        for error in failures.values():
-            raise _as_nsecast_error(error)
-        return answers[0]
+        started = time.perf_counter()
+        body: dict[str, Any] = {"symbol": symbol.strip(), "horizon": horizon, "as_of": as_of}
+        body["allow_unknown"] = allow_unknown
+        if recent_prices is not None:
+            body["recent_prices"] = [float(price) for price in recent_prices]
+        try:
+            request = PredictRequest.model_validate(body)
+        except pydantic.ValidationError as error:
+            raise _as_nsecast_error(error) from None
+        return self._forecast(request, started, uuid4().hex, today)
 
     def predict(
         self,
@@ -170,7 +180,6 @@ class Forecaster:
         horizon: str,
         as_of: dt.date | str | None,
         request_id: str,
-        today: dt.date | None = None,
     ) -> tuple[list[PredictResponse], dict[str, Exception]]:
         """Return the responses, and the errors by symbol."""
         responses: list[PredictResponse] = []
@@ -181,13 +190,13 @@ class Forecaster:
                 request = PredictRequest.model_validate(
                     {"symbol": symbol, "horizon": horizon, "as_of": as_of}
                 )
-                responses.append(self._forecast(request, started, request_id, today))
+                responses.append(self._forecast(request, started, request_id))
             except (pydantic.ValidationError, NsecastError) as error:
                 failures[symbol] = error
         return responses, failures
 
     def _forecast(
-        self, request: PredictRequest, started: float, request_id: str, today: dt.date | None
+        self, request: PredictRequest, started: float, request_id: str, today: dt.date | None = None
     ) -> PredictResponse:
         prepared = self.loaded.prepare(request, self._models.bad(), today=today)
         try:

@@ -2,12 +2,14 @@
 
 import csv
 import datetime as dt
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from common.errors import BundleError
 from common.forecast.confidence import ConfidenceRating
-from common.release.manifest import Release
 from serve.schemas.forecast import Horizon, Model, Source
+
+if TYPE_CHECKING:  # the client works without the packages that read releases
+    from common.release.manifest import Release
 
 
 class HorizonErrors(Model):
@@ -74,7 +76,7 @@ class MatrixPage(Model):
     rows: list[MatrixRow]
 
 
-def read_matrix(release: Release) -> dict[str, MatrixRow]:
+def read_matrix(release: "Release") -> dict[str, MatrixRow]:
     """Read the performance matrix of a release by symbol; raises BundleError if the file is damaged."""
     path = release.file("performance_matrix.csv")
     try:

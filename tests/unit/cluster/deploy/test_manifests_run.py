@@ -73,7 +73,7 @@ def test_a_command_that_is_none_is_caught(command):
 def test_the_image_without_tensorflow_leaves_out_only_what_serving_never_imports():
     text = (ROOT / "cluster" / "deploy" / "Dockerfile").read_text()
     left_out = re.search(r'ARG LEAVE_OUT="(.+)"', text)[1].split("|")
-    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["all"]
     assert "tensorflow" in left_out and set(left_out) < {re.match(r"[\w-]+", item)[0] for item in needed}
     code = f"""
 import sys

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from support.prices.panel import SYMBOLS
-from support.releases.loaded_release import SETTINGS, loaded_release, predict
+from support.releases.loaded_release import SETTINGS, TODAY, loaded_release, predict
 from support.releases.release import made_release
 
 from common.errors import BadRequest, BundleError, InsufficientHistory, ReleaseNotFound, UnknownSymbol
@@ -107,3 +107,15 @@ def test_a_notebook_needs_neither_ray_nor_tensorflow():
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == ""
+
+
+def test_own_prices_are_forecast_as_the_server_does(forecaster):
+    closes = [20.0, 20.5, 20.2, 20.4, 20.1, 20.3] * 10
+    body = {"symbol": "NEWCO", "horizon": "5d", "recent_prices": closes, "allow_unknown": True}
+    expected = predict(loaded_release(), **body)
+    answer = forecaster.one("newco", "5d", recent_prices=pd.Series(closes), allow_unknown=True, today=TODAY)
+    assert answer.prediction == expected.prediction and answer.intervals == expected.intervals
+    with pytest.raises(UnknownSymbol):
+        forecaster.one("NEWCO", "5d", recent_prices=closes)
+    with pytest.raises(BadRequest):
+        forecaster.one("NEWCO", "5d", recent_prices=closes[:10], allow_unknown=True)
