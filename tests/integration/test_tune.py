@@ -166,6 +166,7 @@ def test_a_quick_search_leaves_tables_a_report_and_settings_that_training_takes(
     assert changed <= {"search.lock"}
 
 
+@pytest.mark.long
 def test_a_search_killed_in_every_way_loses_one_epoch_at_most_and_no_figure_changes(user):
     command = ["--trials", "2", "--quick", "--epochs", str(EPOCHS), "--sweep-seeds", "0"]
     command += ["--no-asha", "--no-contest"]

@@ -161,7 +161,7 @@ def ci(folder: Path, *there: str, user: int = 0, apt_get: str = "exit 100") -> t
 
 
 def test_ci_with_everything_there_installs_nothing_and_allows_no_skip(tmp_path):
-    assert ci(tmp_path, *PROGRAMS) == ([f"make test {NO_SKIPS}=1"], "")
+    assert ci(tmp_path, *PROGRAMS) == ([f"make test-all {NO_SKIPS}=1"], "")
 
 
 def test_ci_as_root_installs_what_is_missing_and_allows_no_skip(tmp_path):
@@ -170,12 +170,12 @@ def test_ci_as_root_installs_what_is_missing_and_allows_no_skip(tmp_path):
         for name, package in PROGRAMS.items()
     )
     ran, output = ci(tmp_path, "ip", apt_get=installed)
-    assert ran[0] == "apt-get update -qq" and ran[-1] == f"make test {NO_SKIPS}=1" and output == ""
+    assert ran[0] == "apt-get update -qq" and ran[-1] == f"make test-all {NO_SKIPS}=1" and output == ""
     assert ran[1].split()[-2:] == ["chromium", "prometheus"]
 
 
 @pytest.mark.parametrize("user", [0, 1000], ids=["nothing can be installed", "not root"])
 def test_ci_that_cannot_install_says_what_is_missing_and_tests_without(tmp_path, user):
     ran, output = ci(tmp_path, "chromium", "ip", user=user)
-    assert ran[-1] == f"make test {NO_SKIPS}=" and ("apt-get update -qq" in ran) == (user == 0)
+    assert ran[-1] == f"make test-all {NO_SKIPS}=" and ("apt-get update -qq" in ran) == (user == 0)
     assert "missing, and not to be had here: prometheus." in output
