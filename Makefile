@@ -22,9 +22,10 @@ test: $(VENV)/.installed-dev lint ## lint and all tests but the long stories, a 
 	$(PYTEST) -m "not long" --deselect tests/integration --deselect tests/e2e
 	$(PYTEST) -m "not long" --durations 25 tests/integration tests/e2e
 
-# Lost nodes, kills in the middle of a training, faults under load, fleets that meet in an object store only.
+# Lost nodes, kills in the middle of a training, faults under load, fleets that meet in an object store only;
+# and all examples of the property tests of which `make test` tries a quarter.
 test-all: test ## the same and the long stories, half an hour on two cores
-	$(PYTEST) -m long --durations 25
+	NSECAST_ALL_EXAMPLES=1 $(PYTEST) -m "long or fuzz" --durations 25
 
 lint: $(VENV)/.installed-dev ## ruff, mypy and bandit
 	$(BIN)/ruff check .

@@ -26,7 +26,7 @@ from support.training.night import (
 from common.release.registry import Registry
 from train.nightly.nightly_record import STEPS
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 SETTINGS = """
 seeds = 1
 [window]
@@ -204,7 +204,6 @@ def first_night(place: dict[str, Any]) -> Night:
     )
 
 
-@pytest.mark.long
 def test_killed_and_stopped_in_training_it_continues_and_a_night_with_nothing_new_does_nothing(first_night):
     night = first_night
     assert night.states == ("running", "interrupted")
@@ -220,7 +219,6 @@ def test_killed_and_stopped_in_training_it_continues_and_a_night_with_nothing_ne
     assert night.again.startswith("nothing to do: ") and night.releases[0] == night.releases[1]
 
 
-@pytest.mark.long
 @pytest.mark.usefixtures("first_night")
 def test_new_sessions_are_trained_on_and_forecasts_come_from_the_new_release(place):
     home, command = place["home"], place["command"]
@@ -236,7 +234,6 @@ def test_new_sessions_are_trained_on_and_forecasts_come_from_the_new_release(pla
     assert all(prediction["last_date"] == f"{LATER}" for prediction in answer["predictions"])
 
 
-@pytest.mark.long
 @pytest.mark.usefixtures("first_night")
 def test_a_broken_archive_leaves_production_as_it_was(place):
     home, command = place["home"], place["command"]
