@@ -15,16 +15,17 @@ setup: $(VENV)/.installed ## install into .venv
 train: setup ## train all models on the embedded synthetic market
 	$(BIN)/nsecast train
 
-# Files with the slowest tests come first (tests/conftest.py), so that both processes end at about the same time.
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Files with the slowest tests come first (tests/conftest.py), so that the processes end at about the same time.
+PROCESSES ?= 2
+PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
-test: $(VENV)/.installed-dev lint ## lint and all tests but the long stories, a quarter of an hour on two cores
+test: $(VENV)/.installed-dev lint ## lint and all tests but the long stories
 	$(PYTEST) -m "not long" --deselect tests/integration --deselect tests/e2e
 	$(PYTEST) -m "not long" --durations 25 tests/integration tests/e2e
 
 # Lost nodes, kills in the middle of a training, faults under load, fleets that meet in an object store only;
 # and all examples of the property tests of which `make test` tries a quarter.
-test-all: test ## the same and the long stories, half an hour on two cores
+test-all: test ## the same, and the long stories
 	NSECAST_ALL_EXAMPLES=1 $(PYTEST) -m "long or fuzz" --durations 25
 
 lint: $(VENV)/.installed-dev ## ruff, mypy and bandit

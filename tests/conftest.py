@@ -17,11 +17,18 @@ SMALL_MARKET = MarketConfig(symbols=8, first_day="2021-01-04", last_day="2023-12
 
 
 SLOW = (
+    "test_retrain_command",
     "test_tune",
+    "test_cluster_failures",
+    "test_refit",
     "test_train_command",
-    "test_rivals",
-    "test_own_market",
+    "test_serve_node_loss",
     "test_cluster",
+    "test_object_storage_runs",
+    "test_chaos",
+    "test_own_market",
+    "test_rivals",
+    "test_fleet",
     "test_docs",
     "test_serve_http",
     "test_live",

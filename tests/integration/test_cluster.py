@@ -37,7 +37,7 @@ from train.run.plan import stored_result
 from train.workers.fleet import Fleet
 from train.workers.tasks import run_task
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 LONG = 60
 """Epochs of which many are left when the slower of two workers is at its third."""
 
@@ -149,7 +149,6 @@ def run(small_panel: Panel, home: Path) -> Run:
     return small_run(small_panel, home, general=LONG, scratch=LONG)
 
 
-@pytest.mark.long
 def test_a_node_that_is_lost_repeats_nothing_finished_and_changes_no_figure(
     cluster: LocalCluster, run: Run, tmp_path: Path
 ):
@@ -206,7 +205,6 @@ def test_a_node_that_is_lost_repeats_nothing_finished_and_changes_no_figure(
             assert got == pytest.approx([epoch[name] for epoch in undisturbed["history"]], rel=2e-3)
 
 
-@pytest.mark.long
 def test_the_same_command_starts_a_lost_node_again_and_a_larger_number_adds_one(
     one_lost: LocalCluster, home: Path
 ):

@@ -24,7 +24,7 @@ from common.prices.panel import Panel
 from train.run.plan import stored_result
 from tune.results import TRIAL_COLUMNS, Tuning
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 EPOCHS = 12
 UNIVERSE = """
 specific = ["ABSA", "COOP"]
@@ -166,7 +166,6 @@ def test_a_quick_search_leaves_tables_a_report_and_settings_that_training_takes(
     assert changed <= {"search.lock"}
 
 
-@pytest.mark.long
 def test_a_search_killed_in_every_way_loses_one_epoch_at_most_and_no_figure_changes(user):
     command = ["--trials", "2", "--quick", "--epochs", str(EPOCHS), "--sweep-seeds", "0"]
     command += ["--no-asha", "--no-contest"]
