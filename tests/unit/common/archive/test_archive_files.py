@@ -13,11 +13,6 @@ from common.archive.reader import PANEL_COLUMNS, read_archive
 from common.errors import ArchiveError
 
 
-@pytest.fixture
-def frame():
-    return market(DAYS)
-
-
 def test_retrospective_columns_are_never_read(frame, tmp_path):
     folder = write(tmp_path / "archive", frame)
     before = read_archive(folder)
