@@ -5,19 +5,28 @@ PEERS := .venv-peers
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help setup train test lint bench audit mutants clean
+.PHONY: help setup train test test-all lint bench audit mutants clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 10
 
 setup: $(VENV)/.installed ## install into .venv
 
 train: setup ## train all models on the embedded synthetic market
 	$(BIN)/nsecast train
 
-test: $(VENV)/.installed-dev lint ## lint and all tests, half an hour on two cores
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --deselect tests/integration --deselect tests/e2e
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 25 tests/integration tests/e2e
+# Files with the slowest tests come first (tests/conftest.py), so that the processes end at about the same time.
+PROCESSES ?= 2
+PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
+
+test: $(VENV)/.installed-dev lint ## lint and all tests but the long stories
+	$(PYTEST) -m "not long" --deselect tests/integration --deselect tests/e2e
+	$(PYTEST) -m "not long" --durations 25 tests/integration tests/e2e
+
+# Lost nodes, kills in the middle of a training, faults under load, fleets that meet in an object store only;
+# and all examples of the property tests of which `make test` tries a quarter.
+test-all: test ## the same, and the long stories
+	NSECAST_ALL_EXAMPLES=1 $(PYTEST) -m "long or fuzz" --durations 25
 
 lint: $(VENV)/.installed-dev ## ruff, mypy and bandit
 	$(BIN)/ruff check .

@@ -16,6 +16,34 @@ from common.synthetic.market import MarketConfig, write_market
 SMALL_MARKET = MarketConfig(symbols=8, first_day="2021-01-04", last_day="2023-12-29")
 
 
+SLOW = (
+    "test_retrain_command",
+    "test_tune",
+    "test_cluster_failures",
+    "test_refit",
+    "test_train_command",
+    "test_serve_node_loss",
+    "test_cluster",
+    "test_object_storage_runs",
+    "test_chaos",
+    "test_own_market",
+    "test_rivals",
+    "test_fleet",
+    "test_docs",
+    "test_serve_http",
+    "test_live",
+    "test_serve_schemathesis",
+    "test_nightly",
+    "test_nightly_stops",
+    "test_gate",
+)
+"""Files that take longest, so that two processes that begin with them end at about the same time."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
+
+
 def pytest_configure() -> None:
     signals_as_in_a_terminal()
     mark_children()

@@ -26,7 +26,7 @@ from support.training.night import (
 from common.release.registry import Registry
 from train.nightly.nightly_record import STEPS
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 SETTINGS = """
 seeds = 1
 [window]

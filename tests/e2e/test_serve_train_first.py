@@ -13,7 +13,7 @@ from cluster.connect.ports import descendants, free_port
 pytestmark = pytest.mark.e2e
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_the_training_before_serving_is_announced_and_stops_with_the_command(tmp_path: Path, number):
     log = tmp_path / "log"
     command = serve_command(tmp_path / "home", port=free_port())

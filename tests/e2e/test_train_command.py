@@ -63,6 +63,7 @@ def test_ctrl_c_stops_cleanly_the_same_command_continues_and_a_third_time_does_n
     assert "nothing to do" in trained.again and "SYNTHETIC" in trained.again
 
 
+@pytest.mark.long
 def test_sigterm_ends_like_ctrl_c_and_a_second_start_of_the_same_run_is_refused(place):
     other = [*place["train"], "--seed", "9"]
     with running_in(place, *other) as process:
@@ -76,6 +77,7 @@ def test_sigterm_ends_like_ctrl_c_and_a_second_start_of_the_same_run_is_refused(
         assert not is_alive(job["pid"]), "a worker outlived the command"
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("trained")
 def test_a_failing_job_costs_only_itself_and_the_same_command_mends_it(place):
     command = [*place["train"], "--seed", "11"]

@@ -26,7 +26,7 @@ from common.release.forecasts import ReleasedModels
 from common.release.manifest import MANIFEST, Release
 from common.release.registry import Registry
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 A_SECOND = 25.0
 SYMBOL = "SCOM"
 

@@ -37,7 +37,7 @@ from train.run.plan import stored_result
 from train.workers.fleet import Fleet
 from train.workers.tasks import run_task
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 LONG = 60
 """Epochs of which many are left when the slower of two workers is at its third."""
 

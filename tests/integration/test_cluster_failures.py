@@ -34,7 +34,7 @@ from train.pipeline.training import Run
 from train.run.plan import stored_epochs, stored_result
 from train.workers.fleet import Fleet
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 SEED, SCRATCH = f"{GENERAL}/seed-0", "ABSA/scratch-0"
 eventually = functools.partial(until, patience_s=150, every_s=0.1)
 

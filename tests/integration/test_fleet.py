@@ -54,6 +54,7 @@ def job_at_epoch(fleet: Fleet, job: str, epoch: int, *, timeout_s: float = 120) 
     raise TimeoutError(f"{job} never reached epoch {epoch}")
 
 
+@pytest.mark.long
 def test_a_killed_worker_costs_at_most_its_running_epoch_and_changes_no_figure(run: Run, tmp_path: Path):
     killed: list[int] = []
 

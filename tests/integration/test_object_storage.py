@@ -109,6 +109,7 @@ def test_a_run_that_is_at_work_elsewhere_is_named(place, caplog):
     assert ("ignores conditional writes" in caplog.text) == (place.name == "rclone")
 
 
+@pytest.mark.long
 def test_a_server_serves_from_the_store_and_follows_it(place):
     """The command itself, on a machine that has nothing."""
     here = place.machine("here")

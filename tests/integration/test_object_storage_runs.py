@@ -72,6 +72,7 @@ def bench_of(folder: Path) -> RunDataset:
     return RunDataset(folder, RunSpec.load(folder), Panel.load(storage.up_to_date(folder / "panel.parquet")))
 
 
+@pytest.mark.long
 def test_a_fleet_trains_apart_from_its_driver_and_a_machine_with_nothing_answers_from_the_store(
     place, small_panel, monkeypatch
 ):

@@ -26,6 +26,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.long
 def test_each_refit_is_trained_on_what_was_known_and_continues_where_it_stopped(
     small_panel: Panel, tmp_path: Path
 ):

@@ -22,7 +22,7 @@ from train.gate.promotion import judge
 from train.pipeline.backtest_period import OURS
 from train.pipeline.rivals import RIVALS, V4
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 SESSIONS = made_panel(DAYS).dates
 TINY = {
     "network": {"embedding_dim": 2, "lstm_units": [4, 4], "dense_units": 4},

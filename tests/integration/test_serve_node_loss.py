@@ -29,7 +29,7 @@ from common.release.registry import Registry
 from serve.launch.proxy_environment import environment as haproxy
 from serve.server import GONE_S
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 SETTINGS = {
     "routers": 2,
     "general_replicas": 2,

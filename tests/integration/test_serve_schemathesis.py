@@ -12,6 +12,7 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import from_schema
 from schemathesis.engine.events import EngineFinished, FatalError, NonFatalError, ScenarioFinished
 from schemathesis.engine.recorder import ScenarioRecorder
+from support.examples import examples
 from support.releases.release import SYMBOLS, made_release
 from support.serving.server import local_tiers
 
@@ -21,11 +22,11 @@ from serve.deployments.router import http_service
 from serve.model_client.client import ModelClient
 from serve.settings import ServeSettings
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.fuzz]
 BOUNDS = {
     "seed": 1,
     "continue-on-failure": True,
-    "generation": {"max-examples": 50, "deterministic": True, "database": "none"},
+    "generation": {"max-examples": examples(50), "deterministic": True, "database": "none"},
     "checks": {"negative_data_rejection": {"expected-statuses": ["4xx"]}},
     "phases": {"stateful": {"generation": {"max-examples": 3}, "max-steps": 4}},
 }

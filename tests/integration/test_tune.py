@@ -24,7 +24,7 @@ from common.prices.panel import Panel
 from train.run.plan import stored_result
 from tune.results import TRIAL_COLUMNS, Tuning
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 EPOCHS = 12
 UNIVERSE = """
 specific = ["ABSA", "COOP"]

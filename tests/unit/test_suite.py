@@ -1,6 +1,7 @@
 """The test suite itself: nothing is skipped unseen, and what it starts can be stopped and ends."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.examples import ALL
 from support.machine.processes import running
 from support.skips import ALLOWED, NO_SKIPS
 
@@ -160,8 +162,21 @@ def ci(folder: Path, *there: str, user: int = 0, apt_get: str = "exit 100") -> t
     return ran.read_text().splitlines(), done.stderr
 
 
+def test_every_test_is_in_one_of_the_two_commands_and_ci_runs_both():
+    makefile = (ROOT / "Makefile").read_text()
+    commands = re.findall(r"^\t(.*)\$\(PYTEST\) -m \"([^\"]*)\"(.*)$", makefile, re.MULTILINE)
+    assert [(before, chosen) for before, chosen, _ in commands] == [
+        ("", "not long"),
+        ("", "not long"),
+        (f"{ALL}=1 ", "long or fuzz"),
+    ]
+    (unit, others, _) = (re.findall(r"tests/\w+", rest) for _, _, rest in commands)
+    assert unit == others and "--deselect" in commands[0][2] and "--deselect" not in commands[1][2]
+    assert re.search(r"^test-all: test ", makefile, re.MULTILINE)
+
+
 def test_ci_with_everything_there_installs_nothing_and_allows_no_skip(tmp_path):
-    assert ci(tmp_path, *PROGRAMS) == ([f"make test {NO_SKIPS}=1"], "")
+    assert ci(tmp_path, *PROGRAMS) == ([f"make test-all {NO_SKIPS}=1"], "")
 
 
 def test_ci_as_root_installs_what_is_missing_and_allows_no_skip(tmp_path):
@@ -170,12 +185,12 @@ def test_ci_as_root_installs_what_is_missing_and_allows_no_skip(tmp_path):
         for name, package in PROGRAMS.items()
     )
     ran, output = ci(tmp_path, "ip", apt_get=installed)
-    assert ran[0] == "apt-get update -qq" and ran[-1] == f"make test {NO_SKIPS}=1" and output == ""
+    assert ran[0] == "apt-get update -qq" and ran[-1] == f"make test-all {NO_SKIPS}=1" and output == ""
     assert ran[1].split()[-2:] == ["chromium", "prometheus"]
 
 
 @pytest.mark.parametrize("user", [0, 1000], ids=["nothing can be installed", "not root"])
 def test_ci_that_cannot_install_says_what_is_missing_and_tests_without(tmp_path, user):
     ran, output = ci(tmp_path, "chromium", "ip", user=user)
-    assert ran[-1] == f"make test {NO_SKIPS}=" and ("apt-get update -qq" in ran) == (user == 0)
+    assert ran[-1] == f"make test-all {NO_SKIPS}=" and ("apt-get update -qq" in ran) == (user == 0)
     assert "missing, and not to be had here: prometheus." in output

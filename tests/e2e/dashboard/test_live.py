@@ -164,6 +164,7 @@ def test_the_chosen_appearance_outlives_the_visit_and_repaints_charts(open_page)
     assert page.evaluate(ink) != light
 
 
+@pytest.mark.long
 def test_the_page_reports_a_lost_server_and_continues_when_it_returns(open_page, server, home, artifacts):
     page = ready(open_page("market", allowed="ERR_|503|Failed to load"), "market")
     page.wait_for_function("() => performance.getEntriesByName('nsecast:complete').length")

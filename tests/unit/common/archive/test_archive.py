@@ -10,17 +10,6 @@ from common.archive.flags import Flag
 from common.archive.reader import read_archive
 
 
-@pytest.fixture
-def frame():
-    return market(DAYS)
-
-
-@pytest.fixture
-def read(tmp_path):
-    """Write a synthetic market and read it back."""
-    return lambda frame: read_archive(write(tmp_path / "archive", frame))
-
-
 def test_a_clean_market_is_read_completely_and_unchanged(frame, read):
     archive = read(frame)
     assert archive.ledger.empty and archive.notes.empty and archive.actions.empty

@@ -4,17 +4,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.prices.archive import NEW_HEADER, market, price_line, write
 from support.prices.archive_rows import DAYS
 
 from common.archive.flags import Flag
 from common.archive.reader import PANEL_COLUMNS, read_archive
 from common.errors import ArchiveError
-
-
-@pytest.fixture
-def frame():
-    return market(DAYS)
 
 
 def test_retrospective_columns_are_never_read(frame, tmp_path):
@@ -109,7 +105,8 @@ def damage(edits):
     return body
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.fuzz
+@settings(max_examples=examples(60), deadline=None)
 @given(edits=st.lists(EDITS, min_size=1, max_size=5))
 def test_damage_never_crashes_the_reader_nor_costs_a_good_row(tmp_path_factory, edits):
     body = damage(edits)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from support.prices.adjust_factors import adjust_factors
 
 from common.archive.flags import Flag
 from common.archive.reader import read_archive
@@ -146,33 +147,8 @@ def test_no_more_than_these_steps_are_taken_for_changes_of_the_share(archive):
     assert len(detected) == 6 and len(archive.actions) == 28 + 6
 
 
-def adjust_factors() -> pd.DataFrame:
-    """``symbol, date, close, factor``: the adjusted close over the close; 1 where the former is empty."""
-    parts = []
-    for path in sorted(FOLDER.glob("NSE_data_all_stocks_20[12]*.csv")):
-        table = pd.read_csv(path, encoding="utf-8-sig", dtype=str)
-        close, adjusted = (
-            pd.to_numeric(table.iloc[:, place].str.strip().str.replace(",", ""), errors="coerce")
-            for place in (7, 12)
-        )
-        date = pd.to_datetime(table.iloc[:, 0].str.strip(), format="mixed", errors="coerce")
-        parts.append(
-            pd.DataFrame(
-                {
-                    "symbol": table.iloc[:, 1],
-                    "date": date,
-                    "close": close,
-                    "factor": adjusted.fillna(close) / close,
-                }
-            )
-        )
-    result = pd.concat(parts).dropna()
-    result = result[~result["symbol"].str.startswith("^") & (result["date"] < "2023")]
-    return result[result["date"] != "2015-05-09"].sort_values(["symbol", "date"])
-
-
 def test_every_listed_action_to_2022_is_a_change_of_the_adjust_factor_by_its_terms(archive):
-    factors = adjust_factors()
+    factors = adjust_factors(FOLDER)
     listed = archive.actions[archive.actions["listed"] & (archive.actions["date"] < "2023")]
     for action in listed.itertuples():
         own = factors[factors["symbol"] == action.symbol]
@@ -183,7 +159,7 @@ def test_every_listed_action_to_2022_is_a_change_of_the_adjust_factor_by_its_ter
 
 
 def test_every_change_of_the_adjust_factor_is_listed_but_where_the_column_begins(archive):
-    factors = adjust_factors()
+    factors = adjust_factors(FOLDER)
     before = factors.groupby("symbol")["factor"].shift()
     steps = factors[(np.log(factors["factor"] / before).abs() > 0.05)]
     result = set(zip(steps["symbol"], steps["date"].dt.strftime("%Y-%m-%d"), strict=True))

@@ -9,17 +9,6 @@ from common.archive.flags import Flag
 from common.archive.reader import read_archive
 
 
-@pytest.fixture
-def frame():
-    return market(DAYS)
-
-
-@pytest.fixture
-def read(tmp_path):
-    """Write a synthetic market and read it back."""
-    return lambda frame: read_archive(write(tmp_path / "archive", frame))
-
-
 @pytest.mark.parametrize(
     ("line", "reason"),
     [

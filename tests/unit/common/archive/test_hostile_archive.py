@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.prices.archive import NEW_HEADER, price_line
 from support.prices.hostile import (
     DAMAGE,
@@ -36,7 +37,8 @@ def test_the_undamaged_archive_is_read_as_it_was_written(tmp_path):
     assert_nothing_is_lost(archive, WHOLE)
 
 
-@settings(max_examples=40, deadline=None)
+@pytest.mark.fuzz
+@settings(max_examples=examples(40), deadline=None)
 @given(HARM)
 def test_damaged_bytes_do_not_change_the_undamaged_rows(tmp_path_factory, harm):
     files = dict(WHOLE)
@@ -52,7 +54,8 @@ def test_damaged_bytes_do_not_change_the_undamaged_rows(tmp_path_factory, harm):
     assert_nothing_is_lost(archive, files)
 
 
-@settings(max_examples=12, deadline=None)
+@pytest.mark.fuzz
+@settings(max_examples=examples(12), deadline=None)
 @given(st.integers(0, len(WHOLE[2023])))
 def test_a_file_cut_at_any_byte_costs_at_most_the_line_it_was_cut_in(tmp_path_factory, end):
     files = WHOLE | {2023: WHOLE[2023][:end]}

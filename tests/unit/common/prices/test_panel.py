@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.prices.archive import SYMBOLS, at, copy_day, market, weekdays, write
 
 from common.archive.flags import Flag
@@ -169,7 +170,8 @@ FAULTS = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.fuzz
+@settings(max_examples=examples(60), deadline=None)
 @given(
     faults=st.lists(st.tuples(st.sampled_from(sorted(FAULTS)), st.integers(2, len(DAYS) - 1)), max_size=5),
     cutoff=st.integers(0, len(DAYS) - 1),

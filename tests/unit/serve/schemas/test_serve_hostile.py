@@ -8,6 +8,7 @@ import pydantic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.releases.loaded_release import TODAY, ask, loaded_release
 
 from serve.schemas.forecast import MAX_BATCH, BatchRequest, PredictRequest, PredictResponse, SectorRequest
@@ -151,7 +152,8 @@ bodies = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=250, deadline=None)
+@pytest.mark.fuzz
+@settings(max_examples=examples(250), deadline=None)
 @given(bodies | anything)
 def test_whatever_is_sent_is_answered_or_refused_as_4xx(body):
     assert_well_behaved(outcome(body))

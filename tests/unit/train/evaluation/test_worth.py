@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 from support.prices.panel import SYMBOLS, made_panel
+from support.training.worth import DAYS, STOCKS, made_table
 
 from train.evaluation.portfolios import (
     FEWEST_STOCKS,
@@ -20,39 +21,6 @@ from train.evaluation.portfolios import (
 )
 from train.evaluation.worth import THIRDS, liquidity, measure_worth, price_tier
 from train.evaluation.worth_sentences import NOT_MEASURED, ranking, verdict, where
-
-STOCKS = [f"S{number:02d}" for number in range(14)]
-DAYS = pd.bdate_range("2023-01-02", periods=45).astype("datetime64[s]")
-
-
-def made_table(
-    signal: str, horizons: tuple[int, ...] = (1, 5), days: pd.DatetimeIndex = DAYS
-) -> pd.DataFrame:
-    """Forecasts of a random market.
-
-    ``perfect`` and ``executable`` foresee the return after the same close and after the next one; ``random``
-    foresees nothing.
-    """
-    rng = np.random.default_rng(3)
-    far = max(horizons)
-    steps = rng.normal(0.001, 0.02, (len(days) + far + 1, len(STOCKS)))
-    prices = pd.DataFrame(10 * np.exp(steps.cumsum(axis=0)), columns=STOCKS)
-    parts = []
-    for horizon in horizons:
-        returns = prices.shift(-horizon) / prices - 1
-        known = {
-            "perfect": returns,
-            "executable": returns.shift(-1),
-            "random": pd.DataFrame(rng.normal(size=prices.shape), columns=STOCKS),
-        }[signal]
-        for stock in STOCKS:
-            last = prices[stock].to_numpy()[: len(days)]
-            part = pd.DataFrame({"symbol": stock, "cutoff": days, "horizon": horizon, "last_price": last})
-            part["raw"] = last * (1 + known[stock].to_numpy()[: len(days)])
-            part["actual"] = prices[stock].shift(-horizon).to_numpy()[: len(days)]
-            parts.append(part.assign(published=part["raw"], frozen=False, p_move=0.5))
-    table = pd.concat(parts, ignore_index=True)
-    return table.assign(**{f"{side}{level}": np.nan for side in ("lo", "hi") for level in (80, 90, 95)})
 
 
 def with_holes(table: pd.DataFrame) -> pd.DataFrame:
