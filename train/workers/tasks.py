@@ -128,7 +128,8 @@ def _bundle(dataset: RunDataset, task: Task, may_write: Callable[[], None]) -> d
         metadata["probability_calibration"] = calibration.as_dict()
     network = dataset.network_config(phase)
     may_write()
-    write_bundle(dataset, task.job, network, members, storage.finite(metadata), check=valid)
+    trained = _forecaster(dataset, task.job, members, phase).network
+    write_bundle(dataset, task.job, network, members, storage.finite(metadata), trained=trained, check=valid)
     return {"choice": choice, "lead": metadata["lead"], "valid": _as_dict(scores[choice]["valid"])}
 
 
@@ -145,7 +146,9 @@ def _refitted_bundle(dataset: RunDataset, task: Task, may_write: Callable[[], No
     refuse_disagreement(task.job, gap)
     may_write()
     metadata["refit"] = {"evaluated": {name: metadata[name] for name in BORDERS}, "disagreement": gap}
-    write_bundle(dataset, task.job, dataset.network_config(phase), members, metadata, check=recent)
+    trained = _forecaster(dataset, task.job, members, phase).network
+    network = dataset.network_config(phase)
+    write_bundle(dataset, task.job, network, members, metadata, trained=trained, check=recent)
     return {"choice": choice, "lead": metadata["lead"], "disagreement": gap}
 
 
