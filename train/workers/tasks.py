@@ -177,18 +177,23 @@ def _candidate_names(dataset: RunDataset, job: str) -> tuple[str, ...]:
 
 
 def _candidate(dataset: RunDataset, job: str, name: str) -> Candidate:
-    """Return the phase and the weights of the networks that a candidate averages."""
+    """Return the phase and the weights of the networks that a candidate averages.
 
-    def weights(fits_of: str, phase: str) -> Members:
-        return [
-            weights_of(dataset.run_dir, f"{fits_of}/{phase}-{number}")
-            for number in range(dataset.config.seeds)
-        ]
+    The average repeats fine-tuned networks until there are as many as general ones, so both weigh the same.
+    """
+    seeds = dataset.config.seeds
+
+    def weights(fits_of: str, phase: str, count: int = seeds) -> Members:
+        return [weights_of(dataset.run_dir, f"{fits_of}/{phase}-{number}") for number in range(count)]
 
     if name == "scratch":
         return "scratch", [weights_of(dataset.run_dir, f"{job}/scratch-0")]
     general = weights(GENERAL, "seed") if name in ("general", "average") else []
-    finetuned = weights(job, "finetune") if name in ("fine-tuned", "average") else []
+    finetuned = []
+    if name in ("fine-tuned", "average"):
+        finetuned = weights(job, "finetune", min(seeds, dataset.config.finetuned_seeds))
+    if name == "average":
+        finetuned = [finetuned[number % len(finetuned)] for number in range(seeds)]
     return "seed", general + finetuned
 
 
