@@ -85,6 +85,8 @@ def prepare(home: Path, symbols: int, publish: bool) -> None:
     write_market(home / "market", MarketConfig(symbols=symbols, first_day=first, last_day=last))
     if not publish:
         return
+    import numpy as np
+
     from common.network.build import build_network
     from train.publish.export import write_bundle
     from train.run.dataset import RunDataset
@@ -94,9 +96,17 @@ def prepare(home: Path, symbols: int, publish: bool) -> None:
     run.folder.mkdir(parents=True)
     record_or_check_versions(run.id, run.folder, run.plan)
     dataset = RunDataset(run.folder, run.spec, run.panel)
-    weights = build_network(dataset.network_shape, dataset.config.network, seed=0).get_weights()
+    network = build_network(dataset.network_shape, dataset.config.network, seed=0)
     metadata = {"beats_naive": {}, "validation": {}, "training": {}}
-    write_bundle(dataset, "general", dataset.config.network, [weights], metadata, check=dataset.parts[1])
+    write_bundle(
+        dataset,
+        "general",
+        dataset.config.network,
+        [network.get_weights()],
+        metadata,
+        trained=lambda x, ids: np.asarray(network([x, ids])),
+        check=dataset.parts[1],
+    )
     result = {"choice": "general", "lead": None}
     (run.folder / "tasks/general/bundle").mkdir(parents=True)
     (run.folder / "tasks/general/bundle/result.json").write_text(json.dumps(result))

@@ -130,6 +130,8 @@ class TrainConfig(Config):
         learning_rate=3e-4, batch_size=64, epochs=5, patience=3, step_zero=True
     )
     """Unset: specific models are fitted from scratch only."""
+    finetuned_seeds: PositiveInt = 2
+    """Number of the ``seeds`` networks, from the first, that each specific model is fine-tuned from."""
     minimum_windows: PositiveInt = 250
     """Training windows with a moving price that a specific model needs; with fewer, its job is skipped."""
 

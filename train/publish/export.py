@@ -1,7 +1,8 @@
-"""Write a bundle: the Keras and ONNX models, compared with each other, and the scalers."""
+"""Write a bundle: the Keras model, the ONNX model compared with the trained networks, and the scalers."""
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from train.run.dataset import RunDataset, bundles_dir
 from train.run.feed import evenly
 
 PARITY = 1e-5
-"""Largest difference allowed between Keras and ONNX, in units of the scaled output."""
+"""Largest difference allowed between the trained networks and ONNX, in units of the scaled output."""
 PARITY_WINDOWS = 256
 
 
@@ -33,6 +34,7 @@ def write_bundle(
     members: list[list[np.ndarray]],
     metadata: dict[str, Any],
     *,
+    trained: Callable[[np.ndarray, np.ndarray], np.ndarray],
     check: Windows,
 ) -> None:
     """Write one model's files below the run's ``bundles`` folder.
@@ -41,7 +43,9 @@ def write_bundle(
     ----------
     network : widths of the networks
     members : weights of the networks to average
-    check : real windows on which Keras and ONNX must agree
+    trained : the average of the networks as they were trained, from windows (N, size, C) and ids (N, 1) to
+        outputs (N, H, K)
+    check : real windows on which these networks and ONNX must agree
 
     Raises
     ------
@@ -55,7 +59,7 @@ def write_bundle(
     model = average_network(dataset.network_shape, network, members)
     windows = evenly(check, PARITY_WINDOWS)
     x, ids = dataset.representation.inputs(windows), id_column(windows, dataset.stock_ids(job))
-    expected = np.asarray(model([x, ids], training=False))
+    expected = trained(x, ids)
     storage.write_with(folder / files.weights, lambda path: model.save(path))
     storage.write_bytes(
         folder / "model.onnx", onnx_model(networks_of(model), dataset.network_shape).SerializeToString()

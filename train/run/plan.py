@@ -126,7 +126,7 @@ def make_plan(
         if config.finetune:
             fits += [
                 _fit(stock.symbol, "finetune", number, (general[number],), config.finetune, count)
-                for number in range(config.seeds)
+                for number in range(min(config.seeds, config.finetuned_seeds))
             ]
         tasks += fits
         needs = tuple(fit.id for fit in fits)

@@ -128,7 +128,8 @@ def _bundle(dataset: RunDataset, task: Task, may_write: Callable[[], None]) -> d
         metadata["probability_calibration"] = calibration.as_dict()
     network = dataset.network_config(phase)
     may_write()
-    write_bundle(dataset, task.job, network, members, storage.finite(metadata), check=valid)
+    trained = _forecaster(dataset, task.job, members, phase).network
+    write_bundle(dataset, task.job, network, members, storage.finite(metadata), trained=trained, check=valid)
     return {"choice": choice, "lead": metadata["lead"], "valid": _as_dict(scores[choice]["valid"])}
 
 
@@ -145,7 +146,9 @@ def _refitted_bundle(dataset: RunDataset, task: Task, may_write: Callable[[], No
     refuse_disagreement(task.job, gap)
     may_write()
     metadata["refit"] = {"evaluated": {name: metadata[name] for name in BORDERS}, "disagreement": gap}
-    write_bundle(dataset, task.job, dataset.network_config(phase), members, metadata, check=recent)
+    trained = _forecaster(dataset, task.job, members, phase).network
+    network = dataset.network_config(phase)
+    write_bundle(dataset, task.job, network, members, metadata, trained=trained, check=recent)
     return {"choice": choice, "lead": metadata["lead"], "disagreement": gap}
 
 
@@ -174,18 +177,23 @@ def _candidate_names(dataset: RunDataset, job: str) -> tuple[str, ...]:
 
 
 def _candidate(dataset: RunDataset, job: str, name: str) -> Candidate:
-    """Return the phase and the weights of the networks that a candidate averages."""
+    """Return the phase and the weights of the networks that a candidate averages.
 
-    def weights(fits_of: str, phase: str) -> Members:
-        return [
-            weights_of(dataset.run_dir, f"{fits_of}/{phase}-{number}")
-            for number in range(dataset.config.seeds)
-        ]
+    The average repeats fine-tuned networks until there are as many as general ones, so both weigh the same.
+    """
+    seeds = dataset.config.seeds
+
+    def weights(fits_of: str, phase: str, count: int = seeds) -> Members:
+        return [weights_of(dataset.run_dir, f"{fits_of}/{phase}-{number}") for number in range(count)]
 
     if name == "scratch":
         return "scratch", [weights_of(dataset.run_dir, f"{job}/scratch-0")]
     general = weights(GENERAL, "seed") if name in ("general", "average") else []
-    finetuned = weights(job, "finetune") if name in ("fine-tuned", "average") else []
+    finetuned = []
+    if name in ("fine-tuned", "average"):
+        finetuned = weights(job, "finetune", min(seeds, dataset.config.finetuned_seeds))
+    if name == "average":
+        finetuned = [finetuned[number % len(finetuned)] for number in range(seeds)]
     return "seed", general + finetuned
 
 
