@@ -11,6 +11,7 @@ import pandas as pd
 
 from common.archive import repairs
 from common.archive.layouts import NAIROBI_LAYOUT, WEEK, Layout
+from common.archive.swapped_dates import has_month_as_number, swapped_dates
 from common.archive.text_files import LONGEST_LINE, is_cut, split
 
 NUMBERS = ("low", "high", "close", "previous", "volume")
@@ -77,6 +78,9 @@ def parse(part: Part, text: list[str]) -> tuple[PartSummary, pd.DataFrame]:
         table[column] = _each(texts[column], layout.number, "float64")
     named = _each(texts["symbol"], lambda code: SYMBOL.fullmatch(code) is not None, "bool")
     table["date"] = _each(texts["date"], layout.date, "datetime64[us]").where(shaped & named)
+    table["symbol"] = _renamed(table, layout)
+    numeric = _each(texts["date"] if layout.swappable else [""] * len(text), has_month_as_number, "bool")
+    swapped = swapped_dates(table, numeric)
     empty = pd.Series([not line.strip(f"{layout.delimiter} \t") for line in text], dtype=bool)
     early = {
         LONG_LINE: pd.Series([is_cut(line) for line in text], dtype=bool),
@@ -84,6 +88,7 @@ def parse(part: Part, text: list[str]) -> tuple[PartSummary, pd.DataFrame]:
         f"{{count}} fields, need {layout.count}": ~shaped,
         "not a symbol: {symbol!r}": ~named,
         "not a date: {date!r}": table["date"].isna(),
+        "date {date} is out of order, and in order with day and month swapped": swapped,
     }
     late = {
         "no price": pd.Series([close in ("", "-") for close in texts["close"]], dtype=bool),
@@ -164,6 +169,17 @@ def _each(texts: list[str], parse: Callable[[str], Any], dtype: str) -> pd.Serie
     codes, distinct = pd.factorize(np.array(texts, dtype=object))
     parsed = pd.Series([parse(text) for text in distinct], dtype=dtype)
     return parsed.take(codes).reset_index(drop=True)
+
+
+def _renamed(table: pd.DataFrame, layout: Layout) -> pd.Series:
+    """Return the symbols of the rows, with the new ones of renamed shares."""
+    symbols = table["symbol"]
+    for old, new in layout.renamed.items():
+        rows = symbols == old
+        if new.since is not None:
+            rows &= table["date"] < pd.Timestamp(new.since)
+        symbols = symbols.mask(rows, new.to.upper()) if rows.any() else symbols
+    return symbols
 
 
 def _days(weekdays: tuple[str, ...]) -> str:

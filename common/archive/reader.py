@@ -14,8 +14,9 @@ from common.archive import blocks as archive_blocks
 from common.archive import market_repairs
 from common.archive.action_table import CorporateAction, load_actions, not_placed, with_terms
 from common.archive.blocks import PANEL_COLUMNS, Block
+from common.archive.columns import read_columns
 from common.archive.files import ArchiveFiles
-from common.archive.layouts import NAIROBI_LAYOUT, SYNTHETIC_FILE, read_columns
+from common.archive.layouts import NAIROBI_LAYOUT, SYNTHETIC_FILE
 from common.archive.mixed_dates import holiday_notes, mixed_dates
 from common.archive.price_lines import LONG_LINE
 from common.archive.tail import older_lines

@@ -10,6 +10,8 @@ from common.archive.text_files import split
 
 CONTEXT_LINES = 500
 """Older lines that are read anyway, since mistyped dates are corrected by their neighbours."""
+CONTEXT = dt.timedelta(days=45)
+"""Older days that are read anyway where swapped days and months are found by their neighbours."""
 
 
 def older_lines(name: str, lines: Iterable[str], layout: Layout, since: dt.date) -> int:
@@ -29,7 +31,7 @@ def older_lines(name: str, lines: Iterable[str], layout: Layout, since: dt.date)
     year = _year(name, days) if layout.typed else None
     if year is not None and year < since.year:
         return len(days)
-    start = dt.datetime.combine(since, dt.time())
+    start = dt.datetime.combine(since, dt.time()) - layout.swappable * CONTEXT
     older = len(days)
     for number, day in enumerate(days):
         if day is not None and (day >= start or (year is not None and day.year != year)):

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.archive.action_table import FILE_NAME as ACTIONS_FILE
-from common.archive.layouts import FILE_NAME, NAIROBI_LAYOUT, Columns, Layout
+from common.archive.columns import FILE_NAME, Columns
+from common.archive.layouts import NAIROBI_LAYOUT, Layout
 from common.errors import ArchiveError
 
 HEADER = "date,code,name,12m low,12m high,day low,day high,day price,previous,change,change%,volume,"
-PRICE_HEADERS = (HEADER + "adjust", HEADER + "adjusted price")
+PRICE_HEADERS = tuple(HEADER + last for last in ("adjust", "adjusted", "adjusted price"))
 SECTOR_HEADER = "sector,stock_code,stock_name"
 SETTINGS = (FILE_NAME, ACTIONS_FILE)
 """Files with settings for reading the others."""
@@ -52,10 +53,13 @@ def text_files(
     ArchiveError
         If the folder is missing, or a file cannot be read.
     """
-    start = columns.header_line if columns else 1
+    at, start = (columns.header_line, columns.start) if columns else (1, 1)
     for path in _paths(folder, columns):
         lines = _lines(path, columns)
-        header = next(itertools.islice(lines, start - 1, None), "")
+        above = list(itertools.islice(lines, max(start, 1)))
+        header = above[max(at, 1) - 1] if len(above) >= max(at, 1) else ""
+        if start == 0:
+            lines = itertools.chain(above, lines)
         name = _replace_surrogates(path.name)
         layout, holds = _layout(name, header, columns)
         left_out = older(name, lines, layout) if older and layout else 0
@@ -132,7 +136,7 @@ def _replace_surrogates(text: str) -> str:
 
 def _layout(name: str, header: str, columns: Columns | None) -> tuple[Layout | None, str]:
     if columns:
-        layout = columns.layout(name, split(header, columns.delimiter))
+        layout = columns.layout_of(name, split(header, columns.delimiter))
         return (layout, "prices") if isinstance(layout, Layout) else (None, layout)
     fields = ",".join(field.strip().casefold() for field in split(header))
     if fields in PRICE_HEADERS:

@@ -22,7 +22,9 @@ from support.prices.market import (
     write_one_long_file,
 )
 
-from common.archive.layouts import FILE_NAME, MARKET_INDEX, Columns, number_pattern, parse_date, parse_number
+from common.archive.columns import FILE_NAME, Columns
+from common.archive.forms import number_pattern, parse_date, parse_number
+from common.archive.layouts import MARKET_INDEX
 from common.archive.reader import read_archive
 from common.errors import ArchiveError, ConfigError, UniverseError
 from common.exchange.calendar import Sessions

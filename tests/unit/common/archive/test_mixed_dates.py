@@ -55,8 +55,32 @@ def test_an_archive_with_sound_dates_is_not_called_mixed_up(good):
     assert load_panel(good, good).symbols == SYMBOLS
 
 
-def test_day_and_month_swapped_are_noticed_by_steps_and_by_closed_days(bad):
-    mixed = read_archive(bad).mixed
+@pytest.fixture(scope="module")
+def shuffled(tmp_path_factory) -> Path:
+    frame = swapped(market(DAYS, SYMBOLS)).sample(frac=1, random_state=0)
+    return written(tmp_path_factory.mktemp("shuffled"), frame, "%d/%m/%Y")
+
+
+def test_swapped_rows_of_a_file_in_order_are_rejected_and_named_and_the_others_are_read(bad):
+    archive, truth = read_archive(bad), swapped(market(DAYS, SYMBOLS))
+    wrong = truth[truth["written"] != truth["date"]]
+    reasons = archive.ledger["reason"]
+    closed = reasons.str.contains("is not a weekday")
+    assert reasons[~closed].str.endswith("is out of order, and in order with day and month swapped").all()
+    assert len(archive.ledger) == len(wrong) and len(archive.rows) == len(truth) - len(wrong)
+    assert set(archive.rows["date"]) == set(truth[truth["written"] == truth["date"]]["date"])
+    assert (archive.mixed["kind"] == "closed day").all() and len(archive.mixed) >= 20
+
+
+def test_an_order_that_no_row_can_show_leaves_sound_rows_alone(good, tmp_path):
+    frame = market(DAYS, SYMBOLS).assign(written=lambda frame: frame["date"])
+    folder = written(tmp_path, frame.sample(frac=1, random_state=1), "%d/%m/%Y")
+    pd.testing.assert_frame_equal(read_archive(folder).rows, read_archive(good).rows)
+    assert read_archive(folder).ledger.empty
+
+
+def test_day_and_month_swapped_are_noticed_by_steps_and_by_closed_days(shuffled):
+    mixed = read_archive(shuffled).mixed
     kinds = mixed["kind"].value_counts()
     assert kinds["many steps"] >= 20 and kinds["closed day"] >= 20
     steps = mixed[mixed["kind"] == "many steps"]
@@ -78,8 +102,10 @@ def test_the_check_says_so_with_dates_counts_and_its_exit_code(bad, good, tmp_pa
     assert result.exit_code == 0 and json.loads(result.stdout)["mixed_dates"] == []
 
 
-def test_training_refuses_mixed_dates_unless_allowed(bad):
+def test_training_refuses_mixed_dates_unless_allowed(bad, shuffled):
     with pytest.raises(ArchiveError, match=r"look mixed up: on \d+ days many stocks .*--accept-mixed-dates"):
+        load_archive(shuffled, shuffled)
+    with pytest.raises(ArchiveError, match=r"on \d+ days there are rows although the exchange is closed"):
         load_archive(bad, bad)
     assert load_panel(bad, bad, accept_mixed_dates=True).symbols == SYMBOLS
 
