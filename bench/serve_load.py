@@ -5,9 +5,10 @@
 Needs a release in production. All servers answer the same request (a stock's next price from the release's
 own window) from the same bundles on the same machine, one after the other; the load generator (`load`: wrk
 if it is installed) shares the machine. Ours is measured twice: ``computed``, with the forecast cache off
-so that a model computes every answer, and ``remembered``, as shipped. ``plain`` is Keras `model.predict`
-in one process, ``onnx`` ONNX Runtime in two. ``--brief``: only requests for all stocks in turn. Prints one
-JSON document.
+so that a model computes every answer, and ``remembered``, with the settings of ``nsecast serve`` as shipped
+(access log, receipts and cache on; on loopback without keys there is no rate limit). ``plain`` is Keras
+`model.predict` in one process, ``onnx`` ONNX Runtime in two. ``--brief``: only requests for all stocks in
+turn. Prints one JSON document.
 """
 
 import argparse
@@ -65,7 +66,7 @@ def main() -> None:
         "generator": generator(args.wrk),
         "seconds": args.seconds,
     }
-    with _served(args.home, args.haproxy, remembered=0) as (url, pid):
+    with _served(args.home, args.haproxy, forecasts_remembered=0, downscale_delay_s=10) as (url, pid):
         document["computed"] = {
             name: _loads(args, url, "/api/v4/predict", symbols)
             for name, symbols in traffic.items()
@@ -100,20 +101,15 @@ def _loads(args: argparse.Namespace, url: str, path: str, symbols: list[str]) ->
 
 
 @contextmanager
-def _served(home: Path, haproxy: bool, *, remembered: int | None = None) -> Any:
+def _served(home: Path, haproxy: bool, **settings: float) -> Any:
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "settings.json"
-        own: dict[str, Any] = {
-            "downscale_delay_s": 10,
-            "limits": {"forecasts_per_minute": 0},
-            "access_log": "off",
-        }
-        if remembered is not None:
-            own["forecasts_remembered"] = remembered
-        path.write_text(json.dumps(own))
         switch = "--haproxy" if haproxy else "--no-haproxy"
-        command = ["nsecast", "serve", "--no-train", switch, "--port", str(port), "--settings", str(path)]
+        command = ["nsecast", "serve", "--no-train", switch, "--port", str(port)]
+        if settings:
+            path = Path(folder) / "settings.json"
+            path.write_text(json.dumps(settings))
+            command += ["--settings", str(path)]
         process = subprocess.Popen(
             [sys.executable, "-m", *command, "--home", str(home)], cwd=machine.ROOT, stdout=sys.stderr
         )

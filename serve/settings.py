@@ -20,6 +20,8 @@ from common.config import Config, read_file, read_toml
 from common.errors import BadRequest, ConfigError
 from serve.schemas.fields import MAX_BATCH
 
+SHARED_RATE = 6_000
+"""Default of ``forecasts_per_minute`` for a server that others can reach."""
 LIVE = ("limits", "requests_under_way", "cors_origins")
 """Settings that a running router accepts in its ``user_config``, without a restart."""
 
@@ -31,9 +33,10 @@ class Limits(Config):
     """Maximum size of a request body; 5,000 bars are half of it."""
     batch_symbols: Annotated[PositiveInt, Le(MAX_BATCH)] = MAX_BATCH
     """Maximum number of symbols in one batch."""
-    forecasts_per_minute: NonNegativeInt = 6_000
+    forecasts_per_minute: NonNegativeInt | None = None
     """For each API key (without keys: for each address), counted by each router alone; a batch counts its
-    symbols; 0: no limit."""
+    symbols; 0: no limit. Default: 6,000, and no limit for a server without keys that only programs of its own
+    machine can reach."""
     timeout_s: PositiveFloat = 10.0
     """Time limit of one request."""
 
@@ -143,6 +146,14 @@ class ServeSettings(Config):
         if self.specific_max < self.specific_min:
             raise ValueError(f"specific_max {self.specific_max} is below specific_min {self.specific_min}")
         return self
+
+    @property
+    def forecasts_per_minute(self) -> int:
+        """The rate limit of each client as set, else its default; 0: no limit."""
+        if self.limits.forecasts_per_minute is not None:
+            return self.limits.forecasts_per_minute
+        shared = self.keys or not self.loopback or self.allowed_hosts or self.trusted_proxies
+        return SHARED_RATE if shared else 0
 
     def changed(self, user_config: Mapping[str, Any]) -> Self:
         """Return the settings updated with a ``user_config``.

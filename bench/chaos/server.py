@@ -42,7 +42,6 @@ SETTINGS: dict[str, Any] = {
     "specific_max": 2,
     "reload_every_s": 0.5,
     "forecasts_remembered": 0,  # so that requests reach the replicas
-    "limits": {"forecasts_per_minute": 0},
     "access_log": "off",
 }
 """Two of everything, as a service that must not stop has."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import get_args
 
@@ -17,8 +18,8 @@ from serve.inference.caveats import FALLBACK, cautions, sessions_behind
 from serve.inference.model_cache import model_key, split_key
 from serve.inference.routing import Route, route
 from serve.inference.window_builder import PriceHistory, request_window
-from serve.schemas.forecast import Caveat, Horizon, PredictRequest, days_of
-from serve.schemas.matrix import HorizonErrors, read_matrix
+from serve.schemas.forecast import Caveat, Horizon, MapeSource, PredictRequest, days_of
+from serve.schemas.matrix import HorizonErrors, MatrixRow, read_matrix
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ class LoadedRelease:
             self.sectors.setdefault(stock.sector, []).append(stock.symbol)
         self._calibration = models.calibration
         self._newest: dict[str, tuple[Windows, np.ndarray]] = {}
+        rows = self.matrix.values()
+        self._pooled_mape = {horizon: _pooled_mape(rows, horizon) for horizon in self.positions}
 
     @property
     def data_end(self) -> dt.date:
@@ -173,6 +176,13 @@ class LoadedRelease:
         row = self.matrix.get(symbol)
         return row.horizons.get(horizon) if row else None
 
+    def mape(self, symbol: str, horizon: Horizon) -> tuple[float | None, MapeSource | None]:
+        """Return the MAPE at a horizon and of what it is, see `PredictResponse.mape_source`."""
+        measured = self.measured(symbol, horizon)
+        if measured and measured.mape is not None:
+            return measured.mape, "stock"
+        return self._pooled_mape.get(horizon, (None, None))
+
     def in_sector(self, name: str) -> list[str]:
         """Return the symbols of a sector, ignoring case; raises BadRequest for an unknown one."""
         for sector, symbols in self.sectors.items():
@@ -185,6 +195,17 @@ class LoadedRelease:
         if not bad:
             return self.own
         return self.own - {job for job, release_id in map(split_key, bad) if release_id == self.release.id}
+
+
+def _pooled_mape(rows: Iterable[MatrixRow], horizon: Horizon) -> tuple[float | None, MapeSource | None]:
+    """Return the MAPE over all forecasts of the general model, else of all models."""
+    figures = [(row.model, row.horizons[horizon]) for row in rows if horizon in row.horizons]
+    known = [(model, errors.mape, errors.n) for model, errors in figures if errors.mape is not None]
+    general = [(mape, n) for model, mape, n in known if model == GENERAL and n]
+    chosen = general or [(mape, n) for _, mape, n in known if n]
+    if not chosen:
+        return None, None
+    return sum(mape * n for mape, n in chosen) / sum(n for _, n in chosen), "general" if general else "all"
 
 
 def _window_spec(release: Release, preset: str) -> WindowSpec:

@@ -57,6 +57,7 @@ def predict_response(
         known=stock is not None,
     )
     intervals = _intervals(prices, position)
+    mape, mape_source = loaded.mape(chosen.symbol, horizon)
     return PredictResponse(
         symbol=chosen.symbol,
         name=stock.name if stock else None,
@@ -75,7 +76,8 @@ def predict_response(
         confidence_reasons=list(level.reasons),
         confidence_interval=intervals.get("90"),
         intervals=intervals,
-        mape=measured.mape if measured else None,
+        mape=mape,
+        mape_source=mape_source,
         naive_mape=measured.naive_mape if measured else None,
         forecast_source="model" if by_model else "last_price",
         warnings=[*prepared.caveats, *_last_price_caveats(by_model, frozen)],

@@ -38,7 +38,7 @@ BODY = (400, 413, 415, 422)
 
 def add_forecast_routes(api: FastAPI, model_client: ModelClient, reader: Any, conditional: Any) -> None:
     limits = model_client.settings.limits
-    rate = RateLimit(limits)
+    rate = RateLimit(model_client.settings.forecasts_per_minute)
 
     def cache_headers(request: ConditionalRequest, *, failed: bool = False) -> dict[str, str]:
         """Let the client cache a response unless a model failed while it was made."""

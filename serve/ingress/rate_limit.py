@@ -7,18 +7,17 @@ from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import FixedWindowRateLimiter
 
 from common.errors import BadRequest, TooManyRequests
-from serve.settings import Limits
 
 
 class RateLimit:
     """A limit on the forecasts of each client per minute, in windows that begin with its first one.
 
-    Each router counts on its own.
+    Each router counts on its own. A limit of 0 is none.
     """
 
-    def __init__(self, settings: Limits) -> None:
-        self._item = limits.RateLimitItemPerMinute(settings.forecasts_per_minute or 1)
-        self._off = settings.forecasts_per_minute == 0
+    def __init__(self, forecasts_per_minute: int) -> None:
+        self._item = limits.RateLimitItemPerMinute(forecasts_per_minute or 1)
+        self._off = forecasts_per_minute == 0
         self._limiter = FixedWindowRateLimiter(MemoryStorage())
 
     def at_most(self, cost: int) -> int:

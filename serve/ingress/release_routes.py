@@ -46,7 +46,9 @@ def add_release_routes(api: FastAPI, model_client: ModelClient, reader: Any, con
     ) -> Response:
         """List every stock with the model that forecasts it."""
         return await cached.respond(
-            lambda: views.available(cached.loaded, include_sectors=include_sectors, bad=cached.bad)
+            lambda: views.available(
+                cached.loaded, include_sectors=include_sectors, bad=cached.bad, use=model_client.use()
+            )
         )
 
     @api.get(
@@ -64,7 +66,9 @@ def add_release_routes(api: FastAPI, model_client: ModelClient, reader: Any, con
     @api.get(f"{V4}/models/{{symbol}}", response_model=StockModel, **by_release(404))
     async def model(symbol: Symbol, cached: ConditionalRequest = conditional) -> Response:
         """Describe one stock, its model and the model's errors."""
-        return await cached.respond(lambda: views.stock_model(cached.loaded, symbol, bad=cached.bad))
+        return await cached.respond(
+            lambda: views.stock_model(cached.loaded, symbol, bad=cached.bad, use=model_client.use())
+        )
 
     @api.get(f"{V4}/matrix", response_model=MatrixPage, **by_release())
     async def matrix(cached: ConditionalRequest = conditional) -> Response:

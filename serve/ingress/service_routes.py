@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from serve.schemas.service import (
     TierStats,
     TrafficSlice,
 )
+from serve.views.models import cache_stats, cached_stocks
 from serve.views.releases import Deployments
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def add_service_routes(api: FastAPI, model_client: ModelClient, reader: Any, adm
     @api.get(f"{V4}/stats", response_model=ServiceStats, responses=responses(), dependencies=[reader])
     async def stats() -> Response:
         """Show the counts of the responding router and of every model replica."""
-        counts, release = model_client.observer.snapshot(), model_client.loaded.release.id
+        counts, loaded, use = model_client.observer.snapshot(), model_client.loaded, model_client.use()
         replies, states = await asyncio.gather(
             asyncio.gather(*(model_client.broadcast(tier, "stats") for tier in TIERS)),
             deployments.look_within(REPLY_S),
@@ -59,7 +61,9 @@ def add_service_routes(api: FastAPI, model_client: ModelClient, reader: Any, adm
         for actor in pids.keys() - {actor for reply in replies for actor in (*reply.returned, *reply.silent)}:
             del pids[actor]
         body = ServiceStats(
-            release=release,
+            release=loaded.release.id,
+            cache_stats=cache_stats(loaded, use, model_client.bad()),
+            cached_stocks=cached_stocks(loaded, use),
             tiers={tier: TierStats(**figures) for tier, figures in tiers.items()},
             router=os.getpid(),
             replicas=tuple(replicas),
@@ -78,8 +82,10 @@ def add_service_routes(api: FastAPI, model_client: ModelClient, reader: Any, adm
             f"{key} cannot be loaded: the general model answers" for key in sorted(model_client.bad())
         ]
         problems += filter(None, (model_client.watcher.problem, model_client.config_problem))
+        cache = cache_stats(loaded, model_client.use(), model_client.bad())
         body = Health(
-            status="degraded" if problems else "ok",
+            status="degraded" if problems else "healthy",
+            service=api.title,
             release=loaded.release.id,
             preset=loaded.preset,
             synthetic=loaded.panel.synthetic,
@@ -88,6 +94,12 @@ def add_service_routes(api: FastAPI, model_client: ModelClient, reader: Any, adm
             timezone=loaded.clock.timezone,
             stocks=len(loaded.universe.symbols),
             problems=tuple(problems),
+            total_coverage=len(loaded.universe.symbols),
+            specific_models=cache.specific_models,
+            general_model_stocks=cache.general_model_stocks,
+            cache_size=f"{cache.cache_size}/{cache.cache_capacity}",
+            cache_hit_rate=cache.cache_hit_rate,
+            timestamp=dt.datetime.now(dt.UTC),
         )
         return json_response(body, headers=NO_STORE)
 
@@ -111,11 +123,19 @@ def add_service_routes(api: FastAPI, model_client: ModelClient, reader: Any, adm
         result = await model_client.watcher.check(force=True)
         if result.outcome == "refused":
             raise GateClosed(f"{result.detail} {result.release or 'Nothing'} continues to serve.")
-        return RefreshResponse(outcome=result.outcome, release=result.release)
+        return RefreshResponse(
+            message=f"{result.release or 'Nothing'} serves.",
+            timestamp=dt.datetime.now(dt.UTC),
+            outcome=result.outcome,
+            release=result.release,
+        )
 
     @api.post(f"{V4}/cache/clear", response_model=ClearResponse, responses=responses(), dependencies=[admin])
     async def cache_clear() -> ClearResponse:
         """Drop the loaded models of every replica, and the forecasts that this router has cached."""
         model_client.clear()
         replies = await asyncio.gather(*(model_client.broadcast(tier, "clear") for tier in TIERS))
-        return ClearResponse(cleared=sum(sum(reply.returned.values()) for reply in replies))
+        cleared = sum(sum(reply.returned.values()) for reply in replies)
+        return ClearResponse(
+            message=f"{cleared} models dropped.", timestamp=dt.datetime.now(dt.UTC), cleared=cleared
+        )

@@ -23,7 +23,7 @@ from serve.audit.ledger import Ledger
 from serve.auth.keys import KeyFile
 from serve.inference.forecast_cache import ForecastCache
 from serve.inference.loaded_release import LoadedRelease, PreparedRequest
-from serve.inference.model_cache import REMEMBER_BAD_S
+from serve.inference.model_cache import REMEMBER_BAD_S, model_key, split_key
 from serve.inference.release_watcher import ReleaseWatcher
 from serve.inference.response import batch_response
 from serve.model_client.broadcast import BroadcastResult, call_every
@@ -34,6 +34,7 @@ from serve.model_client.shared_calls import SharedCalls
 from serve.observability.metrics import Facts, Observer
 from serve.schemas.forecast import BatchResponse, Outlook, PredictRequest, PredictResponse
 from serve.settings import ServeSettings
+from serve.views.models import ModelUse
 
 log = logging.getLogger(__name__)
 MIN_CALL_SIZE, MAX_CALL_SIZE = 8, 64
@@ -69,6 +70,7 @@ class ModelClient:
             for tier in self._tiers
         }
         self._bad: dict[str, float] = {}
+        self._ready: set[str] = set()
         self._cache = ForecastCache(settings.forecasts_remembered)
         calls = max(1, settings.questions_queued // 2)
         self._batch_calls = {tier: asyncio.Semaphore(calls) for tier in self._tiers}
@@ -88,9 +90,14 @@ class ModelClient:
             self._bad = {key: until for key, until in self._bad.items() if until > now}
         return frozenset(self._bad)
 
+    def use(self) -> ModelUse:
+        """Return what this router knows of the loaded models: those of its rehearsal and of its forecasts."""
+        hits, forecasts = self.observer.model_cache()
+        return ModelUse(frozenset(self._ready), self.settings.models_loaded, hits, forecasts)
+
     def clear(self) -> None:
-        """Clear the forecast cache and the list of failed models."""
-        self._bad = {}
+        """Clear the forecast cache and the lists of loaded and of failed models."""
+        self._bad, self._ready = {}, set()
         self._cache.clear()
 
     async def predict(self, request: PredictRequest, facts: Facts) -> PredictResponse:
@@ -161,6 +168,7 @@ class ModelClient:
         failed = [call for call in calls if call.response.error and call.tier == SPECIFIC]
         for call in failed:
             self._bad[call.prepared.key] = time.monotonic() + REMEMBER_BAD_S
+            self._ready.discard(call.prepared.key)
             log.warning("falls back to general model=%s: %s", call.prepared.key, call.response.error)
             call.prepared = loaded.general(call.prepared)
         await self._complete(failed)
@@ -203,6 +211,7 @@ class ModelClient:
             for call, response in zip(part, responses, strict=True):
                 call.response = response
                 if response.prices is not None:
+                    self._ready.add(call.prepared.key)
                     self._cache.keep(call.prepared, response.prices)
 
         await fan_out(parts, send, CALLS_AT_ONCE)
@@ -231,6 +240,9 @@ class ModelClient:
             if actors:
                 self.observer.not_rehearsed(loaded.release.id, tier, len(actors))
         self._cache.hold(len(loaded.universe.symbols))
+        kept = {loaded.release.id, *([self.loaded.release.id] if self.watcher.serves else [])}
+        keys = {model_key(job, loaded.release.id) for job in (GENERAL, *loaded.own)}
+        self._ready = {key for key in self._ready | keys if split_key(key)[1] in kept}
 
 
 def _render_all(

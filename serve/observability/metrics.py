@@ -105,6 +105,12 @@ class Observer:
         self._hits.inc(tags={"tier": tier, "hit": str(cached).lower()})
         self._counts["cache_hits" if cached else "cache_misses", tier] += 1
 
+    def model_cache(self) -> tuple[int, int]:
+        """Return the number of forecasts whose model was loaded already, and of all forecasts."""
+        counts = list(self._counts.items())
+        hits = sum(count for (name, _), count in counts if name == "cache_hits")
+        return hits, hits + sum(count for (name, _), count in counts if name == "cache_misses")
+
     def serves(self, release: str) -> None:
         """Record that a release starts to serve."""
         if self._release:

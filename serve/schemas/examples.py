@@ -52,6 +52,7 @@ ANSWER: dict[str, Any] = {
         "95": {"lower": 15.829962499869147, "upper": 20.565155113606767, "level": 0.95},
     },
     "mape": 3.2160027447387094,
+    "mape_source": "stock",
     "naive_mape": 3.2160027447387094,
     "forecast_source": "model",
     "warnings": [

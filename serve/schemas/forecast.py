@@ -25,6 +25,7 @@ Horizon = Literal["1d", "5d", "10d", "30d"]
 ModelType = Literal["stock_specific", "general"]
 Level = Literal["80", "90", "95"]
 Source = Literal["model", "last_price"]
+MapeSource = Literal["stock", "general", "all"]
 
 
 def days_of(horizon: str) -> int:
@@ -183,9 +184,12 @@ class PredictResponse(Model):
     """At 90 %; null if the model gives none."""
     intervals: dict[Level, Interval]
     mape: float | None
-    """Mean absolute percentage error on the test part for this symbol and horizon; null if not measured."""
+    """Mean absolute percentage error on the test part at this horizon, of what ``mape_source`` says."""
+    mape_source: MapeSource | None = None
+    """``stock``: of this stock; ``general``: of the stocks that the general model forecasts, since this one
+    was not measured; ``all``: of all stocks, since none of those was measured. Null without any figure."""
     naive_mape: float | None
-    """The same for the last price as the forecast."""
+    """The error of the last price as the forecast, for this stock; null if not measured."""
     forecast_source: Source
     """``last_price`` if the price has not moved, or if the model did not beat it on validation."""
     warnings: list[Caveat]

@@ -6,6 +6,7 @@ from typing import Literal
 from common.forecast.confidence import ConfidenceRating
 from serve.schemas.forecast import Horizon, Model, ModelType
 from serve.schemas.matrix import MatrixRow
+from serve.schemas.service import CacheStats
 
 
 class StockModel(Model):
@@ -23,6 +24,14 @@ class StockModel(Model):
     last_price: float | None
     sessions: int
     """Number of closes in the release."""
+    available: bool
+    """Whether the release has enough closes for a forecast."""
+    cached: bool
+    """Whether a replica has loaded the model, as this router knows."""
+    training_date: dt.date
+    """Last session of the prices with which the release was trained; a refresh does not change it."""
+    test_mape: float | None
+    """As ``mape`` of a forecast for the shortest horizon."""
     performance: MatrixRow | None
     evaluated_until: dt.date
     """The networks of ``performance`` were fitted and chosen on prices before this day."""
@@ -50,6 +59,17 @@ class AvailableModels(Model):
     release: str
     synthetic: bool
     total: int
+    total_stocks: int
+    """``total``, by its earlier name."""
+    trained_models: int
+    """Specific models of the release."""
+    available_stocks: list[str]
+    """Symbols."""
+    models_by_sector: dict[str, list[str]]
+    """Symbols by sector."""
+    model_version: str
+    """The preset."""
+    cache_stats: CacheStats
     stock_specific: int
     general: int
     horizons: list[Horizon]

@@ -31,6 +31,24 @@ class Stats(Model):
     """By model type; ``router`` for requests that called no model."""
 
 
+class CacheStats(Model):
+    """Specific models that replicas have loaded, and the use of models, in this router's count."""
+
+    cache_hit_rate: float
+    """Share of forecasts whose model was loaded already, 0 to 1."""
+    specific_models: int
+    """Stocks that their own model forecasts."""
+    general_model_stocks: int
+    """Stocks that the general model forecasts."""
+    cache_size: int
+    """Specific models of this release that are loaded."""
+    cache_capacity: int
+    """Specific models that one replica keeps loaded."""
+    total_requests: int
+    """Forecasts since the router started."""
+    cache_hits: int
+
+
 class Deployment(Model):
     """One deployment as Ray Serve reports it."""
 
@@ -97,6 +115,9 @@ class ServiceStats(Stats):
     """The last ten minutes, oldest first."""
     reloads_taken: int
     reloads_refused: int
+    cache_stats: CacheStats
+    cached_stocks: tuple[str, ...]
+    """Symbols of the specific models that are loaded."""
     rehearsals_incomplete: int
     """Number of times that a release started to serve before all replicas of a tier had loaded it."""
 
@@ -104,7 +125,9 @@ class ServiceStats(Stats):
 class Health(Model):
     """State of the service and of the release that serves."""
 
-    status: Literal["ok", "degraded"]
+    status: Literal["healthy", "degraded"]
+    service: str
+    """Name of the API."""
     release: str
     preset: str
     synthetic: bool
@@ -116,6 +139,14 @@ class Health(Model):
     """Time zone of the exchange, as in the tz database."""
     stocks: int
     problems: tuple[str, ...] = ()
+    total_coverage: int
+    """Stocks that can be requested."""
+    specific_models: int
+    general_model_stocks: int
+    cache_size: str
+    """``cache_size`` and ``cache_capacity`` of `CacheStats`, such as ``15/40``."""
+    cache_hit_rate: float
+    timestamp: dt.datetime
 
 
 class Alive(Model):
@@ -124,14 +155,22 @@ class Alive(Model):
     status: Literal["ok"] = "ok"
 
 
-class RefreshResponse(Model):
+class _Done(Model):
+    """The end of an administrative call."""
+
+    status: Literal["success"] = "success"
+    message: str
+    timestamp: dt.datetime
+
+
+class RefreshResponse(_Done):
     """The release that serves after a refresh."""
 
     outcome: Literal["unchanged", "taken"]
     release: str | None
 
 
-class ClearResponse(Model):
+class ClearResponse(_Done):
     """Number of models dropped in the replicas that responded."""
 
     cleared: int

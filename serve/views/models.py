@@ -1,6 +1,7 @@
 """Views of a release: its models, its matrix, its prices and its past forecasts."""
 
 import datetime as dt
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -8,17 +9,63 @@ import pandas as pd
 from common.archive.flags import Flag
 from common.errors import BadRequest
 from common.exchange.universe import Stock
+from common.release.bundle import GENERAL
+from common.release.refresh import REFRESHED
 from serve.inference.loaded_release import LoadedRelease
+from serve.inference.model_cache import model_key
 from serve.inference.response import model_version
 from serve.inference.routing import route
 from serve.schemas.forecast import Horizon, ModelType, days_of
 from serve.schemas.market import HistoryDay, HistoryPage, PastForecast
 from serve.schemas.matrix import MatrixPage
 from serve.schemas.models import AvailableModels, ModelSummary, StockModel
+from serve.schemas.service import CacheStats
+
+
+@dataclass(frozen=True)
+class ModelUse:
+    """What a router knows of the replicas' loaded models, and its counts since it started."""
+
+    loaded: frozenset[str] = frozenset()
+    """Keys of models that a replica has loaded."""
+    capacity: int = 0
+    """Specific models that a replica keeps loaded."""
+    hits: int = 0
+    """Forecasts whose model was loaded already."""
+    forecasts: int = 0
+
+    def has(self, loaded: LoadedRelease, job: str) -> bool:
+        return model_key(job, loaded.release.id) in self.loaded
+
+
+NOT_USED = ModelUse()
+
+
+def cached_stocks(loaded: LoadedRelease, use: ModelUse) -> tuple[str, ...]:
+    """Return the symbols whose own model is loaded."""
+    return tuple(symbol for symbol in sorted(loaded.own) if use.has(loaded, symbol))
+
+
+def cache_stats(loaded: LoadedRelease, use: ModelUse, bad: frozenset[str] = frozenset()) -> CacheStats:
+    """Count the stocks by model, and the loaded models; ``bad`` as in `LoadedRelease.prepare`."""
+    own = sum(stock.symbol in loaded.loadable(bad) for stock in loaded.universe.specific)
+    return CacheStats(
+        cache_hit_rate=use.hits / use.forecasts if use.forecasts else 0.0,
+        specific_models=own,
+        general_model_stocks=len(loaded.universe.stocks) - own,
+        cache_size=len(cached_stocks(loaded, use)),
+        cache_capacity=use.capacity,
+        total_requests=use.forecasts,
+        cache_hits=use.hits,
+    )
 
 
 def available(
-    loaded: LoadedRelease, *, include_sectors: bool = False, bad: frozenset[str] = frozenset()
+    loaded: LoadedRelease,
+    *,
+    include_sectors: bool = False,
+    bad: frozenset[str] = frozenset(),
+    use: ModelUse = NOT_USED,
 ) -> AvailableModels:
     """List every stock of the universe with its model; ``bad`` as in `LoadedRelease.prepare`."""
     cards = [stock_model(loaded, symbol, bad=bad) for symbol in loaded.universe.symbols]
@@ -27,6 +74,12 @@ def available(
         release=loaded.release.id,
         synthetic=loaded.panel.synthetic,
         total=len(cards),
+        total_stocks=len(cards),
+        trained_models=len(loaded.own),
+        available_stocks=list(loaded.universe.symbols),
+        models_by_sector=loaded.sectors,
+        model_version=loaded.preset,
+        cache_stats=cache_stats(loaded, use, bad),
         stock_specific=own,
         general=len(cards) - own,
         horizons=list(loaded.positions),
@@ -41,9 +94,12 @@ def available(
     )
 
 
-def stock_model(loaded: LoadedRelease, symbol: str, *, bad: frozenset[str] = frozenset()) -> StockModel:
+def stock_model(
+    loaded: LoadedRelease, symbol: str, *, bad: frozenset[str] = frozenset(), use: ModelUse = NOT_USED
+) -> StockModel:
     """Describe one stock and its model; raises UnknownSymbol."""
     stock, model_type = _routed(loaded, symbol, bad)
+    symbol = stock.symbol
     series = loaded.history.series
     rows = series.rows(symbol) if symbol in series.symbols else slice(0, 0)
     has_prices = rows.stop > rows.start
@@ -58,6 +114,10 @@ def stock_model(loaded: LoadedRelease, symbol: str, *, bad: frozenset[str] = fro
         last_date=series.dates[rows.stop - 1].item() if has_prices else None,
         last_price=float(series.close[rows.stop - 1]) if has_prices else None,
         sessions=rows.stop - rows.start,
+        available=rows.stop - rows.start >= loaded.spec.size,
+        cached=use.has(loaded, GENERAL if model_type == GENERAL else symbol),
+        training_date=_trained_to(loaded),
+        test_mape=loaded.mape(symbol, next(iter(loaded.positions)))[0],
         performance=loaded.matrix.get(symbol),
         evaluated_until=loaded.valid_end,
         served_until=loaded.seen_until,
@@ -92,6 +152,7 @@ def history_page(
         If the release has no such horizon.
     """
     stock, _ = _routed(loaded, symbol, frozenset())
+    symbol = stock.symbol
     if horizon not in loaded.positions:
         raise BadRequest(
             f"horizon: got {horizon}, this release has {', '.join(loaded.positions)}. Choose one."
@@ -113,6 +174,11 @@ def _routed(loaded: LoadedRelease, symbol: str, bad: frozenset[str]) -> tuple[St
     chosen = route(symbol, loaded.universe, loaded.loadable(bad))
     assert chosen.stock is not None, "route() without allow_unknown returns a listed stock or raises"
     return chosen.stock, chosen.model_type
+
+
+def _trained_to(loaded: LoadedRelease) -> dt.date:
+    refreshed = loaded.release.info.get(REFRESHED)
+    return dt.date.fromisoformat(refreshed["trained"]["to"]) if refreshed else loaded.data_end
 
 
 def _prices(loaded: LoadedRelease, symbol: str, days: int) -> list[HistoryDay]:

@@ -216,7 +216,7 @@ def test_a_corrupt_release_is_refused_and_the_old_one_continues_to_serve(server:
     after = server.predict(symbol="THIN").json()
     assert after["release"] == before["release"] and after["prediction"] == before["prediction"]
     Registry(server.home).rollback()
-    until(lambda: server.get("/api/v4/health").json()["status"] == "ok", patience_s=FOLLOW_S)
+    until(lambda: server.get("/api/v4/health").json()["status"] == "healthy", patience_s=FOLLOW_S)
 
 
 def test_all_stocks_at_all_horizons_are_forecast_with_the_figures_of_the_backtest(server: Server):

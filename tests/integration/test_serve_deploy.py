@@ -181,7 +181,7 @@ def test_changed_limits_reach_the_running_router_and_no_process_is_replaced(serv
     assert "batch_symbol" in problems[0]
     assert httpx.post(f"{service.url}/api/v4/predict/batch", json=batch, timeout=30).status_code == 422
     service.deploy({})
-    eventually(lambda: httpx.get(health, timeout=5).json()["status"] == "ok", "the limits of `args`")
+    eventually(lambda: httpx.get(health, timeout=5).json()["status"] == "healthy", "the limits of `args`")
     assert service.pids() == before
 
 

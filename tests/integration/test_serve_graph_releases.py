@@ -105,4 +105,4 @@ def test_a_refresh_that_is_cut_off_while_it_rehearses_still_leads_to_the_new_rel
 
     look, health = run_scenario(home, scenario, **limits)
     assert (look.outcome, look.release) == ("unchanged", "two")
-    assert (health["status"], health["release"]) == ("ok", "two")
+    assert (health["status"], health["release"]) == ("healthy", "two")

@@ -9,13 +9,20 @@ from serve.client import AsyncClient, RetryPolicy
 QUICK = RetryPolicy(deadline_s=60, timeout_s=20, base_s=0.01)
 HEALTH = json.dumps(
     {
-        "status": "ok",
+        "status": "healthy",
+        "service": "nsecast",
         "release": "made",
         "preset": "residual",
         "synthetic": True,
         "quick": False,
         "data_end": "2024-01-02",
         "stocks": 6,
+        "total_coverage": 6,
+        "specific_models": 1,
+        "general_model_stocks": 5,
+        "cache_size": "1/40",
+        "cache_hit_rate": 0.5,
+        "timestamp": "2024-01-02T12:00:00Z",
     }
 ).encode()
 GOOD = (200, {"Content-Type": "application/json"}, HEALTH)

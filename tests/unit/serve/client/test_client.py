@@ -34,6 +34,7 @@ from serve.auth.keys import KeyFile
 from serve.client import AsyncClient, Client, calls
 from serve.ingress.app import openapi_description
 from serve.schemas.forecast import Model
+from serve.settings import ServeSettings
 from serve.views import models as pages
 from serve.views.market import market_page
 
@@ -92,10 +93,17 @@ def test_many_are_answered_and_those_that_fail_are_listed(client):
 
 def test_the_pages_are_the_servers(client):
     loaded = loaded_release()
-    assert client.models(include_sectors=True) == pages.available(loaded, include_sectors=True)
+    use = pages.ModelUse(
+        frozenset(f"{job}@made" for job in ("general", *loaded.own)), ServeSettings().models_loaded
+    )
+    listed = client.models(include_sectors=True)
+    assert listed.cache_stats.cache_size == len(loaded.own) > 0
+    assert listed.model_copy(update={"cache_stats": None}) == pages.available(
+        loaded, include_sectors=True
+    ).model_copy(update={"cache_stats": None})
     assert client.models().sectors is None
     assert client.card() == read_model_card(loaded.release)
-    assert client.model("MOVES") == pages.stock_model(loaded, "MOVES")
+    assert client.model("MOVES") == pages.stock_model(loaded, "MOVES", use=use)
     assert client.matrix() == pages.matrix_page(loaded)
     assert client.history("MOVES", "5d", days=30) == pages.history_page(
         loaded, "MOVES", horizon="5d", days=30
@@ -155,9 +163,9 @@ def test_the_key_is_sent_only_in_its_header(tmp_path, kind, monkeypatch):
         monkeypatch.delenv("NSECAST_KEY", raising=False)
         with pytest.raises(NotAuthenticated):
             kind(url).health()
-        assert kind(url, key=key).health().status == "ok"
+        assert kind(url, key=key).health().status == "healthy"
         monkeypatch.setenv("NSECAST_KEY", key)
-        assert kind(url).health().status == "ok"
+        assert kind(url).health().status == "healthy"
         with pytest.raises(NotAuthenticated) as caught:
             kind(url, key="nse_wrong").health()
     assert key not in repr(Client(url, key=key)) + repr(caught.value) + str(vars(caught.value))

@@ -108,7 +108,7 @@ def test_limits_that_are_not_allowed_change_nothing_and_health_says_so(with_rout
 
     health, seen, later = with_router(scenario)
     assert health["status"] == "degraded" and "forecasts_per_minute" in health["problems"][0]
-    assert seen == [200, 200, 429] and later["status"] == "ok"
+    assert seen == [200, 200, 429] and later["status"] == "healthy"
 
 
 def test_a_request_that_began_before_keeps_its_limits(with_router):

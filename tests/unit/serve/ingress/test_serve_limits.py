@@ -24,8 +24,8 @@ from serve.settings import Limits, ServeSettings
 class Rate:
     """A `RateLimit` for tests that are not asynchronous."""
 
-    def __init__(self, **settings: int) -> None:
-        self._rate = RateLimit(Limits(**settings))
+    def __init__(self, forecasts_per_minute: int) -> None:
+        self._rate = RateLimit(forecasts_per_minute)
 
     def hit(self, client: str, cost: int = 1) -> None:
         asyncio.run(self._rate.hit(client, cost))
@@ -58,7 +58,7 @@ def test_a_batch_counts_its_symbols_and_one_that_can_never_pass_says_so():
 
 
 def test_a_request_for_every_stock_costs_a_minutes_worth_at_most():
-    rate = RateLimit(Limits(forecasts_per_minute=10))
+    rate = RateLimit(10)
     assert rate.at_most(3) == 3
     asyncio.run(rate.hit("a", rate.at_most(10_000)))
     with pytest.raises(TooManyRequests):
@@ -79,6 +79,25 @@ def test_no_rate_means_no_limit():
     rate = Rate(forecasts_per_minute=0)
     for _ in range(50):
         rate.hit("a", 1_000)
+
+
+@pytest.mark.parametrize(
+    ("settings", "limit"),
+    [
+        ({}, 0),
+        ({"keys": "keys.json"}, 6_000),
+        ({"keys": "keys.json", "loopback": False}, 6_000),
+        ({"trusted_proxies": ["10.0.0.1"]}, 6_000),
+        ({"allowed_hosts": ["nse.example"]}, 6_000),
+        ({"limits": {"forecasts_per_minute": 5}}, 5),
+        ({"keys": "keys.json", "limits": {"forecasts_per_minute": 0}}, 0),
+    ],
+)
+def test_only_a_server_of_its_own_machine_has_no_limit_unless_one_is_set(settings, limit):
+    chosen = ServeSettings.parse(settings)
+    assert chosen.forecasts_per_minute == limit
+    assert ServeSettings.parse(chosen.model_dump(mode="json")).forecasts_per_minute == limit
+    assert chosen.changed({"limits": {"batch_symbols": 8}}).forecasts_per_minute == limit
 
 
 def test_a_batch_beyond_the_cap_is_refused():
