@@ -3,11 +3,13 @@
 import os
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.serving.dashboard import DashboardServer, made_home
+from support.serving.dashboard import DashboardServer, beside, made_home
+from support.serving.server import serving
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +29,13 @@ def server(home: Path) -> Iterator[DashboardServer]:
 
 
 @pytest.fixture(scope="module")
+def in_process(home: Path) -> Iterator[str]:
+    """The address of a server in this process, without Ray: for what needs no replicas and no restart."""
+    with ThreadPoolExecutor(1) as other, beside(other, serving(home)) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where screenshots are kept: below ``NSECAST_ARTIFACTS`` if that is set."""
     folder = Path(os.environ.get("NSECAST_ARTIFACTS") or tmp_path_factory.mktemp("artifacts")) / "dashboard"
@@ -36,13 +45,18 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def open_page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
-    """Opens a page with an empty cache; at the end it must have logged nothing but what was ``allowed``."""
+    """Opens a page with an empty cache; at the end it must have logged nothing but what was ``allowed``.
+
+    The page is that of ``server`` if the test uses it, otherwise of the server in this process.
+    """
     contexts, troubles = [], []
 
     def open_at(
         view: str, width: int = 1440, scheme: str = "light", url: str = "", allowed: str = "^$"
     ) -> Any:
-        url = url or request.getfixturevalue("server").url
+        if not url and "server" in request.fixturenames:
+            url = request.getfixturevalue("server").url
+        url = url or request.getfixturevalue("in_process")
         phone = width < 500
         context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme, is_mobile=phone, has_touch=phone

@@ -53,18 +53,6 @@ def network(location: str | None = None, *, operator: str = "Add", domain: str =
     return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
 
 
-@pytest.fixture
-def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with a file of weights in it, above it, and behind a link."""
-    here = tmp_path / "here"
-    here.mkdir()
-    for path in (tmp_path / "canary.bin", here / "canary.bin"):
-        path.write_bytes(np.full(1_024, 7, "float32").tobytes())
-    (here / "link.bin").symlink_to(tmp_path / "canary.bin")
-    monkeypatch.chdir(here)
-    return here
-
-
 @pytest.mark.parametrize("kind", ["weights", "constant"])
 @pytest.mark.parametrize("location", ["../canary.bin", "/canary.bin", "canary.bin", "link.bin", "/dev/zero"])
 def test_weights_of_a_network_that_lie_in_another_file_are_not_read(outside, location, kind, capfd):

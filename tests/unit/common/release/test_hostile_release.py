@@ -135,18 +135,6 @@ def test_our_code_calls_no_function_that_runs_code_from_a_file():
     assert arrays and all("allow_pickle=False" in text for _, text in arrays), arrays
 
 
-@pytest.fixture
-def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with a file of weights in it, above it, and behind a link."""
-    here = tmp_path / "here"
-    here.mkdir()
-    for path in (tmp_path / "canary.bin", here / "canary.bin"):
-        path.write_bytes(np.full(1_024, 7, "float32").tobytes())
-    (here / "link.bin").symlink_to(tmp_path / "canary.bin")
-    monkeypatch.chdir(here)
-    return here
-
-
 # Paths and links
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:

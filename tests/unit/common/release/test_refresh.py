@@ -2,47 +2,26 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from obstore.store import MemoryStore
-from support.releases.refresh import current, in_production, longer, refreshed
+from support.releases.refresh import current, longer, refreshed
 from support.storage.store import machine
 
 from common.archive.flags import Flag
-from common.errors import ArchiveError, Busy, GateClosed, ReleaseNotFound
+from common.errors import Busy
 from common.prices.panel import Panel
 from common.release.forecasts import Forecast, ReleasedModels
 from common.release.learning import learn_outcomes
 from common.release.lock import hold_lock, lock_of
 from common.release.manifest import MANIFEST
 from common.release.refresh import CALIBRATION, PANEL, REFRESHED, add_rows, trained_release
-from common.release.refresh_production import (
-    NewPrices,
-    keep_rejects,
-    refresh_production,
-    rejects_of,
-)
 from common.release.registry import Registry
 from common.release.sanity import no_look_ahead
 from common.release.subject import Subject
 from train.pipeline.backtest_period import plan_backtest, run_backtest
-
-NO_REJECTS = pd.DataFrame(columns=["file", "line", "outcome", "reason", "symbol", "date", "raw"])
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("home")
-    in_production(home)
-    return home
-
-
-@pytest.fixture
-def home(original: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(original, tmp_path / "home"))
 
 
 def all_forecasts(models: ReleasedModels) -> list[Forecast]:
@@ -223,68 +202,6 @@ def test_a_stop_at_any_step_leaves_a_whole_release_in_production_and_the_same_ca
     assert not list((home / "releases").glob(".staging-*"))
 
 
-def only(panel: Panel, chosen: pd.Series) -> Panel:
-    return Panel.from_frame(panel.frame[chosen], panel.source)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        ("older", "the new prices are older"),
-        ("few", "stocks priced: got 4 of 5"),
-        ("step", "market-wide step: got 6 of 6"),
-        ("copy", "newest session: got 0 of 6 closes"),
-        ("index", "stocks priced: got 0 of 5"),
-        ("future", "date: got 20"),
-        ("lost", "sessions of production"),
-        ("kind", "real"),
-    ],
-)
-def test_the_gate_refuses_prices_that_are_older_incomplete_or_implausible(home, wrong, said):
-    before = current(home).panel
-    panel = longer(before, 1)
-    last = panel.frame["date"] == panel.dates[-1]
-    if wrong == "older":
-        panel = before.as_of(before.dates[-3])
-    elif wrong == "few":
-        panel = only(panel, ~(last & panel.frame["symbol"].isin(["THIN", "GAPS"])))
-    elif wrong == "step":
-        panel = longer(before, 1, factor=100)
-    elif wrong == "copy":
-        flags = panel.frame["flags"].mask(last, int(Flag.STALE))
-        panel = Panel.from_frame(panel.frame.assign(flags=flags), panel.source)
-    elif wrong == "index":
-        panel = only(panel, ~last | (panel.frame["symbol"] == "^NASI"))
-    elif wrong == "future":
-        panel = longer(before, 2000)
-    elif wrong == "lost":
-        panel = only(panel, panel.frame["date"] != before.dates[-9])
-    elif wrong == "kind":
-        panel = Panel(panel.frame, "archive")
-    releases, history = Registry(home).releases(), Registry(home).history()
-    with pytest.raises((GateClosed, ArchiveError), match=said):
-        refreshed(home, panel)
-    assert Registry(home).releases() == releases and Registry(home).history() == history
-
-
-def test_symbols_that_are_not_listed_may_come_and_go(home):
-    panel = longer(current(home).panel, 1)
-    last = panel.frame[(panel.frame["date"] == panel.dates[-1]) & (panel.frame["symbol"] == "MOVES")]
-    others = [last.assign(symbol=f"BOND{number}") for number in range(9)]
-    refreshed(home, Panel.from_frame(pd.concat([panel.frame, *others]), panel.source))
-    assert "BOND8" in current(home).panel.symbols
-    assert refreshed(home, longer(panel, 1), partial=True).state == "refreshed"
-
-
-def test_what_was_rolled_back_does_not_come_back_by_itself(home):
-    panel = longer(current(home).panel, 1)
-    refreshed(home, panel)
-    Registry(home).rollback()
-    with pytest.raises(GateClosed, match="rolled back; only `nsecast models promote"):
-        refreshed(home, panel)
-    assert refreshed(home, longer(panel, 1)).state == "refreshed"
-
-
 def test_a_dry_run_writes_nothing(home):
     before, panel = sorted(home.rglob("*")), longer(current(home).panel, 1)
     result = refreshed(home, panel, dry_run=True)
@@ -300,22 +217,6 @@ def test_the_best_release_so_far_stays_the_anchor_under_its_new_name(home):
     registry.promote(base, evidence={"anchor": base})
     result = refreshed(home, longer(current(home).panel, 2))
     assert registry.history()[-1]["anchor"] == result.release
-
-
-def test_nothing_in_production_says_what_to_do(tmp_path):
-    with pytest.raises(ReleaseNotFound, match="nsecast train"):
-        refresh_production(tmp_path, lambda before: NewPrices(before, NO_REJECTS))
-
-
-def test_rejected_rows_are_kept_once(home):
-    row = ["f.csv", 3, "rejected", "no price", "SCOM", pd.Timestamp("2024-01-02"), "a,b"]
-    rejects = pd.DataFrame([row, [*row[:1], 4, *row[2:5], pd.NaT, ""]], columns=NO_REJECTS.columns)
-    for _ in range(2):
-        refresh_production(home, lambda before: NewPrices(before, rejects))
-    kept = pd.read_csv(rejects_of(home))
-    assert kept["line"].tolist() == [3, 4] and kept["reason"].tolist() == ["no price"] * 2
-    keep_rejects(home, NO_REJECTS)
-    assert len(pd.read_csv(rejects_of(home))) == 2
 
 
 def test_a_result_is_plain_json(home):
