@@ -29,11 +29,13 @@ from common.archive.reader import Archive, read_archive
 from common.console import console
 from common.options import AsJson, Home
 from common.synthetic.market import MarketConfig, write_market
+from train.cli.describe_command import describe
 
 MIXED = 3
 """Exit code of a check that finds mixed-up dates or files."""
 
 app = typer.Typer(no_args_is_help=True)
+app.command()(describe)
 
 
 @app.callback()
