@@ -9,13 +9,17 @@ import typer
 from common.options import Home, ReleaseName
 from serve.card.card import make_card
 from serve.card.text import Language, card_text
+from serve.cli.predict import HORIZONS, parse_horizon
 from serve.forecaster import Forecaster
 from serve.schemas.forecast import Horizon
 
 
 def card(
-    symbol: Annotated[str, typer.Argument(help="A stock, such as SCOM.")],
-    horizon: Annotated[Horizon | None, typer.Option(help="Trading days ahead; default: all of them.")] = None,
+    symbol: Annotated[str, typer.Argument(help="A stock by symbol or name, such as SCOM.")],
+    horizon: Annotated[
+        Horizon | None,
+        typer.Option(parser=parse_horizon, metavar=HORIZONS, help="Trading days ahead; default: all."),
+    ] = None,
     lang: Annotated[Literal["en", "sw", "both"], typer.Option(help="English, Swahili or both.")] = "both",
     as_of: Annotated[
         dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="As known on the evening of that day.")

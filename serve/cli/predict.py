@@ -2,7 +2,7 @@
 
 import datetime as dt
 import sys
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import rich.box
 import typer
@@ -11,7 +11,7 @@ from rich.table import Table
 
 from common.options import Home, ReleaseName
 from serve.forecaster import Forecaster
-from serve.schemas.forecast import BatchResponse, Horizon, PredictResponse
+from serve.schemas.forecast import BatchResponse, Horizon, PredictResponse, as_horizon
 
 ERRORS = "MAPE / naive %"
 PROBABILITIES = "up/same/down %"
@@ -26,11 +26,25 @@ FITS_MIDDLE, FITS_WIDE = 110, 178
 """Widths of the middle table, and of the full table with long names."""
 
 
+HORIZONS = "|".join(get_args(Horizon))
+
+
+def parse_horizon(text: str) -> Horizon:
+    """Return the horizon of an option, such as ``5`` or ``5D``; raises BadParameter for another one."""
+    horizon = as_horizon(text)
+    if horizon not in get_args(Horizon):
+        raise typer.BadParameter(f"got {text[:20]!r}, need one of {HORIZONS.replace('|', ', ')}.")
+    return cast(Horizon, horizon)
+
+
 def predict(
     symbols: Annotated[
-        list[str] | None, typer.Argument(help="Stocks, such as SCOM KCB; default: all of them.")
+        list[str] | None,
+        typer.Argument(help="Stocks by symbol or name, such as SCOM KCB; default: all of them."),
     ] = None,
-    horizon: Annotated[Horizon, typer.Option(help="Trading days ahead.")] = "1d",
+    horizon: Annotated[
+        Horizon, typer.Option(parser=parse_horizon, metavar=HORIZONS, help="Trading days ahead.")
+    ] = "1d",
     as_of: Annotated[
         dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="As known on the evening of that day.")
     ] = None,

@@ -59,7 +59,8 @@ def predict(
 
     Parameters
     ----------
-    horizon : ``"1d"``, ``"5d"``, ``"10d"`` or ``"30d"``
+    symbol : a symbol, a former one or a company's name, as people write them
+    horizon : ``"1d"``, ``"5d"``, ``"10d"`` or ``"30d"``, also as a number
     recent_prices : closes in KES, oldest first, instead of the release's own
     recent_bars : the same with range, volume and date
     as_of : forecast from what was known on the evening of that day

@@ -74,6 +74,8 @@ def cautions(
     if last_date < seen_until:
         later = f"The models were fitted or chosen on prices after {last_date}"
         add("in_sample", f"{later}: this forecast is no measure of skill.")
+    if chosen.former:
+        add("renamed", f"{chosen.former} is a former symbol: the share is {chosen.symbol} today.")
     if chosen.stock is None:
         add("unknown_symbol", "Not a symbol of this release: the forecast uses only the prices sent.")
     elif chosen.stock.tier == "specific" and chosen.model_type != SPECIFIC:

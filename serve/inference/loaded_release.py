@@ -85,6 +85,8 @@ class LoadedRelease:
 
     def is_slow(self, request: PredictRequest) -> bool:
         """Whether `prepare` would take milliseconds or longer, so that it belongs in a thread."""
+        if request.symbol not in self.universe.symbols:  # a name to search
+            return True
         return not request.has_prices and self.history.is_slow(request.symbol, request.as_of)
 
     def prepare(
@@ -104,7 +106,7 @@ class LoadedRelease:
         Raises
         ------
         UnknownSymbol
-            If the symbol is unknown, unless the request allows that and includes prices.
+            If `find_stock` does not find the symbol, unless the request allows that and includes prices.
         InsufficientHistory
             If there are too few prices, or none up to ``as_of``.
         BadRequest
@@ -118,6 +120,8 @@ class LoadedRelease:
             allow_unknown=request.allow_unknown,
             has_prices=request.has_prices,
         )
+        if chosen.symbol != request.symbol:
+            request = request.model_copy(update={"symbol": chosen.symbol})
         if request.horizon not in self.positions:
             raise BadRequest(
                 f"horizon: got {request.horizon}, this release has {', '.join(self.positions)}. Choose one."

@@ -19,9 +19,9 @@ from serve.ingress.responses import (
 )
 from serve.schemas.fields import Day, Symbol
 from serve.schemas.forecast import (
+    AnyHorizon,
     BatchRequest,
     BatchResponse,
-    Horizon,
     Outlook,
     PredictRequest,
     PredictResponse,
@@ -75,7 +75,7 @@ def add_forecast_routes(api: FastAPI, model_client: ModelClient, reader: Any, co
     @api.get(f"{V4}/predict/all", response_model=BatchResponse, responses=responses(422) | NOT_MODIFIED)
     async def predict_all(
         request: Request,
-        horizon: Horizon = "1d",
+        horizon: AnyHorizon = "1d",
         as_of: Annotated[Day | None, Query()] = None,
         client: Client = reader,
         cached: ConditionalRequest = conditional,

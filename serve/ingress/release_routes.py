@@ -11,7 +11,7 @@ from common import storage
 from common.release.forecasts import read_model_card
 from serve.ingress.responses import NO_STORE, NOT_MODIFIED, V4, ConditionalRequest, json_response
 from serve.schemas.fields import Symbol
-from serve.schemas.forecast import Horizon
+from serve.schemas.forecast import AnyHorizon
 from serve.schemas.insights import InsightsPage
 from serve.schemas.live import LivePage
 from serve.schemas.market import HistoryPage, MarketPage
@@ -78,7 +78,7 @@ def add_release_routes(api: FastAPI, model_client: ModelClient, reader: Any, con
     @api.get(f"{V4}/history/{{symbol}}", response_model=HistoryPage, **by_release(404))
     async def history(
         symbol: Symbol,
-        horizon: Horizon = "1d",
+        horizon: AnyHorizon = "1d",
         days: Annotated[int, Query(ge=1, le=5_000, description="Number of newest sessions.")] = 250,
         cached: ConditionalRequest = conditional,
     ) -> Response:

@@ -108,6 +108,7 @@ class ModelClient:
         prepared = (
             await asyncio.to_thread(loaded.prepare, request, bad) if slow else loaded.prepare(request, bad)
         )
+        facts.symbol = prepared.request.symbol
         (call,) = await self._forecast_all(loaded, [prepared], facts)
         facts.tier, facts.cached, facts.forecasts = call.tier, call.response.cached, 1
         return call.render(loaded, facts)
@@ -139,7 +140,9 @@ class ModelClient:
         calls = await self._forecast_all(loaded, prepared, facts)
         facts.tier, facts.forecasts = calls[0].tier, sum(call.response.prices is not None for call in calls)
         predictions = [call.render(loaded, facts) for call in calls]
-        return Outlook(symbol=symbol, release=loaded.release.id, predictions=predictions)
+        return Outlook(
+            symbol=calls[0].prepared.request.symbol, release=loaded.release.id, predictions=predictions
+        )
 
     async def broadcast(
         self, tier: str, method: str, *arguments: Any, within_s: float = REPLY_S

@@ -4,7 +4,7 @@ import datetime as dt
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, StringConstraints, Tag
 from pydantic_core import PydanticCustomError
 
 MIN_PRICES, MAX_PRICES = 60, 5_000
@@ -30,10 +30,16 @@ def limit_members(value: Any) -> Any:
 
 
 Day = Annotated[dt.date, BeforeValidator(_iso_date)]
-_TICKER = StringConstraints(
-    strict=True, to_upper=True, min_length=1, max_length=16, pattern=r"^[A-Za-z0-9][A-Za-z0-9.&-]*$"
+MAX_SYMBOL = 64
+_SYMBOL = StringConstraints(
+    strict=True,
+    to_upper=True,
+    min_length=1,
+    max_length=MAX_SYMBOL,
+    pattern=r"^ *[A-Za-z0-9][A-Za-z0-9 .,:&()'-]*$",
 )
-Symbol = Annotated[str, _TICKER]
+Symbol = Annotated[str, _SYMBOL, AfterValidator(str.strip)]
+"""A symbol, former symbol or company name, see `common.exchange.names.find_stock`."""
 Price = Annotated[float, Field(strict=True, ge=SMALLEST_PRICE, le=LARGEST_PRICE, allow_inf_nan=False)]
 Volume = Annotated[float, Field(strict=True, ge=0, le=1e12, allow_inf_nan=False)]
 PRICE_COUNT = Field(min_length=MIN_PRICES, max_length=MAX_PRICES, fail_fast=True)
@@ -43,7 +49,7 @@ ClosesBySymbol = Annotated[
     BeforeValidator(limit_members),
     Field(
         max_length=MAX_BATCH,
-        json_schema_extra={"additionalProperties": False, "propertyNames": {"maxLength": 16}},
+        json_schema_extra={"additionalProperties": False, "propertyNames": {"maxLength": MAX_SYMBOL}},
     ),
 ]
 ClosesOrMap = Annotated[

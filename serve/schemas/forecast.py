@@ -2,10 +2,10 @@
 
 import datetime as dt
 import itertools
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import pydantic
-from pydantic import Field, StrictBool, StringConstraints
+from pydantic import BeforeValidator, Field, StrictBool, StringConstraints
 
 from common.forecast.confidence import ConfidenceRating
 from serve.schemas import examples
@@ -26,6 +26,18 @@ ModelType = Literal["stock_specific", "general"]
 Level = Literal["80", "90", "95"]
 Source = Literal["model", "last_price"]
 MapeSource = Literal["stock", "general", "all"]
+
+
+def as_horizon(value: Any) -> Any:
+    """Return ``"5d"`` for 5, ``"5"``, ``"5d"`` and ``"5D"``; anything else unchanged."""
+    return _WRITTEN.get(value, value) if isinstance(value, str | int | float) and value is not True else value
+
+
+_WRITTEN: dict[Any, str] = {
+    written: name for name in get_args(Horizon) for written in (int(name[:-1]), name[:-1], name, name.upper())
+}
+AnyHorizon = Annotated[Horizon, BeforeValidator(as_horizon, json_schema_input_type=Literal[tuple(_WRITTEN)])]
+"""A horizon of a request: trading days ahead."""
 
 
 def days_of(horizon: str) -> int:
@@ -71,9 +83,10 @@ class PredictRequest(_Request):
 
     model_config = pydantic.ConfigDict(json_schema_extra={"examples": [*examples.PREDICT]})
     symbol: Symbol
-    """Public ticker."""
-    horizon: Horizon = "1d"
-    """Trading days ahead."""
+    """Symbol, former symbol or company name, in any case; a symbol also as ``NSE:SCOM``, ``NSEKE:SCOM``,
+    ``SCOM.NR`` or ``SCOM.KE``."""
+    horizon: AnyHorizon = "1d"
+    """Trading days ahead: ``5``, ``"5"``, ``"5d"`` or ``"5D"``."""
     recent_prices: Closes | None = None
     """Closes in KES, oldest first. The model uses as many of the newest as its window holds."""
     recent_bars: Annotated[list[Bar], PRICE_COUNT] | None = None
@@ -106,7 +119,7 @@ class BatchRequest(_Request):
 
     model_config = pydantic.ConfigDict(json_schema_extra={"examples": [*examples.BATCH]})
     symbols: Annotated[list[Symbol], Field(min_length=1, max_length=MAX_BATCH)]
-    horizon: Horizon = "1d"
+    horizon: AnyHorizon = "1d"
     recent_prices: ClosesOrMap | None = None
     """One list for all symbols, or a map from symbols to lists."""
     as_of: Day | None = None
@@ -126,7 +139,7 @@ class SectorRequest(_Request):
     model_config = pydantic.ConfigDict(json_schema_extra={"examples": [*examples.SECTOR]})
     sector: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=64)]
     """A name from ``/api/v4/models/available?include_sectors=true``, in any case."""
-    horizon: Horizon = "1d"
+    horizon: AnyHorizon = "1d"
     as_of: Day | None = None
 
 

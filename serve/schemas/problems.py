@@ -190,7 +190,7 @@ def _field_problem(item: Mapping[str, Any]) -> FieldProblem:
     elif kind.startswith("date_"):
         need = "a day as YYYY-MM-DD"
     elif kind == "string_pattern_mismatch":
-        need = "letters, digits, '.', '&' or '-', such as SCOM or KPLC-P4"
+        need = "a symbol such as SCOM or KPLC-P4, or a company's name"
     return FieldProblem(where=_name(where), got=got, need=need)
 
 

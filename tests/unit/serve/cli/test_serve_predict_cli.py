@@ -81,7 +81,7 @@ def test_a_bad_symbol_is_reported_with_exit_code_1_and_the_others_are_forecast(h
     done = run(home, "MOVES", "MOVED", "../etc", "SHORT")
     assert done.exit_code == 1 and "MOVES" in done.stdout
     assert "no forecast: MOVED: not one of the 6 counters. Did you mean MOVES?" in done.stderr
-    assert "no forecast: symbol: got '../ETC', need letters" in done.stderr
+    assert "no forecast: symbol: got '../ETC', need a symbol" in done.stderr
     assert "no forecast: SHORT: need 12 closes, the release has 9" in done.stderr
     only = run(home, "MOVED", "--json")
     assert only.exit_code == 1 and json.loads(only.stdout)["summary"]["failed"] == 1
