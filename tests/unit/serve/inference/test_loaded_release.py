@@ -123,13 +123,18 @@ def test_evidence_is_that_of_the_matrix_for_the_symbol_and_horizon():
         assert response.naive_mape == matrix.loc["MOVES", f"naive_mape_{horizon}"]
         measured = LOADED.measured("MOVES", horizon)
         assert measured.skill == 1 - matrix.loc["MOVES", f"rel_mae_{horizon}"]
-    assert predict(LOADED, symbol="FROZEN").mape is None
+    frozen = predict(LOADED, symbol="FROZEN")
+    assert LOADED.measured("FROZEN", "1d").mape is None and frozen.naive_mape is None
+    assert (frozen.mape, frozen.mape_source) == LOADED.mape(
+        "FROZEN", "1d"
+    ) and frozen.mape_source == "general"
 
 
 def test_an_unknown_symbol_with_prices_gets_a_general_forecast_of_low_confidence():
     response = predict(LOADED, symbol="NEWCO", recent_prices=PRICES, allow_unknown=True)
     assert (response.model_type, response.confidence, response.name) == ("general", "low", None)
-    assert "unknown_symbol" in codes(response) and response.mape is None
+    assert "unknown_symbol" in codes(response) and response.naive_mape is None
+    assert response.mape_source == "general"
     with pytest.raises(UnknownSymbol):
         predict(LOADED, symbol="NEWCO", recent_prices=PRICES)
     with pytest.raises(UnknownSymbol, match="send recent_prices too"):

@@ -152,3 +152,30 @@ def test_a_stock_without_a_figure_has_the_general_models_and_says_so(http):
     assert answer["mape_source"] == "general" and answer["naive_mape"] is None
     assert answer["mape"] == pytest.approx(sum(errors.mape * errors.n for errors in known) / total)
     assert http.post("predict", json={"symbol": "MOVES"}).json()["mape_source"] == "stock"
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"symbol": " nse:moves ", "horizon": 5}, 200),
+        ({"symbol": "MOVES.KE", "horizon": "5D"}, 200),
+        ({"symbol": ""}, 422),
+        ({"symbol": "x" * 10_000}, 422),
+        ({"symbol": "\u041c\u041e\u0412\u0415\u0405"}, 422),  # Cyrillic letters
+        ({"symbol": "MOVES", "horizon": True}, 422),
+        ({"symbol": "MOVES", "horizon": "7"}, 422),
+    ],
+)
+def test_symbols_and_horizons_as_people_write_them(http, body, status):
+    answer = http.post("predict", json=body)
+    assert answer.status_code == status
+    if status == 200:
+        assert (answer.json()["symbol"], answer.json()["horizon"]) == ("MOVES", "5d")
+
+
+def test_a_path_has_them_too(http):
+    assert http.get("outlook/NSE%3AMOVES").json()["symbol"] == "MOVES"
+    assert http.get("models/moves.ke").json()["symbol"] == "MOVES"
+    assert http.get("history/%20MOVES?horizon=5D").json()["horizon"] == "5d"
+    assert http.get("outlook/MOVES%2F..%2Fhealth").status_code == 404
+    assert http.get("models/" + "x" * 10_000).status_code == 422
