@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import nsecast
 from train.cli.data import app
 
-WITHOUT_STORAGE_ROOT = {"data fetch", "data market", "serve haproxy"}
+WITHOUT_STORAGE_ROOT = {"data describe", "data fetch", "data market", "serve haproxy"}
 """Verbs that neither read nor write the storage root, only a folder that is named by an option."""
 GROUPS = {"data", "cluster"}
 """Groups that do nothing without a verb."""

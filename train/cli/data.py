@@ -23,10 +23,12 @@ from rich.progress import (
 from rich.table import Table
 
 from common import storage
+from common.archive.columns import read_columns
 from common.archive.fetch import BASE_URL, fetch_archive
 from common.archive.layouts import SYNTHETIC_FILE
 from common.archive.reader import Archive, read_archive
 from common.console import console
+from common.exchange.symbols import delisted_symbols, no_share
 from common.options import AsJson, Home
 from common.synthetic.market import MarketConfig, write_market
 from train.cli.describe_command import describe
@@ -79,7 +81,7 @@ def _print(content: Archive, archive: Path, ledger: Path) -> None:
     say = functools.partial(console().print, highlight=False, soft_wrap=True)
     if _synthetic(archive):
         say("SYNTHETIC DATA: an invented market, not the exchange's prices.", style="black on yellow")
-    for title, frame in tables(content):
+    for title, frame in [*tables(content), ("Symbols without a listed share", no_shares(content, archive))]:
         console().print(_table(title, frame) if len(frame) else f"{title}: none\n")
     say(f"Every repaired and rejected row: {ledger}")
     if len(content.mixed):
@@ -148,7 +150,16 @@ def report(content: Archive, folder: Path, ledger: Path) -> dict[str, Any]:
     totals = content.counts[["read", "accepted", "repaired", "rejected"]].sum().astype(int).to_dict()
     totals |= {"rows": len(content.rows), "symbols": int(content.rows["symbol"].nunique())}
     where = {"archive": str(folder), "synthetic": _synthetic(folder), "ledger": str(ledger)}
-    return {**where, "totals": totals, **parts}
+    return {**where, "totals": totals, **parts, "no_share": _records(no_shares(content, folder))}
+
+
+def no_shares(content: Archive, folder: Path) -> pd.DataFrame:
+    """List Nairobi's delisted shares and rights in an archive: ``symbol, is, name, rows, first, last``."""
+    rows = content.rows.groupby("symbol")["date"].agg(rows="size", first="min", last="max").reset_index()
+    rows.insert(1, "is", rows["symbol"].map(no_share))
+    rows.insert(2, "name", rows["symbol"].map(lambda symbol: delisted_symbols().get(symbol, "")))
+    nairobi = read_columns(folder) is None and not _synthetic(folder)
+    return rows[rows["is"].notna() & nairobi].reset_index(drop=True)
 
 
 def tables(content: Archive) -> list[tuple[str, pd.DataFrame]]:

@@ -7,8 +7,9 @@ import pytest
 from support.prices.archive import SYMBOLS, copy_day, market, weekdays, write
 from typer.testing import CliRunner
 
+from common.archive.reader import read_archive
 from common.errors import ArchiveError
-from train.cli.data import app
+from train.cli.data import app, no_shares
 
 DAYS = weekdays("2023-03-06", 8)
 
@@ -65,3 +66,13 @@ def test_a_missing_folder_is_an_archive_error_and_writes_nothing(tmp_path):
 
 def test_a_missing_option_is_a_usage_error():
     assert check().exit_code == 2
+
+
+def test_rights_and_delisted_shares_are_named_as_such(tmp_path):
+    frame = market(weekdays("2023-03-06", 3), ("SCOM", "CMC", "KCB-R"))
+    folder = write(tmp_path / "early", frame)
+    listed = no_shares(read_archive(folder), folder)
+    assert listed[["symbol", "is", "rows"]].to_numpy().tolist() == [
+        ["CMC", "delisted", 3],
+        ["KCB-R", "rights", 3],
+    ]
