@@ -28,7 +28,7 @@ from serve.inference.release_watcher import ReleaseWatcher
 from serve.inference.response import batch_response
 from serve.model_client.broadcast import BroadcastResult, call_every
 from serve.model_client.messages import REQUEST_ID, ModelRequest, ModelResponse
-from serve.model_client.model_call import ModelCall, fan_out
+from serve.model_client.model_call import ModelCall, fan_out, render_all
 from serve.model_client.rehearsal import rehearse
 from serve.model_client.shared_calls import SharedCalls
 from serve.observability.metrics import Facts, Observer
@@ -123,7 +123,7 @@ class ModelClient:
         facts.release, facts.tier = loaded.release.id, "mixed"
         prepared, failures = await asyncio.to_thread(self._prepare_all, loaded, requests)
         calls = await self._forecast_all(loaded, prepared, facts)
-        responses = await asyncio.to_thread(_render_all, loaded, calls, failures, facts)
+        responses = await asyncio.to_thread(render_all, loaded, calls, failures, facts)
         facts.forecasts = len(responses)
         if not responses and failures and all(error.http_status >= 500 for error in failures.values()):
             raise next(iter(failures.values()))
@@ -246,16 +246,3 @@ class ModelClient:
         kept = {loaded.release.id, *([self.loaded.release.id] if self.watcher.serves else [])}
         keys = {model_key(job, loaded.release.id) for job in (GENERAL, *loaded.own)}
         self._ready = {key for key in self._ready | keys if split_key(key)[1] in kept}
-
-
-def _render_all(
-    loaded: LoadedRelease, calls: Sequence[ModelCall], failures: dict[str, NsecastError], facts: Facts
-) -> list[PredictResponse]:
-    """Return the responses of the calls that succeeded; adds the others to ``failures`` by symbol."""
-    responses = []
-    for call in calls:
-        try:
-            responses.append(call.render(loaded, facts))
-        except NsecastError as error:
-            failures[call.prepared.request.symbol] = error
-    return responses

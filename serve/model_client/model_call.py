@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from common.errors import BundleError
+from common.errors import BundleError, NsecastError
 from serve.inference.loaded_release import LoadedRelease, PreparedRequest
 from serve.inference.response import predict_response
 from serve.model_client.messages import ModelRequest, ModelResponse
@@ -44,6 +44,19 @@ class ModelCall:
             started=facts.started,
             request_id=facts.request_id,
         )
+
+
+def render_all(
+    loaded: LoadedRelease, calls: Sequence[ModelCall], failures: dict[str, NsecastError], facts: Facts
+) -> list[PredictResponse]:
+    """Return the responses of the calls that succeeded; adds the others to ``failures`` by symbol."""
+    responses = []
+    for call in calls:
+        try:
+            responses.append(call.render(loaded, facts))
+        except NsecastError as error:
+            failures[call.prepared.request.symbol] = error
+    return responses
 
 
 async def fan_out(parts: Sequence[Part], call: Callable[[Part], Awaitable[None]], concurrency: int) -> None:
