@@ -153,6 +153,10 @@ def _read_dates(path: Path, texts: list[str], found: Description, day_first: boo
     found.reasons.append(f"date_format {form}: {len(good)} of {len(usual)} dates have it")
     if len(good) < len(usual):
         found.doubts.append(f"{len(usual) - len(good)} dates do not have the form {form}")
+    if "%z" in form:
+        found.doubts.append(
+            "dates have a zone and are the day as written: set timezone if that is not the exchange's"
+        )
     shares = Counter(WEEK[day.weekday()] for day in good)
     if shares["Sat"] + shares["Sun"] > 0.1 * len(good):
         found.settings["weekdays"] = [day for day in WEEK if shares[day] > 0.05 * len(good)]

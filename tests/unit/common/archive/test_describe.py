@@ -118,6 +118,8 @@ def test_dates_that_may_be_read_wrongly_are_doubted(tmp_path):
     path = tmp_path / "ABC.csv"
     path.write_text("Date,Close\n23/01/02,5\n23/01/03,6\n")  # 2 and 3 January 2023
     assert "years have two digits: read as 2002-01-23 to 2003-01-23" in describe(path).doubts
+    path.write_text("Date,Close\n2023-01-01 21:00:00+00:00,5\n")  # Monday in Nairobi
+    assert any("set timezone" in doubt for doubt in describe(path).doubts)
     path.write_text("Date,Close\n02/01/2023,5\n03/01/2023,6\n09/04/2023,7\n")  # as month/day, 4 September
     doubts = describe(path, day_first=True).doubts
     assert any("or day and month are in the other order" in doubt for doubt in doubts)
