@@ -35,8 +35,8 @@ class Limits(Config):
     """Maximum number of symbols in one batch."""
     forecasts_per_minute: NonNegativeInt | None = None
     """For each API key (without keys: for each address), counted by each router alone; a batch counts its
-    symbols; 0: no limit. Default: 6,000, and no limit for a server without keys that only programs of its own
-    machine can reach."""
+    symbols; 0: no limit. Default: 6,000, and no limit for programs of its own machine if the server has no
+    keys."""
     timeout_s: PositiveFloat = 10.0
     """Time limit of one request."""
 
@@ -149,7 +149,7 @@ class ServeSettings(Config):
 
     @property
     def forecasts_per_minute(self) -> int:
-        """The rate limit of each client as set, else its default; 0: no limit."""
+        """The rate limit of each client on this machine as set, else its default; 0: no limit."""
         if self.limits.forecasts_per_minute is not None:
             return self.limits.forecasts_per_minute
         shared = self.keys or not self.loopback or self.allowed_hosts or self.trusted_proxies

@@ -129,7 +129,8 @@ def _name_columns(path: Path, titles: list[str], found: Description) -> None:
 
 def _read_dates(path: Path, texts: list[str], found: Description, day_first: bool | None) -> None:
     usual = [text for text in texts if text]
-    written = forms(usual) or forms([text for text in usual if forms([text])][:1])
+    dates = [text for text in dict.fromkeys(usual) if forms([text])]  # not the word below the last row
+    written = forms(usual) or forms(dates) or forms(dates[:1])
     orders = {form.find("%d") < form.find("%m"): form for form in written if swappable(form)}
     if len(orders) == 2:
         if day_first is None:
@@ -147,13 +148,20 @@ def _read_dates(path: Path, texts: list[str], found: Description, day_first: boo
     form = written[0]
     found.settings["date_format"] = form
     good = [day for text in usual if (day := parse_date(text, form)) is not None]
+    if "%y" in form:
+        found.doubts.append(f"years have two digits: read as {min(good):%Y-%m-%d} to {max(good):%Y-%m-%d}")
     found.reasons.append(f"date_format {form}: {len(good)} of {len(usual)} dates have it")
     if len(good) < len(usual):
         found.doubts.append(f"{len(usual) - len(good)} dates do not have the form {form}")
+    if "%z" in form:
+        found.doubts.append(
+            "dates have a zone and are the day as written: set timezone if that is not the exchange's"
+        )
     shares = Counter(WEEK[day.weekday()] for day in good)
     if shares["Sat"] + shares["Sun"] > 0.1 * len(good):
         found.settings["weekdays"] = [day for day in WEEK if shares[day] > 0.05 * len(good)]
-        found.doubts.append("weekdays: the rows' own, since many are on Saturday or Sunday")
+        doubt = "weekdays: the rows' own, since many are on Saturday or Sunday"
+        found.doubts.append(doubt + "; or day and month are in the other order" * swappable(form))
 
 
 def _order(texts: list[str], orders: dict[bool, str]) -> bool | None:

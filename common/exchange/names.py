@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from common.errors import UnknownSymbol
@@ -32,7 +32,8 @@ def find_stock(text: str, universe: Universe, *, by_name: bool = True) -> Found:
     """Find a stock by symbol (in any case, with or without a vendor's mark), former symbol or name.
 
     A name matches if each of its words is a word of the company's name or, from ``PREFIX`` letters on, the
-    beginning of one; spaces and hyphens do not count at the beginning of a name.
+    beginning of one; spaces and hyphens do not count at the beginning of a name. The name of a sector with
+    several stocks means all of them, so it is ambiguous.
 
     Parameters
     ----------
@@ -50,11 +51,11 @@ def find_stock(text: str, universe: Universe, *, by_name: bool = True) -> Found:
         return Found(universe.find(symbol))
     if (new := renamed(symbol)) in symbols:
         return Found(universe.find(str(new)), symbol)
-    candidates = _by_name(symbol, universe.stocks) if by_name else []
+    candidates = _of_name_or_sector(symbol, universe.stocks) if by_name else []
     if len(candidates) == 1:
         return Found(candidates[0])
     if candidates:
-        said = f"{len(candidates)} stocks have such a name: {_listed(candidates[:LISTED])}"
+        said = f"{len(candidates)} stocks have such a name or sector: {_listed(candidates[:LISTED])}"
         said += f" and {len(candidates) - LISTED} more" * (len(candidates) > LISTED) + ". Send a symbol."
     else:
         candidates = _similar(symbol, universe)[:NEAR]
@@ -78,6 +79,11 @@ def _why(symbol: str) -> str:
 def _words(text: str) -> list[str]:
     joined = re.sub(r"['-]", "", text.upper())
     return [word for word in re.findall("[A-Z0-9]+", joined) if word not in NO_NAME]
+
+
+def _of_name_or_sector(text: str, stocks: Sequence[Stock]) -> list[Stock]:
+    in_sector = [stock for stock in stocks if stock.sector.upper() == text]
+    return in_sector if len(in_sector) > 1 else _by_name(text, stocks)
 
 
 def _by_name(text: str, stocks: Iterable[Stock]) -> list[Stock]:

@@ -142,7 +142,8 @@ def _type(schema: dict[str, Any]) -> str:
         if choice in schema:
             return " or ".join(dict.fromkeys(_type(option) for option in schema[choice]))
     if "const" in schema or "enum" in schema:
-        return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
+        values = schema.get("enum", [schema.get("const")])
+        return ", ".join(dict.fromkeys(f"`{value}`" for value in values))  # 1 and "1" look the same
     kind: str = schema.get("type", "anything")
     if kind == "array":
         return f"list of {_type(schema.get('items', {}))}{_bounds(schema, 'minItems', 'maxItems')}"

@@ -28,6 +28,7 @@ from serve.schemas.forecast import (
     SectorRequest,
 )
 from serve.schemas.problems import responses
+from serve.settings import SHARED_RATE
 
 if TYPE_CHECKING:
     from serve.model_client.client import ModelClient
@@ -38,7 +39,9 @@ BODY = (400, 413, 415, 422)
 
 def add_forecast_routes(api: FastAPI, model_client: ModelClient, reader: Any, conditional: Any) -> None:
     limits = model_client.settings.limits
-    rate = RateLimit(model_client.settings.forecasts_per_minute)
+    free = model_client.settings.forecasts_per_minute == 0
+    chosen = SHARED_RATE if limits.forecasts_per_minute is None else limits.forecasts_per_minute
+    rate = RateLimit(chosen, local=not free)
 
     def cache_headers(request: ConditionalRequest, *, failed: bool = False) -> dict[str, str]:
         """Let the client cache a response unless a model failed while it was made."""

@@ -66,7 +66,7 @@ class ModelClient:
         )
         self._tiers = {GENERAL: general, SPECIFIC: specific}
         self._shared = {
-            tier: SharedCalls(functools.partial(self._send, tier), settings.limits.timeout_s)
+            tier: SharedCalls(functools.partial(self._send, tier), lambda: self.settings.limits.timeout_s)
             for tier in self._tiers
         }
         self._bad: dict[str, float] = {}

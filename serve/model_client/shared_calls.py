@@ -28,11 +28,14 @@ class SharedCalls:
     Parameters
     ----------
     send : calls a replica with some requests, and returns their responses in order
-    timeout_s : time limit of a shared call; that of a call for one request is the request's own
+    timeout_s : returns the present time limit of a shared call; that of a call for one request is the
+        request's own
     """
 
     def __init__(
-        self, send: Callable[[list[ModelRequest]], Awaitable[list[ModelResponse]]], timeout_s: float
+        self,
+        send: Callable[[list[ModelRequest]], Awaitable[list[ModelResponse]]],
+        timeout_s: Callable[[], float],
     ) -> None:
         self._send, self._timeout_s = send, timeout_s
         self._under_way = 0
@@ -73,7 +76,7 @@ class SharedCalls:
 
     async def _call(self, part: list[Waiting]) -> None:
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s()):
                 responses = await self._send([request for request, _ in part])
             for (_, future), response in zip(part, responses, strict=True):
                 if not future.done():

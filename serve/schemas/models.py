@@ -31,7 +31,7 @@ class StockModel(Model):
     training_date: dt.date
     """Last session of the prices with which the release was trained; a refresh does not change it."""
     test_mape: float | None
-    """As ``mape`` of a forecast for the shortest horizon."""
+    """The ``mape`` of a forecast at the shortest horizon."""
     performance: MatrixRow | None
     evaluated_until: dt.date
     """The networks of ``performance`` were fitted and chosen on prices before this day."""

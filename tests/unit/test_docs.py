@@ -81,6 +81,14 @@ def test_every_message_in_troubleshooting_is_one_that_the_code_says():
         assert fixed and any(form.search(text) for text in texts), entry
 
 
+def test_the_api_reference_names_each_value_of_a_field_once():
+    lines = [
+        line for line in api_markdown(openapi_description()).splitlines() if line.startswith("| `horizon`")
+    ]
+    assert any("`5`, `5d`, `5D`, `10`" in line for line in lines)
+    assert not any("`1`, `1`" in line for line in lines)
+
+
 def test_the_api_reference_equals_the_openapi_description():
     reference = api_markdown(openapi_description())
     assert reference == (ROOT / "docs" / "http-api.md").read_text(), (

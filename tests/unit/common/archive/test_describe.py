@@ -106,6 +106,25 @@ def test_an_order_of_day_and_month_that_cannot_be_told_is_asked_for(tmp_path):
     assert describe(path, day_first=False).settings["date_format"] == "%m/%d/%Y"
 
 
+def test_the_order_is_told_by_all_dates_and_a_last_line_without_one_does_not_matter(tmp_path):
+    path = tmp_path / "ABC.csv"
+    path.write_text("Date,Close\n01/02/2023,5\n13/02/2023,6\nTotal,11\n")
+    found = describe(path)
+    assert found.settings["date_format"] == "%d/%m/%Y"
+    assert "1 dates do not have the form %d/%m/%Y" in found.doubts
+
+
+def test_dates_that_may_be_read_wrongly_are_doubted(tmp_path):
+    path = tmp_path / "ABC.csv"
+    path.write_text("Date,Close\n23/01/02,5\n23/01/03,6\n")  # 2 and 3 January 2023
+    assert "years have two digits: read as 2002-01-23 to 2003-01-23" in describe(path).doubts
+    path.write_text("Date,Close\n2023-01-01 21:00:00+00:00,5\n")  # Monday in Nairobi
+    assert any("set timezone" in doubt for doubt in describe(path).doubts)
+    path.write_text("Date,Close\n02/01/2023,5\n03/01/2023,6\n09/04/2023,7\n")  # as month/day, 4 September
+    doubts = describe(path, day_first=True).doubts
+    assert any("or day and month are in the other order" in doubt for doubt in doubts)
+
+
 @pytest.mark.parametrize("text", ["", "hello", "a,b\nc,d\n", "Code,Price\nA,5\n", "\x00\x01"])
 def test_a_file_without_prices_is_refused_in_a_sentence(tmp_path, text):
     (tmp_path / "x.csv").write_text(text)

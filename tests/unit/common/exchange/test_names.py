@@ -65,6 +65,14 @@ def test_a_name_of_several_companies_lists_them(text, count):
     assert caught.value.context["near"] == names[:10]
 
 
+@pytest.mark.parametrize("text", ["Insurance", "insurance ", "Investment"])
+def test_a_sector_with_several_stocks_is_none_of_them(text):
+    with pytest.raises(UnknownSymbol, match="stocks have such a name or sector") as caught:
+        find_stock(text, UNIVERSE)
+    sector = [stock.symbol for stock in UNIVERSE.stocks if stock.sector == text.strip().capitalize()]
+    assert caught.value.context["near"] == sector[:10]
+
+
 @pytest.mark.parametrize(
     ("text", "first", "said"),
     [

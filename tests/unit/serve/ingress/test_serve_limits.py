@@ -14,6 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 from support.serving.server import Client
 
 from common.errors import BadRequest, ConfigError, TooManyRequests
+from serve.deployments.router import http_service
 from serve.ingress.app import PACKED_IN_THREAD_FROM, make_api
 from serve.ingress.middleware import BodyCap
 from serve.ingress.rate_limit import RateLimit
@@ -98,6 +99,20 @@ def test_only_a_server_of_its_own_machine_has_no_limit_unless_one_is_set(setting
     assert chosen.forecasts_per_minute == limit
     assert ServeSettings.parse(chosen.model_dump(mode="json")).forecasts_per_minute == limit
     assert chosen.changed({"limits": {"batch_symbols": 8}}).forecasts_per_minute == limit
+
+
+def test_without_keys_only_clients_of_this_machine_have_no_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr("serve.ingress.forecast_routes.SHARED_RATE", 1)
+    settings = ServeSettings(home=str(tmp_path), access_log="off", behind_haproxy=True)
+    client = Client(http_service(ModelClient(None, None, settings)))
+
+    def status(address: str) -> int:
+        headers = {"X-Forwarded-For": address}
+        return client.post("/api/v4/predict", headers=headers, json={"symbol": "SCOM"}).status_code
+
+    local, other = ["127.0.0.1", "::1", "127.0.0.1", "::1"], ["203.0.113.5", "203.0.113.5", "203.0.113.6"]
+    assert [status(address) for address in local] == [503] * 4  # there is no release, hence 503
+    assert [status(address) for address in other] == [503, 429, 503]
 
 
 def test_a_batch_beyond_the_cap_is_refused():

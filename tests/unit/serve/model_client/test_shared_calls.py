@@ -46,7 +46,7 @@ def run(scenario: Any) -> None:
     async def whole() -> None:
         tier = Tier()
         async with asyncio.timeout(20):
-            await scenario(tier, SharedCalls(tier.send, timeout_s=10))
+            await scenario(tier, SharedCalls(tier.send, timeout_s=lambda: 10))
 
     asyncio.run(whole())
 
@@ -146,7 +146,7 @@ def test_a_failed_call_fails_each_of_its_requests_and_no_other():
 
 def test_a_shared_call_has_a_time_limit():
     async def scenario(tier: Tier, _: SharedCalls) -> None:
-        shared = SharedCalls(tier.send, timeout_s=0.01)
+        shared = SharedCalls(tier.send, timeout_s=lambda: 0.01)
         first, second, third = start(shared, *range(3))
         await settle()
         tier.end(0)
@@ -154,5 +154,21 @@ def test_a_shared_call_has_a_time_limit():
             await third
         tier.end(1)
         await asyncio.gather(first, second)
+
+    run(scenario)
+
+
+def test_a_changed_time_limit_holds_for_the_next_shared_call():
+    async def scenario(tier: Tier, _: SharedCalls) -> None:
+        limits = [0.01]
+        shared = SharedCalls(tier.send, timeout_s=lambda: limits[0])
+        limits[0] = 10
+        answers = start(shared, *range(3))
+        await settle()
+        tier.end(0)
+        await asyncio.sleep(0.05)
+        tier.end(1)
+        tier.end(2)
+        assert [answer.prices for answer in await asyncio.gather(*answers)] == ["0", "1", "2"]
 
     run(scenario)
