@@ -48,6 +48,8 @@ class Description:
 class UndecidedOrder(ArchiveError):
     """The order of day and month cannot be told."""
 
+    http_status = 422
+
 
 def describe(path: Path, *, day_first: bool | None = None, header: Sequence[str] = ()) -> Description:
     """Describe a price file.

@@ -29,6 +29,7 @@ READ = {
     ("track-record", "kept"): ["SCOM"],
     ("replay", "receipt"): [],
     ("replay", "request"): ["receipt.json"],
+    ("data describe", "files"): [],
     ("serve", "keys"): ["--no-train"],
     ("serve", "settings"): ["--no-train"],
 }
@@ -37,6 +38,8 @@ WRITTEN = {
     *(("backtest", "out"), ("report", "out"), ("receipt", "out"), ("monitor", "prometheus")),
     ("data check", "rejects"),
 }
+ARGUMENTS = {("replay", "receipt"), ("data describe", "files")}
+"""Files that are named without an option."""
 MAY_BE_EMPTY = {"config", "space", "settings"}
 """An empty settings file changes nothing."""
 CONTENTS = {
@@ -105,12 +108,11 @@ def test_a_file_that_is_no_good_is_named_in_one_line(verb, name, state, tmp_path
         path.mkdir()
     elif state != "missing":
         path.write_bytes(CONTENTS[state])
-    file = [str(path)] if (verb, name) == ("replay", "receipt") else [f"--{name}", str(path)]
+    file = [str(path)] if (verb, name) in ARGUMENTS else [f"--{name}", str(path)]
+    home = [] if verb == "data describe" else ["--home", str(tmp_path / "home")]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "receipt.json").write_text("{}")
-    status, output = run(
-        [*verb.split(), *READ[verb, name], *file, "--home", str(tmp_path / "home")], monkeypatch, capsys
-    )
+    status, output = run([*verb.split(), *READ[verb, name], *file, *home], monkeypatch, capsys)
     assert status in (1, 2), output
     if state == "empty" and name in MAY_BE_EMPTY:
         assert path.name not in output

@@ -142,5 +142,7 @@ def test_a_scratch_network_takes_what_it_leaves_out_from_the_network():
 )
 def test_settings_without_a_scratch_network_are_written_as_before_it_existed(preset, digest):
     """The names of all runs follow from these bytes."""
-    written = json.dumps(PRESETS[preset].model_dump(mode="json"), sort_keys=True).encode()
+    settings = PRESETS[preset].model_dump(mode="json")
+    assert settings.pop("finetuned_seeds") == 2  # added later, with a new version of training
+    written = json.dumps(settings, sort_keys=True).encode()
     assert hashlib.sha256(written).hexdigest() == digest
