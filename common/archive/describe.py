@@ -49,6 +49,8 @@ class Description:
 class UndecidedOrder(ArchiveError):
     """The order of day and month cannot be told."""
 
+    http_status = 422
+
 
 def describe(path: Path, *, day_first: bool | None = None, header: Sequence[str] = ()) -> Description:
     """Describe a price file.
@@ -69,11 +71,8 @@ def describe(path: Path, *, day_first: bool | None = None, header: Sequence[str]
     workbook = is_workbook(path)
     encoding, lines = ("", workbook_lines(path)) if workbook else decoded(path)
     lines = lines[:SAMPLE]
-    if (
-        lines
-        and not workbook
-        and ",".join(cell.strip().casefold() for cell in split(lines[0])) in PRICE_HEADERS
-    ):
+    first_line = ",".join(cell.strip().casefold() for cell in split(lines[0])) if lines else ""
+    if first_line in PRICE_HEADERS and not workbook:
         found = Description({"layout": NAIROBI}, ["header: that of the exchange's own files"])
         _try(path, found)
         return found
@@ -90,7 +89,8 @@ def describe(path: Path, *, day_first: bool | None = None, header: Sequence[str]
     titles = list(header) or table[at or 0]
     if len(titles) != width:
         raise _problem(path, f"{len(titles)} names for {width} columns", "Give one name for each column")
-    found = Description({} if workbook else {"delimiter": delimiter, "encoding": encoding})
+    found = Description({"files": "*"})
+    found.settings |= {} if workbook else {"delimiter": delimiter, "encoding": encoding}
     fields = f"{len(rows)} of {len(table) - first} lines have {width} fields"
     found.reasons.append(
         "Excel workbook: its first sheet" if workbook else f"delimiter {delimiter!r}: {fields}"
