@@ -17,6 +17,7 @@ from common.archive.guess import DELIMITERS, MARKS, decoded, forms, is_row, numb
 from common.archive.layouts import WEEK
 from common.archive.reader import read_archive
 from common.archive.text_files import PRICE_HEADERS, split
+from common.archive.workbook import is_workbook, workbook_lines
 from common.errors import ArchiveError
 
 SAMPLE = 5_000
@@ -67,13 +68,15 @@ def describe(path: Path, *, day_first: bool | None = None, header: Sequence[str]
     ArchiveError
         If the file has no rows with a date and a price, or a column is not recognised.
     """
-    encoding, text = decoded(path)
-    lines = list(itertools.islice(text.splitlines(), SAMPLE))
-    if lines and ",".join(cell.strip().casefold() for cell in split(lines[0])) in PRICE_HEADERS:
+    workbook = is_workbook(path)
+    encoding, lines = ("", workbook_lines(path)) if workbook else decoded(path)
+    lines = lines[:SAMPLE]
+    first_line = ",".join(cell.strip().casefold() for cell in split(lines[0])) if lines else ""
+    if first_line in PRICE_HEADERS and not workbook:
         found = Description({"layout": NAIROBI}, ["header: that of the exchange's own files"])
         _try(path, found)
         return found
-    delimiter = max(DELIMITERS, key=lambda mark: score(lines, mark))
+    delimiter = "," if workbook else max(DELIMITERS, key=lambda mark: score(lines, mark))
     table = [[cell.strip() for cell in split(line, delimiter)] for line in lines]
     first = next((at for at, cells in enumerate(table) if len(cells) > 1 and is_row(cells)), None)
     if first is None:
@@ -86,9 +89,11 @@ def describe(path: Path, *, day_first: bool | None = None, header: Sequence[str]
     titles = list(header) or table[at or 0]
     if len(titles) != width:
         raise _problem(path, f"{len(titles)} names for {width} columns", "Give one name for each column")
-    found = Description({"files": "*.csv", "delimiter": delimiter, "encoding": encoding})
+    found = Description({"files": "*"})
+    found.settings |= {} if workbook else {"delimiter": delimiter, "encoding": encoding}
+    fields = f"{len(rows)} of {len(table) - first} lines have {width} fields"
     found.reasons.append(
-        f"delimiter {delimiter!r}: {len(rows)} of {len(table) - first} lines have {width} fields"
+        "Excel workbook: its first sheet" if workbook else f"delimiter {delimiter!r}: {fields}"
     )
     if encoding == "cp1252":
         found.doubts.append("encoding: not UTF-8, read as cp1252")

@@ -30,15 +30,15 @@ TIMES = ("", " %H:%M:%S%z", " %H:%M:%S", "T%H:%M:%S%z", "T%H:%M:%S", " %H:%M")
 MARKS = ((".", ","), (",", "."), (".", " "), (",", " "), (".", "'"))
 
 
-def decoded(path: Path) -> tuple[str, str]:
-    """Return the encoding of a file and its text."""
+def decoded(path: Path) -> tuple[str, list[str]]:
+    """Return the encoding of a file and its lines."""
     content = read_file(path)
     for encoding in ("utf-16",) if content[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "cp1252"):
         try:
-            return encoding, content.decode(encoding)
+            return encoding, content.decode(encoding).splitlines()
         except UnicodeDecodeError:
             continue
-    return "latin-1", content.decode("latin-1")
+    return "latin-1", content.decode("latin-1").splitlines()
 
 
 def score(lines: list[str], delimiter: str) -> tuple[float, int]:

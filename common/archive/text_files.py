@@ -5,16 +5,20 @@ import itertools
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from common.archive.action_table import FILE_NAME as ACTIONS_FILE
 from common.archive.columns import FILE_NAME, Columns
 from common.archive.layouts import NAIROBI_LAYOUT, Layout
+from common.archive.workbook import is_workbook, workbook_lines
 from common.errors import ArchiveError
 
 HEADER = "date,code,name,12m low,12m high,day low,day high,day price,previous,change,change%,volume,"
 PRICE_HEADERS = tuple(HEADER + last for last in ("adjust", "adjusted", "adjusted price"))
 SECTOR_HEADER = "sector,stock_code,stock_name"
+HIDDEN = (".", "~$")
+"""Beginnings of names that are not read; Excel writes ``~$prices.xlsx`` while a workbook is open."""
 SETTINGS = (FILE_NAME, ACTIONS_FILE)
 """Files with settings for reading the others."""
 LONGEST_LINE = 10_000
@@ -51,11 +55,12 @@ def text_files(
     Raises
     ------
     ArchiveError
-        If the folder is missing, or a file cannot be read.
+        If the folder is missing, or a file cannot be read; for Excel files see `workbook_lines`.
     """
     at, start = (columns.header_line, columns.start) if columns else (1, 1)
     for path in _paths(folder, columns):
-        lines = _lines(path, columns)
+        read = _reader(path, columns)
+        lines = read()
         above = list(itertools.islice(lines, max(start, 1)))
         header = above[max(at, 1) - 1] if len(above) >= max(at, 1) else ""
         if start == 0:
@@ -64,7 +69,7 @@ def text_files(
         layout, holds = _layout(name, header, columns)
         left_out = older(name, lines, layout) if older and layout else 0
         if older and layout:
-            lines = itertools.islice(_lines(path, columns), start + left_out, None)
+            lines = itertools.islice(read(), start + left_out, None)
         yield TextFile(name, lines, start + 1 + left_out, layout, holds)
 
 
@@ -106,8 +111,17 @@ def _paths(folder: Path, columns: Columns | None) -> list[Path]:
             f"{folder}: cannot be read as a folder: {error.strerror}. Name the folder with the CSV files.",
             folder=str(folder),
         ) from None
-    paths = [path for path in paths if not path.name.startswith(".") and path.name not in SETTINGS]
+    paths = [path for path in paths if not path.name.startswith(HIDDEN) and path.name not in SETTINGS]
     return columns.matching(paths) if columns else [path for path in paths if path.suffix.lower() == ".csv"]
+
+
+def _reader(path: Path, columns: Columns | None) -> Callable[[], Iterator[str]]:
+    """Return a function that reads the lines of a file from the first one."""
+    if columns is None or not is_workbook(path):
+        return partial(_lines, path, columns)
+    lines = workbook_lines(path, columns.delimiter, columns.decimal)
+    lines = [_replace_surrogates(line[: LONGEST_LINE + 1]) for line in lines]
+    return partial(iter, lines)
 
 
 def _lines(path: Path, columns: Columns | None) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from common import storage
 from common.archive.action_table import SHIPPED
+from common.archive.text_files import HIDDEN
 from common.errors import GateClosed, NsecastError, TrainingError
 from common.release.lock import hold_lock, lock_of
 from common.release.registry import Registry
@@ -166,10 +167,11 @@ def _refresh(steps: Steps, announce: Callable[[str], None]) -> bool:
 def _key(request: Request) -> str:
     """Return a digest of all inputs but production: files, settings, universe, corporate actions."""
     files = sorted(request.archive.glob("[!.]*")) if request.archive else []
+    files = [path for path in files if path.is_file() and not path.name.startswith(HIDDEN)]
     inputs = [
         TRAINING_VERSION,
         storage.sha256(SHIPPED),
-        [[path.name, storage.sha256(path)] for path in files if path.is_file()],
+        [[path.name, storage.sha256(path)] for path in files],
         request.overrides,
         request.universe.as_dict() if request.universe else None,
     ]

@@ -22,6 +22,7 @@ from common.presets import PRESETS, SplitSpec
 from common.prices.changes import TOLERANCE, compare_panels, refuse_damage
 from common.prices.panel import Panel
 from common.release.lock import hold_lock, is_locked
+from train.nightly.nightly import Request, _key
 from train.nightly.nightly_record import NightlyRecord
 from train.nightly.split import MINIMUM_TEST, move_split, next_settings
 
@@ -196,3 +197,12 @@ def test_a_step_that_is_stopped_says_so_in_the_record(tmp_path):
     stored = json.loads((record.folder / "record.json").read_text())
     assert stored["steps"]["ingest"]["decision"] == {"share": None}
     assert stored["steps"]["ingest"]["attempts"] == 2
+
+
+def test_a_workbook_that_is_open_in_excel_does_not_count_as_a_new_file(tmp_path):
+    (tmp_path / "prices.xlsx").write_bytes(b"prices")
+    closed = _key(Request(archive=tmp_path))
+    (tmp_path / "~$prices.xlsx").write_bytes(bytes(165))
+    assert _key(Request(archive=tmp_path)) == closed
+    (tmp_path / "prices.xlsx").write_bytes(b"other prices")
+    assert _key(Request(archive=tmp_path)) != closed
