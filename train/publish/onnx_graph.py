@@ -43,8 +43,12 @@ def onnx_model(networks: list[keras.Model], shape: NetworkShape) -> onnx.ModelPr
     """
     graph = _Graph()
     (days,) = graph.add("Transpose", "window", perm=[1, 0, 2])
-    outputs_of = [_member(graph, network, days, shape.horizons) for network in networks]
-    (outputs,) = graph.add("Concat", *outputs_of, axis=1)
+    outputs_of: dict[bytes, str] = {}
+    contents = [b"".join(weight.tobytes() for weight in network.get_weights()) for network in networks]
+    for content, network in zip(contents, networks, strict=True):
+        if content not in outputs_of:  # a network that is averaged twice is run once
+            outputs_of[content] = _member(graph, network, days, shape.horizons)
+    (outputs,) = graph.add("Concat", *(outputs_of[content] for content in contents), axis=1)
     width = sum(HEADS.values()) if shape.mixture else 1
     members = graph.put(np.array([-1, len(networks), shape.horizons, width]))
     (outputs,) = graph.add("Reshape", outputs, members)

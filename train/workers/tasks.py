@@ -208,11 +208,12 @@ def _forecaster(dataset: RunDataset, job: str, members: Members, phase: str) -> 
     loop = loop_for(dataset, "scratch" if same_widths else phase)
 
     def network(x: np.ndarray, stock_id: np.ndarray) -> np.ndarray:
-        outputs = []
+        outputs: dict[int, np.ndarray] = {}
         for weights in members:
-            loop.network.set_weights(weights)
-            outputs.append(loop.predict(x, stock_id))
-        return np.asarray(np.mean(outputs, axis=0))
+            if id(weights) not in outputs:  # a network that is averaged twice is run once
+                loop.network.set_weights(weights)
+                outputs[id(weights)] = loop.predict(x, stock_id)
+        return np.asarray(np.mean([outputs[id(weights)] for weights in members], axis=0))
 
     return ModelForecaster(network, dataset.representation, dataset.stock_ids(job))
 

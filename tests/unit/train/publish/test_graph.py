@@ -54,6 +54,18 @@ def test_the_graph_equals_keras_for_any_layers_and_any_number_of_averaged_networ
     np.testing.assert_allclose(at_once, expected, atol=2e-6)
 
 
+def test_a_network_that_is_averaged_twice_is_run_once_and_counts_twice(tmp_path):
+    shape, config = shape_of(True), NetworkConfig(lstm_units=(6, 5), dense_units=6)
+    first, second = members(shape, config, 2)
+    model = average_network(shape, config, [first, second, first])
+    x, ids = windows(shape, 11)
+    written = onnx_model(networks_of(model), shape)
+    assert sum(node.op_type == "LSTM" for node in written.graph.node) == 2 * 2
+    (tmp_path / "model.onnx").write_bytes(written.SerializeToString())
+    expected = np.asarray(model([x, ids], training=False))
+    np.testing.assert_allclose(OnnxNetwork(tmp_path / "model.onnx")(x, ids), expected, atol=2e-6)
+
+
 def test_the_same_weights_give_the_same_bytes():
     shape, config = shape_of(True), NetworkConfig(lstm_units=(4, 4), dense_units=3)
     model = average_network(shape, config, members(shape, config, 2))
