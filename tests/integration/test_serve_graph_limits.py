@@ -80,7 +80,7 @@ def test_a_replica_that_does_not_report_is_named_in_the_stats_and_left_out(home)
         return taken, cleared, (await client.get("/api/v4/stats")).json()
 
     taken, cleared, stats = run_scenario(home, scenario)
-    assert taken == {"outcome": "taken", "release": "two"} and cleared["cleared"] >= 2
+    assert (taken["outcome"], taken["release"]) == ("taken", "two") and cleared["cleared"] >= 2
     assert [replica["tier"] for replica in stats["replicas"]] == ["general", "stock_specific"]
     assert [(item["tier"], item["actor"], item["pid"]) for item in stats["silent"]] == [
         ("general", "0a0b", None),
