@@ -109,6 +109,7 @@ class ModelClient:
             await asyncio.to_thread(loaded.prepare, request, bad) if slow else loaded.prepare(request, bad)
         )
         facts.symbol = prepared.request.symbol
+        facts.symbol = prepared.route.symbol
         (call,) = await self._forecast_all(loaded, [prepared], facts)
         facts.tier, facts.cached, facts.forecasts = call.tier, call.response.cached, 1
         return call.render(loaded, facts)
@@ -137,6 +138,7 @@ class ModelClient:
             loaded.prepare(PredictRequest(symbol=symbol, horizon=horizon), bad)
             for horizon in loaded.positions
         ]
+        facts.symbol = symbol = prepared[0].route.symbol
         calls = await self._forecast_all(loaded, prepared, facts)
         facts.tier, facts.forecasts = calls[0].tier, sum(call.response.prices is not None for call in calls)
         predictions = [call.render(loaded, facts) for call in calls]
