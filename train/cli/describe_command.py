@@ -36,7 +36,7 @@ def describe(
     Exit code 1: not price files, or the order of day and month cannot be told.
     """
     if folder := next(filter(Path.is_dir, files), None):
-        raise ArchiveError(f"{folder}: a folder. Name its files: {folder / '*.csv'}.")
+        raise ArchiveError(f"{folder}: this is a folder. Name its files, such as *.csv.")
     target = files[0].parent / FILE_NAME
     if len({path.parent.resolve() for path in files}) > 1:
         raise ArchiveError("The files are in several folders. Describe one folder at a time.")
@@ -66,6 +66,5 @@ def describe(
                 else ", ".join(f"{name} {value}" for name, value in line.items())
             )
             typer.echo(f"{title}{text}")
-    typer.echo(
-        f"\n{settings}\n{target} written. Next: nsecast data check --archive {shlex.quote(str(target.parent))}"
-    )
+    archive = shlex.quote(str(target.parent))
+    typer.echo(f"\n{settings}\n{target} written. Next: nsecast data check --archive {archive}")

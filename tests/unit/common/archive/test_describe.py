@@ -58,7 +58,8 @@ def layouts(draw):
 def made(layout) -> tuple[pd.DataFrame, str]:
     days, rng = pd.bdate_range("2023-01-02", periods=60), np.random.default_rng(0)
     close = np.round(1_500 + rng.normal(0, 9, len(days)).cumsum(), 2)
-    frame = pd.DataFrame({"date": days, "close": close, "low": close - 1.25, "high": close + 1.5}).round(2)
+    frame = pd.DataFrame({"close": close, "low": close - 1.25, "high": close + 1.5}).round(2)
+    frame.insert(0, "date", days)
     frame["volume"] = rng.integers(1_000, 5_000_000, len(days)).astype(float)
     point, group = layout["marks"]
 
