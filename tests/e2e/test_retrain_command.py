@@ -22,29 +22,13 @@ from support.training.night import (
     trained_ahead,
     write_archive,
 )
+from support.training.train_command import settings
 
 from common.release.registry import Registry
 from train.nightly.nightly_record import STEPS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
-SETTINGS = """
-seeds = 1
-[window]
-size = 20
-horizons = [1, 5]
-[network]
-lstm_units = [16, 16]
-dense_units = 8
-[general]
-epochs = 80
-patience = 80
-batch_size = 32
-epoch_share = 1.0
-[scratch]
-epochs = 2
-[finetune]
-epochs = 1
-"""
+SETTINGS = settings(epochs=80, batch_size=32, scratch=2, finetune=1)
 UNIVERSE = """
 specific = ["ABSA"]
 [sectors.Banking]

@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 from optuna.storages.journal import JournalFileBackend
 from support.machine.processes import is_alive, running
+from support.training.train_command import universe
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from common.prices.panel import Panel
@@ -26,16 +27,7 @@ from tune.results import TRIAL_COLUMNS, Tuning
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 EPOCHS = 12
-UNIVERSE = """
-specific = ["ABSA", "COOP"]
-[sectors.Banking]
-ABSA = "ABSA Bank Kenya Plc"
-COOP = "Co-operative Bank of Kenya Ltd"
-[sectors.Manufacturing]
-EABL = "East African Breweries Ltd"
-[sectors."Construction and Allied"]
-ARM = "ARM Cement Plc"
-"""
+UNIVERSE = universe("ABSA", "COOP")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,10 @@ from typing import Any
 
 from support.machine.processes import running
 
-SETTINGS = """
+
+def settings(*, epochs: int, batch_size: int, scratch: int, finetune: int) -> str:
+    """Settings of a training of small networks; ``scratch`` and ``finetune`` are epochs."""
+    return f"""
 seeds = 1
 [window]
 size = 20
@@ -20,17 +23,21 @@ horizons = [1, 5]
 lstm_units = [16, 16]
 dense_units = 8
 [general]
-epochs = 40
-patience = 40
-batch_size = 64
+epochs = {epochs}
+patience = {epochs}
+batch_size = {batch_size}
 epoch_share = 1.0
 [scratch]
-epochs = 3
+epochs = {scratch}
 [finetune]
-epochs = 2
+epochs = {finetune}
 """
-UNIVERSE = """
-specific = ["ABSA", "ARM"]
+
+
+def universe(*specific: str) -> str:
+    """A universe of four stocks; ``specific`` have a model of their own."""
+    return f"""
+specific = {json.dumps(specific)}
 [sectors.Banking]
 ABSA = "ABSA Bank Kenya Plc"
 COOP = "Co-operative Bank of Kenya Ltd"
@@ -39,6 +46,10 @@ EABL = "East African Breweries Ltd"
 [sectors."Construction and Allied"]
 ARM = "ARM Cement Plc"
 """
+
+
+SETTINGS = settings(epochs=40, batch_size=64, scratch=3, finetune=2)
+UNIVERSE = universe("ABSA", "ARM")
 
 
 def running_in(place: dict[str, Any], *arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:

@@ -5,23 +5,11 @@ import pandas as pd
 import pytest
 from statsforecast import StatsForecast
 from statsforecast.models import Naive
-from support.releases.loaded_release import SETTINGS
-from support.releases.release import made_release
 from utilsforecast.evaluation import evaluate
 from utilsforecast.losses import coverage, mae, rmse
 
-from common.release.registry import Registry
-from serve.forecaster import Forecaster
 from serve.nixtla import COLUMNS, to_nixtla
 from serve.schemas.forecast import Outlook
-
-
-@pytest.fixture(scope="module")
-def forecaster(tmp_path_factory):
-    home = tmp_path_factory.mktemp("home")
-    made_release(home, **SETTINGS)
-    Registry(home).promote("made")
-    return Forecaster.from_release(home=home)
 
 
 def test_the_columns_are_those_of_statsforecasts_cross_validation():

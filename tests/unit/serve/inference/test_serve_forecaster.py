@@ -13,21 +13,12 @@ from support.releases.loaded_release import SETTINGS, TODAY, loaded_release, pre
 from support.releases.release import made_release
 
 from common.errors import BadRequest, BundleError, InsufficientHistory, ReleaseNotFound, UnknownSymbol
-from common.release.registry import Registry
 from serve.forecaster import Forecaster
 
 ROOT = Path(__file__).resolve().parents[4]
 
 
-@pytest.fixture(scope="module")
-def forecaster(tmp_path_factory):
-    home = tmp_path_factory.mktemp("home")
-    made_release(home, **SETTINGS)
-    Registry(home).promote("made")
-    return Forecaster.from_release(home=home)
-
-
-def test_a_row_is_the_answer_of_the_desk_to_the_last_digit(forecaster):
+def test_a_row_is_the_servers_answer_to_the_last_digit(forecaster):
     frame = forecaster.predict(["MOVES", "thin"], ["1d", "30d"], as_of="2022-01-10")
     assert list(zip(frame["symbol"], frame["horizon"], strict=True)) == [
         ("MOVES", "1d"),
