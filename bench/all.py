@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import machine
-import section
 import tables
 
 KEPT = machine.ROOT / "build" / "bench"
@@ -123,7 +122,7 @@ def main() -> None:
             left = sum(PARTS[key].about_s[args.quick] for key in names[len(ended) :])
             say(f"{name}: part {len(ended) + 1} of {len(names)}, about {left / 60:.0f} min to go")
             ended.append(measured(name, args, kept))
-            section.put(page, body(kept))
+            tables.put(page, body(kept))
             say(f"{name}: {ended[-1]['state']} after {ended[-1]['seconds']:.0f} s")
     except KeyboardInterrupt:
         say(f"stopped; {len(ended)} of {len(names)} parts are kept")

@@ -73,9 +73,9 @@ def describe(path: Path, *, day_first: bool | None = None, header: Sequence[str]
     lines = lines[:SAMPLE]
     first_line = ",".join(cell.strip().casefold() for cell in split(lines[0])) if lines else ""
     if first_line in PRICE_HEADERS and not workbook:
-        found = Description({"layout": NAIROBI}, ["header: that of the exchange's own files"])
-        _try(path, found)
-        return found
+        result = Description({"layout": NAIROBI}, ["header: that of the exchange's own files"])
+        _try(path, result)
+        return result
     delimiter = "," if workbook else max(DELIMITERS, key=lambda mark: score(lines, mark))
     table = [[cell.strip() for cell in split(line, delimiter)] for line in lines]
     first = next((at for at, cells in enumerate(table) if len(cells) > 1 and is_row(cells)), None)
@@ -89,29 +89,29 @@ def describe(path: Path, *, day_first: bool | None = None, header: Sequence[str]
     titles = list(header) or table[at or 0]
     if len(titles) != width:
         raise _problem(path, f"{len(titles)} names for {width} columns", "Give one name for each column")
-    found = Description({"files": "*"})
-    found.settings |= {} if workbook else {"delimiter": delimiter, "encoding": encoding}
+    result = Description({"files": "*"})
+    result.settings |= {} if workbook else {"delimiter": delimiter, "encoding": encoding}
     fields = f"{len(rows)} of {len(table) - first} lines have {width} fields"
-    found.reasons.append(
+    result.reasons.append(
         "Excel workbook: its first sheet" if workbook else f"delimiter {delimiter!r}: {fields}"
     )
     if encoding == "cp1252":
-        found.doubts.append("encoding: not UTF-8, read as cp1252")
+        result.doubts.append("encoding: not UTF-8, read as cp1252")
     if header:
-        found.settings |= {"header_line": 0, "header": titles, "skip": first}
+        result.settings |= {"header_line": 0, "header": titles, "skip": first}
     else:
-        found.settings |= {"header_line": int(at or 0) + 1, "skip": first - int(at or 0) - 1}
-    _name_columns(path, titles, found)
+        result.settings |= {"header_line": int(at or 0) + 1, "skip": first - int(at or 0) - 1}
+    _name_columns(path, titles, result)
     columns = {
-        name: [row[titles.index(title)] for row in rows] for name, title in found.settings["columns"].items()
+        name: [row[titles.index(title)] for row in rows] for name, title in result.settings["columns"].items()
     }
-    _read_dates(path, columns["date"], found, day_first)
-    _read_numbers(path, [columns[name] for name in columns if name not in ("date", "symbol")], found)
-    _try(path, found)
-    return found
+    _read_dates(path, columns["date"], result, day_first)
+    _read_numbers(path, [columns[name] for name in columns if name not in ("date", "symbol")], result)
+    _try(path, result)
+    return result
 
 
-def _name_columns(path: Path, titles: list[str], found: Description) -> None:
+def _name_columns(path: Path, titles: list[str], result: Description) -> None:
     words = {title.strip().casefold(): title for title in reversed(titles)}
     places = {
         name: next((words[title] for title in known if title in words), None)
@@ -122,19 +122,19 @@ def _name_columns(path: Path, titles: list[str], found: Description) -> None:
     if missing := [name for name in ("date", "close") if places[name] is None]:
         known = f"no column of {' and '.join(missing)} among {', '.join(titles)}"
         raise _problem(path, known, f"Use --header with a name such as {', '.join(TITLES[missing[0]][:3])}")
-    found.settings["columns"] = {name: title for name, title in places.items() if title is not None}
-    found.reasons.append(
+    result.settings["columns"] = {name: title for name, title in places.items() if title is not None}
+    result.reasons.append(
         "columns: " + ", ".join(f"{name} = {title}" for name, title in places.items() if title)
     )
     if places["symbol"] is None:
         stem = path.stem.replace("_", " ").split(" ")[0]
-        found.settings["files"] = SYMBOL_PLACEHOLDER + path.name[len(stem) :]
-        found.doubts.append(f"no column of the symbol: {stem} is taken from the file's name")
+        result.settings["files"] = SYMBOL_PLACEHOLDER + path.name[len(stem) :]
+        result.doubts.append(f"no column of the symbol: {stem} is taken from the file's name")
     else:
-        found.settings["files"] = f"*{path.suffix}"
+        result.settings["files"] = f"*{path.suffix}"
 
 
-def _read_dates(path: Path, texts: list[str], found: Description, day_first: bool | None) -> None:
+def _read_dates(path: Path, texts: list[str], result: Description, day_first: bool | None) -> None:
     usual = [text for text in texts if text]
     dates = [text for text in dict.fromkeys(usual) if forms([text])]  # not the word below the last row
     written = forms(usual) or forms(dates) or forms(dates[:1])
@@ -142,7 +142,7 @@ def _read_dates(path: Path, texts: list[str], found: Description, day_first: boo
     if len(orders) == 2:
         if day_first is None:
             day_first = _order(usual, orders)
-            found.reasons += (
+            result.reasons += (
                 [] if day_first is None else ["order of day and month: the other has rows on weekends"]
             )
         if day_first is None:
@@ -153,22 +153,22 @@ def _read_dates(path: Path, texts: list[str], found: Description, day_first: boo
             )
         written = [orders[day_first]]
     form = written[0]
-    found.settings["date_format"] = form
+    result.settings["date_format"] = form
     good = [day for text in usual if (day := parse_date(text, form)) is not None]
     if "%y" in form:
-        found.doubts.append(f"years have two digits: read as {min(good):%Y-%m-%d} to {max(good):%Y-%m-%d}")
-    found.reasons.append(f"date_format {form}: {len(good)} of {len(usual)} dates have it")
+        result.doubts.append(f"years have two digits: read as {min(good):%Y-%m-%d} to {max(good):%Y-%m-%d}")
+    result.reasons.append(f"date_format {form}: {len(good)} of {len(usual)} dates have it")
     if len(good) < len(usual):
-        found.doubts.append(f"{len(usual) - len(good)} dates do not have the form {form}")
+        result.doubts.append(f"{len(usual) - len(good)} dates do not have the form {form}")
     if "%z" in form:
-        found.doubts.append(
+        result.doubts.append(
             "dates have a zone and are the day as written: set timezone if that is not the exchange's"
         )
     shares = Counter(WEEK[day.weekday()] for day in good)
     if shares["Sat"] + shares["Sun"] > 0.1 * len(good):
-        found.settings["weekdays"] = [day for day in WEEK if shares[day] > 0.05 * len(good)]
+        result.settings["weekdays"] = [day for day in WEEK if shares[day] > 0.05 * len(good)]
         doubt = "weekdays: the rows' own, since many are on Saturday or Sunday"
-        found.doubts.append(doubt + "; or day and month are in the other order" * swappable(form))
+        result.doubts.append(doubt + "; or day and month are in the other order" * swappable(form))
 
 
 def _order(texts: list[str], orders: dict[bool, str]) -> bool | None:
@@ -182,33 +182,33 @@ def _order(texts: list[str], orders: dict[bool, str]) -> bool | None:
     return None
 
 
-def _read_numbers(path: Path, columns: list[list[str]], found: Description) -> None:
+def _read_numbers(path: Path, columns: list[list[str]], result: Description) -> None:
     texts = [text for text in dict.fromkeys(itertools.chain(*columns)) if text not in ("", "-")]
     counts = {marks: sum(number(text, marks) for text in texts) for marks in MARKS}
     best = max(counts, key=lambda marks: counts[marks])
-    found.settings |= {"decimal": best[0], "thousands": best[1]}
-    found.reasons.append(f"decimal {best[0]!r}: {counts[best]} of {len(texts)} numbers are read")
+    result.settings |= {"decimal": best[0], "thousands": best[1]}
+    result.reasons.append(f"decimal {best[0]!r}: {counts[best]} of {len(texts)} numbers are read")
     other = (",", ".") if best == (".", ",") else (".", ",")
     if counts[other] == counts[best] and any("," in text or "." in text for text in texts):
-        found.doubts.append("decimal: every number could also have the marks exchanged")
+        result.doubts.append("decimal: every number could also have the marks exchanged")
 
 
-def _try(path: Path, found: Description) -> None:
+def _try(path: Path, result: Description) -> None:
     """Read the file by the settings, and add its first rows and what was rejected."""
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / FILE_NAME).write_text(tomli_w.dumps(found.settings))
+        (Path(folder) / FILE_NAME).write_text(tomli_w.dumps(result.settings))
         (Path(folder) / path.name).symlink_to(path.resolve())
         archive = read_archive(Path(folder))
     rows = archive.rows.sort_values("date", kind="stable").head(3)
     rows = rows[["symbol", "date", "close", "low", "high", "volume"]].assign(
         date=rows["date"].dt.strftime("%Y-%m-%d")
     )
-    found.rows = json.loads(rows.to_json(orient="records"))
+    result.rows = json.loads(rows.to_json(orient="records"))
     rejected = archive.ledger[archive.ledger["outcome"] == "rejected"]
     if len(rejected):
-        found.doubts.append(f"{len(rejected)} rows rejected, the first: {rejected['reason'].iloc[0]}")
+        result.doubts.append(f"{len(rejected)} rows rejected, the first: {rejected['reason'].iloc[0]}")
     if len(archive.mixed):
-        found.doubts.append(f"dates look mixed up on {len(archive.mixed)} days")
+        result.doubts.append(f"dates look mixed up on {len(archive.mixed)} days")
 
 
 def _problem(path: Path, what: str, step: str) -> ArchiveError:
@@ -219,10 +219,10 @@ def describe_files(
     paths: Sequence[Path], *, day_first: bool | None = None, header: Sequence[str] = ()
 ) -> Description:
     """Describe files of one folder together; only their forms of dates may differ. Raises as `describe`."""
-    each = [describe(path, day_first=day_first, header=header) for path in paths]
-    first = each[0]
-    by_file = {path.name: one.settings.get("date_format") for path, one in zip(paths, each, strict=True)}
-    for path, one in zip(paths, each, strict=True):
+    results = [describe(path, day_first=day_first, header=header) for path in paths]
+    first = results[0]
+    by_file = {path.name: one.settings.get("date_format") for path, one in zip(paths, results, strict=True)}
+    for path, one in zip(paths, results, strict=True):
         differs = [
             name
             for name in {**one.settings, **first.settings}

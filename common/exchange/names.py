@@ -55,16 +55,16 @@ def find_stock(text: str, universe: Universe, *, by_name: bool = True) -> Found:
     if len(candidates) == 1:
         return Found(candidates[0])
     if candidates:
-        said = f"{len(candidates)} stocks have such a name or sector: {_listed(candidates[:LISTED])}"
-        said += f" and {len(candidates) - LISTED} more" * (len(candidates) > LISTED) + ". Send a symbol."
+        reason = f"{len(candidates)} stocks have such a name or sector: {_listed(candidates[:LISTED])}"
+        reason += f" and {len(candidates) - LISTED} more" * (len(candidates) > LISTED) + ". Send a symbol."
     else:
         candidates = _similar(symbol, universe)[:NEAR]
         hint = (
             f"Did you mean {_listed(candidates)}?" if candidates else f"Known: {', '.join(symbols[:5])}, ..."
         )
-        said = f"{_why(symbol)}not one of the {len(symbols)} counters. {hint}"
+        reason = f"{_why(symbol)}not one of the {len(symbols)} counters. {hint}"
     near = [stock.symbol for stock in candidates[:LISTED]]
-    raise UnknownSymbol(f"{text}: {said}", symbol=text, near=near)
+    raise UnknownSymbol(f"{text}: {reason}", symbol=text, near=near)
 
 
 def _why(symbol: str) -> str:
@@ -88,19 +88,19 @@ def _of_name_or_sector(text: str, stocks: Sequence[Stock]) -> list[Stock]:
 
 def _by_name(text: str, stocks: Iterable[Stock]) -> list[Stock]:
     """Return the stocks whose name has all words of a text, or only the one whose name is the text."""
-    asked, start = _words(text), re.sub("[^A-Z0-9]", "", text)
-    if len("".join(asked)) < 2:
+    words_of_text, start = _words(text), re.sub("[^A-Z0-9]", "", text)
+    if len("".join(words_of_text)) < 2:
         return []
     found = []
     for stock in stocks:
         squeezed = re.sub("[^A-Z0-9]", "", stock.name.upper())
-        if asked == _words(stock.name) or start == squeezed:
+        if words_of_text == _words(stock.name) or start == squeezed:
             return [stock]
         if stock.name == stock.symbol:  # the beginning of a symbol is no name
             continue
         words = [*_words(stock.name), stock.symbol]
-        whole = all(any(_means(word, other) for other in words) for word in asked)
-        if whole or (len(start) >= PREFIX and squeezed.startswith(start)):
+        all_match = all(any(_means(word, other) for other in words) for word in words_of_text)
+        if all_match or (len(start) >= PREFIX and squeezed.startswith(start)):
             found.append(stock)
     return found
 

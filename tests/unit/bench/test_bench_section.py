@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-PATH = Path(__file__).parents[3] / "bench" / "section.py"
+PATH = Path(__file__).parents[3] / "bench" / "tables.py"
 spec = importlib.util.spec_from_file_location("bench_section", PATH)
 section = importlib.util.module_from_spec(spec)  # not imported by name: bench/ has a tune.py beside it
 spec.loader.exec_module(section)
