@@ -29,7 +29,7 @@ import tables
 
 KEPT = machine.ROOT / "build" / "bench"
 RESULTS = machine.ROOT / "docs" / "results.md"
-TOLD_S = 30
+PROGRESS_S = 30
 """Between two lines of progress."""
 STOP_S = 60
 """Time to clean up after a part was stopped."""
@@ -172,7 +172,7 @@ def run(name: str, command: list[str], errors: Any, about_s: int, limit_s: float
     )
     while True:
         try:
-            out, _ = process.communicate(timeout=TOLD_S)
+            out, _ = process.communicate(timeout=PROGRESS_S)
             return ("done" if process.returncode == 0 else f"exit code {process.returncode}"), out
         except subprocess.TimeoutExpired:
             say(f"{name}: {time.monotonic() - begun:.0f} s of about {about_s}")
