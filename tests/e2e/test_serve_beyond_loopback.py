@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.machine.cluster import Host, second_host, why_no_hosts
+from support.machine.hosts import Host, second_host, why_no_hosts
 from support.releases.release import made_release
 from support.serving.serve_command import serve_command, serve_process
 from typer.testing import CliRunner

@@ -17,10 +17,9 @@ from support.machine.cluster import (
     epochs_written,
     hosts,
     results,
-    second_host,
     small_run,
-    why_no_hosts,
 )
+from support.machine.hosts import second_host, why_no_hosts
 from support.machine.waiting import until
 
 import train.workers.fleet

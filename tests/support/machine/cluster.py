@@ -1,4 +1,4 @@
-"""Clusters for tests: a second host on this machine, nodes on both hosts, the commands, and small runs."""
+"""Clusters for tests: nodes on two hosts, the commands, and small runs."""
 
 import os
 import shutil
@@ -22,76 +22,8 @@ from cluster.local.start import ray_start
 from common.exchange.universe import Universe
 from common.presets import train_config
 from common.prices.panel import Panel
+from support.machine.hosts import Host
 from train.pipeline.training import Run, plan_run
-
-
-@dataclass(frozen=True)
-class Host:
-    """A namespace ``name`` with address ``ip``; this host has ``here``, and ``port`` is the switch's."""
-
-    name: str
-    port: str
-    here: str
-    ip: str
-
-    @property
-    def through(self) -> tuple[str, ...]:
-        """The words that start a program on that host."""
-        return "ip", "netns", "exec", self.name
-
-    def cut(self) -> None:
-        """Drop all traffic from now on, without notice to either side."""
-        _ip("link", "set", self.port, "down")
-
-    def heal(self) -> None:
-        _ip("link", "set", self.port, "up")
-
-
-def why_no_hosts() -> str | None:
-    """Return why this machine cannot have a second host; None if it can."""
-    if shutil.which("ip") is None:
-        return "no second host: iproute2 (`ip`) is not installed"
-    if os.geteuid():
-        return "no second host: a network namespace needs root"
-    try:
-        with second_host():
-            return None
-    except subprocess.CalledProcessError as error:
-        return f"no second host: {' '.join(error.cmd)}: {error.stderr.strip()}"
-
-
-@contextmanager
-def second_host() -> Iterator[Host]:
-    """A second host, removed afterwards."""
-    name = f"nse-{uuid4().hex[:6]}"
-    host = Host(name, f"{name}-p", *_addresses())
-    try:
-        _ip("netns", "add", name)
-        _ip("link", "add", name, "type", "bridge")
-        _ip("link", "add", host.port, "type", "veth", "peer", "name", "eth0", "netns", name)
-        _ip("link", "set", host.port, "master", name, "up")
-        _ip("addr", "add", f"{host.here}/30", "dev", name)
-        _ip("link", "set", name, "up")
-        _ip("-n", name, "addr", "add", f"{host.ip}/30", "dev", "eth0")
-        for device in ("lo", "eth0"):
-            _ip("-n", name, "link", "set", device, "up")
-        yield host
-    finally:
-        for words in (("link", "del", host.port), ("link", "del", name), ("netns", "del", name)):
-            subprocess.run(["ip", *words], capture_output=True, check=False)
-
-
-def _addresses() -> tuple[str, str]:
-    """A /30 network that no interface here has: the address here, and the other host's."""
-    taken = subprocess.run(["ip", "-o", "addr"], capture_output=True, text=True, check=True).stdout
-    for third in range(1, 255):
-        if f"10.77.{third}." not in taken:
-            return f"10.77.{third}.1", f"10.77.{third}.2"
-    raise RuntimeError("no network 10.77.x.0/30 is free")
-
-
-def _ip(*words: str) -> None:
-    subprocess.run(["ip", *words], capture_output=True, text=True, check=True)
 
 
 def command(*words: str) -> list[str]:

@@ -1,5 +1,6 @@
 """A server over a built release that can be stopped and restarted, and a browser for its page."""
 
+import fcntl
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from cluster.connect.ports import free_port
 from cluster.monitor.cli import BREACH
 from common.release.registry import Registry
 from serve.views.accuracy import LATEST
+from support.machine.hosts import network
 from support.machine.processes import end_all
 from support.releases.release import made_exchange
 from support.serving.serve_command import ROOT, serve_command, stop, wait_until_serving
@@ -36,7 +38,7 @@ def browser_of() -> Iterator[Any]:
 
     if CHROMIUM is None:
         pytest.skip("chromium is not installed: apt-get install chromium")
-    with sync_playwright() as playwright:
+    with network(fcntl.LOCK_SH), sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=[*ARGUMENTS])
         try:
             yield started
