@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from support.machine.processes import is_alive
+from support.machine.processes import GONE_S, is_alive
+from support.machine.waiting import until
 from support.training.train_command import (
     SETTINGS,
     UNIVERSE,
@@ -40,7 +41,7 @@ def trained(place: dict[str, Any]) -> Trained:
         job = running_job(place, process.pid, epoch=1)
         os.kill(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=60)
-        assert not is_alive(job["pid"]), "a worker outlived the command"
+        until(lambda: not is_alive(job["pid"]), "the worker has ended", patience_s=GONE_S)
     run = json.loads((place["home"] / "runs" / job["run"] / "run.json").read_text())
     document = json.loads(call(place, *place["train"], "--json")[0])
     return Trained((process.returncode, out, err), run["state"], document, call(place, *place["train"])[0])
@@ -74,7 +75,7 @@ def test_sigterm_ends_like_ctrl_c_and_a_second_start_of_the_same_run_is_refused(
         _, err = process.communicate(timeout=60)
         assert process.returncode == 130 and "the same command continues" in err
         assert "Traceback" not in err and "SIGTERM" not in err
-        assert not is_alive(job["pid"]), "a worker outlived the command"
+        until(lambda: not is_alive(job["pid"]), "the worker has ended", patience_s=GONE_S)
 
 
 @pytest.mark.long
