@@ -19,6 +19,9 @@ SPECIFIC: Final = "stock_specific"
 class WindowSpec(Config):
     size: Annotated[int, Ge(10)] = 60
     """Trading days of input, the cutoff included."""
+    network_days: PositiveInt | None = pydantic.Field(default=None, exclude_if=lambda days: days is None)
+    """The last days of a window, which the network reads; None: all of them. Volatility, scaling and whether
+    a price moves are those of the whole window."""
     horizons: tuple[PositiveInt, ...] = (1, 5, 10, 30)
     """Trading days ahead that are forecast. A horizon's weight, in the loss and in the choice of models, is 1
     at 1 day, .125 at 5, .0625 at 10 and .03 at 30 and more (`train.run.scores.horizon_weights`)."""
@@ -29,6 +32,11 @@ class WindowSpec(Config):
         if not value or list(value) != sorted(set(value)):
             raise ValueError("horizons must be ascending and without repeats, such as [1, 5, 10, 30]")
         return value
+
+    @property
+    def days(self) -> int:
+        """Trading days that the network reads."""
+        return min(self.network_days or self.size, self.size)
 
 
 class SplitSpec(Config):
@@ -117,7 +125,7 @@ class TrainConfig(Config):
     seed: NonNegativeInt = 0
     seeds: PositiveInt = 4
     """Networks averaged into one model, with seeds ``seed``, ``seed + 1`` and so on."""
-    window: WindowSpec = WindowSpec()
+    window: WindowSpec = WindowSpec(network_days=30)
     split: SplitSpec = SplitSpec()
     network: NetworkConfig = NetworkConfig(dense_units=64)
     scratch_network: NetworkConfig | None = pydantic.Field(

@@ -2,7 +2,6 @@
 
 import functools
 import json
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,13 @@ import ray
 
 from common import storage
 from common.errors import TrainingError
+from common.network.channels import frozen
 from common.presets import merged, train_config
 from common.prices.panel import Panel
 from common.prices.windows import Windows
 from common.release.bundle import GENERAL
 from train.run.dataset import RunDataset, RunSpec
 from train.run.plan import Task
-from tune.folds import FoldDataset, Sizes
 from tune.space import apply
 from tune.spec import SearchSpec
 from tune.trial import Trial
@@ -25,17 +24,6 @@ from tune.verdict import Forecasts, verdict
 
 SEEDS = 3
 QUICK_SEEDS = 2
-
-
-class HeldOutDataset(FoldDataset):
-    """The run's own split; its test part has the rows that both configurations can forecast."""
-
-    limits = RunDataset.limits
-
-    @cached_property
-    def parts(self) -> tuple[Windows, Windows, Windows]:
-        train, valid, test = self.limits.parts(self.windows)
-        return train, valid, test.take(np.isin(test.end, self._judged_rows))
 
 
 def evaluate(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[str, Any]:
@@ -79,7 +67,6 @@ def stored(root: Path) -> dict[str, Any] | None:
 def _compare(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[str, Any]:
     seeds = QUICK_SEEDS if spec.config.quick else SEEDS
     chosen = apply(winner.parameters, spec.config, spec.scope)
-    sizes = Sizes(*sorted([spec.config.window.size, chosen.window.size]))
     folders = {
         "default": root / "contest" / "default",
         # A folder per trial: a later winner must not use the networks of an earlier one.
@@ -92,7 +79,7 @@ def _compare(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[
     fit = ray.remote(num_cpus=1, max_retries=3)(_refit)
     refits = {
         (side, seed): [
-            fit.remote(storage.address_of(folder), sizes, task) for task in spec.fits(seed=seed, epochs=0)
+            fit.remote(storage.address_of(folder), task) for task in spec.fits(seed=seed, epochs=0)
         ]
         for seed in range(seeds)
         for side, folder in folders.items()
@@ -103,29 +90,37 @@ def _compare(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[
         cause = getattr(error, "cause", error)
         reason = (str(cause).strip().splitlines() or [type(cause).__name__])[-1]
         raise TrainingError(f"contest: a refit failed: {reason} Run the same command again.") from error
-    dataset = test_dataset(folders["default"], sizes)
-    test, symbols = dataset.parts[2], dataset.series.symbols
+    dataset = test_dataset(folders["default"])
+    symbols = dataset.series.symbols
     stocks = symbols if spec.scope == GENERAL else spec.jobs
+    test = moving_test(dataset, GENERAL)
     test = test.take(np.isin(test.symbol, [symbols.index(stock) for stock in stocks]))
     assert all(np.array_equal(refit.rows, test.end) for refit in forecasts.values())
     return verdict(test, forecasts, seeds, spec.config.seed)
 
 
 @functools.lru_cache(maxsize=2)
-def test_dataset(folder: Path, sizes: Sizes) -> HeldOutDataset:
+def test_dataset(folder: Path) -> RunDataset:
+    """Return the dataset of a refit's folder, computed once per process."""
     panel = Panel.load(storage.up_to_date(folder.parent / "panel.parquet"))
-    return HeldOutDataset(folder, RunSpec.load(folder), panel, sizes)
+    return RunDataset(folder, RunSpec.load(folder), panel)
 
 
-def _refit(address: str, sizes: Sizes, task: Task) -> Forecasts:
+def moving_test(dataset: RunDataset, job: str) -> Windows:
+    """Return the windows of a job's test part in which the price moves."""
+    test = dataset.parts_of(job, training=False)[2]
+    return test.take(~frozen(test))
+
+
+def _refit(address: str, task: Task) -> Forecasts:
     """Fit one network unless it is fitted, and forecast the test part; runs as a Ray task."""
     from train.fit.loop import one_thread
     from train.workers.tasks import forecast, run_task, weights_of
 
     one_thread()
-    dataset = test_dataset(storage.locate(address), sizes)
+    dataset = test_dataset(storage.locate(address))
     run_task(dataset, task)
-    test = dataset.parts_of(task.job, training=False)[2]
+    test = moving_test(dataset, task.job)
     prices = forecast(dataset, task.job, [weights_of(dataset.run_dir, task.id)], test, phase=task.phase)
     return Forecasts(test.end, prices.raw, prices.published)
 

@@ -10,11 +10,10 @@ import numpy as np
 
 from common.errors import ArchiveError, ConfigError
 from common.forecast.representation import Representation
-from common.network.channels import frozen
 from common.presets import SplitSpec, WindowSpec
 from common.prices.panel import Panel
 from common.prices.series import Series
-from common.prices.windows import Boundaries, Windows, make_windows
+from common.prices.windows import Boundaries, Windows
 from train.run.dataset import RunDataset, RunSpec
 
 
@@ -74,22 +73,9 @@ def make_folds(dates: np.ndarray, limits: Boundaries, count: int, *, shortest_tr
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """The shortest and the longest window of a search."""
-
-    shortest: int
-    longest: int
-
-
-@dataclass(frozen=True)
 class FoldDataset(RunDataset):
-    """A dataset that ends with its validation block and is judged on the same rows for every window size.
+    """A dataset that ends with its validation block."""
 
-    The window size decides which windows exist and which are frozen. The rows that judge a trial are
-    therefore the cutoffs that have a window of the longest size and moved within one of the shortest.
-    """
-
-    sizes: Sizes
     computed: "FoldDataset | None" = None
     """A dataset with the same prices, windows and split, whose data are used here too."""
 
@@ -113,30 +99,14 @@ class FoldDataset(RunDataset):
 
     @cached_property
     def parts(self) -> tuple[Windows, Windows, Windows]:
-        if self.computed:
-            return self.computed.parts
-        train, valid, test = self.limits.parts(self.windows)
-        return train, valid.take(np.isin(valid.end, self._judged_rows)), test
+        return self.computed.parts if self.computed else super().parts
 
     @cached_property
     def _moving(self) -> set[str]:
-        """Use windows of the longest size, so that every window size trains on the same stocks."""
-        if self.computed:
-            return self.computed._moving
-        train = self.limits.parts(self._windows_of(self.sizes.longest))[0]
-        moving = np.unique(train.symbol[~frozen(train)])
-        return {self.series.symbols[position] for position in moving}
-
-    @property
-    def _judged_rows(self) -> np.ndarray:
-        short = self._windows_of(self.sizes.shortest)
-        return np.intersect1d(self._windows_of(self.sizes.longest).end, short.end[~frozen(short)])
-
-    def _windows_of(self, size: int) -> Windows:
-        return make_windows(self.series, self.config.window.model_copy(update={"size": size}))
+        return self.computed._moving if self.computed else super()._moving
 
 
-def fold_dataset(run_dir: Path, panel_path: Path, sizes: Sizes) -> FoldDataset:
+def fold_dataset(run_dir: Path, panel_path: Path) -> FoldDataset:
     """Return the dataset of a fold's run folder; its data are computed once per process.
 
     Raises
@@ -148,13 +118,13 @@ def fold_dataset(run_dir: Path, panel_path: Path, sizes: Sizes) -> FoldDataset:
     panel, fingerprint = _panel(panel_path)
     if fingerprint != spec.data_sha256:
         raise ArchiveError(f"{panel_path}: not the prices that this search was planned with.")
-    key = (panel_path, sizes, spec.config.window, spec.config.split)
+    key = (panel_path, spec.config.window, spec.config.split)
     if key not in _DATASETS:
-        _DATASETS[key] = FoldDataset(run_dir, spec, panel, sizes)
-    return FoldDataset(run_dir, spec, panel, sizes, _DATASETS[key])
+        _DATASETS[key] = FoldDataset(run_dir, spec, panel)
+    return FoldDataset(run_dir, spec, panel, _DATASETS[key])
 
 
-_DATASETS: dict[tuple[Path, Sizes, WindowSpec, SplitSpec], FoldDataset] = {}
+_DATASETS: dict[tuple[Path, WindowSpec, SplitSpec], FoldDataset] = {}
 
 
 @functools.lru_cache(maxsize=1)

@@ -13,7 +13,7 @@ from common.prices.series import series_of_universe
 from common.release.bundle import GENERAL
 from train.run.dataset import RunDataset, RunSpec
 from train.run.plan import make_plan
-from tune.folds import Fold, FoldDataset, Sizes, make_folds
+from tune.folds import Fold, FoldDataset, make_folds
 from tune.space import SearchSpace, defaults
 from tune.spec import Sampler, SearchSpec
 from tune.study import QUICK_SIZES, SIZES
@@ -78,6 +78,12 @@ def plan_search(
     scope, _, wanted = model.partition(":")
     stocks = _stocks(universe, model, scope, wanted)
     defaults(config, scope)
+    longest = space.window_size.ends[1]
+    if scope == GENERAL and longest > config.window.size:
+        raise ConfigError(
+            f"space: window_size: got {longest:g} days, but a window has {config.window.size}. Use fewer, or "
+            "raise window.size in the settings."
+        )
     limits = RunDataset(home, RunSpec(config, universe, panel.source, ""), panel).limits
     seen = panel.as_of(limits.valid_end.astype("datetime64[D]").astype(object))
     series = series_of_universe(seen, universe)
@@ -100,7 +106,7 @@ def plan_search(
         np.unique(series.dates),
         limits,
         effort.folds,
-        shortest_training=draft.sizes.longest + max(config.window.horizons),
+        shortest_training=config.window.size + max(config.window.horizons),
     )
     skipped: dict[str, str] = {}
     for fold in reversed(folds):
@@ -129,9 +135,8 @@ def _stocks(universe: Universe, model: str, scope: str, wanted: str) -> tuple[st
 
 def _skipped(spec: SearchSpec, seen: Panel, fold: Fold, stocks: tuple[str, ...]) -> dict[str, str]:
     """Return the stocks with too little history in a fold, with the reason."""
-    longest = spec.sizes.longest
-    changes = {"window": {"size": longest}, "split": fold.split.model_dump()}
-    config = train_config(spec.config.preset, merged(spec.config.model_dump(), changes))
+    split = {"split": fold.split.model_dump()}
+    config = train_config(spec.config.preset, merged(spec.config.model_dump(), split))
     run = RunSpec(config, spec.universe, spec.source, spec.seen_sha256)
-    dataset = FoldDataset(Path(), run, seen, Sizes(longest, longest))
+    dataset = FoldDataset(Path(), run, seen)
     return make_plan(config, spec.universe, dataset.windows, dataset.limits, only=stocks or ("",)).skipped

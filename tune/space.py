@@ -25,7 +25,7 @@ LIMITS: dict[str, tuple[float, float]] = {
 """Bounds outside these limits are refused as mistakes."""
 WHOLE = ("embedding_dim", "lstm_1", "lstm_2", "dense_units", "window_size")
 GENERAL_ONLY = ("embedding_dim", "window_size")
-"""Not searched for specific models: these see one stock, in windows of the general model's size."""
+"""Not searched for specific models: these see one stock, and read as many days as the general model."""
 
 
 class Dimension(Config):
@@ -96,8 +96,8 @@ class SearchSpace(Config):
     dense_units: Dimension = Dimension(low=16, high=128, log=True)
     learning_rate: Dimension = Dimension(low=5e-4, high=1.6e-2, log=True)
     """Adam's rate at the first step."""
-    window_size: Dimension = Dimension(choices=(30, 45, 60))
-    """Trading days in a window."""
+    window_size: Dimension = Dimension(choices=(15, 30, 45, 60))
+    """Trading days that the network reads, at the end of a window."""
     l2: Dimension = Dimension(choices=(0, 1e-6, 1e-5, 1e-4))
 
     @pydantic.field_validator("*")
@@ -153,7 +153,7 @@ def defaults(config: TrainConfig, model: str) -> Parameters:
         "dropout": network.dropout,
         "dense_units": network.dense_units,
         "learning_rate": fit.learning_rate,
-        "window_size": config.window.size,
+        "window_size": config.window.days,
         "l2": network.l2,
     }
     return {name: value for name, value in point.items() if model == GENERAL or name not in GENERAL_ONLY}
@@ -169,13 +169,17 @@ def overrides(parameters: Parameters, model: str) -> dict[str, Any]:
     network["lstm_units"] = [parameters["lstm_1"], parameters["lstm_2"]]
     rate = {"learning_rate": parameters["learning_rate"]}
     if model == GENERAL:
-        return {"window": {"size": parameters["window_size"]}, "network": network, "general": rate}
+        window = {"network_days": parameters["window_size"]}
+        return {"window": window, "network": network, "general": rate}
     return {"scratch_network": network, "scratch": rate}
 
 
 def apply(parameters: Parameters, config: TrainConfig, model: str) -> TrainConfig:
     """Return the settings changed to that point; raises ConfigError as `train_config` does."""
-    values = merged(config.model_dump(), overrides(parameters, model))
+    changes = overrides(parameters, model)
+    if parameters.get("window_size") == config.window.days:
+        del changes["window"]
+    values = merged(config.model_dump(), changes)
     return train_config(config.preset, values, where="trial")
 
 

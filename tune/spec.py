@@ -13,10 +13,10 @@ from common.presets import TrainConfig, merged, train_config
 from common.release.bundle import GENERAL
 from train.run.plan import Task
 from train.run.scores import unusual_weights
-from tune.folds import Fold, Sizes
+from tune.folds import Fold
 from tune.space import Parameters, SearchSpace, apply, defaults
 
-TUNING_VERSION = 3
+TUNING_VERSION = 4
 """Increased when the same search would give other trials; searches of older versions are not continued."""
 
 Sampler = Literal["tpe", "random"]
@@ -55,15 +55,6 @@ class SearchSpec:
     @cached_property
     def default(self) -> Parameters:
         return defaults(self.config, self.scope)
-
-    @property
-    def sizes(self) -> Sizes:
-        """Shortest and longest window of all trials, including the default."""
-        own = self.config.window.size
-        if self.scope != GENERAL:
-            return Sizes(own, own)
-        low, high = (int(end) for end in self.space.window_size.ends)
-        return Sizes(min(low, own), max(high, own))
 
     @property
     def tasks(self) -> tuple[Task, ...]:

@@ -179,7 +179,7 @@ def open_fold(spec: SearchSpec, trial: Trial, number: int) -> FoldDataset:
     settings = spec.settings(trial.parameters, trial.seed, spec.folds[number - 1])
     run_dir = trial.fold_dir(number)
     RunSpec(settings, spec.universe, spec.source, spec.seen_sha256).save(run_dir)
-    return fold_dataset(run_dir, storage.up_to_date(trial.root / "panel.parquet"), spec.sizes)
+    return fold_dataset(run_dir, storage.up_to_date(trial.root / "panel.parquet"))
 
 
 def reason_of(trial: Trial, error: BaseException) -> str:

@@ -47,8 +47,9 @@ class LogPrice:
         return {"representation": self.name, "scalers": scalers}
 
     def inputs(self, windows: Windows) -> np.ndarray:
-        """Return scaled log closes, float32, shape (N, size, 1)."""
-        scaled = self._scaler(windows).transform(windows.cut(windows.series.close))
+        """Return scaled log closes, float32, shape (N, days, 1)."""
+        closes = windows.cut(windows.series.close)[:, -windows.spec.days :]
+        scaled = self._scaler(windows).transform(closes)
         return scaled[..., None].astype(np.float32)
 
     def targets(self, windows: Windows) -> np.ndarray:

@@ -48,8 +48,8 @@ class Residual:
         return {"representation": self.name, **self.scaler.as_dict()}
 
     def inputs(self, windows: Windows) -> np.ndarray:
-        """Return scaled channels, float32, shape (N, size, 14); unknown entries are 0 and flagged."""
-        x = np.empty((len(windows), windows.spec.size, len(self.channels)), dtype=np.float32)
+        """Return scaled channels, float32, shape (N, days, 14); unknown entries are 0 and flagged."""
+        x = np.empty((len(windows), windows.spec.days, len(self.channels)), dtype=np.float32)
         flags = self.channels.index("range_known")
         scaler = ChannelScaler(self.scaler.mean[:flags], self.scaler.spread[:flags])
         for rows, part in blocks(windows):

@@ -59,14 +59,19 @@ def blocks(windows: Windows) -> Iterator[tuple[slice, Windows]]:
 
 
 def raw_channels(windows: Windows) -> tuple[np.ndarray, np.ndarray]:
-    """Return the channels before standardising and the mask of known entries, both (N, size, 14)."""
-    shape = (len(windows), windows.spec.size, len(CHANNELS))
+    """Return the channels before standardising and the mask of known entries, both (N, days, 14).
+
+    They are those of the days that the network reads, at the end of each window.
+    """
+    days = windows.spec.days
+    shape = (len(windows), days, len(CHANNELS))
     x, known = np.zeros(shape, dtype=np.float32), np.ones(shape, dtype=bool)
     for rows, part in blocks(windows):
         values, masks = _channels(part)
         for channel, name in enumerate(CHANNELS):
-            known[rows, :, channel] = masks.get(name, True)
-            x[rows, :, channel] = np.where(known[rows, :, channel], values[name], 0)
+            if name in masks:
+                known[rows, :, channel] = masks[name][:, -days:]
+            x[rows, :, channel] = np.where(known[rows, :, channel], values[name][:, -days:], 0)
     return x, known
 
 

@@ -148,7 +148,7 @@ class ModelReplica:
         for key, bundle in self._cache.newest(CHECKED):
             try:
                 channels = len(bundle.forecaster.representation.channels)
-                window = np.zeros((1, bundle.window.size, channels), np.float32)
+                window = np.zeros((1, bundle.window.days, channels), np.float32)
                 bundle.forecaster.network(window, np.zeros((1, 1), np.int32))
             except Exception as error:
                 failures += [f"{key}: {error}"] if key in self._ran else []

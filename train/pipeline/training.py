@@ -35,7 +35,7 @@ from train.run.versions import record_or_check_versions
 RefitState = Literal["none", "done", "failed"]
 PUBLISHED_ON_RAY = 1_000
 """Releases of at least this many symbols are made on Ray, whose start takes about 10 s."""
-TRAINING_VERSION = 6
+TRAINING_VERSION = 7
 """Increased when the same settings and data no longer give the same networks: older runs do not continue."""
 
 

@@ -7,7 +7,7 @@ import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -153,8 +153,9 @@ def features(windows: Windows, representation: Residual) -> np.ndarray:
     """Return the features, float32, shape (N, F).
 
     They are the stock (its position among the series' symbols, a category), sigma, the last days of every
-    channel, and means and standard deviations over longer spans.
+    channel, and means and standard deviations over longer spans, of the whole window.
     """
+    windows = replace(windows, spec=windows.spec.model_copy(update={"network_days": None}))
     days, spans = min(DAYS, windows.spec.size), [min(span, windows.spec.size) for span in SPANS]
     count = 2 + len(representation.channels) * (days + 2 * len(spans))
     table = np.empty((len(windows), count), dtype=np.float32)

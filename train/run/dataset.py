@@ -113,7 +113,7 @@ class RunDataset:
     @property
     def network_shape(self) -> NetworkShape:
         return NetworkShape(
-            size=self.config.window.size,
+            size=self.config.window.days,
             channels=len(self.representation.channels),
             days=self.config.window.horizons,
             stock_ids=len(self.spec.universe.stocks) + 1,

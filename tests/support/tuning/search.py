@@ -20,7 +20,7 @@ from tune.trial import Trial, progress_by_epoch
 
 UNIVERSE = Universe.from_symbols(SYMBOLS, specific=["MOVES", "SPLITS", "SHORT"])
 SETTINGS = {
-    "window": {"size": 12, "horizons": [1, 3]},
+    "window": {"size": 16, "network_days": 12, "horizons": [1, 3]},
     "network": {"embedding_dim": 3, "lstm_units": [4, 4], "dense_units": 4},
     "general": {"batch_size": 16, "epoch_share": 1.0},
     "scratch": {"batch_size": 16},

@@ -9,12 +9,12 @@ from scipy import stats
 from support.tuning.search import SETTINGS, a_trial, inside, planned, record, study_of
 
 from common.forecast.prices import Prices
+from common.network.channels import frozen
 from common.presets import quick, train_config
 from train.run.dataset import RunDataset, RunSpec
 from train.run.inputs import merge_overrides
 from train.run.scores import horizon_weights, score
 from tune import evaluation
-from tune.folds import Sizes
 from tune.space import apply
 from tune.summary import best_toml, tuning_of, winner_of
 from tune.trial import Trial
@@ -40,8 +40,8 @@ def test_part(tmp_path):
     spec = RunSpec(search.spec.config, search.spec.universe, search.panel.source, search.spec.data_sha256)
     spec.save(tmp_path / "contest/default")
     search.panel.save(tmp_path / "contest/panel.parquet")
-    dataset = evaluation.test_dataset(tmp_path / "contest/default", Sizes(10, 16))
-    return search, dataset, dataset.parts[2]
+    dataset = evaluation.test_dataset(tmp_path / "contest/default")
+    return search, dataset, evaluation.moving_test(dataset, "general")
 
 
 def forecasts(windows, error: float, seed: int) -> Forecasts:
@@ -53,11 +53,12 @@ def forecasts(windows, error: float, seed: int) -> Forecasts:
     return Forecasts(windows.end, noisy, noisy)
 
 
-def test_the_test_part_is_the_runs_own_and_holds_only_rows_that_every_size_can_judge(test_part):
+def test_the_test_part_is_the_moving_windows_of_the_runs_own(test_part):
     _, dataset, windows = test_part
     plain = RunDataset(dataset.run_dir, dataset.spec, dataset.panel)
     assert dataset.limits == plain.limits and dataset.limits.valid_end == np.datetime64("2021-06-18")
-    assert set(windows.end) < set(plain.parts[2].end)
+    moving = plain.parts[2].take(~frozen(plain.parts[2]))
+    assert np.array_equal(windows.end, moving.end) and 0 < len(moving) < len(plain.parts[2])
     assert dataset.parts[0].end.tolist() == plain.parts[0].end.tolist()
 
 

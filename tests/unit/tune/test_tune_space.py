@@ -4,6 +4,7 @@ import hashlib
 import json
 
 import pytest
+from support.tuning.search import planned
 
 from common.errors import ConfigError
 from common.presets import PRESETS, train_config
@@ -71,7 +72,7 @@ def test_optuna_gets_the_ranges_as_they_are_written():
     size, rate = drawn["embedding_dim"], drawn["learning_rate"]
     assert (size.low, size.high, size.log) == (2, 64, True)
     assert (rate.low, rate.high, rate.log) == (5e-4, 1.6e-2, True)
-    assert drawn["window_size"].choices == (30, 45, 60)
+    assert drawn["window_size"].choices == (15, 30, 45, 60)
     assert all(isinstance(choice, int) for choice in drawn["window_size"].choices)
 
 
@@ -87,7 +88,7 @@ def test_a_point_of_the_general_model_sets_its_networks_windows_and_rate_and_not
     result = apply(POINT, config, "general")
     assert result.network.embedding_dim == 16 and result.network.lstm_units == (32, 64)
     assert (result.network.dropout, result.network.dense_units, result.network.l2) == (0.1, 20, 1e-5)
-    assert (result.window.size, result.general.learning_rate) == (45, 0.002)
+    assert (result.window.size, result.window.days, result.general.learning_rate) == (60, 45, 0.002)
     back = result.model_dump()
     for part in ("network", "window", "general"):
         back[part] = config.model_dump()[part]
@@ -144,5 +145,11 @@ def test_settings_without_a_scratch_network_are_written_as_before_it_existed(pre
     """The names of all runs follow from these bytes."""
     settings = PRESETS[preset].model_dump(mode="json")
     assert settings.pop("finetuned_seeds") == 2  # added later, with a new version of training
+    assert settings["window"].pop("network_days", None) == (30 if preset == "residual" else None)  # likewise
     written = json.dumps(settings, sort_keys=True).encode()
     assert hashlib.sha256(written).hexdigest() == digest
+
+
+def test_more_days_than_a_window_has_are_refused_with_the_next_step(tmp_path):
+    with pytest.raises(ConfigError, match=r"window_size: got 20 days, but a window has 16.*window\.size"):
+        planned(tmp_path, space=SearchSpace.parse({"window_size": {"choices": [10, 20]}}))

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -77,6 +78,17 @@ def test_each_channel_equals_its_documented_formula():
                 value = np.clip(value, -8, 8)
             assert x[day, AT[name]] == pytest.approx(value, abs=2e-5), (day, name)
         assert set(expected) == set(AT)
+
+
+@pytest.mark.parametrize("kind", [RESIDUAL, LogPrice({})], ids=lambda kind: kind.name)
+@pytest.mark.parametrize(("network_days", "read"), [(None, 10), (4, 4), (10, 10), (30, 10)])
+def test_a_network_reads_the_last_days_as_they_are_in_the_whole_window(kind, network_days, read):
+    windows = windows_of({"A": history(walk(), volume=np.arange(10.0)), "B": history(walk()[::-1])})
+    short = replace(windows, spec=windows.spec.model_copy(update={"network_days": network_days}))
+    whole, last = kind.inputs(windows), kind.inputs(short)
+    assert last.shape[1] == read == short.spec.days
+    assert np.array_equal(last, whole[:, -read:])
+    assert np.array_equal(kind.targets(short), kind.targets(windows), equal_nan=True)
 
 
 def test_the_tick_is_that_of_each_day_s_price_on_both_sides_of_every_step_of_the_table():
