@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from common.engine import IN_PROCESS, Engine, even_blocks
+from common.engine import IN_PROCESS, Engine
 from common.errors import BacktestError
 from common.forecast.conformal import BOUNDS, LEVELS, Calibration, Outcomes
 from common.forecast.groups import Groups
@@ -17,11 +17,9 @@ from common.presets import SPECIFIC
 from common.prices.panel import Panel
 from common.prices.windows import Windows
 from common.release.bundle import GENERAL
-from common.release.learning import unlearned, windows_until
+from common.release.learning import unlearned, window_blocks
 from common.release.models import ModelFolder
 
-BLOCK_SYMBOLS = 256
-"""Symbols per block of work."""
 PROBABILITIES = [f"probability_{direction}" for direction in DIRECTIONS]
 COLUMNS = [
     "symbol",
@@ -48,8 +46,6 @@ class Backtest:
 
     table: pd.DataFrame
     """One row per symbol, cutoff and horizon, see `forecast_table`."""
-    windows: Windows
-    """The input windows, one per symbol and cutoff."""
     calibration: Calibration
 
 
@@ -73,59 +69,42 @@ def backtest(
     becomes known. It does not learn again the outcomes that ``calibration`` already includes, so the figures
     of a cutoff do not depend on the period. ``engine`` works on blocks of symbols; the number of blocks does
     not affect the forecasts. ``kept`` filters the rows of each block's table. ``write`` is called with the
-    table of each block, in order; the result's table then has no rows.
+    table of each block, in order; the result's table then has no rows. ``progress`` is called with the number
+    of blocks done, and of all.
 
     Raises
     ------
     BacktestError
         If the panel has no cutoff in that period.
     """
-    every = windows_until(panel, models, end)
-    every = every.take((every.cutoff >= start) | unlearned(every, calibration))
-    if symbols is not None:
-        wanted = np.array([symbol in symbols for symbol in every.series.symbols])
-        every = every.take(wanted[every.symbol])
-    chosen = every.cutoff >= start
-    if not chosen.any():
+    shared, learning, forecast, found = engine.share(models), [], [], False
+    for windows in window_blocks(panel, models, end, symbols):
+        windows = windows.take((windows.cutoff >= start) | unlearned(windows, calibration))
+        found = found or bool((windows.cutoff >= start).any())
+        first, second = engine.submit(_forecast, shared, windows, calibration.groups, general_only, returns=2)
+        learning.append(first)
+        forecast.append(second)
+    if not found:
         raise BacktestError(
             f"no cutoff from {start} to {end}: the prices go from {panel.dates[0]:%Y-%m-%d} to "
             f"{panel.dates[-1]:%Y-%m-%d}, and a window needs {models.window.size} closes. Choose another "
             "period, or pass newer files with --archive."
         )
-    blocks = even_blocks(len(every.series.symbols), BLOCK_SYMBOLS)
-    shared, needed, outputs = engine.share(models), [], []
-    for block in blocks:
-        part = every.of_symbols(block.start, block.stop)
-        first, second = engine.submit(_forecast, shared, part, calibration.groups, general_only, returns=2)
-        needed.append(first)
-        outputs.append(second)
-    levels, own, done = [], [], 0
-    for level, group in engine.values(needed):
-        levels.append(level)
-        own.append(group)
-        progress(done := done + len(level), len(every))
-    outcomes = Outcomes.of(every, np.concatenate(levels), np.concatenate(own))
-    calibration = calibration.extended(outcomes)
+    outcomes = []
+    for outcome in engine.values(learning):
+        outcomes.append(outcome)
+        progress(len(outcomes), len(learning))
+    calibration = calibration.extended(Outcomes.joined(outcomes))
     learned = engine.share(calibration)
     tables = [
-        engine.submit(
-            _table,
-            shared,
-            every.of_symbols(block.start, block.stop),
-            outputs.pop(0),
-            learned,
-            start,
-            general_only,
-            kept,
-        )
-        for block in blocks
+        engine.submit(_table, shared, made, learned, start, general_only, kept) for made in _taken(forecast)
     ]
     results = engine.values(_taken(tables))
     if write is None:
-        return Backtest(pd.concat(results, ignore_index=True), every.take(chosen), calibration)
+        return Backtest(pd.concat(results, ignore_index=True), calibration)
     for table in results:
         write(table)
-    return Backtest(pd.DataFrame(columns=COLUMNS), every.take(chosen), calibration)
+    return Backtest(pd.DataFrame(columns=COLUMNS), calibration)
 
 
 def _taken(results: list[Any]) -> Iterator[Any]:
@@ -136,23 +115,23 @@ def _taken(results: list[Any]) -> Iterator[Any]:
 
 def _forecast(
     models: ModelFolder, windows: Windows, groups: Groups, general_only: bool
-) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
-    """Return the levels that contained the actual prices (N, H) with the groups (N,), and the outputs."""
+) -> tuple[Outcomes, tuple[Windows, np.ndarray]]:
+    """Return the outcomes of a block, and its windows with the networks' outputs."""
     outputs = models.outputs(windows, general_only=general_only)
     needed = models.prices(windows, outputs, general_only=general_only).needed
-    return (needed, groups.of(windows)), outputs
+    return Outcomes.of(windows, needed, groups.of(windows)), (windows, outputs)
 
 
 def _table(
     models: ModelFolder,
-    windows: Windows,
-    outputs: np.ndarray,
+    forecast: tuple[Windows, np.ndarray],
     calibration: Calibration,
     start: np.datetime64,
     general_only: bool,
     kept: Callable[[pd.DataFrame], pd.DataFrame],
 ) -> pd.DataFrame:
     """Return the forecast table of a block for the cutoffs from ``start`` on."""
+    windows, outputs = forecast
     chosen = windows.cutoff >= start
     windows = windows.take(chosen)
     levels = calibration.for_windows(windows)

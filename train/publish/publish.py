@@ -17,7 +17,7 @@ from common.forecast.groups import Groups
 from common.prices.panel import Panel
 from common.release.bundle import EVALUATED, GENERAL, BundleFiles
 from common.release.forecasts import MODEL_CARD
-from common.release.learning import windows_until
+from common.release.learning import window_blocks
 from common.release.models import ModelFolder
 from common.release.registry import Registry
 from train.evaluation.backtest import Backtest, backtest
@@ -159,7 +159,7 @@ def _tested(
     models = ModelFolder(bundles_dir(run_dir), spec.config.preset, spec.universe, own)
     metadata = models.bundle(GENERAL).metadata
     borders = {key: metadata[key] for key in ("train_end", "valid_end", "test_end")}
-    train = windows_until(panel, models, np.datetime64(borders["train_end"]))
+    train = window_blocks(panel, models, np.datetime64(borders["train_end"]))
     nominal = Calibration.nominal(models.window.horizons, Groups.fit(train))
 
     def since_training(

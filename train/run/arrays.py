@@ -1,11 +1,12 @@
 """A run's prices and windows as files that all processes of a node map, so that memory holds them once."""
 
+import contextlib
 import functools
 import json
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -37,13 +38,20 @@ class MappedDataset(RunDataset):
 
     @cached_property
     def series(self) -> Series:
-        columns = {name: self._mapped(name) for name in COLUMNS}
-        return Series(symbols=tuple(self._facts["symbols"]), **columns)
+        return _mapped_series(self.run_dir, tuple(self._facts["symbols"]))
+
+    @property
+    def _sessions(self) -> np.ndarray:
+        return np.unique(self.series.dates)
 
     @cached_property
     def parts(self) -> tuple[Windows, Windows, Windows]:
         train, valid, test = (
-            Windows(self.series, self.config.window, *(self._mapped(f"{part}-{name}") for name in INDEXES))
+            Windows(
+                self.series,
+                self.config.window,
+                *(_mapped(self.run_dir, f"{part}-{name}") for name in INDEXES),
+            )
             for part in PARTS
         )
         return train, valid, test
@@ -70,29 +78,45 @@ class MappedDataset(RunDataset):
     def _facts(self) -> dict[str, Any]:
         return dict(json.loads(storage.up_to_date(_folder(self.run_dir) / "facts.json").read_bytes()))
 
-    def _mapped(self, name: str) -> np.ndarray:
-        """Return a read-only array whose pages are read on access."""
-        path = storage.up_to_date(_folder(self.run_dir) / f"{name}.npy")
-        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-
 
 def save_arrays(dataset: RunDataset) -> None:
-    """Write the files of a `MappedDataset` unless they exist: 51 bytes per row of prices, 12 per window."""
+    """Write the files of a `MappedDataset` unless they exist: 51 bytes per row of prices, 12 per window.
+
+    Only the windows are in memory together; rows are written by blocks of symbols, and mapped.
+    """
     if has_arrays(dataset.run_dir, dataset.spec):
         return
-    folder, (train, valid, test) = _folder(dataset.run_dir), dataset.parts
+    folder, symbols = _folder(dataset.run_dir), dataset.blocks.symbols
+    spans = [dataset.panel.spans[symbol] for symbol in symbols]
+    offsets = np.cumsum([0, *(stop - start for start, stop in spans)])
+    _save(folder / "offsets.npy", offsets)
+    dtype = np.int32 if offsets[-1] < 2**31 else np.int64
+    indexes: list[list[tuple[np.ndarray, ...]]] = [[] for _ in PARTS]
+    with contextlib.ExitStack() as files:
+        append = functools.cache(functools.partial(_appender, files, folder, int(offsets[-1])))
+        row = position = 0
+        for windows in dataset.blocks:
+            for name, column in windows.series.columns.items():
+                column.tofile(append(name, column.dtype))
+            for found, part in zip(indexes, dataset.limits.parts(windows), strict=True):
+                found.append((part.end.astype(dtype) + row, part.symbol + position, part.counted))
+            row, position = row + len(windows.series.close), position + len(windows.series.symbols)
+    series = _mapped_series(dataset.run_dir, symbols)
+    train, valid, test = (
+        Windows(series, dataset.config.window, *map(np.concatenate, zip(*found, strict=True)))
+        for found in indexes
+    )
+    representation = dataset.fitted(train)
     train = train.take(~frozen(train))
-    for name in COLUMNS:
-        _save(folder / f"{name}.npy", getattr(dataset.series, name))
     for part, windows in zip(PARTS, (train, valid, test), strict=True):
         for name in INDEXES:
             _save(folder / f"{part}-{name}.npy", getattr(windows, name))
     facts = {
         "layout": LAYOUT,
         "data_sha256": dataset.spec.data_sha256,
-        "symbols": dataset.series.symbols,
-        "moving": [dataset.series.symbols[position] for position in np.unique(train.symbol)],
-        "representation": dataset.representation.as_dict(),
+        "symbols": symbols,
+        "moving": [symbols[position] for position in np.unique(train.symbol)],
+        "representation": representation.as_dict(),
     }
     storage.write_json(folder / "facts.json", facts)
 
@@ -120,6 +144,27 @@ def open_dataset(run_dir: Path) -> RunDataset:
 
 def _folder(run_dir: Path) -> Path:
     return run_dir / "arrays"
+
+
+def _mapped_series(run_dir: Path, symbols: tuple[str, ...]) -> Series:
+    return Series(symbols=symbols, **{name: _mapped(run_dir, name) for name in COLUMNS})
+
+
+def _mapped(run_dir: Path, name: str) -> np.ndarray:
+    """Return a read-only array whose pages are read on access."""
+    path = storage.up_to_date(_folder(run_dir) / f"{name}.npy")
+    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+
+
+def _appender(
+    files: contextlib.ExitStack, folder: Path, rows: int, name: str, dtype: np.dtype[Any]
+) -> BinaryIO:
+    """Start an array of that many rows, which the caller appends to the file."""
+    path = files.enter_context(storage.atomic_path(folder / f"{name}.npy"))
+    stream = files.enter_context(path.open("wb"))
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (rows,)}
+    np.lib.format.write_array_header_1_0(stream, header)
+    return stream
 
 
 def _save(path: Path, array: np.ndarray) -> None:
