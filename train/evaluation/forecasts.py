@@ -1,10 +1,10 @@
 """The forecasts of a test part, read by columns and horizons, and the figures over all of its stocks."""
 
-from collections.abc import Collection, Sequence
+import itertools
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -156,27 +156,12 @@ class Forecasts:
         return list(self.source)
 
 
-class ForecastWriter:
-    """Writes forecast tables one after the other to a Parquet file; a context manager."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._writer: pq.ParquetWriter | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._writer is not None:
-            self._writer.close()
-
-    def write(self, table: pd.DataFrame) -> None:
-        """Append a table with the columns and types of the first one."""
-        schema = None if self._writer is None else self._writer.schema
-        rows = pa.Table.from_pandas(table, schema=schema, preserve_index=False)
-        if self._writer is None:
-            self._writer = pq.ParquetWriter(self._path, rows.schema)
-        self._writer.write_table(rows)
+def write_forecasts(path: Path, tables: Iterator[pa.Table]) -> None:
+    """Write forecast tables one after the other to a Parquet file, with the types of the first one."""
+    first = next(tables)
+    with pq.ParquetWriter(path, first.schema) as file:
+        for table in itertools.chain([first], tables):
+            file.write_table(table.cast(first.schema))
 
 
 def add_stock_columns(

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -11,12 +12,15 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from common import storage
+from common.engine import even_blocks
 from common.errors import ArchiveError
 from common.forecast.representation import Representation, representation_from_dict
 from common.network.channels import frozen
+from common.presets import WindowSpec
 from common.prices.panel import Panel
 from common.prices.series import Series
-from common.prices.windows import Windows
+from common.prices.window_blocks import BLOCK_SYMBOLS
+from common.prices.windows import Windows, make_windows
 from common.release.bundle import GENERAL
 from train.run.dataset import RunDataset, RunSpec
 from train.run.feed import VALID_WINDOWS, FitData, evenly
@@ -76,7 +80,7 @@ class MappedDataset(RunDataset):
 
     @cached_property
     def _facts(self) -> dict[str, Any]:
-        return dict(json.loads(storage.up_to_date(_folder(self.run_dir) / "facts.json").read_bytes()))
+        return _facts(self.run_dir)
 
 
 def save_arrays(dataset: RunDataset) -> None:
@@ -124,10 +128,27 @@ def save_arrays(dataset: RunDataset) -> None:
 def has_arrays(run_dir: Path, spec: RunSpec) -> bool:
     """Whether a run's arrays are complete (``facts.json`` is written last) and of its data."""
     try:
-        facts = json.loads(storage.up_to_date(_folder(run_dir) / "facts.json").read_bytes())
+        facts = _facts(run_dir)
     except (FileNotFoundError, ValueError):
         return False
     return (facts.get("layout"), facts.get("data_sha256")) == (LAYOUT, spec.data_sha256)
+
+
+def mapped_blocks(dataset: RunDataset) -> list[Callable[[], Windows]]:
+    """Return functions that cut the windows of one block of symbols each from a run's files, on any node."""
+    address, count = storage.address_of(dataset.run_dir), len(dataset.blocks.symbols)
+    return [
+        functools.partial(_mapped_windows, address, block, dataset.config.window)
+        for block in even_blocks(count, BLOCK_SYMBOLS)
+    ]
+
+
+def _mapped_windows(address: str, block: slice, window: WindowSpec) -> Windows:
+    run_dir = storage.locate(address)
+    every = _mapped_series(run_dir, tuple(_facts(run_dir)["symbols"]))
+    offsets = every.offsets[block.start : block.stop + 1]
+    columns = {name: column[offsets[0] : offsets[-1]] for name, column in every.columns.items()}
+    return make_windows(Series(every.symbols[block], offsets - offsets[0], **columns), window)
 
 
 @functools.lru_cache(maxsize=1)
@@ -140,6 +161,10 @@ def open_dataset(run_dir: Path) -> RunDataset:
     if panel.fingerprint() != spec.data_sha256:
         raise ArchiveError(f"{run_dir / 'panel.parquet'}: not the data this run was planned with.")
     return RunDataset(run_dir, spec, panel)
+
+
+def _facts(run_dir: Path) -> dict[str, Any]:
+    return dict(json.loads(storage.up_to_date(_folder(run_dir) / "facts.json").read_bytes()))
 
 
 def _folder(run_dir: Path) -> Path:

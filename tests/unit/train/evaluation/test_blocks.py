@@ -1,5 +1,6 @@
 """Many blocks of symbols, many parts of files: the same archive, forecasts and figures as in one piece."""
 
+import functools
 from dataclasses import fields
 
 import numpy as np
@@ -17,11 +18,13 @@ from common.prices.series import series_of_universe
 from common.release.learning import window_blocks as windows_by_blocks
 from common.release.learning import windows_until
 from common.synthetic.market import MarketConfig, write_market
-from train.evaluation.backtest import backtest
-from train.evaluation.forecasts import Forecasts, ForecastWriter, add_stock_columns, reliability
+from train.evaluation.backtest import backtest, backtest_blocks
+from train.evaluation.base_rates import base_rates, with_base_rates
+from train.evaluation.forecasts import Forecasts, add_stock_columns, reliability, write_forecasts
 from train.evaluation.matrix import performance_matrix
 from train.evaluation.summary import summarise
-from train.publish.publish import summed_up
+from train.publish.publish import read_block, write_block
+from train.publish.publish import test_part as part_for_the_test
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +60,15 @@ def test_a_backtest_in_blocks_of_one_symbol_is_the_backtest_in_one_piece(monkeyp
 def test_forecasts_written_and_summed_up_in_blocks_have_the_figures_of_the_whole_table(monkeypatch, tmp_path):
     whole = backtest(MODELS, PANEL, NOMINAL, start=START, end=END).table
     monkeypatch.setattr(window_blocks, "BLOCK_SYMBOLS", 1)
-    parts = []
-    with ForecastWriter(tmp_path / "forecasts.parquet") as writer:
-
-        def write(table: pd.DataFrame) -> None:
-            writer.write(table)
-            parts.append(summed_up(table))
-
-        assert not len(backtest(MODELS, PANEL, NOMINAL, start=START, end=END, write=write).table)
+    borders = {"valid_end": str(START), "test_end": str(END)}
+    whole = part_for_the_test(whole, borders)
+    rates = base_rates(MODELS, PANEL, START)
+    finish = functools.partial(write_block, str(tmp_path / "blocks"), borders)
+    blocks = windows_by_blocks(PANEL, MODELS, END)
+    parts = [*backtest_blocks(MODELS, blocks, NOMINAL, (START, END), finish=finish, given=[rates])[1]]
+    tables = (read_block(tmp_path / "blocks", number) for number in range(len(parts)))
+    write_forecasts(tmp_path / "forecasts.parquet", tables)
+    whole = with_base_rates(whole, rates)
     stored = Forecasts(tmp_path / "forecasts.parquet", UNIVERSE)
     assert len(parts) > 2
     whole = whole.astype(dict.fromkeys(("cutoff", "target_date"), "datetime64[ms]"))  # as Parquet stores them
@@ -96,8 +100,7 @@ def test_forecasts_written_and_summed_up_in_blocks_have_the_figures_of_the_whole
 
 def test_forecasts_of_a_horizon_and_of_some_symbols_are_read_alike_from_memory_and_file(tmp_path):
     table = backtest(MODELS, PANEL, NOMINAL, start=START, end=END).table
-    with ForecastWriter(tmp_path / "forecasts.parquet") as writer:
-        writer.write(table)
+    table.to_parquet(tmp_path / "forecasts.parquet", row_group_size=300)
     memory, file = Forecasts(table, UNIVERSE), Forecasts(tmp_path / "forecasts.parquet", UNIVERSE)
     assert file.horizons == memory.horizons == sorted(set(table["horizon"]))
     for chosen in ({"horizon": 5}, {"symbols": ["MOVES", "GAPS"]}, {}):
