@@ -30,6 +30,8 @@ class Windows:
     @classmethod
     def joined(cls, parts: Sequence["Windows"]) -> "Windows":
         """Concatenate windows of the same spec, and the series they lie in."""
+        if len(parts) == 1:
+            return parts[0]
         columns = [part.series.columns for part in parts]
         lengths = [np.diff(part.series.offsets) for part in parts]
         series = Series(

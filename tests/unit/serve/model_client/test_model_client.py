@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,18 +13,22 @@ from ray.serve.exceptions import BackPressureError
 
 from common.errors import BundleError, Overloaded
 from common.exchange.universe import Universe
+from common.presets import WindowSpec
+from common.prices.series import Series
+from common.prices.windows import Windows
 from common.release.bundle import GENERAL
 from serve.inference.loaded_release import PreparedRequest
 from serve.inference.model_cache import model_key
 from serve.inference.routing import Route, route
 from serve.model_client.client import CALLS_AT_ONCE, ModelClient
-from serve.model_client.messages import ModelRequest, ModelResponse
+from serve.model_client.messages import ForecastCall, ModelResponse
 from serve.model_client.model_call import fan_out
 from serve.observability.metrics import Facts
 from serve.schemas.forecast import PredictRequest
 from serve.settings import ServeSettings
 
 SPECIFIC, MANY = "stock_specific", 10_000
+COLUMNS = [field.name for field in fields(Series) if field.name not in ("symbols", "offsets")]
 SYMBOLS = [f"S{number:05d}" for number in range(MANY)]
 
 
@@ -35,19 +40,19 @@ class Tier:
         self.now = self.most = self.calls = 0
         self.requested: Counter[str] = Counter()
 
-    async def remote(self, requests: list[ModelRequest]) -> list[ModelResponse]:
+    async def remote(self, call: ForecastCall) -> Any:
         self.calls += 1
         self.now += 1
         self.most = max(self.most, self.now)
         try:
             if self.now > self.room:
                 raise BackPressureError(num_queued_requests=self.now, max_queued_requests=self.room)
-            symbols = [request.windows for request in requests]
+            symbols = list(call.windows.series.symbols)
             await asyncio.sleep(0)
             if error := self._fail(symbols):
                 raise error
             self.requested.update(symbols)
-            return [self.response_to(symbol) for symbol in symbols]
+            return SimpleNamespace(singles=lambda: [self.response_to(symbol) for symbol in symbols])
         finally:
             self.now -= 1
 
@@ -65,8 +70,14 @@ class Broken(Tier):
         return ModelResponse(None, error=BundleError(f"model {symbol}: broken."))
 
 
+def window(symbol: str) -> Windows:
+    columns = {name: np.zeros(1) for name in COLUMNS}
+    row, counted = np.zeros(1, np.int64), np.zeros((1, 4), bool)
+    return Windows(Series((symbol,), np.array([0, 1]), **columns), WindowSpec(), row, row, counted)
+
+
 class ManyStocks:
-    """A loaded release of many stocks; the ``windows`` of a request are its symbol."""
+    """A loaded release of many stocks, with windows of one day."""
 
     def __init__(self, symbols: list[str] = SYMBOLS, specific: tuple[str, ...] = ()) -> None:
         self.universe = Universe.from_symbols(symbols, specific=list(specific))
@@ -82,7 +93,7 @@ class ManyStocks:
 
     def _prepared(self, request: PredictRequest, chosen: Route) -> PreparedRequest:
         key = model_key(chosen.job, self.release.id)
-        return PreparedRequest(request, chosen, request.symbol, np.zeros(0), 0, 0, (), key)
+        return PreparedRequest(request, chosen, window(request.symbol), np.zeros((1, 4, 3)), 0, 0, (), key)
 
     def ready(self) -> list[PreparedRequest]:
         return [self.prepare(PredictRequest(symbol=symbol)) for symbol in self.universe.symbols]
