@@ -39,6 +39,8 @@ class PreparedRequest:
     caveats: tuple[Caveat, ...]
     key: str
     """``JOB@release`` of the model, see `serve.inference.model_cache.model_key`."""
+    requested: str
+    """The stock as the client wrote it; ``request`` has its symbol."""
 
 
 class LoadedRelease:
@@ -112,6 +114,7 @@ class LoadedRelease:
         BadRequest
             If the release has no such horizon, or ``as_of`` is in the future.
         """
+        requested = request.symbol
         due, today = today or self.clock.last_due(), today or self.clock.today()
         chosen = route(
             request.symbol,
@@ -148,6 +151,7 @@ class LoadedRelease:
                 due=due,
             ),
             key=model_key(chosen.job, self.release.id),
+            requested=requested,
         )
 
     def _inputs(self, request: PredictRequest, today: dt.date) -> tuple[Windows, np.ndarray]:
