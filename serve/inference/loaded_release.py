@@ -42,6 +42,8 @@ class PreparedRequest:
     caveats: tuple[Caveat, ...]
     key: str
     """``JOB@release`` of the model, see `serve.inference.model_cache.model_key`."""
+    requested: str
+    """The stock as the client wrote it; ``request`` has its symbol."""
 
 
 class LoadedRelease:
@@ -132,6 +134,7 @@ class LoadedRelease:
     def _prepare(
         self, request: PredictRequest, bad: frozenset[str], due: dt.date, today: dt.date
     ) -> PreparedRequest:
+        requested = request.symbol
         chosen = route(
             request.symbol,
             self.universe,
@@ -167,6 +170,7 @@ class LoadedRelease:
                 due=due,
             ),
             key=model_key(chosen.job, self.release.id),
+            requested=requested,
         )
 
     def _inputs(self, request: PredictRequest, today: dt.date) -> tuple[Windows, np.ndarray]:
