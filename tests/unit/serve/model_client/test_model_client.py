@@ -24,7 +24,7 @@ from serve.inference.model_cache import model_key, split_key
 from serve.inference.routing import Route, route
 from serve.inference.window_builder import split_batch
 from serve.model_client.client import CALLS_AT_ONCE, ModelClient
-from serve.model_client.messages import ForecastCall, ModelResponse
+from serve.model_client.messages import ForecastCall, ForecastReply, ModelResponse
 from serve.model_client.model_call import fan_out
 from serve.observability.metrics import Facts
 from serve.schemas.forecast import BatchRequest, BatchResponse, PredictRequest
@@ -207,12 +207,15 @@ def test_a_stock_requested_by_former_and_present_symbol_is_answered_or_refused_t
     loaded, requested = loaded_release(), ["OLD", "THIN", "MOVES", "NSE:MOVES"]
 
     class Computing(Tier):
-        async def remote(self, requests: list[ModelRequest]) -> list[ModelResponse]:
+        async def remote(self, call: ForecastCall) -> ForecastReply:
+            requests = call.singles()
             models = [bundle(loaded, split_key(request.key)[0]).forecaster for request in requests]
-            return [
-                ModelResponse(model.forecast(request.windows, request.levels))
-                for model, request in zip(models, requests, strict=True)
-            ]
+            return ForecastReply.of(
+                [
+                    ModelResponse(model.forecast(request.windows, request.levels))
+                    for model, request in zip(models, requests, strict=True)
+                ]
+            )
 
     def batch(tier: Tier) -> BatchResponse:
         requests = split_batch(BatchRequest(symbols=requested))
@@ -225,11 +228,13 @@ def test_a_stock_requested_by_former_and_present_symbol_is_answered_or_refused_t
     assert former == [["OLD is a former symbol: the share is MOVES today."], [], [], []]
 
     class Half(Computing):
-        async def remote(self, requests: list[ModelRequest]) -> list[ModelResponse]:
-            responses = await super().remote(requests)
+        async def remote(self, call: ForecastCall) -> ForecastReply:
+            responses = (await super().remote(call)).singles()
             broken = ModelResponse(None, error=BundleError("broken."))
-            known = [str(request.windows.series.symbols[0]) == "THIN" for request in requests]
-            return [good if whole else broken for good, whole in zip(responses, known, strict=True)]
+            known = [symbol == "THIN" for symbol in call.windows.series.symbols]
+            return ForecastReply.of(
+                [good if whole else broken for good, whole in zip(responses, known, strict=True)]
+            )
 
     answer = batch(Half())
     assert [error.symbol for error in answer.summary.errors] == ["OLD", "MOVES", "NSE:MOVES"]
