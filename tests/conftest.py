@@ -7,6 +7,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 from support.machine.processes import end_children, mark_children, signals_as_in_a_terminal
+from support.once import share
 from support.skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401
 
 from common.archive.reader import read_archive
@@ -45,6 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure() -> None:
+    share()
     signals_as_in_a_terminal()
     mark_children()
     hypothesis.settings.register_profile("suite", deadline=None)  # machines are shared: seconds prove nothing

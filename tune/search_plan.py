@@ -139,4 +139,4 @@ def _skipped(spec: SearchSpec, seen: Panel, fold: Fold, stocks: tuple[str, ...])
     config = train_config(spec.config.preset, merged(spec.config.model_dump(), split))
     run = RunSpec(config, spec.universe, spec.source, spec.seen_sha256)
     dataset = FoldDataset(Path(), run, seen)
-    return make_plan(config, spec.universe, dataset.windows, dataset.limits, only=stocks or ("",)).skipped
+    return make_plan(config, spec.universe, [dataset.windows], dataset.limits, only=stocks or ("",)).skipped

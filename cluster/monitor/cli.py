@@ -51,8 +51,8 @@ def monitor(
 ) -> None:
     """Score served forecasts with the closes known since, next to the release's backtest.
 
-    Also: coverage of the 90 % interval, drift of the inputs, age of the prices. Each breach is logged on
-    stderr.
+    Also: coverage of the 90 % interval, Brier score of the probabilities and its skill against climatology,
+    drift of the inputs, age of the prices. Each breach is logged on stderr.
     Exit codes: 0 all is as expected, or too few forecasts to judge; 3 a breach; 1 the monitor failed.
     """
     from cluster.monitor.monitor import known_prices, log_breaches, run_monitor
@@ -120,7 +120,7 @@ def _errors(errors: pd.DataFrame, stocks: bool) -> Table:
     )
     for heading in (
         *("", "days", "evenings", "n", "MAE KES", "backtest", "naive", "relMAE", "backtest"),
-        *("inside 90 %", "interval", "verdict"),
+        *("inside 90 %", "interval", "Brier", "skill", "backtest", "verdict"),
     ):
         table.add_column(heading, justify="left" if heading in ("", "verdict") else "right", no_wrap=True)
     for row in shown.to_dict(orient="records"):
@@ -131,6 +131,7 @@ def _errors(errors: pd.DataFrame, stocks: bool) -> Table:
             _number(row["backtest_rel_mae"]),
             _number(row["cover90"]),
             f"{_number(row['cover90_low'], 2)}-{_number(row['cover90_high'], 2)}",
+            *(_number(row[name]) for name in ("brier", "brier_skill", "backtest_brier_skill")),
             row["verdict"],
             style="" if row["verdict"] in NORMAL else "bold red",
         )

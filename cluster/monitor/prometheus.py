@@ -28,6 +28,11 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
         "Share inside the 90 % interval: live, backtest, and low and high of live's binomial interval.",
         (*GROUP, "source"),
     ),
+    "brier": ("Brier score of the probabilities of up, unchanged and down, 0 to 2.", GROUP),
+    "brier_skill": (
+        "1 - Brier score / climatology's; source live or backtest.",
+        (*GROUP, "source"),
+    ),
     "q_value": ("Adjusted p-value of the test error, skill or coverage.", (*GROUP, "test")),
     "psi": ("Population stability index of a feature.", ("feature",)),
     "psi_chance": ("Index that chance alone exceeds in a share alpha of cases.", ("feature",)),
@@ -88,6 +93,7 @@ def _group_samples(row: dict[str, Any]) -> Iterator[tuple[str, tuple[str, ...], 
     group = (row["level"], row["group"], f"{row['horizon']}d")
     yield "dates", group, row["dates"]
     yield "error_ratio", group, row["error_ratio"]
+    yield "brier", group, row["brier"]
     for name, source, column in (
         ("mae_kes", "live", "mae"),
         ("mae_kes", "naive", "naive_mae"),
@@ -98,6 +104,8 @@ def _group_samples(row: dict[str, Any]) -> Iterator[tuple[str, tuple[str, ...], 
         ("coverage90", "backtest", "backtest_cover90"),
         ("coverage90", "low", "cover90_low"),
         ("coverage90", "high", "cover90_high"),
+        ("brier_skill", "live", "brier_skill"),
+        ("brier_skill", "backtest", "backtest_brier_skill"),
         ("q_value", "error", "q_error"),
         ("q_value", "skill", "q_skill"),
         ("q_value", "coverage", "q_coverage"),

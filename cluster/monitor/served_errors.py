@@ -1,109 +1,42 @@
 """Test whether the errors of served forecasts match the backtest."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtr
-from scipy.stats import beta, false_discovery_control
+from scipy.stats import false_discovery_control
 
 from cluster.monitor.settings import MonitorSettings
-from common.scoring.significance import by_date, diebold_mariano
-from train.evaluation.summary import summarise
+from cluster.monitor.significance import NOMINAL, binomial_coverage, breakdown
+from common.scoring.direction_scores import outcomes
+from common.scoring.significance import by_date
+from train.evaluation.base_rates import BASE_RATES, with_base_rates
+from train.evaluation.summary import PROBABILITY_COLUMNS, summarise
 
-NOMINAL = 0.9
 KINDS = ("error", "skill", "coverage")
 LEVELS = {"all": [], "tier": ["tier"], "stock": ["symbol"]}
 """The columns that forecasts are grouped by, besides the horizon."""
-PLAIN = ("n", "n_frozen", "mae", "naive_mae", "rel_mae", "rel_rmse", "cover90", "width90", "dm_abs_p")
+PLAIN = (
+    *("n", "n_frozen", "mae", "naive_mae", "rel_mae", "rel_rmse", "cover90", "width90", "dm_abs_p"),
+    *("brier", "brier_skill"),
+)
 """Figures of the served forecasts, see `train.evaluation.summary`."""
 COLUMNS = (
     *("level", "group", "horizon", "dates", *PLAIN),
     *("backtest_mae", "backtest_rel_mae", "backtest_cover90", "error_ratio", "cover90_low", "cover90_high"),
+    "backtest_brier_skill",
     *(f"q_{kind}" for kind in KINDS),
     "verdict",
 )
 """Columns of `judge`."""
 
 
-class Breakdown(NamedTuple):
-    """A one-sided test of whether losses have increased; NaN if it is not defined."""
-
-    statistic: float
-    p: float
-
-
-def breakdown(surprise: np.ndarray, *, horizon: int, reference_dates: int) -> Breakdown:
-    """Test whether losses exceed the mean loss of an earlier period (Giacomini and Rossi, "Detecting and
-    predicting forecast breakdowns", Review of Economic Studies 2009).
-
-    Surprise losses (loss minus the mean loss of the reference) have mean 0 without a breakdown. Their mean is
-    studentised as in `diebold_mariano` and divided by sqrt(1 + n / m), because the mean of the reference is
-    itself estimated from m dates (their fixed scheme).
-
-    Parameters
-    ----------
-    surprise : shape (T,), one value a date, oldest first
-    horizon : steps ahead that were forecast
-    reference_dates : m
-    """
-    test = diebold_mariano(surprise, horizon=horizon)
-    if math.isnan(test.statistic) or reference_dates < 1:
-        return Breakdown(math.nan, math.nan)
-    statistic = test.statistic / math.sqrt(1 + test.n / reference_dates)
-    return Breakdown(statistic, float(stdtr(test.n - 1, -statistic)))
-
-
-class Coverage(NamedTuple):
-    """Share of outcomes inside their intervals, with its exact binomial interval; NaN without outcomes."""
-
-    share: float
-    low: float
-    high: float
-    p: float
-    """Two-sided p-value of the nominal level."""
-    effective_n: float
-
-
-def binomial_coverage(
-    inside: np.ndarray, dates: np.ndarray, *, horizon: int, level: float, nominal: float = NOMINAL
-) -> Coverage:
-    """Return the Clopper-Pearson interval for an effective number of outcomes (Korn and Graubard, Survey
-    Methodology 1998), because stocks move together and horizons overlap.
-
-    The effective number is p (1 - p) over the variance of p, estimated from the means of the dates as in
-    `diebold_mariano`, and at most n / horizon, the number of outcomes that do not overlap. If it cannot be
-    estimated (all inside, or too few dates), it is the number of dates over horizon.
-
-    Parameters
-    ----------
-    inside : bool, shape (N,)
-    dates : shape (N,), cutoffs
-    level : of the interval, such as .99
-    """
-    n = len(inside)
-    if not n:
-        return Coverage(math.nan, math.nan, math.nan, math.nan, 0.0)
-    share, means = float(np.mean(inside)), by_date(inside.astype(float), dates)
-    test = diebold_mariano(means, horizon=horizon)
-    if 0 < share < 1 and test.statistic > 0:
-        spread = test.mean / test.statistic
-        effective = min(n / horizon, share * (1 - share) / spread**2)
-    else:
-        effective = len(means) / horizon
-    effective = max(effective, 1.0)
-    hits, tail = share * effective, (1 - level) / 2
-    misses = effective - hits
-    low = float(beta.ppf(tail, hits, misses + 1)) if hits > 0 else 0.0
-    high = float(beta.ppf(1 - tail, hits + 1, misses)) if misses > 0 else 1.0
-    at_most = float(beta.sf(nominal, hits + 1, misses)) if misses > 0 else 1.0
-    at_least = float(beta.cdf(nominal, hits, misses + 1)) if hits > 0 else 1.0
-    return Coverage(share, low, high, min(1.0, 2 * min(at_most, at_least)), effective)
-
-
 def judge(live: pd.DataFrame, reference: pd.DataFrame, settings: MonitorSettings) -> pd.DataFrame:
     """Compare realised errors by horizon, tier and stock with what the backtest expects of the same rows.
+
+    Brier scores are shown without a test (`common.scoring.direction_scores`); climatology is that of the
+    reference. Rows served before the log had probabilities do not enter them.
 
     Every served row is compared with the backtest's mean of its own stock and horizon, so the result does not
     depend on which stocks were requested. Three tests: ``error`` (absolute error of the published price in
@@ -122,10 +55,13 @@ def judge(live: pd.DataFrame, reference: pd.DataFrame, settings: MonitorSettings
     DataFrame
         ``level`` (all, tier or stock), ``group``, ``horizon``, ``dates`` (evenings), `PLAIN`, then
         ``backtest_mae`` (KES), ``backtest_rel_mae``, ``backtest_cover90``, ``error_ratio`` (live over
-        expected, percent errors), ``cover90_low``, ``cover90_high``, ``q_error``, ``q_skill``,
-        ``q_coverage`` (adjusted p), ``verdict`` (``as expected``, ``too few``, ``no backtest``, or the
-        failed tests). Frozen windows are counted, but excluded from all figures.
+        expected, percent errors), ``cover90_low``, ``cover90_high``, ``backtest_brier_skill``, ``q_error``,
+        ``q_skill``, ``q_coverage`` (adjusted p), ``verdict`` (``as expected``, ``too few``, ``no backtest``,
+        or the failed tests). Frozen windows are counted, but excluded from all figures.
     """
+    rates = reference.reindex(columns=["symbol", "horizon", *BASE_RATES])
+    live = live.drop(columns=BASE_RATES, errors="ignore")
+    live = with_base_rates(live, rates.drop_duplicates(["symbol", "horizon"]))
     expected = _expected(reference, settings.fewest_dates)
     rows = live.merge(expected, on=["symbol", "horizon"], how="left", validate="many_to_one")
     rows = rows.assign(**_losses(rows))
@@ -143,7 +79,14 @@ def judge(live: pd.DataFrame, reference: pd.DataFrame, settings: MonitorSettings
 
 def _losses(rows: pd.DataFrame) -> dict[str, pd.Series]:
     percent = 100 / rows["last_price"]
+    happened = outcomes(rows["last_price"].to_numpy(), rows["actual"].to_numpy())
+    forecast, climate = (
+        pd.Series(((rows.reindex(columns=names).to_numpy(float) - happened) ** 2).sum(axis=1), rows.index)
+        for names in (PROBABILITY_COLUMNS[:3], PROBABILITY_COLUMNS[3:])
+    )
     return {
+        "brier_own": forecast,
+        "brier_climate": climate,
         "kes": (rows["published"] - rows["actual"]).abs(),
         "own": (rows["published"] - rows["actual"]).abs() * percent,
         "naive": (rows["last_price"] - rows["actual"]).abs() * percent,
@@ -162,6 +105,8 @@ def _expected(reference: pd.DataFrame, fewest: int) -> pd.DataFrame:
         own_then=("own", "mean"),
         naive_then=("naive", "mean"),
         inside_then=("inside", "mean"),
+        brier_then=("brier_own", "mean"),
+        climate_then=("brier_climate", "mean"),
         rows_then=("own", "size"),
     )
     return means[means["rows_then"] >= fewest]
@@ -189,6 +134,7 @@ def _one(
         horizon=horizon,
         level=1 - settings.alpha,
     )
+    probable = judged[judged["brier_own"].notna() & judged["brier_climate"].notna()]
     own_then, naive_then = judged["own_then"].mean(), judged["naive_then"].mean()
     return {
         "level": level,
@@ -204,6 +150,7 @@ def _one(
         "error_ratio": judged["own"].mean() / own_then if len(judged) and own_then > 0 else math.nan,
         "cover90_low": cover.low,
         "cover90_high": cover.high,
+        "backtest_brier_skill": 1 - _over(probable["brier_then"], probable["climate_then"]),
         "p_error": tests[0].p,
         "p_skill": tests[1].p,
         "p_coverage": cover.p,

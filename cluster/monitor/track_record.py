@@ -21,6 +21,7 @@ from serve.audit.ledger import SERVED
 FIGURES = (
     *("horizon", "n", "dates", "mae", "naive_mae", "rel_mae"),
     *("cover90", "cover90_low", "cover90_high", "backtest_rel_mae", "verdict"),
+    *("brier", "brier_skill", "backtest_brier_skill"),
 )
 """Columns of `cluster.monitor.served_errors.judge` in the track record."""
 

@@ -115,16 +115,8 @@ def _print(result: "TrackRecord") -> None:
 def _table(result: "TrackRecord") -> Table:
     table = Table(box=rich.box.SIMPLE_HEAD, show_edge=False, caption=REL_MAE, caption_justify="left")
     for heading in (
-        "days",
-        "n",
-        "evenings",
-        "MAE KES",
-        "naive",
-        "relMAE",
-        "backtest",
-        "inside 90 %",
-        "interval",
-        "",
+        *("days", "n", "evenings", "MAE KES", "naive", "relMAE", "backtest"),
+        *("inside 90 %", "interval", "Brier", "skill", "backtest", ""),
     ):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for row in result.figures.to_dict(orient="records"):
@@ -132,6 +124,7 @@ def _table(result: "TrackRecord") -> Table:
             *(str(row[name]) for name in ("horizon", "n", "dates")),
             *(_number(row[name]) for name in ("mae", "naive_mae", "rel_mae", "backtest_rel_mae", "cover90")),
             f"{_number(row['cover90_low'])}-{_number(row['cover90_high'])}",
+            *(_number(row[name]) for name in ("brier", "brier_skill", "backtest_brier_skill")),
             row["verdict"],
         )
     return table

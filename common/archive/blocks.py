@@ -1,5 +1,6 @@
 """Turn the accepted rows of a block of symbols into rows in panel form."""
 
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -79,8 +80,8 @@ def finish(
     rebuilt: dict[int, pd.Timestamp],
     listed: tuple[CorporateAction, ...],
     rows: pd.DataFrame,
-) -> tuple[Block, pd.DataFrame]:
-    """Rebuild missing sessions and mark corporate actions; the rows have ``PANEL_COLUMNS``."""
+) -> tuple[Block, bytes]:
+    """Rebuild missing sessions and mark corporate actions; returns ``PANEL_COLUMNS`` as Parquet."""
     rows = market_repairs.rebuild(rows, sessions, rebuilt)
     rows, placed = mark_listed(rows, listed)
     rows = mark_actions(rows)
@@ -100,19 +101,20 @@ def finish(
         stocks=stocks["date"].value_counts(sort=False),
         steps=count_steps(stocks),
     )
-    return block, rows[list(PANEL_COLUMNS)]
+    return block, rows[list(PANEL_COLUMNS)].to_parquet(compression="zstd", index=False)
 
 
-def join_blocks(blocks: list[Block], rows: Iterable[pd.DataFrame]) -> pd.DataFrame:
+def join_blocks(blocks: list[Block], rows: Iterable[bytes]) -> pd.DataFrame:
     """Join the rows of all blocks, sorted by symbol; only one block's rows are loaded at a time."""
     if len(blocks) == 1:
-        return next(iter(rows))
+        return pd.read_parquet(io.BytesIO(next(iter(rows))))
     lengths = {symbol: length for block in blocks for symbol, length in block.rows.items()}
     symbols = sorted(lengths)
     counts = np.array([lengths[symbol] for symbol in symbols], dtype=np.int64)
     starts = dict(zip(symbols, np.cumsum(counts) - counts, strict=True))
     columns: dict[str, np.ndarray] = {}
-    for block, part in zip(blocks, rows, strict=True):
+    for block, file in zip(blocks, rows, strict=True):
+        part = pd.read_parquet(io.BytesIO(file))
         own = np.array(list(block.rows.values()), dtype=np.int64)
         shift = np.array([starts[symbol] for symbol in block.rows], np.int64) - (np.cumsum(own) - own)
         place = np.arange(len(part)) + np.repeat(shift, own)

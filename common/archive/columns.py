@@ -131,7 +131,6 @@ class Columns(Config):
         forms = self.forms(name)
         if not forms:
             return f"{name}: no pattern in date_format matches its name"
-        match = self._pattern.fullmatch(name)
         thousands = self.thousands or {".": ",", ",": "."}[self.decimal]
         return Layout(
             positions={column: at for column, at in positions.items() if at is not None},
@@ -141,7 +140,7 @@ class Columns(Config):
             ),
             date=partial(parse_date, date_format=forms, timezone=self.timezone),
             delimiter=self.delimiter,
-            symbol=match["symbol"] if match and SYMBOL_PLACEHOLDER in self.files else None,
+            symbol=self.symbol_of(name),
             ticker=self._ticker,
             weekdays=self.weekdays,
             swappable=any(map(swappable, forms)),
@@ -150,6 +149,11 @@ class Columns(Config):
                 for old, new in self.renamed.items()
             },
         )
+
+    def symbol_of(self, name: str) -> str | None:
+        """Return the symbol in the name of a file with one stock; None for other files."""
+        match = self._pattern.fullmatch(name)
+        return match["symbol"] if match and SYMBOL_PLACEHOLDER in self.files else None
 
     def forms(self, name: str) -> tuple[str, ...]:
         """Return the forms of dates in the file ``name``; none if no pattern matches it."""

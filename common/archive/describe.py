@@ -1,241 +1,145 @@
 """Describe price files that were never seen: how they are written, as settings of a ``columns.toml``."""
 
-import itertools
 import json
 import tempfile
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import tomli_w
 
-from common.archive.columns import FILE_NAME, NAIROBI, SYMBOL_PLACEHOLDER
-from common.archive.forms import parse_date, swappable
-from common.archive.guess import DELIMITERS, MARKS, decoded, forms, is_row, number, score
-from common.archive.layouts import WEEK
-from common.archive.reader import read_archive
-from common.archive.text_files import PRICE_HEADERS, split
-from common.archive.workbook import is_workbook, workbook_lines
+from common.archive.columns import FILE_NAME, NAIROBI, SYMBOL_PLACEHOLDER, Columns
+from common.archive.date_forms import describe_dates
+from common.archive.described_file import APART, Description, PriceFile, listed, look, problem
+from common.archive.number_marks import describe_numbers
+from common.archive.reader import Archive, read_archive
 from common.errors import ArchiveError
 
-SAMPLE = 5_000
-"""Lines of a file that are looked at."""
-TITLES = {
-    "date": ("date", "day", "session", "trading date", "trade date", "time", "datetime", "timestamp"),
-    "symbol": ("symbol", "code", "ticker", "stock", "counter", "security"),
-    "close": ("close", "closing price", "close price", "day price", "price", "closing", "last", "last price"),
-    "low": ("low", "day low", "day's low", "low price"),
-    "high": ("high", "day high", "day's high", "high price"),
-    "previous": ("previous", "previous close", "prev", "prev close"),
-    "volume": ("volume", "vol.", "vol", "shares", "shares traded", "quantity"),
-}
-"""Titles of the columns, in any case, the surest first."""
+SAME_PRICE = 0.1
+"""Largest relative difference of the prices on both sides of a change of symbol: Nairobi's daily limit."""
 
 
-@dataclass
-class Description:
-    """How a file is written."""
-
-    settings: dict[str, Any]
-    """Content of a ``columns.toml``."""
-    reasons: list[str] = field(default_factory=list)
-    doubts: list[str] = field(default_factory=list)
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    """The first three rows as read."""
+def describe(path: Path, **options: Any) -> Description:
+    """Describe one price file, see `describe_files`."""
+    return describe_files([path], **options)
 
 
-class UndecidedOrder(ArchiveError):
-    """The order of day and month cannot be told."""
-
-    http_status = 422
-
-
-def describe(path: Path, *, day_first: bool | None = None, header: Sequence[str] = ()) -> Description:
-    """Describe a price file.
+def describe_files(
+    paths: Sequence[Path],
+    *,
+    day_first: bool | None = None,
+    decimal_comma: bool | None = None,
+    header: Sequence[str] = (),
+) -> Description:
+    """Describe files of one folder together; all their lines are evidence.
 
     Parameters
     ----------
-    path : the file
-    day_first : whether the day comes before the month, where the file does not show it
-    header : names of the columns, for a file without them
+    day_first : whether the day comes before the month, where the files do not show it
+    decimal_comma : whether the comma separates decimals, where the files do not show it
+    header : names of the columns, for files without them
 
     Raises
     ------
-    UndecidedOrder
-        If day and month can be read in both orders, and ``day_first`` is None.
+    Undecided
+        If day and month, or the marks of numbers, can be read in both ways, and the option is None.
     ArchiveError
-        If the file has no rows with a date and a price, or a column is not recognised.
+        If a file has no rows with a date and a price, a column is not recognised, or the files are written in
+        ways that one ``columns.toml`` cannot describe.
     """
-    workbook = is_workbook(path)
-    encoding, lines = ("", workbook_lines(path)) if workbook else decoded(path)
-    lines = lines[:SAMPLE]
-    first_line = ",".join(cell.strip().casefold() for cell in split(lines[0])) if lines else ""
-    if first_line in PRICE_HEADERS and not workbook:
-        result = Description({"layout": NAIROBI}, ["header: that of the exchange's own files"])
-        _try(path, result)
-        return result
-    delimiter = "," if workbook else max(DELIMITERS, key=lambda mark: score(lines, mark))
-    table = [[cell.strip() for cell in split(line, delimiter)] for line in lines]
-    first = next((at for at, cells in enumerate(table) if len(cells) > 1 and is_row(cells)), None)
-    if first is None:
-        raise _problem(path, "no line has a date and a number", "Give a file with one row a day and stock")
-    width = len(table[first])
-    rows = [cells for cells in table[first:] if len(cells) == width]
-    at = next((at for at in range(first) if len(table[at]) == width and len(set(table[at])) == width), None)
-    if at is None and not header:
-        raise _problem(path, f"no line names its {width} columns", "Name them: --header Date,Close,...")
-    titles = list(header) or table[at or 0]
-    if len(titles) != width:
-        raise _problem(path, f"{len(titles)} names for {width} columns", "Give one name for each column")
-    result = Description({"files": "*"})
-    result.settings |= {} if workbook else {"delimiter": delimiter, "encoding": encoding}
-    fields = f"{len(rows)} of {len(table) - first} lines have {width} fields"
-    result.reasons.append(
-        "Excel workbook: its first sheet" if workbook else f"delimiter {delimiter!r}: {fields}"
-    )
-    if encoding == "cp1252":
-        result.doubts.append("encoding: not UTF-8, read as cp1252")
-    if header:
-        result.settings |= {"header_line": 0, "header": titles, "skip": first}
-    else:
-        result.settings |= {"header_line": int(at or 0) + 1, "skip": first - int(at or 0) - 1}
-    _name_columns(path, titles, result)
-    columns = {
-        name: [row[titles.index(title)] for row in rows] for name, title in result.settings["columns"].items()
-    }
-    _read_dates(path, columns["date"], result, day_first)
-    _read_numbers(path, [columns[name] for name in columns if name not in ("date", "symbol")], result)
-    _try(path, result)
+    files = [look(path, header) for path in paths]
+    settings = _shared_settings(files)
+    result = Description(settings, list(dict.fromkeys(reason for file in files for reason in file.reasons)))
+    for file in files:
+        result.doubts += [doubt for doubt in file.doubts if doubt not in result.doubts]
+    if settings.get("layout") != NAIROBI:
+        for found in (describe_dates(files, day_first), describe_numbers(files, decimal_comma)):
+            settings |= found.settings
+            result.reasons += found.reasons
+            result.doubts += found.doubts
+    archive = _read(paths, settings)
+    _add_rows(paths[0], archive, result)
+    if settings.get("layout") != NAIROBI:
+        result.doubts += _renamed(archive.rows)
     return result
 
 
-def _name_columns(path: Path, titles: list[str], result: Description) -> None:
-    words = {title.strip().casefold(): title for title in reversed(titles)}
-    places = {
-        name: next((words[title] for title in known if title in words), None)
-        for name, known in TITLES.items()
-    }
-    if titles[0].casefold() == "price" and "close" in words:  # yfinance writes its dates below this title
-        places |= {"date": titles[0], "close": words["close"]}
-    if missing := [name for name in ("date", "close") if places[name] is None]:
-        known = f"no column of {' and '.join(missing)} among {', '.join(titles)}"
-        raise _problem(path, known, f"Use --header with a name such as {', '.join(TITLES[missing[0]][:3])}")
-    result.settings["columns"] = {name: title for name, title in places.items() if title is not None}
-    result.reasons.append(
-        "columns: " + ", ".join(f"{name} = {title}" for name, title in places.items() if title)
-    )
-    if places["symbol"] is None:
-        stem = path.stem.replace("_", " ").split(" ")[0]
-        result.settings["files"] = SYMBOL_PLACEHOLDER + path.name[len(stem) :]
-        result.doubts.append(f"no column of the symbol: {stem} is taken from the file's name")
-    else:
-        result.settings["files"] = f"*{path.suffix}"
-
-
-def _read_dates(path: Path, texts: list[str], result: Description, day_first: bool | None) -> None:
-    usual = [text for text in texts if text]
-    dates = [text for text in dict.fromkeys(usual) if forms([text])]  # not the word below the last row
-    written = forms(usual) or forms(dates) or forms(dates[:1])
-    orders = {form.find("%d") < form.find("%m"): form for form in written if swappable(form)}
-    if len(orders) == 2:
-        if day_first is None:
-            day_first = _order(usual, orders)
-            result.reasons += (
-                [] if day_first is None else ["order of day and month: the other has rows on weekends"]
-            )
-        if day_first is None:
-            raise UndecidedOrder(
-                f"{path}: {usual[0]!r} may be {orders[True]} or {orders[False]}, and no date shows which. "
-                "Use --day-first or --month-first.",
-                path=str(path),
-            )
-        written = [orders[day_first]]
-    form = written[0]
-    result.settings["date_format"] = form
-    good = [day for text in usual if (day := parse_date(text, form)) is not None]
-    if "%y" in form:
-        result.doubts.append(f"years have two digits: read as {min(good):%Y-%m-%d} to {max(good):%Y-%m-%d}")
-    result.reasons.append(f"date_format {form}: {len(good)} of {len(usual)} dates have it")
-    if len(good) < len(usual):
-        result.doubts.append(f"{len(usual) - len(good)} dates do not have the form {form}")
-    if "%z" in form:
-        result.doubts.append(
-            "dates have a zone and are the day as written: set timezone if that is not the exchange's"
+def _shared_settings(files: Sequence[PriceFile]) -> dict[str, Any]:
+    """Return the settings that the files share; raises ArchiveError if they differ."""
+    encodings = {file.settings["encoding"] for file in files if "encoding" in file.settings} - {"ascii"}
+    for file in files:
+        if file.settings.get("encoding") == "ascii":
+            file.settings["encoding"] = encodings.pop() if len(encodings) == 1 else "utf-8-sig"
+    _share_pattern(files)
+    groups: dict[str, list[PriceFile]] = {}
+    for file in files:
+        groups.setdefault(json.dumps(file.settings, sort_keys=True), []).append(file)
+    if len(groups) > 1:
+        kinds = [part[0].settings for part in groups.values()]
+        names = [name for name in {**kinds[0], **kinds[1]} if kinds[0].get(name) != kinds[1].get(name)]
+        raise ArchiveError(
+            f"The files differ in {', '.join(names)}: {'; '.join(map(listed, groups.values()))}. {APART}"
         )
-    shares = Counter(WEEK[day.weekday()] for day in good)
-    if shares["Sat"] + shares["Sun"] > 0.1 * len(good):
-        result.settings["weekdays"] = [day for day in WEEK if shares[day] > 0.05 * len(good)]
-        doubt = "weekdays: the rows' own, since many are on Saturday or Sunday"
-        result.doubts.append(doubt + "; or day and month are in the other order" * swappable(form))
+    return dict(files[0].settings)
 
 
-def _order(texts: list[str], orders: dict[bool, str]) -> bool | None:
-    """Return whether the day is first, if only one order keeps the dates off weekends."""
-    weekend = {
-        first: sum(day.weekday() > 4 for text in texts if (day := parse_date(text, form))) / len(texts)
-        for first, form in orders.items()
-    }
-    if len(texts) >= 10 and min(weekend.values()) == 0 and max(weekend.values()) > 0.1:
-        return weekend[True] == 0
-    return None
+def _share_pattern(files: Sequence[PriceFile]) -> None:
+    """Give files of one stock each a common pattern of their names, if it finds the same symbols."""
+    patterns = {file.settings["files"] for file in files if file.symbol}
+    if len(patterns) < 2 or not all(file.symbol for file in files):
+        return
+    before, _, after = min(patterns).partition(SYMBOL_PLACEHOLDER)
+    shared = f"{before}{SYMBOL_PLACEHOLDER}{after[:1]}*{files[0].path.suffix[1:]}"
+    columns = Columns.parse({"files": shared, "columns": {"date": 1, "close": 2}, "header_line": 0})
+    if all(columns.symbol_of(file.path.name) == file.symbol for file in files):
+        for file in files:
+            file.settings["files"] = shared
 
 
-def _read_numbers(path: Path, columns: list[list[str]], result: Description) -> None:
-    texts = [text for text in dict.fromkeys(itertools.chain(*columns)) if text not in ("", "-")]
-    counts = {marks: sum(number(text, marks) for text in texts) for marks in MARKS}
-    best = max(counts, key=lambda marks: counts[marks])
-    result.settings |= {"decimal": best[0], "thousands": best[1]}
-    result.reasons.append(f"decimal {best[0]!r}: {counts[best]} of {len(texts)} numbers are read")
-    other = (",", ".") if best == (".", ",") else (".", ",")
-    if counts[other] == counts[best] and any("," in text or "." in text for text in texts):
-        result.doubts.append("decimal: every number could also have the marks exchanged")
-
-
-def _try(path: Path, result: Description) -> None:
-    """Read the file by the settings, and add its first rows and what was rejected."""
+def _read(paths: Sequence[Path], settings: dict[str, Any]) -> Archive:
+    """Read the files by the settings."""
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / FILE_NAME).write_text(tomli_w.dumps(result.settings))
-        (Path(folder) / path.name).symlink_to(path.resolve())
-        archive = read_archive(Path(folder))
+        (Path(folder) / FILE_NAME).write_text(tomli_w.dumps(settings), encoding="utf-8")
+        for path in paths:
+            (Path(folder) / path.name).symlink_to(path.resolve())
+        return read_archive(Path(folder))
+
+
+def _add_rows(path: Path, archive: Archive, result: Description) -> None:
+    """Add the first rows, and what was rejected."""
+    rejected = archive.ledger[archive.ledger["outcome"] == "rejected"]
+    if archive.rows.empty:
+        why = rejected["reason"].iloc[0] if len(rejected) else "there are none"
+        raise problem(path, f"no row is accepted, the first because: {why}", "Correct the file")
     rows = archive.rows.sort_values("date", kind="stable").head(3)
     rows = rows[["symbol", "date", "close", "low", "high", "volume"]].assign(
         date=rows["date"].dt.strftime("%Y-%m-%d")
     )
     result.rows = json.loads(rows.to_json(orient="records"))
-    rejected = archive.ledger[archive.ledger["outcome"] == "rejected"]
     if len(rejected):
         result.doubts.append(f"{len(rejected)} rows rejected, the first: {rejected['reason'].iloc[0]}")
     if len(archive.mixed):
         result.doubts.append(f"dates look mixed up on {len(archive.mixed)} days")
 
 
-def _problem(path: Path, what: str, step: str) -> ArchiveError:
-    return ArchiveError(f"{path}: {what}. {step}.", path=str(path))
-
-
-def describe_files(
-    paths: Sequence[Path], *, day_first: bool | None = None, header: Sequence[str] = ()
-) -> Description:
-    """Describe files of one folder together; only their forms of dates may differ. Raises as `describe`."""
-    results = [describe(path, day_first=day_first, header=header) for path in paths]
-    first = results[0]
-    by_file = {path.name: one.settings.get("date_format") for path, one in zip(paths, results, strict=True)}
-    for path, one in zip(paths, results, strict=True):
-        differs = [
-            name
-            for name in {**one.settings, **first.settings}
-            if name not in ("date_format", "weekdays") and one.settings.get(name) != first.settings.get(name)
-        ]
-        if differs:
-            raise _problem(
-                path,
-                f"its {', '.join(differs)} differs from {paths[0].name}",
-                "Describe it in another folder",
+def _renamed(rows: pd.DataFrame) -> list[str]:
+    """Say where a symbol ends and another begins in the next session at about the same price."""
+    sessions = np.unique(rows["date"])
+    ends = rows.groupby("symbol").agg(
+        first=("date", "first"), last=("date", "last"), open=("close", "first"), close=("close", "last")
+    )
+    doubts = []
+    for old, share in ends[ends["last"] < sessions[-1]].iterrows():
+        following = sessions[np.searchsorted(sessions, share["last"].to_datetime64()) + 1]
+        begun = ends[ends["first"] == following]
+        change = (begun["open"] / share["close"] - 1).abs()
+        if len(change) and change.min() <= SAME_PRICE:
+            new = change.idxmin()
+            doubts.append(
+                f"{old} ends on {share['last']:%Y-%m-%d} at {share['close']:g}, and {new} begins on "
+                f"{begun.loc[new, 'first']:%Y-%m-%d} at {begun.loc[new, 'open']:g}: if they are one "
+                f'share, add [renamed] {old} = "{new}"'
             )
-        first.doubts += [doubt for doubt in one.doubts if doubt not in first.doubts]
-    if len(set(by_file.values())) > 1:
-        first.settings["date_format"] = by_file
-        first.reasons.append("date_format: by file, since the files differ")
-    return first
+    return doubts

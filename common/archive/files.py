@@ -13,6 +13,7 @@ from common.archive.price_lines import (
     Part,
     PartSummary,
     Sorted,
+    compressed,
     parse,
     redatings,
     sort_out,
@@ -52,7 +53,7 @@ class ArchiveFiles:
             lines = len(self._sectors[-1])
         while file.layout and ((text := list(itertools.islice(file.lines, PART_LINES))) or not lines):
             part = Part(number, file.first + lines, file.layout)
-            self._parts.append((part, *self._engine.submit(parse, part, text, returns=2)))
+            self._parts.append((part, *self._engine.submit(parse, part, compressed(text), returns=2)))
             self.any_prices, lines = True, lines + len(text)
             if not text:
                 break

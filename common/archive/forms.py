@@ -18,10 +18,11 @@ def number_pattern(decimal: str, thousands: str) -> re.Pattern[str]:
     """Return a pattern of numbers with or without separated groups of three digits.
 
     Group 1 is the number without its letter, group 2 the letter of ``POWERS``. A space stands for any
-    Unicode space, such as the no-break space.
+    Unicode space, such as the no-break space. The first group does not begin with 0: 0,500 is no number with
+    separated thousands.
     """
     point, group = re.escape(decimal), r"\s" if thousands == " " else re.escape(thousands)
-    integer = rf"[0-9]{{1,3}}(?:{group}[0-9]{{3}})+|[0-9]+"
+    integer = rf"[1-9][0-9]{{0,2}}(?:{group}[0-9]{{3}})+|[0-9]+"
     return re.compile(rf"(-?(?:(?:{integer})(?:{point}[0-9]*)?|{point}[0-9]+))\s?([KMB]?)", re.IGNORECASE)
 
 

@@ -1,5 +1,6 @@
 """Parse lines of a price file into a table; each row is accepted or rejected with a reason."""
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from zlib import crc32
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from common.archive import repairs
 from common.archive.layouts import NAIROBI_LAYOUT, WEEK, Layout
@@ -59,13 +61,22 @@ class Sorted:
     """Number of rows by date, including rejected ones."""
 
 
-def parse(part: Part, text: list[str]) -> tuple[PartSummary, pd.DataFrame]:
+def compressed(lines: list[str]) -> tuple[int, bytes]:
+    """Return lines as compressed JSON, and its size uncompressed, so that queued calls need little memory."""
+    text = json.dumps(lines).encode()
+    return len(text), pa.compress(text, codec="zstd", asbytes=True)
+
+
+def parse(part: Part, lines: tuple[int, bytes]) -> tuple[PartSummary, pd.DataFrame]:
     """Parse the fields of each line, and find the reasons for rejection that do not depend on other parts.
+
+    ``lines`` is the result of `compressed`.
 
     Reasons in ``early`` take precedence over those about the date's year and weekday, which take precedence
     over those in ``late``.
     """
     layout = part.layout
+    text: list[str] = json.loads(pa.decompress(lines[1], lines[0], codec="zstd", asbytes=True))
     fields = [split(line, layout.delimiter) for line in text]
     shaped = pd.Series([len(row) == layout.count for row in fields], dtype=bool)
     blank = [""] * layout.count

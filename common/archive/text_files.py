@@ -1,12 +1,15 @@
 """Open the files of an archive as lines of text, and choose the layout by their header."""
 
+import contextlib
 import csv
+import io
 import itertools
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from common.archive.action_table import FILE_NAME as ACTIONS_FILE
 from common.archive.columns import FILE_NAME, Columns
@@ -118,23 +121,32 @@ def _paths(folder: Path, columns: Columns | None) -> list[Path]:
 def _reader(path: Path, columns: Columns | None) -> Callable[[], Iterator[str]]:
     """Return a function that reads the lines of a file from the first one."""
     if columns is None or not is_workbook(path):
-        return partial(_lines, path, columns)
+        return partial(file_lines, path, columns.encoding if columns else "utf-8-sig")
     lines = workbook_lines(path, columns.delimiter, columns.decimal)
     lines = [_replace_surrogates(line[: LONGEST_LINE + 1]) for line in lines]
     return partial(iter, lines)
 
 
-def _lines(path: Path, columns: Columns | None) -> Iterator[str]:
+def file_lines(path: Path, encoding: str) -> Iterator[str]:
     """Read a file line by line; never more than ``LONGEST_LINE`` characters of a line are in memory."""
-    encoding = columns.encoding if columns else "utf-8-sig"
+    with (
+        opened(path) as binary,
+        io.TextIOWrapper(binary, encoding=encoding, errors="replace", newline="\n") as file,
+    ):
+        while line := file.readline(LONGEST_LINE + 1):
+            yield _replace_surrogates(line).removesuffix("\n").rstrip("\r")
+            while not line.endswith("\n") and (line := file.readline(_CHUNK)):
+                pass
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to read it; raises ArchiveError if it cannot be read or decoded."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # pipes and devices may never end
             raise OSError(0, "it is a folder, a pipe or a device")
-        with path.open(encoding=encoding, errors="replace", newline="\n") as file:
-            while line := file.readline(LONGEST_LINE + 1):
-                yield _replace_surrogates(line).removesuffix("\n").rstrip("\r")
-                while not line.endswith("\n") and (line := file.readline(_CHUNK)):
-                    pass
+        with path.open("rb") as file:
+            yield file
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ArchiveError(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from common.errors import UnknownSymbol
-from common.exchange.symbols import delisted_symbols, no_share, renamed
+from common.exchange.symbols import delisted_symbols, no_share, renamed, unlisted_companies
 from common.exchange.universe import Stock, Universe
 
 EXCHANGE = re.compile(r"^NSE(?:KE)? *: *|\.(?:NR|KE)$")
@@ -31,9 +31,10 @@ class Found:
 def find_stock(text: str, universe: Universe, *, by_name: bool = True) -> Found:
     """Find a stock by symbol (in any case, with or without a vendor's mark), former symbol or name.
 
-    A name matches if each of its words is a word of the company's name or, from ``PREFIX`` letters on, the
-    beginning of one; spaces and hyphens do not count at the beginning of a name. The name of a sector with
-    several stocks means all of them, so it is ambiguous.
+    A name matches if its words follow each other in the company's name; the beginning of a word counts from
+    ``PREFIX`` letters on, and spaces and hyphens do not count at the beginning of a name. The name of a
+    sector with several stocks means all of them, so it is ambiguous. Nairobi's former symbols apply only to
+    its own stocks (`Universe.is_nairobi`).
 
     Parameters
     ----------
@@ -49,7 +50,7 @@ def find_stock(text: str, universe: Universe, *, by_name: bool = True) -> Found:
     symbol = upper if upper in symbols else EXCHANGE.sub("", upper)
     if symbol in symbols:
         return Found(universe.find(symbol))
-    if (new := renamed(symbol)) in symbols:
+    if universe.is_nairobi and (new := renamed(symbol)) in symbols:
         return Found(universe.find(str(new)), symbol)
     candidates = _of_name_or_sector(symbol, universe.stocks) if by_name else []
     if len(candidates) == 1:
@@ -62,7 +63,9 @@ def find_stock(text: str, universe: Universe, *, by_name: bool = True) -> Found:
         hint = (
             f"Did you mean {_listed(candidates)}?" if candidates else f"Known: {', '.join(symbols[:5])}, ..."
         )
-        reason = f"{_why(symbol)}not one of the {len(symbols)} counters. {hint}"
+        reason = (
+            f"{_why(symbol) if universe.is_nairobi else ''}not one of the {len(symbols)} counters. {hint}"
+        )
     near = [stock.symbol for stock in candidates[:LISTED]]
     raise UnknownSymbol(f"{text}: {reason}", symbol=text, near=near)
 
@@ -98,11 +101,17 @@ def _by_name(text: str, stocks: Iterable[Stock]) -> list[Stock]:
             return [stock]
         if stock.name == stock.symbol:  # the beginning of a symbol is no name
             continue
-        words = [*_words(stock.name), stock.symbol]
-        all_match = all(any(_means(word, other) for other in words) for word in words_of_text)
-        if all_match or (len(start) >= PREFIX and squeezed.startswith(start)):
+        if _follow(words_of_text, stock) or (len(start) >= PREFIX and squeezed.startswith(start)):
             found.append(stock)
     return found
+
+
+def _follow(words: Sequence[str], stock: Stock) -> bool:
+    """Return whether words, other than the symbol, follow each other in the name of a stock."""
+    words = [word for word in words if word != stock.symbol] or words
+    name = [*_words(stock.name), stock.symbol]
+    places = range(len(name) - len(words) + 1)
+    return any(all(map(_means, words, name[place:])) for place in places)
 
 
 def _means(word: str, other: str) -> bool:
@@ -110,8 +119,14 @@ def _means(word: str, other: str) -> bool:
 
 
 def _similar(text: str, universe: Universe) -> list[Stock]:
-    """Return the stocks that share the first word of a text, else those of similar symbols and names."""
+    """Return the stocks whose names have the words of a text, else its first, else similar ones."""
     words = _words(text)
+    if universe.is_nairobi and (meant := unlisted_companies().get(" ".join(words))):
+        return [stock for stock in universe.stocks if stock.symbol in meant]
+    if len(words) > 1 and (
+        found := [stock for stock in universe.stocks if all(_follow([word], stock) for word in words)]
+    ):
+        return found
     if len(words) > 1 and len(words[0]) > 2 and (found := _by_name(words[0], universe.stocks)):
         return found
     spelled: dict[str, Stock] = {}

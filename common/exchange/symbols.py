@@ -2,7 +2,7 @@
 
 import functools
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from common.config import read_toml
 
@@ -38,6 +38,11 @@ def delisted_symbols() -> dict[str, str]:
     return dict(_symbols()["delisted"])
 
 
+def unlisted_companies() -> dict[str, list[str]]:
+    """Return the symbols that people may mean by the upper-case name of a company that is not listed."""
+    return dict(_symbols()["unlisted"])
+
+
 @functools.cache
-def _symbols() -> dict[str, dict[str, str]]:
+def _symbols() -> dict[str, dict[str, Any]]:
     return read_toml(SYMBOLS_FILE)

@@ -111,6 +111,12 @@ class Universe:
         """Stocks that only the shared model forecasts."""
         return tuple(stock for stock in self.stocks if stock.tier == "general")
 
+    @cached_property
+    def is_nairobi(self) -> bool:
+        """Whether most stocks are of the shipped universe, so that Nairobi's former symbols apply."""
+        shipped = load_universe().symbols if self.country == KENYA else ()
+        return 2 * len(set(shipped).intersection(self.symbols)) > len(self.symbols)
+
     def stock_id(self, symbol: str) -> int:
         """Return the embedding index, `UNKNOWN_ID` for an unknown symbol."""
         stock = self._by_symbol.get(symbol)

@@ -8,6 +8,7 @@ The outcomes of all moving stocks move the level of every group; a group's own o
 more if there are many of them that day.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -57,6 +58,12 @@ class Outcomes:
         in_time = (target >= 0) & windows.series.known[np.maximum(target, 0)]
         known = np.where(in_time, windows.target_date, np.datetime64("NaT"))
         return cls(known, np.where(in_time, needed, np.nan), group)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Outcomes"]) -> "Outcomes":
+        """Concatenate outcomes with groups."""
+        names = ("known", "needed", "group")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 @dataclass(frozen=True)

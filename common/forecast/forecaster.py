@@ -1,11 +1,9 @@
 """Turn windows into forecasts in KES, for validation, backtests and serving alike, without TensorFlow."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +18,7 @@ from common.prices.windows import Windows, id_column
 Network = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(windows (N, size, C) float32, stock ids (N, 1) int32) -> outputs (N, H, K)."""
 CHUNK = 4096
-BLOCK = 4
+BLOCK = 16
 """Windows that a network runs at once: less than half the time of one by one."""
 MANY = 1024
 """Windows from which on threads are worth starting; no request has this many."""
@@ -55,29 +53,32 @@ class OnnxNetwork:
         except Exception as error:
             reason = str(error).splitlines()[0]
             raise BundleError(f"{path}: not a usable network: {reason}.", path=str(path)) from None
+        self._same_together = {1: True}
         self._session._model_bytes = None  # only needed to fall back to another provider
         names = sorted(node.name for node in self._session.get_inputs())
         if names != ["stock_id", "window"]:
             raise BundleError(f"{path}: inputs are {names}, need stock_id and window.", path=str(path))
 
-    @cached_property
-    def same_in_blocks(self) -> bool:
-        """Whether windows have the same outputs to the last digit in a block as alone, tried on random ones.
+    def same_together(self, count: int) -> bool:
+        """Whether ``count`` windows have the same outputs to the last digit together as alone.
 
-        The order of additions may depend on the number of windows, but not on their values.
+        Tried once, on random windows: the order of additions may depend on the number of windows, but not on
+        their values.
         """
-        windows, stocks = self._session.get_inputs()
-        x = np.random.default_rng(0).normal(size=(BLOCK, *windows.shape[1:])).astype(np.float32)
-        ids = np.zeros((BLOCK, *stocks.shape[1:]), np.int32)
-        alone = [self._run(x[row : row + 1], ids[row : row + 1]) for row in range(BLOCK)]
-        return np.array_equal(self._run(x, ids), np.concatenate(alone))
+        if count not in self._same_together:
+            windows, stocks = self._session.get_inputs()
+            x = np.random.default_rng(0).normal(size=(count, *windows.shape[1:])).astype(np.float32)
+            ids = np.zeros((count, *stocks.shape[1:]), np.int32)
+            alone = [self._run(x[row : row + 1], ids[row : row + 1]) for row in range(count)]
+            self._same_together[count] = np.array_equal(self._run(x, ids), np.concatenate(alone))
+        return self._same_together[count]
 
     def __call__(self, x: np.ndarray, stock_id: np.ndarray) -> np.ndarray:
-        """Run the windows in blocks of ``BLOCK``, and the rest one by one.
+        """Run the windows in blocks of up to ``BLOCK``.
 
         A window's output has the same digits in any block; where the machine does not keep that
-        (`same_in_blocks`), all windows run one by one. Many windows are split among as many threads as there
-        are CPUs.
+        (`same_together`), the block's windows run one by one. Many windows are split among as many threads
+        as there are CPUs.
 
         Raises
         ------
@@ -87,9 +88,8 @@ class OnnxNetwork:
 
         def run(part: slice) -> list[np.ndarray]:
             windows, ids = x[part], stock_id[part]
-            blocks = len(windows) // BLOCK if len(windows) >= BLOCK and self.same_in_blocks else 0
-            edges = [*range(0, blocks * BLOCK, BLOCK), *range(blocks * BLOCK, len(windows) + 1)]
-            return [self._run(windows[slice(*edge)], ids[slice(*edge)]) for edge in pairwise(edges)]
+            blocks = [slice(start, start + BLOCK) for start in range(0, len(windows), BLOCK)]
+            return [rows for block in blocks for rows in self._run_block(windows[block], ids[block])]
 
         try:
             if len(x) < MANY:
@@ -101,6 +101,11 @@ class OnnxNetwork:
                 return np.concatenate([row for part in parts for row in part])
         except Exception as error:
             raise BundleError(f"the network cannot be run: {str(error).partition(chr(10))[0]}.") from None
+
+    def _run_block(self, x: np.ndarray, stock_id: np.ndarray) -> list[np.ndarray]:
+        if self.same_together(len(x)):
+            return [self._run(x, stock_id)]
+        return [self._run(x[row : row + 1], stock_id[row : row + 1]) for row in range(len(x))]
 
     def _run(self, x: np.ndarray, stock_id: np.ndarray) -> np.ndarray:
         outputs: np.ndarray = self._session.run(None, {"window": x, "stock_id": stock_id})[0]
@@ -135,14 +140,22 @@ class ModelForecaster:
         """Forecast every window and horizon in KES: `outputs`, then `prices`."""
         return self.prices(windows, self.outputs(windows), levels)
 
+    def is_like(self, other: "ModelForecaster") -> bool:
+        """Whether both models prepare windows and convert outputs alike: only the networks differ."""
+        trusted = self.trusted if self.factors is None else other.trusted  # not used where there are factors
+        return replace(self, network=other.network, stock_ids=other.stock_ids, trusted=trusted) == other
+
     def outputs(self, windows: Windows) -> np.ndarray:
         """Run the network, shape (N, H, K); BundleError if its output has another shape or is not finite."""
+        if not len(windows):
+            return np.empty((0, len(windows.spec.horizons), self.representation.outputs), np.float32)
+        parts = [windows.take(slice(start, start + CHUNK)) for start in range(0, len(windows), CHUNK)]
+        return np.concatenate([self._run(part, self.representation.inputs(part)) for part in parts])
+
+    def _run(self, windows: Windows, inputs: np.ndarray) -> np.ndarray:
+        """Run the network on the inputs of windows; returns and raises as `outputs`."""
+        outputs = self.network(inputs, id_column(windows, self.stock_ids))
         shape = (len(windows), len(windows.spec.horizons), self.representation.outputs)
-        outputs = np.empty(shape, dtype=np.float32)
-        if len(windows):
-            parts = (windows.take(slice(start, start + CHUNK)) for start in range(0, len(windows), CHUNK))
-            inputs = ((self.representation.inputs(part), id_column(part, self.stock_ids)) for part in parts)
-            outputs = np.concatenate([self.network(x, ids) for x, ids in inputs])
         if outputs.shape != shape or outputs.dtype.kind != "f":
             raise BundleError(
                 f"the network returned {outputs.dtype} of shape {outputs.shape}, need floating point of "
@@ -174,3 +187,28 @@ class ModelForecaster:
         by_model = prices.by_model & np.array(trusted, dtype=bool)[windows.symbol][:, None]
         published = np.where(by_model, prices.published, prices.last[:, None])
         return replace(prices, published=published, by_model=by_model)
+
+
+def forecast_together(
+    models: Sequence[tuple[ModelForecaster, np.ndarray]], windows: Windows, levels: np.ndarray
+) -> Prices:
+    """Forecast windows of several models, with the same digits as one by one.
+
+    Inputs and prices are computed for all windows at once, which takes a fifth of the time.
+
+    Parameters
+    ----------
+    models : the models, and the positions of the windows of each; together these are all windows
+    levels : as in `ModelForecaster.prices`
+
+    Raises
+    ------
+    ValueError
+        If the models are not alike, see `ModelForecaster.is_like`.
+    """
+    first, _ = models[0]
+    if not all(first.is_like(model) for model, _ in models[1:]):
+        raise ValueError("models: they differ in scaler, factors or calibration. Forecast each alone.")
+    inputs, order = first.representation.inputs(windows), np.concatenate([rows for _, rows in models])
+    outputs = np.concatenate([model._run(windows.take(rows), inputs[rows]) for model, rows in models])
+    return first.prices(windows, outputs[np.argsort(order)], levels)

@@ -1,5 +1,6 @@
 """Groups of windows that share the levels of their intervals."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,17 +32,24 @@ class Groups:
         return (len(self.moved) + 1) * (len(self.sigma) + 1)
 
     @classmethod
-    def fit(cls, train: Windows) -> "Groups":
-        """Fit the borders as terciles of a sample of the moving training windows; no borders without any."""
-        chosen = np.unique(np.linspace(0, len(train) - 1, min(len(train), FITTED_ON)).astype(np.int64))
-        thinned = train.take(chosen)
-        moving = thinned.take(~frozen(thinned))
-        if not len(moving):
+    def fit(cls, train: Iterable[Windows]) -> "Groups":
+        """Fit the borders as terciles of a sample of the moving training windows; no borders without any.
+
+        ``train`` has the windows by blocks of symbols, and is iterated twice.
+        """
+        count, first = sum(len(block) for block in train), 0
+        chosen = np.unique(np.linspace(0, count - 1, min(count, FITTED_ON)).astype(np.int64))
+        values = []
+        for block in train:
+            inside = chosen[(chosen >= first) & (chosen < first + len(block))]
+            thinned = block.take(inside - first)
+            moving = thinned.take(~frozen(thinned))
+            values.append((moved_share(moving), sigma(moving)))
+            first += len(block)
+        measured = [np.concatenate(parts) for parts in zip(*values, strict=True)]
+        if not len(measured[0]):
             return cls()
-        moved, spread = (
-            tuple(map(float, np.quantile(values, [1 / 3, 2 / 3])))
-            for values in (moved_share(moving), sigma(moving))
-        )
+        moved, spread = (tuple(map(float, np.quantile(part, [1 / 3, 2 / 3]))) for part in measured)
         return cls(moved, spread)
 
     def of(self, windows: Windows) -> np.ndarray:

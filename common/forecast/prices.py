@@ -49,6 +49,8 @@ class Prices:
     @classmethod
     def joined(cls, parts: list["Prices"]) -> "Prices":
         """Concatenate forecasts."""
+        if len(parts) == 1:
+            return parts[0]
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
     def singles(self) -> list["Prices"]:

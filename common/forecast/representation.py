@@ -84,7 +84,7 @@ class Residual:
         if factors is None:
             factors = np.ones((outputs.shape[1], 2))
         parts = [self._prices(part, outputs[rows], levels[rows], factors) for rows, part in blocks(windows)]
-        return parts[0] if len(parts) == 1 else Prices.joined(parts)
+        return Prices.joined(parts)
 
     def _prices(
         self, windows: Windows, outputs: np.ndarray, levels: np.ndarray, factors: np.ndarray

@@ -22,6 +22,8 @@ from common.errors import ArchiveError, UnknownSymbol
 SOURCE_KEY = b"nsecast.source"
 ALREADY_KNOWN = Flag.REDATED | Flag.LISTED | Flag.RETURN
 """Flags that are known on a row's own evening even if its close is not; ex-dates are announced."""
+PART_ROWS = 100_000
+"""Rows whose digest is computed at a time."""
 DTYPES = {
     "symbol": "str",
     "date": "datetime64[us]",
@@ -179,8 +181,9 @@ class Panel:
             joint = "\n" if place else ""
             digest.update((joint + "\n".join([symbol] * (stop - start))).encode())
         for name, kind in DTYPES.items():
-            if name != "symbol":
-                values = self.frame[name].to_numpy()
+            column = [] if name == "symbol" else self.frame[name].to_numpy()
+            for start in range(0, len(column), PART_ROWS):
+                values = column[start : start + PART_ROWS]
                 if kind == "float64":
                     values = np.where(np.isnan(values), np.nan, values)
                 digest.update(values.astype(values.dtype.newbyteorder("<")).tobytes())

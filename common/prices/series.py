@@ -131,12 +131,12 @@ def market_days(panel: Panel) -> pd.DataFrame:
     include the stocks whose close was known that evening; steps are clipped at ``MAX_STEP``.
     """
     rows = panel.frame
-    log_close = np.log(rows["close"].to_numpy())
-    steps = np.diff(log_close, prepend=np.nan)
+    steps = np.diff(np.log(rows["close"].to_numpy()))
     counted = _known(rows) & ((rows["flags"].to_numpy() & int(Flag.ACTION)) == 0)
     for symbol, (start, stop) in panel.spans.items():
         counted[start : stop if symbol.startswith("^") else start + 1] = False
-    step, date = pd.Series(steps[counted]), rows["date"].array[counted]
+    step, date = pd.Series(steps[counted[1:]]), rows["date"].array[counted]  # no step into the first row
+    del steps
     days = pd.DataFrame(
         {
             "breadth": step.clip(-MAX_STEP, MAX_STEP).groupby(date).mean(),

@@ -30,6 +30,8 @@ class Windows:
     @classmethod
     def joined(cls, parts: Sequence["Windows"]) -> "Windows":
         """Concatenate windows of the same spec, and the series they lie in."""
+        if len(parts) == 1:
+            return parts[0]
         columns = [part.series.columns for part in parts]
         lengths = [np.diff(part.series.offsets) for part in parts]
         series = Series(
@@ -102,20 +104,6 @@ class Windows:
     def take(self, chosen: np.ndarray | slice) -> "Windows":
         """Select windows by position or by mask."""
         return replace(self, end=self.end[chosen], symbol=self.symbol[chosen], counted=self.counted[chosen])
-
-    def of_symbols(self, first: int, last: int) -> "Windows":
-        """Select symbols ``first`` to ``last`` (excluded), with a series of these symbols alone."""
-        series = self.series
-        rows = slice(int(series.offsets[first]), int(series.offsets[last]))
-        part = Series(
-            symbols=series.symbols[first:last],
-            offsets=series.offsets[first : last + 1] - rows.start,
-            **{name: column[rows] for name, column in series.columns.items()},
-        )
-        chosen = slice(*np.searchsorted(self.symbol, [first, last]))
-        return Windows(
-            part, self.spec, self.end[chosen] - rows.start, self.symbol[chosen] - first, self.counted[chosen]
-        )
 
     def only(self, allowed: np.ndarray) -> "Windows":
         """Keep the targets where ``allowed`` (N, H) is true, and the windows with at least one of them."""

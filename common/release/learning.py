@@ -1,10 +1,13 @@
 """Let the interval levels of a release learn from new outcomes."""
 
+from collections.abc import Collection
+
 import numpy as np
 
 from common.forecast.conformal import Calibration, Outcomes
 from common.prices.panel import Panel
 from common.prices.series import series_of_universe
+from common.prices.window_blocks import WindowBlocks
 from common.prices.windows import Windows, make_windows
 from common.release.forecasts import ReleasedModels
 from common.release.models import ModelFolder
@@ -14,6 +17,15 @@ def windows_until(panel: Panel, models: ModelFolder, end: np.datetime64) -> Wind
     """Return every stock's windows up to ``end`` whose last close was known on the cutoff day."""
     windows = make_windows(series_of_universe(panel, models.universe), models.window)
     return windows.take(windows.cutoff <= end)
+
+
+def window_blocks(
+    panel: Panel, models: ModelFolder, end: np.datetime64, symbols: Collection[str] | None = None
+) -> WindowBlocks:
+    """Return the windows of `windows_until`, of all stocks or of ``symbols``, by blocks of symbols."""
+    listed = (symbol for symbol in models.universe.symbols if symbols is None or symbol in symbols)
+    present = tuple(symbol for symbol in listed if symbol in panel.spans)
+    return WindowBlocks(panel, present, models.window, end)
 
 
 def unlearned(windows: Windows, calibration: Calibration) -> np.ndarray:

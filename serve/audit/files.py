@@ -24,8 +24,10 @@ import pyarrow.parquet as pq
 
 from common import storage
 from common.forecast.conformal import LEVELS
+from common.forecast.probabilities import DIRECTIONS
 
 BOUNDS = tuple(f"{side}{100 * level:.0f}" for level in LEVELS for side in ("lo", "hi"))
+PROBABILITIES = tuple(f"probability_{direction}" for direction in DIRECTIONS)
 SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("release", "preset", "symbol")),
@@ -40,6 +42,7 @@ SCHEMA = pa.schema(
         ("request_ids", pa.list_(pa.string())),
         *((name, pa.string()) for name in ("prices", "prices_digest")),
         ("form", pa.int8()),
+        *((name, pa.float64()) for name in (*PROBABILITIES, "expected_change_percent")),
     ]
 )
 """Prices in KES; ``horizon`` in trading days; ``target_date`` as published; bounds and ``p_move`` are NaN
@@ -47,10 +50,11 @@ where the model has none; ``served_at`` is the first time. The columns from ``as
 `serve.audit.receipts` and null in files written before they existed: the requested day, the request's prices
 (``brought``: JSON of old files; ``prices``: packed by `serve.audit.request_prices`; ``prices_digest``: their
 digest only), digest of the release's manifest, versions (JSON), and the ids of the requests with this
-response. ``form`` is ``FORM``; null: clients may have chosen the request ids."""
+response. ``form`` is ``FORM``; null: clients may have chosen the request ids. ``PROBABILITIES`` and
+``expected_change_percent`` are those of the response; probabilities are null where the model has none."""
 FORM = 2
 """``form`` of rows whose request ids were made by the server."""
-ADDED = 8
+ADDED = 12
 """Number of last columns of ``SCHEMA`` that older files lack."""
 _FLOATS = [field.name for field in SCHEMA if pa.types.is_float64(field.type)]
 _DISTINCT = {*_FLOATS, "request_ids", "prices", "prices_digest"}

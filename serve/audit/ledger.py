@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 SERVED, ANSWERS = "served", "answers"
 MAX_KEYS = 100_000
 """Forecasts that a router remembers as written; beyond, it starts over, and some are written twice."""
-ID_FILE_BYTES, ROW_FILE_BYTES, DIGEST_FILE_BYTES = 20, 120, 32
+ID_FILE_BYTES, ROW_FILE_BYTES, DIGEST_FILE_BYTES = 20, 150, 32
 """Approximate size in a file of a request id, a row and a digest, charged to a client's budget."""
 PRICES_SHARE = 0.5
 """Share of a client's budget beyond which prices are recorded as digests."""

@@ -13,6 +13,7 @@ from common.forecast.prices import Prices
 from common.release.manifest import MANIFEST, Release, read_json
 from serve.audit.files import BOUNDS, FORM
 from serve.audit.log import Row
+from serve.inference.response import probability_fields
 
 if TYPE_CHECKING:
     from serve.inference.loaded_release import LoadedRelease, PreparedRequest
@@ -58,6 +59,8 @@ def row_of(loaded: "LoadedRelease", prepared: "PreparedRequest", prices: Prices,
         "prices": None,
         "prices_digest": None,
         "form": FORM,
+        **probability_fields(prices, position),
+        "expected_change_percent": float(prices.expected_change_percent[0, position]),
     }
 
 

@@ -22,8 +22,8 @@ import ray.serve
 
 from common import storage
 from common.errors import BundleError, NsecastError
+from common.forecast.forecaster import forecast_together
 from common.presets import SPECIFIC
-from common.prices.windows import Windows
 from common.release.bundle import GENERAL, Bundle, BundleFiles, load_bundle
 from common.release.forecasts import ReleasedModels
 from common.release.manifest import Release, damaged, fingerprint
@@ -32,7 +32,7 @@ from serve.deployments.health import Unhealthy
 from serve.inference.memory import give_back, resident_mb
 from serve.inference.model_cache import ModelCache, model_key, split_key
 from serve.launch.private import keep_replica_to_its_node
-from serve.model_client.messages import ModelRequest, ModelResponse
+from serve.model_client.messages import ForecastCall, ForecastReply, ModelRequest, ModelResponse
 from serve.observability.log_files import configure_log
 
 log = logging.getLogger(__name__)
@@ -92,20 +92,21 @@ class ModelReplica:
         self._requests = self._errors = 0
         self._load_production(Path(home), tier)  # before Ray counts the replica as ready
 
-    async def forecast(self, requests: list[ModelRequest]) -> list[ModelResponse]:
+    async def forecast(self, call: ForecastCall) -> ForecastReply:
         """Forecast one request or a small batch.
 
         A single request for a loaded model takes a millisecond and runs here, since a thread would double
         that; batches and models that have to be loaded run in a thread.
         """
-        self._requests += len(requests)
-        bundle = self._cache.peek(requests[0].key) if len(requests) == 1 else None
+        self._requests += len(call.keys)
+        bundle = self._cache.peek(call.keys[0]) if len(call.keys) == 1 else None
         if bundle is not None:
-            responses = [self._forecast(requests[0], bundle)]
+            (request,) = call.singles()
+            reply = ForecastReply.of([self._forecast(request, bundle)])
         else:
-            responses = await asyncio.to_thread(self._forecast_all, requests)
-        self._errors += sum(response.error is not None for response in responses)
-        return responses
+            reply = await asyncio.to_thread(self._forecast_all, call)
+        self._errors += sum(error is not None for error in reply.errors)
+        return reply
 
     async def load(self, keys: list[str]) -> dict[str, str]:
         """Load models in advance; return by key the errors of those that cannot be loaded."""
@@ -158,26 +159,24 @@ class ModelReplica:
         if failures:
             raise Unhealthy(f"models: none of those that ran before runs now. {failures[0]}")
 
-    def _forecast_all(self, requests: list[ModelRequest]) -> list[ModelResponse]:
-        """Forecast a batch: all requests for one model in one run, or one by one if that fails.
+    def _forecast_all(self, call: ForecastCall) -> ForecastReply:
+        """Forecast a batch: all requests together, or one by one if that fails or the models are not alike.
 
-        One run gives the same prices in less than a fifth of the time.
+        Together they get the same prices in less than half the time.
         """
-        positions: dict[str, list[int]] = {}
-        for position, request in enumerate(requests):
-            positions.setdefault(request.key, []).append(position)
-        responses: dict[int, ModelResponse] = {}
-        for key, same_model in positions.items():
-            try:
-                bundle, cached = self._cache.get(key)
-                windows = Windows.joined([requests[position].windows for position in same_model])
-                levels = np.concatenate([requests[position].levels for position in same_model])
-                prices = bundle.forecaster.forecast(windows, levels).singles()
-                results = [ModelResponse(single, cached) for single in prices]
-            except Exception:
-                results = [self._forecast(requests[position]) for position in same_model]
-            responses |= zip(same_model, results, strict=True)
-        return [responses[position] for position in range(len(requests))]
+        try:
+            models = {key: self._cache.get(key) for key in dict.fromkeys(call.keys)}
+            prices = forecast_together(
+                [
+                    (bundle.forecaster, np.flatnonzero([key == other for other in call.keys]))
+                    for key, (bundle, _) in models.items()
+                ],
+                call.windows,
+                call.levels,
+            )
+        except Exception:
+            return ForecastReply.of([self._forecast(request) for request in call.singles()])
+        return ForecastReply(prices, tuple(models[key][1] for key in call.keys), (None,) * len(call.keys))
 
     def _forecast(self, request: ModelRequest, bundle: Bundle | None = None) -> ModelResponse:
         try:

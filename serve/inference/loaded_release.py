@@ -2,7 +2,7 @@
 
 import dataclasses
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import get_args
 
@@ -20,6 +20,9 @@ from serve.inference.routing import Route, route
 from serve.inference.window_builder import PriceHistory, request_window
 from serve.schemas.forecast import Caveat, Horizon, MapeSource, PredictRequest, days_of
 from serve.schemas.matrix import HorizonErrors, MatrixRow, read_matrix
+
+PREPARED_KEPT = 4_096
+"""Prepared requests that a router keeps."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class PreparedRequest:
     caveats: tuple[Caveat, ...]
     key: str
     """``JOB@release`` of the model, see `serve.inference.model_cache.model_key`."""
+    requested: str
+    """The stock as the client wrote it; ``request`` has its symbol."""
 
 
 class LoadedRelease:
@@ -75,6 +80,8 @@ class LoadedRelease:
             self.sectors.setdefault(stock.sector, []).append(stock.symbol)
         self._calibration = models.calibration
         self._newest: dict[str, tuple[Windows, np.ndarray]] = {}
+        self._prepared: dict[Hashable, PreparedRequest] = {}
+        """Requests without prices and ``as_of``: prepared alike until the day or ``bad`` changes."""
         rows = self.matrix.values()
         self._pooled_mape = {horizon: _pooled_mape(rows, horizon) for horizon in self.positions}
 
@@ -112,7 +119,22 @@ class LoadedRelease:
         BadRequest
             If the release has no such horizon, or ``as_of`` is in the future.
         """
-        due, today = today or self.clock.last_due(), today or self.clock.today()
+        now = self.clock.now()
+        due, today = today or self.clock.last_due(now), today or self.clock.today(now)
+        key = request.symbol, request.horizon, due, today, bad
+        if request.as_of is None and not request.has_prices and (known := self._prepared.get(key)):
+            return dataclasses.replace(known, request=request)
+        prepared = self._prepare(request, bad, due, today)
+        if request.as_of is None and not request.has_prices and request.symbol == prepared.route.symbol:
+            if len(self._prepared) >= PREPARED_KEPT:
+                self._prepared.clear()
+            self._prepared[key] = prepared
+        return prepared
+
+    def _prepare(
+        self, request: PredictRequest, bad: frozenset[str], due: dt.date, today: dt.date
+    ) -> PreparedRequest:
+        requested = request.symbol
         chosen = route(
             request.symbol,
             self.universe,
@@ -148,6 +170,7 @@ class LoadedRelease:
                 due=due,
             ),
             key=model_key(chosen.job, self.release.id),
+            requested=requested,
         )
 
     def _inputs(self, request: PredictRequest, today: dt.date) -> tuple[Windows, np.ndarray]:

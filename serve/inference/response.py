@@ -70,7 +70,7 @@ def predict_response(
         last_date=last_date.item(),
         change_percent=100 * (published / last - 1),
         expected_change_percent=float(prices.expected_change_percent[0, position]),
-        **_probabilities(prices, position),
+        **probability_fields(prices, position),
         model_type=chosen.model_type,
         confidence=level.word,
         confidence_reasons=list(level.reasons),
@@ -131,7 +131,8 @@ def _last_price_caveats(by_model: bool, frozen: bool) -> list[Caveat]:
     return []
 
 
-def _probabilities(prices: Prices, position: int) -> dict[str, float | None]:
+def probability_fields(prices: Prices, position: int) -> dict[str, float | None]:
+    """Return ``probability_up`` and so on of one window; None where the model has none."""
     values = zip(DIRECTIONS, prices.probabilities[0, position], strict=True)
     return {f"probability_{name}": float(value) if np.isfinite(value) else None for name, value in values}
 

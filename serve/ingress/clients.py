@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import starlette.types
 from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.utils import get_authorization_scheme_param
 from starlette.datastructures import Headers
 
 from common.errors import NsecastError
@@ -30,16 +31,17 @@ class CrossSite(NsecastError):
     http_status = 403
 
 
-def client_dependency(settings: ServeSettings, keys: KeyFile | None, scope: Scope) -> Callable[..., Any]:
-    """Return a dependency that provides the client; it raises CrossSite, or as `KeyFile.check`."""
+def client_check(
+    settings: ServeSettings, keys: KeyFile | None, scope: Scope
+) -> Callable[[Request, str | None], Client]:
+    """Return a function that returns the client of a request with an API key, or without one.
 
-    async def client(
-        request: Request,
-        bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))] = None,
-        header: Annotated[str | None, Depends(APIKeyHeader(name="X-API-Key", auto_error=False))] = None,
-    ) -> Client:
+    It raises CrossSite, or as `KeyFile.check`.
+    """
+
+    def check(request: Request, key: str | None) -> Client:
         if keys is not None:
-            client = keys.check(bearer.credentials if bearer else header, scope)
+            client = keys.check(key, scope)
         else:
             refuse_cross_site(request.headers, request.method, settings.cors_origins, admin=scope == "admin")
             address = client_address(
@@ -49,7 +51,28 @@ def client_dependency(settings: ServeSettings, keys: KeyFile | None, scope: Scop
         request.state.facts.client = client.id
         return client
 
+    return check
+
+
+def client_dependency(settings: ServeSettings, keys: KeyFile | None, scope: Scope) -> Callable[..., Any]:
+    """Return a dependency that provides the client, see `client_check`."""
+    check = client_check(settings, keys, scope)
+
+    async def client(
+        request: Request,
+        bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))] = None,
+        header: Annotated[str | None, Depends(APIKeyHeader(name="X-API-Key", auto_error=False))] = None,
+    ) -> Client:
+        return check(request, bearer.credentials if bearer else header)
+
     return client
+
+
+def sent_key(request: Request) -> str | None:
+    """Return the API key that a request sends, as the security schemes of `client_dependency` do."""
+    scheme, credentials = get_authorization_scheme_param(request.headers.get("authorization"))
+    is_bearer = scheme.lower() == "bearer" and credentials
+    return credentials if is_bearer else request.headers.get("x-api-key") or None
 
 
 def client_address(scope: starlette.types.Scope, *, behind_haproxy: bool, trusted: Sequence[Network]) -> str:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
+from fastapi.routing import APIRoute
+from pydantic import ValidationError
+from starlette.requests import ClientDisconnect
 
 from serve.auth.keys import Client
 from serve.inference.window_builder import split_batch
+from serve.ingress.clients import client_check, sent_key
 from serve.ingress.rate_limit import RateLimit
 from serve.ingress.responses import (
     NO_STORE,
     NOT_MODIFIED,
+    PREDICT,
     V4,
     ConditionalRequest,
     json_response,
@@ -22,6 +28,7 @@ from serve.schemas.forecast import (
     AnyHorizon,
     BatchRequest,
     BatchResponse,
+    Model,
     Outlook,
     PredictRequest,
     PredictResponse,
@@ -37,6 +44,32 @@ BODY = (400, 413, 415, 422)
 """Statuses of every route with a body."""
 
 
+def direct_route(body: type[Model], check: Callable[[Request, str | None], Client]) -> type[APIRoute]:
+    """Return a route class for endpoints that take a request, a body and a client.
+
+    A request that is as its schema says is validated in one pass and goes to the endpoint at once; FastAPI's
+    own handling takes a quarter of a router's time. Any other request still gets that, and its errors.
+    """
+
+    class DirectRoute(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
+            endpoint, general = self.endpoint, super().get_route_handler()
+
+            async def handle(request: Request) -> Response:
+                if request.headers.get("content-type") != "application/json":
+                    return await general(request)
+                try:
+                    valid = body.model_validate_json(await request.body())
+                except (ValidationError, ClientDisconnect):
+                    return await general(request)
+                response: Response = await endpoint(request, valid, check(request, sent_key(request)))
+                return response
+
+            return handle
+
+    return DirectRoute
+
+
 def add_forecast_routes(api: FastAPI, model_client: ModelClient, reader: Any, conditional: Any) -> None:
     limits = model_client.settings.limits
     free = model_client.settings.forecasts_per_minute == 0
@@ -47,11 +80,21 @@ def add_forecast_routes(api: FastAPI, model_client: ModelClient, reader: Any, co
         """Let the client cache a response unless a model failed while it was made."""
         return NO_STORE if failed or model_client.bad() != request.bad else request.headers
 
-    @api.post(f"{V4}/predict", response_model=PredictResponse, responses=responses(404, *BODY))
     async def predict(request: Request, body: PredictRequest, client: Client = reader) -> Response:
         """Forecast the price of one stock some trading days ahead."""
         await rate.hit(client.id)
         return json_response(await model_client.predict(body, request.state.facts))
+
+    api.router.add_api_route(
+        PREDICT,
+        predict,
+        methods=["POST"],
+        response_model=PredictResponse,
+        responses=responses(404, *BODY),
+        route_class_override=direct_route(
+            PredictRequest, client_check(model_client.settings, model_client.keys, "read")
+        ),
+    )
 
     @api.post(f"{V4}/predict/batch", response_model=BatchResponse, responses=responses(*BODY))
     async def predict_batch(request: Request, body: BatchRequest, client: Client = reader) -> Response:

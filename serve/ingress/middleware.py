@@ -1,6 +1,7 @@
 """ASGI middleware around the application: request ids, limits, the access log, and checks of the request."""
 
 import asyncio
+import functools
 import ipaddress
 import logging
 import re
@@ -120,6 +121,7 @@ class LocalHosts:
         return is_local_name(name) or name in self._also
 
 
+@functools.lru_cache(10_000)
 def is_local_name(name: str) -> bool:
     """Return whether a host name or an address always means the machine on which it is used."""
     if name == "localhost" or name.endswith(".localhost"):

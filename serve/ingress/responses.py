@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from serve.model_client.client import ModelClient
 
 V4 = "/api/v4"
+PREDICT = f"{V4}/predict"
 NO_STORE = {"Cache-Control": "no-store"}
 """Headers of responses that change from second to second."""
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {

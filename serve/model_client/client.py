@@ -27,7 +27,13 @@ from serve.inference.model_cache import REMEMBER_BAD_S, model_key, split_key
 from serve.inference.release_watcher import ReleaseWatcher
 from serve.inference.response import batch_response
 from serve.model_client.broadcast import BroadcastResult, call_every
-from serve.model_client.messages import REQUEST_ID, ModelRequest, ModelResponse
+from serve.model_client.messages import (
+    REQUEST_ID,
+    ForecastCall,
+    ForecastReply,
+    ModelRequest,
+    ModelResponse,
+)
 from serve.model_client.model_call import ModelCall, fan_out, render_all
 from serve.model_client.rehearsal import rehearse
 from serve.model_client.shared_calls import SharedCalls
@@ -65,10 +71,7 @@ class ModelClient:
             Path(settings.home), self.observer, self._rehearse, every_s=settings.reload_every_s
         )
         self._tiers = {GENERAL: general, SPECIFIC: specific}
-        self._shared = {
-            tier: SharedCalls(functools.partial(self._send, tier), lambda: self.settings.limits.timeout_s)
-            for tier in self._tiers
-        }
+        self._shared: dict[tuple[str, str], SharedCalls] = {}
         self._bad: dict[str, float] = {}
         self._ready: set[str] = set()
         self._cache = ForecastCache(settings.forecasts_remembered)
@@ -209,7 +212,7 @@ class ModelClient:
 
         async def send(part: Sequence[ModelCall]) -> None:
             if len(calls) == 1:
-                responses = [await self._shared[tier].forecast(part[0].request)]
+                responses = [await self._shared_calls(tier, part[0].prepared).forecast(part[0].request)]
             else:
                 async with limit:
                     responses = await self._send(tier, [call.request for call in part])
@@ -221,12 +224,21 @@ class ModelClient:
 
         await fan_out(parts, send, CALLS_AT_ONCE)
 
+    def _shared_calls(self, tier: str, prepared: PreparedRequest) -> SharedCalls:
+        """Return the shared calls of a tier and release; windows of two releases may differ in length."""
+        key = tier, split_key(prepared.key)[1]
+        if key not in self._shared:
+            send = functools.partial(self._send, tier)
+            self._shared[key] = SharedCalls(send, lambda: self.settings.limits.timeout_s)
+        return self._shared[key]
+
     async def _send(self, tier: str, requests: list[ModelRequest]) -> list[ModelResponse]:
         """Call one replica; retry once if the replica is lost."""
+        call = ForecastCall.of(requests)
         for attempt in (1, 2):
             try:
-                responses: list[ModelResponse] = await self._tiers[tier].forecast.remote(requests)
-                return responses
+                reply: ForecastReply = await self._tiers[tier].forecast.remote(call)
+                return reply.singles()
             except BackPressureError:
                 raise Overloaded(
                     f"the queue of the {tier} models is full. Retry after 1 s.", retry_after_s=1
@@ -248,3 +260,4 @@ class ModelClient:
         kept = {loaded.release.id, *([self.loaded.release.id] if self.watcher.serves else [])}
         keys = {model_key(job, loaded.release.id) for job in (GENERAL, *loaded.own)}
         self._ready = {key for key in self._ready | keys if split_key(key)[1] in kept}
+        self._shared = {key: calls for key, calls in self._shared.items() if key[1] in kept}

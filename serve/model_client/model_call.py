@@ -49,13 +49,13 @@ class ModelCall:
 def render_all(
     loaded: LoadedRelease, calls: Sequence[ModelCall], failures: dict[str, NsecastError], facts: Facts
 ) -> list[PredictResponse]:
-    """Return the responses of the calls that succeeded; adds the others to ``failures`` by symbol."""
+    """Return the responses of the calls that succeeded; adds the others to ``failures`` as requested."""
     responses = []
     for call in calls:
         try:
             responses.append(call.render(loaded, facts))
         except NsecastError as error:
-            failures[call.prepared.request.symbol] = error
+            failures[call.prepared.requested] = error
     return responses
 
 

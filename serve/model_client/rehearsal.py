@@ -10,7 +10,7 @@ from common.release.bundle import GENERAL
 from serve.inference.loaded_release import LoadedRelease, PreparedRequest
 from serve.inference.model_cache import model_key
 from serve.model_client.broadcast import BroadcastResult
-from serve.model_client.messages import ModelRequest, ModelResponse
+from serve.model_client.messages import ForecastCall, ModelRequest, ModelResponse
 from serve.schemas.forecast import PredictRequest
 
 log = logging.getLogger(__name__)
@@ -45,10 +45,11 @@ async def rehearse(
     request = ModelRequest(prepared.key, prepared.windows, prepared.levels)
     keys = [model_key(job, loaded.release.id) for job in sorted(loaded.own)]
     forecasts, loads = await asyncio.gather(
-        broadcast(GENERAL, "forecast", [request], within_s=LOAD_S),
+        broadcast(GENERAL, "forecast", ForecastCall.of([request]), within_s=LOAD_S),
         broadcast(SPECIFIC, "load", keys, within_s=LOAD_S),
     )
-    responses = [response for (response,) in forecasts.returned.values()] or await call([request])
+    replies = forecasts.returned.values()
+    responses = [response for reply in replies for response in reply.singles()] or await call([request])
     for response in responses:
         if response.error is not None:
             raise response.error

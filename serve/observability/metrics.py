@@ -1,6 +1,7 @@
 """Metrics of a router through Ray, counts for ``/stats``, and the access log."""
 
 import json
+import logging
 import time
 from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
@@ -79,6 +80,8 @@ class Observer:
         if status >= 400:
             self._errors.inc(tags={**tags, "status": str(status)})
             self._counts["errors", facts.tier] += 1
+        if not ACCESS.isEnabledFor(logging.INFO):
+            return
         ACCESS.info(
             json.dumps(
                 {

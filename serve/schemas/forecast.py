@@ -221,6 +221,7 @@ class SymbolError(Model):
     """Why one symbol of a batch has no forecast."""
 
     symbol: str
+    """As requested."""
     status: int
     title: str
     detail: str
@@ -234,7 +235,10 @@ class BatchSummary(Model):
 
 
 class BatchResponse(Model):
-    """Forecasts from one release, in the order requested; ``summary.errors`` lists failed symbols."""
+    """Forecasts from one release, in the order requested; ``summary.errors`` lists failed symbols.
+
+    A stock that was requested twice, such as by its former and its present symbol, is answered twice.
+    """
 
     model_config = pydantic.ConfigDict(json_schema_extra={"examples": [examples.ANSWERS]})
     predictions: list[PredictResponse]

@@ -24,6 +24,12 @@ class ServedErrors(Model):
     cover90: float | None
     cover90_low: float | None
     cover90_high: float | None
+    brier: float | None = None
+    """Brier score of the probabilities of up, unchanged and down: 0 is perfect, 2 the worst. null in reports
+    made before it was measured, like the next two fields."""
+    brier_skill: float | None = None
+    """1 - score / score of climatology, the stock's rates before the test part; above 0 is better."""
+    backtest_brier_skill: float | None = None
     verdict: str
     """``as expected``, ``too few``, or what is worse than expected."""
 

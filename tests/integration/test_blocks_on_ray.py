@@ -15,9 +15,9 @@ from support.releases.release import made_run
 from common.archive import files as archive_files
 from common.archive.reader import Archive, read_archive
 from common.errors import ArchiveError
+from common.prices import window_blocks
 from common.release.registry import Registry
 from common.synthetic.market import MarketConfig, write_market
-from train.evaluation import backtest
 from train.pipeline import training as running
 from train.publish.publish import publish_run
 from train.run.blocks import RayTasks, engine_for
@@ -54,7 +54,7 @@ def test_a_release_published_by_tasks_has_the_figures_of_one_published_here(task
         return publish_run(run.folder, run.spec, run.panel, run.plan, {}, registry, name, *engine).release
 
     here = published("here")
-    monkeypatch.setattr(backtest, "BLOCK_SYMBOLS", 1)
+    monkeypatch.setattr(window_blocks, "BLOCK_SYMBOLS", 1)
     there = published("there", tasks)
     for name in FIGURES:
         assert there.file(name).read_bytes() == here.file(name).read_bytes(), name

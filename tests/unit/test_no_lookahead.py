@@ -199,7 +199,7 @@ def with_history_after(panel: Panel, symbol: str, day: np.datetime64, close) -> 
 def skipped(panel: Panel) -> dict[str, str]:
     universe = Universe.from_symbols(SYMBOLS, specific=SYMBOLS)
     config = TrainConfig(window=SPEC, minimum_windows=50)
-    return make_plan(config, universe, windows_of(panel), LIMITS).skipped
+    return make_plan(config, universe, [windows_of(panel)], LIMITS).skipped
 
 
 def test_skipped_stocks_do_not_depend_on_the_test_part():

@@ -113,9 +113,9 @@ def backtest(
         tables = {OURS: ours.table}
         if out:
             storage.write_with(out, lambda path: ours.table.to_parquet(path, index=False))
-        if not out_of_sample(models, ours.windows):
+        if not out_of_sample(models, study.windows):
             names = [name for name in names if name not in TRAINED]
-        rivals = Rivals(ours, models, study.panel, study.folder, count, mode, advance, where)
+        rivals = Rivals(study.windows, models, study.panel, study.folder, count, mode, advance, where)
         tables |= rivals.tables(names)
     table = summarise_models(tables, study)
     worth = measure_worth(ours.table, study.panel, cost_percent)

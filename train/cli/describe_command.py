@@ -11,7 +11,9 @@ import typer
 
 from common import storage
 from common.archive.columns import FILE_NAME
-from common.archive.describe import UndecidedOrder, describe_files
+from common.archive.date_forms import UndecidedOrder
+from common.archive.describe import describe_files
+from common.archive.number_marks import UndecidedMarks
 from common.errors import ArchiveError
 from common.options import AsJson
 
@@ -24,6 +26,14 @@ def describe(
             "--day-first/--month-first", help="Order where the files do not show it.", show_default=False
         ),
     ] = None,
+    decimal_comma: Annotated[
+        bool | None,
+        typer.Option(
+            "--decimal-comma/--decimal-point",
+            help="Mark of decimals where the files do not show it.",
+            show_default=False,
+        ),
+    ] = None,
     header: Annotated[
         str,
         typer.Option(metavar="NAMES", help="Names of the columns of files without them: Date,Code,Close."),
@@ -33,7 +43,7 @@ def describe(
 ) -> None:
     """Say how price files are written, with reasons and doubts, and write columns.toml beside them.
 
-    Exit code 1: not price files, or the order of day and month cannot be told.
+    Exit code 1: not price files, or the order of day and month, or the mark of decimals, cannot be told.
     """
     if folder := next(filter(Path.is_dir, files), None):
         raise ArchiveError(f"{folder}: this is a folder. Name its files, such as *.csv.")
@@ -43,13 +53,20 @@ def describe(
     if target.exists() and not replace:
         raise ArchiveError(f"{target}: exists. Use --replace to replace it, or move it away.")
     names = [name.strip() for name in header.split(",")] if header else []
-    try:
-        found = describe_files(files, day_first=day_first, header=names)
-    except UndecidedOrder as error:
-        if as_json or not sys.stdin.isatty():
-            raise
-        day_first = typer.confirm(f"{error.message} Is the day first?")
-        found = describe_files(files, day_first=day_first, header=names)
+    given = {"day_first": day_first, "decimal_comma": decimal_comma}
+    while True:
+        try:
+            found = describe_files(files, **given, header=names)
+            break
+        except (UndecidedOrder, UndecidedMarks) as error:
+            if as_json or not sys.stdin.isatty():
+                raise
+            name, question = (
+                ("day_first", "Is the day first?")
+                if isinstance(error, UndecidedOrder)
+                else ("decimal_comma", "Does a comma separate decimals?")
+            )
+            given[name] = typer.confirm(f"{error.message} {question}")
     settings = tomli_w.dumps(found.settings)
     storage.write_with(target, lambda path: path.write_text(settings, encoding="utf-8"))
     if as_json:

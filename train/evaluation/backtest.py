@@ -1,27 +1,26 @@
 """Make forecasts at rolling cutoffs with the serving code, and put them beside the actual prices."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from common.engine import IN_PROCESS, Engine, even_blocks
+from common.engine import IN_PROCESS, Engine
 from common.errors import BacktestError
 from common.forecast.conformal import BOUNDS, LEVELS, Calibration, Outcomes
-from common.forecast.groups import Groups
 from common.forecast.prices import Prices
 from common.forecast.probabilities import DIRECTIONS
 from common.presets import SPECIFIC
 from common.prices.panel import Panel
 from common.prices.windows import Windows
 from common.release.bundle import GENERAL
-from common.release.learning import unlearned, windows_until
+from common.release.learning import unlearned, window_blocks
 from common.release.models import ModelFolder
 
-BLOCK_SYMBOLS = 256
-"""Symbols per block of work."""
+Block = Windows | Callable[[], Windows]
+"""The windows of some symbols, or a function that cuts them where they are needed."""
 PROBABILITIES = [f"probability_{direction}" for direction in DIRECTIONS]
 COLUMNS = [
     "symbol",
@@ -48,8 +47,6 @@ class Backtest:
 
     table: pd.DataFrame
     """One row per symbol, cutoff and horizon, see `forecast_table`."""
-    windows: Windows
-    """The input windows, one per symbol and cutoff."""
     calibration: Calibration
 
 
@@ -63,69 +60,64 @@ def backtest(
     symbols: Collection[str] | None = None,
     general_only: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
-    engine: Engine = IN_PROCESS,
-    kept: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table,
-    write: Callable[[pd.DataFrame], None] | None = None,
 ) -> Backtest:
     """Forecast every stock (or ``symbols``) at every cutoff in ``start..end`` whose close was known that day.
 
     Weights are fixed. The intervals follow the calibration, which learns from each outcome on the day it
     becomes known. It does not learn again the outcomes that ``calibration`` already includes, so the figures
-    of a cutoff do not depend on the period. ``engine`` works on blocks of symbols; the number of blocks does
-    not affect the forecasts. ``kept`` filters the rows of each block's table. ``write`` is called with the
-    table of each block, in order; the result's table then has no rows.
+    of a cutoff do not depend on the period. ``progress`` is called with the number of blocks done and of all.
 
     Raises
     ------
     BacktestError
         If the panel has no cutoff in that period.
     """
-    every = windows_until(panel, models, end)
-    every = every.take((every.cutoff >= start) | unlearned(every, calibration))
-    if symbols is not None:
-        wanted = np.array([symbol in symbols for symbol in every.series.symbols])
-        every = every.take(wanted[every.symbol])
-    chosen = every.cutoff >= start
-    if not chosen.any():
+    blocks, period = window_blocks(panel, models, end, symbols), (start, end)
+    calibration, tables = backtest_blocks(models, blocks, calibration, period, general_only, progress)
+    table = pd.concat(tables, ignore_index=True)
+    if not len(table):
         raise BacktestError(
             f"no cutoff from {start} to {end}: the prices go from {panel.dates[0]:%Y-%m-%d} to "
             f"{panel.dates[-1]:%Y-%m-%d}, and a window needs {models.window.size} closes. Choose another "
             "period, or pass newer files with --archive."
         )
-    blocks = even_blocks(len(every.series.symbols), BLOCK_SYMBOLS)
-    shared, needed, outputs = engine.share(models), [], []
+    return Backtest(table, calibration)
+
+
+def backtest_blocks(
+    models: ModelFolder,
+    blocks: Iterable[Block],
+    calibration: Calibration,
+    period: tuple[np.datetime64, np.datetime64],
+    general_only: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    engine: Engine = IN_PROCESS,
+    finish: Callable[..., Any] = lambda number, table: table,
+    given: Sequence[Any] = (),
+) -> tuple[Calibration, Iterator[Any]]:
+    """Forecast blocks of symbols on an engine, see `backtest`; their number does not affect the forecasts.
+
+    Returns
+    -------
+    (Calibration, iterator)
+        The calibration after the last outcome, and for each block, in order, the result of
+        ``finish(number of the block, forecast table, *given)``, which the engine calls.
+    """
+    shared, before = engine.share(models), engine.share(calibration)
+    learning, forecast = [], []
     for block in blocks:
-        part = every.of_symbols(block.start, block.stop)
-        first, second = engine.submit(_forecast, shared, part, calibration.groups, general_only, returns=2)
-        needed.append(first)
-        outputs.append(second)
-    levels, own, done = [], [], 0
-    for level, group in engine.values(needed):
-        levels.append(level)
-        own.append(group)
-        progress(done := done + len(level), len(every))
-    outcomes = Outcomes.of(every, np.concatenate(levels), np.concatenate(own))
-    calibration = calibration.extended(outcomes)
-    learned = engine.share(calibration)
-    tables = [
-        engine.submit(
-            _table,
-            shared,
-            every.of_symbols(block.start, block.stop),
-            outputs.pop(0),
-            learned,
-            start,
-            general_only,
-            kept,
-        )
-        for block in blocks
-    ]
-    results = engine.values(_taken(tables))
-    if write is None:
-        return Backtest(pd.concat(results, ignore_index=True), every.take(chosen), calibration)
-    for table in results:
-        write(table)
-    return Backtest(pd.DataFrame(columns=COLUMNS), every.take(chosen), calibration)
+        first, second = engine.submit(_forecast, shared, block, period, before, general_only, returns=2)
+        learning.append(first)
+        forecast.append(second)
+    outcomes: list[Outcomes] = []
+    for outcome in engine.values(learning):
+        outcomes.append(outcome)
+        progress(len(outcomes), len(learning))
+    calibration = calibration.extended(Outcomes.joined(outcomes))
+    fixed = (shared, period, engine.share(calibration), general_only, finish)
+    calls = enumerate(_taken(forecast))
+    tables = [engine.submit(_table, number, made, *fixed, *given) for number, made in calls]
+    return calibration, engine.values(_taken(tables))
 
 
 def _taken(results: list[Any]) -> Iterator[Any]:
@@ -134,30 +126,43 @@ def _taken(results: list[Any]) -> Iterator[Any]:
         yield results.pop(0)
 
 
+def _until(block: Block, end: np.datetime64) -> Windows:
+    windows = block() if callable(block) else block
+    return windows.take(windows.cutoff <= end)
+
+
 def _forecast(
-    models: ModelFolder, windows: Windows, groups: Groups, general_only: bool
-) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
-    """Return the levels that contained the actual prices (N, H) with the groups (N,), and the outputs."""
+    models: ModelFolder,
+    block: Block,
+    period: tuple[np.datetime64, np.datetime64],
+    calibration: Calibration,
+    general_only: bool,
+) -> tuple[Outcomes, tuple[Block, np.ndarray]]:
+    """Return the outcomes of a block, and the block with the networks' outputs in the period."""
+    windows = _until(block, period[1])
+    windows = windows.take((windows.cutoff >= period[0]) | unlearned(windows, calibration))
     outputs = models.outputs(windows, general_only=general_only)
     needed = models.prices(windows, outputs, general_only=general_only).needed
-    return (needed, groups.of(windows)), outputs
+    outcomes = Outcomes.of(windows, needed, calibration.groups.of(windows))
+    return outcomes, (block, outputs[windows.cutoff >= period[0]])
 
 
 def _table(
+    number: int,
+    forecast: tuple[Block, np.ndarray],
     models: ModelFolder,
-    windows: Windows,
-    outputs: np.ndarray,
+    period: tuple[np.datetime64, np.datetime64],
     calibration: Calibration,
-    start: np.datetime64,
     general_only: bool,
-    kept: Callable[[pd.DataFrame], pd.DataFrame],
-) -> pd.DataFrame:
-    """Return the forecast table of a block for the cutoffs from ``start`` on."""
-    chosen = windows.cutoff >= start
-    windows = windows.take(chosen)
+    finish: Callable[..., Any],
+    *given: Any,
+) -> Any:
+    """Call ``finish`` with the forecast table of a block."""
+    windows = _until(forecast[0], period[1])
+    windows = windows.take(windows.cutoff >= period[0])
     levels = calibration.for_windows(windows)
-    prices = models.prices(windows, outputs[chosen], levels, general_only=general_only)
-    return kept(forecast_table(windows, prices, models, general_only=general_only))
+    prices = models.prices(windows, forecast[1], levels, general_only=general_only)
+    return finish(number, forecast_table(windows, prices, models, general_only=general_only), *given)
 
 
 def forecast_table(

@@ -3,13 +3,11 @@
 import numpy as np
 import pandas as pd
 
-from common.engine import even_blocks
 from common.forecast.probabilities import DIRECTIONS
 from common.network.channels import frozen
 from common.prices.panel import Panel
-from common.release.learning import windows_until
+from common.release.learning import window_blocks
 from common.release.models import ModelFolder
-from train.evaluation.backtest import BLOCK_SYMBOLS
 
 BASE_RATES = [f"base_{direction}" for direction in DIRECTIONS]
 PRIOR = 50
@@ -27,13 +25,13 @@ def base_rates(models: ModelFolder, panel: Panel, until: np.datetime64) -> pd.Da
     DataFrame
         ``symbol``, ``horizon`` and ``BASE_RATES``, which sum to 1; NaN without any outcome.
     """
-    windows = windows_until(panel, models, until)
-    symbols, horizons = windows.series.symbols, windows.spec.horizons
+    blocks, first = window_blocks(panel, models, until), 0
+    symbols, horizons = blocks.symbols, blocks.spec.horizons
     counts = np.zeros((len(symbols), len(horizons), len(DIRECTIONS)))
-    for block in even_blocks(len(symbols), BLOCK_SYMBOLS):
-        part = windows.of_symbols(block.start, block.stop)
-        part = part.take(~frozen(part))
-        rows = block.start + part.symbol
+    for windows in blocks:
+        part = windows.take(~frozen(windows))
+        rows = first + part.symbol
+        first += len(windows.series.symbols)
         change = np.where(part.target_date <= until, part.change, np.nan)
         for direction, happened in enumerate((change > 0, change == 0, change < 0)):
             np.add.at(counts[..., direction], rows, happened)

@@ -80,13 +80,9 @@ class Evidence:
     def by_sector(self) -> pd.DataFrame:
         return self.forecasts.by_sector
 
-    def of_horizon(self, horizon: int) -> pd.DataFrame:
-        """Return the forecasts of one horizon, with ``name``, ``sector`` and ``tier``."""
-        return add_stock_columns(self.forecasts.read(horizon=horizon), self.universe)
-
     @cached_property
     def worth(self) -> Worth:
-        tables = (self.of_horizon(horizon) for horizon in self.horizons)
+        tables = (self.forecasts.of_horizon(horizon) for horizon in self.horizons)
         return worth_of_horizons(tables, self.panel, self.cost_percent)
 
     @property

@@ -1,10 +1,10 @@
 """The forecasts of a test part, read by columns and horizons, and the figures over all of its stocks."""
 
-from collections.abc import Collection, Sequence
+import itertools
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -85,6 +85,12 @@ class Forecasts:
         """The horizons, one of which is read at a time; None, for all rows, if there are no rows."""
         return [*self.horizons] or [None]
 
+    def of_horizon(self, horizon: int | None) -> pd.DataFrame:
+        """Return the columns that figures need of one horizon's rows, with ``sector`` and ``tier``."""
+        probabilities = [name for name in PROBABILITY_COLUMNS if name in self.columns]
+        rows = self.read([*FIGURE_COLUMNS, *probabilities], horizon=horizon)
+        return add_stock_columns(rows, self.universe, ("sector", "tier"))
+
     @property
     def pooled(self) -> pd.DataFrame:
         """Figures over all moving stocks by horizon, see `train.evaluation.summary.summarise`."""
@@ -101,12 +107,9 @@ class Forecasts:
     @cached_property
     def _figures(self) -> dict[tuple[str, ...], pd.DataFrame]:
         parts: dict[tuple[str, ...], list[pd.DataFrame]] = {by: [] for by in GROUPS}
-        probabilities = [name for name in PROBABILITY_COLUMNS if name in self.columns]
         for horizon in self._one_by_one:
-            rows = self.read([*FIGURE_COLUMNS, *probabilities], horizon=horizon)
-            parts[()].append(summarise(rows))
-            rows = add_stock_columns(rows, self.universe)
-            for by in GROUPS[1:]:
+            rows = self.of_horizon(horizon)
+            for by in GROUPS:
                 parts[by].append(summarise(rows, by))
         return {by: pd.concat(tables, ignore_index=True) for by, tables in parts.items()}
 
@@ -133,7 +136,7 @@ class Forecasts:
         parts = []
         for horizon in self._one_by_one:
             columns = ["symbol", "horizon", "last_price", "actual", "frozen", *PROBABILITIES]
-            rows = add_stock_columns(self.read(columns, horizon=horizon), self.universe)
+            rows = add_stock_columns(self.read(columns, horizon=horizon), self.universe, ["tier"])
             known = rows[list(PROBABILITIES)].notna().all(axis=1) & rows["actual"].notna()
             rows = rows[known & ~rows["frozen"].astype(bool)]
             happened = outcomes(rows["last_price"].to_numpy(float), rows["actual"].to_numpy(float))
@@ -153,37 +156,22 @@ class Forecasts:
         return list(self.source)
 
 
-class ForecastWriter:
-    """Writes forecast tables one after the other to a Parquet file; a context manager."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._writer: pq.ParquetWriter | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._writer is not None:
-            self._writer.close()
-
-    def write(self, table: pd.DataFrame) -> None:
-        """Append a table with the columns and types of the first one."""
-        schema = None if self._writer is None else self._writer.schema
-        rows = pa.Table.from_pandas(table, schema=schema, preserve_index=False)
-        if self._writer is None:
-            self._writer = pq.ParquetWriter(self._path, rows.schema)
-        self._writer.write_table(rows)
+def write_forecasts(path: Path, tables: Iterator[pa.Table]) -> None:
+    """Write forecast tables one after the other to a Parquet file, with the types of the first one."""
+    first = next(tables)
+    with pq.ParquetWriter(path, first.schema) as file:
+        for table in itertools.chain([first], tables):
+            file.write_table(table.cast(first.schema))
 
 
-def add_stock_columns(table: pd.DataFrame, universe: Universe) -> pd.DataFrame:
-    """Add each stock's ``name``, ``sector`` and ``tier`` to a forecast table."""
-    stocks = pd.DataFrame(
-        [(stock.symbol, stock.name, stock.sector, stock.tier) for stock in universe.stocks],
-        columns=["symbol", "name", "sector", "tier"],
-    )
+def add_stock_columns(
+    table: pd.DataFrame, universe: Universe, names: Sequence[str] = ("name", "sector", "tier")
+) -> pd.DataFrame:
+    """Add each stock's ``name``, ``sector`` and ``tier``, or some of them, to a forecast table."""
+    rows = {stock.symbol: [getattr(stock, name) for name in names] for stock in universe.stocks}
+    stocks = pd.DataFrame.from_dict(rows, orient="index", columns=list(names))
     codes, symbols = pd.factorize(table["symbol"])
-    stocks = stocks.set_index("symbol").reindex(symbols)
+    stocks = stocks.reindex(symbols)
     return table.assign(**{name: stocks[name].array.take(codes) for name in stocks})
 
 

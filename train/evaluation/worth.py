@@ -92,26 +92,24 @@ def liquidity(panel: Panel) -> np.ndarray:
     NaN for a symbol's first ``LIQUIDITY_SESSIONS`` rows. Later rows do not affect it.
     """
     close = panel.frame["close"].to_numpy()
-    moved = np.concatenate([[0.0], close[1:] != close[:-1]])[: len(close)]
-    total = np.concatenate([[0.0], np.cumsum(moved)])
-    starts, stops = np.array(list(panel.spans.values()), dtype=int).reshape(-1, 2).T
-    row = np.arange(len(close))
-    start = row + 1 - LIQUIDITY_SESSIONS
-    share = (total[row + 1] - total[np.maximum(start, 0)]) / LIQUIDITY_SESSIONS
-    return np.where(start > np.repeat(starts, stops - starts), share, np.nan)  # the first row has no move
+    share = np.full(len(close), np.nan)
+    for start, stop in panel.spans.values():
+        moves = np.cumsum(np.diff(close[start:stop], prepend=np.nan) != 0)
+        share[start + LIQUIDITY_SESSIONS : stop] = moves[LIQUIDITY_SESSIONS:] - moves[:-LIQUIDITY_SESSIONS]
+    return np.asarray(share / LIQUIDITY_SESSIONS)
 
 
 def _at_cutoffs(values: np.ndarray, panel: Panel, table: pd.DataFrame) -> np.ndarray:
     """Return the panel's values at each forecast's symbol and cutoff; NaN where it has no such row."""
-    symbols = pd.Index(panel.symbols)
-
-    def keys(frame: pd.DataFrame, date: str) -> np.ndarray:
-        day = frame[date].to_numpy().astype("datetime64[D]").astype(np.int64)
-        return np.asarray(symbols.get_indexer(frame["symbol"]).astype(np.int64) * 1_000_000 + day)
-
-    known, wanted = keys(panel.frame, "date"), keys(table, "cutoff")  # the panel is sorted by symbol and date
-    row = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-    return np.where(known[row] == wanted, values[row], np.nan)
+    dates, cutoffs = panel.frame["date"].to_numpy(), table["cutoff"].to_numpy()
+    found = np.full(len(table), np.nan)
+    for symbol, rows in table.groupby("symbol").indices.items():
+        own = slice(*panel.spans.get(str(symbol), (0, 0)))
+        place = np.searchsorted(dates[own], cutoffs[rows])
+        inside = place < own.stop - own.start
+        rows, place = rows[inside], own.start + place[inside]
+        found[rows] = np.where(dates[place] == cutoffs[rows], values[place], np.nan)
+    return found
 
 
 def _groups(table: pd.DataFrame, panel: Panel, shares: np.ndarray) -> dict[str, pd.DataFrame]:

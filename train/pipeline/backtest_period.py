@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from common import storage
 from common.errors import BacktestError
 from common.presets import TrainConfig
 from common.prices.panel import Panel
+from common.prices.windows import Windows
 from common.release.forecasts import Networks, ReleasedModels
 from common.release.learning import windows_until
 from common.release.manifest import Release
@@ -41,6 +43,12 @@ class BacktestPlan:
     refit_every: int | None
     """Sessions between two trainings on all prices known by then; None uses the release's weights."""
     folder: Path
+
+    @cached_property
+    def windows(self) -> Windows:
+        """The input windows, one per symbol and cutoff."""
+        windows = windows_until(self.panel, self.models.models, self.end)
+        return windows.take(windows.cutoff >= self.start)
 
     @property
     def weights(self) -> str:
@@ -161,9 +169,7 @@ def run_backtest(
         )
     table = pd.concat([part.table for part in parts], ignore_index=True)
     table = table.sort_values(["symbol", "cutoff", "horizon"], ignore_index=True)
-    windows = windows_until(plan.panel, plan.models.models, plan.end)
-    windows = windows.take(windows.cutoff >= plan.start)
-    return Backtest(table, windows, parts[-1].calibration)
+    return Backtest(table, parts[-1].calibration)
 
 
 def _stretches(plan: BacktestPlan) -> list[tuple[np.datetime64, np.datetime64, np.datetime64]]:

@@ -21,7 +21,7 @@ from common.prices.windows import Boundaries, Windows, make_windows
 from common.release.bundle import GENERAL
 from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
-from train.evaluation.backtest import Backtest, backtest, forecast_table
+from train.evaluation.backtest import backtest, forecast_table
 from train.progress.console import Mode
 from train.rivals.baselines import BaselineForecast, drift, naive
 from train.rivals.spread import NaiveSpread
@@ -41,13 +41,13 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Rivals:
-    """The rivals of one backtest, on the windows of ``ours``; their forecasts are stored in ``folder``.
+    """The rivals of one backtest, on its windows; their forecasts are stored in ``folder``.
 
     LightGBM and preset ``v4_log`` are trained on the release's training part and stopped on its validation
     part; the classical models use every close up to each cutoff.
     """
 
-    ours: Backtest
+    windows: Windows
     models: ReleasedModels
     panel: Panel
     folder: Path
@@ -71,7 +71,7 @@ class Rivals:
         return pd.read_parquet(path)
 
     def _simple(self, name: str) -> pd.DataFrame:
-        windows, bounds = self.ours.windows, None
+        windows, bounds = self.windows, None
         progress = functools.partial(self.progress, name)
         if name in MODELS:
             forecast = statistical(windows, workers=self.workers, models=[name], progress=progress)[name]
@@ -97,7 +97,7 @@ class Rivals:
         from common.presets import train_config
         from train.pipeline.training import execute, plan_run
 
-        info, windows = self.models.release.info, self.ours.windows
+        info, windows = self.models.release.info, self.windows
         split = {"train_end": info["train_end"], "valid_end": info["valid_end"]}
         config = train_config(V4, {"split": split})
         run = plan_run(config, self.models.universe, self.models.panel, self.folder / V4)

@@ -84,7 +84,7 @@ def plan_run(
     run_id = f"{config.preset}-{_digest(identity)}"
     folder = home / "runs" / run_id
     dataset = RunDataset(folder, spec, panel)
-    plan = make_plan(config, universe, dataset.windows, dataset.limits, only=only)
+    plan = make_plan(config, universe, dataset.blocks, dataset.limits, only=only)
     return Run(run_id, folder, home, spec, plan, panel)
 
 

@@ -36,9 +36,12 @@ FLAGS = {
 def model_card(evidence: Evidence) -> str:
     """Return the card; reads ``config.json`` in the folder of the evidence."""
     config = json.loads((evidence.folder / "config.json").read_bytes())
-    tables = [evidence.of_horizon(horizon) for horizon in evidence.horizons]
-    pooled = pd.concat([with_intervals(table) for table in tables], ignore_index=True)
-    tiers = pd.concat([with_intervals(table, ("tier",)) for table in tables], ignore_index=True)
+    figures = []
+    for horizon in evidence.horizons:
+        table = evidence.forecasts.of_horizon(horizon)
+        figures.append((with_intervals(table), with_intervals(table, ("tier",))))
+    pooled, tiers = (pd.concat(parts, ignore_index=True) for parts in zip(*figures, strict=True))
+    spans = [evidence.panel.spans.get(symbol, (0, 0)) for symbol in evidence.universe.symbols]
     text: str = _template().render(
         release=evidence.release,
         info={"failed": {}, "skipped": {}, "jobs": []} | evidence.info,
@@ -46,7 +49,7 @@ def model_card(evidence: Evidence) -> str:
         synthetic=evidence.synthetic,
         networks=networks_line(evidence.info),
         stocks=len(evidence.universe.stocks),
-        rows=int(evidence.panel.frame["symbol"].isin(evidence.universe.symbols).sum()),
+        rows=sum(stop - start for start, stop in spans),
         sessions=evidence.panel.dates,
         pooled=pooled.to_dict(orient="records"),
         tiers=tiers.to_dict(orient="records"),

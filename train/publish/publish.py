@@ -2,13 +2,13 @@
 
 import functools
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from common import storage
 from common.engine import IN_PROCESS, Engine
@@ -17,14 +17,14 @@ from common.forecast.groups import Groups
 from common.prices.panel import Panel
 from common.release.bundle import EVALUATED, GENERAL, BundleFiles
 from common.release.forecasts import MODEL_CARD
-from common.release.learning import windows_until
+from common.release.learning import window_blocks
 from common.release.models import ModelFolder
 from common.release.registry import Registry
-from train.evaluation.backtest import Backtest, backtest
+from train.evaluation.backtest import backtest_blocks
 from train.evaluation.base_rates import base_rates, with_base_rates
 from train.evaluation.embedding_search import find_search
 from train.evaluation.evidence import Evidence
-from train.evaluation.forecasts import Forecasts, ForecastWriter
+from train.evaluation.forecasts import Forecasts, write_forecasts
 from train.evaluation.matrix import newest_rows, performance_matrix, write_matrix
 from train.evaluation.questions import answers
 from train.evaluation.summary import summarise
@@ -34,7 +34,8 @@ from train.publish.insights import insights
 from train.publish.model_card import model_card
 from train.publish.results import RESULT_COLUMNS, TrainingResult, result_rows
 from train.report.page import write_report
-from train.run.dataset import RunSpec, bundles_dir
+from train.run.arrays import mapped_blocks, save_arrays
+from train.run.dataset import RunDataset, RunSpec, bundles_dir
 from train.run.plan import Plan, stored_result
 from train.run.refit import RefitResult
 from train.run.versions import trained_with
@@ -153,50 +154,67 @@ def _tested(
 ) -> _Tested:
     """Forecast the test part; the interval levels learn from the end of training on.
 
-    The forecasts are written block by block to ``test_forecasts.parquet``; only a summary of each block stays
-    in memory.
+    The blocks' forecasts are files until they are joined in ``test_forecasts.parquet``; only a summary of
+    each block stays in memory.
     """
     models = ModelFolder(bundles_dir(run_dir), spec.config.preset, spec.universe, own)
     metadata = models.bundle(GENERAL).metadata
     borders = {key: metadata[key] for key in ("train_end", "valid_end", "test_end")}
-    train = windows_until(panel, models, np.datetime64(borders["train_end"]))
+    train = window_blocks(panel, models, np.datetime64(borders["train_end"]))
     nominal = Calibration.nominal(models.window.horizons, Groups.fit(train))
-
-    def since_training(
-        symbols: frozenset[str] | None, write: Callable[[pd.DataFrame], None] | None = None
-    ) -> Backtest:
-        return backtest(
-            models,
-            panel,
-            nominal,
-            start=np.datetime64(borders["train_end"]),
-            end=np.datetime64(borders["test_end"]),
-            symbols=symbols,
-            general_only=symbols is not None,
-            engine=engine,
-            kept=functools.partial(test_part, borders=borders),
-            write=write,
-        )
-
-    path, summaries = staging / "test_forecasts.parquet", []
-    rates = base_rates(models, panel, np.datetime64(borders["valid_end"]))
-    with ForecastWriter(path) as writer:
-
-        def write(table: pd.DataFrame) -> None:
-            table = with_base_rates(table, rates)
-            writer.write(table)
-            summaries.append(engine.submit(summed_up, table, returns=2))
-
-        calibration = since_training(None, write).calibration
-    shared = since_training(own).table if own else None
-    figures, newest = (pd.concat(engine.values(parts)) for parts in zip(*summaries, strict=True))
+    period = (np.datetime64(borders["train_end"]), np.datetime64(borders["test_end"]))
+    dataset, folder = RunDataset(run_dir, spec, panel), run_dir / "forecasts"
+    save_arrays(dataset)
+    calibration, parts = backtest_blocks(
+        models,
+        mapped_blocks(dataset),
+        nominal,
+        period,
+        engine=engine,
+        finish=functools.partial(write_block, storage.address_of(folder), borders),
+        given=[engine.share(base_rates(models, panel, np.datetime64(borders["valid_end"])))],
+    )
+    summaries = list(parts)
+    path = staging / "test_forecasts.parquet"
+    write_forecasts(path, (read_block(folder, number) for number in range(len(summaries))))
+    storage.remove_tree(folder)
+    shared = None
+    if own:
+        blocks = window_blocks(panel, models, period[1], own)
+        finish = functools.partial(_test_part, borders)
+        options: dict[str, Any] = {"general_only": True, "engine": engine, "finish": finish}
+        shared = pd.concat(backtest_blocks(models, blocks, nominal, period, **options)[1], ignore_index=True)
+    figures, newest = (pd.concat(tables) for tables in zip(*summaries, strict=True))
     by_symbol = figures.sort_values(["horizon", "symbol"], ignore_index=True)
     return _Tested(borders, Forecasts(path, spec.universe), shared, by_symbol, newest, calibration)
 
 
-def summed_up(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the figures of a block's stocks by horizon and symbol, and its `newest_rows`."""
+def write_block(
+    address: str, borders: dict[str, str], number: int, table: pd.DataFrame, rates: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Write a block's forecasts of the test part into the folder at ``address``, with their base rates.
+
+    Returns
+    -------
+    (DataFrame, DataFrame)
+        The figures of the block's stocks by horizon and symbol, and its `newest_rows`.
+    """
+    table = with_base_rates(test_part(table, borders), rates)
+    rows = pa.Table.from_pandas(table, preserve_index=False)
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+
+    def write(path: Path) -> None:
+        with pa.ipc.new_file(str(path), rows.schema, options=options) as file:
+            file.write_table(rows)
+
+    storage.write_with(storage.locate(address) / f"{number}.arrow", write)
     return summarise(table, ["horizon", "symbol"]), newest_rows(table)
+
+
+def read_block(folder: Path, number: int) -> pa.Table:
+    """Read what `write_block` wrote."""
+    with pa.ipc.open_file(storage.up_to_date(folder / f"{number}.arrow").read_bytes()) as file:
+        return file.read_all()
 
 
 def _write_data(run_dir: Path, spec: RunSpec, tested: _Tested, staging: Path) -> None:
@@ -207,6 +225,10 @@ def _write_data(run_dir: Path, spec: RunSpec, tested: _Tested, staging: Path) ->
     storage.write_json(staging / "calibration.json", tested.calibration.as_dict())
     if tested.shared is not None:
         tested.shared.to_parquet(staging / "general_test_forecasts.parquet", index=False)
+
+
+def _test_part(borders: dict[str, str], number: int, table: pd.DataFrame) -> pd.DataFrame:
+    return test_part(table, borders)
 
 
 def test_part(table: pd.DataFrame, borders: dict[str, str]) -> pd.DataFrame:

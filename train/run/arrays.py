@@ -1,21 +1,26 @@
 """A run's prices and windows as files that all processes of a node map, so that memory holds them once."""
 
+import contextlib
 import functools
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from common import storage
+from common.engine import even_blocks
 from common.errors import ArchiveError
 from common.forecast.representation import Representation, representation_from_dict
 from common.network.channels import frozen
+from common.presets import WindowSpec
 from common.prices.panel import Panel
 from common.prices.series import Series
-from common.prices.windows import Windows
+from common.prices.window_blocks import BLOCK_SYMBOLS
+from common.prices.windows import Windows, make_windows
 from common.release.bundle import GENERAL
 from train.run.dataset import RunDataset, RunSpec
 from train.run.feed import VALID_WINDOWS, FitData, evenly
@@ -37,13 +42,20 @@ class MappedDataset(RunDataset):
 
     @cached_property
     def series(self) -> Series:
-        columns = {name: self._mapped(name) for name in COLUMNS}
-        return Series(symbols=tuple(self._facts["symbols"]), **columns)
+        return _mapped_series(self.run_dir, tuple(self._facts["symbols"]))
+
+    @property
+    def _sessions(self) -> np.ndarray:
+        return np.unique(self.series.dates)
 
     @cached_property
     def parts(self) -> tuple[Windows, Windows, Windows]:
         train, valid, test = (
-            Windows(self.series, self.config.window, *(self._mapped(f"{part}-{name}") for name in INDEXES))
+            Windows(
+                self.series,
+                self.config.window,
+                *(_mapped(self.run_dir, f"{part}-{name}") for name in INDEXES),
+            )
             for part in PARTS
         )
         return train, valid, test
@@ -68,31 +80,47 @@ class MappedDataset(RunDataset):
 
     @cached_property
     def _facts(self) -> dict[str, Any]:
-        return dict(json.loads(storage.up_to_date(_folder(self.run_dir) / "facts.json").read_bytes()))
-
-    def _mapped(self, name: str) -> np.ndarray:
-        """Return a read-only array whose pages are read on access."""
-        path = storage.up_to_date(_folder(self.run_dir) / f"{name}.npy")
-        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+        return _facts(self.run_dir)
 
 
 def save_arrays(dataset: RunDataset) -> None:
-    """Write the files of a `MappedDataset` unless they exist: 51 bytes per row of prices, 12 per window."""
+    """Write the files of a `MappedDataset` unless they exist: 51 bytes per row of prices, 12 per window.
+
+    Only the windows are in memory together; rows are written by blocks of symbols, and mapped.
+    """
     if has_arrays(dataset.run_dir, dataset.spec):
         return
-    folder, (train, valid, test) = _folder(dataset.run_dir), dataset.parts
+    folder, symbols = _folder(dataset.run_dir), dataset.blocks.symbols
+    spans = [dataset.panel.spans[symbol] for symbol in symbols]
+    offsets = np.cumsum([0, *(stop - start for start, stop in spans)])
+    _save(folder / "offsets.npy", offsets)
+    dtype = np.int32 if offsets[-1] < 2**31 else np.int64
+    indexes: list[list[tuple[np.ndarray, ...]]] = [[] for _ in PARTS]
+    with contextlib.ExitStack() as files:
+        append = functools.cache(functools.partial(_appender, files, folder, int(offsets[-1])))
+        row = position = 0
+        for windows in dataset.blocks:
+            for name, column in windows.series.columns.items():
+                column.tofile(append(name, column.dtype))
+            for found, part in zip(indexes, dataset.limits.parts(windows), strict=True):
+                found.append((part.end.astype(dtype) + row, part.symbol + position, part.counted))
+            row, position = row + len(windows.series.close), position + len(windows.series.symbols)
+    series = _mapped_series(dataset.run_dir, symbols)
+    train, valid, test = (
+        Windows(series, dataset.config.window, *map(np.concatenate, zip(*found, strict=True)))
+        for found in indexes
+    )
+    representation = dataset.fitted(train)
     train = train.take(~frozen(train))
-    for name in COLUMNS:
-        _save(folder / f"{name}.npy", getattr(dataset.series, name))
     for part, windows in zip(PARTS, (train, valid, test), strict=True):
         for name in INDEXES:
             _save(folder / f"{part}-{name}.npy", getattr(windows, name))
     facts = {
         "layout": LAYOUT,
         "data_sha256": dataset.spec.data_sha256,
-        "symbols": dataset.series.symbols,
-        "moving": [dataset.series.symbols[position] for position in np.unique(train.symbol)],
-        "representation": dataset.representation.as_dict(),
+        "symbols": symbols,
+        "moving": [symbols[position] for position in np.unique(train.symbol)],
+        "representation": representation.as_dict(),
     }
     storage.write_json(folder / "facts.json", facts)
 
@@ -100,10 +128,27 @@ def save_arrays(dataset: RunDataset) -> None:
 def has_arrays(run_dir: Path, spec: RunSpec) -> bool:
     """Whether a run's arrays are complete (``facts.json`` is written last) and of its data."""
     try:
-        facts = json.loads(storage.up_to_date(_folder(run_dir) / "facts.json").read_bytes())
+        facts = _facts(run_dir)
     except (FileNotFoundError, ValueError):
         return False
     return (facts.get("layout"), facts.get("data_sha256")) == (LAYOUT, spec.data_sha256)
+
+
+def mapped_blocks(dataset: RunDataset) -> list[Callable[[], Windows]]:
+    """Return functions that cut the windows of one block of symbols each from a run's files, on any node."""
+    address, count = storage.address_of(dataset.run_dir), len(dataset.blocks.symbols)
+    return [
+        functools.partial(_mapped_windows, address, block, dataset.config.window)
+        for block in even_blocks(count, BLOCK_SYMBOLS)
+    ]
+
+
+def _mapped_windows(address: str, block: slice, window: WindowSpec) -> Windows:
+    run_dir = storage.locate(address)
+    every = _mapped_series(run_dir, tuple(_facts(run_dir)["symbols"]))
+    offsets = every.offsets[block.start : block.stop + 1]
+    columns = {name: column[offsets[0] : offsets[-1]] for name, column in every.columns.items()}
+    return make_windows(Series(every.symbols[block], offsets - offsets[0], **columns), window)
 
 
 @functools.lru_cache(maxsize=1)
@@ -118,8 +163,33 @@ def open_dataset(run_dir: Path) -> RunDataset:
     return RunDataset(run_dir, spec, panel)
 
 
+def _facts(run_dir: Path) -> dict[str, Any]:
+    return dict(json.loads(storage.up_to_date(_folder(run_dir) / "facts.json").read_bytes()))
+
+
 def _folder(run_dir: Path) -> Path:
     return run_dir / "arrays"
+
+
+def _mapped_series(run_dir: Path, symbols: tuple[str, ...]) -> Series:
+    return Series(symbols=symbols, **{name: _mapped(run_dir, name) for name in COLUMNS})
+
+
+def _mapped(run_dir: Path, name: str) -> np.ndarray:
+    """Return a read-only array whose pages are read on access."""
+    path = storage.up_to_date(_folder(run_dir) / f"{name}.npy")
+    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+
+
+def _appender(
+    files: contextlib.ExitStack, folder: Path, rows: int, name: str, dtype: np.dtype[Any]
+) -> BinaryIO:
+    """Start an array of that many rows, which the caller appends to the file."""
+    path = files.enter_context(storage.atomic_path(folder / f"{name}.npy"))
+    stream = files.enter_context(path.open("wb"))
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (rows,)}
+    np.lib.format.write_array_header_1_0(stream, header)
+    return stream
 
 
 def _save(path: Path, array: np.ndarray) -> None:

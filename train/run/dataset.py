@@ -15,6 +15,7 @@ from common.network.channels import frozen
 from common.presets import FitConfig, NetworkConfig, NetworkShape, TrainConfig
 from common.prices.panel import Panel
 from common.prices.series import Series, series_of_universe
+from common.prices.window_blocks import WindowBlocks
 from common.prices.windows import Boundaries, Windows, boundaries, make_windows
 from common.release.bundle import GENERAL
 from train.run.feed import FitData
@@ -74,12 +75,24 @@ class RunDataset:
         return make_windows(self.series, self.config.window)
 
     @cached_property
+    def blocks(self) -> WindowBlocks:
+        """The same windows by blocks of symbols."""
+        symbols = tuple(symbol for symbol in self.spec.universe.symbols if symbol in self.panel.spans)
+        return WindowBlocks(self.panel, symbols, self.config.window)
+
+    @cached_property
     def limits(self) -> Boundaries:
         """Where the parts end; a refit has no validation and no test part."""
-        sessions = np.unique(self.series.dates)
         if self.spec.refit:
             return Boundaries(*(np.datetime64(self.spec.refit),) * 3)
-        return boundaries(sessions, self.config.split)
+        return boundaries(self._sessions, self.config.split)
+
+    @property
+    def _sessions(self) -> np.ndarray:
+        """The dates on which any stock of the universe has a row."""
+        dates, spans = self.panel.frame["date"].to_numpy(), self.panel.spans
+        rows = [dates[slice(*spans[symbol])] for symbol in self.blocks.symbols]
+        return np.unique(np.concatenate([dates[:0], *rows])).astype("datetime64[D]")
 
     @cached_property
     def parts(self) -> tuple[Windows, Windows, Windows]:
@@ -89,9 +102,13 @@ class RunDataset:
     @cached_property
     def representation(self) -> Representation:
         """The scaling of inputs and targets, fitted only on the training part."""
+        return self.fitted(self.parts[0])
+
+    def fitted(self, train: Windows) -> Representation:
+        """Fit the scaling on the windows of the training part."""
         if self.config.representation == LogPrice.name:
-            return LogPrice.fit(self.series, self.limits.train_end)
-        return Residual.fit(self.parts[0])
+            return LogPrice.fit(train.series, self.limits.train_end)
+        return Residual.fit(train)
 
     @cached_property
     def _moving(self) -> set[str]:

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -80,7 +81,7 @@ class Plan:
 def make_plan(
     config: TrainConfig,
     universe: Universe,
-    windows: Windows,
+    blocks: Iterable[Windows],
     limits: Boundaries,
     *,
     only: tuple[str, ...] = (),
@@ -89,13 +90,23 @@ def make_plan(
 
     Only the training and validation parts decide whether a stock is frozen or has too little history.
 
+    Parameters
+    ----------
+    blocks : the windows by blocks of symbols, at least one block
+
     Raises
     ------
     TrainingError
         If there is nothing to train the general model on, or nothing to validate it on.
     """
-    train, valid, _ = limits.parts(windows)
-    counts, judged = _moving_windows(train), _moving_windows(valid)
+    counts, judged, unfit, targets = dict[str, int](), dict[str, int](), dict[str, str | None](), np.int64(0)
+    for windows in blocks:
+        train, valid, _ = limits.parts(windows)
+        counts |= _moving_windows(train)
+        judged |= _moving_windows(valid)
+        targets = targets + np.array([part.counted.sum(axis=0) for part in (train, valid)])
+        here = {stock.symbol for stock in universe.specific}.intersection(windows.series.symbols)
+        unfit |= {symbol: _unfit(symbol, counts, judged, config, windows, limits) for symbol in here}
     seen = universe.symbols if config.general_sees == "all" else [stock.symbol for stock in universe.general]
     total, check = (sum(part.get(symbol, 0) for symbol in seen) for part in (counts, judged))
     if not total or not check:
@@ -103,11 +114,10 @@ def make_plan(
             f"nothing to train on: got {total} training and {check} validation windows of "
             f"{windows.spec.size} days in which a price moved. Use a longer archive or a smaller window."
         )
-    for position, horizon in enumerate(windows.spec.horizons):
-        targets = [int(part.counted[:, position].sum()) for part in (train, valid)]
-        if not all(targets):
+    for horizon, (fitted, checked) in zip(windows.spec.horizons, targets.T, strict=True):
+        if not fitted or not checked:
             raise TrainingError(
-                f"horizon {horizon}: got {targets[0]} training and {targets[1]} validation targets, need "
+                f"horizon {horizon}: got {fitted} training and {checked} validation targets, need "
                 "both. Leave it out of window.horizons, or use a longer archive."
             )
     tasks = [_fit(GENERAL, "seed", number, (), config.general, total) for number in range(config.seeds)]
@@ -117,7 +127,7 @@ def make_plan(
     for stock in universe.specific:
         if only and stock.symbol not in only:
             continue
-        reason = _unfit(stock.symbol, counts, judged, config, windows, limits)
+        reason = unfit.get(stock.symbol, "not in the data")
         if reason:
             skipped[stock.symbol] = reason
             continue
@@ -186,8 +196,6 @@ def _unfit(
     limits: Boundaries,
 ) -> str | None:
     """Return why a stock gets no model of its own; None if it gets one."""
-    if symbol not in counts:
-        return "not in the data"
     rows = windows.series.rows(symbol)
     past = windows.series.dates[rows] <= limits.valid_end
     returns = windows.series.log_return[rows][past][-FROZEN_SESSIONS:]

@@ -1,14 +1,13 @@
 """A small real release without training: fresh networks, which say "no change", exported and published.
 
-The first one costs a few seconds a session, the next ones a hundredth of that.
+The first one with its settings costs a few seconds a run of the tests, the next ones a hundredth of that.
 """
 
-import atexit
 import functools
 import json
 import shutil
-import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from common.prices.panel import Panel
 from common.release.manifest import MANIFEST, Release, read_manifest, write_manifest
 from common.release.registry import Registry
 from common.synthetic.market import MarketConfig, write_market
+from support.once import once
 from support.prices.panel import SPEC, SYMBOLS, made_panel
 from train.fit.state import save_weights
 from train.pipeline.training import Run, plan_run
@@ -67,11 +67,11 @@ def made_run(
     settings : changes to ``SETTINGS``
     """
     changes = json.dumps(settings, sort_keys=True)
-    result = _trained(preset, changes)
-    panel = Panel(result.panel.frame, source)
+    panel = Panel(_panel().frame, source)
     run = plan_run(_config(preset, changes), UNIVERSE, panel, home)
     if not run.folder.exists():
-        shutil.copytree(result.folder, run.folder)
+        made = once(f"made run {preset} {changes}", partial(_train, preset, changes))
+        shutil.copytree(made / "run", run.folder)
         panel.save(run.folder / "panel.parquet")
         _shifted(run.folder, shift)
     return run
@@ -79,7 +79,12 @@ def made_run(
 
 def made_release(home: Path, release_id: str = "made", **choices: Any) -> Release:
     """A release below ``home``, not in production; ``choices`` as for `made_run`."""
-    original, registry = _published(json.dumps(choices, sort_keys=True)), Registry(home)
+    text = json.dumps(choices, sort_keys=True)
+    return _copied(once(f"made release {text}", partial(_publish, text)), home, release_id)
+
+
+def _copied(made: Path, home: Path, release_id: str) -> Release:
+    original, registry = Registry(made).resolve("original"), Registry(home)
     staging = registry.stage(release_id)
     shutil.copytree(original.path, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
     return registry.publish(staging, release_id, info=original.info)
@@ -88,18 +93,7 @@ def made_release(home: Path, release_id: str = "made", **choices: Any) -> Releas
 def made_exchange(home: Path, release_id: str, *, shift: float = 0.0) -> Release:
     """A release of the exchange's 66 stocks over a synthetic market, all horizons; random networks, and
     ``shift`` as for `made_run`."""
-    market = _temporary()
-    write_market(market, MarketConfig(first_day="2022-01-03", last_day="2023-12-29"))
-    panel = Panel.from_archive(read_archive(market), SYNTHETIC)
-    config = _config("residual", json.dumps({"window": {"horizons": [1, 5, 10, 30]}}))
-    run = plan_run(config, load_universe(), panel, home)
-    panel.save(run.folder / "panel.parquet")
-    dataset, rng = RunDataset(run.folder, run.spec, panel), np.random.default_rng(5)
-    fresh = build_network(dataset.network_shape, config.network, seed=0).get_weights()
-    weights = [array + rng.normal(0, 0.2, array.shape).astype(array.dtype) for array in fresh]
-    _pretend_trained(dataset, run.plan, weights)
-    _shifted(run.folder, shift)
-    return publish_run(run.folder, run.spec, panel, run.plan, {}, Registry(home), release_id).release
+    return _copied(once(f"made exchange {shift}", partial(_publish_exchange, shift)), home, release_id)
 
 
 def pretend_refitted(refit: Run) -> None:
@@ -134,13 +128,15 @@ def doctored(
 
 
 @functools.cache
-def _trained(preset: str, changes: str) -> Run:
-    run = plan_run(_config(preset, changes), UNIVERSE, made_panel(DAYS), _temporary())
-    run.folder.mkdir(parents=True)
-    dataset = RunDataset(run.folder, run.spec, run.panel)
+def _panel() -> Panel:
+    return made_panel(DAYS)
+
+
+def _train(preset: str, changes: str, folder: Path) -> None:
+    run = plan_run(_config(preset, changes), UNIVERSE, _panel(), folder)
+    dataset = RunDataset(folder / "run", run.spec, run.panel)
     weights = build_network(dataset.network_shape, run.spec.config.network, seed=0).get_weights()
     _pretend_trained(dataset, run.plan, weights)
-    return run
 
 
 def _pretend_trained(dataset: RunDataset, plan: Plan, weights: list[np.ndarray]) -> None:
@@ -154,22 +150,28 @@ def _pretend_trained(dataset: RunDataset, plan: Plan, weights: list[np.ndarray])
         (dataset.task_dir(task.id) / "result.json").write_text(json.dumps(result))
 
 
-@functools.cache
-def _published(choices: str) -> Release:
-    run = made_run(_temporary(), **json.loads(choices))
-    registry = Registry(run.home)
-    return publish_run(run.folder, run.spec, run.panel, run.plan, {}, registry, "original").release
+def _publish(choices: str, home: Path) -> None:
+    run = made_run(home, **json.loads(choices))
+    publish_run(run.folder, run.spec, run.panel, run.plan, {}, Registry(home), "original")
+
+
+def _publish_exchange(shift: float, home: Path) -> None:
+    write_market(home / "market", MarketConfig(first_day="2022-01-03", last_day="2023-12-29"))
+    panel = Panel.from_archive(read_archive(home / "market"), SYNTHETIC)
+    config = _config("residual", json.dumps({"window": {"horizons": [1, 5, 10, 30]}}))
+    run = plan_run(config, load_universe(), panel, home)
+    panel.save(run.folder / "panel.parquet")
+    dataset, rng = RunDataset(run.folder, run.spec, panel), np.random.default_rng(5)
+    fresh = build_network(dataset.network_shape, config.network, seed=0).get_weights()
+    weights = [array + rng.normal(0, 0.2, array.shape).astype(array.dtype) for array in fresh]
+    _pretend_trained(dataset, run.plan, weights)
+    _shifted(run.folder, shift)
+    publish_run(run.folder, run.spec, panel, run.plan, {}, Registry(home), "original")
 
 
 def _config(preset: str, changes: str) -> Any:
     near = {"window": {"size": SPEC.size, "horizons": [1]}} if preset == "v4_log" else {}
     return train_config(preset, SETTINGS | near | json.loads(changes))
-
-
-def _temporary() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="made-release-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
 
 
 def _shifted(run_dir: Path, shift: float) -> None:

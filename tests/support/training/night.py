@@ -1,10 +1,10 @@
 """Nights without a fleet: an archive that grows, and runs whose every task is done before they begin."""
 
-import functools
 import re
 import shutil
 from dataclasses import replace
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ from common.exchange.universe import Universe
 from common.network.build import build_network
 from common.prices.panel import Panel
 from common.synthetic.market import MarketConfig, write_market
+from support.once import once
 from support.prices.panel import SPEC
-from support.releases.release import SETTINGS, _pretend_trained, _shift, _temporary, _trust
+from support.releases.release import SETTINGS, _pretend_trained, _shift, _trust
 from train.nightly.nightly import retrain
 from train.nightly.nightly_record import NightlyRecord
 from train.nightly.steps import Request, Steps
@@ -24,20 +25,15 @@ from train.run.price_source import load_panel
 UNIVERSE = Universe.from_symbols(["ABSA", "ARM", "COOP", "EABL"], specific=["ABSA"])
 OVERRIDES = {**SETTINGS, "window": SPEC.model_dump()}
 FIRST_END, LATER_END = date(2022, 9, 30), date(2022, 12, 30)
-_MADE: dict[tuple[str, float], Path] = {}
 
 
-@functools.cache
-def _market() -> Path:
-    folder = _temporary()
-    write_market(folder, MarketConfig(symbols=8, first_day="2021-01-04", last_day=LATER_END))
-    return folder
+MARKET = MarketConfig(symbols=8, first_day="2021-01-04", last_day=LATER_END)
 
 
 def write_archive(folder: Path, until: date) -> Path:
     """The first sessions of one and the same market, up to ``until``; replaces what was there."""
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(_market(), folder)
+    shutil.copytree(once(f"market of nights {MARKET}", partial(write_market, config=MARKET)), folder)
     for path in folder.glob("NSE_data_all_stocks_*.csv"):
         header, *lines = path.read_text().splitlines(keepends=True)
         kept = [line for line in lines if _day(line, path) <= until]
@@ -68,15 +64,12 @@ def trained_ahead(request: Request, home: Path, production: str | None, *, shift
     record = NightlyRecord.new(home, key="", archive=request.archive, production=production)
     panel = load_panel(request.archive, home)
     run = Steps(request, home, record, lambda *_: None).plan(panel)
-    folder = _MADE.setdefault((run.id, shift), _temporary() / run.id)
-    if not folder.exists():
-        _fresh(replace(run, folder=folder), panel, shift)
-    shutil.copytree(folder, run.folder)
+    made = once(f"night {run.id} {shift}", lambda folder: _fresh(replace(run, folder=folder), panel, shift))
+    shutil.copytree(made, run.folder)
     return run
 
 
 def _fresh(run: Run, panel: Panel, shift: float) -> None:
-    run.folder.mkdir()
     dataset = RunDataset(run.folder, run.spec, panel)
     weights = build_network(dataset.network_shape, run.spec.config.network, seed=0).get_weights()
     _pretend_trained(dataset, run.plan, weights)
@@ -87,14 +80,11 @@ def _fresh(run: Run, panel: Panel, shift: float) -> None:
 
 def after_the_first_night(folder: Path) -> tuple[Path, Path]:
     """A storage root with a release in production, and its archive up to ``FIRST_END``."""
-    shutil.copytree(_first_night(), folder, dirs_exist_ok=True)
+    shutil.copytree(once("first night", _first_night), folder, dirs_exist_ok=True)
     return folder / "home", folder / "archive"
 
 
-@functools.cache
-def _first_night() -> Path:
-    folder = _temporary()
+def _first_night(folder: Path) -> None:
     request = retrain_request(write_archive(folder / "archive", FIRST_END))
     trained_ahead(request, folder / "home", None)
     retrain(request, folder / "home")
-    return folder

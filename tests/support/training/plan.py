@@ -16,4 +16,4 @@ UNIVERSE = Universe.from_symbols(SYMBOLS, specific=SYMBOLS)
 
 
 def plan_of(config: TrainConfig = CONFIG, universe: Universe = UNIVERSE, windows=WINDOWS, only=()) -> Plan:
-    return make_plan(config, universe, windows, LIMITS, only=only)
+    return make_plan(config, universe, [windows], LIMITS, only=only)

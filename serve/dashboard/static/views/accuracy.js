@@ -49,6 +49,8 @@ function errors(rows) {
     column("relMAE", "rel_mae", ratio),
     column("backtest", "backtest_rel_mae", ratio),
     column("Inside 90 %", "cover90", (value) => share(value)),
+    column("Brier skill", "brier_skill", (value) => number(value, 3)),
+    column("backtest", "backtest_brier_skill", (value) => number(value, 3)),
     { label: "Verdict", value: (row) => row.verdict, kind: "whole", show: (row) => word(row.verdict, FINE.includes(row.verdict)) },
   ], rows, { quiet: true }));
 }

@@ -8,8 +8,9 @@ import pytest
 import scipy.stats
 from support.training.evidence import UNIVERSE, forecasts
 
-from cluster.monitor.served_errors import COLUMNS, binomial_coverage, breakdown, judge
+from cluster.monitor.served_errors import COLUMNS, judge
 from cluster.monitor.settings import MonitorSettings
+from cluster.monitor.significance import binomial_coverage, breakdown
 
 SETTINGS = MonitorSettings()
 
@@ -145,6 +146,46 @@ def test_a_stock_that_the_backtest_lacks_is_shown_without_a_verdict():
 def test_forecasts_without_intervals_have_no_coverage():
     verdict = judge(live(lo90=np.nan, hi90=np.nan), forecasts(), SETTINGS)
     assert verdict["cover90"].isna().all() and set(verdict["verdict"]) == {"as expected"}
+
+
+def test_brier_scores_are_those_by_hand_next_to_climatology_and_the_backtests():
+    table, reference = live(), forecasts()
+    planted = table["symbol"] == "ALFA"
+    for name, value in {"probability_up": 0.2, "probability_unchanged": 0.1, "probability_down": 0.7}.items():
+        table[name] = table[name].mask(planted, value)
+    row = row_of(judge(table, reference, SETTINGS), "stock", "ALFA")
+    scores = []
+    for rows, kind in ((table, "probability"), (reference, "base"), (reference, "probability")):
+        squares = []
+        for one in rows[(rows["symbol"] == "ALFA") & (rows["horizon"] == 1)].to_dict(orient="records"):
+            direction = np.sign(one["actual"] - one["last_price"])
+            squares.append(
+                sum(
+                    (one[f"{kind}_{name}"] - (direction == sign)) ** 2
+                    for name, sign in (("up", 1), ("unchanged", 0), ("down", -1))
+                )
+            )
+        scores.append(np.mean(squares))
+    assert row["brier"] == pytest.approx(scores[0])
+    assert row["brier_skill"] == pytest.approx(1 - scores[0] / scores[1])
+    assert row["backtest_brier_skill"] == pytest.approx(1 - scores[2] / scores[1])
+
+
+def test_rows_without_probabilities_and_releases_without_base_rates_have_no_brier_score_or_skill():
+    names = [f"{kind}_{name}" for kind in ("probability", "base") for name in ("up", "unchanged", "down")]
+    old = live().drop(columns=names[3:])
+    old.loc[old["symbol"] == "ALFA", names[:3]] = np.nan  # served before the log had them
+    verdict = judge(old, forecasts(), SETTINGS)
+    assert math.isnan(row_of(verdict, "stock", "ALFA")["brier"])
+    assert math.isnan(row_of(verdict, "stock", "ALFA")["backtest_brier_skill"])
+    assert row_of(verdict, "stock", "BETA")["brier_skill"] > -1
+    overall = row_of(verdict, "all", "all")
+    rest = judge(old[old["symbol"] != "ALFA"], forecasts(), SETTINGS)
+    assert overall["brier"] == pytest.approx(row_of(rest, "all", "all")["brier"])
+    assert overall["n"] == 3 * 60
+    bare = judge(old.drop(columns=names[:3]), forecasts().drop(columns=names), SETTINGS)
+    assert bare[["brier", "brier_skill", "backtest_brier_skill"]].isna().all(axis=None)
+    assert bare["verdict"].tolist() == verdict["verdict"].tolist()
 
 
 def test_an_empty_or_completely_frozen_table_gives_an_empty_result():

@@ -78,6 +78,8 @@ def test_a_sector_with_several_stocks_is_none_of_them(text):
     [
         ("SAFARICON", "SCOM", "Did you mean SCOM"),
         ("Equity Bank", "EQTY", "Equity Group Holdings"),
+        ("Standard Bank", "SBIC", r"Stanbic Holdings Plc\), SCBK \(Standard Chartered"),
+        ("East African Cement", "PORT", "East African Portland Cement"),
         ("KCB-R", "KCB", "rights"),
         ("SCMO", "SCOM", "Safaricom"),
     ],
@@ -99,6 +101,16 @@ def test_what_names_no_stock_finds_none(text):
 def test_a_delisted_share_is_named_as_such():
     with pytest.raises(UnknownSymbol, match=r"no longer listed \(KenolKobil"):
         find_stock("keno", UNIVERSE)
+
+
+@pytest.mark.parametrize("text", ["NIC", "KENO", "KCB-R"])
+def test_former_and_delisted_symbols_of_nairobi_are_not_those_of_another_exchange(text):
+    other = Universe.from_symbols(["NCBA", "KCB", "ABC", "XYZ", "MOVES"])
+    with pytest.raises(UnknownSymbol) as caught:
+        find_stock(text, other)
+    assert "no longer listed" not in caught.value.message and "rights" not in caught.value.message
+    nairobi = Universe.from_symbols(["NCBA", "KCB", "SCOM", "NEW"])
+    assert find_stock("NIC", nairobi).stock.symbol == "NCBA"
 
 
 def test_symbols_of_the_universe_come_first_and_beginnings_of_symbols_are_no_names():

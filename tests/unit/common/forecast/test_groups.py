@@ -136,7 +136,7 @@ def test_a_calibration_without_groups_is_stored_and_read_as_before():
 
 
 def test_the_group_of_a_window_is_that_of_the_obvious_loop():
-    groups = Groups.fit(WINDOWS)
+    groups = Groups.fit([WINDOWS])
     found, moving = groups.of(WINDOWS), []
     for row, end in enumerate(WINDOWS.end):
         returns = WINDOWS.series.log_return[end - SPEC.size + 2 : end + 1]
@@ -155,13 +155,13 @@ def test_the_borders_and_groups_do_not_depend_on_later_prices():
     early = WINDOWS.take(WINDOWS.cutoff <= day)
     later = np.where(WINDOWS.series.dates <= day, WINDOWS.series.log_return, 9.0)
     future = replace(early, series=replace(early.series, log_return=later))
-    assert Groups.fit(early) == Groups.fit(future)
+    assert Groups.fit([early]) == Groups.fit([future])
     assert np.array_equal(FOUR.of(early), FOUR.of(future))
 
 
 def test_no_moving_window_means_one_group():
     still = WINDOWS.take(frozen(WINDOWS))
-    assert Groups.fit(still) == Groups.fit(WINDOWS.take(slice(0, 0))) == Groups()
+    assert Groups.fit([still]) == Groups.fit([WINDOWS.take(slice(0, 0))]) == Groups()
     assert not Groups().of(WINDOWS).any()
 
 

@@ -88,6 +88,7 @@ def test_files_written_before_the_chain_existed_are_read_reported_and_left_uncha
         pq.write_table(table, day / f"{name}.parquet")
         result, links = read_part(day / f"{name}.parquet")
         assert links == [] and result.schema == SCHEMA and result["request_ids"].null_count == 1
+        assert result["probability_up"].null_count == result["expected_change_percent"].null_count == 1
     before = sorted(path.name for path in day.iterdir())
     fold(day)
     assert sorted(path.name for path in day.iterdir()) == before

@@ -31,7 +31,7 @@ def test_a_row_equals_the_response(loaded, tmp_path):
     ledger.record(loaded, prepared, prices(loaded, prepared))
     ledger.close()
     (row,) = read_ledger(tmp_path).frame.to_dict(orient="records")
-    assert list(row) == SCHEMA.names
+    assert list(row) == SCHEMA.names and sum(name.startswith("probability_") for name in row) == 3
     assert (row["published"], row["raw"]) == (answer.prediction, answer.mean_prediction)
     assert (row["last_price"], row["horizon"]) == (answer.last_price, 5)
     assert (row["cutoff"].date(), row["target_date"].date()) == (answer.last_date, answer.target_date)
@@ -40,6 +40,9 @@ def test_a_row_equals_the_response(loaded, tmp_path):
     for level, interval in answer.intervals.items():
         assert (row[f"lo{level}"], row[f"hi{level}"]) == (interval.lower, interval.upper)
     assert row["served_at"] == NOON
+    names = ("probability_up", "probability_unchanged", "probability_down", "expected_change_percent")
+    assert [row[name] for name in names] == [getattr(answer, name) for name in names]
+    assert sum(row[name] for name in names[:3]) == pytest.approx(1)
 
 
 def test_stocks_horizons_and_models_have_rows_of_their_own(loaded, tmp_path):

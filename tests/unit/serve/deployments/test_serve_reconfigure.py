@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from support.serving.server import local_tiers
 from common.errors import ConfigError
 from common.release.registry import Registry
 from serve.deployments.router import Router
-from serve.model_client.messages import ModelRequest
+from serve.model_client.messages import ForecastCall
 from serve.settings import Limits, ServeSettings
 
 PREDICT = "/api/v4/predict"
@@ -116,7 +117,7 @@ def test_a_request_that_began_before_keeps_its_limits(with_router):
         slow = asyncio.Event()
 
         class Waits:
-            async def remote(self, questions: list[ModelRequest]) -> Any:
+            async def remote(self, call: ForecastCall) -> Any:
                 await slow.wait()
                 raise RuntimeError("the replica is gone")
 
@@ -132,29 +133,23 @@ def test_a_request_that_began_before_keeps_its_limits(with_router):
 
 
 def test_questions_and_a_replicas_log_lines_name_the_request(with_router, caplog):
-    questions: list[ModelRequest] = []
+    calls: list[ForecastCall] = []
 
     async def scenario(router, client):
         replica = router.model_client._tiers["stock_specific"].forecast
 
         class Damaged:
-            async def remote(self, requests: list[ModelRequest]) -> Any:
-                questions.extend(requests)
-                return await replica.remote(
-                    [ModelRequest("NONE@gone", *_rest(request)) for request in requests]
-                )
+            async def remote(self, call: ForecastCall) -> Any:
+                calls.append(call)
+                return await replica.remote(replace(call, keys=("NONE@gone",) * len(call.keys)))
 
         router.model_client._tiers["stock_specific"].forecast = Damaged()
         return (await client.post(PREDICT, json={"symbol": "MOVES"})).json()
 
     answer = with_router(scenario)
-    assert [question.request_id for question in questions] == [answer["request_id"]]
+    assert [call.request_ids for call in calls] == [(answer["request_id"],)]
     assert answer["model_type"] == "general"
     assert f"no forecast request_id={answer['request_id']} model=NONE@gone" in caplog.text
-
-
-def _rest(question: ModelRequest) -> tuple[Any, ...]:
-    return question.windows, question.levels, question.request_id
 
 
 def test_a_router_that_shuts_down_closes_its_ledger(with_router, monkeypatch):

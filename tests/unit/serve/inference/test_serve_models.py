@@ -1,25 +1,31 @@
 """Batches in a replica: the same prices as one by one, and one question at fault costs only itself."""
 
+import asyncio
 import dataclasses
 import datetime as dt
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from ray import cloudpickle
 from support.releases.loaded_release import SETTINGS, TODAY
 from support.releases.release import made_release
 
 from common.errors import NsecastError
+from common.forecast.factors import Factors
 from common.forecast.prices import Prices
-from common.prices.windows import Windows
+from common.forecast.representation import Residual
 from common.release.registry import Registry
 from serve.deployments.model_server import ModelReplica
 from serve.inference.loaded_release import LoadedRelease
-from serve.model_client.messages import ModelRequest
+from serve.model_client.messages import ForecastCall, ModelRequest, ModelResponse
 from serve.schemas.forecast import PredictRequest
 
 CLOSES = [100.0 + day % 7 for day in range(60)]
+FACTORS = Factors((1, 5, 10, 30), (1.0, 0.5, 0.0, 1.2), (0.9, 0.8, 0.0, 1.1))
 SYMBOLS = ("FROZEN", "GAPS", "MOVES", "SPLITS", "THIN")
 
 
@@ -64,43 +70,60 @@ def assert_same(one: Prices, other: Prices) -> None:
         assert np.array_equal(left, right, equal_nan=left.dtype.kind == "f"), field.name
 
 
+def forecast(replica: ModelReplica, questions: list[ModelRequest]) -> list[ModelResponse]:
+    """The responses to a call, sent as Ray sends it."""
+    call = cloudpickle.loads(cloudpickle.dumps(ForecastCall.of(questions)))
+    return cloudpickle.loads(cloudpickle.dumps(asyncio.run(replica.forecast(call)))).singles()
+
+
 def test_a_batch_gets_the_same_prices_to_the_last_digit_as_its_questions_one_by_one(replica, questions):
-    together = replica._forecast_all(questions)
+    together = forecast(replica, questions)
     for question, response in zip(questions, together, strict=True):
-        assert_same(response.prices, replica._forecast(question).prices)
-    again = replica._forecast_all(questions[::-1])[::-1]
+        assert_same(response.prices, forecast(replica, [question])[0].prices)
+    again = forecast(replica, questions[::-1])[::-1]
     for one, other in zip(together, again, strict=True):
         assert_same(one.prices, other.prices)
 
 
-def test_a_batch_runs_the_forecaster_once_for_each_model(replica, questions, monkeypatch):
+def test_a_batch_prepares_its_windows_once_and_runs_each_network_once(replica, questions, monkeypatch):
     calls = []
-    replica._forecast_all(questions)
-    for key in {question.key for question in questions}:
-        bundle, _ = replica._cache.get(key)
-        original = bundle.forecaster.forecast
-
-        def counted(windows: Windows, levels: np.ndarray, original=original) -> Prices:
-            calls.append(len(windows))
-            return original(windows, levels)
-
-        monkeypatch.setitem(vars(bundle.forecaster), "forecast", counted)
-    replica._forecast_all(questions)
-    assert sorted(calls) == sorted(
-        sum(question.key == key for question in questions) for key in {question.key for question in questions}
-    )
+    keys = {question.key for question in questions}
+    for key in keys:
+        forecaster = replica._cache.get(key)[0].forecaster
+        monkeypatch.setitem(vars(forecaster), "factors", FACTORS)
+        monkeypatch.setitem(vars(forecaster), "network", counted(forecaster.network, calls))
+    monkeypatch.setattr(Residual, "inputs", counted(Residual.inputs, calls))
+    together = forecast(replica, questions)
+    assert calls[0] == len(questions)
+    assert sorted(calls[1:]) == sorted(sum(question.key == key for question in questions) for key in keys)
+    for question, response in zip(questions, together, strict=True):
+        assert_same(response.prices, forecast(replica, [question])[0].prices)
 
 
-def test_a_question_that_cannot_be_answered_costs_the_other_models_of_its_batch_nothing(replica, questions):
+def counted(original: Callable[..., Any], calls: list[int]) -> Callable[..., Any]:
+    """The function, which adds the number of its windows to ``calls``."""
+
+    def call(*arguments: Any) -> Any:
+        calls.append(len(arguments[-1]))
+        return original(*arguments)
+
+    return call
+
+
+def test_models_that_differ_in_more_than_their_network_are_run_one_by_one(replica, questions, monkeypatch):
+    """The model of MOVES has no factors; the first test compares the prices."""
+    calls = []
+    monkeypatch.setattr(Residual, "inputs", counted(Residual.inputs, calls))
+    forecast(replica, questions)
+    assert calls == [1] * len(questions)
+
+
+def test_a_question_that_cannot_be_answered_costs_the_others_of_its_batch_nothing(replica, questions):
     bad = dataclasses.replace(
         questions[0].windows, end=np.array([10**6], dtype=questions[0].windows.end.dtype)
     )
-    batch = [dataclasses.replace(questions[0], windows=bad), *questions[1:]]
-    first, *rest = replica._forecast_all(batch)
+    fine = [question for question in questions if question.key != questions[0].key]
+    first, *rest = forecast(replica, [dataclasses.replace(questions[0], windows=bad), *fine])
     assert first.prices is None and first.error is not None
-    fine = [
-        response
-        for question, response in zip(questions[1:], rest, strict=True)
-        if question.key != questions[0].key
-    ]
-    assert fine and all(response.prices is not None for response in fine)
+    for response, alone in zip(rest, forecast(replica, fine), strict=True):
+        assert_same(response.prices, alone.prices)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,21 +10,28 @@ from typing import Any
 import numpy as np
 import pytest
 from ray.serve.exceptions import BackPressureError
+from support.releases.loaded_release import bundle, loaded_release
 
 from common.errors import BundleError, Overloaded
+from common.exchange import names
 from common.exchange.universe import Universe
+from common.presets import WindowSpec
+from common.prices.series import Series
+from common.prices.windows import Windows
 from common.release.bundle import GENERAL
 from serve.inference.loaded_release import PreparedRequest
-from serve.inference.model_cache import model_key
+from serve.inference.model_cache import model_key, split_key
 from serve.inference.routing import Route, route
+from serve.inference.window_builder import split_batch
 from serve.model_client.client import CALLS_AT_ONCE, ModelClient
-from serve.model_client.messages import ModelRequest, ModelResponse
+from serve.model_client.messages import ForecastCall, ForecastReply, ModelResponse
 from serve.model_client.model_call import fan_out
 from serve.observability.metrics import Facts
-from serve.schemas.forecast import PredictRequest
+from serve.schemas.forecast import BatchRequest, BatchResponse, PredictRequest
 from serve.settings import ServeSettings
 
 SPECIFIC, MANY = "stock_specific", 10_000
+COLUMNS = [field.name for field in fields(Series) if field.name not in ("symbols", "offsets")]
 SYMBOLS = [f"S{number:05d}" for number in range(MANY)]
 
 
@@ -35,19 +43,19 @@ class Tier:
         self.now = self.most = self.calls = 0
         self.requested: Counter[str] = Counter()
 
-    async def remote(self, requests: list[ModelRequest]) -> list[ModelResponse]:
+    async def remote(self, call: ForecastCall) -> Any:
         self.calls += 1
         self.now += 1
         self.most = max(self.most, self.now)
         try:
             if self.now > self.room:
                 raise BackPressureError(num_queued_requests=self.now, max_queued_requests=self.room)
-            symbols = [request.windows for request in requests]
+            symbols = list(call.windows.series.symbols)
             await asyncio.sleep(0)
             if error := self._fail(symbols):
                 raise error
             self.requested.update(symbols)
-            return [self.response_to(symbol) for symbol in symbols]
+            return SimpleNamespace(singles=lambda: [self.response_to(symbol) for symbol in symbols])
         finally:
             self.now -= 1
 
@@ -65,8 +73,14 @@ class Broken(Tier):
         return ModelResponse(None, error=BundleError(f"model {symbol}: broken."))
 
 
+def window(symbol: str) -> Windows:
+    columns = {name: np.zeros(1) for name in COLUMNS}
+    row, counted = np.zeros(1, np.int64), np.zeros((1, 4), bool)
+    return Windows(Series((symbol,), np.array([0, 1]), **columns), WindowSpec(), row, row, counted)
+
+
 class ManyStocks:
-    """A loaded release of many stocks; the ``windows`` of a request are its symbol."""
+    """A loaded release of many stocks, with windows of one day."""
 
     def __init__(self, symbols: list[str] = SYMBOLS, specific: tuple[str, ...] = ()) -> None:
         self.universe = Universe.from_symbols(symbols, specific=list(specific))
@@ -82,7 +96,8 @@ class ManyStocks:
 
     def _prepared(self, request: PredictRequest, chosen: Route) -> PreparedRequest:
         key = model_key(chosen.job, self.release.id)
-        return PreparedRequest(request, chosen, request.symbol, np.zeros(0), 0, 0, (), key)
+        symbol = request.symbol
+        return PreparedRequest(request, chosen, window(symbol), np.zeros((1, 4, 3)), 0, 0, (), key, symbol)
 
     def ready(self) -> list[PreparedRequest]:
         return [self.prepare(PredictRequest(symbol=symbol)) for symbol in self.universe.symbols]
@@ -182,6 +197,48 @@ def test_a_specific_model_that_fails_in_a_large_batch_is_replaced_by_the_general
         SYMBOLS
     )
     assert set(specific.requested) == set(own) and set(general.requested) == set(SYMBOLS)
+
+
+def test_a_stock_requested_by_former_and_present_symbol_is_answered_or_refused_twice(
+    model_client_of, monkeypatch
+):
+    monkeypatch.setattr(names, "renamed", {"OLD": "MOVES"}.get)
+    monkeypatch.setattr(Universe, "is_nairobi", True)
+    loaded, requested = loaded_release(), ["OLD", "THIN", "MOVES", "NSE:MOVES"]
+
+    class Computing(Tier):
+        async def remote(self, call: ForecastCall) -> ForecastReply:
+            requests = call.singles()
+            models = [bundle(loaded, split_key(request.key)[0]).forecaster for request in requests]
+            return ForecastReply.of(
+                [
+                    ModelResponse(model.forecast(request.windows, request.levels))
+                    for model, request in zip(models, requests, strict=True)
+                ]
+            )
+
+    def batch(tier: Tier) -> BatchResponse:
+        requests = split_batch(BatchRequest(symbols=requested))
+        return asyncio.run(model_client_of(tier, tier).predict_batch(loaded, requests, Facts("made")))
+
+    rows = batch(Computing()).predictions
+    assert [row.symbol for row in rows] == ["MOVES", "THIN", "MOVES", "MOVES"]
+    assert rows[0].prediction == rows[2].prediction == rows[3].prediction
+    former = [[caveat.message for caveat in row.warnings if caveat.code == "renamed"] for row in rows]
+    assert former == [["OLD is a former symbol: the share is MOVES today."], [], [], []]
+
+    class Half(Computing):
+        async def remote(self, call: ForecastCall) -> ForecastReply:
+            responses = (await super().remote(call)).singles()
+            broken = ModelResponse(None, error=BundleError("broken."))
+            known = [symbol == "THIN" for symbol in call.windows.series.symbols]
+            return ForecastReply.of(
+                [good if whole else broken for good, whole in zip(responses, known, strict=True)]
+            )
+
+    answer = batch(Half())
+    assert [error.symbol for error in answer.summary.errors] == ["OLD", "MOVES", "NSE:MOVES"]
+    assert (answer.summary.total, answer.summary.failed) == (4, 3)
 
 
 def test_many_large_batches_at_once_leave_room_in_the_queue(model_client_of):

@@ -122,11 +122,15 @@ def rehearsed(
     return asyncio.run(rehearse(loaded_release(), broadcast, ask)), calls
 
 
+def reply(response: ModelResponse) -> Any:
+    return SimpleNamespace(singles=lambda: [response])
+
+
 GOOD, BAD = ModelResponse(None), ModelResponse(None, error=BundleError("model general: not usable."))
 
 
 def test_a_rehearsal_names_the_replicas_of_both_tiers_that_it_did_not_reach(caplog):
-    replies = BroadcastResult({"a": [GOOD]}, ("b",)), BroadcastResult({"c": {}}, ("d", "e"))
+    replies = BroadcastResult({"a": reply(GOOD)}, ("b",)), BroadcastResult({"c": {}}, ("d", "e"))
     silent, calls = rehearsed(*replies)
     assert silent == {GENERAL: ("b",), SPECIFIC: ("d", "e")}
     assert calls == [(GENERAL, "forecast"), (SPECIFIC, "load")]
@@ -136,7 +140,7 @@ def test_a_rehearsal_names_the_replicas_of_both_tiers_that_it_did_not_reach(capl
 
 def test_a_rehearsal_fails_if_any_general_replica_cannot_use_the_model():
     with pytest.raises(BundleError, match="not usable"):
-        rehearsed(BroadcastResult({"a": [GOOD], "b": [BAD]}, ()), BroadcastResult({"c": {}}, ()))
+        rehearsed(BroadcastResult({"a": reply(GOOD), "b": reply(BAD)}, ()), BroadcastResult({"c": {}}, ()))
 
 
 def test_a_rehearsal_that_no_general_replica_answers_waits_for_one():
@@ -147,7 +151,7 @@ def test_a_rehearsal_that_no_general_replica_answers_waits_for_one():
 
 
 def test_a_model_that_a_replica_cannot_load_is_logged(caplog):
-    rehearsed(BroadcastResult({"a": [GOOD]}, ()), BroadcastResult({"c": {"MOVES@made": "damaged"}}, ()))
+    rehearsed(BroadcastResult({"a": reply(GOOD)}, ()), BroadcastResult({"c": {"MOVES@made": "damaged"}}, ()))
     assert "MOVES@made: damaged" in caplog.text
 
 

@@ -17,8 +17,9 @@ from common.network.mixture import OUTPUTS
 from common.prices.panel import Panel
 from common.prices.series import market_days, series_from_histories
 from common.prices.windows import last_window
+from common.release.learning import windows_until
 from common.release.models import ModelFolder
-from train.evaluation.backtest import COLUMNS, Backtest, backtest, windows_until
+from train.evaluation.backtest import COLUMNS, Backtest, backtest
 
 PRICES = ["last_price", "raw", "published", "lo80", "hi80", "lo90", "hi90", "lo95", "hi95"]
 WHOLE = backtest(MODELS, PANEL, NOMINAL, start=START, end=END)
@@ -30,7 +31,7 @@ def scaled_in_groups() -> tuple[ModelFolder, Backtest]:
     models = served()
     for job, bundle in models._bundles.items():
         models._bundles[job] = replace(bundle, forecaster=replace(bundle.forecaster, factors=FACTORS))
-    groups = Groups.fit(windows_until(PANEL, models, START))
+    groups = Groups.fit([windows_until(PANEL, models, START)])
     calibration = Calibration.nominal(SPEC.horizons, groups)
     return models, backtest(models, PANEL, calibration, start=START, end=END)
 

@@ -8,7 +8,7 @@ from support.releases.release import made_release
 from common.network.channels import frozen
 from common.prices.panel import Panel
 from common.release.forecasts import ReleasedModels
-from train.evaluation.backtest import windows_until
+from common.release.learning import windows_until
 from train.evaluation.base_rates import BASE_RATES, PRIOR, base_rates, with_base_rates
 
 

@@ -1,5 +1,6 @@
 """Many blocks of symbols, many parts of files: the same archive, forecasts and figures as in one piece."""
 
+import functools
 from dataclasses import fields
 
 import numpy as np
@@ -10,17 +11,20 @@ from support.training.backtest import END, MODELS, NOMINAL, PANEL, START, UNIVER
 from common.archive import files as archive_files
 from common.archive.reader import Archive, read_archive
 from common.engine import IN_PROCESS, even_blocks
-from common.prices import series
+from common.forecast import groups
+from common.prices import series, window_blocks
 from common.prices.panel import Panel
 from common.prices.series import series_of_universe
-from common.prices.windows import make_windows
+from common.release.learning import window_blocks as windows_by_blocks
+from common.release.learning import windows_until
 from common.synthetic.market import MarketConfig, write_market
-from train.evaluation import backtest as module
-from train.evaluation.backtest import backtest
-from train.evaluation.forecasts import Forecasts, ForecastWriter, add_stock_columns, reliability
+from train.evaluation.backtest import backtest, backtest_blocks
+from train.evaluation.base_rates import base_rates, with_base_rates
+from train.evaluation.forecasts import Forecasts, add_stock_columns, reliability, write_forecasts
 from train.evaluation.matrix import performance_matrix
 from train.evaluation.summary import summarise
-from train.publish.publish import summed_up
+from train.publish.publish import read_block, write_block
+from train.publish.publish import test_part as part_for_the_test
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +51,7 @@ def test_an_archive_in_parts_and_blocks_is_the_archive_in_one_piece(market, monk
 
 def test_a_backtest_in_blocks_of_one_symbol_is_the_backtest_in_one_piece(monkeypatch):
     whole = backtest(MODELS, PANEL, NOMINAL, start=START, end=END)
-    monkeypatch.setattr(module, "BLOCK_SYMBOLS", 1)
+    monkeypatch.setattr(window_blocks, "BLOCK_SYMBOLS", 1)
     blocks = backtest(MODELS, PANEL, NOMINAL, start=START, end=END)
     pd.testing.assert_frame_equal(blocks.table, whole.table, check_exact=True)
     assert np.array_equal(blocks.calibration.levels, whole.calibration.levels)
@@ -55,15 +59,16 @@ def test_a_backtest_in_blocks_of_one_symbol_is_the_backtest_in_one_piece(monkeyp
 
 def test_forecasts_written_and_summed_up_in_blocks_have_the_figures_of_the_whole_table(monkeypatch, tmp_path):
     whole = backtest(MODELS, PANEL, NOMINAL, start=START, end=END).table
-    monkeypatch.setattr(module, "BLOCK_SYMBOLS", 1)
-    parts = []
-    with ForecastWriter(tmp_path / "forecasts.parquet") as writer:
-
-        def write(table: pd.DataFrame) -> None:
-            writer.write(table)
-            parts.append(summed_up(table))
-
-        assert not len(backtest(MODELS, PANEL, NOMINAL, start=START, end=END, write=write).table)
+    monkeypatch.setattr(window_blocks, "BLOCK_SYMBOLS", 1)
+    borders = {"valid_end": str(START), "test_end": str(END)}
+    whole = part_for_the_test(whole, borders)
+    rates = base_rates(MODELS, PANEL, START)
+    finish = functools.partial(write_block, str(tmp_path / "blocks"), borders)
+    blocks = windows_by_blocks(PANEL, MODELS, END)
+    parts = [*backtest_blocks(MODELS, blocks, NOMINAL, (START, END), finish=finish, given=[rates])[1]]
+    tables = (read_block(tmp_path / "blocks", number) for number in range(len(parts)))
+    write_forecasts(tmp_path / "forecasts.parquet", tables)
+    whole = with_base_rates(whole, rates)
     stored = Forecasts(tmp_path / "forecasts.parquet", UNIVERSE)
     assert len(parts) > 2
     whole = whole.astype(dict.fromkeys(("cutoff", "target_date"), "datetime64[ms]"))  # as Parquet stores them
@@ -95,8 +100,7 @@ def test_forecasts_written_and_summed_up_in_blocks_have_the_figures_of_the_whole
 
 def test_forecasts_of_a_horizon_and_of_some_symbols_are_read_alike_from_memory_and_file(tmp_path):
     table = backtest(MODELS, PANEL, NOMINAL, start=START, end=END).table
-    with ForecastWriter(tmp_path / "forecasts.parquet") as writer:
-        writer.write(table)
+    table.to_parquet(tmp_path / "forecasts.parquet", row_group_size=300)
     memory, file = Forecasts(table, UNIVERSE), Forecasts(tmp_path / "forecasts.parquet", UNIVERSE)
     assert file.horizons == memory.horizons == sorted(set(table["horizon"]))
     for chosen in ({"horizon": 5}, {"symbols": ["MOVES", "GAPS"]}, {}):
@@ -106,13 +110,22 @@ def test_forecasts_of_a_horizon_and_of_some_symbols_are_read_alike_from_memory_a
         )
 
 
-def test_the_windows_of_some_symbols_are_theirs_among_all(monkeypatch):
-    every = make_windows(series_of_universe(PANEL, UNIVERSE), MODELS.window)
-    middle = every.of_symbols(1, 3)
-    chosen = (every.symbol >= 1) & (every.symbol < 3)
-    assert middle.series.symbols == every.series.symbols[1:3]
+def test_windows_cut_by_blocks_of_symbols_are_theirs_among_all(monkeypatch):
+    monkeypatch.setattr(window_blocks, "BLOCK_SYMBOLS", 2)
+    every = windows_until(PANEL, MODELS, END)
+    blocks = [*windows_by_blocks(PANEL, MODELS, END)]
+    assert len(blocks) > 2 and {len(block.series.symbols) for block in blocks} <= {1, 2}
+    assert tuple(symbol for block in blocks for symbol in block.series.symbols) == every.series.symbols
     for name in ("cutoff", "target_date", "change", "counted"):
-        np.testing.assert_array_equal(getattr(middle, name), getattr(every.take(chosen), name))
+        joined = np.concatenate([getattr(block, name) for block in blocks])
+        np.testing.assert_array_equal(joined, getattr(every, name))
+
+
+def test_groups_fitted_by_blocks_of_symbols_are_those_fitted_at_once(monkeypatch):
+    monkeypatch.setattr(groups, "FITTED_ON", 100)
+    at_once = groups.Groups.fit([windows_until(PANEL, MODELS, START)])
+    monkeypatch.setattr(window_blocks, "BLOCK_SYMBOLS", 1)
+    assert groups.Groups.fit(windows_by_blocks(PANEL, MODELS, START)) == at_once and len(at_once) == 9
 
 
 def test_series_built_in_blocks_of_symbols_are_those_built_at_once(monkeypatch):

@@ -122,7 +122,7 @@ def test_each_stretch_is_forecast_by_what_was_trained_for_it(models, home, monke
     assert [first for first, _ in asked] == [SESSIONS[-50], SESSIONS[-30], SESSIONS[-10]]
     fixed = run_backtest(plan_backtest(models, None, home, start=SESSIONS[-50], end=SESSIONS[-3]))
     pd.testing.assert_frame_equal(found.table, fixed.table, check_exact=True)
-    assert len(found.windows) * 3 == len(found.table)
+    assert len(plan.windows) * 3 == len(found.table)
 
 
 def test_every_figure_can_be_computed_again_from_the_file(home, models, tmp_path):

@@ -82,14 +82,14 @@ def test_a_stock_id_beyond_the_embedding_is_refused(tmp_path):
         OnnxNetwork(tmp_path / "model.onnx")(x, np.array([[IDS]], dtype=np.int32))
 
 
-@pytest.mark.parametrize("same_in_blocks", [True, False])
-def test_many_windows_get_the_outputs_of_each_alone(tmp_path, monkeypatch, same_in_blocks):
+@pytest.mark.parametrize("same_together", [True, False])
+def test_many_windows_get_the_outputs_of_each_alone(tmp_path, monkeypatch, same_together):
     shape, config = shape_of(True), NetworkConfig(lstm_units=(50, 50), dense_units=64)
     model = average_network(shape, config, members(shape, config, 8))
     (tmp_path / "model.onnx").write_bytes(onnx_model(networks_of(model), shape).SerializeToString())
     network = OnnxNetwork(tmp_path / "model.onnx")
-    if not same_in_blocks:
-        network.same_in_blocks = False
+    if not same_together:
+        network.same_together = lambda count: count == 1
     x, ids = windows(shape, MANY + 3)
     alone = np.concatenate([network(x[row : row + 1], ids[row : row + 1]) for row in range(len(x))])
     for cpus in (1, 2, 5):

@@ -14,6 +14,7 @@ from common.exchange.universe import Universe
 from common.network.channels import BLOCK, frozen, sigma
 from common.network.mixture import OUTPUTS
 from common.presets import train_config
+from common.prices import window_blocks
 from common.prices.windows import Windows
 from common.release.bundle import GENERAL
 from train.pipeline.training import execute, plan_run
@@ -43,8 +44,9 @@ def assert_same(mine: Windows, theirs: Windows) -> None:
     assert np.array_equal(mine.change, theirs.change, equal_nan=True)
 
 
-@pytest.mark.parametrize("preset", ["residual", "v4_log"])
-def test_a_mapped_dataset_equals_the_one_that_was_written(tmp_path, preset):
+@pytest.mark.parametrize(("preset", "symbols"), [("residual", 2), ("residual", 256), ("v4_log", 2)])
+def test_a_mapped_dataset_equals_the_one_that_was_written(tmp_path, monkeypatch, preset, symbols):
+    monkeypatch.setattr(window_blocks, "BLOCK_SYMBOLS", symbols)
     dataset = dataset_of(tmp_path, preset)
     save_arrays(dataset)
     mapped = MappedDataset(tmp_path, dataset.spec)

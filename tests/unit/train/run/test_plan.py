@@ -9,10 +9,12 @@ from common.errors import TrainingError
 from common.exchange.universe import Universe
 from common.network.channels import frozen
 from common.presets import FitConfig, train_config
+from common.prices import window_blocks
 from common.prices.panel import Panel
 from common.prices.series import series_from_panel
+from common.prices.window_blocks import WindowBlocks
 from common.prices.windows import make_windows
-from train.run.plan import windows_per_epoch
+from train.run.plan import make_plan, windows_per_epoch
 
 
 def test_a_plan_skips_frozen_and_short_stocks_with_a_reason():
@@ -41,6 +43,12 @@ def test_a_stock_without_a_moving_validation_window_is_skipped():
     panel = Panel.from_frame(rows[~gone], PANEL.source)
     plan = plan_of(windows=make_windows(series_from_panel(panel, SYMBOLS), SPEC))
     assert plan.skipped["MOVES"].startswith("nothing to choose by: 0 moving validation windows")
+
+
+def test_a_plan_made_by_blocks_of_symbols_is_the_plan_made_at_once(monkeypatch):
+    monkeypatch.setattr(window_blocks, "BLOCK_SYMBOLS", 1)
+    blocks = WindowBlocks(PANEL, SYMBOLS, SPEC)
+    assert make_plan(CONFIG, Universe.from_symbols(SYMBOLS, specific=SYMBOLS), blocks, LIMITS) == plan_of()
 
 
 def test_every_task_needs_only_earlier_tasks_of_the_plan():

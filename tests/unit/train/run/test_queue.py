@@ -185,7 +185,8 @@ def test_a_queue_of_a_thousand_specific_stocks_starts_within_seconds():
     days = np.unique(series.dates)
     config = TrainConfig(window=SPEC, minimum_windows=5)
     universe = Universe.from_symbols(names, specific=names)
-    plan = make_plan(config, universe, make_windows(series, SPEC), Boundaries(days[60], days[120], days[-1]))
+    limits = Boundaries(days[60], days[120], days[-1])
+    plan = make_plan(config, universe, [make_windows(series, SPEC)], limits)
     assert len(plan.tasks) == config.seeds + 1 + (config.finetuned_seeds + 2) * 1000
     started = time.process_time()
     TaskQueue(plan, Path("/nowhere"))
