@@ -6,10 +6,11 @@ import sys
 from uuid import uuid4
 
 import pytest
+from support.machine.waiting import until
 
 from cluster.connect.code_package import LIMIT_BYTES, code_files, digest, stage
 from cluster.connect.match import describe_process, differences
-from cluster.connect.processes import MARK, end, processes_with_mark, start_time, still_running
+from cluster.connect.processes import MARK, end, name_of, processes_with_mark, start_time, still_running
 from common.errors import ConfigError
 
 
@@ -128,6 +129,7 @@ def test_exactly_the_marked_processes_are_found_and_ended_even_without_their_par
         check=True,
     )
     try:
+        until(lambda: [name_of(pid) for pid in processes_with_mark(mark)] == ["sleep"] * 2)  # no fork is left
         processes = processes_with_mark(f"{mark}/node-1")
         assert len(processes) == 2 and processes == processes_with_mark(mark)
         assert processes_with_mark(f"{mark}/node-2") == {}
