@@ -20,7 +20,7 @@ PROCESSES ?= 2
 PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/.installed-dev lint ## lint and all tests but the long stories
-	$(PYTEST) -m "not long" --deselect tests/integration --deselect tests/e2e
+	$(PYTEST) -m "not long" --ignore tests/integration --ignore tests/e2e
 	$(PYTEST) -m "not long" --durations 25 tests/integration tests/e2e
 
 # Lost nodes, kills in the middle of a training, faults under load, fleets that meet in an object store only;

@@ -80,8 +80,13 @@ def _fresh(run: Run, panel: Panel, shift: float) -> None:
 
 def after_the_first_night(folder: Path) -> tuple[Path, Path]:
     """A storage root with a release in production, and its archive up to ``FIRST_END``."""
-    shutil.copytree(once("first night", _first_night), folder, dirs_exist_ok=True)
+    shutil.copytree(first_night(), folder, dirs_exist_ok=True)
     return folder / "home", folder / "archive"
+
+
+def first_night() -> Path:
+    """The same, to be copied."""
+    return once("first night", _first_night)
 
 
 def _first_night(folder: Path) -> None:

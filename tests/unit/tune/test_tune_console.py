@@ -83,7 +83,7 @@ def test_the_table_says_which_trials_are_for_comparison():
         assert "40 trials: 28 proposals and 12 for comparison" in text
 
 
-def test_a_search_announces_the_comparison_trials_at_its_start(tmp_path, monkeypatch):
+def test_a_search_announces_the_comparison_trials_at_its_start(tmp_path, monkeypatch, small_archive):
     def started(planned, effort, **_):
         trials.append(effort.trials)
         raise typer.Exit(0)
@@ -91,6 +91,7 @@ def test_a_search_announces_the_comparison_trials_at_its_start(tmp_path, monkeyp
     trials: list[int] = []
     monkeypatch.setattr("tune.run.execute", started)
     command = ["tune", "--trials", "4", "--quick", "--home", str(tmp_path)]
+    command += ["--archive", str(small_archive)]
     done = CliRunner().invoke(nsecast.app, command)
     assert done.exit_code == 0 and trials == [4], done.output
     assert "7 trials: 4 proposals and 3 for comparison" in done.stderr

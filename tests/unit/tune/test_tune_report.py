@@ -2,10 +2,13 @@
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from support.rendering import LOADING, Seen
@@ -17,6 +20,23 @@ from tune.report.statistics import importance
 from tune.results import Tuning, cleaned, default_score
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def importance_once() -> Iterator[None]:
+    """The shares of the parameters take most of a page's time, and most pages have the same trials."""
+    known: dict[Any, Any] = {}
+
+    def remembered(tuning: Tuning) -> Any:
+        columns = tuning.trials[["state", "origin", "score", *PARAMETERS]]
+        key = repr(tuning.parameters), *pd.util.hash_pandas_object(columns)
+        if key not in known:
+            known[key] = importance(tuning)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tune.report.page.importance", remembered)
+        yield
 
 
 def read(path: Path, tuning: Tuning) -> Seen:

@@ -9,7 +9,7 @@ from support.machine.processes import Killed
 from support.releases.release import made_run
 from support.storage.away_store import Away, store_of
 from support.storage.store import machine, objects
-from support.training.night import LATER_END, _first_night, retrain_request, trained_ahead, write_archive
+from support.training.night import LATER_END, first_night, retrain_request, trained_ahead, write_archive
 from support.tuning.search import EFFORT, a_trial, is_fitted, planned
 
 from common import storage
@@ -105,7 +105,7 @@ def test_an_epoch_that_cannot_be_stored_does_not_end_a_fit(fresh, caplog):
 
 def test_a_night_stopped_on_one_machine_is_finished_on_another_without_repeating_a_step(fresh, tmp_path):
     here = fresh()
-    shutil.copytree(_first_night() / "home", here, dirs_exist_ok=True)
+    shutil.copytree(first_night() / "home", here, dirs_exist_ok=True)
     storage.upload(here)
     archive = write_archive(tmp_path / "archive", LATER_END)
     before = Registry(here).production()

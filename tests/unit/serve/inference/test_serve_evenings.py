@@ -89,7 +89,8 @@ def test_one_window_of_a_large_market_works_on_a_small_part_of_its_rows(wide, as
     assert max(as_of_rows) <= max(module.TOGETHER * SESSIONS, 3 * WIDE)
 
 
-def test_the_windows_that_are_kept_stay_within_their_bytes(wide):
+def test_the_windows_that_are_kept_stay_within_their_bytes():
+    wide = wide_panel(60)
     most = 20 * 4_000
     past = HistoricalWindows(wide, SPEC, market_days(wide), max_bytes=most)
     for evening in evenings_of(wide):
@@ -103,7 +104,8 @@ def evenings_of(panel: Panel) -> np.ndarray:
     return panel.dates.to_numpy()[MISSING : MISSING + 2].astype("datetime64[D]")
 
 
-def test_the_bytes_that_are_counted_are_about_those_that_are_taken(wide):
+def test_the_bytes_that_are_counted_are_about_those_that_are_taken():
+    wide = wide_panel(60)
     past = HistoricalWindows(wide, WindowSpec(size=60, horizons=(1, 5)), market_days(wide))
     evenings = evenings_of(wide)
     for evening in evenings:

@@ -1,4 +1,4 @@
-"""Data, a loop and an undisturbed fit, once for each module."""
+"""Data, a loop and an undisturbed fit, once for all of them."""
 
 import pytest
 from support.prices.panel import SPEC, SYMBOLS, made_panel
@@ -11,7 +11,7 @@ from train.fit.fit import FitData, FitState, fit
 from train.fit.loop import EpochLoop
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def data() -> FitData:
     panel = made_panel()
     days = panel.dates.to_numpy().astype("datetime64[D]")
@@ -21,13 +21,13 @@ def data() -> FitData:
     return FitData(train, valid, Residual.fit(train), ids)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def loop() -> EpochLoop:
     """Shared by the tests, which thereby show that a job does not affect the next."""
     return loop_of()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def undisturbed(data, tmp_path_factory) -> FitState:
     """A fit without interruption in its own loop."""
     return fit(loop_of(), data, CONFIG, seed=3, state_path=tmp_path_factory.mktemp("whole") / "state.npz")
