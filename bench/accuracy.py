@@ -1,7 +1,7 @@
-"""The accuracy tables of docs/results.md, from a release and the backtest of its test part.
+"""The accuracy tables of README.md and docs/results.md, from a release and the backtest of its test part.
 
     nsecast backtest --release ID --from D --to D
-    python bench/accuracy.py --release ID --from D --to D [--home DIR]
+    python bench/accuracy.py --release ID --from D --to D [--home DIR] [--networks served]
 
 Reads the backtest's forecasts from the storage root and prints Markdown; trains and forecasts nothing.
 """
@@ -32,19 +32,68 @@ def main() -> None:
     parser.add_argument("--release", default="production")
     parser.add_argument("--from", dest="start", required=True)
     parser.add_argument("--to", dest="end", required=True)
+    parser.add_argument("--networks", choices=("evaluated", "served"), default="evaluated")
     options = parser.parse_args()
     home = storage.home(options.home)
     models = ReleasedModels(Registry(home).open(options.release))
-    folder = next((home / "backtests" / models.release.id).glob(f"{options.start}_{options.end}-*"))
-    record = json.loads((folder / "backtest.json").read_bytes())
+    records = (home / "backtests" / models.release.id).glob(f"{options.start}_{options.end}-*/backtest.json")
+    stored = {path.parent: json.loads(path.read_bytes()) for path in records}
+    folders = [f for f, record in stored.items() if record.get("networks", "evaluated") == options.networks]
+    if not folders:
+        parser.error(f"no backtest of these days in {home / 'backtests'}: run `nsecast backtest` first.")
+    folder = max(folders, key=lambda folder: (folder / "backtest.json").stat().st_mtime)
+    record = stored[folder]
     table = add_stock_columns(pd.read_parquet(folder / f"{OURS}.parquet"), models.universe)
-    print(
-        f"{header(facts())}\n\n{models.release.id}, cutoffs {options.start} to {options.end}, weights fixed\n"
-    )
+    what = f"cutoffs {options.start} to {options.end}, {options.networks} networks, weights fixed"
+    print(f"{header(facts())}\n\n{models.release.id}, {what}\n")
     figures = pd.DataFrame(record["figures"])
-    print(ratios(figures), intervals(figures), by_stock(table), moves(table), groups(table), sep="\n")
+    print(
+        readme(figures),
+        ratios(figures),
+        intervals(figures),
+        by_stock(table),
+        moves(table),
+        groups(table),
+        sep="\n",
+    )
     for answer in answers(load_evidence(models, home)):
         print(f"**{answer.question}** {answer.answer}\n")
+
+
+def readme(figures: pd.DataFrame) -> str:
+    """Return the table of README.md; rivals that the backtest did not run have no row."""
+    first, *later = sorted(figures["horizon"].unique())
+    by_model = figures.set_index(["model", "horizon"])
+    ours = by_model.loc[OURS]
+    rows = [
+        ("", "MAE KES", "ratio to naive"),
+        ("naive", f"{ours.loc[first, 'naive_mae']:.3f}", "1"),
+        (
+            "**nsecast, published price**",
+            f"**{ours.loc[first, 'mae']:.3f}**",
+            f"**{_short(ours.loc[first, 'rel_mae'])}** (squared error of the raw price: "
+            f"**{_short(ours.loc[first, 'rel_rmse'])}**)",
+        ),
+        (
+            f"{' / '.join(map(str, later))} days ahead",
+            "",
+            " / ".join(_short(ours.loc[h, "rel_mae"]) for h in later),
+        ),
+    ]
+    rivals = {
+        "lightgbm": "LightGBM on the same inputs",
+        "v4_log": "the original design, `--preset v4_log`",
+    }
+    for name, words in rivals.items():
+        if (name, first) in by_model.index:
+            near = by_model.loc[(name, first)]
+            ratio = f"{_short(near['rel_mae'])} ({_short(near['rel_rmse'])})"
+            rows.append((words, f"{near['mae']:.3f}", ratio))
+    return markdown(rows)
+
+
+def _short(ratio: float) -> str:
+    return f"{ratio:.3f}".removeprefix("0")
 
 
 def ratios(figures: pd.DataFrame) -> str:
@@ -83,7 +132,8 @@ def by_stock(table: pd.DataFrame) -> str:
 def moves(table: pd.DataFrame) -> str:
     near = table[(table["horizon"] == table["horizon"].min()) & table["actual"].notna() & ~table["frozen"]]
     rows = [("p_move forecast", "forecasts", "mean forecast", "seen")]
-    for row in reliability(near).itertuples():
+    moved = (near["actual"] != near["last_price"]).to_numpy()
+    for row in reliability(near, "p_move", moved).itertuples():
         rows.append(
             (
                 f"{row.bin * 10} to {row.bin * 10 + 10} %",

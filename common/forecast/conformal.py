@@ -82,6 +82,8 @@ class Calibration:
     dates: np.ndarray
     levels: np.ndarray
     groups: Groups = field(default_factory=Groups)
+    steps: tuple[tuple[str, float], ...] = ()
+    """The first evening (ISO date) of each step with which the levels were learned, and the step."""
 
     @classmethod
     def nominal(cls, horizons: tuple[int, ...], groups: Groups | None = None) -> "Calibration":
@@ -124,17 +126,25 @@ class Calibration:
                     level[:, h] = _learned(level[:, h], needed[chosen], group[rows[chosen]])
                 level[:, h] = np.maximum.accumulate(level[:, h], axis=-1)
                 levels[day, :, h] = level[:, h]
+        steps = self.steps
+        if not steps or steps[-1][1] != GAMMA:
+            steps = (*steps, (str(dates[0]), GAMMA))
         dates, levels = np.concatenate([self.dates, dates]), np.concatenate([self.levels, levels])
-        return Calibration(self.horizons, dates, levels, self.groups)
+        return Calibration(self.horizons, dates, levels, self.groups, steps)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON, with every digit."""
+        """Return plain values for JSON, with every digit.
+
+        ``gamma`` is the step of the newest levels, and ``steps`` has those of all levels since their first
+        evening.
+        """
         levels: dict[str, Any] = {"asked": self.levels[:, 0].tolist()}
         if len(self.groups) > 1:
             levels = {"groups": self.groups.as_dict(), "asked_by_group": self.levels.tolist()}
         return {
             "method": "adaptive conformal inference on the mixture's levels (Gibbs and Candes 2021)",
-            "gamma": GAMMA,
+            "gamma": self.steps[-1][1] if self.steps else GAMMA,
+            "steps": [{"from": evening, "gamma": gamma} for evening, gamma in self.steps],
             "levels": list(LEVELS),
             "horizons": list(self.horizons),
             "dates": self.dates.astype(str).tolist(),
@@ -149,13 +159,16 @@ class Calibration:
             groups = Groups.from_dict(stored["groups"]) if "groups" in stored else Groups()
             levels = np.array(stored["asked_by_group" if "groups" in stored else "asked"], float)
             levels = levels.reshape(len(dates), len(groups), len(horizons), len(LEVELS))
+            steps = tuple((str(step["from"]), float(step["gamma"])) for step in stored.get("steps", ()))
+            if "steps" not in stored and len(dates):  # written before the steps were stated
+                steps = ((str(dates[0]), float(stored.get("gamma", GAMMA))),)
             if tuple(stored["levels"]) != LEVELS or not np.isfinite(levels).all():
                 raise ValueError(f"levels {stored['levels']}, need {LEVELS}")
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(
                 f"calibration: cannot read it ({type(error).__name__}: {error}). Publish the release again."
             ) from None
-        return cls(horizons, dates, levels, groups)
+        return cls(horizons, dates, levels, groups, steps)
 
 
 def _learned(level: np.ndarray, needed: np.ndarray, group: np.ndarray) -> np.ndarray:

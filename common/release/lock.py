@@ -1,6 +1,8 @@
-"""The lock that allows one refresh or retraining at a time on a storage root, and names its holder.
+"""The locks that allow one refresh and one retraining at a time on a storage root, and name the holder.
 
-It is a file lock; where the root is in an object store, a lease as well.
+A retraining holds its own lock throughout, and that of refreshes only while it refreshes or promotes, so that
+prices can be added during a training. They are file locks; where the root is in an object store, leases as
+well.
 """
 
 import fcntl
@@ -20,15 +22,18 @@ from common.errors import Busy
 POLL_S, LEASE_POLL_S = 0.5, 2.0
 MIN_WAIT_S = 0.2
 """Minimum wait, because `is_locked` takes the lock for an instant."""
-
-
 RETRY_AFTER_S = 15
 """When a client should try again: about the time that a refresh takes."""
 
 
 def lock_of(home: Path) -> Path:
-    """Return the lock that a running refresh or retraining holds."""
+    """Return the lock that a refresh holds, and a retraining while it refreshes or promotes."""
     return home / "retrains" / ".lock"
+
+
+def retraining_lock_of(home: Path) -> Path:
+    """Return the lock that a retraining holds from start to end."""
+    return home / "retrains" / ".retraining.lock"
 
 
 @contextmanager

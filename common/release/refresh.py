@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,58 +25,15 @@ from common.release.data_gate import check_prices, refuse_older, refuse_prices
 from common.release.forecasts import ReleasedModels
 from common.release.learning import learn_outcomes
 from common.release.manifest import MANIFEST, Release
+from common.release.posted_sessions import with_posted
+from common.release.refreshed import REFRESHED, Refreshed, trained_release
 from common.release.registry import Registry
-from common.release.subject import Check, Subject, run_check
+from common.release.subject import Subject, run_check
 
 PANEL, CALIBRATION = "panel.parquet", "calibration.json"
 """The files that a refresh replaces."""
-REFRESHED = "refreshed"
-"""Key of the manifest's ``info`` that describes a refresh, see `trained_release`."""
 Work = Callable[[str], AbstractContextManager[Any]]
 """Called with the name of a step, which runs inside the returned context."""
-
-
-@dataclass(frozen=True)
-class Refreshed:
-    """The result of a refresh."""
-
-    state: str
-    """``refreshed``; ``current`` if there are no new sessions; ``planned`` in a dry run."""
-    before: str
-    """The release that was in production."""
-    release: str
-    """The release that is in production now; in a dry run, the one that would be."""
-    last_before: str
-    """Its last session, ISO date, like the two below."""
-    first: str | None = None
-    last: str | None = None
-    """The first and the last new session."""
-    sessions: int = 0
-    rows: int = 0
-    """New sessions and rows."""
-    differences: int = 0
-    """Rows up to its last session that differ from production's or are missing there; they are left for the
-    next retraining."""
-    stocks: int = 0
-    forecasts: int = 0
-    """Stocks and forecasts for the sessions after the last one."""
-    checks: tuple[Check, ...] = field(default=(), repr=False)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self) | {"checks": [asdict(check) for check in self.checks]}
-
-
-def trained_release(release: Release) -> dict[str, str]:
-    """Return which release's training made the networks: ``id``, ``data_sha256`` and last session ``to``.
-
-    It is ``release`` itself unless it was refreshed.
-    """
-    stored = release.info.get(REFRESHED)
-    if stored:
-        return dict(stored["trained"])
-    last = Panel.load(release.file(PANEL)).dates[-1]
-    return {"id": release.id, "data_sha256": release.info["data_sha256"], "to": f"{last:%Y-%m-%d}"}
 
 
 def add_rows(before: Panel, archive: Panel) -> Panel:
@@ -99,18 +56,21 @@ def refresh_release(
     since: pd.Timestamp | None = None,
     partial: bool = False,
     dry_run: bool = False,
+    instead_of: str | None = None,
     work: Work = lambda step: nullcontext(),
     evidence: dict[str, Any] | None = None,
 ) -> Refreshed:
-    """Publish and promote a release with the networks of ``models``, in production, and newer prices.
+    """Publish and promote a release with the networks of ``models`` and newer prices.
 
-    The caller holds the lock of `common.release.lock`.
+    The caller holds the lock of `common.release.lock`. Posted sessions that an archive lacks are kept
+    (`common.release.posted_sessions`).
 
     Parameters
     ----------
     archive : prices that may be newer than the release's
     since : ``archive`` is complete from this day on; default: from its start
     partial : ``archive`` may lack any of the release's rows
+    instead_of : the release in production; default: that of ``models``
     dry_run : stop before writing anything
     evidence : JSON values for the history of the alias
 
@@ -126,8 +86,9 @@ def refresh_release(
     if archive.synthetic != before.synthetic:
         kinds = ["synthetic" if panel.synthetic else "real" for panel in (before, archive)]
         raise ArchiveError(f"{base.id} in production has {kinds[0]} prices and the new ones are {kinds[1]}.")
+    archive, posted = (archive, ()) if partial else with_posted(archive, before, registry.history())
     differences = _compare(before, archive, base.id, since, partial)
-    result = Refreshed("current", base.id, base.id, _day(before), differences=differences)
+    result = Refreshed("current", base.id, base.id, _day(before), differences=differences, posted=posted)
     after = add_rows(before, archive)
     new = after.dates[after.dates > before.dates[-1]]
     if not len(new):
@@ -162,9 +123,13 @@ def refresh_release(
         checks += [run_check(subject, *check) for check in sanity.CHECKS]
     refuse_prices(checks, base.id)
     with work("production"):
-        moved = {"refresh": {name: getattr(result, name) for name in ("before", "first", "last", "rows")}}
-        anchor = {"anchor": release_id} if anchor_of(registry.history()) == base.id else {}
-        registry.promote(release_id, evidence=moved | anchor | (evidence or {}), instead_of=base.id)
+        moved: dict[str, Any] = {
+            "refresh": {name: getattr(result, name) for name in ("before", "first", "last", "rows")}
+        }
+        moved |= evidence or {}
+        if (moved.get("anchor") or anchor_of(registry.history())) == base.id:
+            moved["anchor"] = release_id
+        registry.promote(release_id, evidence=moved, instead_of=instead_of or base.id)
     answers = subject.answers
     forecasts = sum(map(len, answers.values()))
     return replace(result, stocks=len(answers), forecasts=forecasts, checks=tuple(checks))

@@ -13,7 +13,8 @@ from common.archive.price_lines import LEDGER_COLUMNS
 from common.prices.panel import Panel
 from common.release.forecasts import ReleasedModels
 from common.release.lock import hold_lock, lock_of
-from common.release.refresh import Refreshed, Work, refresh_release
+from common.release.refresh import Work, refresh_release
+from common.release.refreshed import Refreshed
 from common.release.registry import Registry
 
 REJECTS_KEPT = 10_000
@@ -48,7 +49,7 @@ def refresh_production(
     Parameters
     ----------
     read : returns the new prices, given the panel of the release in production
-    wait_s : seconds to wait for another refresh or retraining
+    wait_s : seconds to wait for another refresh, or for a retraining that refreshes or promotes
     announce : called with a text that names the process that is waited for
     dry_run, work, evidence : as in `refresh_release`
 
@@ -62,7 +63,7 @@ def refresh_production(
     ReleaseNotFound
         If nothing is in production.
     Busy
-        If another refresh or retraining is still running after ``wait_s``.
+        If that is still running after ``wait_s``.
     ArchiveError, GateClosed
         As in `refresh_release`.
     """

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from common import storage
 from common.release.posted_prices import read_posted
+from common.release.posted_sessions import SOURCE
 from common.release.refresh_production import refresh_production
 from serve.ingress.responses import V4
 from serve.schemas.prices import PostedPrices, PricesResponse, RejectedRow
@@ -34,9 +35,9 @@ def add_price_routes(api: FastAPI, model_client: ModelClient, admin: Any) -> Non
 
         Rows are accepted, repaired or rejected as those of a file. The new release goes to production if the
         day is newer, complete and plausible (otherwise 409), and routers load it within seconds. Posting the
-        same rows again changes nothing. One refresh or retraining runs at a time (otherwise 423). If the work
-        exceeds the request time limit, the response is 503 and the work continues: send the same request
-        again.
+        same rows again changes nothing. One refresh runs at a time (otherwise 423), also during a
+        training. If the work exceeds the request time limit, the response is 503 and the work continues: send
+        the same request again.
         """
         return await asyncio.to_thread(_refresh, home, body)
 
@@ -44,7 +45,7 @@ def add_price_routes(api: FastAPI, model_client: ModelClient, admin: Any) -> Non
 def _refresh(home: Path, body: PostedPrices) -> PricesResponse:
     rows = [row.texts() for row in body.rows]
     result, rejects = refresh_production(
-        home, lambda before: read_posted(rows, before), evidence={"source": "POST /api/v4/prices"}
+        home, lambda before: read_posted(rows, before), evidence={"source": SOURCE}
     )
     unchanged: Literal["rejected", "current"] = "rejected" if len(rejects) == len(rows) else "current"
     return PricesResponse(

@@ -10,7 +10,7 @@ from common.archive.flags import Flag
 from common.errors import BadRequest
 from common.exchange.universe import Stock
 from common.release.bundle import GENERAL
-from common.release.refresh import REFRESHED
+from common.release.refreshed import REFRESHED
 from serve.inference.loaded_release import LoadedRelease
 from serve.inference.model_cache import model_key
 from serve.inference.response import model_version

@@ -15,8 +15,8 @@ from common import storage
 from common.console import console
 from common.options import AcceptMixedDates, AsJson, DryRun, Home, Wait, wait_seconds
 from common.prices.panel import Panel
-from common.release.refresh import Refreshed
 from common.release.refresh_production import NewPrices, refresh_production, rejects_of
+from common.release.refreshed import Refreshed
 from train.pipeline.refresh import read_newer
 
 STEPS = {
@@ -93,6 +93,8 @@ def _print(result: Refreshed, rejects: pd.DataFrame, root: Path, seconds: float)
     if result.differences:
         kept = "the release keeps its own until the next training"
         say(f"{result.differences} older rows differ from the release's: {kept}")
+    if result.posted:
+        say(f"posted sessions that the archive lacks, kept: {', '.join(result.posted)}")
     if len(rejects):
         say(f"rejected: {len(rejects)} rows, kept in {storage.display_path(rejects_of(root))}")
         for row in rejects.head(NAMED).itertuples():

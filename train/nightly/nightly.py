@@ -16,12 +16,14 @@ from common import storage
 from common.archive.action_table import SHIPPED
 from common.archive.text_files import HIDDEN
 from common.errors import GateClosed, NsecastError, TrainingError
-from common.release.lock import hold_lock, lock_of
+from common.release.lock import hold_lock, retraining_lock_of
+from common.release.refreshed import networks_of
 from common.release.registry import Registry
 from common.release.subject import error_text
 from train.gate.comparison import Progress
 from train.nightly.nightly_record import ENDED, NightlyRecord, records
-from train.nightly.steps import CLOSED, NEW, PANEL, Request, Steps
+from train.nightly.request import Request
+from train.nightly.steps import CLOSED, NEW, PANEL, Steps
 from train.pipeline.training import TRAINING_VERSION
 
 __all__ = ["Request", "retrain"]
@@ -43,22 +45,22 @@ def retrain(
 
     Parameters
     ----------
-    wait_s : seconds to wait for another refresh or retraining on the same storage root
+    wait_s : seconds to wait for another retraining on the same storage root
     announce : called with a text that names the process that is waited for
     progress : called with the progress of the forecasts of the backtest and the gate
 
     Raises
     ------
     Busy
-        If another refresh or retraining, which the message names, is still running after ``wait_s``.
+        If another retraining, which the message names, is still running after ``wait_s``.
     TrainingError
         If a step failed; names the step, the reason, and the release that is still in production.
     """
-    with hold_lock(lock_of(home), wait_s=wait_s, announce=announce):
+    with hold_lock(retraining_lock_of(home), wait_s=wait_s, announce=announce):
         fetched, problem = _fetch(request)
         record = _open(request, home)
         try:
-            _work(Steps(request, home, record, progress), watch, announce, fetched, problem)
+            _work(Steps(request, home, record, progress, announce), watch, announce, fetched, problem)
         except (NsecastError, OSError) as error:
             failed = "refresh" if record.values["state"] == "failed" else "record"
             step = next((name for name, entry in record.values["steps"].items() if entry["error"]), failed)
@@ -87,13 +89,18 @@ def _fetch(request: Request) -> tuple[dict[str, Any] | None, NsecastError | None
 
 
 def _open(request: Request, home: Path) -> NightlyRecord:
-    """Return the newest record if it is unfinished and its inputs are unchanged, otherwise a new one."""
+    """Return the newest record if it is unfinished and its inputs are unchanged, otherwise a new one.
+
+    A refresh of production in between changes nothing: it has the same networks.
+    """
     key, production = _key(request), Registry(home).production()
     newest = next(records(home), None)
     record = NightlyRecord.new(home, key=key, archive=request.archive, production=production)
     if newest is not None and newest.values["state"] not in ENDED:
         before, release = newest.values["production"], newest.values["release"]
-        if newest.values["key"] == key and production in (before, release or before):
+        registry = Registry(home)
+        same = networks_of(registry, production) in (networks_of(registry, before), release or before)
+        if newest.values["key"] == key and same:
             record = newest
         else:
             reason = "files, settings or production changed before it was finished"
@@ -130,7 +137,7 @@ def _work(
             return
         before = steps.before
     release = step("train", steps.train)["release"]
-    if release == before:
+    if release == networks_of(steps.registry, before):
         record.finish("current", f"{release} is in production already", before)
         return
     step("backtest", lambda: steps.backtest(release))
@@ -138,8 +145,10 @@ def _work(
     if not judged["passed"]:
         record.finish(CLOSED, "; ".join(judged["reasons"]), before)
         return
-    step("promote", lambda: steps.promote(release, judged))
-    record.finish("promoted", f"{release} instead of {before or 'nothing'}", release)
+    moved = step("promote", lambda: steps.promote(release, judged))
+    record.finish(
+        "promoted", f"{moved['production']} instead of {moved['was'] or 'nothing'}", moved["production"]
+    )
 
 
 def _refresh(steps: Steps, announce: Callable[[str], None]) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from common import storage
 from common.errors import ConfigError
-from common.release.lock import is_locked, lock_of
+from common.release.lock import is_locked, retraining_lock_of
 from common.release.subject import error_text
 
 STEPS = ("ingest", "train", "backtest", "gate", "promote")
@@ -137,7 +137,7 @@ def records(home: Path) -> Iterator[NightlyRecord]:
 
 def listed(home: Path) -> Iterator[dict[str, Any]]:
     """Yield the values of `records`; the state is ``interrupted`` if the process is gone."""
-    busy = is_locked(lock_of(home))
+    busy = is_locked(retraining_lock_of(home))
     for position, record in enumerate(records(home)):
         gone = record.values["state"] == "running" and not (busy and position == 0)
         yield record.values | ({"state": "interrupted"} if gone else {})

@@ -4,7 +4,7 @@ import datetime as dt
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,20 @@ from common.prices.changes import compare_panels, count_rows, refuse_damage
 from common.prices.panel import Panel
 from common.release.alias import stack_of
 from common.release.forecasts import ReleasedModels
-from common.release.refresh import Refreshed, refresh_release, trained_release
+from common.release.lock import hold_lock, lock_of
+from common.release.posted_sessions import with_posted
+from common.release.refresh_production import NewPrices, refresh_production
+from common.release.refreshed import Refreshed, trained_release
 from common.release.registry import Registry
 from train.gate.comparison import Progress
 from train.gate.promotion import judge
 from train.nightly.candidate_backtest import backtest_candidate
 from train.nightly.nightly_record import NightlyRecord, records
+from train.nightly.promotion import promote_with_newest_prices
+from train.nightly.request import Request
 from train.nightly.split import move_split, next_settings
+from train.pipeline.refresh import read_newer
 from train.pipeline.training import Run, execute, plan_run
-from train.progress.console import Mode
 from train.run.price_source import load_archive
 
 PANEL = "panel.parquet"
@@ -32,45 +37,20 @@ MANIFEST_VALUES = ("models", "skipped", "train_end", "valid_end", "test_end", "t
 """Values of a new release's manifest that the record includes."""
 NEW, CURRENT, CLOSED = "new", "current", "closed"
 """Verdicts on the files: new data to train on, nothing new, or refused by the gate before."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """The options of a retraining."""
-
-    archive: Path | None = None
-    """The exchange's daily files; None: the synthetic market."""
-    overrides: dict[str, Any] = field(default_factory=dict)
-    """Settings that change production's."""
-    universe: Universe | None = None
-    """None: production's, or the exchange's own if nothing is in production."""
-    retrain_every: dt.timedelta | None = None
-    """Refresh production every time, and train only if the data of its networks, and of the last training
-    that the gate judged, are at least this old. None: train whenever there are new data."""
-    if_stale: bool = False
-    """Train only for a new session or changed settings; by default any difference in the data, such as a
-    corrected row, starts a training."""
-    accept_mixed_dates: bool = False
-    """Accept files whose dates look mixed up, see `common.archive.mixed_dates`."""
-    fetch: Callable[[], dict[str, Any]] | None = None
-    """Downloads new files into the archive folder; the record contains its result."""
-    workers: int | None = None
-    mode: Mode | None = None
-    """How training shows its progress, see `train.progress.console.LiveTable`."""
-    refit: bool | None = None
-    """See `train.pipeline.training.execute`."""
-    address: str | None = None
-    """The Ray cluster to train on, see `cluster.connect.session.ray_session`; None: start one."""
+REFRESH_WAIT_S = 600.0
+"""How long to wait for a refresh, which takes seconds."""
 
 
 @dataclass(frozen=True)
 class Steps:
-    """The steps of one retraining, in order; only `promote` changes production."""
+    """The steps of one retraining, in order; only `refresh` and `promote` change production."""
 
     request: Request
     home: Path
     record: NightlyRecord
     progress: Progress
+    announce: Callable[[str], None] = lambda text: None
+    """Called with a text that names the refresh that is waited for."""
 
     @property
     def before(self) -> str | None:
@@ -93,7 +73,8 @@ class Steps:
         counts: dict[str, Any] = {"fetched": fetched, **count_rows(rows, panel)}
         models = self._production(panel)
         if models is not None:
-            counts |= compare_panels(models.panel, panel)
+            panel, counts["posted"] = with_posted(panel, models.panel, self.registry.history())
+            counts |= {"last": f"{panel.dates[-1]:%Y-%m-%d}"} | compare_panels(models.panel, panel)
             refuse_damage(models.panel, panel, counts, models.release.id)
         verdict, why = self._verdict(models, panel, counts)
         if verdict == NEW:
@@ -101,17 +82,26 @@ class Steps:
         return counts | {"verdict": verdict, "why": why}
 
     def refresh(self) -> Refreshed:
-        """Refresh production with the prices that `ingest` stored; the next steps start from the result.
+        """Refresh production as `nsecast refresh` does; the next steps start from the result.
 
         Raises
         ------
-        GateClosed, ArchiveError
-            As `refresh_release`.
+        GateClosed, ArchiveError, Busy
+            As `refresh_production`.
         """
-        panel = self.panel()
-        models = self._production(panel)
-        assert models is not None, "ingest found a release of this kind in production"
-        result = refresh_release(self.registry, models, panel, evidence={"retrain": {"id": self.record.id}})
+        request = self.request
+
+        def read(before: Panel) -> NewPrices:
+            options = {"accept_mixed_dates": request.accept_mixed_dates}
+            return read_newer(request.archive, self.home, before, **options)[1]
+
+        result, _ = refresh_production(
+            self.home,
+            read,
+            wait_s=REFRESH_WAIT_S,
+            announce=self.announce,
+            evidence={"retrain": {"id": self.record.id}},
+        )
         self.record.save(production=result.release, refresh=result.as_dict())
         return result
 
@@ -178,17 +168,17 @@ class Steps:
 
     def gate(self, release: str) -> dict[str, Any]:
         """Judge the release at the gate, which refuses releases that were rolled back."""
-        history = self.registry.history()
+        history, against = self.registry.history(), self.registry.production()
         if release in {move["release"] for move in history} - set(stack_of(history)):
             reason = (
                 f"{release} was in production and was rolled back; only `nsecast models promote {release}` "
                 "puts it back. New files lead to a new release"
             )
             refusal = {"passed": False, "checks": None, "comparison": None, "reasons": [reason]}
-            return {"against": self.before, **refusal}
+            return {"against": against, **refusal}
         verdict = judge(self.registry, release, progress=self.progress)
         return {
-            "against": self.before,
+            "against": against,
             "passed": verdict.passed,
             **verdict.evidence["gate"],
             "reasons": list(verdict.reasons),
@@ -196,17 +186,14 @@ class Steps:
         }
 
     def promote(self, release: str, judged: dict[str, Any]) -> dict[str, Any]:
-        """Move the alias, with the evidence, if production has not changed since the comparison."""
-        if (
-            self.registry.production() != release
-        ):  # equal if the process ended between the move and the record
-            evidence = {
-                "gate": {name: judged.get(name) for name in ("checks", "comparison", "best")},
-                **({"anchor": judged["anchor"]} if judged.get("anchor") else {}),
-                "retrain": {"id": self.record.id, "backtest": self.record.decision("backtest")},
-            }
-            self.registry.promote(release, evidence=evidence, instead_of=judged["against"])
-        return {"production": release, "was": self.before}
+        """Move the alias, with the evidence; see `promote_with_newest_prices`."""
+        evidence = {
+            "gate": {name: judged.get(name) for name in ("checks", "comparison", "best")},
+            **({"anchor": judged["anchor"]} if judged.get("anchor") else {}),
+            "retrain": {"id": self.record.id, "backtest": self.record.decision("backtest")},
+        }
+        with hold_lock(lock_of(self.home), wait_s=REFRESH_WAIT_S, announce=self.announce):
+            return promote_with_newest_prices(self.registry, release, judged["against"], evidence)
 
     def _production(self, panel: Panel) -> ReleasedModels | None:
         """Return the release in production, or None if it is synthetic and the new prices are real."""

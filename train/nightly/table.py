@@ -24,6 +24,8 @@ def _ingest(decision: dict[str, Any]) -> str:
         f"{decision['accepted']:,} rows accepted, {decision['repaired']:,} repaired, "
         f"{decision['rejected']:,} rejected; sessions to {decision['last']}"
     )
+    if posted := decision.get("posted"):
+        counts += f", of which posted and not in the archive: {', '.join(posted)}"
     if "new_sessions" not in decision:
         return f"{counts} ({decision['sessions']:,})"
     return (
@@ -58,7 +60,9 @@ def _gate(decision: dict[str, Any]) -> str:
 
 
 def _promote(decision: dict[str, Any]) -> str:
-    return f"{decision['production']} is in production, {decision['was'] or 'nothing'} was"
+    added = (decision.get("refresh") or {}).get("last")
+    with_prices = f" with the sessions added meanwhile, to {added}," if added else ""
+    return f"{decision['production']}{with_prices} is in production, {decision['was'] or 'nothing'} was"
 
 
 DECISION_LINES = {

@@ -18,7 +18,7 @@ COMPARED = pd.Timedelta(days=30)
 
 
 def read_newer(
-    archive: Path, home: Path, before: Panel, *, accept_mixed_dates: bool = False
+    archive: Path | None, home: Path, before: Panel, *, accept_mixed_dates: bool = False
 ) -> tuple[Archive, NewPrices]:
     """Read the sessions after a release's last one, and those shortly before it.
 

@@ -18,7 +18,7 @@ from common.exchange.universe import Universe
 from common.presets import TrainConfig
 from common.prices.panel import Panel
 from common.release.bundle import GENERAL
-from common.release.refresh import REFRESHED
+from common.release.refreshed import REFRESHED
 from common.release.registry import Registry
 from train.gate.promotion import gives_way, is_sound, promote_through_gate
 from train.progress.console import LiveTable, Mode

@@ -9,7 +9,8 @@ import pandas as pd
 from common.prices.panel import Panel
 from common.release.forecasts import ReleasedModels
 from common.release.lock import hold_lock, lock_of
-from common.release.refresh import Refreshed, refresh_release
+from common.release.refresh import refresh_release
+from common.release.refreshed import Refreshed
 from common.release.registry import Registry
 from support.releases.release import refitted_release
 

@@ -8,16 +8,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from common.archive.text_files import split
 from common.exchange.universe import Universe
 from common.network.build import build_network
 from common.prices.panel import Panel
+from common.release.posted_prices import read_posted
+from common.release.posted_sessions import SOURCE
+from common.release.refresh_production import refresh_production
+from common.release.refreshed import Refreshed
 from common.synthetic.market import MarketConfig, write_market
 from support.once import once
 from support.prices.panel import SPEC
 from support.releases.release import SETTINGS, _pretend_trained, _shift, _trust
 from train.nightly.nightly import retrain
 from train.nightly.nightly_record import NightlyRecord
-from train.nightly.steps import Request, Steps
+from train.nightly.request import Request
+from train.nightly.steps import Steps
 from train.pipeline.training import Run
 from train.run.dataset import RunDataset, bundles_dir
 from train.run.price_source import load_panel
@@ -50,19 +56,38 @@ def _day(line: str, path: Path) -> date:
     return datetime.strptime(text.rsplit("-", 1)[0] + f"-{year}", "%d-%b-%Y").date()
 
 
+def post(home: Path, day: date) -> Refreshed:
+    """Post the market's rows of a day, as `POST /api/v4/prices` does."""
+    names = {"symbol": 1, "low": 5, "high": 6, "close": 7, "previous": 8, "volume": 11}
+    (path,) = _market().glob(f"NSE_data_all_stocks_{day.year}.csv")
+    lines = [line for line in path.read_text().splitlines()[1:] if line.split(",")[0]]
+    fields = [split(line) for line in lines if _day(line, path) == day]
+    rows = [{name: row[place] for name, place in names.items()} | {"date": f"{day}"} for row in fields]
+    evidence = {"source": SOURCE}
+    return refresh_production(home, lambda before: read_posted(rows, before), evidence=evidence)[0]
+
+
 def retrain_request(archive: Path, **changes: Any) -> Request:
     """A retraining with small settings and without a refit."""
     usual = {"overrides": OVERRIDES, "universe": UNIVERSE, "mode": "silent", "refit": False}
     return Request(archive=archive, **(usual | changes))
 
 
-def trained_ahead(request: Request, home: Path, production: str | None, *, shift: float = 0.0) -> Run:
+def trained_ahead(
+    request: Request,
+    home: Path,
+    production: str | None,
+    *,
+    shift: float = 0.0,
+    panel: Panel | None = None,
+) -> Run:
     """Finish every task of the requested run with untrained networks, which forecast "no change".
 
-    ``shift`` moves their forecasts, as for `support.releases.release.made_run`.
+    ``shift`` moves their forecasts, as for `support.releases.release.made_run`; ``panel``: by default that of
+    the archive.
     """
     record = NightlyRecord.new(home, key="", archive=request.archive, production=production)
-    panel = load_panel(request.archive, home)
+    panel = panel or load_panel(request.archive, home)
     run = Steps(request, home, record, lambda *_: None).plan(panel)
     made = once(f"night {run.id} {shift}", lambda folder: _fresh(replace(run, folder=folder), panel, shift))
     shutil.copytree(made, run.folder)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import BundleError
+from common.forecast import conformal
 from common.forecast.conformal import GAMMA, HIGHEST, LEVELS, Calibration, Outcomes
 
 HORIZONS = (1, 5)
@@ -106,6 +107,24 @@ def test_a_stored_calibration_is_the_same_to_the_last_digit():
         2,
         3,
     )
+
+
+def test_a_stored_calibration_states_the_step_that_each_part_of_its_history_was_learned_with(monkeypatch):
+    found = outcomes(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(conformal, "GAMMA", 0.01)
+        old = Calibration.nominal(HORIZONS).extended(found)
+        stored = old.as_dict()
+    assert stored["gamma"] == 0.01 and old.steps == ((str(old.dates[0]), 0.01),)
+    before_steps = {name: value for name, value in stored.items() if name != "steps"}
+    for document in (stored, before_steps):
+        again = Calibration.from_dict(document)
+        assert again.as_dict() == stored
+        longer = again.extended(Outcomes(found.known + 90, found.needed)).as_dict()
+        later = str(np.nanmin(found.known[np.isfinite(found.needed)] + 90))
+        first = {"from": str(old.dates[0]), "gamma": 0.01}
+        assert longer["steps"] == [first, {"from": later, "gamma": GAMMA}] and longer["gamma"] == GAMMA
+    assert Calibration.nominal(HORIZONS).as_dict()["steps"] == []
 
 
 @pytest.mark.parametrize("change", [{"levels": [0.5]}, {"asked": [[1]]}, {"dates": None}, {"horizons": 3}])

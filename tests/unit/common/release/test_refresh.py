@@ -17,7 +17,8 @@ from common.release.forecasts import Forecast, ReleasedModels
 from common.release.learning import learn_outcomes
 from common.release.lock import hold_lock, lock_of
 from common.release.manifest import MANIFEST
-from common.release.refresh import CALIBRATION, PANEL, REFRESHED, add_rows, trained_release
+from common.release.refresh import CALIBRATION, PANEL, add_rows
+from common.release.refreshed import REFRESHED, trained_release
 from common.release.registry import Registry
 from common.release.sanity import no_look_ahead
 from common.release.subject import Subject

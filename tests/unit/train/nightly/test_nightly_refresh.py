@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from support.training.night import (
     FIRST_END,
@@ -19,8 +20,9 @@ from typer.testing import CliRunner
 
 import nsecast
 from common.errors import Busy, TrainingError
-from common.release.lock import hold_lock, lock_of
-from common.release.refresh import REFRESHED, trained_release
+from common.release.lock import hold_lock, lock_of, retraining_lock_of
+from common.release.refresh_production import rejects_of
+from common.release.refreshed import REFRESHED, trained_release
 from common.release.registry import Registry
 from train.nightly import steps as nightly_steps
 from train.nightly.nightly import retrain
@@ -128,16 +130,41 @@ def test_a_refresh_that_fails_is_in_the_record_and_the_next_night_repeats_it(beg
         raise OSError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(nightly_steps, "refresh_release", fail)
+        patch.setattr(nightly_steps, "refresh_production", fail)
         with pytest.raises(TrainingError, match=r"refresh: .*the disk is full"):
             night(begun)
     assert next(records(begun.home)).values["reason"] == "refresh: OSError: the disk is full"
     assert night(begun).values["state"] == "refreshed"
 
 
-def test_a_refresh_and_a_retraining_exclude_each_other(begun):
-    with hold_lock(lock_of(begun.home)), pytest.raises(Busy, match="another refresh or retraining"):
+def test_two_retrainings_exclude_each_other(begun):
+    with (
+        hold_lock(retraining_lock_of(begun.home)),
+        pytest.raises(Busy, match="another refresh or retraining"),
+    ):
         night(begun)
+
+
+def test_a_night_waits_for_a_refresh_and_names_it_if_it_does_not_end(begun, monkeypatch):
+    grow(begun, SOON, train=False)
+    monkeypatch.setattr(nightly_steps, "REFRESH_WAIT_S", 0.0)
+    with hold_lock(lock_of(begun.home)), pytest.raises(TrainingError, match=r"refresh: .*still running"):
+        night(begun)
+    assert night(begun).values["state"] == "refreshed"
+
+
+def test_rows_that_a_night_rejects_are_kept_as_those_of_the_command(begun):
+    grow(begun, SOON, train=False)
+    path = begun.archive / "NSE_data_all_stocks_2022.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    bad = next(line for line in reversed(lines) if ",ARM," in line).split(",")
+    path.write_text("".join([*lines, ",".join([*bad[:1], "not a symbol", *bad[2:]])]))
+    night(begun)
+    rejected = pd.read_csv(rejects_of(begun.home))
+    assert rejected["reason"].str.startswith("not a symbol").sum() == 1
+    by_night = rejects_of(begun.home).read_bytes()
+    command(begun, "refresh", "--archive", str(begun.archive))
+    assert rejects_of(begun.home).read_bytes() == by_night
 
 
 def command(place: SimpleNamespace, *words: str):
