@@ -2,6 +2,7 @@
 
 import datetime as dt
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,8 @@ Day = np.datetime64[dt.date]
 YEARS_AHEAD = 10
 WEEK_SESSIONS = 250
 """Newest known sessions from which the weekly trading days are derived."""
+AHEAD_CACHED = 1_000
+"""Days and horizons whose target dates are cached."""
 MIN_SESSIONS = 25
 """With fewer known sessions the week is Monday to Friday."""
 MIN_WEEKDAY_SHARE = 0.25
@@ -69,6 +72,13 @@ class Sessions:
 
     def ahead(self, day: np.datetime64, horizon: int) -> dt.date:
         """Return the session ``horizon`` sessions after ``day``."""
+        return self._ahead(day, horizon)
+
+    @functools.cached_property
+    def _ahead(self) -> Callable[[np.datetime64, int], dt.date]:
+        return functools.lru_cache(AHEAD_CACHED)(self._compute_ahead)
+
+    def _compute_ahead(self, day: np.datetime64, horizon: int) -> dt.date:
         later = self.known[np.searchsorted(self.known, day, side="right") :][:horizon]
         if len(later) < horizon:
             later = self._workdays(max(day, self.last), horizon - len(later))

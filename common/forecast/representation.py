@@ -102,7 +102,9 @@ class Residual:
         price = np.where(change == 0, last[:, None], last[:, None] * np.exp(scale * change))
         *bounds, middle, mean = price
         published = np.where(middle == last[:, None], middle, round_to_tick(middle))
-        needed = mixture.needed_level(windows.change / scale)
+        needed = np.full(outputs.shape[:2], np.nan)
+        if windows.counted.any():  # a served forecast has no targets
+            needed = mixture.needed_level(windows.change / scale)
         return Prices(
             last=last,
             frozen=still,

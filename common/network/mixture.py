@@ -6,6 +6,7 @@ trained with the Huber loss; the mixture's own mean is as good and is not used (
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -49,7 +50,7 @@ class Mixture:
         (Q, N, H). Between and beyond `TAUS` the quantiles are linear in the normal score, which is exact
         for a normal distribution.
         """
-        below = self.p_move * self._share_below(np.zeros_like(self.p_move))
+        below = self.p_move * self._falls
         above = below + 1 - self.p_move
         with np.errstate(divide="ignore", invalid="ignore"):
             inside = np.where(tau < below, tau, tau - (1 - self.p_move)) / self.p_move
@@ -80,14 +81,17 @@ class Mixture:
         continuous and reaches below half a tick; such a change is a rise or a fall of one tick, not "no
         move", which `p_move` has counted already.
         """
-        return 1 - self._share_below(np.zeros_like(self.p_move))
+        return 1 - self._falls
+
+    @cached_property
+    def _falls(self) -> np.ndarray:
+        """P(fall | move), shape (N, H)."""
+        return self._share_below(np.zeros_like(self.p_move))
 
     def _given_move(self, score: np.ndarray) -> np.ndarray:
         """Return the quantile of the move at a normal score."""
         segment = np.clip(np.searchsorted(_Z, score) - 1, 0, len(_Z) - 2)
-        quantiles = np.broadcast_to(self.quantiles, (*score.shape, len(_Z)))
-        left = np.take_along_axis(quantiles, segment[..., None], -1)[..., 0]
-        right = np.take_along_axis(quantiles, segment[..., None] + 1, -1)[..., 0]
+        left, right = _ends(self.quantiles, segment)
         share = (score - _Z[segment]) / (_Z[segment + 1] - _Z[segment])
         moves: np.ndarray = left + share * (right - left)
         return moves
@@ -96,8 +100,18 @@ class Mixture:
         """Return P(move < ``change``), shape (N, H), by the same interpolation."""
         gap = self.quantiles - change[..., None]
         segment = np.clip((gap < 0).sum(axis=-1) - 1, 0, len(_Z) - 2)
-        left = np.take_along_axis(gap, segment[..., None], -1)[..., 0]
-        right = np.take_along_axis(gap, segment[..., None] + 1, -1)[..., 0]
+        left, right = _ends(gap, segment)
         width = np.maximum(right - left, 1e-9)
         below: np.ndarray = ndtr(_Z[segment] - left / width * (_Z[segment + 1] - _Z[segment]))
         return below
+
+
+def _ends(values: np.ndarray, segment: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return both ends of the chosen segments of values (N, H, 11), in the shape of ``segment``.
+
+    ``segment`` has shape (N, H) or (Q, N, H).
+    """
+    flat, rows = values.reshape(-1, values.shape[-1]), np.arange(values[..., 0].size)
+    chosen = segment.reshape(-1, len(rows)) if len(rows) else segment.reshape(1, 0)
+    ends = (flat[rows, chosen + step].reshape(segment.shape) for step in (0, 1))
+    return next(ends), next(ends)

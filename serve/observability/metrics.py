@@ -10,7 +10,7 @@ from typing import Any
 
 from ray.util import metrics
 
-from serve.observability.log_files import ACCESS, configure_access_log, configure_log
+from serve.observability.log_files import ACCESS, configure_access_log, configure_log, log_access
 from serve.observability.traffic import Traffic, quantile
 
 LATENCIES_KEPT = 2_000
@@ -82,7 +82,7 @@ class Observer:
             self._counts["errors", facts.tier] += 1
         if not ACCESS.isEnabledFor(logging.INFO):
             return
-        ACCESS.info(
+        log_access(
             json.dumps(
                 {
                     "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
