@@ -211,6 +211,38 @@ def test_files_that_one_description_cannot_read_are_named_by_group(tmp_path):
         described(tmp_path, {name: lines(row) for name, row in files.items()})
 
 
+def test_files_without_special_letters_have_the_encoding_of_the_others(tmp_path):
+    for name, symbol in (("A.csv", "X"), ("B.csv", "Y"), ("C.csv", "Société")):
+        text = lines(f"2023-01-31,{symbol[:1]},5,{symbol}", header="Date,Code,Close,Name")
+        (tmp_path / name).write_bytes(text.encode("cp1252"))
+    found = describe_files(sorted(tmp_path.iterdir()))
+    assert found.settings["encoding"] == "cp1252" and len(found.rows) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"PK\x03\x04 prices", "a compressed file or a workbook"),
+        (
+            b"Date,Close,Low\n2023-01-02,5,4\nDate,Low,Close\n2023-01-03,4,5\n",
+            "a second table has Close, Low",
+        ),
+        (b"Date,Vol,Close\n2023-01-02,5,KES 5\n", r"no row is accepted, .* not a number: 'KES 5'"),
+    ],
+)
+def test_a_file_that_would_be_read_wrongly_is_refused(tmp_path, content, message):
+    (tmp_path / "A.csv").write_bytes(content)
+    with pytest.raises(ArchiveError, match=message):
+        describe(tmp_path / "A.csv")
+
+
+def test_commas_at_the_ends_of_lines_are_columns_without_a_name(tmp_path):
+    files = {"A.csv": "Date,Close,,\n2023-01-02,5,,\n"}
+    assert described(tmp_path, files)[1].rows["close"].tolist() == [5]
+    files = {"A.csv": "Date,Close\n2023-01-02,5,\n"}
+    assert described(tmp_path, files)[1].rows["close"].tolist() == [5]
+
+
 def test_a_moment_at_midnight_is_the_day_as_written(tmp_path):
     found, archive = described(tmp_path, {"A.csv": lines("2023-01-03 00:00:00-05:00,5")})
     assert "timezone" not in found.settings and archive.rows["date"].dt.day.tolist() == [3]
