@@ -69,9 +69,10 @@ def describe_files(
 def _shared_settings(files: Sequence[PriceFile]) -> dict[str, Any]:
     """Return the settings that the files share; raises ArchiveError if they differ."""
     encodings = {file.settings["encoding"] for file in files if "encoding" in file.settings} - {"ascii"}
+    encoding = encodings.pop() if len(encodings) == 1 else "utf-8-sig"
     for file in files:
         if file.settings.get("encoding") == "ascii":
-            file.settings["encoding"] = encodings.pop() if len(encodings) == 1 else "utf-8-sig"
+            file.settings["encoding"] = encoding
     _share_pattern(files)
     groups: dict[str, list[PriceFile]] = {}
     for file in files:

@@ -8,6 +8,7 @@ import pytest
 import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from typer.testing import CliRunner
 
 from common.archive.columns import FILE_NAME
@@ -26,78 +27,100 @@ TITLES = {
     "volume": ("Volume", "Vol.", "Shares"),
 }
 DATES = (
-    "%Y-%m-%d",
-    "%d/%m/%Y",
-    "%m/%d/%Y",
-    "%d.%m.%Y",
-    "%d-%b-%y",
-    "%b %d, %Y",
-    "%Y-%m-%d %H:%M:%S+03:00",
-    "%Y%m%d",
+    *(
+        "%Y-%m-%d",
+        "%d/%m/%Y",
+        "%m/%d/%Y",
+        "%d.%m.%Y",
+        "%d-%b-%y",
+        "%b %d, %Y",
+        "%Y%m%d",
+        "%d/%m/%y",
+        "%y-%m-%d",
+    ),
+    *("%Y-%m-%d %H:%M:%S+03:00", "%Y-%m-%dT%H:%M:%S+00:00"),
 )
+SPACES = (" ", "\u00a0", "\u2009", "\u202f")
+MARKS = ((".", ","), (",", "."), (".", ""), (".", "'"), *((",", space) for space in SPACES))
 
 
 @st.composite
 def layouts(draw):
-    titles = {name: draw(st.sampled_from(words)) for name, words in TITLES.items()}
-    marks = draw(
-        st.sampled_from([(".", ","), (",", "."), (".", ""), (",", " "), (",", "\u202f"), (".", "'")])
-    )
     return {
-        "titles": titles,
-        "order": draw(st.permutations(list(TITLES))),
-        "marks": marks,
+        "titles": {name: draw(st.sampled_from(words)) for name, words in TITLES.items()}
+        | {"change": draw(st.sampled_from(["Change %", "Chg"]))},
+        "order": draw(st.permutations([*TITLES, *draw(st.sampled_from([[], ["change"]]))])),
+        "marks": draw(st.sampled_from(MARKS)),
+        "first": draw(st.sampled_from([16, 1_500])),
+        "decimals": draw(st.sampled_from([2, 3])),
+        "letter": draw(st.sampled_from([("", 0), ("K", 3), ("M", 6), ("B", 9)])),
+        "change": draw(st.sampled_from(["{}%", "{} %", "({})", "-{}"])),
         "date": draw(st.sampled_from(DATES)),
         "delimiter": draw(st.sampled_from([";", "\t", "|", ","])),
         "quoted": draw(st.booleans()),
-        "encoding": draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16"])),
-        "above": draw(st.sampled_from([[], ["Prices of the exchange"]])),
+        "encoding": draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])),
+        "above": draw(st.sampled_from([[], ["Prices of the exchange"], ["sep=;", ""]])),
+        "below": draw(st.sampled_from([[], ["Total"]])),
         "newest_first": draw(st.booleans()),
         "headless": draw(st.booleans()),
     }
 
 
-def made(layout) -> tuple[pd.DataFrame, str]:
-    days, rng = pd.bdate_range("2023-01-02", periods=60), np.random.default_rng(0)
-    close = np.round(1_500 + rng.normal(0, 9, len(days)).cumsum(), 2)
-    frame = pd.DataFrame({"close": close, "low": close - 1.25, "high": close + 1.5}).round(2)
-    frame.insert(0, "date", days)
-    frame["volume"] = rng.integers(1_000, 5_000_000, len(days)).astype(float)
-    point, group = layout["marks"]
+def made(layout) -> pd.DataFrame:
+    days, rng = pd.bdate_range("2023-01-02", periods=40), np.random.default_rng(0)
+    close = layout["first"] + rng.integers(-8, 9, len(days)).cumsum() / 8  # never out of the day's range
+    frame = pd.DataFrame({"date": days, "close": close, "low": close - 0.125, "high": close + 0.25})
+    frame[["close", "low", "high"]] = frame[["close", "low", "high"]].round(layout["decimals"])
+    return frame.assign(volume=10_000.0 * rng.integers(10, 500, len(days)), change=0.3)
+
+
+def text_of(frame: pd.DataFrame, layout) -> str:
+    """Write a price file in a layout."""
+    (point, group), (letter, power), delimiter = layout["marks"], layout["letter"], layout["delimiter"]
 
     def text(row, name):
         if name == "date":
-            return row.date.strftime(layout["date"])
-        number = f"{getattr(row, name):,.{0 if name == 'volume' else 2}f}"
-        return number.translate(str.maketrans({",": group, ".": point}))
+            moment = row.date - pd.Timedelta(hours=3 * layout["date"].endswith("+00:00"))
+            return moment.strftime(layout["date"])
+        if name == "volume":
+            number = f"{row.volume / 10**power:,.{max(power - 4, 0)}f}{letter}"
+        else:
+            number = f"{getattr(row, name):,.{layout['decimals']}f}"
+        number = number.translate(str.maketrans({",": group, ".": point}))
+        return layout["change"].format(number) if name == "change" else number
 
     def cell(value):
-        return f'"{value}"' if layout["quoted"] or layout["delimiter"] in value else value
+        return f'"{value}"' if layout["quoted"] or delimiter in value else value
 
     rows = list(frame.itertuples())[:: -1 if layout["newest_first"] else 1]
-    lines = [layout["delimiter"].join(cell(text(row, name)) for name in layout["order"]) for row in rows]
+    lines = [delimiter.join(cell(text(row, name)) for name in layout["order"]) for row in rows]
+    below = [delimiter.join(layout["below"] + [""] * (len(layout["order"]) - 1))] if layout["below"] else []
     titles = (
-        []
-        if layout["headless"]
-        else [layout["delimiter"].join(layout["titles"][name] for name in layout["order"])]
+        [] if layout["headless"] else [delimiter.join(layout["titles"][name] for name in layout["order"])]
     )
-    return frame, "\n".join([*layout["above"], *titles, *lines]) + "\n"
+    return "\n".join([*layout["above"], *titles, *lines, *below]) + "\n"
 
 
-@settings(max_examples=40)
+@pytest.mark.fuzz
+@settings(max_examples=examples(60), deadline=None)
 @given(layouts())
-def test_a_described_file_gives_its_rows_back(tmp_path_factory, layout):
-    frame, text = made(layout)
-    path = tmp_path_factory.mktemp("described") / "ABC.csv"
-    path.write_text(text, encoding=layout["encoding"])
+def test_described_files_give_their_rows_back(tmp_path_factory, layout):
+    """The second file has days up to the 12th only, so the first one shows the order of day and month."""
+    folder, frame = tmp_path_factory.mktemp("described"), made(layout)
+    frames = {"ABC": frame, "XYZ": frame.head(8)}
+    paths = [folder / f"{symbol}.csv" for symbol in frames]
+    for path, part in zip(paths, frames.values(), strict=True):
+        path.write_text(text_of(part, layout), encoding=layout["encoding"])
     header = layout["order"] if layout["headless"] else ()
-    found = describe(path, header=header)
-    path.with_name(FILE_NAME).write_text(tomli_w.dumps(found.settings))
-    archive = read_archive(path.parent)
-    assert archive.ledger.empty and set(archive.rows["symbol"]) == {"ABC"}
-    for name in ("close", "low", "high", "volume"):
-        assert archive.rows[name].tolist() == frame[name].tolist()
-    assert archive.rows["date"].tolist() == frame["date"].tolist() and len(found.rows) == 3
+    found = describe_files(paths, header=header)
+    (folder / FILE_NAME).write_text(tomli_w.dumps(found.settings))
+    archive = read_archive(folder)
+    assert len(archive.ledger) == 2 * len(layout["below"]) and len(found.rows) == 3
+    for symbol, part in frames.items():
+        rows = archive.rows[archive.rows["symbol"] == symbol]
+        for name in ("date", "close", "low", "high"):
+            assert rows[name].tolist() == part[name].tolist()
+        assert rows["volume"].tolist() == pytest.approx(part["volume"].tolist(), rel=1e-12)
 
 
 def test_an_order_of_day_and_month_that_cannot_be_told_is_asked_for(tmp_path):
@@ -186,6 +209,38 @@ def test_files_that_one_description_cannot_read_are_named_by_group(tmp_path):
     files = {"A.csv": '2023-01-31,"16,75"', "B.csv": "2023-01-31,16.75"}
     with pytest.raises(ArchiveError, match=r"Numbers in B\.csv are not written with , and \.,"):
         described(tmp_path, {name: lines(row) for name, row in files.items()})
+
+
+def test_files_without_special_letters_have_the_encoding_of_the_others(tmp_path):
+    for name, symbol in (("A.csv", "X"), ("B.csv", "Y"), ("C.csv", "Société")):
+        text = lines(f"2023-01-31,{symbol[:1]},5,{symbol}", header="Date,Code,Close,Name")
+        (tmp_path / name).write_bytes(text.encode("cp1252"))
+    found = describe_files(sorted(tmp_path.iterdir()))
+    assert found.settings["encoding"] == "cp1252" and len(found.rows) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"PK\x03\x04 prices", "a compressed file or a workbook"),
+        (
+            b"Date,Close,Low\n2023-01-02,5,4\nDate,Low,Close\n2023-01-03,4,5\n",
+            "a second table has Close, Low",
+        ),
+        (b"Date,Vol,Close\n2023-01-02,5,KES 5\n", r"no row is accepted, .* not a number: 'KES 5'"),
+    ],
+)
+def test_a_file_that_would_be_read_wrongly_is_refused(tmp_path, content, message):
+    (tmp_path / "A.csv").write_bytes(content)
+    with pytest.raises(ArchiveError, match=message):
+        describe(tmp_path / "A.csv")
+
+
+def test_commas_at_the_ends_of_lines_are_columns_without_a_name(tmp_path):
+    files = {"A.csv": "Date,Close,,\n2023-01-02,5,,\n"}
+    assert described(tmp_path, files)[1].rows["close"].tolist() == [5]
+    files = {"A.csv": "Date,Close\n2023-01-02,5,\n"}
+    assert described(tmp_path, files)[1].rows["close"].tolist() == [5]
 
 
 def test_a_moment_at_midnight_is_the_day_as_written(tmp_path):
