@@ -112,9 +112,9 @@ def save_arrays(dataset: RunDataset) -> None:
     )
     representation = dataset.fitted(train)
     train = train.take(~frozen(train))
-    for part, windows in zip(PARTS, (train, valid, test), strict=True):
+    for kind, part in zip(PARTS, (train, valid, test), strict=True):
         for name in INDEXES:
-            _save(folder / f"{part}-{name}.npy", getattr(windows, name))
+            _save(folder / f"{kind}-{name}.npy", getattr(part, name))
     facts = {
         "layout": LAYOUT,
         "data_sha256": dataset.spec.data_sha256,
