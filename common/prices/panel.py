@@ -181,7 +181,7 @@ class Panel:
             joint = "\n" if place else ""
             digest.update((joint + "\n".join([symbol] * (stop - start))).encode())
         for name, kind in DTYPES.items():
-            column = [] if name == "symbol" else self.frame[name].to_numpy()
+            column = self.frame[name].to_numpy() if name != "symbol" else np.empty(0)
             for start in range(0, len(column), PART_ROWS):
                 values = column[start : start + PART_ROWS]
                 if kind == "float64":

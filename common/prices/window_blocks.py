@@ -1,6 +1,6 @@
 """Windows of many symbols, cut by blocks of symbols, so that only one block is in memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,8 +30,13 @@ class WindowBlocks:
     until: np.datetime64 | None = None
     """Last cutoff."""
 
+    @property
+    def slices(self) -> Sequence[slice]:
+        """The positions in ``symbols`` of each block."""
+        return even_blocks(len(self.symbols), BLOCK_SYMBOLS)
+
     def __iter__(self) -> Iterator[Windows]:
-        for block in even_blocks(len(self.symbols), BLOCK_SYMBOLS):
+        for block in self.slices:
             series = series_from_panel(self.panel, self.symbols[block], self._market)
             windows = make_windows(series, self.spec)
             yield windows if self.until is None else windows.take(windows.cutoff <= self.until)

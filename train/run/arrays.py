@@ -12,14 +12,12 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from common import storage
-from common.engine import even_blocks
 from common.errors import ArchiveError
 from common.forecast.representation import Representation, representation_from_dict
 from common.network.channels import frozen
 from common.presets import WindowSpec
 from common.prices.panel import Panel
 from common.prices.series import Series
-from common.prices.window_blocks import BLOCK_SYMBOLS
 from common.prices.windows import Windows, make_windows
 from common.release.bundle import GENERAL
 from train.run.dataset import RunDataset, RunSpec
@@ -112,9 +110,9 @@ def save_arrays(dataset: RunDataset) -> None:
     )
     representation = dataset.fitted(train)
     train = train.take(~frozen(train))
-    for part, windows in zip(PARTS, (train, valid, test), strict=True):
+    for kind, part in zip(PARTS, (train, valid, test), strict=True):
         for name in INDEXES:
-            _save(folder / f"{part}-{name}.npy", getattr(windows, name))
+            _save(folder / f"{kind}-{name}.npy", getattr(part, name))
     facts = {
         "layout": LAYOUT,
         "data_sha256": dataset.spec.data_sha256,
@@ -136,11 +134,8 @@ def has_arrays(run_dir: Path, spec: RunSpec) -> bool:
 
 def mapped_blocks(dataset: RunDataset) -> list[Callable[[], Windows]]:
     """Return functions that cut the windows of one block of symbols each from a run's files, on any node."""
-    address, count = storage.address_of(dataset.run_dir), len(dataset.blocks.symbols)
-    return [
-        functools.partial(_mapped_windows, address, block, dataset.config.window)
-        for block in even_blocks(count, BLOCK_SYMBOLS)
-    ]
+    address, window = storage.address_of(dataset.run_dir), dataset.config.window
+    return [functools.partial(_mapped_windows, address, block, window) for block in dataset.blocks.slices]
 
 
 def _mapped_windows(address: str, block: slice, window: WindowSpec) -> Windows:

@@ -99,12 +99,13 @@ def make_plan(
     TrainingError
         If there is nothing to train the general model on, or nothing to validate it on.
     """
-    counts, judged, unfit, targets = dict[str, int](), dict[str, int](), dict[str, str | None](), np.int64(0)
+    counts, judged, unfit = dict[str, int](), dict[str, int](), dict[str, str | None]()
+    targets: list[list[np.ndarray]] = []
     for windows in blocks:
         train, valid, _ = limits.parts(windows)
         counts |= _moving_windows(train)
         judged |= _moving_windows(valid)
-        targets = targets + np.array([part.counted.sum(axis=0) for part in (train, valid)])
+        targets.append([part.counted.sum(axis=0) for part in (train, valid)])
         here = {stock.symbol for stock in universe.specific}.intersection(windows.series.symbols)
         unfit |= {symbol: _unfit(symbol, counts, judged, config, windows, limits) for symbol in here}
     seen = universe.symbols if config.general_sees == "all" else [stock.symbol for stock in universe.general]
@@ -114,7 +115,7 @@ def make_plan(
             f"nothing to train on: got {total} training and {check} validation windows of "
             f"{windows.spec.size} days in which a price moved. Use a longer archive or a smaller window."
         )
-    for horizon, (fitted, checked) in zip(windows.spec.horizons, targets.T, strict=True):
+    for horizon, (fitted, checked) in zip(windows.spec.horizons, np.sum(targets, axis=0).T, strict=True):
         if not fitted or not checked:
             raise TrainingError(
                 f"horizon {horizon}: got {fitted} training and {checked} validation targets, need "
