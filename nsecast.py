@@ -1,6 +1,7 @@
 """The ``nsecast`` command and its verbs."""
 
 import importlib
+import io
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -84,6 +85,9 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 def main() -> None:
     """Run the command; exit codes: 0 done, 1 failed, 2 usage, 130 stopped."""
     signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # where a terminal has no such letter
     try:
         app()
     except SystemExit as stop:
@@ -94,7 +98,10 @@ def main() -> None:
         print(f"error: {error.message}", file=sys.stderr)
         sys.exit(1)
     except OSError as error:
-        print(f"error: {error}. Check the path, its permissions and the free space.", file=sys.stderr)
+        steps = (
+            "Check the path, its permissions and the free space, or choose another storage root with --home"
+        )
+        print(f"error: {error}. {steps}.", file=sys.stderr)
         sys.exit(1)
 
 

@@ -13,8 +13,19 @@ import tomli_w
 
 from common.archive.columns import FILE_NAME, NAIROBI, SYMBOL_PLACEHOLDER
 from common.archive.forms import parse_date, swappable
-from common.archive.guess import DELIMITERS, MARKS, decoded, forms, is_row, number, score
+from common.archive.guess import (
+    DELIMITERS,
+    MARKS,
+    common_end,
+    dates_among,
+    decoded,
+    forms,
+    is_row,
+    number,
+    score,
+)
 from common.archive.layouts import WEEK
+from common.archive.price_lines import SYMBOL
 from common.archive.reader import read_archive
 from common.archive.text_files import PRICE_HEADERS, split
 from common.archive.workbook import is_workbook, workbook_lines
@@ -52,7 +63,9 @@ class UndecidedOrder(ArchiveError):
     http_status = 422
 
 
-def describe(path: Path, *, day_first: bool | None = None, header: Sequence[str] = ()) -> Description:
+def describe(
+    path: Path, *, day_first: bool | None = None, header: Sequence[str] = (), end: str = ""
+) -> Description:
     """Describe a price file.
 
     Parameters
@@ -60,6 +73,7 @@ def describe(path: Path, *, day_first: bool | None = None, header: Sequence[str]
     path : the file
     day_first : whether the day comes before the month, where the file does not show it
     header : names of the columns, for a file without them
+    end : what follows the symbol in its name; default: all from the first space or underscore
 
     Raises
     ------
@@ -101,7 +115,7 @@ def describe(path: Path, *, day_first: bool | None = None, header: Sequence[str]
         result.settings |= {"header_line": 0, "header": titles, "skip": first}
     else:
         result.settings |= {"header_line": int(at or 0) + 1, "skip": first - int(at or 0) - 1}
-    _name_columns(path, titles, result)
+    _name_columns(path, titles, result, end)
     columns = {
         name: [row[titles.index(title)] for row in rows] for name, title in result.settings["columns"].items()
     }
@@ -111,7 +125,7 @@ def describe(path: Path, *, day_first: bool | None = None, header: Sequence[str]
     return result
 
 
-def _name_columns(path: Path, titles: list[str], result: Description) -> None:
+def _name_columns(path: Path, titles: list[str], result: Description, end: str) -> None:
     words = {title.strip().casefold(): title for title in reversed(titles)}
     places = {
         name: next((words[title] for title in known if title in words), None)
@@ -121,23 +135,29 @@ def _name_columns(path: Path, titles: list[str], result: Description) -> None:
         places |= {"date": titles[0], "close": words["close"]}
     if missing := [name for name in ("date", "close") if places[name] is None]:
         known = f"no column of {' and '.join(missing)} among {', '.join(titles)}"
-        raise _problem(path, known, f"Use --header with a name such as {', '.join(TITLES[missing[0]][:3])}")
+        step = f"Name its {len(titles)} columns in their order, such as --header Date,Symbol,Close,Low,High"
+        raise _problem(path, known, step)
     result.settings["columns"] = {name: title for name, title in places.items() if title is not None}
     result.reasons.append(
         "columns: " + ", ".join(f"{name} = {title}" for name, title in places.items() if title)
     )
     if places["symbol"] is None:
-        stem = path.stem.replace("_", " ").split(" ")[0]
-        result.settings["files"] = SYMBOL_PLACEHOLDER + path.name[len(stem) :]
-        result.doubts.append(f"no column of the symbol: {stem} is taken from the file's name")
+        end = end or path.name[len(path.stem.replace("_", " ").split(" ")[0]) :]
+        stem = path.name.removesuffix(end)
+        if not SYMBOL.fullmatch(stem.upper()):
+            step = "Name each file after its symbol, such as SCOM.csv, or describe one file alone"
+            raise _problem(path, f"no column of the symbol, and {stem!r} in the file's name is none", step)
+        files = result.settings["files"] = SYMBOL_PLACEHOLDER + end
+        result.doubts.append(f"no column of the symbol: it is taken from the file's name, {files}")
     else:
         result.settings["files"] = f"*{path.suffix}"
 
 
 def _read_dates(path: Path, texts: list[str], result: Description, day_first: bool | None) -> None:
     usual = [text for text in texts if text]
-    dates = [text for text in dict.fromkeys(usual) if forms([text])]  # not the word below the last row
-    written = forms(usual) or forms(dates) or forms(dates[:1])
+    if not (written := forms(usual)):
+        dates = dates_among(usual)  # not the word below the last row
+        written = forms(dates) or forms(dates[:1])
     orders = {form.find("%d") < form.find("%m"): form for form in written if swappable(form)}
     if len(orders) == 2:
         if day_first is None:
@@ -196,7 +216,7 @@ def _read_numbers(path: Path, columns: list[list[str]], result: Description) -> 
 def _try(path: Path, result: Description) -> None:
     """Read the file by the settings, and add its first rows and what was rejected."""
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / FILE_NAME).write_text(tomli_w.dumps(result.settings))
+        (Path(folder) / FILE_NAME).write_text(tomli_w.dumps(result.settings), encoding="utf-8")
         (Path(folder) / path.name).symlink_to(path.resolve())
         archive = read_archive(Path(folder))
     rows = archive.rows.sort_values("date", kind="stable").head(3)
@@ -219,7 +239,8 @@ def describe_files(
     paths: Sequence[Path], *, day_first: bool | None = None, header: Sequence[str] = ()
 ) -> Description:
     """Describe files of one folder together; only their forms of dates may differ. Raises as `describe`."""
-    results = [describe(path, day_first=day_first, header=header) for path in paths]
+    end = common_end([path.name for path in paths]) if len(paths) > 1 else ""
+    results = [describe(path, day_first=day_first, header=header, end=end) for path in paths]
     first = results[0]
     by_file = {path.name: one.settings.get("date_format") for path, one in zip(paths, results, strict=True)}
     for path, one in zip(paths, results, strict=True):

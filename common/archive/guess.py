@@ -1,5 +1,6 @@
 """Find out how the fields of a file are written."""
 
+import itertools
 import math
 import re
 from collections import Counter
@@ -41,6 +42,13 @@ def decoded(path: Path) -> tuple[str, list[str]]:
     return "latin-1", content.decode("latin-1").splitlines()
 
 
+def common_end(names: list[str]) -> str:
+    """Return what all names have in common at their end, from a space, underscore or point on."""
+    pairs = itertools.takewhile(lambda signs: len(set(signs)) == 1, zip(*map(reversed, names), strict=False))
+    common = "".join(signs[0] for signs in pairs)[::-1]
+    return re.sub(r"^[^ _.]*", "", common)
+
+
 def score(lines: list[str], delimiter: str) -> tuple[float, int]:
     """Return how well a delimiter divides lines into fields, as numbers to compare."""
     rows = [split(line, delimiter) for line in lines[:50] if line.strip()]
@@ -64,10 +72,23 @@ def number(text: str, marks: tuple[str, str]) -> bool:
 
 def forms(texts: Sequence[str]) -> list[str]:
     """Return the forms that every text has."""
-    possible = [day + time for day in DAYS for time in TIMES]
-    for text in dict.fromkeys(texts):
-        if not _DATE.match(text):
-            return []
-        days = {form: parse_date(text, form) for form in possible}
-        possible = [form for form, day in days.items() if day is not None and 1900 <= day.year <= 2100]
-    return possible
+    distinct = list(dict.fromkeys(texts))
+    if not all(map(_DATE.match, distinct)):
+        return []
+    times = [time for time in TIMES if not distinct or (":" in time) == (":" in distinct[0])]
+    possible = (day + time for day in DAYS for time in times)
+    return [form for form in possible if all(_has_form(text, form) for text in distinct)]
+
+
+def dates_among(texts: Sequence[str]) -> list[str]:
+    """Return the distinct texts that have any of the forms."""
+    distinct = [text for text in dict.fromkeys(texts) if _DATE.match(text)]
+    others = set(distinct)
+    for form in (day + time for day in DAYS for time in TIMES):  # strptime keeps five forms compiled
+        others = {text for text in others if not _has_form(text, form)}
+    return [text for text in distinct if text not in others]
+
+
+def _has_form(text: str, form: str) -> bool:
+    day = parse_date(text, form)
+    return day is not None and 1900 <= day.year <= 2100
