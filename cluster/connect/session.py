@@ -77,10 +77,11 @@ def start(cpus: int, **options: Any) -> None:
     """
     try:
         _init(address="local", num_cpus=cpus, include_dashboard=False, **options)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:  # a timeout on a busy machine is a plain Exception
+        reason = " ".join(str(error).split()).rstrip(".")
         raise RayUnavailable(
-            f"Ray: cannot start a local cluster: {error}. Check memory and free space in the temporary "
-            "folder."
+            f"Ray: cannot start a local cluster: {reason}. Check memory and free space in the temporary "
+            "folder, and repeat the command when the CPUs are less busy."
         ) from error
 
 
