@@ -29,7 +29,7 @@ class Config(pydantic.BaseModel):
 
     @classmethod
     def _problem(cls, item: Any) -> str:
-        name, message = ".".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, ")
+        name, message = ".".join(map(str, item["loc"])), str(item["msg"]).removeprefix("Value error, ")
         if not name:  # about several settings, which the message names
             return message
         if item["type"] != "extra_forbidden":
