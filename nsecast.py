@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -78,6 +79,13 @@ def nsecast() -> None:
     """Forecasts for every stock of the Nairobi Securities Exchange."""
 
 
+def _leave_out_proxy() -> None:
+    """Have this machine's own addresses reached without the environment's proxy, also by child processes."""
+    given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    hosts = ",".join(filter(None, (given, "127.0.0.1", "localhost", "::1")))
+    os.environ.update(no_proxy=hosts, NO_PROXY=hosts)
+
+
 def _terminate(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
@@ -85,6 +93,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 def main() -> None:
     """Run the command; exit codes: 0 done, 1 failed, 2 usage, 130 stopped."""
     signal.signal(signal.SIGTERM, _terminate)
+    _leave_out_proxy()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # where a terminal has no such letter
