@@ -107,10 +107,8 @@ def main() -> None:
         print(f"error: {error.message}", file=sys.stderr)
         sys.exit(1)
     except OSError as error:
-        steps = (
-            "Check the path, its permissions and the free space, or choose another storage root with --home"
-        )
-        print(f"error: {error}. {steps}.", file=sys.stderr)
+        steps = "Check the path, its permissions and the free space; --home names another storage root."
+        print(f"error: {error}. {steps}", file=sys.stderr)
         sys.exit(1)
 
 
