@@ -1,10 +1,11 @@
-# Needs Python 3.11 or newer and make; everything else is installed into .venv.
+# Needs Python 3.11, 3.12 or 3.13 and make; everything else is installed into .venv.
 PYTHON ?= python3
 VENV := .venv
 PEERS := .venv-peers
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
+.DELETE_ON_ERROR:
 .PHONY: help setup train test test-all lint bench audit mutants clean
 
 help: ## list the targets
@@ -52,7 +53,7 @@ clean: ## remove installed and cached files
 	rm -rf $(VENV) $(PEERS) *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis sbom.json
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"need Python 3.11 or newer, got {sys.version.split()[0]}: make PYTHON=python3.11")'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "need Python 3.11, 3.12 or 3.13 (TensorFlow), got %s: make PYTHON=python3.11" % sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt

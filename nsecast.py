@@ -1,6 +1,8 @@
 """The ``nsecast`` command and its verbs."""
 
 import importlib
+import io
+import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -77,6 +79,13 @@ def nsecast() -> None:
     """Forecasts for every stock of the Nairobi Securities Exchange."""
 
 
+def _leave_out_proxy() -> None:
+    """Have this machine's own addresses reached without the environment's proxy, also by child processes."""
+    given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    hosts = ",".join(filter(None, (given, "127.0.0.1", "localhost", "::1")))
+    os.environ.update(no_proxy=hosts, NO_PROXY=hosts)
+
+
 def _terminate(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
@@ -84,6 +93,10 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 def main() -> None:
     """Run the command; exit codes: 0 done, 1 failed, 2 usage, 130 stopped."""
     signal.signal(signal.SIGTERM, _terminate)
+    _leave_out_proxy()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # where a terminal has no such letter
     try:
         app()
     except SystemExit as stop:
@@ -94,7 +107,8 @@ def main() -> None:
         print(f"error: {error.message}", file=sys.stderr)
         sys.exit(1)
     except OSError as error:
-        print(f"error: {error}. Check the path, its permissions and the free space.", file=sys.stderr)
+        steps = "Check the path, its permissions and the free space; --home names another storage root."
+        print(f"error: {error}. {steps}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -1,16 +1,15 @@
 """``nsecast cluster``: a test cluster on this machine, and jobs on any cluster."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import rich.box
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from common import storage
+from common.console import console
 from common.errors import ConfigError, RayUnavailable
 from common.options import AsJson, Home
 
@@ -69,7 +68,7 @@ def status(home: Home = None, as_json: AsJson = False) -> None:
             table.add_row(
                 f"{node['ip']}{' (head)' if node['head'] else ''}", node["state"], str(node["cpus"])
             )
-        Console(width=None if sys.stdout.isatty() else 120).print(table)
+        console().print(table)
         typer.echo(f"drivers: --address auto ({cluster.address}); jobs: {cluster.dashboard}")
     if sum(node["state"] == "ALIVE" for node in nodes) < len(cluster.nodes):
         raise typer.Exit(1)

@@ -29,9 +29,11 @@ class Config(pydantic.BaseModel):
 
     @classmethod
     def _problem(cls, item: Any) -> str:
-        name = ".".join(map(str, item["loc"])) or cls.__name__
+        name, message = ".".join(map(str, item["loc"])), str(item["msg"]).removeprefix("Value error, ")
+        if not name:  # about several settings, which the message names
+            return message
         if item["type"] != "extra_forbidden":
-            return f"{name}: {item['msg']} (got {item['input']!r})"
+            return f"{name}: {message} (got {item['input']!r})"
         return f"{name}: no such setting; known there: {', '.join(cls._known(item['loc'][:-1]))}"
 
     @classmethod

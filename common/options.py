@@ -2,6 +2,7 @@
 
 import datetime as dt
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -63,6 +64,11 @@ Wait = Annotated[
     str | None,
     typer.Option("--wait", metavar="30m", help="Wait for another refresh or retraining: 90s, 30m or 2h."),
 ]
+
+
+def root_option(home: Path | None) -> str:
+    """Return the option ``--home`` for a command to type next; nothing if it was not given."""
+    return f" --home {shlex.quote(str(home))}" if home else ""
 
 
 def wait_seconds(text: str | None) -> float:

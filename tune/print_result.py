@@ -1,15 +1,14 @@
 """Print the plan and the result of a search."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import rich.box
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from common.console import console
 from train.progress.snapshot import format_duration
 from tune import labels
 from tune.console import best_table
@@ -46,7 +45,7 @@ def print_plan(planned: Any, effort: Any, compared: int, workers: int | None, as
     if as_json:
         typer.echo(json.dumps(document, indent=1))
         return
-    console = _console()
+    screen = console()
     table = Table(box=rich.box.SIMPLE_HEAD, title=f"{spec.id}  data: {spec.source}", title_justify="left")
     for heading in ("parameter", "searched", "default"):
         table.add_column(heading)
@@ -55,10 +54,10 @@ def print_plan(planned: Any, effort: Any, compared: int, workers: int | None, as
         interval = f"{low:g} to {high:g}" + (", log scale" if dimension.log else "")
         choices = dimension.choices and ", ".join(f"{value:g}" for value in dimension.choices)
         table.add_row(name, choices or interval, f"{spec.default[name]:g}")
-    console.print(table)
+    screen.print(table)
     for number, fold in enumerate(spec.folds, start=1):
-        console.print(f"fold {number}: trained up to {fold.train_end}, validated up to {fold.valid_end}")
-    console.print(
+        screen.print(f"fold {number}: trained up to {fold.train_end}, validated up to {fold.valid_end}")
+    screen.print(
         f"{labels.counted(effort.trials, compared)}, {document['epochs_total']} epochs each; "
         f"at most about {format_duration(estimate)} on {count} CPUs without early stopping; "
         "nothing was written.",
@@ -72,28 +71,28 @@ def print_result(tuning: Tuning, folder: Path, was_done: bool, as_json: bool) ->
     if as_json:
         typer.echo((folder / "result.json").read_text())
         return
-    info, console = tuning.info, _console()
-    console.print(best_table(tuning))
+    info, screen = tuning.info, console()
+    screen.print(best_table(tuning))
     if was_done:
-        console.print("The search was complete: nothing to do (a larger --trials extends it).")
+        screen.print("The search was complete: nothing to do (a larger --trials extends it).")
     states = tuning.trials["state"].value_counts()
     counted = ", ".join(f"{count} {state}" for state, count in states.items())
     compared = int((tuning.trials["origin"] == "sweep").sum())
     kinds = labels.counted(len(tuning.trials) - compared, compared)
-    console.print(
+    screen.print(
         f"{len(tuning.trials)} trials ({kinds}): {counted}; score on validation, naive is 1", highlight=False
     )
     for comparison, key in ((info["embedding"], "because"), (info["contest"], "sentence")):
         if comparison:
-            console.print(comparison[key], highlight=False, soft_wrap=True)
+            screen.print(comparison[key], highlight=False, soft_wrap=True)
     if info["contest"] is None:
-        console.print(
+        screen.print(
             "Not yet compared with the default on the test part: this follows when all trials have ended."
         )
     if later := _better_since(tuning):
-        console.print(later, highlight=False, soft_wrap=True)
+        screen.print(later, highlight=False, soft_wrap=True)
     for name in ("best.toml", "report.html", "trials.csv"):
-        console.print(f"{folder / name}", highlight=False, soft_wrap=True)
+        screen.print(f"{folder / name}", highlight=False, soft_wrap=True)
 
 
 def _better_since(tuning: Tuning) -> str | None:
@@ -107,7 +106,3 @@ def _better_since(tuning: Tuning) -> str | None:
         f"Trial {best['trial'].iloc[0]} scored better since then, but a search uses the test part only once. "
         "To compare it, search again with another --seed."
     )
-
-
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 160)

@@ -22,6 +22,8 @@ from common.errors import RayUnavailable
 log = logging.getLogger(__name__)
 
 CONNECT_S = 5.0
+TIMED_OUT = "timed out during startup"
+"""Ray's words if a node does not start in time."""
 
 
 @contextmanager
@@ -70,17 +72,27 @@ def ray_session(
 def start(cpus: int, **options: Any) -> None:
     """Start a new cluster with options of `ray_private.init`; ``ray.shutdown()`` ends it.
 
+    A start that Ray gives up after its fixed 30 s is tried once more: the first one after an installation
+    reads a cold disk.
+
     Raises
     ------
     RayUnavailable
         If it does not start.
     """
+    options |= {"address": "local", "num_cpus": cpus, "include_dashboard": False}
     try:
-        _init(address="local", num_cpus=cpus, include_dashboard=False, **options)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        try:
+            _init(**options)
+        except Exception as error:  # Ray raises a plain one
+            if TIMED_OUT not in str(error):
+                raise
+            _init(**options)
+    except Exception as error:
+        reason = " ".join(str(error).split()).rstrip(".")
         raise RayUnavailable(
-            f"Ray: cannot start a local cluster: {error}. Check memory and free space in the temporary "
-            "folder."
+            f"Ray: cannot start a local cluster: {reason}. Check memory and free space in the temporary "
+            "folder, and repeat the command when the CPUs are less busy."
         ) from error
 
 

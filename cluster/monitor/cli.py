@@ -2,7 +2,6 @@
 
 import datetime as dt
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pandas as pd
 import rich.box
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from common import storage
 from common.config import read_toml
+from common.console import console
 from common.options import AcceptMixedDates, AsJson, Home
 from common.scoring.forecast_errors import REL_MAE
 
@@ -84,26 +83,26 @@ def monitor(
 def _print(report: "Report", stocks: bool) -> None:
     from cluster.monitor.live import REASONS
 
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    screen = console(highlight=False)
     label = "SYNTHETIC DATA, " if report.synthetic else ""
-    console.print(f"{label}{report.release}, {report.at:%Y-%m-%d %H:%M %Z}")
-    console.print(
+    screen.print(f"{label}{report.release}, {report.at:%Y-%m-%d %H:%M %Z}")
+    screen.print(
         f"{report.served:,} distinct forecasts served, {report.scored:,} scored, {report.waiting:,} wait for "
         "their close"
     )
     for reason, count in report.left_out.items():
         if count:
-            console.print(f"  left out: {count:,} {REASONS[reason]}")
+            screen.print(f"  left out: {count:,} {REASONS[reason]}")
     for part in report.damaged:
-        console.print(f"  not readable: {part}", soft_wrap=True)
+        screen.print(f"  not readable: {part}", soft_wrap=True)
     if len(report.errors):
-        console.print(_errors(report.errors, stocks))
-    console.print(_drift(report))
-    console.print("\n".join(_fresh(report)))
+        screen.print(_errors(report.errors, stocks))
+    screen.print(_drift(report))
+    screen.print("\n".join(_fresh(report)))
     if report.breaches:
-        console.print(f"{len(report.breaches)} breaches", style="bold red")
+        screen.print(f"{len(report.breaches)} breaches", style="bold red")
     else:
-        console.print("no breach")
+        screen.print("no breach")
 
 
 def _errors(errors: pd.DataFrame, stocks: bool) -> Table:

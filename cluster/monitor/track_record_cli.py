@@ -2,18 +2,17 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import pandas as pd
 import rich.box
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from common import storage
 from common.config import read_file
+from common.console import console
 from common.errors import ConfigError
 from common.options import AcceptMixedDates, AsJson, Home
 from common.scoring.forecast_errors import REL_MAE
@@ -85,31 +84,31 @@ def _digests(kept: str) -> list[str]:
 def _print(result: "TrackRecord") -> None:
     from cluster.monitor.live import REASONS
 
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    screen = console(highlight=False)
     label = "SYNTHETIC DATA, " if result.synthetic else ""
     period = f", from the evenings of {result.first} to {result.last}" if result.first else ""
-    console.print(
+    screen.print(
         f"{label}{result.symbol}: {result.served:,} forecasts served, {result.scored:,} scored{period}"
     )
     if result.waiting:
-        console.print(f"  {result.waiting:,} wait for their close")
+        screen.print(f"  {result.waiting:,} wait for their close")
     for reason, count in result.left_out.items():
         if count:
-            console.print(f"  left out: {count:,} {REASONS[reason]}")
+            screen.print(f"  left out: {count:,} {REASONS[reason]}")
     if result.frozen:
-        console.print(f"  in no figure: {result.frozen:,} of frozen windows")
+        screen.print(f"  in no figure: {result.frozen:,} of frozen windows")
     if len(result.figures):
-        console.print(_table(result))
+        screen.print(_table(result))
     chain = result.chain
     for path in chain.unchained:
-        console.print(f"  not in the chain, and not counted: {path}", soft_wrap=True)
+        screen.print(f"  not in the chain, and not counted: {path}", soft_wrap=True)
     for problem in (*chain.problems, *(f"head {digest} is no longer in it" for digest in result.lacks)):
-        console.print(f"  broken at {problem}", soft_wrap=True, style="bold red")
+        screen.print(f"  broken at {problem}", soft_wrap=True, style="bold red")
     word = "broken" if result.broken else chain.verdict
     since = f" since {chain.oldest}, {chain.parts:,} parts" if chain.parts else ""
-    console.print(f"chain: {word}{since}", style="bold red" if result.broken else "")
+    screen.print(f"chain: {word}{since}", style="bold red" if result.broken else "")
     if chain.newest:
-        console.print(f"head: {chain.newest.digest}", soft_wrap=True)
+        screen.print(f"head: {chain.newest.digest}", soft_wrap=True)
 
 
 def _table(result: "TrackRecord") -> Table:

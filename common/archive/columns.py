@@ -111,7 +111,9 @@ class Columns(Config):
         day = dt.datetime(2011, 2, 3, 12, tzinfo=dt.UTC)
         for form in self._forms:
             if parse_date(day.strftime(form), form) != dt.datetime(2011, 2, 3):
-                raise ValueError(f"date_format: {form!r} does not contain day, month and year")
+                raise ValueError(
+                    f"date_format: {form!r} does not contain day, month and year, such as %d/%m/%Y"
+                )
         if isinstance(self.date_format, tuple) and any(_swapped(form) in self._forms for form in self._forms):
             raise ValueError("date_format: day and month in both orders; need a table by file names")
         return self

@@ -60,10 +60,24 @@ def describe_files(
             result.reasons += found.reasons
             result.doubts += found.doubts
     archive = _read(paths, settings)
+    _refuse_shared_symbols(files, archive)
     _add_rows(paths[0], archive, result)
     if settings.get("layout") != NAIROBI:
         result.doubts += _renamed(archive.rows)
     return result
+
+
+def _refuse_shared_symbols(files: Sequence[PriceFile], archive: Archive) -> None:
+    """Raise ArchiveError if files of two stocks, such as Kenya Airways and Kenya Power, have one symbol."""
+    rejected = archive.ledger[archive.ledger["outcome"] == "rejected"]
+    twice = set(rejected.loc[rejected["reason"].str.contains("duplicate|conflict", na=False), "symbol"])
+    for symbol in sorted(twice & {file.symbol.upper() for file in files}):
+        names = [file.path.name for file in files if file.symbol.upper() == symbol]
+        if len(names) > 1:
+            step = "Name each file after its symbol, such as SCOM.csv"
+            raise problem(
+                files[0].path.parent, f"{' and '.join(names)} have rows of {symbol} on one day", step
+            )
 
 
 def _shared_settings(files: Sequence[PriceFile]) -> dict[str, Any]:

@@ -155,9 +155,8 @@ def _name_columns(file: PriceFile, titles: list[str]) -> None:
         places |= {"date": titles[0], "close": words["close"]}
     if missing := [name for name in ("date", "close") if places[name] is None]:
         known = f"no column of {' and '.join(missing)} among {', '.join(titles)}"
-        raise problem(
-            file.path, known, f"Use --header with a name such as {', '.join(TITLES[missing[0]][:3])}"
-        )
+        step = f"Name its {len(titles)} columns in their order, such as --header Date,Symbol,Close,Low,High"
+        raise problem(file.path, known, step)
     named = {name: title for name, title in places.items() if title is not None}
     file.settings["columns"] = named
     file.reasons.append("columns: " + ", ".join(f"{name} = {title}" for name, title in named.items()))

@@ -96,8 +96,9 @@ def no_prices(folder: Path, columns: Columns | None, ignored: list[str]) -> Arch
     if columns is None:
         example = f" ({ignored[0]})" if ignored else ""
         problem = (
-            f"no daily price file among its CSV files; a header must start {HEADER[:22]!r}{example}. Fetch "
-            f"the archive, name another folder, or write a {FILE_NAME} into it that names the columns."
+            f"no daily price file among its CSV files; a header must start {HEADER[:22]!r}{example}. Name "
+            "another folder, fetch the archive with `nsecast data fetch`, or write a columns.toml into it "
+            "for your own files with `nsecast data describe FILE...`."
         )
     elif ignored:
         problem = f"no file matches its {FILE_NAME}: {ignored[0]}. Correct the names of the columns."

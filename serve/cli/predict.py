@@ -1,7 +1,6 @@
 """``nsecast predict``: the server's forecasts, without a server."""
 
 import datetime as dt
-import sys
 from typing import Annotated, cast, get_args
 
 import rich.box
@@ -9,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from common.console import console
 from common.options import Home, ReleaseName
 from serve.forecaster import Forecaster
 from serve.schemas.forecast import BatchResponse, Horizon, PredictResponse, as_horizon
@@ -22,10 +22,6 @@ WIDE = (
     *("90 % interval", "confidence", "model", ERRORS),
 )
 NUMBERS = ("last", "forecast", "change %", "expected %", PROBABILITIES, "90 % interval", ERRORS)
-FITS_MIDDLE, FITS_WIDE = 110, 178
-"""Widths of the middle table, and of the full table with long names."""
-
-
 HORIZONS = "|".join(get_args(Horizon))
 
 
@@ -60,23 +56,26 @@ def predict(
     if as_json:
         typer.echo(response.model_dump_json(indent=1))
     elif response.predictions:
-        console = Console(width=None if sys.stdout.isatty() else FITS_WIDE + 10)
-        wide = console.width >= FITS_WIDE
-        headings = WIDE if wide else MIDDLE if console.width >= FITS_MIDDLE else NARROW
-        console.print(_table(response, headings, wide=wide))
-        if not wide:
-            typer.echo(f"names, models and errors: from {FITS_WIDE} columns on, or with --json", err=True)
-        if headings == NARROW:
-            typer.echo(
-                f"probabilities of up and down: widen the terminal to {FITS_MIDDLE} columns, or use --json",
-                err=True,
-            )
+        _print(response)
     for error in response.summary.errors:
         typer.echo(f"no forecast: {error.detail}", err=True)
     for note in () if as_json else _notes(response):
         typer.echo(f"note: {note}", err=True)
     if response.summary.failed and (symbols or not response.predictions):
         raise typer.Exit(1)
+
+
+def _print(response: BatchResponse) -> None:
+    """Print the table with the most columns that fit the terminal; all of them where it is not one."""
+    screen = console()
+    tables = [_table(response, headings, wide=headings == WIDE) for headings in (WIDE, MIDDLE, NARROW)]
+    widths = [Console(width=1_000).measure(table).maximum for table in tables]
+    fits = (at for at, width in enumerate(widths) if width <= screen.width or not screen.is_terminal)
+    shown = next(fits, len(tables) - 1)
+    screen.width = max(screen.width, widths[shown])
+    screen.print(tables[shown])
+    if shown:
+        typer.echo(f"more: widen the terminal to {widths[0]} columns, or use --json", err=True)
 
 
 def _notes(response: BatchResponse) -> list[str]:

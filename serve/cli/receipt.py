@@ -1,17 +1,16 @@
 """``nsecast receipt`` and ``nsecast replay``: prove what was served, and compute it again."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import rich.box
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from common import storage
 from common.config import read_file
+from common.console import console
 from common.errors import BadRequest, ConfigError, ReceiptError
 from common.options import AsJson, Home
 from serve.schemas.forecast import Horizon
@@ -94,7 +93,7 @@ def _json(path: Path, advice: str) -> Any:
 def _print(results: list[dict[str, Any]], content: dict[str, Any]) -> None:
     from serve.audit.rows import software
 
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    screen = console(highlight=False)
     table = Table(
         title=f"{content['release']['id']}, request {content['request_id']}",
         title_justify="left",
@@ -109,8 +108,8 @@ def _print(results: list[dict[str, Any]], content: dict[str, Any]) -> None:
                 same = "equal" if served[name] == again[name] else "different"
                 values = json.dumps(served[name]), json.dumps(again[name])
                 table.add_row(result["symbol"], result["horizon"], name, *values, same)
-    console.print(table)
+    screen.print(table)
     now, then = json.loads(software()), content["software"]
     for name in sorted(now.keys() & then.keys()):
         if now[name] != then[name]:
-            console.print(f"{name}: {then[name]} then, {now[name]} now", soft_wrap=True)
+            screen.print(f"{name}: {then[name]} then, {now[name]} now", soft_wrap=True)

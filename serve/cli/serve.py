@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
+import psutil
 import typer
 
 from cluster.connect.address import Address, resolve_address
@@ -167,7 +168,11 @@ def _run(chosen: ServeSettings, root: Path, host: str, port: int, haproxy: bool,
             os.environ.update(environment(folder, haproxy=haproxy))
         from serve.server import running
 
-        state = root / "serve" / "server.json"
+        state, other = root / "serve" / "server.json", _state(root)
+        if other and psutil.pid_exists(other["pid"]):
+            _note(
+                f"another server of this storage root is at {other['url']}; both serve what is in production"
+            )
         with running(chosen, host=host, port=port, folder=folder, address=address, say=_note) as service:
             storage.write_json(state, {"url": service.url, "pid": os.getpid()})
             try:
@@ -176,7 +181,7 @@ def _run(chosen: ServeSettings, root: Path, host: str, port: int, haproxy: bool,
             except KeyboardInterrupt:
                 _note("stopping: running requests are finished first")
             finally:
-                state.unlink(missing_ok=True)
+                _withdraw(root, other)
     _note("stopped.")
 
 
@@ -237,6 +242,14 @@ def _train(root: Path) -> int:
             training.terminate()
             training.wait()
             raise
+
+
+def _withdraw(root: Path, other: dict[str, Any]) -> None:
+    """Remove this server's record, or put back that of another server which still runs."""
+    if other and psutil.pid_exists(other["pid"]):
+        storage.write_json(root / "serve" / "server.json", other)
+    elif _state(root).get("pid") == os.getpid():
+        (root / "serve" / "server.json").unlink(missing_ok=True)
 
 
 def _state(root: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Options that belong to every verb of a kind are there, and mean the same everywhere."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -8,6 +9,7 @@ from support.prices.archive import market, weekdays, write
 from typer.testing import CliRunner
 
 import nsecast
+from common.options import root_option
 from train.cli.data import app
 
 WITHOUT_STORAGE_ROOT = {"data describe", "data fetch", "data market", "serve haproxy"}
@@ -57,3 +59,7 @@ def test_a_storage_root_given_before_the_verb_of_a_group_holds_for_the_verb(tmp_
     done = CliRunner().invoke(nsecast.app, [*words, "--add", "me"])
     assert done.exit_code == 0, done.output
     assert (tmp_path / "home" / "serve" / "keys.json").exists() and not (tmp_path / "elsewhere").exists()
+
+
+def test_a_command_to_type_next_names_the_storage_root_that_was_given():
+    assert root_option(Path("/my home/nse")) == " --home '/my home/nse'" and root_option(None) == ""

@@ -3,6 +3,7 @@
 import datetime as dt
 import functools
 import json
+import sys
 import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -142,7 +143,9 @@ def _rival_names(option: str) -> list[str]:
 def _progress(show: bool) -> Iterator[Callable[[str, int, int], None]]:
     """Show a bar for each model on stderr, with the remaining time."""
     columns = (TextColumn("{task.description:<12}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not show) as bars:
+    with Progress(
+        *columns, console=Console(stderr=True), transient=True, disable=not (show and sys.stderr.isatty())
+    ) as bars:
         tasks: dict[str, TaskID] = {}
 
         def advance(name: str, done: int, total: int) -> None:

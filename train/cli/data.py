@@ -3,6 +3,8 @@
 import datetime as dt
 import functools
 import json
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -64,7 +66,7 @@ def check(
 ) -> None:
     """Read every row, and report what was accepted, repaired and rejected, and why.
 
-    Exit codes: 0 done; 3 dates or files look mixed up; 1 not an archive.
+    Exit codes: 0 done; 3 dates or files look mixed up; 1 not an archive, or no row was accepted.
     """
     content = read_archive(archive)
     ledger = rejects or storage.home(home) / "checks" / "ledger.csv"
@@ -75,6 +77,8 @@ def check(
         _print(content, archive, ledger)
     if len(content.mixed):
         raise typer.Exit(MIXED)
+    if content.rows.empty:
+        raise typer.Exit(1)
 
 
 def _print(content: Archive, archive: Path, ledger: Path) -> None:
@@ -92,6 +96,14 @@ def _print(content: Archive, archive: Path, ledger: Path) -> None:
             "refuses this archive without --accept-mixed-dates.",
             style="bold red",
         )
+    elif content.rows.empty:
+        say(
+            "NO ROW WAS ACCEPTED, for the reasons above. Correct date_format, decimal or the columns in "
+            "columns.toml, or have it written by `nsecast data describe FILE... --replace`.",
+            style="bold red",
+        )
+    else:
+        say(f"Next: nsecast train --archive {shlex.quote(str(archive))}")
 
 
 @app.command()
@@ -116,7 +128,7 @@ def fetch(
     if result.missing:
         typer.echo(f"not in the publisher's zip: {', '.join(result.missing)}", err=True)
         raise typer.Exit(1)
-    typer.echo(f"Next: nsecast data check --archive {to}")
+    typer.echo(f"Next: nsecast data check --archive {shlex.quote(str(to))}")
 
 
 @app.command()
@@ -135,7 +147,7 @@ def market(
         if value is not None
     }
     config = MarketConfig.parse(settings, where="market")
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("trading", total=None)
         written = write_market(to, config, lambda done, of: bar.update(task, completed=done, total=of))
     counts = f"{len(written.symbols)} symbols, {written.sessions} sessions, {written.rows} rows"

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shlex
 from typing import Annotated
 
 import rich.box
@@ -26,6 +27,7 @@ from common.options import (
     UniverseFile,
     ValidEnd,
     Workers,
+    root_option,
 )
 from common.presets import quick, train_config
 from common.release.forecasts import networks_line
@@ -90,7 +92,7 @@ def train(
         return
     mode: Mode | None = "plain" if as_json else None
     outcome, before = execute(run, workers=workers, mode=mode, fresh=fresh, refit=refit, address=where)
-    _print_outcome(run, outcome, before, as_json)
+    _print_outcome(run, outcome, before, as_json, root_option(home))
     if outcome.failed:
         raise typer.Exit(1)
 
@@ -137,7 +139,7 @@ def _print_plan(run: Run, workers: int | None, as_json: bool) -> None:
     )
 
 
-def _print_outcome(run: Run, outcome: TrainingResult, before: bool, as_json: bool) -> None:
+def _print_outcome(run: Run, outcome: TrainingResult, before: bool, as_json: bool, option: str) -> None:
     production = Registry(run.home).production()
     if as_json:
         document = {
@@ -171,11 +173,14 @@ def _print_outcome(run: Run, outcome: TrainingResult, before: bool, as_json: boo
     if outcome.gate:
         say(f"Not promoted: {outcome.gate}", style="yellow")
     elif production != outcome.release.id:
-        say(f"To use it: nsecast models promote {outcome.release.id}")
+        say(f"To use it: nsecast models promote {outcome.release.id}{option}")
     say(str(outcome.release.path))
-    say(f"tensorboard --logdir {run.folder / 'tensorboard'}")
+    say(f"tensorboard --logdir {shlex.quote(str(run.folder / 'tensorboard'))}")
     if production == outcome.release.id:
-        say("Next: nsecast serve, nsecast predict SCOM, nsecast card SCOM")
+        names = [stock.symbol for stock in run.spec.universe.stocks if stock.symbol in run.panel.symbols]
+        stock = "SCOM" if "SCOM" in names else names[0]
+        commands = ("serve", f"predict {stock}", f"card {stock}")
+        say(f"Next: {', '.join(f'nsecast {command}{option}' for command in commands)}")
 
 
 def _ratio(value: float | None) -> str:

@@ -17,10 +17,11 @@ from typing import Annotated, Any
 
 import psutil
 import typer
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 
 from common import storage
+from common.console import console
 from common.options import AsJson, Home
 from train.progress.console import display_mode, runs_table
 from train.progress.snapshot import ENDED, FINISHED, PlainLines, RunView
@@ -115,7 +116,7 @@ def runs(
     if as_json:
         typer.echo(json.dumps(listed, indent=1))
     elif listed:
-        Console(width=None if sys.stdout.isatty() else 160).print(runs_table(listed))
+        console().print(runs_table(listed))
 
 
 def _watch(home: Path, *, interval_s: float = 1.0) -> None:

@@ -1,7 +1,8 @@
 """Inputs of the commands that train: settings, prices and universe."""
 
 import datetime as dt
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,9 @@ def load_panel_with_progress(
 ) -> Panel:
     """Load the archive's prices, or the synthetic market's, with a progress bar on stderr."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not show) as bar:
+    with Progress(
+        *columns, console=Console(stderr=True), transient=True, disable=not (show and sys.stderr.isatty())
+    ) as bar:
         work = bar.add_task("reading the archive" if archive else "making the synthetic market", total=None)
         return load_panel(
             archive,
@@ -57,14 +60,27 @@ def load_panel_with_progress(
 
 def check_universe(universe: Universe, panel: Panel, only: tuple[str, ...], *, strict: bool) -> None:
     """Raise UniverseError for unknown counters, and if ``strict`` without data; else name these on stderr."""
-    if unknown := sorted(set(only) - {stock.symbol for stock in universe.specific}):
-        raise UniverseError(f"--only: not specific counters: {', '.join(unknown)}.", symbols=unknown)
+    specific = [stock.symbol for stock in universe.specific]
+    if unknown := sorted(set(only) - set(specific)):
+        known = ", ".join(specific) or "none"
+        raise UniverseError(
+            f"--only: not specific stocks: {', '.join(unknown)}. Specific are: {known}.", symbols=unknown
+        )
     absent = universe.check_against(panel.symbols)
     if len(absent) == len(universe.stocks):
-        raise UniverseError("none of the universe's counters is in the data. Check --archive and --universe.")
+        stocks, symbols = _some(absent), _some(name for name in panel.symbols if name[0] != "^")
+        raise UniverseError(
+            f"none of the universe's stocks ({stocks}) is in the data ({symbols}). Name your stocks with "
+            "--universe FILE.toml, see docs/tutorial.md, or check --archive."
+        )
     if absent and strict:
         raise UniverseError(
             f"--universe: not in the data: {', '.join(absent)}. Correct or drop them.", symbols=list(absent)
         )
     if absent:
         typer.echo(f"not in the data, so neither trained nor forecast: {', '.join(absent)}", err=True)
+
+
+def _some(symbols: Iterable[str]) -> str:
+    names = sorted(symbols)
+    return ", ".join(names[:3]) + ", ..." * (len(names) > 3)

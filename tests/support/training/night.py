@@ -39,12 +39,17 @@ MARKET = MarketConfig(symbols=8, first_day="2021-01-04", last_day=LATER_END)
 def write_archive(folder: Path, until: date) -> Path:
     """The first sessions of one and the same market, up to ``until``; replaces what was there."""
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(once(f"market of nights {MARKET}", partial(write_market, config=MARKET)), folder)
+    shutil.copytree(_market(), folder)
     for path in folder.glob("NSE_data_all_stocks_*.csv"):
         header, *lines = path.read_text().splitlines(keepends=True)
         kept = [line for line in lines if _day(line, path) <= until]
         path.write_text("".join([header, *kept]))
     return folder
+
+
+def _market() -> Path:
+    """All sessions of the market; not to be changed."""
+    return once(f"market of nights {MARKET}", partial(write_market, config=MARKET))
 
 
 def _day(line: str, path: Path) -> date:

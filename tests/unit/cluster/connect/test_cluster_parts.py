@@ -8,10 +8,12 @@ from uuid import uuid4
 import pytest
 from support.machine.waiting import until
 
+from cluster.connect import ray_private
 from cluster.connect.code_package import LIMIT_BYTES, code_files, digest, stage
 from cluster.connect.match import describe_process, differences
 from cluster.connect.processes import MARK, end, name_of, processes_with_mark, start_time, still_running
-from common.errors import ConfigError
+from cluster.connect.session import start
+from common.errors import ConfigError, RayUnavailable
 
 
 def test_the_code_that_travels_is_small_and_holds_no_data_environment_or_history(tmp_path):
@@ -58,6 +60,20 @@ except KeyboardInterrupt:
 def test_a_command_terminated_while_ray_starts_counts_as_interrupted():
     done = subprocess.run([sys.executable, "-c", TOLD_TO_END], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
+
+
+def test_ray_that_starts_too_slowly_is_started_once_more_and_then_refused_in_a_sentence(monkeypatch):
+    slow = [Exception("The current node timed out during startup.")] * 3
+
+    def init(**options):
+        if slow:
+            raise slow.pop()
+
+    monkeypatch.setattr(ray_private, "init", init)
+    with pytest.raises(
+        RayUnavailable, match=r"timed out during startup\. Check memory .* repeat the command"
+    ):
+        start(1)
 
 
 def test_one_changed_byte_or_name_changes_the_digest(tmp_path):

@@ -317,3 +317,26 @@ def test_the_command_writes_columns_toml_once_and_prints_json(tmp_path):
     assert again.exit_code == 1 and "exists" in again.exception.message
     shown = CliRunner().invoke(app, ["describe", str(path), "--replace"])
     assert "Row: symbol ABC, date 2024-10-30" in shown.stdout
+
+
+def test_files_of_one_stock_each_are_named_by_what_their_names_do_not_share(tmp_path):
+    for name in ("SCOM.NR.csv", "EQTY.NR.csv"):
+        (tmp_path / name).write_text("Date,Close\n2023-01-31,5\n")
+    found = describe_files(sorted(tmp_path.iterdir()))
+    assert found.settings["files"] == "{symbol}.NR.csv" and found.doubts == []
+    (tmp_path / FILE_NAME).write_text(tomli_w.dumps(found.settings))
+    assert set(read_archive(tmp_path).rows["symbol"]) == {"SCOM", "EQTY"}
+
+
+def test_files_named_after_companies_are_refused_with_what_to_do(tmp_path):
+    for name in ("KCB", "Kenya Airways", "Kenya Power"):
+        (tmp_path / f"{name} Stock Price History.csv").write_text("Date,Price\n01/31/2023,5\n")
+    with pytest.raises(
+        ArchiveError, match=r"Kenya Airways.*Kenya Power.*rows of KENYA on one day\. Name each file after"
+    ):
+        describe_files(sorted(tmp_path.iterdir()))
+    (tmp_path / "KCB.csv").write_text("Tag,Kurs\n31.01.2023,5\n")
+    with pytest.raises(
+        ArchiveError, match=r"no column of date and close.*its 2 columns.*--header Date,Symbol"
+    ):
+        describe(tmp_path / "KCB.csv")

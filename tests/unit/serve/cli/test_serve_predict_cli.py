@@ -12,7 +12,7 @@ from support.releases.release import doctored, made_release
 from typer.testing import CliRunner
 
 from common.release.registry import Registry
-from serve.cli.predict import NARROW, _table
+from serve.cli.predict import NARROW, WIDE, _table
 from serve.cli.predict import predict as command
 from serve.forecaster import Forecaster
 from serve.schemas.forecast import BatchResponse
@@ -59,6 +59,11 @@ def test_people_get_a_table_and_notes(home):
         "made, 1d ahead, KES" in done.stdout and "MOVES" in done.stdout and "residual_specific" in done.stdout
     )
     assert "The market is invented" in done.stderr and "note: FROZEN: The price has not moved" in done.stderr
+
+
+def test_a_file_gets_every_column_in_full(home):
+    lines = run(home, "MOVES", "FROZEN").stdout.splitlines()
+    assert all(heading in lines[2] for heading in WIDE) and "…" not in "".join(lines)
 
 
 def test_a_terminal_of_80_columns_shows_every_price_in_full(home):

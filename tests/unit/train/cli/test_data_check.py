@@ -53,6 +53,17 @@ def test_json_is_the_only_thing_on_stdout(folder, tmp_path):
     assert (tmp_path / "mine.csv").exists()
 
 
+def test_an_archive_of_which_no_row_is_accepted_fails_with_what_to_correct(tmp_path):
+    (tmp_path / "SCOM.csv").write_text("Date;Close\n2023-03-06;16,75\n")
+    text = 'files = "{symbol}.csv"\ndelimiter = ";"\ncolumns = {date = "Date", close = "Close"}\n'
+    (tmp_path / "columns.toml").write_text(text)
+    refused = check("--archive", tmp_path, "--rejects", tmp_path / "ledger")
+    assert refused.exit_code == 1 and "NO ROW WAS ACCEPTED" in refused.stdout
+    (tmp_path / "columns.toml").write_text(f'decimal = ","\n{text}')
+    read = check("--archive", tmp_path, "--rejects", tmp_path / "ledger")
+    assert read.exit_code == 0 and f"Next: nsecast train --archive {tmp_path}" in read.stdout
+
+
 def test_a_synthetic_archive_is_called_so(folder, tmp_path):
     (folder / "synthetic.json").write_text("{}")
     assert "SYNTHETIC DATA" in check("--archive", folder, "--rejects", tmp_path / "mine.csv").stdout
