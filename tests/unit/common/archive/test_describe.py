@@ -8,6 +8,7 @@ import pytest
 import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from typer.testing import CliRunner
 
 from common.archive.columns import FILE_NAME
@@ -82,7 +83,8 @@ def made(layout) -> tuple[pd.DataFrame, str]:
     return frame, "\n".join([*layout["above"], *titles, *lines]) + "\n"
 
 
-@settings(max_examples=40)
+@pytest.mark.fuzz
+@settings(max_examples=examples(40))
 @given(layouts())
 def test_a_described_file_gives_its_rows_back(tmp_path_factory, layout):
     frame, text = made(layout)
