@@ -15,6 +15,7 @@ from support.training.train_command import (
     UNIVERSE,
     Trained,
     call,
+    call_here,
     predicted,
     production,
     running_in,
@@ -82,7 +83,7 @@ def test_sigterm_ends_like_ctrl_c_and_a_second_start_of_the_same_run_is_refused(
 @pytest.mark.usefixtures("trained")
 def test_a_failing_job_costs_only_itself_and_the_same_command_mends_it(place):
     command = [*place["train"], "--seed", "11"]
-    run = json.loads(call(place, *command, "--dry-run", "--json")[0])["run"]
+    run = json.loads(call_here(place, *command, "--dry-run", "--json")[0])["run"]
     before = predicted(place, "ABSA")["release"]
     in_the_way = place["home"] / "runs" / run / "tasks" / "ABSA" / "scratch-0" / "weights.npz"
     in_the_way.mkdir(parents=True)
@@ -123,16 +124,16 @@ def test_the_release_has_every_file_and_every_stock(place):
 
 
 def test_wrong_options_are_explained(place):
-    _, err = call(place, "train", "--archive", "nowhere", expect=1)
+    _, err = call_here(place, "train", "--archive", "nowhere", expect=1)
     assert "nowhere" in err and "Traceback" not in err
-    _, err = call(place, *place["train"], "--only", "ABSA,XYZ", expect=1)
+    _, err = call_here(place, *place["train"], "--only", "ABSA,XYZ", expect=1)
     assert "XYZ" in err
     (place["folder"] / "wrong.toml").write_text("[network]\nlstm_unit = [50]\n")
-    _, err = call(place, "train", "--config", "wrong.toml", expect=1)
+    _, err = call_here(place, "train", "--config", "wrong.toml", expect=1)
     assert "lstm_unit" in err
-    call(place, "train", "--no-such-option", expect=2)
+    call_here(place, "train", "--no-such-option", expect=2)
     (place["folder"] / "unknown.toml").write_text(UNIVERSE + 'XYZ = "No such company"\n')
-    _, err = call(place, *place["train"], "--universe", "unknown.toml", expect=1)
+    _, err = call_here(place, *place["train"], "--universe", "unknown.toml", expect=1)
     assert "XYZ" in err
 
 
@@ -162,7 +163,7 @@ def backtested(place: dict[str, Any], trained: Trained) -> dict[str, Any]:
     kept, release = place["backtests"], production(place)["id"]
     if release not in kept:
         words = ("backtest", "--baselines", "quick", "--out", "all.parquet", "--json")
-        kept[release] = json.loads(call(place, *words)[0])
+        kept[release] = json.loads(call_here(place, *words)[0])
     return kept[release]
 
 
@@ -182,13 +183,13 @@ def test_the_backtest_agrees_with_the_forecasts_and_reports_the_rivals_errors(pl
             assert (answer["prediction"], answer["mean_prediction"]) == (row["published"], row["raw"])
             bounds = answer["confidence_interval"]
             assert [bounds["lower"], bounds["upper"]] == [row["lo90"], row["hi90"]]
-    _, err = call(place, "backtest", "--from", "2021-06-01", expect=1)
+    _, err = call_here(place, "backtest", "--from", "2021-06-01", expect=1)
     assert "--refit-every" in err and "Traceback" not in err
 
 
 @pytest.mark.usefixtures("backtested")
 def test_the_report_is_one_page_and_answers_the_five_questions(place):
-    out, _ = call(place, "report", "--out", "report.html")
+    out, _ = call_here(place, "report", "--out", "report.html")
     assert out.count("?") >= 5 and "What is the test MAPE?" in out
     page = (place["folder"] / "report.html").read_text()
     assert "ABSA" in page and "drift" in page and "https://" not in page.split("<body", 1)[1][:2000]
@@ -196,7 +197,7 @@ def test_the_report_is_one_page_and_answers_the_five_questions(place):
 
 @pytest.mark.usefixtures("trained")
 def test_the_checklist_prints_a_figure_for_every_point(place):
-    document = json.loads(call(place, "validate", "--json")[0])
+    document = json.loads(call_here(place, "validate", "--json")[0])
     assert document["passed"] and len(document["checks"]) >= 8
     assert all(check["found"] for check in document["checks"])
 
@@ -208,11 +209,11 @@ def test_a_changed_byte_is_refused_by_name(place):
     content = bytearray(network.read_bytes())
     content[len(content) // 2] ^= 1
     network.write_bytes(content)
-    _, err = call(place, "models", "verify", expect=1)
+    _, err = call_here(place, "models", "verify", expect=1)
     assert release["id"] in err and "general_residual/model.onnx" in err and "Traceback" not in err
-    _, err = call(place, "predict", "ABSA", expect=1)
+    _, err = call_here(place, "predict", "ABSA", expect=1)
     assert "model.onnx" in err
 
     document = json.loads(call(place, *place["train"], "--json")[0])
     assert document["release"] == document["production"] == f"{release['id']}-2", "published again, unharmed"
-    call(place, "models", "verify", document["release"])
+    call_here(place, "models", "verify", document["release"])

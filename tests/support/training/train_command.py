@@ -1,14 +1,19 @@
 """The command `nsecast train` with small settings, as a user runs it."""
 
+import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
+import nsecast
 from support.machine.processes import running
 
 
@@ -70,6 +75,23 @@ def call(place: dict[str, Any], *arguments: str, expect: int = 0) -> tuple[str, 
     return out, err
 
 
+def call_here(place: dict[str, Any], *arguments: str, expect: int = 0) -> tuple[str, str]:
+    """The same in this process, which has imported everything already: for commands that do not train."""
+    out, err, code, terminate = io.StringIO(), io.StringIO(), None, signal.getsignal(signal.SIGTERM)
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(place["folder"])
+        patch.setenv("NSECAST_HOME", str(place["home"]))
+        patch.setattr(sys, "argv", ["nsecast", *arguments])
+        try:
+            nsecast.main()
+        except SystemExit as stop:
+            code = stop.code
+        finally:
+            signal.signal(signal.SIGTERM, terminate)
+    assert (code or 0) == expect, err.getvalue()
+    return out.getvalue(), err.getvalue()
+
+
 def running_job(place: dict[str, Any], pid: int, epoch: int) -> dict[str, Any]:
     """The general network's job of the run that this process trains, with the run, once it is so far."""
     deadline = time.monotonic() + 180
@@ -98,9 +120,9 @@ class Trained:
 
 
 def predicted(place: dict[str, Any], *arguments: str) -> dict[str, Any]:
-    return json.loads(call(place, "predict", *arguments, "--json")[0])
+    return json.loads(call_here(place, "predict", *arguments, "--json")[0])
 
 
 def production(place: dict[str, Any]) -> dict[str, Any]:
-    (release,) = [r for r in json.loads(call(place, "models", "--json")[0]) if r["production"]]
+    (release,) = [r for r in json.loads(call_here(place, "models", "--json")[0]) if r["production"]]
     return release

@@ -33,6 +33,7 @@ from serve.settings import ServeSettings
 SPECIFIC, MANY = "stock_specific", 10_000
 COLUMNS = [field.name for field in fields(Series) if field.name not in ("symbols", "offsets")]
 SYMBOLS = [f"S{number:05d}" for number in range(MANY)]
+FEWER = SYMBOLS[:3_000]
 
 
 class Tier:
@@ -138,14 +139,14 @@ def test_a_batch_of_the_exchange_is_sent_a_few_stocks_a_call_as_before(model_cli
 
 
 def test_a_second_request_for_all_stocks_asks_no_model(model_client_of):
-    tier, loaded = Tier(), ManyStocks()
+    tier, loaded = Tier(), ManyStocks(FEWER)
     model_client = model_client_of(tier, forecasts_remembered=100)
 
     async def run() -> None:
         await model_client._rehearse(loaded)
         await answered(model_client, loaded)
         before = tier.calls
-        assert await answered(model_client, loaded) == expected(SYMBOLS)
+        assert await answered(model_client, loaded) == expected(FEWER)
         assert tier.calls == before
 
     asyncio.run(run())
@@ -172,31 +173,30 @@ def test_forecasts_computed_before_a_part_failed_are_not_computed_again(model_cl
 
 
 def test_forecasts_computed_before_a_request_was_cancelled_are_not_computed_again(model_client_of):
-    tier, loaded = Tier(), ManyStocks()
+    tier, loaded = Tier(), ManyStocks(FEWER)
     model_client = model_client_of(tier, forecasts_remembered=MANY)
 
     async def run() -> None:
         caller = asyncio.create_task(answered(model_client, loaded))
-        while len(tier.requested) < 3_000:
+        while len(tier.requested) < 1_000:
             await asyncio.sleep(0)
         caller.cancel()
         with pytest.raises(asyncio.CancelledError):
             await caller
         kept = len(tier.requested)
-        assert kept < MANY and tier.now == 0
-        assert await answered(model_client, loaded) == expected(SYMBOLS)
+        assert kept < len(FEWER) and tier.now == 0
+        assert await answered(model_client, loaded) == expected(FEWER)
         assert set(tier.requested.values()) == {1}
 
     asyncio.run(run())
 
 
 def test_a_specific_model_that_fails_in_a_large_batch_is_replaced_by_the_general_one(model_client_of):
-    own = tuple(SYMBOLS[::10])
+    own = tuple(FEWER[::10])
     general, specific = Tier(), Broken()
-    assert asyncio.run(answered(model_client_of(general, specific), ManyStocks(specific=own))) == expected(
-        SYMBOLS
-    )
-    assert set(specific.requested) == set(own) and set(general.requested) == set(SYMBOLS)
+    loaded = ManyStocks(FEWER, specific=own)
+    assert asyncio.run(answered(model_client_of(general, specific), loaded)) == expected(FEWER)
+    assert set(specific.requested) == set(own) and set(general.requested) == set(FEWER)
 
 
 def test_a_stock_requested_by_former_and_present_symbol_is_answered_or_refused_twice(
