@@ -35,9 +35,9 @@ def promote_with_newest_prices(
     before, refreshed = registry.production(), None
     networks = networks_of(registry, before)
     if networks != release:  # else the process ended between the move and the record
+        newer = None
         if networks == networks_of(registry, against):
-            against = before
-        newer = _newer_prices(registry, release, before)
+            against, newer = before, _newer_prices(registry, release, before)
         if newer is None:
             registry.promote(release, evidence=evidence, instead_of=against)
         else:
