@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
@@ -48,11 +48,11 @@ def direct_route(body: type[Model], check: Callable[[Request, str | None], Clien
     """Return a route class for endpoints that take a request, a body and a client.
 
     A request that is as its schema says is validated in one pass and goes to the endpoint at once; FastAPI's
-    own handling takes a quarter of a router's time. Any other request still gets that, and its errors.
+    own handling takes a fifth of a router's time. Any other request still gets that, and its errors.
     """
 
     class DirectRoute(APIRoute):
-        def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             endpoint, general = self.endpoint, super().get_route_handler()
 
             async def handle(request: Request) -> Response:

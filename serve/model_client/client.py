@@ -27,13 +27,7 @@ from serve.inference.model_cache import REMEMBER_BAD_S, model_key, split_key
 from serve.inference.release_watcher import ReleaseWatcher
 from serve.inference.response import batch_response
 from serve.model_client.broadcast import BroadcastResult, call_every
-from serve.model_client.messages import (
-    REQUEST_ID,
-    ForecastCall,
-    ForecastReply,
-    ModelRequest,
-    ModelResponse,
-)
+from serve.model_client.messages import REQUEST_ID, ForecastCall, ForecastReply, ModelRequest, ModelResponse
 from serve.model_client.model_call import ModelCall, fan_out, render_all
 from serve.model_client.rehearsal import rehearse
 from serve.model_client.shared_calls import SharedCalls
