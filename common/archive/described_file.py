@@ -36,6 +36,8 @@ TITLES = {
 }
 """Titles of the columns, in any case, the surest first."""
 _KNOWN = frozenset(title for titles in TITLES.values() for title in titles)
+_NUMERIC = re.compile("chan?ge?|%|open|low|high|price|average|vwap|value|turnover", re.IGNORECASE)
+"""Titles of further columns whose numbers are evidence; times such as 09.30 are none."""
 _FIRST = frozenset("0123456789.,-(")
 """Characters with which a number begins."""
 _COMPRESSED = (b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zX", b"7z\xbc\xaf", b"\xd0\xcf\x11\xe0")
@@ -112,7 +114,8 @@ def look(path: Path, header: Sequence[str] = ()) -> PriceFile:
             yield {name: cells[at] for name, at in columns.items()}
 
     file.rows = rows
-    _gather(file, cells_of(islice(lines(), first, None), delimiter, width), columns)
+    others = [at for at, title in enumerate(titles) if _NUMERIC.search(title)]
+    _gather(file, cells_of(islice(lines(), first, None), delimiter, width), columns, others)
     return file
 
 
@@ -188,11 +191,14 @@ def symbol_in(path: Path) -> tuple[str, str, str]:
     return before, symbol, after + path.suffix
 
 
-def _gather(file: PriceFile, rows: Iterator[list[str]], columns: dict[str, int]) -> None:
-    """Gather the dates and the numbers of all rows."""
+def _gather(
+    file: PriceFile, rows: Iterator[list[str]], columns: dict[str, int], others: Sequence[int]
+) -> None:
+    """Gather the dates of all rows, and the numbers in their columns and in ``others``."""
     dates = dict[str, None]()
-    others = [columns[name] for name in ("date", "symbol") if name in columns]
     prices = [columns[name] for name in PRICES if name in columns]
+    volume = columns.get("volume", -1)
+    numeric = sorted({*prices, *others, *([volume] if volume >= 0 else [])} - {columns["date"]})
     folded = {title.casefold() for title in file.settings["columns"].values()}
     for cells in rows:
         date = cells[columns["date"]]
@@ -201,14 +207,15 @@ def _gather(file: PriceFile, rows: Iterator[list[str]], columns: dict[str, int])
                 _check_titles(file, cells, columns)
             if len(dates) < MOST_DATES:
                 dates[date] = None
-        for at, cell in enumerate(cells):
-            if at in others or cell[:1] not in _FIRST or cell == "-":
+        for at in numeric:
+            cell = cells[at]
+            if cell[:1] not in _FIRST or cell == "-":
                 continue
             written = shape(cell)
             file.numbers[written] += 1
             if at in prices:
                 file.prices[written] += 1
-            elif at == columns.get("volume"):
+            elif at == volume:
                 file.volumes[written] += 1
     dates.pop("", None)
     file.dates = list(dates)

@@ -50,9 +50,13 @@ def _best(numbers: Counter[str]) -> list[Marks]:
 
 
 def _by_decimal(numbers: Counter[str]) -> dict[str, Marks]:
-    """Return the best marks by the mark of decimals; none if the numbers have neither."""
+    """Return the marks that read about as many numbers as any, by the mark of decimals, the best last.
+
+    There are none if the numbers have neither comma nor point.
+    """
+    counts = sorted(((_count(numbers, marks), marks) for marks in reversed(MARKS)), key=lambda pair: pair[0])
     marked = any("," in text or "." in text for text in numbers)
-    return {marks[0]: marks for marks in reversed(_best(numbers))} if marked else {}
+    return {marks[0]: marks for count, marks in counts if marked and count >= ALIKE * counts[-1][0]}
 
 
 def _count(numbers: Counter[str], marks: Marks) -> int:
@@ -73,18 +77,17 @@ def _check_alike(files: Sequence[PriceFile], marks: Marks) -> None:
 def _decide(
     files: Sequence[PriceFile], marks: dict[str, Marks], decimal_comma: bool | None, doubts: list[str]
 ) -> tuple[Marks, str]:
-    """Choose between two marks of decimals that read equally many numbers, and say why."""
+    """Choose between two marks of decimals that read about equally many numbers, and say why."""
     prices = sum((file.prices for file in files), Counter[str]())
     volumes = sum((file.volumes for file in files), Counter[str]())
-    sound = [
-        mark for mark in marks if all(len(grouping(part, marks[mark])) < 2 for part in (prices, volumes))
-    ]
-    if len(sound) == 1:
-        return marks[sound[0]], "with the other one, only some numbers have separated thousands"
-    breaks = {mark: sum(_breaks(file.rows(), marks[mark]) for file in files) for mark in marks}
-    if breaks["."] != breaks[","]:
-        mark = min(breaks, key=lambda mark: breaks[mark])
-        return marks[mark], f"with the other one, {max(breaks.values())} rows have prices that do not fit"
+    numbers = sum((file.numbers for file in files), Counter[str]())
+    faults = {
+        mark: numbers.total() - _count(numbers, both) + sum(_breaks(file.rows(), both) for file in files)
+        for mark, both in marks.items()
+    }
+    if faults["."] != faults[","]:
+        mark = min(faults, key=lambda mark: faults[mark])
+        return marks[mark], f"with the other one, {max(faults.values())} numbers or rows do not fit"
     if decimal_comma is not None:
         return marks["," if decimal_comma else "."], "as given"
     delimiter = files[0].settings.get("delimiter")

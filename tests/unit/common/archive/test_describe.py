@@ -260,7 +260,8 @@ HEADER = "Date;Close;Low;High;Vol."
         (["02.01.2023;16,500;0,30%"], 16.5, "Date;Close;Change"),
         (["02.01.2023;1,005;995;1,010;5"], 1_005, HEADER),  # as decimals, the low is above the high
         (["02.01.2023;1,005", "03.01.2023;995"], 1_005, "Date;Close"),  # as decimals, a jump
-        (["02.01.2023;1,005", "03.01.2023;1234"], 1.005, "Date;Close"),
+        (["02.01.2023;16,500"] * 9 + ["03.01.2023;16.75", "04.01.2023;16,500"], 16.5, "Date;Close"),  # a slip
+        (["02.01.2023;16,500;09.30;812400"], 16.5, "Date;Close;At;Vol."),  # 09.30 is a time
     ],
 )
 def test_three_digits_after_a_mark_are_decimals_or_thousands_by_the_other_numbers(
