@@ -110,9 +110,9 @@ def backtest_blocks(
         learning.append(first)
         forecast.append(second)
     outcomes: list[Outcomes] = []
-    for outcome in engine.values(learning):
+    for outcome in engine.values(_taken(learning)):
         outcomes.append(outcome)
-        progress(len(outcomes), len(learning))
+        progress(len(outcomes), len(forecast))
     calibration = calibration.extended(Outcomes.joined(outcomes))
     fixed = (shared, period, engine.share(calibration), general_only, finish)
     calls = enumerate(_taken(forecast))
