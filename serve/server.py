@@ -142,7 +142,10 @@ def _start_graph(settings: ServeSettings, host: str, port: int, say: Callable[[s
         )
         ray.serve.run(build_app(settings), name="nsecast", route_prefix="/", logging_config=quiet)
     except (RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
-        raise RayUnavailable(f"Ray Serve: the graph did not start: {error}.") from error
+        reason = " ".join(str(error).split())[:300].rstrip(".")
+        raise RayUnavailable(
+            f"Ray Serve: the graph did not start: {reason}. Repeat the command when the CPUs are less busy."
+        ) from error
 
 
 def _wait_ready(url: str) -> None:
@@ -156,7 +159,10 @@ def _wait_ready(url: str) -> None:
         except httpx.HTTPError as error:
             last = f"{type(error).__name__}: {error}"
         time.sleep(0.2)
-    raise RayUnavailable(f"the service at {url} is not ready after {START_S:.0f} s: {last}")
+    raise RayUnavailable(
+        f"the service at {url} is not ready after {START_S:.0f} s: {last}. Repeat the command when the CPUs "
+        "are less busy."
+    )
 
 
 def _answers(address: str) -> bool:

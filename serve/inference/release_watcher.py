@@ -66,9 +66,13 @@ class ReleaseWatcher:
     def loaded(self) -> LoadedRelease:
         """The release that serves; raises NothingServes if there is none."""
         if self._loaded is None:
-            reason = f" {self._refused[1]}" if self._refused else ""
+            if self._refused:
+                raise NothingServes(
+                    f"nothing serves yet: {self._refused[1].rstrip('.')}. Loading it is tried again every "
+                    f"{RETRY_SOON_S:.0f} s; `nsecast models rollback` serves the release before."
+                )
             raise NothingServes(
-                f"no release is in production.{reason} Train one with `nsecast train`, or promote one with "
+                "no release is in production. Train one with `nsecast train`, or promote one with "
                 "`nsecast models promote ID`."
             )
         return self._loaded
@@ -124,7 +128,8 @@ class ReleaseWatcher:
         except (Exception, asyncio.CancelledError) as error:
             if _cancelled(error):
                 raise
-            reason = error.message if isinstance(error, NsecastError) else f"{type(error).__name__}: {error}"
+            reason = f"{type(error).__name__}: {error}".rstrip(": ")  # a timeout has no words
+            reason = error.message if isinstance(error, NsecastError) else reason
             detail = f"{wanted} is in production and was refused: {reason}"
             damaged = isinstance(error, BundleError) and self._loaded is not None
             self._stamp, self._refused = stamp, (now + (RETRY_S if damaged else RETRY_SOON_S), detail)

@@ -1,5 +1,6 @@
 """A storage root in an object store, and its mirror on this machine."""
 
+import errno
 import json
 
 import pytest
@@ -216,3 +217,15 @@ def test_a_store_that_ignores_conditions_is_named_once_and_compared_before_writi
     assert store.head("alias").version == second
     (record,) = caplog.records
     assert "s3://careless/x ignores conditional writes" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    "said", [("83647 requested and 1520 written",), (errno.ENOSPC, "No space left on device")]
+)
+def test_a_disk_that_is_full_is_told_with_the_file_that_was_written(tmp_path, said):
+    def write(path):
+        raise OSError(*said)
+
+    with pytest.raises(OSError, match=r"No space left on device.*: '.*offsets\.npy'"):
+        storage.write_with(tmp_path / "offsets.npy", write)
+    assert not list(tmp_path.iterdir())

@@ -8,6 +8,7 @@ import pytest
 from support.releases.loaded_release import SETTINGS
 from support.releases.release import made_release
 
+from common.errors import NothingServes
 from common.release.registry import Registry
 from serve.inference.loaded_release import LoadedRelease
 from serve.inference.release_watcher import ReleaseWatcher
@@ -105,6 +106,19 @@ def test_a_cancelled_replica_call_refuses_the_release_and_the_watcher_continues(
         watcher = ReleaseWatcher(home, Observer("off"), rehearse)
         assert (await watcher.check()).outcome == "refused"
         assert "CancelledError" in watcher.problem
+
+    asyncio.run(run())
+
+
+def test_a_release_whose_models_do_not_answer_in_time_is_not_called_missing(home):
+    async def run() -> None:
+        async def rehearse(loaded: LoadedRelease) -> None:
+            raise TimeoutError
+
+        watcher = ReleaseWatcher(home, Observer("off"), rehearse)
+        await watcher.check()
+        with pytest.raises(NothingServes, match=r"yet: one .* refused: TimeoutError\. Loading it"):
+            _ = watcher.loaded
 
     asyncio.run(run())
 
