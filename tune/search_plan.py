@@ -129,7 +129,9 @@ def _stocks(universe: Universe, model: str, scope: str, wanted: str) -> tuple[st
     if wanted == "all":
         return specific
     if wanted not in specific:
-        raise UniverseError(f"--model: {wanted} is not a specific counter. Known: {', '.join(specific)}.")
+        raise UniverseError(
+            f"--model: {wanted} has no model of its own. Stocks that have one: {', '.join(specific)}."
+        )
     return (wanted,)
 
 

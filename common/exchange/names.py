@@ -63,9 +63,7 @@ def find_stock(text: str, universe: Universe, *, by_name: bool = True) -> Found:
         hint = (
             f"Did you mean {_listed(candidates)}?" if candidates else f"Known: {', '.join(symbols[:5])}, ..."
         )
-        reason = (
-            f"{_why(symbol) if universe.is_nairobi else ''}not one of the {len(symbols)} counters. {hint}"
-        )
+        reason = f"{_why(symbol) if universe.is_nairobi else ''}not one of the {len(symbols)} stocks. {hint}"
     near = [stock.symbol for stock in candidates[:LISTED]]
     raise UnknownSymbol(f"{text}: {reason}", symbol=text, near=near)
 

@@ -129,7 +129,7 @@ class Universe:
         near = difflib.get_close_matches(symbol.upper(), self.symbols, n=3, cutoff=0.5)
         hint = f"Did you mean {', '.join(near)}?" if near else f"Known: {', '.join(self.symbols[:5])}, ..."
         raise UnknownSymbol(
-            f"{symbol}: not one of the {len(self.stocks)} counters. {hint}", symbol=symbol, near=near
+            f"{symbol}: not one of the {len(self.stocks)} stocks. {hint}", symbol=symbol, near=near
         )
 
     def check_against(self, panel_symbols: Iterable[str]) -> tuple[str, ...]:

@@ -79,7 +79,7 @@ ANSWERS: dict[str, Any] = {
                 "symbol": "SCMO",
                 "status": 404,
                 "title": "Unknown symbol",
-                "detail": "SCMO: not one of the 66 counters. Did you mean SCOM (Safaricom Plc)?",
+                "detail": "SCMO: not one of the 66 stocks. Did you mean SCOM (Safaricom Plc)?",
             }
         ],
     },
@@ -89,7 +89,7 @@ PROBLEM: dict[str, Any] = {
     "type": "urn:nsecast:unknown-symbol",
     "title": "Unknown symbol",
     "status": 404,
-    "detail": "SCMO: not one of the 66 counters. Did you mean SCOM (Safaricom Plc)?",
+    "detail": "SCMO: not one of the 66 stocks. Did you mean SCOM (Safaricom Plc)?",
     "instance": "/api/v4/predict",
     "request_id": "0cd80b3da2624f1e8d45901a5e7b886b",
     "near": ["SCOM"],

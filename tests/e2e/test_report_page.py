@@ -179,7 +179,7 @@ def test_a_large_report_loads_rows_and_stocks_from_the_files_beside_it(browser, 
     page.goto(large_report.as_uri() if scheme == "file" else served)
     page.wait_for_selector("#chart-stock .main-svg")
     until(lambda: page.evaluate("document.querySelectorAll('#choose option').length === 5"))
-    assert "5 of 5 counters, 1 day ahead. The first 2 are listed" in page.locator("#shown").inner_text()
+    assert "5 of 5 stocks, 1 day ahead. The first 2 are listed" in page.locator("#shown").inner_text()
     assert symbols(page) == ["ALFA", "BETA"] and HOSTILE in page.locator("#counters").inner_text()
     page.get_by_label("Find", exact=True).fill("gama")
     page.locator('#counters tr[data-symbol="GAMA"] td[data-k="name"]').click()
@@ -211,7 +211,7 @@ def test_a_large_report_without_its_files_says_what_is_missing(browser, large_re
     page = browser.new_page()
     page.goto(large_report.as_uri())
     until(
-        lambda: page.evaluate("document.getElementById('shown').textContent.includes('The other 3 counters')")
+        lambda: page.evaluate("document.getElementById('shown').textContent.includes('The other 3 stocks')")
     )
     assert symbols(page) == ["ALFA", "BETA"] and page.locator("#chart-stock").is_hidden()
     assert "report_data of release 20240529-residual-abc" in page.locator("#stock-note").inner_text()

@@ -10,7 +10,7 @@ from train.gate.skill import FLOOR_DAYS
 
 CHECKS: tuple[tuple[str, str, Callable[[Subject], Finding]], ...] = (
     ("files", "every file of a release, as published (sha256)", contents.files),
-    ("scalers", "for every model and counter", contents.scalers),
+    ("scalers", "for every model and stock", contents.scalers),
     ("stock ids", "the mapping, the same as universe.json", contents.stock_ids),
     ("test MAPE recorded", "in the manifest and in every model's metadata", contents.recorded),
     ("test MAPE", f"under {contents.LIMIT:.0f} %, as the manifest says", contents.below_limit),

@@ -96,7 +96,7 @@ def matrix_table(evidence: Evidence) -> Table:
     for key in MATRIX:
         by_horizon = [f"{key}_{horizon}d" for horizon in evidence.horizons]
         names += [name for name in (key, *by_horizon) if name in matrix]
-    caption = f"Performance of all {len(matrix)} counters on the test part, next to naive"
+    caption = f"Performance of all {len(matrix)} stocks on the test part, next to naive"
     rows = matrix.astype(object).where(matrix.notna(), None).to_dict(orient="records")
     return Table(rows, columns(names, switched=True), caption, name="counters")
 

@@ -59,7 +59,7 @@ def load_panel_with_progress(
 
 
 def check_universe(universe: Universe, panel: Panel, only: tuple[str, ...], *, strict: bool) -> None:
-    """Raise UniverseError for unknown counters, and if ``strict`` without data; else name these on stderr."""
+    """Raise UniverseError for unknown stocks, and if ``strict`` without data; else name these on stderr."""
     specific = [stock.symbol for stock in universe.specific]
     if unknown := sorted(set(only) - set(specific)):
         known = ", ".join(specific) or "none"

@@ -118,7 +118,7 @@ const counters = (() => {
     body.replaceChildren(...listed.map((row) => row.draw(heads)));
     const first = listed.length < found.length ? `The first ${listed.length} are listed; filter to see others. ` : "";
     document.getElementById("shown").textContent =
-      `${found.length} of ${rows.length} counters, ${spoken(state.horizon)} ahead. ${first}${note}${orderText()}`;
+      `${found.length} of ${rows.length} stocks, ${spoken(state.horizon)} ahead. ${first}${note}${orderText()}`;
     mark();
   }
 
@@ -140,7 +140,7 @@ const counters = (() => {
   /* Replaces the rows in the page by those of the data files. */
   async function fill() {
     const [all] = await Promise.all([load("counters"), load(`counters_${state.horizon}`)]);
-    if (!all) note = `The other ${report.counters.count - rows.length} counters are in ${missingFiles} `;
+    if (!all) note = `The other ${report.counters.count - rows.length} stocks are in ${missingFiles} `;
     else {
       rows.splice(0, rows.length, ...all.rows.map((_, place) => new FileRow(place)));
       const options = rows.map(({ data, place }) => {

@@ -36,7 +36,7 @@ def test_stock_ids_count_from_one_in_symbol_order_and_zero_is_unknown(universe):
 
 
 def test_an_unknown_symbol_is_answered_with_near_ones(universe):
-    with pytest.raises(UnknownSymbol, match=r"SCOMM: not one of the 66 counters\. Did you mean SCOM"):
+    with pytest.raises(UnknownSymbol, match=r"SCOMM: not one of the 66 stocks\. Did you mean SCOM"):
         universe.find("SCOMM")
 
 

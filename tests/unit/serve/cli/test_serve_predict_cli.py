@@ -85,7 +85,7 @@ def test_a_terminal_of_80_columns_shows_every_price_in_full(home):
 def test_a_bad_symbol_is_reported_with_exit_code_1_and_the_others_are_forecast(home):
     done = run(home, "MOVES", "MOVED", "../etc", "SHORT")
     assert done.exit_code == 1 and "MOVES" in done.stdout
-    assert "no forecast: MOVED: not one of the 6 counters. Did you mean MOVES?" in done.stderr
+    assert "no forecast: MOVED: not one of the 6 stocks. Did you mean MOVES?" in done.stderr
     assert "no forecast: symbol: got '../ETC', need a symbol" in done.stderr
     assert "no forecast: SHORT: need 12 closes, the release has 9" in done.stderr
     only = run(home, "MOVED", "--json")
