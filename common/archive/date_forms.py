@@ -22,6 +22,8 @@ Read = dict[str, frozenset[str]]
 class UndecidedOrder(Undecided):
     """The order of day and month cannot be told."""
 
+    http_status = 422
+
 
 @dataclass
 class _Dates:

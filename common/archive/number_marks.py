@@ -18,6 +18,8 @@ ALIKE = 0.9
 class UndecidedMarks(Undecided):
     """The mark of decimals cannot be told."""
 
+    http_status = 422
+
 
 def describe_numbers(files: Sequence[PriceFile], decimal_comma: bool | None) -> Description:
     """Return ``decimal`` and ``thousands`` of files that share a ``columns.toml``.

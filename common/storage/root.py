@@ -97,13 +97,16 @@ def _url(text: str) -> str | None:
 
 
 def _mirror(url: str, folder: Path | None = None) -> Mirror:
-    if folder is None:
-        digest = hashlib.sha256(url.encode()).hexdigest()[:12]
-        name = re.sub(r"[^A-Za-z0-9.-]+", "-", url.partition("://")[2])[:48]
-        folder = _cache() / f"{name}-{digest}"
+    folder = folder or _folder_of(url)
     if folder not in _MIRRORS:
         register_mirror(Mirror(folder, ObjectStore(url)))
     return _MIRRORS[folder]
+
+
+def _folder_of(url: str) -> Path:
+    digest = hashlib.sha256(url.encode()).hexdigest()[:12]
+    name = re.sub(r"[^A-Za-z0-9.-]+", "-", url.partition("://")[2])[:48]
+    return _cache() / f"{name}-{digest}"
 
 
 def _cache() -> Path:

@@ -19,8 +19,14 @@ KEY, SECRET = "keykeykey", "secretsecret"
 
 
 def machine(folder: Path, store: MemoryStore, kind: type[storage.ObjectStore] = storage.ObjectStore) -> Path:
-    """The storage root of a machine of its own; those given one ``store`` see the same objects."""
-    return storage.register_mirror(storage.Mirror(folder, kind("s3://memory/home", store)))
+    """The storage root of a machine of its own; those given one ``store`` see the same objects.
+
+    Addresses of the store are located on the machine that was made last.
+    """
+    url = "s3://memory/home"
+    root = storage.register_mirror(storage.Mirror(folder, kind(url, store)))
+    places._MIRRORS[places._folder_of(url)] = places._MIRRORS[root]
+    return root
 
 
 def objects(home: Path) -> set[str]:

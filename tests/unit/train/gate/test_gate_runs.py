@@ -66,9 +66,9 @@ def test_a_run_whose_release_fails_the_gate_is_published_and_prints_the_reasons(
     outcome, _ = execute(run, mode="silent", refit=False)
     assert registry.production() is None and registry.resolve("latest") == outcome.release
     assert "no absurd value" in outcome.gate
-    _print_outcome(run, outcome, False, False)
+    _print_outcome(run, outcome, False, False, "")
     assert "Not promoted: release" in capsys.readouterr().out
-    _print_outcome(run, outcome, False, True)
+    _print_outcome(run, outcome, False, True, "")
     assert json.loads(capsys.readouterr().out)["gate"] == outcome.gate
     again, before = execute(run, mode="silent", refit=False)
     assert before and again.gate == outcome.gate, "nothing is in production, so the gate is tried again"

@@ -79,7 +79,7 @@ def test_a_finished_run_of_other_versions_is_published_and_its_versions_are_name
     assert not before and result.release.info["versions"]["tensorflow"] == "2.20.9"
     again, before = execute(run, mode="silent", refit=False)
     assert before and again.release == result.release
-    _print_outcome(run, again, before, False)
+    _print_outcome(run, again, before, False, "")
     assert "It was trained with tensorflow 2.20.9 (now" in capsys.readouterr().out
     assert describe_changes(installed()) == "" == describe_changes({})
 
