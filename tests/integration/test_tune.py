@@ -147,7 +147,7 @@ def test_a_quick_search_leaves_tables_a_report_and_settings_that_training_takes(
     expected = first["winner" if better else "default"]
     assert network["embedding_dim"] == expected["embedding_dim"]
     assert network["lstm_units"] == [expected["lstm_1"], expected["lstm_2"]]
-    assert plan["config"]["window"]["size"] == expected["window_size"]
+    assert plan["config"]["window"]["network_days"] == expected["window_size"]
     assert not plan["config"]["quick"]
 
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
