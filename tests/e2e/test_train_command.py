@@ -20,6 +20,7 @@ from support.training.train_command import (
     production,
     running_in,
     running_job,
+    settings,
 )
 
 pytestmark = pytest.mark.e2e
@@ -67,7 +68,8 @@ def test_ctrl_c_stops_cleanly_the_same_command_continues_and_a_third_time_does_n
 
 @pytest.mark.long
 def test_sigterm_ends_like_ctrl_c_and_a_second_start_of_the_same_run_is_refused(place):
-    other = [*place["train"], "--seed", "9"]
+    (place["folder"] / "long.toml").write_text(settings(epochs=4_000, batch_size=64, scratch=3, finetune=2))
+    other = ["long.toml" if word == "settings.toml" else word for word in place["train"]]
     with running_in(place, *other) as process:
         job = running_job(place, process.pid, epoch=1)
         _, err = call(place, *other, expect=1)
