@@ -66,11 +66,11 @@ def ray_session(
         available = int(ray.cluster_resources().get("CPU", 1))
         yield available if address is None else cpus or available
     finally:
-        ray.shutdown()
+        shut_down()
 
 
 def start(cpus: int, **options: Any) -> None:
-    """Start a new cluster with options of `ray_private.init`; ``ray.shutdown()`` ends it.
+    """Start a new cluster with options of `ray_private.init`; `shut_down` ends it.
 
     A start that Ray gives up after its fixed 30 s is tried once more: the first one after an installation
     reads a cold disk.
@@ -97,7 +97,7 @@ def start(cpus: int, **options: Any) -> None:
 
 
 def connect(address: str) -> None:
-    """Join a cluster as a driver and upload our code; ``ray.shutdown()`` leaves it.
+    """Join a cluster as a driver and upload our code; `shut_down` leaves it.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def connect(address: str) -> None:
                 code = {"working_dir": folder}
             _init(address=address, runtime_env=code or None, node_ip=_this_node(address))
     except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
-        ray.shutdown()
+        shut_down()
         reason = " ".join(str(error).split())
         raise RayUnavailable(
             f"Ray: cannot join the cluster at {address}: {reason[:500]}. Check the address, that this "
@@ -145,8 +145,21 @@ def _init(**options: Any) -> None:
             handler(signal.SIGTERM, None)
         raise
     finally:
-        if handler is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)
+        _handle_sigterm(handler)
+
+
+def shut_down() -> None:
+    """Leave Ray, or end a cluster that `start` started, and keep this command's SIGTERM handler.
+
+    Ray's library resets the signal below Python when it ends, which then still reports the handler.
+    """
+    ray.shutdown()
+    _handle_sigterm(signal.getsignal(signal.SIGTERM))
+
+
+def _handle_sigterm(handler: Any) -> None:
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def usable_cpus() -> int:
