@@ -11,9 +11,9 @@ import typer
 
 from common import storage
 from common.archive.columns import FILE_NAME
-from common.archive.date_forms import UndecidedOrder
-from common.archive.describe import describe_files
-from common.archive.number_marks import UndecidedMarks
+from common.archive.description.date_forms import UndecidedOrder
+from common.archive.description.describe import describe_files
+from common.archive.description.number_marks import UndecidedMarks
 from common.errors import ArchiveError
 from common.options import AsJson
 

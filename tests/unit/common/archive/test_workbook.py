@@ -14,7 +14,7 @@ from support.prices.archive import weekdays
 
 from common.archive import workbook
 from common.archive.columns import FILE_NAME
-from common.archive.describe import describe
+from common.archive.description.describe import describe
 from common.archive.reader import Archive, read_archive
 from common.archive.text_files import LONGEST_LINE
 from common.archive.workbook import workbook_lines

@@ -11,9 +11,9 @@ import pandas as pd
 import tomli_w
 
 from common.archive.columns import FILE_NAME, NAIROBI, SYMBOL_PLACEHOLDER, Columns
-from common.archive.date_forms import describe_dates
-from common.archive.described_file import APART, Description, PriceFile, listed, look, problem
-from common.archive.number_marks import describe_numbers
+from common.archive.description.date_forms import describe_dates
+from common.archive.description.described_file import APART, Description, PriceFile, listed, look, problem
+from common.archive.description.number_marks import describe_numbers
 from common.archive.reader import Archive, read_archive
 from common.errors import ArchiveError
 

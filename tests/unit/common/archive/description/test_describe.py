@@ -8,9 +8,9 @@ import tomli_w
 from typer.testing import CliRunner
 
 from common.archive.columns import FILE_NAME
-from common.archive.date_forms import UndecidedOrder
-from common.archive.describe import describe, describe_files
-from common.archive.number_marks import UndecidedMarks
+from common.archive.description.date_forms import UndecidedOrder
+from common.archive.description.describe import describe, describe_files
+from common.archive.description.number_marks import UndecidedMarks
 from common.archive.reader import read_archive
 from common.errors import ArchiveError
 from train.cli.data import app

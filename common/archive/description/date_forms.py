@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from common.archive.described_file import APART, Description, PriceFile, Undecided, listed
+from common.archive.description.described_file import APART, Description, PriceFile, Undecided, listed
+from common.archive.description.guess import best_forms, day_of, read_by_form, skeleton
 from common.archive.forms import parse_date, swappable
-from common.archive.guess import best_forms, day_of, read_by_form, skeleton
 from common.archive.layouts import WEEK
 from common.errors import ArchiveError
 from common.exchange.clock import NAIROBI_CLOCK

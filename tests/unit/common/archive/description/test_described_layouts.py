@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.examples import examples
 
 from common.archive.columns import FILE_NAME
-from common.archive.describe import describe_files
+from common.archive.description.describe import describe_files
 from common.archive.reader import read_archive
 
 TITLES = {

@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from common.archive.described_file import APART, Description, PriceFile, Undecided, listed
+from common.archive.description.described_file import APART, Description, PriceFile, Undecided, listed
+from common.archive.description.guess import MARKS, grouping, number
 from common.archive.forms import number_pattern, parse_number
-from common.archive.guess import MARKS, grouping, number
 from common.errors import ArchiveError
 
 Marks = tuple[str, str]

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from common.archive.columns import NAIROBI, SYMBOL_PLACEHOLDER
-from common.archive.guess import DELIMITERS, cells_of, encoding_of, first_row, has_date, score, shape
+from common.archive.description.guess import (
+    DELIMITERS,
+    cells_of,
+    encoding_of,
+    first_row,
+    has_date,
+    score,
+    shape,
+)
 from common.archive.text_files import PRICE_HEADERS, file_lines, opened, split
 from common.archive.workbook import is_workbook, workbook_lines
 from common.errors import ArchiveError

@@ -1,0 +1,1 @@
+"""Describe price files that were never seen: how they are written, with reasons and doubts."""
