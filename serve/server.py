@@ -195,4 +195,4 @@ def _stop(say: Callable[[str], None]) -> None:
     deadline = time.monotonic() + LEAVE_S
     while still_running(ours) and time.monotonic() < deadline:
         time.sleep(0.1)
-    end(ours, patience_s=0.5)
+    end(ours, timeout_s=0.5)

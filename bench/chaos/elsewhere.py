@@ -31,7 +31,7 @@ SETTLE_S = 3.0
 
 def end_node(cluster: LocalCluster, name: str) -> int:
     """End one node at once, as a failing machine would; returns how many processes ended."""
-    return end(processes_with_mark(f"{cluster.id}/{name}"), patience_s=0)
+    return end(processes_with_mark(f"{cluster.id}/{name}"), timeout_s=0)
 
 
 def node_killed(release: Release, folder: Path, *, per_s: float, seconds: float = 10.0) -> Row:

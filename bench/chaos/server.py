@@ -171,7 +171,7 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         ours |= {pid: start_time(pid) for pid in descendants(process.pid)}
     finally:
-        end(ours, patience_s=1.0)
+        end(ours, timeout_s=1.0)
         process.wait()
 
 

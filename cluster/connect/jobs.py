@@ -71,7 +71,7 @@ def submit(address: str, command: Sequence[str], *, home: Path | None = None) ->
         print(f"stopping job {job}", file=sys.stderr)
         with suppress(Exception):
             client.stop_job(job)
-            _follow(client, job, log, patience_s=STOP_S)
+            _follow(client, job, log, timeout_s=STOP_S)
         return STOPPED
 
 
@@ -107,9 +107,9 @@ def _absolute(command: Sequence[str]) -> list[str]:
     return words
 
 
-def _follow(client: Any, job: str, log: "_Log", *, patience_s: float = float("inf")) -> None:
+def _follow(client: Any, job: str, log: "_Log", *, timeout_s: float = float("inf")) -> None:
     """Print the job's log until it ends; after a broken connection, continue where it stopped."""
-    deadline, last_contact = time.monotonic() + patience_s, time.monotonic()
+    deadline, last_contact = time.monotonic() + timeout_s, time.monotonic()
 
     async def stream() -> None:
         nonlocal last_contact
@@ -120,7 +120,7 @@ def _follow(client: Any, job: str, log: "_Log", *, patience_s: float = float("in
 
     while time.monotonic() < deadline:
         with suppress(RuntimeError, OSError, asyncio.TimeoutError):
-            asyncio.run(asyncio.wait_for(stream(), None if patience_s == float("inf") else patience_s))
+            asyncio.run(asyncio.wait_for(stream(), None if timeout_s == float("inf") else timeout_s))
         try:
             if client.get_job_status(job).is_terminal():
                 return

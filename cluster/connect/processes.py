@@ -48,7 +48,7 @@ def processes_with_mark(mark: str) -> dict[int, str]:
     return processes
 
 
-def end(processes: Mapping[int, str], *, patience_s: float = 5.0) -> int:
+def end(processes: Mapping[int, str], *, timeout_s: float = 5.0) -> int:
     """End exactly these processes, first with SIGTERM, then with SIGKILL; returns how many were running.
 
     ``psutil.wait_procs`` is not used because it would reap children that other code waits for.
@@ -58,7 +58,7 @@ def end(processes: Mapping[int, str], *, patience_s: float = 5.0) -> int:
         for pid in still_running(processes):
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
-        deadline = time.monotonic() + patience_s
+        deadline = time.monotonic() + timeout_s
         while still_running(processes) and time.monotonic() < deadline:
             time.sleep(0.1)
     return len(running)

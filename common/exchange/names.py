@@ -108,8 +108,8 @@ def _follow(words: Sequence[str], stock: Stock) -> bool:
     """Return whether words, other than the symbol, follow each other in the name of a stock."""
     words = [word for word in words if word != stock.symbol] or words
     name = [*_words(stock.name), stock.symbol]
-    places = range(len(name) - len(words) + 1)
-    return any(all(map(_means, words, name[place:])) for place in places)
+    starts = range(len(name) - len(words) + 1)
+    return any(all(map(_means, words, name[place:])) for place in starts)
 
 
 def _means(word: str, other: str) -> bool:

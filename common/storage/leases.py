@@ -25,7 +25,7 @@ LASTS_S = 60.0
 RENEW_S = 15.0
 FREE = b"{}"
 _RELEASED: set[str] = set()
-"""Tokens of leases that this process has released, even if the store could not be told."""
+"""Tokens of leases that this process has released, even if the store could not be reached."""
 
 
 @dataclass(frozen=True)

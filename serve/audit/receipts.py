@@ -76,7 +76,7 @@ def make_receipt(
 def _rows_of(
     folder: Path, request_id: str, symbol: str | None, horizon: str | None
 ) -> tuple[list[dict[str, Any]], Chain]:
-    """Return the rows with a request id and their places, oldest first, and the log's chain."""
+    """Return the rows with a request id and their positions, oldest first, and the log's chain."""
     rows: list[dict[str, Any]] = []
 
     def collect(part: Part) -> None:

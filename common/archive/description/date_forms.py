@@ -20,7 +20,7 @@ Read = dict[str, frozenset[str]]
 
 
 class UndecidedOrder(Undecided):
-    """The order of day and month cannot be told."""
+    """The order of day and month is ambiguous."""
 
     http_status = 422
 

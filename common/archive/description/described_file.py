@@ -158,17 +158,17 @@ def _titles(file: PriceFile, above: list[list[str]], width: int, header: Sequenc
 
 def _name_columns(file: PriceFile, titles: list[str]) -> None:
     words = {title.casefold(): title for title in reversed(titles)}
-    places = {
+    chosen = {
         name: next((words[title] for title in known if title in words), None)
         for name, known in TITLES.items()
     }
     if titles[0].casefold() == "price" and "close" in words:  # yfinance writes its dates below this title
-        places |= {"date": titles[0], "close": words["close"]}
-    if missing := [name for name in ("date", "close") if places[name] is None]:
+        chosen |= {"date": titles[0], "close": words["close"]}
+    if missing := [name for name in ("date", "close") if chosen[name] is None]:
         known = f"no column of {' and '.join(missing)} among {', '.join(titles)}"
         step = f"Name its {len(titles)} columns in their order, such as --header Date,Symbol,Close,Low,High"
         raise problem(file.path, known, step)
-    named = {name: title for name, title in places.items() if title is not None}
+    named = {name: title for name, title in chosen.items() if title is not None}
     file.settings["columns"] = named
     file.reasons.append("columns: " + ", ".join(f"{name} = {title}" for name, title in named.items()))
     folded = Counter(title.casefold() for title in titles)
@@ -177,7 +177,7 @@ def _name_columns(file: PriceFile, titles: list[str]) -> None:
         for title in named.values()
         if folded[title.casefold()] > 1
     ]
-    if places["symbol"] is None:
+    if chosen["symbol"] is None:
         before, file.symbol, after = symbol_in(file.path)
         file.settings["files"] = f"{before}{SYMBOL_PLACEHOLDER}{after}"
     else:

@@ -63,9 +63,9 @@ def score(lines: list[str], delimiter: str) -> tuple[float, int]:
 def first_row(table: Sequence[list[str]]) -> int | None:
     """Return the number of the first row of prices among lines of fields; None if there is none."""
     rows = (at for at, cells in enumerate(table) if len(cells) > 1 and is_row(cells))
-    places = list(islice(rows, 50))
-    usual = Counter(len(table[at]) for at in places).most_common(1)
-    return next((at for at in places if len(table[at]) == usual[0][0]), None)
+    positions = list(islice(rows, 50))
+    usual = Counter(len(table[at]) for at in positions).most_common(1)
+    return next((at for at in positions if len(table[at]) == usual[0][0]), None)
 
 
 def is_row(cells: list[str]) -> bool:

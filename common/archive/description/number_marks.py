@@ -16,7 +16,7 @@ ALIKE = 0.9
 
 
 class UndecidedMarks(Undecided):
-    """The mark of decimals cannot be told."""
+    """The mark of decimals is ambiguous."""
 
     http_status = 422
 

@@ -109,7 +109,7 @@ def end_children(*, patience_s: float = 5.0) -> list[str]:
         with suppress(OSError):
             words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
             results.append(words.decode(errors="replace").strip())
-    end(result, patience_s=1.0)
+    end(result, timeout_s=1.0)
     return results
 
 

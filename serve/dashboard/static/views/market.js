@@ -22,9 +22,9 @@ function joined(market, all) {
   });
 }
 
-export async function view(container, [asked], signal) {
+export async function view(container, [requested], signal) {
   title("Market");
-  let horizon = horizonOf(asked);
+  let horizon = horizonOf(requested);
   const summary = h("p", { class: "lead" });
   const map = sectorMap();
   const table = stockTable();

@@ -17,9 +17,9 @@ function section(id, title, ...content) {
   return h("section", { "aria-labelledby": id }, h("h2", { id }, title), ...content);
 }
 
-export async function view(container, [asked], signal) {
+export async function view(container, [requested], signal) {
   title("Performance");
-  let horizon = horizonOf(asked);
+  let horizon = horizonOf(requested);
   const head = h("div", { class: "head" }, h("h1", {}, "Performance"));
   const body = h("div", {});
   container.append(head, body);

@@ -21,9 +21,9 @@ async function anyStock(signal) {
   return (models.find((each) => each.symbol === "SCOM") || models.find((each) => each.model_type !== "general") || models[0]).symbol;
 }
 
-export async function view(container, [named, asked], signal) {
+export async function view(container, [named, requested], signal) {
   title("Stock");
-  let horizon = horizonOf(asked);
+  let horizon = horizonOf(requested);
   let symbol = named?.toUpperCase();
   const head = h("div", { class: "head" }, h("h1", {}, symbol ?? "Stock"));
   const body = h("div", {});
