@@ -16,11 +16,6 @@ def renamed(symbol: str) -> str | None:
     return renamed_symbols().get(symbol.upper())
 
 
-def former_symbols(symbol: str) -> tuple[str, ...]:
-    """Return the symbols that a share had before, sorted."""
-    return tuple(sorted(old for old, new in renamed_symbols().items() if new == symbol.upper()))
-
-
 def no_share(symbol: str) -> Literal["delisted", "rights"] | None:
     """Return why a symbol has no share that is listed today; None if nothing is known about it."""
     if symbol.upper() in delisted_symbols():
