@@ -7,33 +7,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.middleware.gzip import GZipMiddleware
-from starlette.types import Receive, Scope, Send
 
 from serve.ingress.clients import client_dependency
 from serve.ingress.dashboard_routes import add_dashboard
 from serve.ingress.forecast_routes import add_forecast_routes
 from serve.ingress.price_routes import add_price_routes
 from serve.ingress.release_routes import add_release_routes
-from serve.ingress.responses import PREDICT, conditional_request
+from serve.ingress.responses import Packing, conditional_request
 from serve.ingress.service_routes import add_service_routes
 from serve.schemas.problems import register
 from serve.settings import ServeSettings
 
 if TYPE_CHECKING:
     from serve.model_client.client import ModelClient
-
-PACKED_FROM = 2_000
-"""Bytes from which a response is compressed."""
-PACKED_IN_THREAD_FROM = 16_384
-"""Bytes from which it is compressed in a thread; less takes a fraction of a millisecond."""
-
-
-class Packing(GZipMiddleware):
-    """Compresses responses, except single forecasts, which are small."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await (self.app if scope.get("path") == PREDICT else super().__call__)(scope, receive, send)
 
 
 def make_api(model_client: ModelClient) -> FastAPI:
@@ -47,12 +33,7 @@ def make_api(model_client: ModelClient) -> FastAPI:
         redoc_url=None,
     )
     register(api)
-    api.add_middleware(
-        Packing,
-        minimum_size=PACKED_FROM,
-        compresslevel=5,
-        thread_minimum_size=PACKED_IN_THREAD_FROM,
-    )
+    api.add_middleware(Packing)
     if settings.cors_origins:
         api.add_middleware(
             CORSMiddleware,

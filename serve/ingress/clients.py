@@ -1,4 +1,4 @@
-"""The client of a request: its API key or, without keys, its address.
+"""The client of a request, by its API key or else its address, and the limit on its forecasts.
 
 A server without keys answers everyone who reaches it, and a browser on this machine reaches it for any page
 that it shows. So pages of other sites must not send requests here (cross-site request forgery), nor point
@@ -7,17 +7,22 @@ check is needed, since such a page does not have a key.
 """
 
 import ipaddress
+import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Annotated, Any
 
+import limits
 import starlette.types
 from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import FixedWindowRateLimiter
 from starlette.datastructures import Headers
 
-from common.errors import NsecastError
+from common.errors import BadRequest, NsecastError, TooManyRequests
 from serve.auth.keys import Client, KeyFile, Scope
+from serve.ingress.middleware import is_local_name
 from serve.settings import ServeSettings
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -137,3 +142,48 @@ def refuse_cross_site(headers: Headers, method: str, origins: Collection[str], *
         "of other sites are refused. Send the request from a program or from the page at /, or start the "
         "server with `--cors ORIGIN` or with `--keys FILE`."
     )
+
+
+class RateLimit:
+    """A limit on the forecasts of each client per minute, in windows that begin with its first one.
+
+    Each router counts on its own. A limit of 0 is none.
+
+    Parameters
+    ----------
+    local : whether it holds for clients with a loopback address too
+    """
+
+    def __init__(self, forecasts_per_minute: int, *, local: bool = True) -> None:
+        self._item = limits.RateLimitItemPerMinute(forecasts_per_minute or 1)
+        self._off, self._local = forecasts_per_minute == 0, local
+        self._limiter = FixedWindowRateLimiter(MemoryStorage())
+
+    def at_most(self, cost: int) -> int:
+        """Bound the cost of a request for every stock by the limit of a minute."""
+        return min(cost, self._item.amount)
+
+    async def hit(self, client: str, cost: int = 1) -> None:
+        """Count ``cost`` forecasts of a client.
+
+        Raises
+        ------
+        TooManyRequests
+            If the client exceeds its limit; ``retry_after_s`` in the context is the time to wait.
+        BadRequest
+            If the request alone exceeds the limit of a minute.
+        """
+        if self._off or (not self._local and is_local_name(client)):
+            return
+        if cost > self._item.amount:
+            raise BadRequest(
+                f"batch: {cost} forecasts in one request, at most {self._item.amount} a minute are allowed. "
+                "Send smaller batches, a minute apart."
+            )
+        if not await self._limiter.hit(self._item, client, cost=cost):
+            reset = (await self._limiter.get_window_stats(self._item, client)).reset_time
+            wait = max(reset - time.time(), 0.001)
+            raise TooManyRequests(
+                f"more than {self._item.amount} forecasts a minute. Retry after {wait:.0f} s.",
+                retry_after_s=wait,
+            )

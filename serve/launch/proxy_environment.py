@@ -27,7 +27,7 @@ CONTROL_LOOP_S = 0.3
 """Interval of the Serve controller's loop; with Ray's default of .1 s it uses twice the CPU while idle."""
 CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 """Names the function that returns the middleware of Ray's HTTP servers."""
-MIDDLEWARE = "serve.ingress.request_ids.in_rays_servers"
+MIDDLEWARE = "serve.ingress.middleware.in_rays_servers"
 UNTRUSTED = {"FORWARDED_ALLOW_IPS": ""}
 """Otherwise uvicorn trusts ``X-Forwarded-For`` from any client on this machine (`serve.ingress.clients`)."""
 

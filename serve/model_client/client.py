@@ -21,16 +21,14 @@ from common.presets import SPECIFIC
 from common.release.bundle import GENERAL
 from serve.audit.ledger import Ledger
 from serve.auth.keys import KeyFile
-from serve.inference.forecast_cache import ForecastCache
 from serve.inference.loaded_release import LoadedRelease, PreparedRequest
 from serve.inference.model_cache import REMEMBER_BAD_S, model_key, split_key
 from serve.inference.release_watcher import ReleaseWatcher
 from serve.inference.response import batch_response
 from serve.model_client.broadcast import BroadcastResult, call_every
+from serve.model_client.calls import ForecastCache, ModelCall, SharedCalls, fan_out, render_all
 from serve.model_client.messages import REQUEST_ID, ForecastCall, ForecastReply, ModelRequest, ModelResponse
-from serve.model_client.model_call import ModelCall, fan_out, render_all
 from serve.model_client.rehearsal import rehearse
-from serve.model_client.shared_calls import SharedCalls
 from serve.observability.metrics import Facts, Observer
 from serve.schemas.forecast import BatchResponse, Outlook, PredictRequest, PredictResponse
 from serve.settings import ServeSettings
@@ -105,7 +103,6 @@ class ModelClient:
         prepared = (
             await asyncio.to_thread(loaded.prepare, request, bad) if slow else loaded.prepare(request, bad)
         )
-        facts.symbol = prepared.request.symbol
         facts.symbol = prepared.route.symbol
         (call,) = await self._forecast_all(loaded, [prepared], facts)
         facts.tier, facts.cached, facts.forecasts = call.tier, call.response.cached, 1

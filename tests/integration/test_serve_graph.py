@@ -9,7 +9,7 @@ from common.errors import BundleError
 from common.forecast.prices import Prices
 from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
-from serve.model_client.model_call import ModelCall
+from serve.model_client.calls import ModelCall
 
 PREDICT = "/api/v4/predict"
 

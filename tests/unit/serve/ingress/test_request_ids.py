@@ -11,7 +11,7 @@ from ray.serve._private import http_util, replica
 from ray.serve.config import HTTPOptions
 from starlette.responses import JSONResponse
 
-from serve.ingress.request_ids import ASSIGNED, RequestIds, ids_of
+from serve.ingress.middleware import ASSIGNED, RequestIds, ids_of
 from serve.launch.proxy_environment import CALLBACK, hardened
 
 MADE = re.compile(r"[0-9a-f]{32}")

@@ -20,7 +20,7 @@ from support.serving.server import listening
 from support.serving.slow import KINDS, slow_clients
 
 from cluster.connect.ports import free_port
-from serve.ingress.request_ids import RequestIds
+from serve.ingress.middleware import RequestIds
 from serve.launch.private import haproxy_wrapper
 from serve.launch.proxy_environment import environment
 

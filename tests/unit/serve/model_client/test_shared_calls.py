@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from common.errors import Overloaded
-from serve.model_client import shared_calls
+from serve.model_client.calls import CALLS_AT_ONCE, FULL_CALL, WAIT_S, SharedCalls
 from serve.model_client.messages import ModelRequest, ModelResponse
-from serve.model_client.shared_calls import CALLS_AT_ONCE, FULL_CALL, SharedCalls
 
 
 class Tier:
@@ -95,7 +94,7 @@ def test_calls_that_hang_delay_other_requests_for_a_moment_only():
         hanging = start(shared, *range(CALLS_AT_ONCE))
         await settle()
         (answer,) = start(shared, 7)
-        await asyncio.sleep(3 * shared_calls.WAIT_S)
+        await asyncio.sleep(3 * WAIT_S)
         assert tier.calls[-1] == ["7"]
         tier.end(-1)
         assert (await answer).prices == "7"
