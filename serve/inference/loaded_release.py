@@ -2,13 +2,14 @@
 
 import dataclasses
 import datetime as dt
-from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, field
 from typing import get_args
 
 import numpy as np
 
 from common.errors import BadRequest, BundleError
+from common.forecast.prices import Prices
 from common.presets import WindowSpec
 from common.prices.windows import Windows
 from common.release.bundle import GENERAL, BundleFiles
@@ -18,8 +19,8 @@ from serve.inference.caveats import FALLBACK, cautions, sessions_behind
 from serve.inference.model_cache import model_key, split_key
 from serve.inference.routing import Route, route
 from serve.inference.window_builder import PriceHistory, request_window
-from serve.schemas.forecast import Caveat, Horizon, MapeSource, PredictRequest, days_of
-from serve.schemas.matrix import HorizonErrors, MatrixRow, read_matrix
+from serve.schemas.forecast import Caveat, Horizon, MapeSource, PredictRequest, PredictResponse, days_of
+from serve.schemas.matrix import HorizonErrors, pooled_mape, read_matrix
 
 PREPARED_KEPT = 4_096
 """Prepared requests that a router keeps."""
@@ -44,6 +45,8 @@ class PreparedRequest:
     """``JOB@release`` of the model, see `serve.inference.model_cache.model_key`."""
     requested: str
     """The stock as the client wrote it; ``request`` has its symbol."""
+    responses: dict[int, tuple[Prices, PredictResponse]] = field(default_factory=dict, compare=False)
+    """The last response, by the id of its prices; shared by equal requests."""
 
 
 class LoadedRelease:
@@ -83,7 +86,7 @@ class LoadedRelease:
         self._prepared: dict[Hashable, PreparedRequest] = {}
         """Requests without prices and ``as_of``: prepared alike until the day or ``bad`` changes."""
         rows = self.matrix.values()
-        self._pooled_mape = {horizon: _pooled_mape(rows, horizon) for horizon in self.positions}
+        self._pooled_mape = {horizon: pooled_mape(rows, horizon) for horizon in self.positions}
 
     @property
     def data_end(self) -> dt.date:
@@ -94,7 +97,9 @@ class LoadedRelease:
         """Whether `prepare` would take milliseconds or longer, so that it belongs in a thread."""
         if request.symbol not in self.universe.symbols:  # a name to search
             return True
-        return not request.has_prices and self.history.is_slow(request.symbol, request.as_of)
+        if request.as_of is None or request.has_prices:
+            return False
+        return self.history.is_slow(request.symbol, request.as_of)
 
     def prepare(
         self,
@@ -196,6 +201,7 @@ class LoadedRelease:
             route=dataclasses.replace(prepared.route, model_type=GENERAL, job=GENERAL),
             caveats=(*prepared.caveats, FALLBACK),
             key=model_key(GENERAL, self.release.id),
+            responses={},
         )
 
     def measured(self, symbol: str, horizon: Horizon) -> HorizonErrors | None:
@@ -222,17 +228,6 @@ class LoadedRelease:
         if not bad:
             return self.own
         return self.own - {job for job, release_id in map(split_key, bad) if release_id == self.release.id}
-
-
-def _pooled_mape(rows: Iterable[MatrixRow], horizon: Horizon) -> tuple[float | None, MapeSource | None]:
-    """Return the MAPE over all forecasts of the general model, else of all models."""
-    figures = [(row.model, row.horizons[horizon]) for row in rows if horizon in row.horizons]
-    known = [(model, errors.mape, errors.n) for model, errors in figures if errors.mape is not None]
-    general = [(mape, n) for model, mape, n in known if model == GENERAL and n]
-    chosen = general or [(mape, n) for _, mape, n in known if n]
-    if not chosen:
-        return None, None
-    return sum(mape * n for mape, n in chosen) / sum(n for _, n in chosen), "general" if general else "all"
 
 
 def _window_spec(release: Release, preset: str) -> WindowSpec:

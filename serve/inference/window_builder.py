@@ -37,9 +37,9 @@ class PriceHistory:
         self._gaps = _evenings_with_gaps(panel)
         self.evenings = HistoricalWindows(panel, spec, market)
 
-    def is_slow(self, symbol: str, as_of: dt.date | None) -> bool:
+    def is_slow(self, symbol: str, as_of: dt.date) -> bool:
         """Whether `window` would take milliseconds or longer, so that it belongs in a thread."""
-        if as_of is None or symbol not in self._rows:
+        if symbol not in self._rows:
             return False
         evening = np.datetime64(as_of)
         return self._end(symbol, evening) is None and (evening, symbol) not in self.evenings

@@ -6,6 +6,7 @@ and starts at once. Requests that arrive while calls are under way share the nex
 
 import asyncio
 import datetime as dt
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -51,13 +52,20 @@ class ModelCall:
         prices = self.response.prices
         if prices is None:
             raise self.response.error or BundleError(f"model {self.prepared.key}: returned no prices.")
-        return predict_response(
-            loaded,
-            self.prepared,
-            prices,
-            cached=self.response.cached,
-            started=facts.started,
-            request_id=facts.request_id,
+        last = self.prepared.responses.get(id(prices))
+        if last is None:
+            self.prepared.responses.clear()
+            response = predict_response(
+                loaded, self.prepared, prices, cached=False, started=facts.started, request_id=""
+            )
+            self.prepared.responses[id(prices)] = last = prices, response
+        return last[1].model_copy(
+            update={
+                "cached": self.response.cached,
+                "execution_time": time.perf_counter() - facts.started,
+                "timestamp": dt.datetime.now(dt.UTC),
+                "request_id": facts.request_id,
+            }
         )
 
 

@@ -2,11 +2,12 @@
 
 import csv
 import datetime as dt
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal, get_args
 
 from common.errors import BundleError
 from common.forecast.confidence import ConfidenceRating
-from serve.schemas.forecast import Horizon, Model, Source
+from serve.schemas.forecast import Horizon, MapeSource, Model, Source
 
 if TYPE_CHECKING:  # the client works without the packages that read releases
     from common.release.manifest import Release
@@ -84,6 +85,17 @@ def read_matrix(release: "Release") -> dict[str, MatrixRow]:
             return {row["symbol"]: _matrix_row(row) for row in csv.DictReader(stream)}
     except (OSError, ValueError, KeyError) as error:
         raise BundleError(f"{path}: {type(error).__name__}: {error}. Publish the release again.") from None
+
+
+def pooled_mape(rows: Iterable[MatrixRow], horizon: Horizon) -> tuple[float | None, MapeSource | None]:
+    """Return the MAPE over all forecasts of the general model, else of all models."""
+    figures = [(row.model, row.horizons[horizon]) for row in rows if horizon in row.horizons]
+    known = [(model, errors.mape, errors.n) for model, errors in figures if errors.mape is not None]
+    general = [(mape, n) for model, mape, n in known if model == "general" and n]
+    chosen = general or [(mape, n) for _, mape, n in known if n]
+    if not chosen:
+        return None, None
+    return sum(mape * n for mape, n in chosen) / sum(n for _, n in chosen), "general" if general else "all"
 
 
 def _matrix_row(row: dict[str, str]) -> MatrixRow:
