@@ -29,6 +29,8 @@ from rich.table import Table
 
 SYMBOLS = (66, 660, 6_600, 10_000)
 DAYS = dt.date(2023, 7, 3), dt.date(2024, 12, 31)
+OBJECT_STORE = 2 * 1024**3
+"""Bytes of a node's object store. Ray's local test clusters have 150 MB, and would write blocks to disk."""
 STAGES = ("read", "plan", "arrays", "publish")
 COMPARED = (
     "test_forecasts.parquet",
@@ -183,7 +185,9 @@ def tasks_on(workers: int, nodes: int) -> Iterator[Any]:
     cluster = Cluster()
     try:
         for _ in range(nodes):
-            cluster.add_node(num_cpus=workers // nodes, include_dashboard=False)
+            cluster.add_node(
+                num_cpus=workers // nodes, include_dashboard=False, object_store_memory=OBJECT_STORE
+            )
         ray.init(address=cluster.address, log_to_driver=False)
         yield RayTasks(), lambda: workers_cpu(os.environ.get("RAY_TMPDIR", ""))
     finally:

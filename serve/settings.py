@@ -113,7 +113,7 @@ class ServeSettings(Config):
     """Minimum number of replicas of the specific models."""
     specific_max: PositiveInt = 4
     """Maximum number of replicas of the specific models."""
-    target_ongoing: PositiveFloat = 2.0
+    target_ongoing: PositiveFloat = 1.0
     """Concurrent calls in one specific replica at which the pool neither grows nor shrinks."""
     upscale_delay_s: NonNegativeFloat = 3.0
     """How long the pool must be overloaded before it grows."""

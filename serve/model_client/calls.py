@@ -1,7 +1,7 @@
 """Calls of the models: one request's, those that HTTP requests share, and the results that are kept.
 
 A call of a replica costs some 5 ms of CPU whatever it carries. At low load each request is a call of its own
-and starts at once. Requests that arrive while calls are under way share the next one.
+and starts at once. Requests that arrive while a call is under way share the next one.
 """
 
 import asyncio
@@ -22,9 +22,7 @@ from serve.schemas.forecast import PredictResponse
 
 NOT_CALLED = ModelResponse(None)
 Part = TypeVar("Part")
-CALLS_AT_ONCE = 2
-"""Calls under way from which on requests wait for one to end: the second one keeps the replica busy."""
-FULL_CALL = 8
+FULL_CALL = 16
 """Requests that do not wait any longer: so many waiting requests start one more call."""
 WAIT_S = 0.05
 """How long a request waits at most: a replica that hangs delays only the requests that it has."""
@@ -96,7 +94,7 @@ class SharedCalls:
 
     async def forecast(self, request: ModelRequest) -> ModelResponse:
         """Return the response to one request; raises what the call raises."""
-        if self._under_way < CALLS_AT_ONCE:
+        if not self._under_way:
             self._under_way += 1
             try:
                 (response,) = await self._send([request])
@@ -143,7 +141,7 @@ class SharedCalls:
 
     def _end_call(self) -> None:
         self._under_way -= 1
-        if self._under_way < CALLS_AT_ONCE:
+        if not self._under_way:
             self._call_waiting()
 
 
