@@ -74,8 +74,8 @@ def promote(
             context = closed.context
             _print_comparisons(context["release"], context["comparison"], context["best"], stderr)
             raise
-        prices = prices_end(release)
-        older = prices_before is not None and prices < prices_before
+        prices = _prices_end(registry, release.id)
+        older = prices is not None and prices_before is not None and prices < prices_before
         if as_json:
             moved = {"production": release.id, "was": before, "forced": list(verdict.reasons)}
             days = {"prices_to": prices, "was_prices_to": prices_before, "older_prices": older}
@@ -143,7 +143,7 @@ def verify(
 
 
 def _prices_end(registry: Registry, release_id: str | None) -> str | None:
-    """Return the last session of a release's prices; None if there is no such release, or it is damaged."""
+    """Return the last session of a release's prices; None if there is none, or it cannot be read."""
     try:
         return prices_end(registry.resolve(release_id)) if release_id else None
     except (BundleError, ReleaseNotFound, OSError, ValueError):
