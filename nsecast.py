@@ -30,7 +30,7 @@ COMMANDS = {
     "refresh": "train.cli.refresh:refresh",
     "retrain": "train.cli.retrain:retrain",
     "monitor": "cluster.monitor.cli:monitor",
-    "track-record": "cluster.monitor.track_record_cli:track_record",
+    "track-record": "cluster.monitor.cli:track_record",
     "receipt": "serve.cli.receipt:receipt",
     "replay": "serve.cli.receipt:replay",
     "data": "train.cli.data:app",

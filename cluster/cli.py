@@ -70,7 +70,7 @@ def status(home: Home = None, as_json: AsJson = False) -> None:
             )
         console().print(table)
         typer.echo(f"drivers: --address auto ({cluster.address}); jobs: {cluster.dashboard}")
-    if sum(node["state"] == "ALIVE" for node in nodes) < len(cluster.nodes):
+    if sum(node["state"] == "ALIVE" for node in nodes) < cluster.nodes:
         raise typer.Exit(1)
 
 

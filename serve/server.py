@@ -21,7 +21,7 @@ from ray.serve.config import HTTPOptions
 
 from cluster.connect.ports import Listener, beyond_loopback, descendants, in_url
 from cluster.connect.processes import end, start_time, still_running
-from cluster.connect.session import connect, refuse_shadows, start, usable_cpus
+from cluster.connect.session import connect, start, usable_cpus
 from common.errors import ConfigError, RayUnavailable
 from serve.app import build_app
 from serve.launch.private import routers_host
@@ -85,7 +85,6 @@ def running(
     RayUnavailable
         If the cluster or the graph does not start, or the cluster serves already.
     """
-    refuse_shadows()
     router_host = host
     try:
         if address is None:

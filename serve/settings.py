@@ -61,8 +61,8 @@ class LedgerSettings(Config):
     """The same for answers; 20 bytes each, 200 and more with prices of the request."""
     answers_client_share: Annotated[float, Gt(0), Le(1)] = 0.5
     """Share of it that one client (API key; without keys: address) can fill over all days, in each router.
-    The default is 4 MB a day: 200,000 answers, or some 8,000 with closes. Beyond half of a day's budget,
-    prices are recorded as digests."""
+    The default is 4 MB a day: 200,000 answers, or some 14,000 with closes. Beyond it, answers are not
+    recorded."""
     flush_every_s: PositiveFloat = 30.0
     """Interval between writes: what a killed router can lose."""
     rows_buffered: PositiveInt = 20_000

@@ -5,12 +5,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from common.errors import ConfigError
-
 PACKAGES = ("common", "train", "serve", "tune", "cluster")
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT_BYTES = 20_000_000
-"""Larger code contains files that do not belong in a package's folder."""
 
 
 def code_files(root: Path = ROOT) -> Iterator[Path]:
@@ -33,24 +29,9 @@ def digest(root: Path = ROOT) -> str:
     return code.hexdigest()[:16]
 
 
-def stage(folder: Path, root: Path = ROOT) -> int:
-    """Copy our code to ``folder``, as a job's working directory; returns its size in bytes.
-
-    Raises
-    ------
-    ConfigError
-        If it is larger than ``LIMIT_BYTES``; names the largest file.
-    """
-    files = {path: path.stat().st_size for path in code_files(root)}
-    total = sum(files.values())
-    if total > LIMIT_BYTES:
-        largest = max(files, key=lambda path: files[path])
-        raise ConfigError(
-            f"{root}: the code to send has {total / 1e6:.0f} MB, need at most {LIMIT_BYTES / 1e6:.0f}; "
-            f"the largest file is {largest}. Move data out of the packages' folders."
-        )
-    for path in files:
+def stage(folder: Path, root: Path = ROOT) -> None:
+    """Copy our code to ``folder``, as a job's working directory."""
+    for path in code_files(root):
         target = folder / path.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
-    return total

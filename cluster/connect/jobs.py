@@ -1,7 +1,5 @@
 """Run an ``nsecast`` command as a Ray job: upload the code, stream the log, return the exit code."""
 
-import asyncio
-import logging
 import os
 import shlex
 import sys
@@ -24,7 +22,7 @@ PATHS = ("--home", "--archive", "--config", "--universe", "--space", "--settings
 """Options whose value is a file or folder."""
 STOP_S = 30.0
 """How long a stopped job may take to save its state and end."""
-QUIET_S = 1.0
+POLL_S = 1.0
 LOST_S = 60.0
 """How long the job server may be unreachable before we stop following; the job itself continues."""
 
@@ -53,10 +51,13 @@ def submit(address: str, command: Sequence[str], *, home: Path | None = None) ->
     if home:
         variables["NSECAST_HOME"] = storage.address_of(home)
     use_token()
+    from ray.job_submission import JobSubmissionClient
+
     with tempfile.TemporaryDirectory(prefix="nse-code-") as folder:
         stage(Path(folder))
-        with _connection_errors(address), _quiet():
-            client = _client(address)
+        with _connection_errors(address):
+            with _without("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):  # they take precedence over the argument
+                client = JobSubmissionClient(address)
             job = client.submit_job(
                 entrypoint="exec " + shlex.join(["python", "-m", "nsecast", *words]),
                 runtime_env={"working_dir": folder, "env_vars": variables},
@@ -108,21 +109,14 @@ def _absolute(command: Sequence[str]) -> list[str]:
 
 
 def _follow(client: Any, job: str, log: "_Log", *, timeout_s: float = float("inf")) -> None:
-    """Print the job's log until it ends; after a broken connection, continue where it stopped."""
-    deadline, last_contact = time.monotonic() + timeout_s, time.monotonic()
-
-    async def stream() -> None:
-        nonlocal last_contact
-        log.begin()
-        async for text in client.tail_job_logs(job):
-            log.take(text)
-            last_contact = time.monotonic()
-
+    """Print the job's log as it grows until the job ends; a server that is away for a while is waited for."""
+    last_contact = time.monotonic()
+    deadline = last_contact + timeout_s
     while time.monotonic() < deadline:
-        with suppress(RuntimeError, OSError, asyncio.TimeoutError):
-            asyncio.run(asyncio.wait_for(stream(), None if timeout_s == float("inf") else timeout_s))
         try:
-            if client.get_job_status(job).is_terminal():
+            ended = client.get_job_status(job).is_terminal()
+            log.show(client.get_job_logs(job))
+            if ended:
                 return
             last_contact = time.monotonic()
         except (RuntimeError, OSError) as error:
@@ -131,32 +125,20 @@ def _follow(client: Any, job: str, log: "_Log", *, timeout_s: float = float("inf
                     f"job {job}: no answer from the server for {LOST_S:.0f} s: {error}. The job may still "
                     "run."
                 ) from error
-        time.sleep(QUIET_S)
+        time.sleep(POLL_S)
 
 
 class _Log:
-    """Prints a job's log, which may start again from its beginning; omits Ray's own first lines."""
+    """Prints what is new in a job's log, without Ray's own first lines."""
 
     def __init__(self, job: str) -> None:
-        self._marker = f"Running entrypoint for job {job}:"
-        self._head: str | None = ""
-        self._position = self._printed = 0
+        self._marker, self._printed = f"Running entrypoint for job {job}:", 0
 
-    def begin(self) -> None:
-        """Expect the log from its beginning."""
-        self._head, self._position = "", 0
-
-    def take(self, text: str) -> None:
-        if self._head is not None:
-            self._head += text
-            _, marker, rest = self._head.partition(self._marker)
-            _, newline, text = rest.partition("\n")
-            if not (marker and newline):
-                return
-            self._head = None
-        print(text[max(0, self._printed - self._position) :], end="", flush=True)
-        self._position += len(text)
-        self._printed = max(self._printed, self._position)
+    def show(self, text: str) -> None:
+        """Print what follows the part that was printed before; ``text`` is the log from its beginning."""
+        own = text.partition(self._marker)[2].partition("\n")[2]
+        print(own[self._printed :], end="", flush=True)
+        self._printed = max(self._printed, len(own))
 
 
 def _exit_code(client: Any, job: str) -> int:
@@ -173,13 +155,6 @@ def _exit_code(client: Any, job: str) -> int:
     return code if code > 0 else 128 - code if code < 0 else 1
 
 
-def _client(address: str) -> Any:
-    from ray.job_submission import JobSubmissionClient
-
-    with _without("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):  # these take precedence over the argument
-        return JobSubmissionClient(address)
-
-
 @contextmanager
 def _connection_errors(address: str) -> Iterator[None]:
     try:
@@ -190,17 +165,6 @@ def _connection_errors(address: str) -> Iterator[None]:
             f"{address}: {reason[:400]}. Check that the cluster is up, that the address is its dashboard's, "
             "and that ~/.ray/auth_token (or RAY_AUTH_TOKEN) is the cluster's token."
         ) from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence Ray's messages on its uploads; its loggers have levels of their own."""
-    level = logging.root.manager.disable
-    logging.disable(logging.INFO)
-    try:
-        yield
-    finally:
-        logging.disable(level)
 
 
 @contextmanager

@@ -38,12 +38,12 @@ def still_running(processes: Mapping[int, str]) -> list[int]:
 
 
 def processes_with_mark(mark: str) -> dict[int, str]:
-    """Return every process of this user whose `MARK` starts with ``mark``, with its start time."""
+    """Return this user's processes with a `MARK` of ``mark`` or below it, with their start times."""
     processes = {}
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            variables = process.environ()
-            if MARK in variables and variables[MARK].startswith(mark):
+            own = process.environ().get(MARK, "")
+            if own == mark or own.startswith(f"{mark}/"):
                 processes[process.pid] = start_time(process.pid)
     return processes
 

@@ -1,6 +1,5 @@
 """A command's Ray session: on a cluster of its own, or as a driver on an existing one."""
 
-import importlib
 import logging
 import os
 import signal
@@ -16,7 +15,7 @@ import ray
 
 from cluster.connect import ray_private
 from cluster.connect.address import in_job
-from cluster.connect.code_package import PACKAGES, ROOT, stage
+from cluster.connect.code_package import stage
 from common.errors import RayUnavailable
 
 log = logging.getLogger(__name__)
@@ -46,13 +45,12 @@ def ray_session(
     Raises
     ------
     RayUnavailable
-        If no cluster can be started or reached, if one of its nodes has other packages or code or cannot use
-        ``shared``, or if a package of ours is shadowed by another one.
+        If no cluster can be started or reached, or if one of its nodes has other packages or code or cannot
+        use ``shared``.
     """
     if ray.is_initialized():
         yield cpus or int(ray.cluster_resources().get("CPU", 1))
         return
-    refuse_shadows()
     # Read by the controller; the default of 2 s detects lost workers later.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     try:
@@ -165,27 +163,3 @@ def _handle_sigterm(handler: Any) -> None:
 def usable_cpus() -> int:
     """Return the number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def refuse_shadows() -> None:
-    """Raise RayUnavailable if a package of ours is not installed or is imported from elsewhere.
-
-    Other publishers have packages named ``tune`` and ``cluster``.
-    """
-    for name in PACKAGES:
-        if not (ROOT / name).is_dir():
-            continue
-        try:
-            module = importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name != name:
-                raise
-            raise RayUnavailable(
-                f"package {name!r} is not installed, though {ROOT / name} is there. Run `make setup` again."
-            ) from None
-        origin = Path(next(iter(getattr(module, "__path__", [module.__file__])))).resolve()
-        if origin.parent != ROOT:
-            raise RayUnavailable(
-                f"package {name!r} was imported from {origin}, need {ROOT / name}. "
-                f"Uninstall the other package, or install this project with `make setup`."
-            )

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import psutil
 
-from cluster.connect.local_cluster import HEAD, LocalCluster, LocalNode, path_of, read, running
+from cluster.connect.local_cluster import HEAD, LocalCluster, path_of, read, running
 from cluster.connect.ports import free_port, is_free
 from cluster.connect.processes import end, processes_with_mark
 from cluster.connect.ray_private import use_token
@@ -54,16 +54,17 @@ def up(
         if cluster is None:
             _clear(home)
             use_token(make=True)
-            cluster = _empty_cluster()
-        elif len(cluster.nodes) > nodes or cluster.nodes[0].cpus != cpus_each:
+            cluster = _new_cluster(nodes, cpus_each)
+        elif cluster.nodes > nodes or cluster.cpus != cpus_each:
             raise ConfigError(
-                f"a cluster of {len(cluster.nodes)} nodes with {cluster.nodes[0].cpus} CPUs each is up, need "
-                f"{nodes} with {cpus_each}. Nodes can only be added; else end it with `nsecast cluster down` "
-                "first."
+                f"a cluster of {cluster.nodes} nodes with {cluster.cpus} CPUs each is up, need {nodes} with "
+                f"{cpus_each}. Nodes can only be added; else end it with `nsecast cluster down` first."
             )
-        alive = {node.name for node in cluster.nodes if node.runs}
-        missing = [name for name in (f"node-{number}" for number in range(nodes)) if name not in alive]
-        return (_start(home, cluster, missing, cpus_each, note) if missing else cluster), len(missing)
+        missing = [node for node in range(nodes) if not cluster.runs(node)]
+        if missing:
+            cluster = replace(cluster, nodes=nodes)
+            _start(home, cluster, missing, note)
+        return cluster, len(missing)
 
 
 def down(home: Path) -> int:
@@ -98,7 +99,7 @@ def list_nodes(cluster: LocalCluster) -> list[dict[str, Any]]:
     return sorted(nodes.values(), key=lambda node: (not node["head"], node["ip"]))
 
 
-def _empty_cluster() -> LocalCluster:
+def _new_cluster(nodes: int, cpus: int) -> LocalCluster:
     """Choose the id, ports and folder of a new cluster."""
     dashboard = DASHBOARD_PORT if is_free("127.0.0.1", DASHBOARD_PORT) else free_port()
     return LocalCluster(
@@ -106,45 +107,36 @@ def _empty_cluster() -> LocalCluster:
         address=f"127.0.0.{FIRST_ADDRESS}:{free_port()}",
         dashboard=f"http://127.0.0.1:{dashboard}",
         folder=tempfile.mkdtemp(prefix="nse-"),  # short, because of its sockets
-        nodes=(),
+        nodes=nodes,
+        cpus=cpus,
     )
 
 
-def _start(
-    home: Path, cluster: LocalCluster, names: list[str], cpus_each: int, note: Callable[[str], None]
-) -> LocalCluster:
-    """Start or restart the nodes ``names``, and record the cluster once all are alive."""
-    nodes = {node.name: node for node in cluster.nodes if node.name not in names}
+def _start(home: Path, cluster: LocalCluster, nodes: list[int], note: Callable[[str], None]) -> None:
+    """Start or restart some nodes of a cluster, and record it once all its nodes are alive."""
     try:
-        for name in names:
-            end(processes_with_mark(f"{cluster.id}/{name}"))  # processes that a dead raylet left
-            number = int(name.partition("-")[2])
-            ip = f"127.0.0.{FIRST_ADDRESS + number}"
-            note(f"starting {name}, {ip}")
-            options = [*_role_options(cluster, name), "--node-ip-address", ip]
-            folder = Path(cluster.folder, str(number))  # nodes must not unpack code in the same folder
+        for node in nodes:
+            end(processes_with_mark(cluster.mark(node)))  # processes that a dead raylet left
+            ip = f"127.0.0.{FIRST_ADDRESS + node}"
+            note(f"starting node-{node}, {ip}")
+            folder = Path(cluster.folder, str(node))  # nodes must not unpack code in the same folder
             shutil.rmtree(folder, ignore_errors=True)
-            options += ["--temp-dir", str(folder), "--dashboard-agent-listen-port", str(free_port())]
-            ray_start(options, cpus_each, f"{cluster.id}/{name}")
-            nodes[name] = LocalNode(name, ip, cpus_each, {})
-        _wait(replace(cluster, nodes=tuple(nodes.values())), note)
+            options = [*_role_options(cluster, node), "--node-ip-address", ip, "--temp-dir", str(folder)]
+            options += ["--dashboard-agent-listen-port", str(free_port())]
+            ray_start(options, cluster.cpus, cluster.mark(node))
+        _wait(cluster, note)
     except BaseException:
-        for name in names:
-            end(processes_with_mark(f"{cluster.id}/{name}"))
-        if not cluster.nodes:
+        for node in nodes:
+            end(processes_with_mark(cluster.mark(node)))
+        if HEAD in nodes:
             shutil.rmtree(cluster.folder, ignore_errors=True)
         raise
-    for name in names:
-        births = {str(pid): when for pid, when in processes_with_mark(f"{cluster.id}/{name}").items()}
-        nodes[name] = replace(nodes[name], processes=births)
-    cluster = replace(cluster, nodes=tuple(sorted(nodes.values(), key=lambda node: int(node.name[5:]))))
     storage.write_json(path_of(home), asdict(cluster))
-    return cluster
 
 
-def _role_options(cluster: LocalCluster, name: str) -> list[str]:
+def _role_options(cluster: LocalCluster, node: int) -> list[str]:
     """Return the options of ``ray start`` for the head, or for a node that joins it."""
-    if name != HEAD:
+    if node != HEAD:
         return ["--address", cluster.address]
     port, dashboard = (url.rpartition(":")[2] for url in (cluster.address, cluster.dashboard))
     return [
@@ -159,9 +151,9 @@ def _wait(cluster: LocalCluster, note: Callable[[str], None]) -> None:
     while time.monotonic() < deadline:
         try:
             count = sum(node["state"] == "ALIVE" for node in list_nodes(cluster))
-            if count >= len(cluster.nodes):
+            if count >= cluster.nodes:
                 return
-            last = f"{count} of {len(cluster.nodes)} nodes alive"
+            last = f"{count} of {cluster.nodes} nodes alive"
         except RayUnavailable as error:
             last = error.message
         time.sleep(0.5)

@@ -2,9 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -19,6 +17,7 @@ from common.prices.series import MARKET, series_of_universe
 from common.prices.windows import Windows, make_windows
 from common.release.bundle import GENERAL, BundleFiles
 from common.release.forecasts import ReleasedModels
+from serve.schemas.live import InputDrift
 
 BINS = 10
 MAX_WINDOWS = 20_000
@@ -27,17 +26,11 @@ WHOLE_MARKET = frozenset((*MARKET, "market_known"))
 Word = Literal["stable", "moderate", "large", "too few"]
 
 
-@dataclass(frozen=True)
-class Drift:
+class Drift(InputDrift):
     """The drift of one feature."""
 
-    feature: str
-    """``input:<channel>`` on the cutoff day, or ``p_move:<horizon>d``."""
-    psi: float
     chance: float
     """What all features together exceed by chance in a share ``alpha`` of cases."""
-    n: int
-    """Number of recent values."""
     reference_n: int
     word: Word
 
@@ -94,23 +87,19 @@ def drifts(
     train_end = np.datetime64(models.release.info["train_end"])
     sessions = panel.dates.to_numpy().astype("datetime64[D]")
     newest = sessions[-settings.drift_sessions :]
-    then = _moving(windows.take(windows.cutoff <= train_end))
-    now = _moving(windows.take(windows.cutoff >= max(newest[0], train_end + 1)))
     representation = _representation(models)
+    then = _inputs(representation, windows.take(windows.cutoff <= train_end))
+    now = _inputs(representation, windows.take(windows.cutoff >= max(newest[0], train_end + 1)))
     samples = [
-        *_input_samples(representation, then, now),
-        *_move_samples(spec.horizons, served, reference),
+        (f"input:{channel}", then[["symbol", "cutoff", channel]], now[["symbol", "cutoff", channel]])
+        for channel in representation.channels
     ]
-    level = 1 - settings.alpha / (len(representation.channels) + len(spec.horizons))
-    return [_drift(feature, then, now, level, settings) for feature, then, now in samples]
-
-
-class Sample(NamedTuple):
-    """Values of one feature in one period."""
-
-    values: np.ndarray
-    effective_n: int
-    days: int
+    for horizon in spec.horizons:
+        then, now = (rows[rows["horizon"] == horizon] for rows in (reference, served))
+        then = then[then["symbol"].isin(now["symbol"].unique())]
+        samples.append((f"p_move:{horizon}d", _moves(then), _moves(now)))
+    level = 1 - settings.alpha / len(samples)
+    return [_drift(*sample, level, settings) for sample in samples if all(map(len, sample[1:]))]
 
 
 def _representation(models: ReleasedModels) -> Representation:
@@ -120,55 +109,45 @@ def _representation(models: ReleasedModels) -> Representation:
     )
 
 
-def _input_samples(
-    representation: Representation, then: Windows, now: Windows
-) -> Iterator[tuple[str, Sample, Sample]]:
-    if not len(then) or not len(now):
-        return
-    by_period = []
-    for windows in (then, now):
-        days = np.unique(windows.cutoff, return_index=True)[1]
-        size = max(len(days), len(np.unique(windows.symbol)))
-        by_period.append((representation.inputs(windows)[:, -1], days, size))
-    for position, channel in enumerate(representation.channels):
-        samples = []
-        for inputs, days, size in by_period:
-            values = inputs[:, position].astype(float)
-            if channel in WHOLE_MARKET:
-                values = values[days]
-            samples.append(Sample(values, min(size, len(values)), len(days)))
-        yield f"input:{channel}", samples[0], samples[1]
+def _inputs(representation: Representation, windows: Windows) -> pd.DataFrame:
+    """Return ``symbol``, ``cutoff`` and each channel on the cutoff day of moving windows.
 
-
-def _move_samples(
-    horizons: Sequence[int], served: pd.DataFrame, reference: pd.DataFrame
-) -> Iterator[tuple[str, Sample, Sample]]:
-    for horizon in horizons:
-        now, then = (rows[rows["horizon"] == horizon] for rows in (served, reference))
-        then = then[then["symbol"].isin(now["symbol"].unique())]
-        samples = []
-        for rows in (then, now):
-            rows = rows[rows["p_move"].notna() & ~rows["frozen"].astype(bool)]
-            days = rows["cutoff"].nunique()
-            values = rows["p_move"].to_numpy(float)
-            samples.append(Sample(values, max(days, rows["symbol"].nunique()), days))
-        if all(len(sample.values) for sample in samples):
-            yield f"p_move:{horizon}d", samples[0], samples[1]
-
-
-def _drift(feature: str, then: Sample, now: Sample, level: float, settings: MonitorSettings) -> Drift:
-    value, limit = psi(then.values, now.values), chance(now.effective_n, then.effective_n, level)
-    if now.days < settings.fewest_dates:
-        word: Word = "too few"
-    elif value >= settings.psi_large:
-        word = "large"
-    else:
-        word = "moderate" if value >= settings.psi_moderate else "stable"
-    return Drift(feature, value, limit, len(now.values), len(then.values), word)
-
-
-def _moving(windows: Windows) -> Windows:
-    """Return at most ``MAX_WINDOWS`` windows in which the price moved, evenly spaced."""
+    These are at most ``MAX_WINDOWS``, evenly spaced.
+    """
     windows = windows.take(~frozen(windows))
     every = np.linspace(0, len(windows) - 1, min(len(windows), MAX_WINDOWS))
-    return windows.take(np.unique(every.astype(np.int64)))
+    windows = windows.take(np.unique(every.astype(np.int64)))
+    channels = list(representation.channels)
+    values = representation.inputs(windows)[:, -1] if len(windows) else np.empty((0, len(channels)))
+    table = pd.DataFrame(values.astype(float), columns=channels)
+    return table.assign(symbol=windows.symbol, cutoff=windows.cutoff)
+
+
+def _moves(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return ``symbol``, ``cutoff`` and ``p_move``, where there is one, without frozen windows."""
+    return rows.loc[rows["p_move"].notna() & ~rows["frozen"].astype(bool), ["symbol", "cutoff", "p_move"]]
+
+
+def _drift(
+    feature: str, then: pd.DataFrame, now: pd.DataFrame, level: float, settings: MonitorSettings
+) -> Drift:
+    """Compare the last column of two tables."""
+    if feature.removeprefix("input:") in WHOLE_MARKET:
+        then, now = then.drop_duplicates("cutoff"), now.drop_duplicates("cutoff")
+    n, reference_n = (
+        min(max(rows["cutoff"].nunique(), rows["symbol"].nunique()), len(rows)) for rows in (now, then)
+    )
+    value = psi(then.iloc[:, -1].to_numpy(), now.iloc[:, -1].to_numpy())
+    word: Word = "moderate" if value >= settings.psi_moderate else "stable"
+    if now["cutoff"].nunique() < settings.fewest_dates:
+        word = "too few"
+    elif value >= settings.psi_large:
+        word = "large"
+    return Drift(
+        feature=feature,
+        psi=value,
+        chance=chance(n, reference_n, level),
+        n=len(now),
+        reference_n=len(then),
+        word=word,
+    )

@@ -1,9 +1,12 @@
-"""Join served forecasts with the realised closes, by the rules of the backtest."""
+"""Read the served forecasts, and join them with the realised closes by the rules of the backtest."""
 
+import datetime as dt
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from common.exchange.clock import ExchangeClock
 from common.exchange.universe import Universe
@@ -11,6 +14,8 @@ from common.presets import WindowSpec
 from common.prices.panel import Panel
 from common.prices.series import series_of_universe, sessions_of
 from common.prices.windows import Windows, make_windows
+from serve.audit.files import SCHEMA, day_folders, read_day
+from serve.audit.ledger import SERVED
 
 REASONS = {
     "other_preset": "by a release of another preset",
@@ -24,6 +29,37 @@ REASONS = {
 }
 """Why a served forecast is excluded from all figures."""
 ROW = ["symbol", "cutoff", "horizon"]
+SAME = ["release", "symbol", "horizon", "cutoff", "model_type"]
+"""Rows of the log that are equal in these columns are one forecast."""
+
+
+def read_served(home: Path, *, since: dt.date | None = None) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Return every distinct forecast served since a day, and the unreadable parts of the log.
+
+    Returns
+    -------
+    DataFrame
+        See `served_frame`.
+    tuple of str
+        Each unreadable part, with the reason.
+    """
+    tables: list[pa.Table] = []
+    damaged: list[str] = []
+    for day in day_folders(Path(home) / SERVED):
+        if since is None or day.name >= since.isoformat():
+            parts, broken = read_day(day)
+            tables += [table for table, _ in parts.values()]
+            damaged += [f"{path}: {reason}" for path, reason in broken.items()]
+    return served_frame(tables), tuple(damaged)
+
+
+def served_frame(tables: list[pa.Table]) -> pd.DataFrame:
+    """Return each forecast of the log once, as first served, oldest first; days as datetime64."""
+    table = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+    frame = table.sort_by("served_at").to_pandas(date_as_object=False).drop_duplicates(SAME)
+    for name in ("cutoff", "target_date"):
+        frame[name] = frame[name].astype("datetime64[s]")
+    return frame.reset_index(drop=True)
 
 
 @dataclass(frozen=True)
@@ -42,12 +78,7 @@ class Live:
 
 
 def join_actuals(
-    served: pd.DataFrame,
-    panel: Panel,
-    universe: Universe,
-    spec: WindowSpec,
-    *,
-    preset: str,
+    served: pd.DataFrame, panel: Panel, universe: Universe, spec: WindowSpec, *, preset: str
 ) -> Live:
     """Score served forecasts with the closes of a panel, as `make_windows` counts sessions.
 
@@ -59,7 +90,8 @@ def join_actuals(
 
     Parameters
     ----------
-    served : as `cluster.monitor.served.read_ledger` gives it, oldest first
+    served : see `served_frame`
+    panel : prices to score with
     """
     tiers = {stock.symbol: stock.tier for stock in universe.stocks}
     left_out, rows = dict.fromkeys(REASONS, 0), served

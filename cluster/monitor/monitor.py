@@ -2,7 +2,7 @@
 
 import datetime as dt
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,7 @@ import pandas as pd
 
 from cluster.monitor.drift import Drift, drifts
 from cluster.monitor.freshness import Freshness, freshness
-from cluster.monitor.live import join_actuals
-from cluster.monitor.served import read_ledger
+from cluster.monitor.live import join_actuals, read_served
 from cluster.monitor.served_errors import judge
 from cluster.monitor.settings import MonitorSettings
 from common import storage
@@ -19,37 +18,24 @@ from common.errors import InsufficientHistory, NsecastError
 from common.prices.panel import Panel
 from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
+from serve.schemas.live import LimitBreach
 from train.pipeline.backtest_period import plan_backtest
 from train.run.price_source import load_panel
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Breach:
-    """A figure beyond its threshold."""
-
-    kind: str
-    """``error``, ``skill``, ``coverage``, ``drift`` or ``freshness``."""
-    what: str
-    """For example ``stock SCOM 5d``."""
-    got: float
-    limit: float
-
-
 @dataclass(frozen=True, eq=False)
 class Report:
-    """The result of one run of the monitor."""
+    """The result of one run of the monitor; see also `serve.schemas.live.MonitorReport`."""
 
     at: dt.datetime
     release: str
     """The release whose backtest is the reference."""
     synthetic: bool
     served: int
-    """Distinct forecasts first served in the last ``window_days``."""
     scored: int
     waiting: int
-    """Forecasts whose target has not been reached."""
     left_out: dict[str, int]
     """See `cluster.monitor.live.REASONS`."""
     damaged: tuple[str, ...]
@@ -58,14 +44,16 @@ class Report:
     """See `cluster.monitor.served_errors.judge`."""
     drift: list[Drift]
     fresh: Freshness
-    breaches: list[Breach]
+    breaches: list[LimitBreach]
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values, with None for undefined figures."""
-        values = asdict(self) | {"errors": self.errors.to_dict(orient="records"), "at": self.at.isoformat()}
-        for name in ("data_end", "due"):
-            values["fresh"][name] = values["fresh"][name].isoformat()
-        plain: dict[str, Any] = storage.finite(values)
+        plain: dict[str, Any] = storage.finite(
+            vars(self)
+            | {"at": self.at.isoformat(), "errors": self.errors.to_dict(orient="records")}
+            | {"fresh": self.fresh.model_dump(mode="json")}
+            | {name: [item.model_dump() for item in vars(self)[name]] for name in ("drift", "breaches")}
+        )
         return plain
 
 
@@ -101,16 +89,10 @@ def run_monitor(
     if not panel.symbols:
         raise InsufficientHistory(f"no prices up to {due}. Choose a later day.")
     spec = models.models.window
-    ledger = read_ledger(home, since=today - dt.timedelta(days=settings.window_days - 1))
-    served = ledger.frame[(ledger.frame["served_at"] <= pd.Timestamp(at))]
+    served, damaged = read_served(home, since=today - dt.timedelta(days=settings.window_days - 1))
+    served = served[served["served_at"] <= pd.Timestamp(at)]
     reference = pd.read_parquet(models.release.file("test_forecasts.parquet"))
-    live = join_actuals(
-        served,
-        panel,
-        models.universe,
-        spec,
-        preset=str(models.release.info["preset"]),
-    )
+    live = join_actuals(served, panel, models.universe, spec, preset=str(models.release.info["preset"]))
     matrix = pd.read_csv(models.release.file("performance_matrix.csv"))
     errors = judge(live.table, reference, settings)
     drift = drifts(models, panel, spec, live.recent, reference, settings)
@@ -123,20 +105,12 @@ def run_monitor(
         scored=len(live.table),
         waiting=live.waiting,
         left_out=live.left_out,
-        damaged=ledger.damaged,
+        damaged=damaged,
         errors=errors,
         drift=drift,
         fresh=fresh,
         breaches=_breaches(errors, drift, fresh, settings),
     )
-
-
-def log_breaches(breaches: list[Breach]) -> None:
-    """Log a warning for each breach."""
-    for breach in breaches:
-        log.warning(
-            "breach kind=%s what=%r got=%.4g limit=%.4g", breach.kind, breach.what, breach.got, breach.limit
-        )
 
 
 def known_prices(
@@ -161,8 +135,8 @@ def known_prices(
 
 def _breaches(
     errors: pd.DataFrame, drift: list[Drift], fresh: Freshness, settings: MonitorSettings
-) -> list[Breach]:
-    breaches = []
+) -> list[LimitBreach]:
+    breaches: list[tuple[str, str, float, float]] = []
     for row in errors.to_dict(orient="records"):
         what = f"{row['level']} {row['group']} {row['horizon']}d"
         limits = {
@@ -171,10 +145,10 @@ def _breaches(
             "coverage": (row["cover90"], 0.9),
         }
         failed = row["verdict"].split(", ")
-        breaches += [Breach(kind, what, *pair) for kind, pair in limits.items() if kind in failed]
-    breaches += [Breach("drift", d.feature, d.psi, settings.psi_large) for d in drift if d.breached]
+        breaches += [(kind, what, *pair) for kind, pair in limits.items() if kind in failed]
+    breaches += [("drift", d.feature, d.psi, settings.psi_large) for d in drift if d.breached]
     breaches += [
-        Breach("freshness", what, float(got), float(limit))
+        ("freshness", what, float(got), float(limit))
         for what, got, limit in (
             ("sessions old", fresh.sessions_old, settings.sessions_old_most),
             ("newly stale stocks", len(fresh.newly_stale), settings.newly_stale_most),
@@ -182,4 +156,4 @@ def _breaches(
         )
         if got > limit
     ]
-    return breaches
+    return [LimitBreach(kind=kind, what=what, got=got, limit=limit) for kind, what, got, limit in breaches]

@@ -44,6 +44,23 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "breaches": ("Figures beyond their threshold, by kind.", ("kind",)),
 }
 """Help and labels of each gauge; names begin with ``nsecast_monitor_``; undefined figures are omitted."""
+COLUMNS = {
+    ("mae_kes", "live"): "mae",
+    ("mae_kes", "naive"): "naive_mae",
+    ("mae_kes", "backtest"): "backtest_mae",
+    ("rel_mae", "live"): "rel_mae",
+    ("rel_mae", "backtest"): "backtest_rel_mae",
+    ("coverage90", "live"): "cover90",
+    ("coverage90", "backtest"): "backtest_cover90",
+    ("coverage90", "low"): "cover90_low",
+    ("coverage90", "high"): "cover90_high",
+    ("brier_skill", "live"): "brier_skill",
+    ("brier_skill", "backtest"): "backtest_brier_skill",
+    ("q_value", "error"): "q_error",
+    ("q_value", "skill"): "q_skill",
+    ("q_value", "coverage"): "q_coverage",
+}
+"""Columns of `cluster.monitor.served_errors.judge` by gauge and value of its last label."""
 KINDS = ("error", "skill", "coverage", "drift", "freshness")
 
 
@@ -67,13 +84,17 @@ def write_prometheus(report: Report, path: Path) -> None:
 
 
 def _samples(report: Report) -> Iterator[tuple[str, tuple[str, ...], Any]]:
+    """Yield the name of a gauge, the values of its labels, and its value."""
     yield "last_run_timestamp_seconds", (), report.at.timestamp()
     yield "release_info", (report.release,), 1
-    states = {"scored": report.scored, "waiting": report.waiting, **report.left_out}
-    for state, count in states.items():
+    for state, count in ({"scored": report.scored, "waiting": report.waiting} | report.left_out).items():
         yield "forecasts", (state,), count
     for row in report.errors.to_dict(orient="records"):
-        yield from _group_samples(row)
+        group = (row["level"], row["group"], f"{row['horizon']}d")
+        for name in ("dates", "error_ratio", "brier"):
+            yield name, group, row[name]
+        for (name, source), column in COLUMNS.items():
+            yield name, (*group, source), row[column]
     for drift in report.drift:
         yield "psi", (drift.feature,), drift.psi
         yield "psi_chance", (drift.feature,), drift.chance
@@ -87,27 +108,3 @@ def _samples(report: Report) -> Iterator[tuple[str, tuple[str, ...], Any]]:
     yield "damaged_parts", (), len(report.damaged)
     for kind in KINDS:
         yield "breaches", (kind,), sum(breach.kind == kind for breach in report.breaches)
-
-
-def _group_samples(row: dict[str, Any]) -> Iterator[tuple[str, tuple[str, ...], Any]]:
-    group = (row["level"], row["group"], f"{row['horizon']}d")
-    yield "dates", group, row["dates"]
-    yield "error_ratio", group, row["error_ratio"]
-    yield "brier", group, row["brier"]
-    for name, source, column in (
-        ("mae_kes", "live", "mae"),
-        ("mae_kes", "naive", "naive_mae"),
-        ("mae_kes", "backtest", "backtest_mae"),
-        ("rel_mae", "live", "rel_mae"),
-        ("rel_mae", "backtest", "backtest_rel_mae"),
-        ("coverage90", "live", "cover90"),
-        ("coverage90", "backtest", "backtest_cover90"),
-        ("coverage90", "low", "cover90_low"),
-        ("coverage90", "high", "cover90_high"),
-        ("brier_skill", "live", "brier_skill"),
-        ("brier_skill", "backtest", "backtest_brier_skill"),
-        ("q_value", "error", "q_error"),
-        ("q_value", "skill", "q_skill"),
-        ("q_value", "coverage", "q_coverage"),
-    ):
-        yield name, (*group, source), row[column]

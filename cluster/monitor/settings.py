@@ -1,8 +1,7 @@
 """Thresholds of the monitor."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-import pydantic
 from annotated_types import Ge, Gt, Lt
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -37,13 +36,3 @@ class MonitorSettings(Config):
     """Stocks that had prices at the release and have none any more."""
     frozen_excess: NonNegativeFloat = 0.10
     """How much the share of frozen stocks may exceed that at the release."""
-
-    @pydantic.model_validator(mode="before")
-    @classmethod
-    def _moved(cls, values: Any) -> Any:
-        if isinstance(values, dict) and "close_hour_nairobi" in values:
-            raise ValueError(
-                'close_hour_nairobi is not a setting any more: remove it, and set closes = "15:00" in the '
-                "universe file"
-            )
-        return values

@@ -58,6 +58,12 @@ def trained_release(release: Release) -> dict[str, str]:
     return {"id": release.id, "data_sha256": release.info["data_sha256"], "to": f"{last:%Y-%m-%d}"}
 
 
+def prices_end(release: Release) -> str:
+    """Return the last session of a release's prices, ISO date."""
+    stored = release.info.get(REFRESHED)
+    return str(stored["to"]) if stored else trained_release(release)["to"]
+
+
 def networks_of(registry: Registry, release_id: str | None) -> str | None:
     """Return the id of the release whose training made a release's networks.
 

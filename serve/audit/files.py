@@ -48,27 +48,15 @@ SCHEMA = pa.schema(
 """Prices in KES; ``horizon`` in trading days; ``target_date`` as published; bounds and ``p_move`` are NaN
 where the model has none; ``served_at`` is the first time. The columns from ``as_of`` on are for
 `serve.audit.receipts` and null in files written before they existed: the requested day, the request's prices
-(``brought``: JSON of old files; ``prices``: packed by `serve.audit.request_prices`; ``prices_digest``: their
-digest only), digest of the release's manifest, versions (JSON), and the ids of the requests with this
-response. ``form`` is ``FORM``; null: clients may have chosen the request ids. ``PROBABILITIES`` and
+(JSON), digest of the release's manifest, versions (JSON), and the ids of the requests with this response.
+``prices`` (packed) and ``prices_digest`` are only in old files. ``form`` is ``FORM``; null: clients may have
+chosen the request ids. ``PROBABILITIES`` and
 ``expected_change_percent`` are those of the response; probabilities are null where the model has none."""
 FORM = 2
 """``form`` of rows whose request ids were made by the server."""
 ADDED = 12
 """Number of last columns of ``SCHEMA`` that older files lack."""
-_FLOATS = [field.name for field in SCHEMA if pa.types.is_float64(field.type)]
-_DISTINCT = {*_FLOATS, "request_ids", "prices", "prices_digest"}
-WRITING: dict[str, Any] = {
-    "compression": "zstd",
-    "use_dictionary": [name for name in SCHEMA.names if name not in _DISTINCT],
-    "column_encoding": dict.fromkeys(_FLOATS, "BYTE_STREAM_SPLIT")
-    | {"request_ids.list.element": "DELTA_LENGTH_BYTE_ARRAY"},
-}
-"""Parquet settings; columns of mostly distinct values have no dictionary. Measured: files a tenth smaller; a
-higher zstd level saves another 1 to 4 % for several times the CPU time."""
 LINKS, HASHED = b"nsecast.links", 16
-SAME = ("release", "symbol", "horizon", "cutoff", "model_type")
-"""Rows equal in these columns are one forecast."""
 LISTINGS = 5
 """Attempts to read a folder whose files change meanwhile."""
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -108,7 +96,7 @@ def write_part(day: Path, name: str, table: pa.Table, links: list[Link]) -> Path
     """Write a table of ``SCHEMA`` atomically; ``links`` cover its rows in order."""
     metadata = {LINKS: json.dumps([asdict(link) for link in links])} if links else {}
     sink = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata(metadata), sink, **WRITING)
+    pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
     content = sink.getvalue().to_pybytes()
     target = day / f"{name}-{hashlib.sha256(content).hexdigest()[:HASHED]}.parquet"
     storage.write_bytes(target, content)
@@ -162,13 +150,6 @@ def read_day(day: Path) -> tuple[Parts, dict[Path, str]]:
 def parts_of(day: Path) -> list[Path]:
     """Return the complete parts of a day, sorted; a name with a leading dot is being written."""
     return [path for path in storage.fetch_matching(day, "*.parquet") if not path.name.startswith(".")]
-
-
-def first_served(tables: list[pa.Table]) -> pa.Table:
-    """Return each forecast once, as first served; oldest first."""
-    table = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
-    table = table.sort_by("served_at")
-    return table.filter(pa.array(~table.select(list(SAME)).to_pandas().duplicated().to_numpy()))
 
 
 def fold(day: Path) -> None:

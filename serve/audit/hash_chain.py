@@ -16,7 +16,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from typing import Any
 import pyarrow as pa
 
 from common import storage
-from serve.audit.files import LISTINGS, Link, day_folders, parts_of, read_day, read_part
+from serve.audit.files import Link, day_folders, read_day
 
 DAYS_SEEN = 2
 """Number of newest days in which a writer looks for others."""
@@ -54,30 +54,15 @@ def heads_seen(folder: Path, writer: str) -> dict[str, list[Any]]:
     OSError
         If files change faster than they can be read.
     """
-    for _ in range(LISTINGS):
-        try:
-            heads = _heads(folder)
-        except FileNotFoundError:
-            continue
-        return {name: [link.part, link.day, link.digest] for name, link in heads.items() if name != writer}
-    raise OSError(f"{folder}: it changes faster than it can be read")
-
-
-def _heads(folder: Path) -> dict[str, Link]:
     heads: dict[str, Link] = {}
     for day in day_folders(folder)[-DAYS_SEEN:]:
-        newest: dict[str, Path] = {}
-        for path in parts_of(day):  # sorted: a writer's last part wins
-            newest[path.name if path.name.startswith("all-") else path.name.split("-")[0]] = path
-        for path in newest.values():
-            try:
-                _, links = read_part(path)
-            except (ValueError, KeyError, TypeError, pa.ArrowException):
-                continue  # `check` reports it
-            for link in links:
-                if link.writer not in heads or heads[link.writer].part < link.part:
-                    heads[link.writer] = link
-    return heads
+        parts, damaged = read_day(day)
+        if day in damaged:
+            raise OSError(f"{day}: {damaged[day]}")
+        for link in (link for _, links in parts.values() for link in links):
+            if link.writer not in heads or heads[link.writer].part < link.part:
+                heads[link.writer] = link
+    return {name: [link.part, link.day, link.digest] for name, link in heads.items() if name != writer}
 
 
 @dataclass
@@ -105,7 +90,7 @@ class Chain:
         """The head to keep elsewhere: on the newest day, that of the longest chain."""
         return max(self.heads.values(), key=lambda link: (link.day, link.part), default=None)
 
-    def lacks(self, kept: list[str]) -> list[str]:
+    def lacks(self, kept: Iterable[str]) -> list[str]:
         """Return the digests, kept elsewhere, that the log no longer contains."""
         return [digest for digest in kept if digest not in self.known]
 
@@ -145,21 +130,30 @@ def check(folder: Path, visit: Callable[[Part], object] = lambda part: None) -> 
                 chain.problems.append(f"{_shown(path)}: part {link.part} of {link.writer} exists twice")
                 continue
             parts[link.writer, link.part] = (path, link)
-            chain.known |= {link.digest, *(seen[2] for seen in link.seen.values())}
-            chain.known |= {link.before["digest"]} if link.before else set()
             visit((path, link, rows))
     chain.parts = len(parts)
-    for (writer, part), (path, link) in sorted(parts.items(), key=lambda item: item[0]):
+    chain.known = {link.digest for _, link in parts.values()}
+    for (writer, _), (path, link) in sorted(parts.items(), key=lambda item: item[0]):
         chain.heads[writer] = link
-        chain.problems += _follow(path, link, parts.get((writer, part - 1)), chain.oldest)
-        for name, (number, seen_day, digest) in link.seen.items():
+        if link.before is None and link.part:
+            chain.problems.append(f"{_shown(path)}: part {link.part} names no previous part")
+        for name, number, day_then, digest in _stated(link):
+            chain.known.add(digest)
             there = parts.get((name, number))
-            if there is None and seen_day >= chain.oldest:
-                chain.problems.append(f"{_shown(path)}: part {number} of {name}, of {seen_day}, is gone")
+            if there is None and day_then >= chain.oldest:
+                chain.problems.append(f"{_shown(path)}: part {number} of {name}, of {day_then}, is gone")
             elif there is not None and there[1].digest != digest:
-                chain.problems.append(f"{_shown(there[0])}: not the part that {_shown(path)} lists")
+                chain.problems.append(f"{_shown(there[0])}: not the part that {_shown(path)} states")
     chain.problems += _added(list(parts.values()), [day.name for day in days])
     return chain
+
+
+def _stated(link: Link) -> list[tuple[str, int, str, str]]:
+    """Return writer, number, day and digest of the parts that a part states: its predecessor, and others'."""
+    seen = [(name, number, day, digest) for name, (number, day, digest) in link.seen.items()]
+    if link.before is None:
+        return seen
+    return [(link.writer, link.part - 1, link.before["day"], link.before["digest"]), *seen]
 
 
 def _added(parts: list[tuple[Path, Link]], days: list[str]) -> list[str]:
@@ -198,17 +192,6 @@ def _parts(day: Path, chain: Chain) -> Iterator[Part]:
                 chain.problems.append(f"{_shown(path)}: rows of part {link.part} were changed")
             else:
                 yield path, link, rows
-
-
-def _follow(path: Path, link: Link, before: tuple[Path, Link] | None, oldest: str) -> list[str]:
-    """Return what is wrong between a part and the part before."""
-    if link.before is None:
-        return [] if link.part == 0 else [f"{_shown(path)}: part {link.part} names no previous part"]
-    if before is None:
-        gone = link.before["day"] >= oldest
-        return [f"{_shown(path)}: part {link.part - 1} of {link.writer} is gone"] if gone else []
-    same = before[1].digest == link.before["digest"]
-    return [] if same else [f"{_shown(before[0])}: not the part that {_shown(path)} follows"]
 
 
 def _shown(path: Path) -> str:

@@ -10,24 +10,32 @@ Two logs below the storage root, of the same format (`serve.audit.files`), each 
 ``answers``
     The response to every request: in each part one row for each distinct response, with the ids and prices of
     its requests. For `serve.audit.receipts`, kept for a shorter time. Each client has a daily budget, so
-    that no client displaces the receipts of others: beyond a share of it prices are recorded as digests,
-    beyond all of it requests are not recorded.
+    that no client displaces the receipts of others; beyond it requests are not recorded.
 """
 
 import atexit
 import datetime as dt
+import json
 import logging
+import platform
 import threading
 import time
 from collections.abc import Callable, Hashable
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cluster.connect.code_package import digest
 from common import storage
+from common.forecast.conformal import LEVELS
 from common.forecast.prices import Prices
-from serve.audit.log import DayLog, Row
-from serve.audit.request_prices import bytes_in_file, digest, prices_text
-from serve.audit.rows import row_of, software
+from common.release.manifest import MANIFEST, Release, read_json
+from serve.audit.files import BOUNDS, FORM
+from serve.audit.log import ClientBudget, DayLog, Row
+from serve.inference.response import probability_fields
+from serve.schemas.fields import MIN_PRICES
+from serve.schemas.forecast import PredictRequest
 from serve.settings import LedgerSettings
 
 if TYPE_CHECKING:
@@ -37,16 +45,14 @@ log = logging.getLogger(__name__)
 SERVED, ANSWERS = "served", "answers"
 MAX_KEYS = 100_000
 """Forecasts that a router remembers as written; beyond, it starts over, and some are written twice."""
-ID_FILE_BYTES, ROW_FILE_BYTES, DIGEST_FILE_BYTES = 20, 150, 32
-"""Approximate size in a file of a request id, a row and a digest, charged to a client's budget."""
-PRICES_SHARE = 0.5
-"""Share of a client's budget beyond which prices are recorded as digests."""
-OUTCOMES = ("written", "lost", "failures", "days_dropped", "digest_only", "over_budget")
-"""Rows written and lost, failed writes, days deleted; for clients beyond their budget, responses recorded
-with a digest of their prices, and responses not recorded."""
-MAX_CLIENTS = 10_000
-"""Further clients of a day share one budget."""
-DAY_S = 86_400
+ID_FILE_BYTES, ROW_FILE_BYTES, CHARACTER_FILE_BYTES = 20, 150, 0.4
+"""Approximate size in a file of a request id, of a row and of a character of `prices_text`, charged to a
+client's budget."""
+OUTCOMES = ("written", "lost", "failures", "days_dropped", "over_budget")
+"""Rows written and lost, failed writes, days deleted; responses not recorded since their client's budget was
+spent."""
+PACKAGES = ("nsecast", "numpy", "onnxruntime", "ray")
+_DIGESTS: dict[tuple[str, str], str] = {}
 
 
 class Ledger:
@@ -85,10 +91,10 @@ class Ledger:
                 (ANSWERS, settings.answers_days_kept, settings.answers_megabytes_kept),
             )
         )
-        self._budget = DayBudget(settings.answers_client_bytes / routers, clock)
+        self._budget = ClientBudget(settings.answers_client_bytes / routers, clock)
         self._written: set[tuple[str, str, int]] = set()
         self._thread: threading.Thread | None = None
-        self._stop, self._wake = threading.Event(), threading.Event()
+        self._stop = threading.Event()
         self._logged = False
         software()
         self.counts = dict.fromkeys(OUTCOMES, 0)
@@ -142,7 +148,6 @@ class Ledger:
     def close(self) -> None:
         """Write the remaining rows and end the thread; may be called twice."""
         self._stop.set()
-        self._wake.set()
         atexit.unregister(self.close)
         self.flush()
 
@@ -154,38 +159,65 @@ class Ledger:
         request_id: str,
         client: str,
     ) -> None:
-        request, columns = prepared.request, dict[str, str]()
+        request, own = prepared.request, None
         key: tuple[Hashable, ...] = (prepared.key, request.symbol, prepared.position, request.as_of)
+        cost = ID_FILE_BYTES + ROW_FILE_BYTES
         if request.has_prices:
             own = prices_text(request, loaded.spec.size)
-            key, columns = (*key, digest(own), prepared.windows.cutoff[0].item()), {"prices": own}
+            key = (*key, own, prepared.windows.cutoff[0].item())
+            cost += int(CHARACTER_FILE_BYTES * len(own))
         if self._answers.holds(key):
-            paid = self._budget.spend(client, ID_FILE_BYTES)
-        elif request.has_prices:
-            cost = ID_FILE_BYTES + ROW_FILE_BYTES
-            paid = self._budget.spend(client, cost + bytes_in_file(own), share=PRICES_SHARE)
-            if not paid and (paid := self._budget.spend(client, cost + DIGEST_FILE_BYTES)):
-                columns = {"prices_digest": digest(own)}
-                self._count("digest_only", 1)
-        else:
-            paid = self._budget.spend(client, ID_FILE_BYTES + ROW_FILE_BYTES)
-        if not paid:
+            cost = ID_FILE_BYTES
+        if not self._budget.spend(client, cost):
             self._count("over_budget", 1)
             return
-        size = sum(map(len, columns.values()))
-        self._answers.add(key, lambda: self._row(loaded, prepared, prices) | columns, request_id, size)
-        if self._answers.fills_fast:
-            self._wake.set()
+        self._answers.add(key, lambda: self._row(loaded, prepared, prices, own), request_id, len(own or ""))
 
-    def _row(self, loaded: "LoadedRelease", prepared: "PreparedRequest", prices: Prices) -> Row:
-        return row_of(loaded, prepared, prices, dt.datetime.fromtimestamp(self._clock(), dt.UTC))
+    def _row(
+        self, loaded: "LoadedRelease", prepared: "PreparedRequest", prices: Prices, own: str | None = None
+    ) -> Row:
+        """Return the columns of `serve.audit.files.SCHEMA` for a forecast that is served now, without ids.
+
+        Parameters
+        ----------
+        prices : of ``prepared.windows``
+        own : the request's prices, see `prices_text`
+        """
+        position, cutoff = prepared.position, prepared.windows.cutoff[0]
+        horizon = loaded.spec.horizons[position]
+        bounds = [
+            float(side[0, position, level])
+            for level in range(len(LEVELS))
+            for side in (prices.low, prices.high)
+        ]
+        return {
+            "release": loaded.release.id,
+            "preset": loaded.preset,
+            "symbol": prepared.route.symbol,
+            "horizon": horizon,
+            "cutoff": cutoff.item(),
+            "target_date": loaded.history.sessions.ahead(cutoff, horizon),
+            "last_price": float(prices.last[0]),
+            "raw": float(prices.raw[0, position]),
+            "published": float(prices.published[0, position]),
+            **dict(zip(BOUNDS, bounds, strict=True)),
+            "p_move": float(prices.p_move[0, position]),
+            "frozen": bool(prices.frozen[0]),
+            "source": "model" if prices.by_model[0, position] else "last_price",
+            "model_type": prepared.route.model_type,
+            "served_at": dt.datetime.fromtimestamp(self._clock(), dt.UTC),
+            "as_of": prepared.request.as_of,
+            "brought": own,
+            "release_digest": manifest_digest(loaded.release),
+            "software": software(),
+            "request_ids": [],
+            "form": FORM,
+            **probability_fields(prices, position),
+            "expected_change_percent": float(prices.expected_change_percent[0, position]),
+        }
 
     def _run(self) -> None:
-        while True:
-            self._wake.wait(self._settings.flush_every_s)
-            if self._stop.is_set():
-                return
-            self._wake.clear()
+        while not self._stop.wait(self._settings.flush_every_s):
             self.flush()
 
     def _count(self, outcome: str, number: int) -> None:
@@ -193,31 +225,35 @@ class Ledger:
         self._metric.inc(number, tags={"outcome": outcome})
 
 
-class DayBudget:
-    """A number of bytes for each client and day (UTC), counted in this process.
+def prices_text(request: PredictRequest, size: int) -> str:
+    """Return the prices of a request that a window of ``size`` sessions uses, as compact JSON.
 
-    Parameters
-    ----------
-    client_bytes : budget of one client for one day
-    clock : seconds since the epoch
+    ``recent_prices`` or ``recent_bars``, and ``allow_unknown``, in the order of the API's schema.
     """
+    count = max(size, MIN_PRICES)
+    prices = {
+        name: (getattr(request, name) or [])[-count:] or None for name in ("recent_prices", "recent_bars")
+    }
+    short = request.model_copy(update=prices)
+    values = short.model_dump(mode="json", include={*prices, "allow_unknown"}, exclude_none=True)
+    return json.dumps(values, separators=(",", ":"))
 
-    def __init__(self, client_bytes: float, clock: Callable[[], float]) -> None:
-        self._client_bytes, self._clock = client_bytes, clock
-        self._day, self._spent = -1, dict[str, float]()
-        self._warned: set[str] = set()
 
-    def spend(self, client: str, size: float, *, share: float = 1.0) -> bool:
-        """Charge ``size`` bytes to a client; False if it would exceed a ``share`` of its budget."""
-        if (day := int(self._clock() // DAY_S)) != self._day:
-            self._day, self._spent, self._warned = day, {}, set()
-        if client not in self._spent and len(self._spent) >= MAX_CLIENTS:
-            client = "others"
-        spent = self._spent.get(client, 0.0) + size
-        if spent <= share * self._client_bytes:
-            self._spent[client] = spent
-            return True
-        if client not in self._warned:
-            self._warned.add(client)
-            log.warning("log budget of the day exceeded: further receipts are incomplete client=%s", client)
-        return False
+def manifest_digest(release: Release) -> str:
+    """Return the digest in a release's manifest, which covers every file; cached."""
+    key = (str(release.path), release.created.isoformat())
+    if key not in _DIGESTS:
+        _DIGESTS[key] = str(read_json(release.path / MANIFEST)["digest"])
+    return _DIGESTS[key]
+
+
+@cache
+def software() -> str:
+    """Return the versions of the software that computes a forecast, as JSON."""
+    versions = {"python": platform.python_version(), "machine": platform.machine(), "code": digest()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "none"
+    return json.dumps(versions, sort_keys=True)

@@ -1,4 +1,4 @@
-"""A log of served forecasts: rows are buffered in memory and written as the next part of a hash chain."""
+"""One log of served forecasts: rows are buffered in memory and written as the next part of a hash chain."""
 
 import datetime as dt
 import logging
@@ -15,15 +15,15 @@ from common.errors import ConfigError
 from common.exchange.clock import NAIROBI_CLOCK
 from serve.audit.files import SCHEMA, Link, day_folders, drop_days, fold, write_part
 from serve.audit.hash_chain import heads_seen, make_link
-from serve.audit.request_prices import pack
 
 log = logging.getLogger(__name__)
 Row = dict[str, Any]
-"""The columns of ``SCHEMA`` by name; ``prices`` are not packed yet."""
+"""The columns of ``SCHEMA`` by name; missing ones are null."""
 ID_MEMORY_BYTES = 100
 """Memory of one request id."""
-EARLY_WRITE = 4
-"""A buffer that is filled to a quarter since the last write is written early."""
+MAX_CLIENTS = 10_000
+"""Further clients of a day share one budget."""
+DAY_S = 86_400
 
 
 class DayLog:
@@ -52,10 +52,9 @@ class DayLog:
         self._rows_buffered, self._bytes_buffered = rows_buffered, megabytes_buffered * 2**20
         self._count, self._clock = count, clock
         self._rows: dict[Hashable, Row] = {}
-        self._bytes = self._rows_in_write = 0
-        """Bytes in memory, and rows being written."""
-        self._new_rows = self._new_bytes = 0
-        """Added since the last write."""
+        self._unwritten: list[Row] = []
+        """Rows that are being written, or that could not be."""
+        self._bytes = 0
         self.exchange = NAIROBI_CLOCK
         """The clock that defines the days."""
         self._lock, self._writing = threading.Lock(), threading.Lock()
@@ -63,12 +62,6 @@ class DayLog:
         self._day = ""
         self._folded: set[str] = set()
         self._start_chain()
-
-    @property
-    def fills_fast(self) -> bool:
-        """Whether the buffer should be written before its time."""
-        share = max(self._new_rows / self._rows_buffered, self._new_bytes / self._bytes_buffered)
-        return EARLY_WRITE * share >= 1
 
     def holds(self, key: Hashable) -> bool:
         """Whether the row of a key is buffered."""
@@ -92,17 +85,15 @@ class DayLog:
         """
         with self._lock:
             row = self._rows.get(key)
-            rows = len(self._rows) + self._rows_in_write + (row is None)
+            rows = len(self._rows) + len(self._unwritten) + (row is None)
             more = (size if row is None else 0) + (ID_MEMORY_BYTES if request_id else 0)
             room = rows <= self._rows_buffered and self._bytes + more <= self._bytes_buffered
             if room:
                 if row is None:
                     row = self._rows[key] = make()
-                    self._new_rows += 1
                 if request_id:
                     row["request_ids"].append(request_id)
                 self._bytes += more
-                self._new_bytes += more
         if not room:
             self._count("lost", 1)
             self._log_once("lost", f"served forecasts lost: the buffer is full, rows={rows}")
@@ -112,36 +103,24 @@ class DayLog:
         """Write the buffered rows; False if that failed, and the rows wait for the next try."""
         with self._writing:
             with self._lock:
-                rows, self._rows = self._rows, {}
-                self._rows_in_write, written_bytes = len(rows), self._bytes
-                self._new_rows = self._new_bytes = 0
+                rows = self._unwritten = [*self._unwritten, *self._rows.values()]
+                self._rows, size = {}, self._bytes
+            if not rows:
+                return True
             try:
-                if rows:
-                    now = dt.datetime.fromtimestamp(self._clock(), dt.UTC)
-                    self._write(self.exchange.today(now).isoformat(), list(rows.values()))
+                now = dt.datetime.fromtimestamp(self._clock(), dt.UTC)
+                self._write(self.exchange.today(now).isoformat(), rows)
             except Exception as error:
                 self._start_chain()  # the part may or may not have been written
                 self._count("failures", 1)
-                self._put_back(rows)
                 self._log_once("write", "served forecasts not written, will retry", error)
                 return False
             with self._lock:
-                self._bytes -= written_bytes
-                self._rows_in_write = 0
-            if rows:
-                self._count("written", len(rows))
-                self._problems -= {"write", "lost"}
+                self._unwritten = []
+                self._bytes -= size
+            self._count("written", len(rows))
+            self._problems -= {"write", "lost"}
             return True
-
-    def _put_back(self, rows: dict[Hashable, Row]) -> None:
-        """Put unwritten rows back, before those that were added meanwhile."""
-        with self._lock:
-            for key, row in self._rows.items():
-                if key in rows:
-                    rows[key]["request_ids"] += row["request_ids"]
-                else:
-                    rows[key] = row
-            self._rows, self._rows_in_write = rows, 0
 
     def _write(self, day: str, rows: list[Row]) -> None:
         if not self.folder.parent.is_dir() and storage.mirror_of(self.folder) is None:
@@ -155,8 +134,7 @@ class DayLog:
             self._count("days_dropped", 1)
         if left >= self._bytes_kept:
             self._log_once("full", f"today alone exceeds megabytes_kept and is written anyway: {left} bytes")
-        packed = [row | {"prices": pack(row["prices"])} if row["prices"] else row for row in rows]
-        table = pa.Table.from_pylist(packed, schema=SCHEMA)
+        table = pa.Table.from_pylist(rows, schema=SCHEMA)
         new = day != self._day or self._before is None
         seen = heads_seen(self.folder, self._writer) if new else {}
         link = make_link(self._writer, self._part, day, table, before=self._before, seen=seen)
@@ -185,3 +163,33 @@ class DayLog:
             self._problems.add(problem)
             detail = f": {type(error).__name__}: {error}" if error else ""
             log.error("%s folder=%s%s", message, self.folder, detail)
+
+
+class ClientBudget:
+    """A number of bytes for each client and day (UTC), counted in this process.
+
+    Parameters
+    ----------
+    client_bytes : budget of one client for one day
+    clock : seconds since the epoch
+    """
+
+    def __init__(self, client_bytes: float, clock: Callable[[], float]) -> None:
+        self._client_bytes, self._clock = client_bytes, clock
+        self._day, self._spent = -1, dict[str, float]()
+        self._warned: set[str] = set()
+
+    def spend(self, client: str, size: float) -> bool:
+        """Charge ``size`` bytes to a client; False if it would exceed its budget."""
+        if (day := int(self._clock() // DAY_S)) != self._day:
+            self._day, self._spent, self._warned = day, {}, set()
+        if client not in self._spent and len(self._spent) >= MAX_CLIENTS:
+            client = "others"
+        spent = self._spent.get(client, 0.0) + size
+        if spent <= self._client_bytes:
+            self._spent[client] = spent
+            return True
+        if client not in self._warned:
+            self._warned.add(client)
+            log.warning("log budget of the day exceeded: there are no further receipts client=%s", client)
+        return False

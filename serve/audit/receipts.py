@@ -5,7 +5,9 @@ release. Its digest reveals an accidental edit. A deliberate one is revealed by 
 computes the forecasts again, and by the chain, which covers the row.
 """
 
+import datetime as dt
 import hashlib
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -16,14 +18,14 @@ from common.errors import BundleError, ReceiptError
 from common.forecast.conformal import LEVELS
 from common.release.manifest import Release, read_json
 from common.release.registry import Registry
+from serve.audit.files import PROBABILITIES
 from serve.audit.hash_chain import Chain, Part, check
-from serve.audit.ledger import ANSWERS, SERVED
-from serve.audit.receipt_rows import only_request
-from serve.audit.request_prices import Brought, digest, json_of, unpack
-from serve.audit.rows import manifest_digest
+from serve.audit.ledger import ANSWERS, SERVED, manifest_digest
 
 FORM = 1
 Receipt = dict[str, Any]
+LoggedRow = dict[str, Any]
+"""A row of `serve.audit.files.SCHEMA` with its ``place`` in the log."""
 
 
 def make_receipt(
@@ -37,13 +39,13 @@ def make_receipt(
     Raises
     ------
     ReceiptError
-        If no log has such a response, or several requests have that id.
+        If no log has such a response.
     ReleaseNotFound
         If the release is gone.
     BundleError
         If the release is not the one that served the request.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[LoggedRow] = []
     checked: dict[str, Chain] = {}
     for name in (ANSWERS, SERVED):
         rows, checked[name] = _rows_of(home / name, request_id, symbol, horizon)
@@ -57,14 +59,11 @@ def make_receipt(
             "within half a minute, and kept for served.answers_days_kept days."
             + (f" The log is broken: {broken[0]}." if broken else "")
         )
-    rows = only_request(rows, f"{request_id} in {home / name}")
     last = rows[-1]
     release = open_release(home, last["release"], last["release_digest"])
     content = {
         "receipt": FORM,
         "request_id": request_id,
-        "id_made_by": "client" if last["form"] is None else "server",
-        "requests": max(row["times"] for row in rows),
         "release": described(release),
         "software": json.loads(last["software"]),
         "forecasts": [_forecast(row) | {"place": {"log": name} | row["place"]} for row in rows],
@@ -75,9 +74,12 @@ def make_receipt(
 
 def _rows_of(
     folder: Path, request_id: str, symbol: str | None, horizon: str | None
-) -> tuple[list[dict[str, Any]], Chain]:
-    """Return the rows with a request id and their positions, oldest first, and the log's chain."""
-    rows: list[dict[str, Any]] = []
+) -> tuple[list[LoggedRow], Chain]:
+    """Return the rows of a request, oldest first, and the log's chain.
+
+    Rows without ``form`` are left out: clients chose their ids, which may be those of several requests.
+    """
+    rows: dict[tuple[str, int], LoggedRow] = {}
 
     def collect(part: Part) -> None:
         path, link, table = part
@@ -85,34 +87,34 @@ def _rows_of(
         matches = ids.value_parent_indices().filter(pc.equal(ids.flatten(), request_id))
         for number in pc.unique(matches).to_pylist():
             (row,) = table.slice(number, 1).to_pylist()
-            if symbol in (None, row["symbol"]) and horizon in (None, f"{row['horizon']}d"):
+            chosen = symbol in (None, row["symbol"]) and horizon in (None, f"{row['horizon']}d")
+            if chosen and row["form"] is not None:
                 file = f"{path.parent.name}/{path.name}"
                 row["place"] = {"file": file, "writer": link.writer, "part": link.part}
                 row["place"] |= {"row": number, "digest": link.digest}
-                row["times"] = row["request_ids"].count(request_id)
-                rows.append(row)
+                rows.setdefault((row["symbol"], row["horizon"]), row)  # a repeated write has it twice
 
     chain = check(folder, collect)
-    return sorted(rows, key=lambda row: row["served_at"]), chain
+    return sorted(rows.values(), key=lambda row: row["served_at"]), chain
 
 
-def _forecast(row: dict[str, Any]) -> dict[str, Any]:
+def _forecast(row: LoggedRow) -> dict[str, Any]:
     """Convert a row of the log to the fields of its response; JSON keeps the floats exact."""
-    prices: Brought | None = json.loads(row["brought"]) if row["brought"] else None
-    if row["prices"]:
-        prices = unpack(row["prices"])
+    prices = json.loads(row["brought"]) if row["brought"] else _unpack(row["prices"])
+    text = json.dumps(prices, separators=(",", ":"))
     return {
         "symbol": row["symbol"],
         "horizon": f"{row['horizon']}d",
         "as_of": row["as_of"] and row["as_of"].isoformat(),
         "brought": prices,
-        "brought_digest": digest(json_of(prices)) if prices else row["prices_digest"],
+        "brought_digest": hashlib.sha256(text.encode()).hexdigest() if prices else row["prices_digest"],
         "served_at": row["served_at"].isoformat(),
         "cutoff": row["cutoff"].isoformat(),
         "target_date": row["target_date"].isoformat(),
         "last_price": row["last_price"],
         "prediction": row["published"],
         "mean_prediction": row["raw"],
+        **{name: row[name] for name in (*PROBABILITIES, "expected_change_percent")},
         "intervals": {
             level: {"lower": row[f"lo{level}"], "upper": row[f"hi{level}"]}
             for level in (f"{100 * level:.0f}" for level in LEVELS)
@@ -121,6 +123,32 @@ def _forecast(row: dict[str, Any]) -> dict[str, Any]:
         "forecast_source": row["source"],
         "model_type": row["model_type"],
     }
+
+
+def _unpack(text: str | None) -> Any:
+    """Return the request's prices as the API takes them from JSON; None without ``text``.
+
+    Earlier versions packed closes, highs and lows as differences in cents (``{"steps": [2515, 5]}``: 25.15,
+    25.20), and dates as differences in days.
+    """
+    if text is None:
+        return None
+    packed = json.loads(text)
+    columns: dict[str, list[Any]] = {}
+    for name in (name for name in ("close", "high", "low", "volume", "date") if name in packed):
+        columns[name] = column = packed[name]
+        if isinstance(column, dict):
+            numbers = itertools.accumulate(column["steps"])
+            columns[name] = [
+                dt.date.fromordinal(number).isoformat() if name == "date" else number / 100
+                for number in numbers
+            ]
+    allowed = {"allow_unknown": packed["allow_unknown"]}
+    if not packed["bars"]:
+        return {"recent_prices": columns["close"]} | allowed
+    rows = zip(*columns.values(), strict=True)
+    bars = [{name: v for name, v in zip(columns, row, strict=True) if v is not None} for row in rows]
+    return {"recent_bars": bars} | allowed
 
 
 def open_release(home: Path, release_id: str, expected: str | None, *, verify: bool = False) -> Release:

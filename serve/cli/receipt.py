@@ -11,7 +11,7 @@ from rich.table import Table
 from common import storage
 from common.config import read_file
 from common.console import console
-from common.errors import BadRequest, ConfigError, ReceiptError
+from common.errors import ConfigError, ReceiptError
 from common.options import AsJson, Home
 from serve.schemas.forecast import Horizon
 
@@ -41,8 +41,6 @@ def receipt(
     else:
         storage.write_json(out, content)
         typer.echo(f"{out}: {len(content['forecasts'])} forecasts of {content['release']['id']}", err=True)
-    if content["requests"] > 1:
-        typer.echo(f"{content['requests']} requests with this id got the same answer", err=True)
     for problem in content["chain"]["problems"]:
         typer.echo(f"the log is broken: {problem}", err=True)
     if content["chain"]["problems"]:
@@ -51,12 +49,6 @@ def receipt(
 
 def replay(
     receipt: Annotated[Path, typer.Argument(metavar="RECEIPT.json", help="From nsecast receipt.")],
-    request: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="BODY.json", help="The original request, if the receipt has only a digest of its prices."
-        ),
-    ] = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
@@ -67,12 +59,12 @@ def replay(
     """
     from serve.audit.replay import replay as again
 
-    content = _json(receipt, "Make one with `nsecast receipt`.")
-    body = None if request is None else _json(request, "Give the body of the original request.")
     try:
-        results = again(content, storage.home(home), body)
-    except BadRequest as error:
-        raise BadRequest(f"{request}: {error.message}") from None
+        content = json.loads(read_file(receipt))
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{receipt}: not JSON: {error}. Make one with `nsecast receipt`.") from None
+    try:
+        results = again(content, storage.home(home))
     except ReceiptError as error:
         raise ReceiptError(f"{receipt}: {error.message}", **error.context) from None
     if as_json:
@@ -83,15 +75,8 @@ def replay(
         raise typer.Exit(1)
 
 
-def _json(path: Path, advice: str) -> Any:
-    try:
-        return json.loads(read_file(path))
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not JSON: {error}. {advice}") from None
-
-
 def _print(results: list[dict[str, Any]], content: dict[str, Any]) -> None:
-    from serve.audit.rows import software
+    from serve.audit.ledger import software
 
     screen = console(highlight=False)
     table = Table(

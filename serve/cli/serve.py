@@ -181,7 +181,8 @@ def _run(chosen: ServeSettings, root: Path, host: str, port: int, haproxy: bool,
             except KeyboardInterrupt:
                 _note("stopping: running requests are finished first")
             finally:
-                _withdraw(root, other)
+                if _state(root).get("pid") == os.getpid():
+                    state.unlink(missing_ok=True)
     _note("stopped.")
 
 
@@ -242,14 +243,6 @@ def _train(root: Path) -> int:
             training.terminate()
             training.wait()
             raise
-
-
-def _withdraw(root: Path, other: dict[str, Any]) -> None:
-    """Remove this server's record, or put back that of another server which still runs."""
-    if other and psutil.pid_exists(other["pid"]):
-        storage.write_json(root / "serve" / "server.json", other)
-    elif _state(root).get("pid") == os.getpid():
-        (root / "serve" / "server.json").unlink(missing_ok=True)
 
 
 def _state(root: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import inspect
 import os
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Concatenate, ParamSpec, Self, get_args
+from typing import Any, Generic, ParamSpec, Self, get_args, overload
 
 import httpx
 import pydantic
@@ -20,6 +20,32 @@ from serve.client.retry import RetryLoop, RetryPolicy
 P = ParamSpec("P")
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 """Hosts that are reached without the proxy of the environment."""
+
+
+class _Method(Generic[P, Answer]):
+    """A method of both clients, which sends a request of `serve.client.calls` and returns its answer."""
+
+    def __init__(self, describe: Callable[P, Call[Answer]]) -> None:
+        self._describe, signature = describe, inspect.signature(describe)
+        (answer,) = get_args(signature.return_annotation)
+        self._signature = signature.replace(return_annotation=answer)
+
+    @overload
+    def __get__(self, client: "Client", owner: type) -> Callable[P, Answer]: ...
+    @overload
+    def __get__(self, client: "AsyncClient", owner: type) -> Callable[P, Awaitable[Answer]]: ...
+    @overload
+    def __get__(self, client: None, owner: type) -> Callable[P, Call[Answer]]: ...
+    def __get__(self, client: Any, owner: type) -> Any:
+        if client is None:
+            return self._describe
+
+        @functools.wraps(self._describe)
+        def method(*args: P.args, **kwargs: P.kwargs) -> Any:
+            return client._send(self._describe(*args, **kwargs))
+
+        method.__signature__ = self._signature  # type: ignore[attr-defined]
+        return method
 
 
 class _BaseClient:
@@ -39,6 +65,24 @@ class _BaseClient:
 
     _open: Any
     """Class of the httpx client."""
+
+    predict = _Method(calls.predict)
+    predict_batch = _Method(calls.predict_batch)
+    predict_sector = _Method(calls.predict_sector)
+    predict_all = _Method(calls.predict_all)
+    outlook = _Method(calls.outlook)
+    models = _Method(calls.models)
+    model = _Method(calls.model)
+    matrix = _Method(calls.matrix)
+    history = _Method(calls.history)
+    market = _Method(calls.market)
+    insights = _Method(calls.insights)
+    card = _Method(calls.card)
+    prices = _Method(calls.prices)
+    releases = _Method(calls.releases)
+    live = _Method(calls.live)
+    health = _Method(calls.health)
+    stats = _Method(calls.stats)
 
     def __init__(
         self,
@@ -102,62 +146,11 @@ class _BaseClient:
         return Unavailable(f"{self.url}: no complete response within {self.retry.deadline_s:g} s.")
 
 
-def _sync_method(describe: Callable[P, Call[Answer]]) -> Callable[Concatenate["Client", P], Answer]:
-    """Make a method of `Client` from a call."""
-
-    def method(self: "Client", /, *args: P.args, **kwargs: P.kwargs) -> Answer:
-        return self._send(describe(*args, **kwargs))
-
-    _name(method, describe)
-    return method
-
-
-def _async_method(
-    describe: Callable[P, Call[Answer]],
-) -> Callable[Concatenate["AsyncClient", P], Awaitable[Answer]]:
-    """Make a method of `AsyncClient` from a call."""
-
-    async def method(self: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> Answer:
-        return await self._send(describe(*args, **kwargs))
-
-    _name(method, describe)
-    return method
-
-
-def _name(method: Any, describe: Callable[..., Any]) -> None:
-    """Give a method the name, docstring and signature of its call."""
-    signature = inspect.signature(describe)
-    (answer,) = get_args(signature.return_annotation)
-    itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
-    functools.update_wrapper(method, describe)
-    method.__signature__ = signature.replace(
-        parameters=[itself, *signature.parameters.values()], return_annotation=answer
-    )
-
-
 class Client(_BaseClient):
     """A blocking client, also a context manager; thread-safe."""
 
     _http: httpx.Client
     _open = httpx.Client
-
-    predict = _sync_method(calls.predict)
-    predict_batch = _sync_method(calls.predict_batch)
-    predict_sector = _sync_method(calls.predict_sector)
-    predict_all = _sync_method(calls.predict_all)
-    outlook = _sync_method(calls.outlook)
-    models = _sync_method(calls.models)
-    model = _sync_method(calls.model)
-    matrix = _sync_method(calls.matrix)
-    history = _sync_method(calls.history)
-    market = _sync_method(calls.market)
-    insights = _sync_method(calls.insights)
-    card = _sync_method(calls.card)
-    prices = _sync_method(calls.prices)
-    releases = _sync_method(calls.releases)
-    live = _sync_method(calls.live)
-    health = _sync_method(calls.health)
-    stats = _sync_method(calls.stats)
 
     def close(self) -> None:
         """Close the connections."""
@@ -196,24 +189,6 @@ class AsyncClient(_BaseClient):
 
     _http: httpx.AsyncClient
     _open = httpx.AsyncClient
-
-    predict = _async_method(calls.predict)
-    predict_batch = _async_method(calls.predict_batch)
-    predict_sector = _async_method(calls.predict_sector)
-    predict_all = _async_method(calls.predict_all)
-    outlook = _async_method(calls.outlook)
-    models = _async_method(calls.models)
-    model = _async_method(calls.model)
-    matrix = _async_method(calls.matrix)
-    history = _async_method(calls.history)
-    market = _async_method(calls.market)
-    insights = _async_method(calls.insights)
-    card = _async_method(calls.card)
-    prices = _async_method(calls.prices)
-    releases = _async_method(calls.releases)
-    live = _async_method(calls.live)
-    health = _async_method(calls.health)
-    stats = _async_method(calls.stats)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -1,7 +1,5 @@
 """Errors of failed requests: by the type of a problem+json body, otherwise by status."""
 
-import datetime as dt
-import email.utils
 import json
 import re
 from collections.abc import Mapping
@@ -61,16 +59,9 @@ def is_retryable(error: NsecastError) -> bool:
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Parse ``Retry-After``, seconds or a date; None if it is missing or invalid."""
+    """Return the seconds of ``Retry-After``; None if it is missing or no number."""
     text = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"\d{1,9}", text, re.ASCII):
-        return float(text)
-    try:
-        until = email.utils.parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    until = until if until.tzinfo else until.replace(tzinfo=dt.UTC)
-    return max(0.0, (until - dt.datetime.now(dt.UTC)).total_seconds())
+    return float(text) if re.fullmatch(r"\d{1,9}", text, re.ASCII) else None
 
 
 def _problem(headers: Mapping[str, str], body: bytes) -> dict[str, Any]:

@@ -1,61 +1,28 @@
 """Log files of a router: written by a thread, rotated, and deleted when old."""
 
-import fcntl
+import atexit
 import logging
 import os
-import queue
 import sys
 import time
 import traceback
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
 from pathlib import Path
+from queue import Queue, SimpleQueue
 from typing import Any
 
-log = logging.getLogger(__name__)
-ACCESS = logging.getLogger("nsecast.access")
 OURS = ("serve", "common")
 LOG_BYTES, LOG_FILES = 20_000_000, 5
 """Maximum size of a file, and number of its rotated predecessors that are kept."""
 TOTAL_BYTES, TOTAL_FILES = 200_000_000, 50
-"""Limits for all files of one kind in a folder, from all processes; the oldest are deleted unless in use."""
+"""Limits for all files of one kind in a folder, from all processes."""
+IN_USE_S = 3_600
+"""A file that was written to since may be in use, and is not deleted."""
 MAX_WAITING = 20_000
-"""Lines that may wait for the disk; further ones are dropped and counted."""
-
-
-class Background(QueueHandler):
-    """Write records with another handler in a thread, so that no request waits for the disk.
-
-    `close`, which `logging` also calls at the end of the process, returns once everything is written.
-    """
-
-    def __init__(self, target: logging.Handler, formatter: logging.Formatter) -> None:
-        self._waiting: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
-        super().__init__(self._waiting)
-        self.setFormatter(formatter)
-        self._target, self._dropped = target, 0
-        self._listener: QueueListener | None = QueueListener(self._waiting, target)
-        self._listener.start()
-
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        """Format the record, unless its message is the line already."""
-        return record if record.args is None and record.exc_info is None else super().prepare(record)
-
-    def enqueue(self, record: logging.LogRecord) -> None:
-        if self._waiting.qsize() >= MAX_WAITING:
-            self._dropped += 1
-            return
-        self._waiting.put_nowait(record)
-        if dropped := self._dropped:
-            self._dropped = 0
-            log.warning("%d log lines were dropped: the disk does not keep up", dropped)
-
-    def close(self) -> None:
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.stop()
-            self._target.close()
-        super().close()
+"""Warnings that may wait for the disk; further ones go to stderr."""
+_ACCESS, _WARNINGS = ExitStack(), ExitStack()
+"""What closes the logs of this process."""
 
 
 class BoundedFile(RotatingFileHandler):
@@ -69,10 +36,27 @@ class BoundedFile(RotatingFileHandler):
 
     def _open(self) -> Any:
         delete_old(self._folder, self._stem)
-        stream = super()._open()
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(stream, fcntl.LOCK_SH)
-        return stream
+        return super()._open()
+
+
+def delete_old(folder: Path, stem: str) -> None:
+    """Delete the oldest log files of one kind beyond the limits, except those that may be in use."""
+    files = []
+    for path in folder.glob(f"{stem}-*"):
+        with suppress(OSError):  # another process has deleted it
+            files.append((path.stat().st_mtime, path.stat().st_size, path))
+    size = 0
+    for number, (written, more, path) in enumerate(sorted(files, reverse=True)):
+        size += more
+        if (size > TOTAL_BYTES or number >= TOTAL_FILES) and time.time() - written > IN_USE_S:
+            path.unlink(missing_ok=True)
+
+
+class _Lines(QueueListener):
+    """Writes lines of text instead of records."""
+
+    def prepare(self, record: Any) -> logging.LogRecord:
+        return logging.LogRecord("nsecast.access", logging.INFO, "", 0, record, None, None)
 
 
 class _Plain(logging.Formatter):
@@ -82,22 +66,21 @@ class _Plain(logging.Formatter):
         return "".join(traceback.format_exception(*ei)).rstrip()
 
 
-def configure_access_log(where: str) -> None:
-    """Write the access log to ``stderr``, nowhere (``off``), or to a new file in a folder."""
-    ACCESS.propagate = False
-    ACCESS.setLevel(logging.INFO if where != "off" else logging.CRITICAL)
-    for handler in list(ACCESS.handlers):
-        ACCESS.removeHandler(handler)
-        handler.close()
+def open_access_log(where: str) -> "SimpleQueue[str] | None":
+    """Write the access log to ``stderr``, nowhere (``off``), or to a new file in a folder.
+
+    Returns
+    -------
+    SimpleQueue
+        For the lines, which a thread writes; None if the log is off.
+    """
+    _ACCESS.close()
     if where == "off":
-        return
+        return None
     target = logging.StreamHandler(sys.stderr) if where == "stderr" else BoundedFile(where, "access", "jsonl")
-    ACCESS.addHandler(Background(target, logging.Formatter("%(message)s")))
-
-
-def log_access(line: str) -> None:
-    """Write a line to the access log; the logger's own method would look up who calls it, for nothing."""
-    ACCESS.handle(logging.LogRecord(ACCESS.name, logging.INFO, "", 0, line, None, None))
+    lines: SimpleQueue[str] = SimpleQueue()
+    _write(_ACCESS, _Lines(lines, target), target)
+    return lines
 
 
 def configure_log(where: str) -> None:
@@ -107,54 +90,28 @@ def configure_log(where: str) -> None:
     """
     if where in ("stderr", "off"):
         return
-    _close_warnings()
+    _WARNINGS.close()
     target = BoundedFile(where, "warnings", "log", delay=True)
-    target.setFormatter(_Plain("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    handler = Background(target, _Plain("%(message)s"))
+    target.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    waiting: Queue[logging.LogRecord] = Queue(MAX_WAITING)
+    _write(_WARNINGS, QueueListener(waiting, target), target)
+    handler = QueueHandler(waiting)
+    handler.setFormatter(_Plain("%(message)s"))
     handler.setLevel(logging.WARNING)
-    for name in OURS:
-        logging.getLogger(name).addHandler(handler)
+    for logger in map(logging.getLogger, OURS):
+        logger.addHandler(handler)
+        _WARNINGS.callback(logger.removeHandler, handler)
 
 
+@atexit.register
 def close_logs() -> None:
     """Write the waiting lines and close the files; later lines are dropped."""
-    configure_access_log("off")
-    _close_warnings()
+    _ACCESS.close()
+    _WARNINGS.close()
 
 
-def delete_old(folder: Path, stem: str) -> None:
-    """Delete the oldest log files of one kind beyond the limits, except files in use."""
-    files = []
-    for path in folder.glob(f"{stem}-*"):
-        with suppress(OSError):  # another process has deleted it
-            files.append((path, path.stat()))
-    size = 0
-    for number, (path, stat) in enumerate(sorted(files, key=lambda file: file[1].st_mtime, reverse=True)):
-        size += stat.st_size
-        if (size > TOTAL_BYTES or number >= TOTAL_FILES) and not _in_use(path):
-            with suppress(OSError):
-                path.unlink()
-
-
-def _in_use(path: Path) -> bool:
-    """Return whether a process has the file open for writing."""
-    try:
-        number = os.open(path, os.O_RDWR)
-    except OSError:
-        return True
-    try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(number)
-    return False
-
-
-def _close_warnings() -> None:
-    for logger in map(logging.getLogger, OURS):
-        for handler in [handler for handler in logger.handlers if isinstance(handler, Background)]:
-            logger.removeHandler(handler)
-            handler.close()
+def _write(log: ExitStack, listener: QueueListener, target: logging.Handler) -> None:
+    """Start a thread that writes to ``target`` until ``log`` is closed."""
+    listener.start()
+    log.callback(target.close)
+    log.callback(listener.stop)

@@ -1,20 +1,26 @@
-"""Metrics of a router through Ray, counts for ``/stats``, and the access log."""
+"""Metrics of a router through Ray, counts and recent traffic for its pages, and the access log."""
 
 import json
 import logging
+import math
 import time
 from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from ray.util import metrics
 
-from serve.observability.log_files import ACCESS, configure_access_log, configure_log, log_access
-from serve.observability.traffic import Traffic, quantile
+from serve.observability.log_files import configure_log, open_access_log
 
+log = logging.getLogger(__name__)
 LATENCIES_KEPT = 2_000
-"""Newest response times of each tier, for the quantiles of ``/stats``."""
+"""Response times for quantiles: the newest of each tier, and the first of each slice of the traffic."""
+SLICE_S, SLICES = 5, 120
+"""Ten minutes of traffic."""
+MAX_WAITING = 20_000
+"""Lines of the access log that may wait for the disk; further ones are dropped."""
 BUCKETS_MS: list[float] = [1, 2, 4, 8, 16, 32, 60, 125, 250, 500, 1000, 5000]
 ROUTER = "router"
 
@@ -65,7 +71,8 @@ class Observer:
         self._recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=LATENCIES_KEPT))
         self._release = ""
         self.traffic = Traffic()
-        configure_access_log(access_log)
+        self._lines = open_access_log(access_log)
+        self._dropped = 0
         configure_log(access_log)
 
     def finished(self, facts: Facts, method: str, path: str, route: str, status: int) -> None:
@@ -80,9 +87,12 @@ class Observer:
         if status >= 400:
             self._errors.inc(tags={**tags, "status": str(status)})
             self._counts["errors", facts.tier] += 1
-        if not ACCESS.isEnabledFor(logging.INFO):
+        if self._lines is None:
             return
-        log_access(
+        if self._lines.qsize() >= MAX_WAITING:
+            self._dropped += 1
+            return
+        self._lines.put(
             json.dumps(
                 {
                     "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -101,6 +111,9 @@ class Observer:
                 }
             )
         )
+        if dropped := self._dropped:
+            self._dropped = 0
+            log.warning("%d log lines were dropped: the disk does not keep up", dropped)
 
     def forecast(self, tier: str, release: str, cached: bool) -> None:
         """Count one forecast by a model of a tier."""
@@ -157,3 +170,57 @@ class Observer:
             **{name: self._releases[name] for name in releases},
             "tiers": tiers,
         }
+
+
+class Traffic:
+    """The requests that one router answered; ``clock`` returns seconds since the epoch."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._closed: deque[dict[str, Any]] = deque(maxlen=SLICES)
+        self._open(self._now())
+
+    def add(self, took_ms: float, *, called_model: bool, failed: bool) -> None:
+        """Count one request; its time counts only if it called a model."""
+        self._roll()
+        self._forecasts += called_model
+        self._other += not called_model
+        self._errors += failed
+        if called_model and len(self._took) < LATENCIES_KEPT:
+            self._took.append(took_ms)
+
+    def slices(self) -> list[dict[str, Any]]:
+        """Return all finished slices as in `TrafficSlice`, oldest first and without gaps."""
+        self._roll()
+        return list(self._closed)
+
+    def _now(self) -> int:
+        return int(self._clock() // SLICE_S)
+
+    def _open(self, number: int) -> None:
+        self._at, self._forecasts, self._other, self._errors = number, 0, 0, 0
+        self._took: list[float] = []
+
+    def _roll(self) -> None:
+        now = self._now()
+        while self._at < now:
+            took = sorted(self._took)
+            self._closed.append(
+                {
+                    "at": self._at * SLICE_S,
+                    "seconds": SLICE_S,
+                    "forecasts": self._forecasts,
+                    "other": self._other,
+                    "errors": self._errors,
+                    "p50_ms": quantile(took, 0.5),
+                    "p99_ms": quantile(took, 0.99),
+                }
+            )
+            self._open(max(self._at + 1, now - SLICES))
+
+
+def quantile(ascending: Sequence[float], share: float) -> float | None:
+    """Return the smallest value that at least ``share`` of all values do not exceed; None without values."""
+    if not ascending:
+        return None
+    return round(ascending[min(len(ascending) - 1, math.ceil(share * len(ascending)) - 1)], 3)

@@ -38,32 +38,46 @@ class InputDrift(Model):
     """Population stability index of one input: the drift of its distribution since training."""
 
     feature: str
+    """``input:<channel>`` on the cutoff day, or ``p_move:<horizon>d``."""
     psi: float
     chance: float | None
     """The bound below which drift can be due to chance."""
     n: int
+    """Number of recent values."""
     word: str
+    """``stable``, ``moderate``, ``large`` or ``too few``."""
 
 
 class PriceAge(Model):
     """Age of the prices."""
 
     data_end: dt.date
+    """Last session with prices."""
     due: dt.date
+    """Last day whose closes should be known."""
     sessions_old: int
+    """Sessions after ``data_end`` up to ``due``; beyond the data, weekdays that are no public holiday."""
     counters: int
+    """Number of stocks."""
     stale: list[str]
+    """Stocks whose last price is at least five sessions old."""
     newly_stale: list[str]
+    """Stale stocks that were not stale at the release."""
     frozen: list[str]
+    """Stocks whose price did not move in their last window."""
     frozen_share: float
+    """Share of the stocks that have a window."""
     frozen_share_then: float
+    """The same at the release."""
 
 
 class LimitBreach(Model):
     """One figure beyond its limit."""
 
     kind: str
+    """``error``, ``skill``, ``coverage``, ``drift`` or ``freshness``."""
     what: str
+    """For example ``stock SCOM 5d``."""
     got: float | None
     limit: float | None
 
@@ -75,8 +89,10 @@ class MonitorReport(Model):
     release: str
     synthetic: bool
     served: int
+    """Distinct forecasts first served in the last ``window_days``."""
     scored: int
     waiting: int
+    """Forecasts whose target has not been reached."""
     errors: list[ServedErrors]
     drift: list[InputDrift]
     fresh: PriceAge

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -52,15 +53,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         down(folder)
 
 
-def nodes_up(home: Path) -> list[str]:
-    rows = read(home)
-    return [node.name for node in rows.nodes if node.runs] if rows else []
+def nodes_up(home: Path) -> list[int]:
+    cluster = read(home)
+    return [node for node in range(cluster.nodes) if cluster.runs(node)] if cluster else []
 
 
 @pytest.fixture
 def cluster(home: Path) -> LocalCluster:
     """A cluster of two nodes, restored if earlier tests changed it."""
-    if nodes_up(home) != ["node-0", "node-1"]:
+    if nodes_up(home) != [0, 1]:
         down(home)
         done = nsecast("cluster", "up", "--nodes", "2", home=home)
         assert done.returncode == 0, done.stderr
@@ -70,7 +71,7 @@ def cluster(home: Path) -> LocalCluster:
 @pytest.fixture
 def one_lost(home: Path, request: pytest.FixtureRequest) -> LocalCluster:
     """A cluster of two nodes of which the second is lost."""
-    if nodes_up(home) != ["node-0"]:
+    if nodes_up(home) != [0]:
         end_node(request.getfixturevalue("cluster"), "node-1")
     return read(home)
 
@@ -208,7 +209,7 @@ def test_a_node_that_is_lost_repeats_nothing_finished_and_changes_no_figure(
 def test_the_same_command_starts_a_lost_node_again_and_a_larger_number_adds_one(
     one_lost: LocalCluster, home: Path
 ):
-    assert nodes_up(home) == ["node-0"]
+    assert nodes_up(home) == [0]
     grown = nsecast("cluster", "up", "--nodes", "3", home=home)
     assert grown.returncode == 0 and "2 started now" in grown.stdout, grown.stderr
     status = json.loads(nsecast("cluster", "status", "--json", home=home).stdout)
@@ -217,7 +218,7 @@ def test_the_same_command_starts_a_lost_node_again_and_a_larger_number_adds_one(
         ("127.0.0.3", "ALIVE"),
         ("127.0.0.4", "ALIVE"),
     ]
-    assert status["address"] == one_lost.address and read(home).nodes[0] == one_lost.nodes[0]
+    assert status["address"] == one_lost.address and read(home) == replace(one_lost, nodes=3)
 
 
 def test_down_leaves_no_process_and_touches_no_other(any_cluster: LocalCluster, home: Path):

@@ -14,8 +14,8 @@ from support.serving.server import local_tiers
 from typer.testing import CliRunner
 
 import nsecast
+from cluster.monitor.live import read_served
 from cluster.monitor.monitor import run_monitor
-from cluster.monitor.served import read_ledger
 from cluster.monitor.settings import MonitorSettings
 from common.prices.panel import Panel
 from common.release.forecasts import ReleasedModels
@@ -86,7 +86,7 @@ def models_of(served: dict) -> ReleasedModels:
 
 
 def test_the_log_holds_each_forecast_once_as_it_was_answered(served):
-    rows = read_ledger(served["home"]).frame
+    rows, _ = read_served(served["home"])
     assert sorted(rows["symbol"] + rows["horizon"].astype(str)) == sorted(
         f"{symbol}{horizon}" for symbol in SYMBOLS for horizon in (1, 5)
     )
@@ -154,7 +154,7 @@ def test_prices_looked_at_as_of_an_earlier_evening_give_that_evenings_report(ser
 
 def test_a_server_that_answers_after_the_fact_is_not_credited(served, tmp_path):
     """The same request after the closes were known."""
-    rows = read_ledger(served["home"]).frame
+    rows, _ = read_served(served["home"])
     panel, now = at(served, 5)
     late = rows.assign(served_at=pd.Timestamp(now))
     day = tmp_path / "served" / f"{now:%Y-%m-%d}"

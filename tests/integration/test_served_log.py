@@ -106,7 +106,7 @@ def test_every_request_has_a_receipt_with_its_own_answer_which_replays_to_the_la
         done = run(served, "receipt", request_id, "--out", str(path))
         assert done.exit_code == 0, done.output
         receipt = json.loads(path.read_bytes())
-        assert receipt["chain"]["verdict"] == "intact" and receipt["id_made_by"] == "server"
+        assert receipt["chain"]["verdict"] == "intact"
         kept = {(forecast["symbol"], forecast["horizon"]): forecast for forecast in receipt["forecasts"]}
         assert len(kept) == len(receipt["forecasts"]) == len(forecasts)
         for answer in forecasts:
@@ -116,6 +116,7 @@ def test_every_request_has_a_receipt_with_its_own_answer_which_replays_to_the_la
                 answer["mean_prediction"],
             )
             assert row["cutoff"] == answer["last_date"] and row["model_type"] == answer["model_type"]
+            assert row["probability_up"] == answer["probability_up"]
         done = run(served, "replay", str(path), "--json")
         assert done.exit_code == 0, done.output
         again = {(item["symbol"], item["horizon"]): item["again"] for item in json.loads(done.stdout)}

@@ -14,9 +14,10 @@ from rich.text import Text
 
 from common import storage
 from common.console import console
-from common.errors import BundleError, GateClosed, NsecastError
+from common.errors import BundleError, GateClosed, NsecastError, ReleaseNotFound
 from common.options import AsJson, Home
 from common.release.forecasts import read_model_card
+from common.release.refreshed import prices_end
 from common.release.registry import Registry, ReleaseInfo
 from train.gate.comparison import BEST, PRODUCTION
 from train.gate.promotion import promote_through_gate
@@ -55,11 +56,16 @@ def promote(
         bool, typer.Option("--force", help="Promote it even if the gate refuses it; that is recorded.")
     ] = False,
     home: Home = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Put a release in production if it passes the checklist and is not worse than production."""
+    """Put a release in production if it passes the checklist and is not worse than production.
+
+    A warning says if its prices end before those of the release that was in production.
+    """
     with _errors_on_stderr():
         registry = Registry(storage.home(home or ctx.obj))
         before = registry.production()
+        prices_before = _prices_end(registry, before)
         stderr = console(stderr=True)
         try:
             with stderr.status("running the checklist and the comparison with production"):
@@ -68,10 +74,23 @@ def promote(
             context = closed.context
             _print_comparisons(context["release"], context["comparison"], context["best"], stderr)
             raise
-        _print_comparisons(release.id, verdict.comparison, verdict.best, console())
-        for reason in verdict.reasons:
-            typer.echo(f"forced: {reason}", err=True)
-        typer.echo(f"production: {release.id} (was {before or 'none'})")
+        prices = _prices_end(registry, release.id)
+        older = prices is not None and prices_before is not None and prices < prices_before
+        if as_json:
+            moved = {"production": release.id, "was": before, "forced": list(verdict.reasons)}
+            days = {"prices_to": prices, "was_prices_to": prices_before, "older_prices": older}
+            typer.echo(json.dumps(moved | days, indent=1))
+        else:
+            _print_comparisons(release.id, verdict.comparison, verdict.best, console())
+            for reason in verdict.reasons:
+                typer.echo(f"forced: {reason}", err=True)
+            typer.echo(f"production: {release.id} (was {before or 'none'})")
+        if older:
+            typer.echo(
+                f"warning: the prices of {release.id} end on {prices}, those of {before} on {prices_before}: "
+                "forecasts will be of older prices. `nsecast refresh` adds the newer sessions.",
+                err=True,
+            )
 
 
 @app.command()
@@ -121,6 +140,14 @@ def verify(
                 typer.echo(error.message, err=True)
         if damaged:
             raise typer.Exit(1)
+
+
+def _prices_end(registry: Registry, release_id: str | None) -> str | None:
+    """Return the last session of a release's prices; None if there is none, or it cannot be read."""
+    try:
+        return prices_end(registry.resolve(release_id)) if release_id else None
+    except (BundleError, ReleaseNotFound, OSError, ValueError):
+        return None
 
 
 def release_row(release: ReleaseInfo, production: str | None) -> dict[str, Any]:

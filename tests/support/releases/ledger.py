@@ -1,7 +1,10 @@
 """A log of served forecasts, and forecasts to write to it."""
 
 import datetime as dt
+from types import SimpleNamespace
 
+from cluster.monitor.live import read_served
+from serve.audit.files import day_folders, read_day
 from serve.audit.ledger import Ledger
 from serve.schemas.forecast import PredictRequest
 from serve.settings import LedgerSettings
@@ -21,6 +24,13 @@ def prices(loaded, prepared):
 
 def ledger_of(home, *, at=NOON, **settings):
     return Ledger(home, LedgerSettings(**settings), clock=at.timestamp)
+
+
+def read_ledger(home, **since):
+    """Frame and unreadable parts as `read_served` returns them, and the number of readable parts."""
+    frame, damaged = read_served(home, **since)
+    parts = sum(len(read_day(day)[0]) for day in day_folders(home / "served"))
+    return SimpleNamespace(frame=frame, damaged=damaged, parts=parts)
 
 
 def see(ledger, loaded, **body):

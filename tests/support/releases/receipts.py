@@ -2,6 +2,7 @@
 
 import datetime as dt
 import hashlib
+import itertools
 import json
 import random
 from pathlib import Path
@@ -17,7 +18,6 @@ import nsecast
 from common.release.registry import Registry
 from serve.audit.files import SCHEMA, read_part
 from serve.audit.log import DayLog
-from serve.audit.request_prices import unpack
 from serve.settings import LedgerSettings
 from support.releases.loaded_release import SETTINGS
 from support.releases.release import made_release
@@ -150,24 +150,45 @@ BEFORE = pa.schema(
     + [("release_digest", TEXT), ("software", TEXT), ("request_ids", pa.list_(TEXT))]
 )
 """Columns of a log written before the server created the request ids."""
+PACKED = pa.schema([*BEFORE, ("prices", TEXT), ("prices_digest", TEXT), ("form", pa.int8())])
+"""Columns of a log whose prices were packed, and which had no probabilities yet."""
 
 
-def rewrite_as_before(log: Path, ids: dict[str, str]) -> None:
-    """Write a log as it was written then: prices as JSON, ids as the clients chose them.
+def packed(text: str) -> str:
+    """The prices of a request, as a log with the columns ``PACKED`` has them."""
+    prices = json.loads(text)
+    bars = prices.get("recent_bars")
+    columns = {"close": prices.get("recent_prices")}
+    if bars:
+        columns = {name: [bar[name] for bar in bars] for name in bars[0]}
+    for name, column in columns.items():
+        if name == "volume":
+            continue
+        numbers = [
+            dt.date.fromisoformat(value).toordinal() if name == "date" else round(100 * value)
+            for value in column
+        ]
+        columns[name] = {"steps": [numbers[0], *(b - a for a, b in itertools.pairwise(numbers))]}
+    return json.dumps(columns | {"bars": bool(bars), "allow_unknown": prices["allow_unknown"]})
+
+
+def rewrite_as_before(log: Path, ids: dict[str, str], columns: pa.Schema = BEFORE) -> None:
+    """Write a log as it was written then.
 
     Parameters
     ----------
     ids : the client's id by request id
+    columns : ``BEFORE`` or ``PACKED``
     """
     before: dict[str, dict[str, str]] = {}
     for path in sorted(log.rglob("*.parquet")):
         table, (link,) = read_part(path)
         rows = table.to_pylist()
         for record in rows:
-            prices = unpack(record["prices"]) if record["prices"] else None
-            record["brought"] = prices and json.dumps(prices, separators=(",", ":"))
+            if columns is PACKED and record["brought"]:
+                record |= {"prices": packed(record["brought"]), "brought": None}
             record["request_ids"] = [ids.get(one, one) for one in record["request_ids"]]
-        table = pa.Table.from_pylist([{name: item[name] for name in BEFORE.names} for item in rows], BEFORE)
+        table = pa.Table.from_pylist([{name: item[name] for name in columns.names} for item in rows], columns)
         stated = {
             "writer": link.writer,
             "part": link.part,

@@ -13,7 +13,7 @@ from support.machine.processes import running
 
 from cluster.connect.address import resolve_address, without_address
 from cluster.connect.jobs import _Log, job_command
-from cluster.connect.processes import name_of, start_time
+from cluster.connect.processes import MARK, name_of
 from common.errors import ConfigError
 
 
@@ -23,24 +23,22 @@ def no_cluster_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def head(tmp_path: Path) -> Iterator[dict[int, str]]:
-    """Processes that look like a head's, with their births."""
+def head(tmp_path: Path) -> Iterator[list[int]]:
+    """Processes that look like those of the head of a cluster ``abc``."""
     programs = [tmp_path / name for name in ("raylet", "gcs_server")]
     for program in programs:
         program.symlink_to(shutil.which("sleep"))
+    environment = os.environ | {MARK: "abc/node-0"}
     with ExitStack() as stack:
-        started = [stack.enter_context(running([program, "600"])) for program in programs]
-        yield {item.pid: start_time(item.pid) for item in started}
+        yield [stack.enter_context(running([program, "600"], env=environment)).pid for program in programs]
 
 
-def write_cluster(home: Path, processes: dict[int, str]) -> None:
-    """A storage root's cluster whose head is these processes."""
-    head = {"name": "node-0", "ip": "127.0.0.2", "cpus": 1, "processes": processes}
-    record = {"id": "abc", "address": "127.0.0.2:4242", "dashboard": "http://127.0.0.1:8265"}
+def write_cluster(home: Path, name: str = "abc") -> None:
+    """The record of a storage root's cluster of one node."""
+    record = {"id": name, "address": "127.0.0.2:4242", "dashboard": "http://127.0.0.1:8265"}
+    record |= {"folder": str(home), "nodes": 1, "cpus": 1}
     (home / "cluster").mkdir(parents=True)
-    (home / "cluster" / "cluster.json").write_text(
-        json.dumps(record | {"folder": str(home), "nodes": [head]})
-    )
+    (home / "cluster" / "cluster.json").write_text(json.dumps(record))
 
 
 def test_without_an_address_ray_runs_on_this_machine(tmp_path):
@@ -63,12 +61,12 @@ def test_host_and_port_are_taken_as_they_are(tmp_path):
 
 
 def test_auto_is_the_cluster_of_this_storage_root_while_its_head_runs(tmp_path, head):
-    write_cluster(tmp_path, head)
+    write_cluster(tmp_path)
     assert resolve_address("auto", tmp_path) == "127.0.0.2:4242"
 
 
 def test_auto_is_rays_own_search_once_that_cluster_is_gone(tmp_path, head):
-    write_cluster(tmp_path, dict.fromkeys(head, "another process had this number"))
+    write_cluster(tmp_path, "another")
     assert resolve_address("auto", tmp_path) == "auto"
 
 
@@ -77,7 +75,7 @@ def test_a_head_of_which_only_a_part_is_left_does_not_run(tmp_path, head, progra
     pid = next(pid for pid in head if name_of(pid) == program)
     os.kill(pid, signal.SIGKILL)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    write_cluster(tmp_path, head)
+    write_cluster(tmp_path)
     assert resolve_address("auto", tmp_path) == "auto"
 
 
@@ -138,8 +136,7 @@ def test_a_log_that_is_read_again_from_its_beginning_is_printed_once_and_without
     complete = "INFO setting up\nRunning entrypoint for job j1: exec python\nepoch 1\nepoch 2\nerror: x\n"
     for cut in range(len(complete)):
         log = _Log("j1")
-        for end in (cut, len(complete)):
-            log.begin()
-            for start in range(0, end, 7):
-                log.take(complete[start : min(start + 7, end)])
+        log.show(complete[:cut])
+        log.show("")  # as it is for a moment after the server was away
+        log.show(complete)
         assert capsys.readouterr().out == "epoch 1\nepoch 2\nerror: x\n"

@@ -9,16 +9,16 @@ import pytest
 from support.machine.waiting import until
 
 from cluster.connect import ray_private
-from cluster.connect.code_package import LIMIT_BYTES, code_files, digest, stage
+from cluster.connect.code_package import digest, stage
 from cluster.connect.match import describe_process, differences
 from cluster.connect.processes import MARK, end, name_of, processes_with_mark, start_time, still_running
 from cluster.connect.session import start
-from common.errors import ConfigError, RayUnavailable
+from common.errors import RayUnavailable
 
 
 def test_the_code_that_travels_is_small_and_holds_no_data_environment_or_history(tmp_path):
-    sent = stage(tmp_path)
-    assert 300_000 < sent < 3_000_000
+    stage(tmp_path)
+    assert 300_000 < sum(path.stat().st_size for path in tmp_path.rglob("*")) < 4_000_000
     assert {path.name for path in tmp_path.iterdir()} == {
         *("common", "train", "serve", "tune", "cluster", "nsecast.py")
     }
@@ -86,15 +86,6 @@ def test_one_changed_byte_or_name_changes_the_digest(tmp_path):
     assert len({digest(), changed, digest(tmp_path)}) == 3
 
 
-def test_data_left_in_a_package_is_named_and_not_sent(tmp_path):
-    (tmp_path / "train").mkdir()
-    with (tmp_path / "train" / "prices.parquet").open("wb") as stream:
-        stream.truncate(LIMIT_BYTES + 1)
-    with pytest.raises(ConfigError, match=r"prices\.parquet"):
-        stage(tmp_path / "out", tmp_path)
-    assert list(code_files(tmp_path / "out")) == []
-
-
 def test_a_node_like_this_one_has_no_difference(tmp_path):
     probe = tmp_path / "probe"
     probe.write_text("here")
@@ -148,7 +139,7 @@ def test_exactly_the_marked_processes_are_found_and_ended_even_without_their_par
         until(lambda: [name_of(pid) for pid in processes_with_mark(mark)] == ["sleep"] * 2)  # no fork is left
         processes = processes_with_mark(f"{mark}/node-1")
         assert len(processes) == 2 and processes == processes_with_mark(mark)
-        assert processes_with_mark(f"{mark}/node-2") == {}
+        assert processes_with_mark(f"{mark}/node-2") == processes_with_mark(f"{mark}/node") == {}
         assert end(processes) == 2
         assert processes_with_mark(mark) == {} and bystander.poll() is None
     finally:

@@ -9,8 +9,6 @@ import pytest
 from support.prices.panel import SPEC, SYMBOLS, made_panel
 
 from cluster.monitor.freshness import freshness
-from cluster.monitor.settings import MonitorSettings
-from common.errors import ConfigError
 from common.exchange.clock import ExchangeClock
 from common.exchange.universe import Universe
 from common.prices.panel import Panel
@@ -65,14 +63,14 @@ def test_a_stock_that_stopped_since_the_release_is_newly_stale_and_one_that_had_
     stopped = frame["symbol"].isin(["MOVES", "THIN"]) & (frame["date"] > panel.dates[-7])
     cut = Panel.from_frame(frame[~stopped], panel.source)
     figures = seen(cut, nairobi("2021-07-30T18:00"), {"THIN": "stale"})
-    assert figures.stale == ("MOVES", "THIN") and figures.newly_stale == ("MOVES",)
-    assert seen(panel, nairobi("2021-07-30T18:00")).stale == ()
+    assert figures.stale == ["MOVES", "THIN"] and figures.newly_stale == ["MOVES"]
+    assert seen(panel, nairobi("2021-07-30T18:00")).stale == []
 
 
 def test_frozen_stocks_are_counted_among_those_with_a_window(panel):
     figures = seen(panel, nairobi("2021-07-30T18:00"))
     long = [symbol for symbol in SYMBOLS if len(panel.history(symbol)) >= SPEC.size]
-    assert figures.frozen == ("FROZEN",) and figures.frozen_share == pytest.approx(1 / len(long))
+    assert figures.frozen == ["FROZEN"] and figures.frozen_share == pytest.approx(1 / len(long))
     assert figures.frozen_share_then == pytest.approx(1 / 5)  # SHORT was too short to be judged
 
 
@@ -85,10 +83,5 @@ def test_a_copied_last_session_and_a_stock_without_prices_are_reported(panel):
         if s != "MOVES" and day in set(panel.as_of(day).frame.query("symbol == @s")["date"])
     ]
     assert figures.unknown_closes == len(copied) > 0
-    assert figures.without_data == ("SHORT",)
+    assert figures.without_data == ["SHORT"]
     assert isinstance(figures.data_end, dt.date) and np.isfinite(figures.frozen_share)
-
-
-def test_the_hour_of_closing_that_was_a_setting_is_sent_to_the_universe_file():
-    with pytest.raises(ConfigError, match=r"my\.toml: .*close_hour_nairobi.* universe file"):
-        MonitorSettings.parse({"close_hour_nairobi": 16}, where="my.toml")

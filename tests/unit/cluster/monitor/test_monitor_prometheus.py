@@ -10,15 +10,26 @@ from support.training.evidence import UNIVERSE, forecasts
 
 from cluster.monitor.drift import Drift
 from cluster.monitor.freshness import Freshness
-from cluster.monitor.monitor import Breach, Report
+from cluster.monitor.monitor import Report
 from cluster.monitor.prometheus import GAUGES, write_prometheus
 from cluster.monitor.served_errors import judge
 from cluster.monitor.settings import MonitorSettings
 from common.errors import ConfigError
+from serve.schemas.live import LimitBreach
 
 NOW = dt.datetime(2024, 6, 3, 15, tzinfo=dt.UTC)
 FRESH = Freshness(
-    dt.date(2024, 5, 31), dt.date(2024, 6, 3), 1, 5, (), ("NEW",), ("NEW",), ("HALT",), 0.25, 0.2, 0
+    data_end=dt.date(2024, 5, 31),
+    due=dt.date(2024, 6, 3),
+    sessions_old=1,
+    counters=5,
+    without_data=[],
+    stale=["NEW"],
+    newly_stale=["NEW"],
+    frozen=["HALT"],
+    frozen_share=0.25,
+    frozen_share_then=0.2,
+    unknown_closes=0,
 )
 
 
@@ -37,9 +48,9 @@ def report():
         left_out={"late": 5},
         damaged=(),
         errors=judge(live, forecasts(), MonitorSettings()),
-        drift=[Drift("input:return", 0.3, 0.2, 100, 900, "large")],
+        drift=[Drift(feature="input:return", psi=0.3, chance=0.2, n=100, reference_n=900, word="large")],
         fresh=FRESH,
-        breaches=[Breach("drift", "input:return", 0.3, 0.25)],
+        breaches=[LimitBreach(kind="drift", what="input:return", got=0.3, limit=0.25)],
     )
 
 

@@ -8,13 +8,13 @@ import time
 import pytest
 from obstore.store import MemoryStore
 from support.machine.waiting import until
+from support.releases.ledger import read_ledger
 from support.releases.loaded_release import SETTINGS as LOADED
 from support.releases.loaded_release import TODAY, bundle
 from support.releases.release import made_release
 from support.storage.away_store import Away, store_of
 from support.storage.store import machine, objects
 
-from cluster.monitor.served import read_ledger
 from common.errors import BundleError, NotAuthenticated
 from common.release.registry import Registry
 from serve.audit.ledger import Ledger

@@ -7,10 +7,9 @@ import time
 
 import numpy as np
 import pytest
-from support.releases.ledger import NOON, ledger_of, prices, question, see
+from support.releases.ledger import NOON, ledger_of, prices, question, read_ledger, see
 from support.releases.loaded_release import loaded_release
 
-from cluster.monitor.served import read_ledger
 from common.exchange.clock import ExchangeClock
 from serve.audit import files as ledger_files
 from serve.audit.files import SCHEMA

@@ -183,29 +183,35 @@ def test_a_stock_whose_own_model_could_not_be_loaded_is_replayed_by_the_general_
     assert run(copy, "replay", str(path)).exit_code == 0
 
 
-def test_prices_beyond_a_client_s_budget_are_kept_as_a_digest_and_replay_needs_the_request(copy, tmp_path):
+def test_a_request_beyond_its_clients_budget_has_no_receipt(copy):
     loaded = LoadedRelease(Registry(copy).resolve("made"))
-    ledger = Ledger(copy, LedgerSettings(answers_megabytes_kept=1, answers_client_share=0.015))
+    ledger = Ledger(copy, LedgerSettings(answers_megabytes_kept=1, answers_client_share=0.01))
     prepared = loaded.prepare(PredictRequest.model_validate(BODIES["bars"]))
     prices = bundle(loaded, "MOVES").forecaster.forecast(prepared.windows, prepared.levels)
     ledger.record(loaded, prepared, prices, "poor", "client")
     ledger.close()
-    path, receipt = receipt_of(copy, "poor", tmp_path)
+    assert ledger.counts["over_budget"] == 1
+    with pytest.raises(ReceiptError, match="poor: no such answer"):
+        make_receipt(copy, "poor")
+
+
+PROBABILITIES = ("probability_up", "probability_unchanged", "probability_down", "expected_change_percent")
+
+
+def test_a_receipt_has_the_probabilities_of_its_forecasts_and_a_replay_compares_them(served, tmp_path):
+    home, answers = served
+    path, receipt = receipt_of(home, "own", tmp_path)
     (forecast,) = receipt["forecasts"]
-    complete = receipt_of(copy, "bars", tmp_path)[1]["forecasts"][0]
-    assert forecast["brought"] is None and forecast["brought_digest"] == complete["brought_digest"]
-    done = run(copy, "replay", str(path))
-    assert done.exit_code == 1 and "only the digest" in str(done.exception)
-    sent = tmp_path / "body.json"
-    for body, item in (
-        (BODIES["bars"], None),
-        (BODIES["prices"], "does not match"),
-        ({"symbol": 1}, "not the body"),
-    ):
-        sent.write_text(json.dumps(body))
-        done = run(copy, "replay", str(path), "--request", str(sent))
-        assert done.exit_code == (0 if item is None else 1), done.output
-        assert item is None or item in str(done.exception)
+    assert {name: forecast[name] for name in PROBABILITIES} == {
+        name: answers["own"][name] for name in PROBABILITIES
+    }
+    assert 0 < forecast["probability_up"] < 1
+    (result,) = json.loads(run(home, "replay", str(path), "--json").stdout)
+    assert result["again"]["probability_down"] == forecast["probability_down"]
+    forecast["probability_up"] *= 1 + 2**-50
+    path.write_text(json.dumps(sealed(receipt)))
+    done = run(home, "replay", str(path))
+    assert done.exit_code == 1 and "different" in done.stdout
 
 
 def test_a_repeated_request_adds_no_row(served):
@@ -234,14 +240,13 @@ def test_prices_and_their_digest_are_in_the_receipt_and_the_digest_is_that_of_th
     assert own["brought_digest"] is None
 
 
-def test_a_receipt_written_before_digests_were_in_it_replays(served, tmp_path):
+def test_receipts_of_earlier_versions_replay(served, tmp_path):
     home, _ = served
     for name in ("own", "prices", "bars-dated", "batch"):
         path, receipt = receipt_of(home, name, tmp_path)
-        for key in ("id_made_by", "requests"):
-            del receipt[key]
         for forecast in receipt["forecasts"]:
-            del forecast["brought_digest"]
+            for key in ("brought_digest", *PROBABILITIES):
+                del forecast[key]
         path.write_text(json.dumps(sealed(receipt)))
         done = run(home, "replay", str(path))
         assert done.exit_code == 0, done.output

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from support.releases.loaded_release import bundle
-from support.releases.receipts import answer_all, id_of, receipt_of, rewrite_as_before, run, same
+from support.releases.receipts import BODIES, PACKED, answer_all, id_of, receipt_of, rewrite_as_before, run
 
 from common.errors import ReceiptError
 from common.release.registry import Registry
@@ -53,70 +53,49 @@ def test_when_answers_are_dropped_the_first_request_of_a_forecast_still_has_its_
     assert run(copy, "replay", str(path)).exit_code == 0
 
 
-@pytest.fixture
-def before(copy):
-    """The same log in its earlier format: prices as JSON, ids chosen by the clients."""
-
-    def written(**ids):
-        names = {id_of(copy, name): chosen for name, chosen in ids.items()}
-        rewrite_as_before(copy / "answers", names)
-        shutil.rmtree(copy / "served")
-        return copy
-
-    return written
-
-
-def test_a_log_written_before_the_server_made_the_ids_is_intact_and_its_receipts_replay(
-    served, before, tmp_path
-):
-    _, answers = served
-    home = before(**{name: name for name in answers})
-    assert check(home / "answers").verdict == "intact"
-    path = tmp_path / "old.json"
-    for name in answers:
-        done = run(home, "receipt", name, "--out", str(path))
-        assert done.exit_code == 0, done.output
-        receipt = json.loads(path.read_bytes())
-        results = {forecast["symbol"] + forecast["horizon"]: forecast for forecast in receipt["forecasts"]}
-        wanted = answers[name].get("predictions", [answers[name]])
-        assert len(results) == len(wanted) and receipt["id_made_by"] == "client"
-        for answer in wanted:
-            same(results[answer["symbol"] + answer["horizon"]], answer)
-        done = run(home, "replay", str(path))
-        assert done.exit_code == 0, done.output
+@pytest.mark.parametrize("name", ["own", "prices", "prices-as-of", "bars", "bars-dated", "stranger", "batch"])
+def test_receipts_of_a_log_whose_prices_were_packed_replay(served, copy, tmp_path, name):
+    home, _ = served
+    rewrite_as_before(copy / "answers", {}, PACKED)
+    shutil.rmtree(copy / "served")
+    path, receipt = receipt_of(copy, name, tmp_path)
+    now = receipt_of(home, name, tmp_path)[1]
+    for old, new in zip(receipt["forecasts"], now["forecasts"], strict=True):
+        assert (old["brought"], old["brought_digest"]) == (new["brought"], new["brought_digest"])
+        assert old["probability_up"] is None and old["prediction"] == new["prediction"]
+    path.write_text(json.dumps(receipt))
+    done = run(copy, "replay", str(path))
+    assert done.exit_code == 0, done.output
 
 
-def test_an_id_that_a_client_gave_to_several_requests_in_an_old_log_has_a_receipt_of_all_its_forecasts(
-    served, before, tmp_path
-):
-    _, answers = served
-    home, path = before(own="job", general="job", prices="job", past="job"), tmp_path / "job.json"
-    assert run(home, "receipt", "job", "--out", str(path)).exit_code == 0
-    receipt = json.loads(path.read_bytes())
-    assert receipt["id_made_by"] == "client"
-    assert sorted(forecast["prediction"] for forecast in receipt["forecasts"]) == sorted(
-        answers[name]["prediction"] for name in ("own", "general", "prices", "past")
-    )
-    assert run(home, "replay", str(path)).exit_code == 0
-    one = json.loads(run(home, "receipt", "job", "--symbol", "THIN").stdout)
-    assert [item["symbol"] for item in one["forecasts"]] == ["THIN"] and one["requests"] == 1
-
-
-def test_an_id_reused_for_the_same_answer_in_an_old_log_is_reported(before):
-    home = before(**{"own": "job", "own-again": "job"})
-    done = run(home, "receipt", "job")
-    assert done.exit_code == 0 and "2 requests with this id got the same answer" in done.stderr
-    assert json.loads(done.stdout)["requests"] == 2
-
-
-def test_an_id_that_was_used_in_two_files_of_an_old_log_is_of_two_requests(copy):
+def test_a_row_with_only_a_digest_of_its_prices_has_a_receipt_that_cannot_be_replayed(copy, tmp_path):
+    log = Ledger(copy, LedgerSettings())
     loaded = LoadedRelease(Registry(copy).resolve("made"))
-    ledger = Ledger(copy, LedgerSettings())
+    prepared = loaded.prepare(PredictRequest.model_validate(BODIES["prices"]))
+    prices = bundle(loaded, "MOVES").forecaster.forecast(prepared.windows, prepared.levels)
+    row = log._row(loaded, prepared, prices) | {"prices_digest": "ab" * 32}
+    log._answers.add("key", lambda: row, "digest-only")
+    log.close()
+    path, receipt = receipt_of(copy, "digest-only", tmp_path)
+    assert receipt["forecasts"][0]["brought_digest"] == "ab" * 32
+    done = run(copy, "replay", str(path))
+    assert done.exit_code == 1 and "only the digest" in str(done.exception)
+
+
+def test_ids_that_clients_chose_in_a_log_of_before_have_no_receipt_and_its_chain_is_intact(copy):
+    rewrite_as_before(copy / "answers", {id_of(copy, "own"): "job", id_of(copy, "general"): "job"})
+    assert check(copy / "answers").verdict == "intact"
+    with pytest.raises(ReceiptError, match="job: no such answer"):
+        make_receipt(copy, "job")
+
+
+def test_a_response_that_was_written_twice_is_once_in_its_receipt(copy):
+    """A write may succeed and be taken for failed; the next try writes its rows again."""
+    loaded = LoadedRelease(Registry(copy).resolve("made"))
     prepared = loaded.prepare(PredictRequest(symbol="MOVES", horizon="5d"))
     prices = bundle(loaded, "MOVES").forecaster.forecast(prepared.windows, prepared.levels)
-    ledger.record(loaded, prepared, prices, "second")
-    ledger.close()
-    shutil.rmtree(copy / "served")
-    rewrite_as_before(copy / "answers", {id_of(copy, "own"): "job", "second": "job"})
-    with pytest.raises(ReceiptError, match="2 requests have this id"):
-        make_receipt(copy, "job")
+    for _ in range(2):
+        ledger = Ledger(copy, LedgerSettings())
+        ledger.record(loaded, prepared, prices, "twice")
+        ledger.close()
+    assert len(make_receipt(copy, "twice")["forecasts"]) == 1

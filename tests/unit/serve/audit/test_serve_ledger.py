@@ -3,10 +3,9 @@
 import datetime as dt
 
 import pytest
-from support.releases.ledger import CLOSES, NOON, ledger_of, prices, question, see
+from support.releases.ledger import CLOSES, NOON, ledger_of, prices, question, read_ledger, see
 from support.releases.loaded_release import ask, loaded_release
 
-from cluster.monitor.served import read_ledger
 from serve.audit.files import SCHEMA
 
 

@@ -1,7 +1,6 @@
 """``nsecast serve status`` against a server that is not ours."""
 
 import json
-import os
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -9,8 +8,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 import nsecast
-from common import storage
-from serve.cli.serve import _state, _withdraw
 
 HEALTH = {"status": "healthy", "release": "r", "data_end": "2024-01-02", "synthetic": False, "problems": []}
 
@@ -40,16 +37,3 @@ def test_a_server_on_this_machine_is_reached_without_the_environments_proxy(give
             nsecast.main()
         server.shutdown()
     assert stop.value.code == 0 and f"{url}  healthy  r" in capsys.readouterr().out
-
-
-def test_of_two_servers_of_one_storage_root_the_first_is_known_again_once_the_second_ends(tmp_path):
-    record = tmp_path / "serve" / "server.json"
-    ours, first = {"url": "http://b", "pid": os.getpid()}, {"url": "http://a", "pid": os.getppid()}
-    storage.write_json(record, ours)
-    _withdraw(tmp_path, first)
-    assert _state(tmp_path) == first
-    _withdraw(tmp_path, {})
-    assert _state(tmp_path) == first
-    storage.write_json(record, ours)
-    _withdraw(tmp_path, {"url": "http://c", "pid": 2**22 + 1})
-    assert not record.exists()

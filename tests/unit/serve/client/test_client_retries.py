@@ -1,7 +1,5 @@
 """Retries of the HTTP clients: which failures, how often, how long."""
 
-import datetime as dt
-import email.utils
 import json
 import time
 
@@ -23,13 +21,6 @@ def test_too_busy_is_tried_again_not_before_retry_after(script, kind):
     assert kind(script.url, retry=QUICK).health().release == "made"
     first, second = script.times
     assert second - first >= 1.0
-
-
-def test_retry_after_may_be_a_date(script, kind):
-    later = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=2)
-    script.answers = [(429, {"Retry-After": email.utils.format_datetime(later, usegmt=True)}, b""), GOOD]
-    assert kind(script.url, retry=QUICK).health().release == "made"
-    assert script.times[1] - script.times[0] > 0.9  # a date has whole seconds
 
 
 def test_a_wait_beyond_the_deadline_is_not_begun(script, kind):

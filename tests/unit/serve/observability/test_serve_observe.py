@@ -15,15 +15,9 @@ from support.serving.server import Client
 
 from serve.deployments.router import http_service
 from serve.model_client.client import ModelClient
-from serve.observability import log_files
-from serve.observability.log_files import (
-    ACCESS,
-    Background,
-    BoundedFile,
-    close_logs,
-    configure_access_log,
-    configure_log,
-)
+from serve.observability import log_files, metrics
+from serve.observability.log_files import BoundedFile, close_logs, configure_log, open_access_log
+from serve.observability.metrics import Facts, Observer
 from serve.settings import ServeSettings
 
 
@@ -72,37 +66,37 @@ def test_without_a_folder_logging_is_left_alone(where):
     assert logging.getLogger("serve").handlers == before
 
 
-class Gate(logging.Handler):
+class Gate:
     """A disk that is slow: it writes nothing until it is opened."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.opened, self.threads, self.lines = threading.Event(), set(), []
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.opened, self.threads = threading.Event(), set()
+        emit = BoundedFile.emit
 
-    def emit(self, record: logging.LogRecord) -> None:
-        assert self.opened.wait(60)
-        self.threads.add(threading.get_ident())
-        self.lines.append(record.getMessage())
+        def slowly(file: BoundedFile, record: logging.LogRecord) -> None:
+            assert self.opened.wait(60)
+            self.threads.add(threading.get_ident())
+            emit(file, record)
 
-
-def behind(target: logging.Handler) -> logging.Logger:
-    """A logger whose lines ``target`` writes."""
-    logger = logging.Logger("made")
-    logger.addHandler(Background(target, logging.Formatter("%(message)s")))
-    return logger
+        monkeypatch.setattr(BoundedFile, "emit", slowly)
 
 
-def test_a_request_does_not_wait_for_its_line_to_be_written_and_none_is_lost_at_the_end():
-    gate = Gate()
-    logger = behind(gate)
+def lines_of(folder: Path) -> list[str]:
+    """The lines of the access log, once all are written."""
+    close_logs()
+    return [line for path in sorted(folder.glob("access-*")) for line in path.read_text().splitlines()]
+
+
+def test_a_request_does_not_wait_for_its_line_to_be_written_and_none_is_lost_at_the_end(
+    tmp_path, monkeypatch
+):
+    gate, observer = Gate(monkeypatch), Observer(str(tmp_path))
     for number in range(100):
-        logger.info("line %d", number)
-    assert gate.lines == []
+        observer.finished(Facts(f"id-{number}"), "GET", "/x", "/x", 200)
     gate.opened.set()
-    logger.handlers[0].close()
-    assert gate.lines == [f"line {number}" for number in range(100)]
-    assert threading.get_ident() not in gate.threads
-    logger.handlers[0].close()  # as logging itself does again at the end
+    assert [json.loads(line)["request_id"] for line in lines_of(tmp_path)] == [f"id-{n}" for n in range(100)]
+    assert len(gate.threads) == 1 and threading.get_ident() not in gate.threads
+    close_logs()  # as at the end of the process
 
 
 def test_the_access_log_of_a_service_is_written_by_another_thread(tmp_path, monkeypatch):
@@ -121,27 +115,30 @@ def test_the_access_log_of_a_service_is_written_by_another_thread(tmp_path, monk
     assert len(threads) == 1 and threading.get_ident() not in threads
 
 
-def test_lines_beyond_what_may_wait_are_dropped_and_counted(monkeypatch, caplog):
-    monkeypatch.setattr(log_files, "MAX_WAITING", 10)
-    gate = Gate()
-    logger = behind(gate)
+def test_lines_beyond_what_may_wait_are_dropped_and_counted(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(metrics, "MAX_WAITING", 10)
+    gate, observer = Gate(monkeypatch), Observer(str(tmp_path))
     for number in range(1_000):
-        logger.info("line %d", number)
+        observer.finished(Facts(f"id-{number}"), "GET", "/x", "/x", 200)
     gate.opened.set()
-    while logger.handlers[0].queue.qsize():
+    while observer._lines.qsize():
         time.sleep(0.01)
-    logger.info("later")
-    logger.handlers[0].close()
-    assert "log lines were dropped" in caplog.text
-    assert sum(record.args[0] for record in caplog.records) + len(gate.lines) == 1_001
+    observer.finished(Facts("later"), "GET", "/x", "/x", 200)
+    lines = lines_of(tmp_path)
+    dropped = [record.args[0] for record in caplog.records if "log lines were dropped" in record.msg]
+    assert (
+        sum(dropped) + len(lines) == 1_001
+        and sum(dropped) > 900
+        and json.loads(lines[-1])["request_id"] == "later"
+    )
 
 
 def test_waiting_rows_are_written_when_the_process_ends_without_closing(tmp_path):
     code = (
         "import logging\n"
-        "from serve.observability.log_files import configure_access_log, configure_log, ACCESS\n"
-        f"configure_access_log({str(tmp_path)!r}); configure_log({str(tmp_path)!r})\n"
-        "for n in range(500): ACCESS.info('line %d', n)\n"
+        "from serve.observability.log_files import configure_log, open_access_log\n"
+        f"lines = open_access_log({str(tmp_path)!r}); configure_log({str(tmp_path)!r})\n"
+        "for n in range(500): lines.put(f'line {n}')\n"
         "logging.getLogger('serve.x').warning('the last')"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
@@ -167,7 +164,7 @@ def test_files_of_former_starts_are_deleted_from_the_oldest_on_by_number_and_siz
     big = old_file(tmp_path / "warnings-1-1.log", 900, 1)
     rotated = old_file(tmp_path / "warnings-0-1.log.1", 200, 2)
     other = old_file(tmp_path / "notes.txt", 5_000, 9)
-    configure_access_log(str(tmp_path))
+    open_access_log(str(tmp_path))
     configure_log(str(tmp_path))
     logging.getLogger("serve.x").warning("one")
     close_logs()
@@ -175,31 +172,29 @@ def test_files_of_former_starts_are_deleted_from_the_oldest_on_by_number_and_siz
     assert big.exists() and not rotated.exists() and other.exists()
 
 
-def test_a_file_that_another_process_writes_is_not_deleted(tmp_path, monkeypatch):
+def test_a_file_that_was_written_lately_may_be_in_use_and_is_not_deleted(tmp_path, monkeypatch):
     monkeypatch.setattr(log_files, "TOTAL_FILES", 1)
-    first = BoundedFile(str(tmp_path), "access", "jsonl")
-    path = Path(first.baseFilename)
-    used = path.rename(path.with_name("access-20200101-000000-1.jsonl"))
-    os.utime(used, (0, 0))
-    idle = old_file(tmp_path / "access-20210101-000000-1.jsonl", 10, 5)
-    newest = old_file(tmp_path / "access-20220101-000000-1.jsonl", 10, 0)
-    configure_access_log(str(tmp_path))
+    used, idle = (old_file(tmp_path / f"access-20200101-000000-{n}.jsonl", 10, 0) for n in (1, 2))
+    now = time.time()
+    os.utime(used, (now - log_files.IN_USE_S + 60,) * 2)
+    os.utime(idle, (now - log_files.IN_USE_S - 60,) * 2)
+    newest = tmp_path / "access-20220101-000000-1.jsonl"
+    newest.write_text("x")
+    open_access_log(str(tmp_path))
     assert used.exists() and newest.exists() and not idle.exists()
-    first.close()
-    configure_access_log(str(tmp_path))
-    assert not used.exists()
 
 
 def test_however_often_and_long_routers_run_their_logs_stay_within_bounds(tmp_path, monkeypatch):
     monkeypatch.setattr(log_files, "LOG_BYTES", 1_000)
     monkeypatch.setattr(log_files, "TOTAL_BYTES", 5_000)
+    monkeypatch.setattr(log_files, "IN_USE_S", 0)
     clock = [0]
     monkeypatch.setattr("serve.observability.log_files.time.strftime", lambda _: f"{clock[0]:08}")
     for start in range(10):
         clock[0] = start
-        configure_access_log(str(tmp_path))
+        lines = open_access_log(str(tmp_path))
         for _ in range(100):
-            ACCESS.info("x" * 99)
+            lines.put("x" * 99)
         close_logs()
     assert 3_000 <= sum(sizes(tmp_path, "access")) <= 6_000
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.observability.traffic import LATENCIES_KEPT, SLICE_S, SLICES, Traffic, quantile
+from serve.observability.metrics import LATENCIES_KEPT, SLICE_S, SLICES, Traffic, quantile
 
 
 class Clock:

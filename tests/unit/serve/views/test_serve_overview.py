@@ -17,13 +17,14 @@ import nsecast
 from cluster.monitor.cli import BREACH
 from cluster.monitor.drift import Drift
 from cluster.monitor.freshness import Freshness
-from cluster.monitor.monitor import Breach, Report
+from cluster.monitor.monitor import Report
 from cluster.monitor.served_errors import judge
 from cluster.monitor.settings import MonitorSettings
 from common import storage
 from common.errors import BundleError
 from common.release.registry import Registry
 from serve.inference.loaded_release import LoadedRelease
+from serve.schemas.live import LimitBreach
 from serve.views.accuracy import LATEST, live_page
 from serve.views.insights import FILE, insights_page
 from serve.views.market import SHOWN, market_page
@@ -158,11 +159,23 @@ def monitored() -> Report:
         damaged=("part",),
         errors=judge(live, forecasts(), MonitorSettings()),
         drift=[
-            Drift("input:return", 0.3, 0.2, 100, 900, "large"),
-            Drift("p_move:1d", 0.1, float("nan"), 0, 0, "too few"),
+            Drift(feature="input:return", psi=0.3, chance=0.2, n=100, reference_n=900, word="large"),
+            Drift(feature="p_move:1d", psi=0.1, chance=float("nan"), n=0, reference_n=0, word="too few"),
         ],
-        fresh=Freshness(DAY, DAY, 1, 5, (), ("NEW",), ("NEW",), ("HALT",), 0.25, 0.2, 0),
-        breaches=[Breach("drift", "input:return", 0.3, 0.25)],
+        fresh=Freshness(
+            data_end=DAY,
+            due=DAY,
+            sessions_old=1,
+            counters=5,
+            without_data=[],
+            stale=["NEW"],
+            newly_stale=["NEW"],
+            frozen=["HALT"],
+            frozen_share=0.25,
+            frozen_share_then=0.2,
+            unknown_closes=0,
+        ),
+        breaches=[LimitBreach(kind="drift", what="input:return", got=0.3, limit=0.25)],
     )
 
 
