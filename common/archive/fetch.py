@@ -1,25 +1,67 @@
-"""Download the real price archive: resumable, with all files checked before the first is replaced."""
+"""Download the real price archive; all files of a data set are checked before the first is replaced."""
 
-import functools
+import hashlib
+import io
 import re
 import time
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import httpx
+from pydantic import PositiveInt
 
 from common import storage
-from common.archive.download import download
 from common.archive.layouts import SYNTHETIC_FILE
-from common.archive.sources import Source, load_sources
-from common.archive.unpack import unpack
+from common.config import Config, read_toml
 from common.errors import FetchError
 
 BASE_URL = "https://data.mendeley.com/public-api/zip"
+PAGE_URL = "https://data.mendeley.com/datasets"
 TIMEOUT = httpx.Timeout(60, connect=15)
-Progress = Callable[[str, int, int | None], None]
-"""Called with the data set's id, the bytes so far and the total (None if unknown)."""
+ATTEMPTS = 4
+"""Attempts per data set before a dropped connection or a server error is reported."""
+BACKOFF_SECONDS = 1.0
+"""Wait before the second attempt; doubled each time."""
+MAX_BYTES = 256 * 2**20
+"""Largest size of a data set, packed and unpacked; the largest has 11 MB unpacked."""
+REASONS = {
+    401: "the publisher refused (401)",
+    403: "the publisher refused (403)",
+    404: "no such data set or version (404)",
+}
+
+
+class Source(Config):
+    """One published data set."""
+
+    id: str
+    """The publisher's identifier."""
+    version: PositiveInt
+    """The published version that the checksums belong to."""
+    years: str
+    """The years it covers, as text."""
+    files: dict[str, str]
+    """SHA-256 by file name; empty: any content is accepted."""
+
+    def by_hand(self, folder: Path) -> str:
+        """Return instructions for a manual download."""
+        return (
+            f'open {PAGE_URL}/{self.id}/{self.version}, use "Download all", unzip the CSV files of '
+            f"{self.years} into {folder}, then run again."
+        )
+
+
+class _Sources(Config):
+    dataset: tuple[Source, ...]
+
+
+def load_sources() -> tuple[Source, ...]:
+    """Load the data sets that are shipped with the package."""
+    path = Path(__file__).with_name("sources.toml")
+    return _Sources.parse(read_toml(path), where=str(path)).dataset
 
 
 @dataclass(frozen=True)
@@ -39,21 +81,16 @@ def fetch_archive(
     *,
     sources: Sequence[Source] | None = None,
     base_url: str = BASE_URL,
-    progress: Progress | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> FetchReport:
     """Download the CSV files of every data set into ``folder``, which is created if missing.
 
-    Data sets whose files are present and valid are skipped. An interrupted download is kept as a hidden
-    ``.part`` file and continued by the next call. All files of a zip are checked before the first one is
-    replaced.
+    Data sets whose files are present and valid are skipped.
 
     Parameters
     ----------
-    sources : sequence of Source, optional
-        Default: `load_sources`.
-    base_url : str
-        A zip is at ``<base_url>/<id>/download/<version>``.
+    sources : default: `load_sources`
+    base_url : a zip is at ``<base_url>/<id>/download/<version>``
 
     Raises
     ------
@@ -73,18 +110,18 @@ def fetch_archive(
                     report["present"] += names
                 else:
                     url = f"{base_url.rstrip('/')}/{source.id}/download/{source.version}"
-                    part = folder / f".{source.id}-{source.version}.zip.part"
-                    on_bytes = functools.partial(progress or (lambda *_: None), source.id)
                     by_hand = source.by_hand(folder)
-                    download(client, url, part, progress=on_bytes, sleep=sleep, by_hand=by_hand)
-                    names = unpack(part, folder, source)
+                    files = _unpack(_download(client, url, sleep, by_hand), source, by_hand)
+                    for name, content in files.items():
+                        storage.write_bytes(folder / name, content)
+                    names = list(files)
                     report["written"] += names
-                    report["missing"] += [name for name in source.files if name not in names]
+                    report["missing"] += [name for name in source.files if name not in files]
                 report["unpinned"] += [name for name in names if not source.files.get(name)]
     except OSError as error:
         raise FetchError(
             f"{error.filename or folder}: {error.strerror or error}. Free some space or choose a folder you "
-            "may write to, then run again: downloaded data is kept.",
+            "may write to, then run again: complete data sets are kept.",
             path=str(folder),
         ) from error
     return FetchReport(**{kind: tuple(names) for kind, names in report.items()})
@@ -109,3 +146,71 @@ def _present(folder: Path, source: Source) -> list[str] | None:
             return None
         names += [other for other in others if other not in source.files]
     return names or None
+
+
+def _download(client: httpx.Client, url: str, sleep: Callable[[float], None], by_hand: str) -> bytes:
+    """Return the zip at an address, in at most ``ATTEMPTS`` attempts."""
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            sleep(BACKOFF_SECONDS * 2 ** (attempt - 1))
+        try:
+            return _receive(client, url)
+        except httpx.TimeoutException as error:
+            trouble = f"no answer in time ({type(error).__name__})"
+        except httpx.ConnectError as error:
+            trouble = f"cannot connect ({error}); is there internet here?"
+        except httpx.RequestError as error:
+            trouble = f"the connection dropped ({error})"
+        except httpx.HTTPStatusError as error:
+            status = error.response.status_code
+            trouble = REASONS.get(status, f"the server answered {status}")
+            if status != 429 and status < 500:
+                raise FetchError(
+                    f"{url}: {trouble}. To get the files anyway, {by_hand}", url=url, status=status
+                ) from None
+    raise FetchError(f"{url}: {trouble}, {ATTEMPTS} tries. Run again, or {by_hand}", url=url)
+
+
+def _receive(client: httpx.Client, url: str) -> bytes:
+    content = bytearray()
+    with client.stream("GET", url) as response:
+        response.raise_for_status()
+        for chunk in response.iter_bytes():
+            content += chunk
+            if len(content) > MAX_BYTES:
+                raise FetchError(f"{url}: more than {MAX_BYTES} bytes; this is not the archive.", url=url)
+    return bytes(content)
+
+
+def _unpack(content: bytes, source: Source, by_hand: str) -> dict[str, bytes]:
+    """Return the CSV files of a zip by their bare names, after checking them."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as bundle:
+            members = {PurePosixPath(member.filename).name: member for member in bundle.infolist()}
+            chosen = {
+                name: member
+                for name, member in members.items()
+                if name.lower().endswith(".csv") and not name.startswith(".") and not member.is_dir()
+            }
+            if sum(member.file_size for member in chosen.values()) > MAX_BYTES:
+                raise FetchError(f"{source.id}: unpacks to more than {MAX_BYTES} bytes.", dataset=source.id)
+            files = {name: bundle.read(member) for name, member in chosen.items()}
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise FetchError(
+            f"{source.id}: the download is not a complete zip ({error}). Run again, or {by_hand}",
+            dataset=source.id,
+        ) from error
+    if not files:
+        raise FetchError(f"{source.id}: the zip contains no CSV file.", dataset=source.id)
+    for name, file in files.items():
+        got, expected = hashlib.sha256(file).hexdigest(), source.files.get(name)
+        if expected and got != expected:
+            raise FetchError(
+                f"{name}: sha256 {got}, expected {expected}. The published file changed or the download is "
+                "damaged; nothing was replaced. Run again; if it persists, compare with "
+                f"{PAGE_URL}/{source.id}.",
+                file=name,
+                got=got,
+                expected=expected,
+            )
+    return files

@@ -24,7 +24,6 @@ from common.console import console
 from common.options import AcceptMixedDates, AsJson, CostPercent, Home, ReleaseName, Workers
 from common.release.forecasts import Networks, ReleasedModels
 from common.release.registry import Registry
-from train.evaluation.portfolios import NEXT_CLOSE
 from train.evaluation.worth import COST_PERCENT, Worth, measure_worth
 from train.evaluation.worth_sentences import ranking, verdict
 from train.pipeline.backtest_period import (
@@ -54,12 +53,6 @@ def backtest(
     archive: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Newer files, added to the release's own prices.")
     ] = None,
-    refit_every: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="N", help="Train again every N sessions on the data known by then, on Ray."
-        ),
-    ] = None,
     networks: Annotated[
         Networks | None,
         typer.Option(
@@ -81,8 +74,8 @@ def backtest(
 ) -> None:
     """Make the forecast of every past day of a period as it would have been served, and score it.
 
-    The weights are those of the release, unless --refit-every is given. Forecasts are stored below the
-    storage root, so the same command continues where it was stopped.
+    The weights are those of the release. Forecasts are stored below the storage root, so the same command
+    continues where it was stopped.
     """
     from cluster.connect.session import usable_cpus
 
@@ -96,21 +89,13 @@ def backtest(
         root,
         start=None if start is None else np.datetime64(start.date()),
         end=None if end is None else np.datetime64(end.date()),
-        refit_every=refit_every,
         networks=networks,
     )
     models = study.models
     count = workers or usable_cpus()
     mode: Mode | None = "plain" if as_json else None
     with _progress(not as_json) as advance:
-        ours = run_backtest(
-            study,
-            workers=workers if where else count,
-            address=where,
-            mode=mode,
-            announce=lambda text: typer.echo(text, err=True),
-            progress=lambda done, of: advance(OURS, done, of),
-        )
+        ours = run_backtest(study, progress=lambda done, of: advance(OURS, done, of))
         tables = {OURS: ours.table}
         if out:
             storage.write_with(out, lambda path: ours.table.to_parquet(path, index=False))
@@ -161,9 +146,8 @@ def _print(
 ) -> None:
     say = functools.partial(console().print, highlight=False)
     label = f"{SYNTHETIC}, " if study.panel.synthetic else ""
-    say(f"{label}{study.models.release.id}: cutoffs {study.start} to {study.end}, weights {study.weights}")
-    if not study.refit_every:
-        say(f"Networks: {study.models.networks}, fitted and chosen on prices to {study.models.seen_until}")
+    say(f"{label}{study.models.release.id}: cutoffs {study.start} to {study.end}")
+    say(f"Networks: {study.models.networks}, fitted and chosen on prices to {study.models.seen_until}")
     say(_ratios(figures))
     say(_intervals(figures))
     first = figures[figures["model"] == OURS].iloc[0]
@@ -173,7 +157,6 @@ def _print(
         "it. relMAE (published) and relRMSE (raw) are ratios to the errors of the last price, in percent of "
         "it; * p < .05, ** p < .01 by the Diebold-Mariano test."
     )
-    say(_worth(worth))
     say(f"{verdict(worth)} {ranking(worth)}")
     if out:
         say(f"{len(ours):,} forecasts in {out}", soft_wrap=True)
@@ -215,29 +198,6 @@ def _intervals(figures: pd.DataFrame) -> Table:
         cells = [f"{row[f'cover{level}']:.3f} ({row[f'width{level}']:.1f})" for level in (80, 90, 95)]
         cells += [f"{row['pinball']:.3f}", f"{row['naive_pinball']:.3f}"]
         table.add_row(row["model"], str(row["horizon"]), *cells)
-    return table
-
-
-def _worth(worth: Worth) -> Table:
-    title = f"entry at the next close: % per holding period, costs of {worth.cost_percent:g} % each way"
-    table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD)
-    for heading in (
-        "days",
-        "rank IC (t)",
-        "portfolio",
-        "turnover",
-        "before costs (t)",
-        "after (t)",
-        "break-even",
-    ):
-        table.add_column(heading, justify="left" if heading == "portfolio" else "right")
-    ics = worth.rank_ic.set_index(["horizon", "entry"])
-    for row in worth.portfolios[worth.portfolios["entry"] == NEXT_CLOSE].to_dict(orient="records"):
-        ic = ics.loc[(row["horizon"], NEXT_CLOSE)]
-        cells = [f"{ic['ic']:.3f} ({ic['t']:.1f})", row["portfolio"].replace("_minus_", " - ")]
-        cells += [f"{100 * row['turnover']:.0f} %", f"{row['gross']:+.2f} ({row['gross_t']:.1f})"]
-        cells += [f"{row['net']:+.2f} ({row['net_t']:.1f})", f"{row['break_even']:.2f}"]
-        table.add_row(str(row["horizon"]), *cells)
     return table
 
 

@@ -4,24 +4,13 @@ import datetime as dt
 import functools
 import json
 import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
 import rich.box
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 from rich.table import Table
 
 from common import storage
@@ -111,17 +100,9 @@ def fetch(
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Target folder.")] = Path("nse-archive"),
     base_url: Annotated[str, typer.Option(help="The publisher's address.", hidden=True)] = BASE_URL,
 ) -> None:
-    """Download the real archive and check every file; continues an interrupted download."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def show(dataset: str, done: int, total: int | None) -> None:
-            if dataset not in tasks:
-                tasks[dataset] = bar.add_task(dataset)
-            bar.update(tasks[dataset], completed=done, total=total)
-
-        result = fetch_archive(to, base_url=base_url, progress=show)
+    """Download the real archive and check every file; data sets that are there are skipped."""
+    with console(stderr=True).status("downloading"):
+        result = fetch_archive(to, base_url=base_url)
     typer.echo(f"{to}: {len(result.written)} files written, {len(result.present)} already there.")
     if result.unpinned:
         typer.echo(f"without a known checksum: {', '.join(result.unpinned)}")
@@ -147,9 +128,8 @@ def market(
         if value is not None
     }
     config = MarketConfig.parse(settings, where="market")
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("trading", total=None)
-        written = write_market(to, config, lambda done, of: bar.update(task, completed=done, total=of))
+    with console(stderr=True).status("trading"):
+        written = write_market(to, config)
     counts = f"{len(written.symbols)} symbols, {written.sessions} sessions, {written.rows} rows"
     typer.echo(f"SYNTHETIC DATA: {counts} in {to}.")
 

@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +10,7 @@ import typer
 
 from common import storage
 from common.archive.columns import FILE_NAME
-from common.archive.description.date_forms import UndecidedOrder
 from common.archive.description.describe import describe_files
-from common.archive.description.number_marks import UndecidedMarks
 from common.errors import ArchiveError
 from common.options import AsJson
 
@@ -53,20 +50,7 @@ def describe(
     if target.exists() and not replace:
         raise ArchiveError(f"{target}: exists. Use --replace to replace it, or move it away.")
     names = [name.strip() for name in header.split(",")] if header else []
-    given = {"day_first": day_first, "decimal_comma": decimal_comma}
-    while True:
-        try:
-            found = describe_files(files, **given, header=names)
-            break
-        except (UndecidedOrder, UndecidedMarks) as error:
-            if as_json or not sys.stdin.isatty():
-                raise
-            name, question = (
-                ("day_first", "Is the day first?")
-                if isinstance(error, UndecidedOrder)
-                else ("decimal_comma", "Does a comma separate decimals?")
-            )
-            given[name] = typer.confirm(f"{error.message} {question}")
+    found = describe_files(files, day_first=day_first, decimal_comma=decimal_comma, header=names)
     settings = tomli_w.dumps(found.settings)
     storage.write_with(target, lambda path: path.write_text(settings, encoding="utf-8"))
     if as_json:
@@ -77,11 +61,7 @@ def describe(
         return
     for title, lines in (("", found.reasons), ("Doubt: ", found.doubts), ("Row: ", found.rows)):
         for line in lines:
-            text = (
-                line
-                if isinstance(line, str)
-                else ", ".join(f"{name} {value}" for name, value in line.items())
-            )
-            typer.echo(f"{title}{text}")
+            values = [line] if isinstance(line, str) else [f"{name} {value}" for name, value in line.items()]
+            typer.echo(f"{title}{', '.join(values)}")
     archive = shlex.quote(str(target.parent))
     typer.echo(f"\n{settings}\n{target} written. Next: nsecast data check --archive {archive}")

@@ -1,4 +1,4 @@
-"""A backtest from end to end: its period and prices, with fixed or refitted weights, and its figures."""
+"""A backtest from end to end: its period and prices, its forecasts and its figures."""
 
 import hashlib
 import json
@@ -13,21 +13,16 @@ import pandas as pd
 
 from common import storage
 from common.errors import BacktestError
-from common.presets import TrainConfig
 from common.prices.panel import Panel
 from common.prices.windows import Windows
 from common.release.forecasts import Networks, ReleasedModels
 from common.release.learning import windows_until
 from common.release.manifest import Release
-from common.release.registry import Registry
 from train.evaluation.backtest import Backtest, backtest
 from train.evaluation.evidence import add_stock_columns
 from train.evaluation.summary import summarise
-from train.progress.console import Mode
 
 OURS = "nsecast"
-COPIED_STOCKS, COPIED_SHARE = 5, 0.9
-"""A session in which this share of at least this many traded stocks repeats price and volume is a copy."""
 VERSION = 4
 """Increased when the same inputs no longer give the same forecasts: stored ones are not read again."""
 
@@ -40,8 +35,6 @@ class BacktestPlan:
     panel: Panel
     start: np.datetime64
     end: np.datetime64
-    refit_every: int | None
-    """Sessions between two trainings on all prices known by then; None uses the release's weights."""
     folder: Path
 
     @cached_property
@@ -49,11 +42,6 @@ class BacktestPlan:
         """The input windows, one per symbol and cutoff."""
         windows = windows_until(self.panel, self.models.models, self.end)
         return windows.take(windows.cutoff >= self.start)
-
-    @property
-    def weights(self) -> str:
-        every = self.refit_every
-        return f"refitted every {every} sessions on all that was known" if every else "fixed"
 
 
 def plan_backtest(
@@ -63,7 +51,6 @@ def plan_backtest(
     *,
     start: np.datetime64 | None = None,
     end: np.datetime64 | None = None,
-    refit_every: int | None = None,
     networks: Networks | None = None,
 ) -> BacktestPlan:
     """Choose the period and the prices of a backtest; writes nothing.
@@ -81,7 +68,7 @@ def plan_backtest(
     ------
     BacktestError
         If real and synthetic prices would be mixed, the period is empty, or it starts before the end of
-        validation, so that fixed weights would be tested on prices they were fitted or chosen on.
+        validation, so that the networks would be tested on prices they were fitted or chosen on.
     """
     panel = models.panel
     if archive is not None:
@@ -91,7 +78,6 @@ def plan_backtest(
                 f"release {models.release.id} has {kinds[0]} prices and the archive {kinds[1]} ones. Choose "
                 "an archive of the same kind."
             )
-        _refuse_copied_start(panel, archive)
         panel = panel.merge(archive)
     models = ReleasedModels(models.release, networks or _networks(models.release, panel, start))
     chosen_on = np.datetime64(models.seen_until)
@@ -99,21 +85,21 @@ def plan_backtest(
     end = panel.dates[-1].to_datetime64().astype("datetime64[D]") if end is None else end
     if start > end:
         raise BacktestError(f"period: {start} to {end} is empty. Choose --from before --to.")
-    if start < chosen_on and not refit_every:
+    if start < chosen_on:
         raise BacktestError(
             f"--from {start}: the {models.networks} networks of release {models.release.id} were fitted and "
             f"chosen on prices to {chosen_on}, so earlier forecasts do not test them. Use --from {chosen_on} "
-            f"or later, {_HINT[models.networks]}--refit-every N, which trains for each stretch on the prices "
-            "known by then."
+            f"or later{_HINT[models.networks]}, or train a release for an earlier period with `nsecast train "
+            "--valid-end`."
         )
     published = f"{models.release.id} {models.release.created.isoformat()}"
-    key = [VERSION, published, panel.fingerprint(), str(start), str(end), refit_every, models.networks]
+    key = [VERSION, published, panel.fingerprint(), str(start), str(end), None, models.networks]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:8]
     folder = home / "backtests" / models.release.id / f"{start}_{end}-{digest}"
-    return BacktestPlan(models, panel, start, end, refit_every, folder)
+    return BacktestPlan(models, panel, start, end, folder)
 
 
-_HINT: dict[Networks, str] = {"served": "--networks evaluated, or ", "evaluated": "or "}
+_HINT: dict[Networks, str] = {"served": ", --networks evaluated", "evaluated": ""}
 
 
 def _networks(release: Release, panel: Panel, start: np.datetime64 | None) -> Networks:
@@ -123,103 +109,18 @@ def _networks(release: Release, panel: Panel, start: np.datetime64 | None) -> Ne
     return "served" if newest > seen and (start is None or start >= seen) else "evaluated"
 
 
-def _refuse_copied_start(panel: Panel, archive: Panel) -> None:
-    """Raise BacktestError if the archive starts with a copied session, which its reader cannot detect."""
-    first = archive.dates[0]
-    before = panel.frame[(panel.frame["date"] < first) & (panel.frame["volume"] > 0)]
-    if first in panel.dates or not len(before):
-        return
-    before = before[before["date"] == before["date"].max()]
-    start = archive.frame[(archive.frame["date"] == first) & (archive.frame["volume"] > 0)]
-    both = start.merge(before, on="symbol", suffixes=("", "_before"))
-    same = (both["close"] == both["close_before"]) & (both["volume"] == both["volume_before"])
-    if len(both) >= COPIED_STOCKS and same.mean() > COPIED_SHARE:
-        raise BacktestError(
-            f"--archive: its first session, {first:%Y-%m-%d}, repeats the prices and volumes of the last one "
-            "of the release, so its true closes are unknown. Add the file of the day before it."
-        )
-
-
 def run_backtest(
-    plan: BacktestPlan,
-    *,
-    workers: int | None = None,
-    mode: Mode | None = None,
-    address: str | None = None,
-    announce: Callable[[str], None] = lambda text: None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    plan: BacktestPlan, *, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Backtest:
-    """Forecast the whole period; with refits, models trained before each stretch forecast it."""
-    if not plan.refit_every:
-        return backtest(
-            plan.models.models,
-            plan.panel,
-            plan.models.calibration,
-            start=plan.start,
-            end=plan.end,
-            progress=progress,
-        )
-    stretches = _stretches(plan)
-    parts = []
-    for number, (first, last, data_end) in enumerate(stretches, start=1):
-        announce(f"refit {number} of {len(stretches)}: trained on prices to {first}, for {first} to {last}")
-        models = _refit(plan, first, data_end, workers, mode, address)
-        parts.append(
-            backtest(models.models, plan.panel, models.calibration, start=first, end=last, progress=progress)
-        )
-    table = pd.concat([part.table for part in parts], ignore_index=True)
-    table = table.sort_values(["symbol", "cutoff", "horizon"], ignore_index=True)
-    return Backtest(table, parts[-1].calibration)
-
-
-def _stretches(plan: BacktestPlan) -> list[tuple[np.datetime64, np.datetime64, np.datetime64]]:
-    """The (first cutoff, last cutoff, last session of its targets) of each refit."""
-    sessions = plan.panel.dates.to_numpy().astype("datetime64[D]")
-    inside = np.flatnonzero((sessions >= plan.start) & (sessions <= plan.end))
-    far, every = plan.models.models.window.horizons[-1], plan.refit_every or 1
-    stretches = []
-    for position in range(0, len(inside), every):
-        stretch = inside[position : position + every]
-        last_target = min(stretch[-1] + far, len(sessions) - 1)
-        if stretch[0] < len(sessions) - 1:
-            stretches.append((sessions[stretch[0]], sessions[stretch[-1]], sessions[last_target]))
-        elif stretches:  # a training needs a later session to be scored on
-            stretches[-1] = (stretches[-1][0], sessions[-1], sessions[-1])
-    if not stretches:
-        raise BacktestError(
-            f"no session from {plan.start} to {plan.end} is followed by another. Choose another period."
-        )
-    return stretches
-
-
-def _refit(
-    plan: BacktestPlan,
-    first: np.datetime64,
-    data_end: np.datetime64,
-    workers: int | None,
-    mode: Mode | None,
-    address: str | None,
-) -> ReleasedModels:
-    """Choose models with the release's settings, then fit them to all prices known on ``first``."""
-    from train.pipeline.training import execute, plan_run
-
-    info = plan.models.release.info
-    sessions = plan.panel.dates.to_numpy().astype("datetime64[D]")
-    borders = np.array([info["train_end"], info["valid_end"], first], dtype="datetime64[D]")
-    train_end, valid_end, position = map(int, np.searchsorted(sessions, borders))
-    span = valid_end - train_end
-    if position <= span:
-        raise BacktestError(
-            f"--from {first}: validation needs {span} sessions and the prices start on {sessions[0]}. "
-            "Choose a later start."
-        )
-    stored = json.loads(plan.models.release.file("config.json").read_bytes())
-    stored["split"] |= {"train_end": str(sessions[position - span]), "valid_end": str(first)}
-    config = TrainConfig.parse(stored, where="the release's config.json")
-    panel = plan.panel.as_of(str(data_end))
-    run = plan_run(config, plan.models.universe, panel, plan.folder / "refits")
-    result, _ = execute(run, workers=workers, mode=mode, address=address, hand_over=False, refit_to=first)
-    return ReleasedModels(Registry(run.home).open(result.release.id))
+    """Forecast the whole period."""
+    return backtest(
+        plan.models.models,
+        plan.panel,
+        plan.models.calibration,
+        start=plan.start,
+        end=plan.end,
+        progress=progress,
+    )
 
 
 def summarise_models(
@@ -250,7 +151,7 @@ def store_backtest(
         "release": plan.models.release.id,
         "from": str(plan.start),
         "to": str(plan.end),
-        "weights": plan.weights,
+        "weights": "fixed",
         "networks": plan.models.networks,
         "source": plan.panel.source,
         "data_sha256": plan.panel.fingerprint(),

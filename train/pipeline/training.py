@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from cluster.connect.session import ray_session
 from common import storage
 from common.engine import Engine
@@ -55,10 +53,10 @@ class Run:
         """The id of its release, if it is free."""
         return f"{self.panel.dates[-1]:%Y%m%d}-{self.id}"
 
-    def refit(self, to: np.datetime64 | None) -> "Run":
-        """Plan the refit of this run, which is trained, to prices up to a date (default: the newest)."""
+    def refit(self) -> "Run":
+        """Plan the refit of this run, which is trained, to all its prices."""
         folder, plan = self.folder / refitting.FOLDER, refitting.refit_plan(self.folder, self.plan)
-        spec = replace(self.spec, refit=f"{self.panel.dates[-1]:%Y-%m-%d}" if to is None else str(to))
+        spec = replace(self.spec, refit=f"{self.panel.dates[-1]:%Y-%m-%d}")
         return replace(self, id=f"{self.id}-refit", folder=folder, spec=spec, plan=plan)
 
     def is_trained(self) -> bool:
@@ -96,7 +94,6 @@ def execute(
     fresh: bool = False,
     hand_over: bool = True,
     refit: bool | None = None,
-    refit_to: np.datetime64 | None = None,
     address: str | None = None,
 ) -> tuple[TrainingResult, bool]:
     """Train and publish a run, or the part of it that is not done yet.
@@ -104,9 +101,9 @@ def execute(
     A complete release goes to production through the gate if nothing is in production, or if what is there
     gives way to it (see `gives_way`). If the gate stays closed, the release is published, production does
     not change, and the result says why. ``hand_over=False`` never changes production. With ``refit``
-    (default: unless the run is a quick one) the release serves networks that are fitted to all prices up to
-    ``refit_to`` (default: the newest); if they cannot be, it serves the evaluated ones and says why.
-    ``address`` is a Ray cluster to use, see `ray_session`.
+    (default: unless the run is a quick one) the release serves networks that are fitted to all prices; if
+    they cannot be, it serves the evaluated ones and says why. ``address`` is a Ray cluster to use, see
+    `ray_session`.
 
     Returns
     -------
@@ -137,7 +134,7 @@ def execute(
         run.panel.save(run.folder / "panel.parquet")
         run.spec.save(run.folder)
         with ProgressRecord(run.folder, run.spec, run.plan) as record, LiveTable(record.poll, mode=mode):
-            fits_left = not run.is_trained() or (refit and not run.refit(refit_to).is_trained())
+            fits_left = not run.is_trained() or (refit and not run.refit().is_trained())
             with ray_session(cpus=workers, address=address, shared=run.home) if fits_left else nullcontext():
                 failed = {} if run.is_trained() else _train(run, record, workers, address)
                 if GENERAL in failed:
@@ -146,7 +143,7 @@ def execute(
                         "and production did not change; the same command tries again.",
                         failed=failed,
                     )
-                refitted = _refit(run, refit_to, record, workers, address) if refit else None
+                refitted = _refit(run, record, workers, address) if refit else None
             record.state = "publishing"
             with engine_for(len(run.panel.symbols), PUBLISHED_ON_RAY, workers, address, run.home) as engine:
                 result = _publish(registry, run, failed, refitted, engine, fresh=fresh)
@@ -182,16 +179,11 @@ def _train(
 
 
 def _refit(
-    run: Run, to: np.datetime64 | None, record: ProgressRecord, workers: int | None, address: str | None
+    run: Run, record: ProgressRecord, workers: int | None, address: str | None
 ) -> refitting.RefitResult:
-    """Fit the run's recipe to all prices up to a date; a failure is a result, unless Ray was lost."""
-    refit, jobs = run.refit(to), record.jobs
+    """Fit the run's recipe to all prices; a failure is a result, unless Ray was lost."""
+    refit, jobs = run.refit(), record.jobs
     try:
-        if (
-            storage.exists(refit.folder / "spec.json")
-            and RunSpec.load(refit.folder).refit != refit.spec.refit
-        ):
-            storage.remove_tree(refit.folder)
         if not refit.is_trained():
             refit.folder.mkdir(parents=True, exist_ok=True)
             refit.spec.save(refit.folder)

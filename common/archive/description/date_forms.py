@@ -19,12 +19,6 @@ MOST_FORMS = 3
 Read = dict[str, frozenset[str]]
 
 
-class UndecidedOrder(Undecided):
-    """The order of day and month is ambiguous."""
-
-    http_status = 422
-
-
 @dataclass
 class _Dates:
     """The dates of one file, and the forms that they may have."""
@@ -45,7 +39,7 @@ def describe_dates(files: Sequence[PriceFile], day_first: bool | None) -> Descri
 
     Raises
     ------
-    UndecidedOrder
+    Undecided
         If day and month can be read in both orders, and ``day_first`` is None.
     ArchiveError
         If files have several forms each, of which some dates have two.
@@ -121,7 +115,7 @@ def _set_orders(dates: list[_Dates], day_first: bool | None, result: Description
             first, why = day_first, "as given"
         else:
             text, orders = part[0].file.dates[0], part[0].orders
-            raise UndecidedOrder(
+            raise Undecided(
                 f"{part[0].file.path}: {text!r} may be {orders[True]} or {orders[False]}, and "
                 f"{'files have both' if shown else 'no date shows which'}. Use --day-first or --month-first.",
                 path=str(part[0].file.path),

@@ -22,11 +22,6 @@ SAME_PRICE = 0.05
 from 2007 on differ by up to 4.8 %."""
 
 
-def describe(path: Path, **options: Any) -> Description:
-    """Describe one price file, see `describe_files`."""
-    return describe_files([path], **options)
-
-
 def describe_files(
     paths: Sequence[Path],
     *,

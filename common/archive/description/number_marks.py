@@ -15,18 +15,12 @@ ALIKE = 0.9
 """Least share of a file's readable numbers that the marks of all files must read."""
 
 
-class UndecidedMarks(Undecided):
-    """The mark of decimals is ambiguous."""
-
-    http_status = 422
-
-
 def describe_numbers(files: Sequence[PriceFile], decimal_comma: bool | None) -> Description:
     """Return ``decimal`` and ``thousands`` of files that share a ``columns.toml``.
 
     Raises
     ------
-    UndecidedMarks
+    Undecided
         If the comma or the point can separate decimals or thousands, and ``decimal_comma`` is None.
     ArchiveError
         If the files have different marks.
@@ -101,7 +95,7 @@ def _decide(
             return marks[mark], why
     texts = (row["close"] for file in files for row in file.rows())
     text = next((text for text in texts if "," in text or "." in text), "1,000")
-    raise UndecidedMarks(
+    raise Undecided(
         f"{files[0].path}: {text!r} may have a mark of decimals or of thousands, and no number shows which. "
         "Use --decimal-comma or --decimal-point.",
         path=str(files[0].path),

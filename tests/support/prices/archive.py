@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import re
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common.archive.sources import Source
+from common.archive.fetch import Source
 
 OLD_HEADER = (
     "DATE,CODE,NAME,12m Low,12m High,Day Low,Day High,Day Price,Previous,Change,Change%,Volume,Adjust"
@@ -103,12 +102,11 @@ GOOD = zipped(**{"NSE prices/NSE_data_all_stocks_2013.csv": OLD, "NSE prices/rea
 
 
 class Publisher(ThreadingHTTPServer):
-    """Serves ``body`` with Range support; ``plan`` names one misbehaviour per request, then all is well."""
+    """Serves ``body``; ``plan`` names one misbehaviour per request, then all is well."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.body, self.etag, self.plan, self.requests = GOOD, '"v1"', [], []
-        self.ranges = True
+        self.body, self.plan, self.requests = GOOD, [], []
 
     @property
     def url(self):
@@ -120,26 +118,18 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         server = self.server
-        headers = dict(self.headers)
-        server.requests.append((self.path, headers))
+        server.requests.append(self.path)
         step = server.plan.pop(0) if server.plan else "well"
         if isinstance(step, int):
             self.send_response(step)
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        body, start = server.body, 0
-        span = re.fullmatch(r"bytes=(\d+)-", headers.get("Range", ""))
-        if span and server.ranges and headers.get("If-Range") == server.etag:
-            start = int(span[1])
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-        self.send_header("Content-Length", str(len(body) - start))
-        if server.etag:
-            self.send_header("ETag", server.etag)
+        body = server.body
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body[start : start + len(body) // 3] if step == "drop" else body[start:])
+        self.wfile.write(body[: len(body) // 3] if step == "drop" else body)
         self.close_connection = True
 
     def log_message(self, *_):

@@ -16,7 +16,6 @@ from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
 from train.evaluation.base_rates import BASE_RATES
 from train.evaluation.evidence import load_evidence
-from train.pipeline import backtest_period as studies
 from train.pipeline.backtest_period import OURS, plan_backtest, run_backtest, summarise_models
 from train.publish.publish import test_part as part_for_the_test
 
@@ -50,11 +49,8 @@ def test_the_backtest_of_the_test_part_is_the_test_part_that_was_published(model
 
 def test_a_period_that_the_models_were_chosen_on_is_refused(models, home):
     before = np.datetime64(models.release.info["valid_end"]) - 1
-    with pytest.raises(BacktestError, match=r"were fitted and chosen on prices to .*--refit-every"):
+    with pytest.raises(BacktestError, match=r"were fitted and chosen on prices to .*--valid-end"):
         plan_backtest(models, None, home, start=before)
-    assert plan_backtest(models, None, home, start=before, refit_every=5).weights.startswith(
-        "refitted every 5"
-    )
 
 
 def test_an_empty_period_and_prices_of_another_kind_are_refused(models, home):
@@ -77,52 +73,6 @@ def test_newer_files_are_forecast_without_training(models, home):
     pd.testing.assert_frame_equal(both[columns], old[columns], check_exact=True)
     assert (new["cutoff"] > PANEL.dates[-1]).sum() > 300
     assert old["target_date"].isna().sum() > both["target_date"].isna().sum()
-
-
-def test_refits_follow_each_other_without_a_gap(models, home):
-    plan = plan_backtest(models, None, home, start=SESSIONS[-50], end=SESSIONS[-3], refit_every=20)
-    stretches = studies._stretches(plan)
-    assert [(str(first), str(last)) for first, last, _ in stretches] == [
-        (str(SESSIONS[-50]), str(SESSIONS[-31])),
-        (str(SESSIONS[-30]), str(SESSIONS[-11])),
-        (str(SESSIONS[-10]), str(SESSIONS[-3])),
-    ]
-    for first, last, data_end in stretches:
-        assert first < data_end and last <= data_end <= SESSIONS[-1]
-
-
-def test_the_last_session_belongs_to_the_last_refit_that_can_be_scored(models, home):
-    plan = plan_backtest(models, None, home, start=SESSIONS[-5], refit_every=1)
-    stretches = studies._stretches(plan)
-    assert [str(first) for first, *_ in stretches] == [str(day) for day in SESSIONS[-5:-1]]
-    assert stretches[-1][1:] == (SESSIONS[-1], SESSIONS[-1])
-
-
-def test_newer_files_that_begin_on_a_copied_day_are_refused(models, home):
-    last = PANEL.frame[PANEL.frame["date"] == PANEL.dates[-1]]
-    later = PANEL.dates[-1] + pd.offsets.BDay(1)
-    copied = last.assign(date=later, known=later, volume=last["volume"].fillna(0) + 100)
-    before = Panel.from_frame(
-        pd.concat([PANEL.frame[PANEL.frame["date"] < PANEL.dates[-1]], last.assign(volume=copied["volume"])]),
-        PANEL.source,
-    )
-    with pytest.raises(BacktestError, match=r"repeats the prices and volumes.*file of the day before"):
-        studies._refuse_copied_start(before, Panel.from_frame(copied, PANEL.source))
-    moved = Panel.from_frame(copied.assign(close=copied["close"] + 0.05), PANEL.source)
-    studies._refuse_copied_start(before, moved)
-
-
-def test_each_stretch_is_forecast_by_what_was_trained_for_it(models, home, monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        studies, "_refit", lambda s, first, data_end, *_: asked.append((first, data_end)) or models
-    )
-    plan = plan_backtest(models, None, home, start=SESSIONS[-50], end=SESSIONS[-3], refit_every=20)
-    found = run_backtest(plan)
-    assert [first for first, _ in asked] == [SESSIONS[-50], SESSIONS[-30], SESSIONS[-10]]
-    fixed = run_backtest(plan_backtest(models, None, home, start=SESSIONS[-50], end=SESSIONS[-3]))
-    pd.testing.assert_frame_equal(found.table, fixed.table, check_exact=True)
-    assert len(plan.windows) * 3 == len(found.table)
 
 
 def test_every_figure_can_be_computed_again_from_the_file(home, models, tmp_path):
@@ -184,7 +134,7 @@ def test_intervals_around_naive_hold_the_last_price_and_are_nested(home, models)
 def test_people_see_ours_naive_and_what_was_left_out(home):
     result = command(home, "--baselines", "quick")
     assert result.exit_code == 0
-    for text in ("SYNTHETIC DATA", "weights fixed", "relMAE / relRMSE", "drift", "frozen windows"):
+    for text in ("SYNTHETIC DATA", "Networks: ", "relMAE / relRMSE", "drift", "frozen windows"):
         assert text in result.stdout
 
 

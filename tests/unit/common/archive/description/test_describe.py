@@ -8,9 +8,8 @@ import tomli_w
 from typer.testing import CliRunner
 
 from common.archive.columns import FILE_NAME
-from common.archive.description.date_forms import UndecidedOrder
-from common.archive.description.describe import describe, describe_files
-from common.archive.description.number_marks import UndecidedMarks
+from common.archive.description.describe import describe_files
+from common.archive.description.described_file import Undecided
 from common.archive.reader import read_archive
 from common.errors import ArchiveError
 from train.cli.data import app
@@ -19,16 +18,16 @@ from train.cli.data import app
 def test_an_order_of_day_and_month_that_cannot_be_told_is_asked_for(tmp_path):
     path = tmp_path / "ABC.csv"
     path.write_text("Date,Close\n01/02/2023,5\n02/03/2023,6\n")
-    with pytest.raises(UndecidedOrder, match="--day-first or --month-first"):
-        describe(path)
-    assert describe(path, day_first=True).settings["date_format"] == "%d/%m/%Y"
-    assert describe(path, day_first=False).settings["date_format"] == "%m/%d/%Y"
+    with pytest.raises(Undecided, match="--day-first or --month-first"):
+        describe_files([path])
+    assert describe_files([path], day_first=True).settings["date_format"] == "%d/%m/%Y"
+    assert describe_files([path], day_first=False).settings["date_format"] == "%m/%d/%Y"
 
 
 def test_the_order_is_told_by_all_dates_and_a_last_line_without_one_does_not_matter(tmp_path):
     path = tmp_path / "ABC.csv"
     path.write_text("Date,Close\n01/02/2023,5\n13/02/2023,6\nTotal,11\n")
-    found = describe(path)
+    found = describe_files([path])
     assert found.settings["date_format"] == "%d/%m/%Y"
     assert "1 dates do not have the form %d/%m/%Y" in found.doubts
 
@@ -36,13 +35,13 @@ def test_the_order_is_told_by_all_dates_and_a_last_line_without_one_does_not_mat
 def test_dates_that_may_be_read_wrongly_are_doubted(tmp_path):
     path = tmp_path / "ABC.csv"
     path.write_text("Date,Close\n23/01/02,5\n23/01/03,6\n")  # 2 and 3 January 2023
-    assert "years have two digits: read as 2023-01-02 to 2023-01-03" in describe(path).doubts
+    assert "years have two digits: read as 2023-01-02 to 2023-01-03" in describe_files([path]).doubts
     path.write_text("Date,Close\n2023-01-01 21:00:00+00:00,5\n")  # Monday in Nairobi
-    found = describe(path)
+    found = describe_files([path])
     assert found.settings["timezone"] == "Africa/Nairobi" and found.rows[0]["date"] == "2023-01-02"
     assert any("1 of them for another day" in doubt for doubt in found.doubts)
     path.write_text("Date,Close\n02/01/2023,5\n03/01/2023,6\n09/04/2023,7\n")  # as month/day, 4 September
-    doubts = describe(path, day_first=True).doubts
+    doubts = describe_files([path], day_first=True).doubts
     assert any("or day and month are in the other order" in doubt for doubt in doubts)
 
 
@@ -50,7 +49,7 @@ def test_dates_that_may_be_read_wrongly_are_doubted(tmp_path):
 def test_a_file_without_prices_is_refused_in_a_sentence(tmp_path, text):
     (tmp_path / "x.csv").write_text(text)
     with pytest.raises(ArchiveError, match=r"no line has a date and a number\. Give"):
-        describe(tmp_path / "x.csv")
+        describe_files([tmp_path / "x.csv"])
 
 
 def described(folder, files, **options):
@@ -82,7 +81,7 @@ def test_dates_are_described_by_all_files(tmp_path, dates, days, form):
 
 def test_files_with_both_orders_leave_a_third_one_open(tmp_path):
     files = {"A.csv": "31/01/2023,5", "B.csv": "01/31/2023,5", "C.csv": "01/02/2023,5"}
-    with pytest.raises(UndecidedOrder, match=r"C\.csv: '01/02/2023' may be .* files have both"):
+    with pytest.raises(Undecided, match=r"C\.csv: '01/02/2023' may be .* files have both"):
         described(tmp_path, {name: lines(row) for name, row in files.items()})
     _, archive = described(tmp_path, {name: lines(row) for name, row in files.items()}, day_first=True)
     assert archive.rows["date"].dt.strftime("%m-%d").tolist() == ["01-31", "01-31", "02-01"]
@@ -126,7 +125,7 @@ def test_files_without_special_letters_have_the_encoding_of_the_others(tmp_path)
 def test_a_file_that_would_be_read_wrongly_is_refused(tmp_path, content, message):
     (tmp_path / "A.csv").write_bytes(content)
     with pytest.raises(ArchiveError, match=message):
-        describe(tmp_path / "A.csv")
+        describe_files([tmp_path / "A.csv"])
 
 
 def test_commas_at_the_ends_of_lines_are_columns_without_a_name(tmp_path):
@@ -166,7 +165,7 @@ def test_three_digits_after_a_mark_are_decimals_or_thousands_by_the_other_number
 
 def test_a_mark_that_no_number_explains_is_asked_for(tmp_path):
     file = {"A.csv": lines("02.01.2023;16,500", header="Date;Close")}
-    with pytest.raises(UndecidedMarks, match=r"'16,500' may have .* --decimal-comma or --decimal-point"):
+    with pytest.raises(Undecided, match=r"'16,500' may have .* --decimal-comma or --decimal-point"):
         described(tmp_path, file)
     for comma, close in ((True, 16.5), (False, 16_500)):
         assert described(tmp_path, file, decimal_comma=comma)[1].rows["close"].tolist() == [close]
@@ -233,4 +232,4 @@ def test_files_named_after_companies_are_refused_with_what_to_do(tmp_path):
     with pytest.raises(
         ArchiveError, match=r"no column of date and close.*its 2 columns.*--header Date,Symbol"
     ):
-        describe(tmp_path / "KCB.csv")
+        describe_files([tmp_path / "KCB.csv"])
