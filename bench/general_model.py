@@ -29,7 +29,8 @@ from common import storage
 from common.network.channels import CLIP, frozen, sigma
 from common.network.mixture import TAUS, Mixture
 from common.presets import TrainConfig
-from common.prices.series import MARKET, Series, series_from_panel
+from common.prices.market import MARKET
+from common.prices.series import Series, series_from_panel
 from common.prices.windows import Boundaries, Windows, make_windows
 from common.release.bundle import GENERAL
 from common.release.forecasts import ReleasedModels

@@ -72,8 +72,19 @@ def root_option(home: Path | None) -> str:
 
 
 def wait_seconds(text: str | None) -> float:
-    """Convert ``90s``, ``30m`` or ``2h`` to seconds; None is 0; raises ConfigError for other text."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", (text or "0s").strip())
+    """Convert the value of ``--wait`` to seconds; None is 0."""
+    return duration_s(text or "0s", "--wait", "90s, 30m or 2h")
+
+
+def duration_s(text: str, option: str, examples: str) -> float:
+    """Convert a number of seconds, minutes, hours or days, such as ``30m``, to seconds.
+
+    Raises
+    ------
+    ConfigError
+        For other text; names the option and the examples.
+    """
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)([smhd])", text.strip())
     if not match:
-        raise ConfigError(f"--wait: got {text!r}; need a number and a unit, such as 90s, 30m or 2h.")
-    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+        raise ConfigError(f"{option}: got {text!r}; need a number and a unit, such as {examples}.")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[match[2]]

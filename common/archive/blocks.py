@@ -39,10 +39,8 @@ class Block:
     placed: list[Placed]
     actions: pd.DataFrame
     suspects: pd.DataFrame
-    dates: pd.Series
-    """Number of rows by date."""
     stocks: pd.Series
-    """Number of rows by date, without indices."""
+    """Number of rows of stocks by date."""
     steps: pd.DataFrame
     """See `common.archive.mixed_dates.count_steps`."""
 
@@ -97,7 +95,6 @@ def finish(
         placed=placed,
         actions=list_actions(rows),
         suspects=list_suspects(rows),
-        dates=rows["date"].value_counts(sort=False),
         stocks=stocks["date"].value_counts(sort=False),
         steps=count_steps(stocks),
     )

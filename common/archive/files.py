@@ -7,9 +7,6 @@ from typing import Any
 import pandas as pd
 
 from common.archive.price_lines import (
-    LEDGER_COLUMNS,
-    LONG_LINE,
-    SYMBOL,
     Part,
     PartSummary,
     Sorted,
@@ -19,7 +16,7 @@ from common.archive.price_lines import (
     sort_out,
 )
 from common.archive.repairs import Redating, file_year
-from common.archive.text_files import TextFile, is_cut, split
+from common.archive.text_files import TextFile
 from common.engine import Engine
 
 PART_LINES = 50_000
@@ -34,27 +31,21 @@ class ArchiveFiles:
     def __init__(self, engine: Engine) -> None:
         self.names: list[str] = []
         self.notes: list[tuple[str, pd.Timestamp, int, str]] = []
-        self.any_prices = False
-        """Whether any file contains prices."""
         self._engine = engine
         self._lines: list[int] = []
         self._parts: list[tuple[Part, Any, Any]] = []
-        self._sectors: list[pd.DataFrame] = []
 
     def read(self, file: TextFile) -> None:
         """Read the next file."""
-        if file.layout is None and file.holds != "sectors":
-            self.notes.append(("file ignored", pd.NaT, sum(1 for _ in file.lines), file.holds))
+        if file.layout is None:
+            self.notes.append(("file ignored", pd.NaT, sum(1 for _ in file.lines), file.ignored))
             return
         number, lines = len(self.names), 0
         self.names.append(file.name)
-        if file.layout is None:
-            self._sectors.append(_sector_table(number, list(file.lines)))
-            lines = len(self._sectors[-1])
-        while file.layout and ((text := list(itertools.islice(file.lines, PART_LINES))) or not lines):
+        while (text := list(itertools.islice(file.lines, PART_LINES))) or not lines:
             part = Part(number, file.first + lines, file.layout)
             self._parts.append((part, *self._engine.submit(parse, part, compressed(text), returns=2)))
-            self.any_prices, lines = True, lines + len(text)
+            lines += len(text)
             if not text:
                 break
         self._lines.append(lines)
@@ -84,23 +75,6 @@ class ArchiveFiles:
             result += [None] * len(parts) if year is None else redatings(year, parts)
         return result
 
-    @property
-    def listed(self) -> pd.DataFrame:
-        """``symbol, name, sector`` of the sector files, each symbol once."""
-        rows = self._sector_rows
-        listed = rows.loc[rows["outcome"] == "accepted", ["symbol", "name", "sector"]]
-        return listed.drop_duplicates("symbol").reset_index(drop=True)
-
-    @property
-    def rejected_sectors(self) -> pd.DataFrame:
-        """The rejected rows of the sector files, ``LEDGER_COLUMNS``."""
-        rows = self._sector_rows
-        return rows.loc[rows["outcome"] != "accepted", list(LEDGER_COLUMNS)]
-
-    @property
-    def _sector_rows(self) -> pd.DataFrame:
-        return pd.concat(self._sectors or [_sector_table(0, [])], ignore_index=True)
-
     def named(self, table: pd.DataFrame) -> pd.DataFrame:
         """Replace the file numbers of a table by file names."""
         names = [self.names[number] for number in table["file"]]
@@ -116,30 +90,3 @@ class ArchiveFiles:
         ends = pd.concat(dates).groupby(level=0).agg({"first": "min", "last": "max"})
         counts = counts.join(ends).rename_axis(index="file", columns=None).reset_index()
         return self.named(counts)
-
-
-def _sector_table(file: int, lines: list[str]) -> pd.DataFrame:
-    """Parse a sector file, one row per line; a section title applies until the listed sector changes."""
-    entries, title, titled_sector = [], "", ""
-    for number, line in enumerate(lines, start=2):
-        fields = [field.strip() for field in split(line)]
-        sector, symbol, company = fields if len(fields) == 3 else ("", "", "")
-        reason = ""
-        if is_cut(line):
-            reason = LONG_LINE
-        elif not line.strip(", \t"):
-            reason = "empty row"
-        elif len(fields) != 3:
-            reason = f"{len(fields)} fields, need 3"
-        elif not SYMBOL.fullmatch(symbol) and not company:
-            reason, title, titled_sector = f"section title: {symbol!r}", symbol, sector
-        elif not SYMBOL.fullmatch(symbol):
-            reason = f"not a symbol: {symbol!r}"
-        outcome = "rejected" if reason else "accepted"
-        sector = title if sector == titled_sector else sector
-        entries.append((file, number, line, outcome, reason, symbol, company, sector))
-    columns = ["file", "line", "raw", "outcome", "reason", "symbol", "name", "sector"]
-    table = pd.DataFrame(entries, columns=columns).astype(
-        dict.fromkeys(columns, "str") | {"file": "int64", "line": "int64"}
-    )
-    return table.assign(date=pd.Series(pd.NaT, index=table.index, dtype="datetime64[us]"))

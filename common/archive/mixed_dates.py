@@ -77,21 +77,6 @@ def refuse_mixed(folder: object, mixed: pd.DataFrame) -> None:
     )
 
 
-def holiday_notes(counts: pd.Series, country: str) -> list[Note]:
-    """Note each public holiday with rows (``counts`` by date, sorted).
-
-    It is only a hint: the exchange trades on some announced holidays, in Nairobi on two from 2013 to 2024.
-    """
-    import holidays  # slow to import
-
-    closed = holidays.country_holidays(country, years=sorted(set(counts.index.year)))
-    return [
-        ("rows on a public holiday", day, int(count), closed[day.date()])
-        for day, count in counts.items()
-        if day.date() in closed
-    ]
-
-
 def count_steps(stocks: pd.DataFrame) -> pd.DataFrame:
     """Count by date the ``steps`` and the rows ``compared``; ``stocks`` is sorted by symbol and date.
 

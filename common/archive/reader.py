@@ -1,7 +1,6 @@
 """Read the exchange's daily price files; every row is accepted, repaired or rejected with a reason."""
 
 import datetime as dt
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +16,10 @@ from common.archive.blocks import PANEL_COLUMNS, Block
 from common.archive.columns import read_columns
 from common.archive.files import ArchiveFiles
 from common.archive.layouts import NAIROBI_LAYOUT, SYNTHETIC_FILE
-from common.archive.mixed_dates import holiday_notes, mixed_dates
+from common.archive.mixed_dates import mixed_dates
 from common.archive.price_lines import LONG_LINE
-from common.archive.tail import older_lines
 from common.archive.text_files import no_prices, text_files
 from common.engine import IN_PROCESS, Engine
-from common.exchange.universe import KENYA
 
 __all__ = ["LONG_LINE", "PANEL_COLUMNS", "Archive", "read_archive"]
 
@@ -47,12 +44,10 @@ class Archive:
     """Notes on days and ignored files: ``kind, date, rows, detail``."""
     mixed: pd.DataFrame
     """Days on which dates or files look mixed up, see `mixed_dates`."""
-    sectors: pd.DataFrame
-    """``symbol, name, sector`` from the sector file, with section titles applied; may be empty."""
 
 
 def read_archive(folder: Path, engine: Engine = IN_PROCESS, *, since: dt.date | None = None) -> Archive:
-    """Read every daily price file and the sector file in a folder.
+    """Read every daily price file in a folder.
 
     A ``columns.toml`` in it describes the files of another exchange, see `Columns`. A
     ``corporate_actions.toml`` in it lists splits and bonus issues, see `load_actions`. Other CSV files are
@@ -66,8 +61,8 @@ def read_archive(folder: Path, engine: Engine = IN_PROCESS, *, since: dt.date | 
     engine : Engine
         Runs the parsing of lines and the repair of blocks of symbols; the result does not depend on it.
     since : date, optional
-        Leave out lines that cannot become rows of this day or later. Rows from the second session after it on
-        are as without it, for symbols that have one before them.
+        Leave out the exchange's files of earlier years, by their names. Rows from the second session after it
+        on are as without it, for symbols that have one before them.
 
     Raises
     ------
@@ -81,10 +76,9 @@ def read_archive(folder: Path, engine: Engine = IN_PROCESS, *, since: dt.date | 
     listed = load_actions(folder, shipped=nairobi)
     weekdays = columns.weekdays if columns else NAIROBI_LAYOUT.weekdays
     files = ArchiveFiles(engine)
-    older = None if since is None else functools.partial(older_lines, since=since)
-    for file in text_files(folder, columns, older):
+    for file in text_files(folder, columns, since):
         files.read(file)
-    if not files.any_prices:
+    if not files.names:
         raise no_prices(folder, columns, [note[-1] for note in files.notes])
     parts, tables = files.sort_parts()
     firsts, rows = _passed_on(engine, archive_blocks.gather, (files.names,), tables, returns=2)
@@ -93,14 +87,11 @@ def read_archive(folder: Path, engine: Engine = IN_PROCESS, *, since: dt.date | 
     blocks, rows, day_notes = _repaired(engine, rows, sessions, listed, weekdays)
 
     placed = [action for block in blocks for action in block.placed]
-    dates, stocks, steps = (
-        _added([getattr(block, name) for block in blocks]) for name in ("dates", "stocks", "steps")
-    )
+    stocks, steps = (_added([getattr(block, name) for block in blocks]) for name in ("stocks", "steps"))
     day_notes += [_no_step(action) for action in not_placed(listed, placed)]
-    day_notes += holiday_notes(dates, KENYA) if nairobi else []
     again = [block.rejected for block in doubled]
     ledger = _stacked([*(part.rejected for part in parts), *again, *(block.repaired for block in blocks)])
-    ledger = _stacked([ledger.sort_values(["file", "line"]), files.rejected_sectors])
+    ledger = ledger.sort_values(["file", "line"], ignore_index=True)
     return Archive(
         rows=archive_blocks.join_blocks(blocks, engine.values(rows)),
         ledger=files.named(ledger),
@@ -111,7 +102,6 @@ def read_archive(folder: Path, engine: Engine = IN_PROCESS, *, since: dt.date | 
             "date", kind="stable", ignore_index=True
         ),
         mixed=mixed_dates(steps, _added([part.dates for part in parts]), stocks, _stacked(again), weekdays),
-        sectors=files.listed,
     )
 
 

@@ -34,10 +34,15 @@ def file_year(name: str, rows: dict[int, int]) -> int | None:
     It is the year in the file's name if at least half the rows have it, else the year of 90 % of them.
     """
     total = sum(rows.values())
-    in_name = {int(year) for year in re.findall(r"(?<!\d)(?:19|20)\d\d(?!\d)", name)}
+    in_name = years_in(name)
     if total and len(in_name) == 1 and rows.get(min(in_name), 0) >= 0.5 * total:
         return min(in_name)
     return next((year for year, count in rows.items() if count >= 0.9 * total), None)
+
+
+def years_in(name: str) -> set[int]:
+    """Return the years in the name of a file."""
+    return {int(year) for year in re.findall(r"(?<!\d)(?:19|20)\d\d(?!\d)", name)}
 
 
 def redate(dates: pd.Series, redating: Redating) -> tuple[pd.Series, pd.Series, pd.Series]:

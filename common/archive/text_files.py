@@ -2,24 +2,24 @@
 
 import contextlib
 import csv
+import datetime as dt
 import io
 import itertools
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from common.archive.action_table import FILE_NAME as ACTIONS_FILE
 from common.archive.columns import FILE_NAME, Columns
 from common.archive.layouts import NAIROBI_LAYOUT, Layout
+from common.archive.repairs import years_in
 from common.archive.workbook import is_workbook, workbook_lines
 from common.errors import ArchiveError
 
 HEADER = "date,code,name,12m low,12m high,day low,day high,day price,previous,change,change%,volume,"
 PRICE_HEADERS = tuple(HEADER + last for last in ("adjust", "adjusted", "adjusted price"))
-SECTOR_HEADER = "sector,stock_code,stock_name"
 HIDDEN = (".", "~$")
 """Beginnings of names that are not read; Excel writes ``~$prices.xlsx`` while a workbook is open."""
 SETTINGS = (FILE_NAME, ACTIONS_FILE)
@@ -40,20 +40,16 @@ class TextFile:
     """Line number of the first line."""
     layout: Layout | None
     """Layout of a price file; None for other files."""
-    holds: str
-    """``prices``, ``sectors``, or why the file is ignored."""
+    ignored: str
+    """Why the file is ignored; empty for a price file."""
 
 
-def text_files(
-    folder: Path,
-    columns: Columns | None,
-    older: Callable[[str, Iterator[str], Layout], int] | None = None,
-) -> Iterator[TextFile]:
+def text_files(folder: Path, columns: Columns | None, since: dt.date | None = None) -> Iterator[TextFile]:
     """Open every file that matches ``columns``, by default every CSV file; sub-folders are not searched.
 
     Parameters
     ----------
-    older : counts the first lines to leave out of a price file, by its name, lines and layout
+    since : leave out the exchange's files whose name has an earlier year, except those of the newest year
 
     Raises
     ------
@@ -61,19 +57,16 @@ def text_files(
         If the folder is missing, or a file cannot be read; for Excel files see `workbook_lines`.
     """
     at, start = (columns.header_line, columns.start) if columns else (1, 1)
-    for path in _paths(folder, columns):
-        read = _reader(path, columns)
-        lines = read()
+    paths = _paths(folder, columns)
+    for path in paths if since is None or columns else _newer(paths, since.year):
+        lines = _lines(path, columns)
         above = list(itertools.islice(lines, max(start, 1)))
         header = above[max(at, 1) - 1] if len(above) >= max(at, 1) else ""
         if start == 0:
             lines = itertools.chain(above, lines)
         name = _replace_surrogates(path.name)
-        layout, holds = _layout(name, header, columns)
-        left_out = older(name, lines, layout) if older and layout else 0
-        if older and layout:
-            lines = itertools.islice(read(), start + left_out, None)
-        yield TextFile(name, lines, start + 1 + left_out, layout, holds)
+        layout, ignored = _layout(name, header, columns)
+        yield TextFile(name, lines, start + 1, layout, ignored)
 
 
 def is_cut(line: str) -> bool:
@@ -119,13 +112,18 @@ def _paths(folder: Path, columns: Columns | None) -> list[Path]:
     return columns.matching(paths) if columns else [path for path in paths if path.suffix.lower() == ".csv"]
 
 
-def _reader(path: Path, columns: Columns | None) -> Callable[[], Iterator[str]]:
-    """Return a function that reads the lines of a file from the first one."""
+def _newer(paths: list[Path], year: int) -> list[Path]:
+    """Return the files without a year in their name, and those of ``year``, later, or the newest year."""
+    years = {path: years_in(path.name) for path in paths}
+    first = min(year, max((max(named) for named in years.values() if named), default=year))
+    return [path for path in paths if not years[path] or max(years[path]) >= first]
+
+
+def _lines(path: Path, columns: Columns | None) -> Iterator[str]:
     if columns is None or not is_workbook(path):
-        return partial(file_lines, path, columns.encoding if columns else "utf-8-sig")
+        return file_lines(path, columns.encoding if columns else "utf-8-sig")
     lines = workbook_lines(path, columns.delimiter, columns.decimal)
-    lines = [_replace_surrogates(line[: LONGEST_LINE + 1]) for line in lines]
-    return partial(iter, lines)
+    return (_replace_surrogates(line[: LONGEST_LINE + 1]) for line in lines)
 
 
 def file_lines(path: Path, encoding: str) -> Iterator[str]:
@@ -164,8 +162,8 @@ def _replace_surrogates(text: str) -> str:
 def _layout(name: str, header: str, columns: Columns | None) -> tuple[Layout | None, str]:
     if columns:
         layout = columns.layout_of(name, split(header, columns.delimiter))
-        return (layout, "prices") if isinstance(layout, Layout) else (None, layout)
+        return (layout, "") if isinstance(layout, Layout) else (None, layout)
     fields = ",".join(field.strip().casefold() for field in split(header))
     if fields in PRICE_HEADERS:
-        return NAIROBI_LAYOUT, "prices"
-    return None, "sectors" if fields == SECTOR_HEADER else f"{name}: not a price or sector header"
+        return NAIROBI_LAYOUT, ""
+    return None, f"{name}: its header is not that of a price file"

@@ -42,6 +42,8 @@ class Residual:
         mean, spread = (tuple(map(float, stored[name])) for name in ("mean", "spread"))
         if not len(mean) == len(spread) == len(cls.channels):
             raise ValueError(f"{len(mean)} means, {len(spread)} spreads, need {len(cls.channels)} of each")
+        if not np.isfinite([mean, spread]).all() or min(spread) <= 0:
+            raise ValueError("need finite means and positive spreads")
         return cls(ChannelScaler(mean, spread))
 
     def as_dict(self) -> dict[str, Any]:

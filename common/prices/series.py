@@ -8,22 +8,19 @@ import pandas as pd
 
 from common.archive.actions import action_steps
 from common.archive.flags import Flag
-from common.archive.layouts import MARKET_INDEX
 from common.engine import even_blocks
 from common.exchange.universe import Universe
+from common.prices.market import MARKET, known_rows, market_days, true_rows
 from common.prices.panel import Panel
 
-MARKET = ("market", "breadth", "active")
-UNKNOWN_MARKET = pd.DataFrame(columns=list(MARKET), index=pd.DatetimeIndex([]), dtype=float)
 MAX_SESSIONS = 1 << 32
 """Upper bound on the number of sessions, see `Series.keys`."""
-MAX_STEP = 0.1
-"""Bound on one stock's log return in the market's breadth: the exchange's daily band."""
 LONGEST_GAP = 5
 """Most sessions in a row that a symbol may lack; the step over a longer gap is no return."""
 BLOCK_SYMBOLS = 256
 """Symbols whose rows are copied from the panel at a time."""
-_PANEL_COLUMNS = ["date", "close", "low", "high", "volume", "flags", "known"]
+PRICES = ("close", "high", "low", "volume")
+_PANEL_COLUMNS = ["date", *PRICES, "flags", "known"]
 
 
 @dataclass(frozen=True)
@@ -123,34 +120,6 @@ def sessions_of(panel: Panel) -> np.ndarray:
     return np.asarray(panel.dates, dtype="datetime64[D]")
 
 
-def market_days(panel: Panel) -> pd.DataFrame:
-    """Compute the columns ``MARKET`` for each date, NaN where unknown.
-
-    A session whose index was not known on its own evening has no market return, nor has the session after
-    it: the windows of stocks that were quoted that day must not see later values. Breadth and activity
-    include the stocks whose close was known that evening; steps are clipped at ``MAX_STEP``.
-    """
-    rows = panel.frame
-    steps = np.diff(np.log(rows["close"].to_numpy()))
-    counted = _known(rows) & ((rows["flags"].to_numpy() & int(Flag.ACTION)) == 0)
-    for symbol, (start, stop) in panel.spans.items():
-        counted[start : stop if symbol.startswith("^") else start + 1] = False
-    step, date = pd.Series(steps[counted[1:]]), rows["date"].array[counted]  # no step into the first row
-    del steps
-    days = pd.DataFrame(
-        {
-            "breadth": step.clip(-MAX_STEP, MAX_STEP).groupby(date).mean(),
-            "active": (step != 0).astype(float).groupby(date).mean(),
-        }
-    )
-    if MARKET_INDEX in panel.symbols:
-        index = panel.history(MARKET_INDEX)
-        level = np.where(_known(index), np.log(index["close"]), np.nan)
-        returns = pd.Series(np.diff(level, prepend=np.nan), index=index["date"])
-        days = days.join(returns.rename("market"), how="outer")
-    return days.reindex(columns=list(MARKET))
-
-
 def series_from_histories(
     histories: dict[str, pd.DataFrame], market: pd.DataFrame, sessions: np.ndarray | None = None
 ) -> Series:
@@ -178,18 +147,16 @@ def _build(
     day, days = pd.factorize(rows["date"])
     market = market.reindex(days)
     dates = rows["date"].to_numpy().astype("datetime64[D]")
-    close, high, low, volume = (
-        rows[name].to_numpy(np.float64, copy=name == "close") for name in ("close", "high", "low", "volume")
-    )
+    prices = {name: rows[name].to_numpy(np.float64, copy=name == "close") for name in PRICES}
     session = np.searchsorted(sessions, dates)
     return Series(
         symbols=symbols,
         offsets=offsets,
         dates=dates,
-        **_price_columns(close, high, low, volume, rows["flags"].to_numpy(), session, offsets),
+        **_price_columns(prices, rows["flags"].to_numpy(), session, offsets),
         **{name: market[name].to_numpy(np.float32)[day] for name in MARKET},
-        known=_known(rows),
-        true=_real(rows),
+        known=known_rows(rows),
+        true=true_rows(rows),
     )
 
 
@@ -217,11 +184,12 @@ def series_from_prices(
     session = np.arange(len(close)) if session is None else session
     offsets = np.array([0, len(close)], dtype=np.int64)
     unknown = np.full(len(close), np.nan, dtype=np.float32)
+    prices = {"close": close, "high": high, "low": low, "volume": volume}
     return Series(
         symbols=(symbol,),
         offsets=offsets,
         dates=dates,
-        **_price_columns(close, high, low, volume, np.zeros(len(close), dtype=np.int32), session, offsets),
+        **_price_columns(prices, np.zeros(len(close), dtype=np.int32), session, offsets),
         **dict.fromkeys(MARKET, unknown),
         known=np.ones(len(close), dtype=bool),
         true=np.ones(len(close), dtype=bool),
@@ -229,15 +197,10 @@ def series_from_prices(
 
 
 def _price_columns(
-    close: np.ndarray,
-    high: np.ndarray,
-    low: np.ndarray,
-    volume: np.ndarray,
-    flags: np.ndarray,
-    session: np.ndarray,
-    offsets: np.ndarray,
+    prices: dict[str, np.ndarray], flags: np.ndarray, session: np.ndarray, offsets: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Compute the columns that follow from prices; a symbol's first row has no return."""
+    """Compute the columns that follow from ``PRICES``; a symbol's first row has no return."""
+    close = prices["close"]
     first = offsets[:-1][np.diff(offsets) > 0]
     action, log_close = action_steps(close, flags), np.log(close)
     action |= np.diff(session, prepend=session[:1]) > LONGEST_GAP + 1
@@ -250,16 +213,8 @@ def _price_columns(
             "session": session.astype(np.int32),
             "close": close,
             "log_return": log_return.astype(np.float32),
-            "log_high": (np.log(high) - log_close).astype(np.float32),
-            "log_low": (np.log(low) - log_close).astype(np.float32),
-            "log_volume": np.log1p(volume).astype(np.float32),
+            "log_high": (np.log(prices["high"]) - log_close).astype(np.float32),
+            "log_low": (np.log(prices["low"]) - log_close).astype(np.float32),
+            "log_volume": np.log1p(prices["volume"]).astype(np.float32),
             "action": action,
         }
-
-
-def _known(history: pd.DataFrame) -> np.ndarray:
-    return np.asarray((history["known"] == history["date"]).to_numpy() & _real(history))
-
-
-def _real(history: pd.DataFrame) -> np.ndarray:
-    return np.asarray((history["flags"].to_numpy() & int(Flag.STALE)) == 0)

@@ -9,8 +9,9 @@ import pandas as pd
 
 from common.engine import even_blocks
 from common.presets import WindowSpec
+from common.prices.market import market_days
 from common.prices.panel import Panel
-from common.prices.series import market_days, series_from_panel
+from common.prices.series import series_from_panel
 from common.prices.windows import Windows, make_windows
 
 BLOCK_SYMBOLS = 256

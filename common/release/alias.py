@@ -137,10 +137,6 @@ def stack_of(history: History) -> list[str]:
     return stack
 
 
-def anchor_of(history: History) -> str | None:
-    """Return the best release that has been in production: the ``anchor`` of the newest move that has one.
-
-    Rollbacks and forced promotions have none. None if no move has one.
-    """
-    anchors = (move.get("anchor") for move in reversed(history))
-    return next((anchor for anchor in anchors if anchor), None)
+def rolled_back(history: History) -> set[str]:
+    """Return the releases that were in production and left it by a rollback."""
+    return {move["release"] for move in history} - set(stack_of(history))

@@ -6,8 +6,6 @@ the previous release. The last step moves production, atomically; the same call 
 
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from common.forecast.conformal import Calibration
 from common.prices.changes import compare_panels, refuse_damage
 from common.prices.panel import Panel
 from common.release import sanity
-from common.release.alias import anchor_of, stack_of
+from common.release.alias import rolled_back
 from common.release.data_gate import check_prices, refuse_older, refuse_prices
 from common.release.forecasts import ReleasedModels
 from common.release.learning import learn_outcomes
@@ -32,8 +30,6 @@ from common.release.subject import Subject, run_check
 
 PANEL, CALIBRATION = "panel.parquet", "calibration.json"
 """The files that a refresh replaces."""
-Work = Callable[[str], AbstractContextManager[Any]]
-"""Called with the name of a step, which runs inside the returned context."""
 
 
 def add_rows(before: Panel, archive: Panel) -> Panel:
@@ -57,7 +53,6 @@ def refresh_release(
     partial: bool = False,
     dry_run: bool = False,
     instead_of: str | None = None,
-    work: Work = lambda step: nullcontext(),
     evidence: dict[str, Any] | None = None,
 ) -> Refreshed:
     """Publish and promote a release with the networks of ``models`` and newer prices.
@@ -112,24 +107,18 @@ def refresh_release(
     )
     if dry_run:
         return result
-    _refuse_rolled_back(registry, release_id)
+    if release_id in rolled_back(registry.history()):
+        raise GateClosed(
+            f"{release_id} was in production and was rolled back; only `nsecast models promote {release_id}` "
+            "puts it back. Newer prices lead to a new release."
+        )
     if not published:
-        with work("interval levels"):
-            calibration = learn_outcomes(models, after)
-        with work("release"):
-            _publish(registry, base, after, calibration, release_id, info)
+        _publish(registry, base, after, learn_outcomes(models, after), release_id, info)
     subject = Subject(registry.open(release_id))
-    with work("forecasts"):
-        checks += [run_check(subject, *check) for check in sanity.CHECKS]
+    checks += [run_check(subject, *check) for check in sanity.CHECKS]
     refuse_prices(checks, base.id)
-    with work("production"):
-        moved: dict[str, Any] = {
-            "refresh": {name: getattr(result, name) for name in ("before", "first", "last", "rows")}
-        }
-        moved |= evidence or {}
-        if (moved.get("anchor") or anchor_of(registry.history())) == base.id:
-            moved["anchor"] = release_id
-        registry.promote(release_id, evidence=moved, instead_of=instead_of or base.id)
+    moved = {"refresh": {name: getattr(result, name) for name in ("before", "first", "last", "rows")}}
+    registry.promote(release_id, evidence=moved | (evidence or {}), instead_of=instead_of or base.id)
     answers = subject.answers
     forecasts = sum(map(len, answers.values()))
     return replace(result, stocks=len(answers), forecasts=forecasts, checks=tuple(checks))
@@ -169,15 +158,6 @@ def _free_id(registry: Registry, info: dict[str, Any]) -> tuple[str, bool]:
             return release_id, True
         number += 1
     return release_id, False
-
-
-def _refuse_rolled_back(registry: Registry, release_id: str) -> None:
-    history = registry.history()
-    if release_id in {move["release"] for move in history} - set(stack_of(history)):
-        raise GateClosed(
-            f"{release_id} was in production and was rolled back; only `nsecast models promote {release_id}` "
-            "puts it back. Newer prices lead to a new release."
-        )
 
 
 def _publish(

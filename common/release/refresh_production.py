@@ -13,7 +13,7 @@ from common.archive.price_lines import LEDGER_COLUMNS
 from common.prices.panel import Panel
 from common.release.forecasts import ReleasedModels
 from common.release.lock import hold_lock, lock_of
-from common.release.refresh import Work, refresh_release
+from common.release.refresh import refresh_release
 from common.release.refreshed import Refreshed
 from common.release.registry import Registry
 
@@ -41,7 +41,6 @@ def refresh_production(
     dry_run: bool = False,
     wait_s: float = 0.0,
     announce: Callable[[str], None] = lambda text: None,
-    work: Work = lambda step: nullcontext(),
     evidence: dict[str, Any] | None = None,
 ) -> tuple[Refreshed, pd.DataFrame]:
     """Refresh the release in production, and keep the rejected rows in the ledger (`rejects_of`).
@@ -51,7 +50,7 @@ def refresh_production(
     read : returns the new prices, given the panel of the release in production
     wait_s : seconds to wait for another refresh, or for a retraining that refreshes or promotes
     announce : called with a text that names the process that is waited for
-    dry_run, work, evidence : as in `refresh_release`
+    dry_run, evidence : as in `refresh_release`
 
     Returns
     -------
@@ -70,13 +69,12 @@ def refresh_production(
     registry = Registry(home)
     with nullcontext() if dry_run else hold_lock(lock_of(home), wait_s=wait_s, announce=announce):
         models = ReleasedModels(registry.open(registry.resolve("production").id))
-        with work("prices"):
-            prices = read(models.panel)
+        prices = read(models.panel)
         if not dry_run:
             registry.clean()
             keep_rejects(home, prices.rejects)
         options: dict[str, Any] = {"since": prices.since, "partial": prices.partial, "dry_run": dry_run}
-        result = refresh_release(registry, models, prices.panel, work=work, evidence=evidence, **options)
+        result = refresh_release(registry, models, prices.panel, evidence=evidence, **options)
     return result, prices.rejects
 
 

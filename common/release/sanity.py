@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from common.exchange.ticks import tick
-from common.forecast.conformal import BOUNDS, LEVELS
+from common.forecast.conformal import LEVELS
 from common.prices.series import Series
 from common.release.bundle import GENERAL
 from common.release.forecasts import Forecast
@@ -54,30 +54,6 @@ def no_absurd_value(subject: Subject) -> Finding:
     return finding(problems, f"{values} values of {len(subject.answers)} stocks")
 
 
-def positive_prices(subject: Subject) -> Finding:
-    """Check that all prices and bounds, of the newest forecasts and the test part, are positive numbers."""
-    problems = [
-        f"{symbol} {name} {answer.horizon} days ahead is {value}"
-        for symbol, answers in subject.answers.items()
-        for answer in answers
-        for name, value in {
-            "last price": answer.last_price,
-            "published": answer.published,
-            "raw": answer.raw,
-            **_bounds(answer),
-        }.items()
-        if not (np.isfinite(value) and value > 0)
-    ]
-    table = subject.table
-    prices = table[["last_price", "raw", "published"]].to_numpy(float)
-    bounds = table[list(BOUNDS)].to_numpy(float)
-    valid = np.isfinite(prices).all(axis=1) & (prices > 0).all(axis=1)
-    valid &= (np.isnan(bounds) | (np.isfinite(bounds) & (bounds > 0))).all(axis=1)
-    problems += [f"test part: {_row_key(row)}" for row in table[~valid].itertuples()]
-    newest = sum(map(len, subject.answers.values()))
-    return finding(problems, f"{newest} newest and {len(table)} test forecasts")
-
-
 def nested_intervals(subject: Subject) -> Finding:
     """Check that intervals of a lower level lie inside those of a higher one, and all or none are given."""
     answers = [answer for answers in subject.answers.values() for answer in answers]
@@ -93,12 +69,22 @@ def nested_intervals(subject: Subject) -> Finding:
     return finding(problems, f"{count} intervals" if count else "the model gives no intervals")
 
 
-def general_tier_answers(subject: Subject) -> Finding:
-    return _answering(subject, {stock.symbol for stock in subject.models.universe.general})
-
-
 def all_answer(subject: Subject) -> Finding:
-    return _answering(subject, set(subject.models.universe.symbols))
+    """Check that every stock with enough closes, or that the release claims to cover, has forecasts."""
+    size, horizons = subject.models.models.window.size, len(subject.models.models.window.horizons)
+    claimed = {*subject.jobs, *subject.models.bundle(GENERAL).forecaster.stock_ids, *subject.table["symbol"]}
+    answering, problems, short = 0, [], []
+    for symbol in subject.models.universe.symbols:
+        closes = subject.closes[symbol]
+        if len(subject.answers.get(symbol, ())) == horizons:
+            answering += 1
+        elif closes >= size or symbol in claimed:
+            problems.append(f"{symbol}: {subject.refused.get(symbol, 'not every horizon')}")
+        else:
+            short.append(f"{symbol} ({closes} of {size} closes)")
+    counts = f"{answering} of {len(subject.models.universe.symbols)}"
+    counts += f"; too little data: {', '.join(short)}" if short else ""
+    return finding([f"{counts}; {problems[0]}", *problems[1:]] if problems else [], counts)
 
 
 def no_look_ahead(subject: Subject) -> Finding:
@@ -148,23 +134,6 @@ def _differences(subject: Subject, symbol: str, day: dt.date, rows: pd.DataFrame
                 yield f"{symbol} {day}, horizon {row.horizon}: {name} is {value}, published {other}"
 
 
-def _answering(subject: Subject, symbols: set[str]) -> Finding:
-    """Check that every stock with enough closes, or that the release claims to cover, has forecasts."""
-    size, horizons = subject.models.models.window.size, len(subject.models.models.window.horizons)
-    claimed = {*subject.jobs, *subject.models.bundle(GENERAL).forecaster.stock_ids, *subject.table["symbol"]}
-    answering, problems, short = 0, [], []
-    for symbol in sorted(symbols):
-        closes = subject.closes[symbol]
-        if len(subject.answers.get(symbol, ())) == horizons:
-            answering += 1
-        elif closes >= size or symbol in claimed:
-            problems.append(f"{symbol}: {subject.refused.get(symbol, 'not every horizon')}")
-        else:
-            short.append(f"{symbol} ({closes} of {size} closes)")
-    counts = f"{answering} of {len(symbols)}" + (f"; too little data: {', '.join(short)}" if short else "")
-    return finding([f"{counts}; {problems[0]}", *problems[1:]] if problems else [], counts)
-
-
 def _past(series: Series, horizon: int) -> dict[str, tuple[float, float]]:
     """Return each symbol's range of allowed log changes over ``horizon`` sessions."""
     own, enough = {}, set()
@@ -208,9 +177,7 @@ def _row_key(row: Any) -> str:
 
 CHECKS: tuple[tuple[str, str, Callable[[Subject], Finding]], ...] = (
     ("no absurd value", "within the stock's past changes over the same horizon", no_absurd_value),
-    ("prices", "positive, finite", positive_prices),
     ("intervals", "each inside those of a higher level", nested_intervals),
-    ("general tier answers", "every stock with enough data", general_tier_answers),
     ("all counters answer", "every stock with enough data", all_answer),
     ("no look-ahead", "as of a past day, equal to the last digit", no_look_ahead),
 )

@@ -51,13 +51,6 @@ class Subject:
         return pd.read_parquet(self.release.file("test_forecasts.parquet"))
 
     @cached_property
-    def near(self) -> pd.DataFrame:
-        """The scored forecasts of moving stocks at the shortest horizon."""
-        table = self.table
-        chosen = (table["horizon"] == table["horizon"].min()) & ~table["frozen"].astype(bool)
-        return table[chosen & np.isfinite(table["actual"])]
-
-    @cached_property
     def series(self) -> Series:
         """Prices of the stocks that have a row in the panel."""
         return series_of_universe(self.models.panel, self.models.universe)
@@ -107,17 +100,11 @@ def run_check(subject: Subject, name: str, needed: str, check: Callable[[Subject
     return Check(name, bool(passed), found, needed)
 
 
-def listed(problems: Iterable[str]) -> str:
-    """Join the first ``NAMED`` problems, and count the others."""
+def finding(problems: Iterable[str], otherwise: str) -> Finding:
+    """Return a failure with the first ``NAMED`` problems, or a pass with the text ``otherwise``."""
     problems = list(problems)
     more = f" and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
-    return "; ".join(problems[:NAMED]) + more
-
-
-def finding(problems: Iterable[str], otherwise: str) -> Finding:
-    """Return a failure that lists the problems, or a pass with the text ``otherwise`` if there are none."""
-    problems = list(problems)
-    return (False, listed(problems)) if problems else (True, otherwise)
+    return (False, "; ".join(problems[:NAMED]) + more) if problems else (True, otherwise)
 
 
 def error_text(error: Exception) -> str:

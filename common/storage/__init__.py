@@ -26,7 +26,7 @@ from common.storage.files import (
 )
 from common.storage.leases import Lease
 from common.storage.local import exclusive_here
-from common.storage.locks import exclusive, lease_of, lock_or_fail
+from common.storage.locks import exclusive, is_locked, lease_of, lock_or_fail
 from common.storage.mirror import Mirror
 from common.storage.object_store import Entry, ObjectStore
 from common.storage.root import address_of, display_path, home, locate, mirror_of, register_mirror
@@ -47,6 +47,7 @@ __all__ = [
     "fetch_matching",
     "finite",
     "home",
+    "is_locked",
     "json_bytes",
     "lease_of",
     "listed_once",

@@ -27,15 +27,7 @@ def connect(url: str) -> Any:
                 "read_timeout": timeout,
                 "timeout": timedelta(minutes=10),
             },
-            retry_config={
-                "max_retries": 10,
-                "retry_timeout": timeout,
-                "backoff": {
-                    "init_backoff": timedelta(milliseconds=100),
-                    "max_backoff": timedelta(seconds=5),
-                    "base": 2,
-                },
-            },
+            retry_config={"retry_timeout": timeout},
         )
     except Exception as error:
         raise ConfigError(f"{url}: cannot be used as an object store: {str(error)[:200]}.") from None

@@ -9,8 +9,9 @@ from common.errors import BadRequest, InsufficientHistory
 from common.exchange.calendar import Day, Sessions
 from common.exchange.universe import Universe
 from common.presets import WindowSpec
+from common.prices.market import market_days
 from common.prices.panel import Panel
-from common.prices.series import Series, market_days, series_from_prices, series_of_universe
+from common.prices.series import Series, series_from_prices, series_of_universe
 from common.prices.windows import Windows, last_window
 from serve.inference.evenings import HistoricalWindows
 from serve.schemas.forecast import BatchRequest, PredictRequest

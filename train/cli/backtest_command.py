@@ -24,7 +24,6 @@ from common.console import console
 from common.options import AcceptMixedDates, AsJson, CostPercent, Home, ReleaseName, Workers
 from common.release.forecasts import Networks, ReleasedModels
 from common.release.registry import Registry
-from train.evaluation.portfolios import NEXT_CLOSE
 from train.evaluation.worth import COST_PERCENT, Worth, measure_worth
 from train.evaluation.worth_sentences import ranking, verdict
 from train.pipeline.backtest_period import (
@@ -173,7 +172,6 @@ def _print(
         "it. relMAE (published) and relRMSE (raw) are ratios to the errors of the last price, in percent of "
         "it; * p < .05, ** p < .01 by the Diebold-Mariano test."
     )
-    say(_worth(worth))
     say(f"{verdict(worth)} {ranking(worth)}")
     if out:
         say(f"{len(ours):,} forecasts in {out}", soft_wrap=True)
@@ -215,29 +213,6 @@ def _intervals(figures: pd.DataFrame) -> Table:
         cells = [f"{row[f'cover{level}']:.3f} ({row[f'width{level}']:.1f})" for level in (80, 90, 95)]
         cells += [f"{row['pinball']:.3f}", f"{row['naive_pinball']:.3f}"]
         table.add_row(row["model"], str(row["horizon"]), *cells)
-    return table
-
-
-def _worth(worth: Worth) -> Table:
-    title = f"entry at the next close: % per holding period, costs of {worth.cost_percent:g} % each way"
-    table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD)
-    for heading in (
-        "days",
-        "rank IC (t)",
-        "portfolio",
-        "turnover",
-        "before costs (t)",
-        "after (t)",
-        "break-even",
-    ):
-        table.add_column(heading, justify="left" if heading == "portfolio" else "right")
-    ics = worth.rank_ic.set_index(["horizon", "entry"])
-    for row in worth.portfolios[worth.portfolios["entry"] == NEXT_CLOSE].to_dict(orient="records"):
-        ic = ics.loc[(row["horizon"], NEXT_CLOSE)]
-        cells = [f"{ic['ic']:.3f} ({ic['t']:.1f})", row["portfolio"].replace("_minus_", " - ")]
-        cells += [f"{100 * row['turnover']:.0f} %", f"{row['gross']:+.2f} ({row['gross_t']:.1f})"]
-        cells += [f"{row['net']:+.2f} ({row['net_t']:.1f})", f"{row['break_even']:.2f}"]
-        table.add_row(str(row["horizon"]), *cells)
     return table
 
 

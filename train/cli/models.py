@@ -19,7 +19,6 @@ from common.options import AsJson, Home
 from common.release.forecasts import read_model_card
 from common.release.refreshed import prices_end
 from common.release.registry import Registry, ReleaseInfo
-from train.gate.comparison import BEST, PRODUCTION
 from train.gate.promotion import promote_through_gate
 from train.progress.snapshot import is_synthetic
 
@@ -72,7 +71,7 @@ def promote(
                 release, verdict = promote_through_gate(registry, release_id, force=force)
         except GateClosed as closed:
             context = closed.context
-            _print_comparisons(context["release"], context["comparison"], context["best"], stderr)
+            _print_comparison(context["release"], context["comparison"], stderr)
             raise
         prices = _prices_end(registry, release.id)
         older = prices is not None and prices_before is not None and prices < prices_before
@@ -81,7 +80,7 @@ def promote(
             days = {"prices_to": prices, "was_prices_to": prices_before, "older_prices": older}
             typer.echo(json.dumps(moved | days, indent=1))
         else:
-            _print_comparisons(release.id, verdict.comparison, verdict.best, console())
+            _print_comparison(release.id, verdict.comparison, console())
             for reason in verdict.reasons:
                 typer.echo(f"forced: {reason}", err=True)
             typer.echo(f"production: {release.id} (was {before or 'none'})")
@@ -195,19 +194,18 @@ def releases_table(releases: list[ReleaseInfo], production: str | None) -> Table
     return table
 
 
-def comparison_table(release_id: str, comparison: dict[str, Any], role: str = PRODUCTION) -> Table:
-    """Build the table of a release, its rival and naive by horizon; see `Comparison.figures`."""
+def comparison_table(release_id: str, comparison: dict[str, Any]) -> Table:
+    """Build the table of a release, production and naive by horizon; see `Comparison.figures`."""
     title = f"The same forecasts of cutoffs {comparison['first']} to {comparison['last']}"
     table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD)
     table.add_column("days ahead")
     table.add_column("")
     for heading in ("forecasts", "relMAE", "relRMSE", "relPinball", "MAE KES", "MAPE %"):
         table.add_column(heading, justify="right", no_wrap=True)
-    names = {PRODUCTION: "production", BEST: "best so far"}
     for horizon, entry in comparison["horizons"].items():
         rows = {
             f"this release ({release_id})": entry["release"],
-            f"{names[role]} ({comparison['against']})": entry[role],
+            f"production ({comparison['against']})": entry["production"],
             "naive (the last price)": entry["naive"],
         }
         for name, figures in rows.items():
@@ -217,15 +215,12 @@ def comparison_table(release_id: str, comparison: dict[str, Any], role: str = PR
     return table
 
 
-def _print_comparisons(
-    release_id: str, production: dict[str, Any] | None, best: dict[str, Any] | None, terminal: Console
-) -> None:
-    for role, comparison in ((PRODUCTION, production), (BEST, best)):
-        if comparison and comparison["comparable"]:
-            terminal.print(comparison_table(release_id, comparison, role))
-        elif comparison:
-            text = f"not compared with {comparison['against']}: {comparison['reason']}"
-            terminal.print(text, soft_wrap=True)
+def _print_comparison(release_id: str, comparison: dict[str, Any] | None, terminal: Console) -> None:
+    if comparison and comparison["comparable"]:
+        terminal.print(comparison_table(release_id, comparison))
+    elif comparison:
+        text = f"not compared with {comparison['against']}: {comparison['reason']}"
+        terminal.print(text, soft_wrap=True)
 
 
 def _text(value: Any) -> Text:

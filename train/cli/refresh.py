@@ -3,8 +3,6 @@
 import functools
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,18 +12,10 @@ import typer
 from common import storage
 from common.console import console
 from common.options import AcceptMixedDates, AsJson, DryRun, Home, Wait, wait_seconds
-from common.prices.panel import Panel
-from common.release.refresh_production import NewPrices, refresh_production, rejects_of
+from common.release.refresh_production import refresh_production, rejects_of
 from common.release.refreshed import Refreshed
 from train.pipeline.refresh import read_newer
 
-STEPS = {
-    "prices": "reading new prices",
-    "interval levels": "correcting the interval levels",
-    "release": "publishing the release",
-    "forecasts": "checking the new forecasts",
-    "production": "moving production",
-}
 NAMED = 5
 """Largest number of rejected rows that are printed; the ledger has all."""
 
@@ -49,12 +39,9 @@ def refresh(
     """
     root, started = storage.home(home), time.monotonic()
     announce = functools.partial(console(stderr=True).print, highlight=False, soft_wrap=True, markup=False)
-
-    def read(before: Panel) -> NewPrices:
-        return read_newer(archive, root, before, accept_mixed_dates=accept_mixed_dates)[1]
-
+    read = functools.partial(read_newer, archive, root, accept_mixed_dates=accept_mixed_dates)
     options: dict[str, Any] = {"dry_run": dry_run, "wait_s": wait_seconds(wait), "announce": announce}
-    result, rejects = refresh_production(root, read, work=_work(as_json), **options)
+    result, rejects = refresh_production(root, read, **options)
     seconds = time.monotonic() - started
     if as_json:
         document = result.as_dict() | {
@@ -65,20 +52,6 @@ def refresh(
         typer.echo(json.dumps(document, indent=1))
     else:
         _print(result, rejects, root, seconds)
-
-
-def _work(silent: bool) -> Any:
-    stderr = console(stderr=True)
-
-    @contextmanager
-    def work(step: str) -> Iterator[None]:
-        if silent or not stderr.is_terminal:
-            yield
-            return
-        with stderr.status(STEPS[step]):
-            yield
-
-    return work
 
 
 def _print(result: Refreshed, rejects: pd.DataFrame, root: Path, seconds: float) -> None:

@@ -1,7 +1,7 @@
 """Compare two releases on the same test to decide which one goes to production."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from common.release.manifest import Release
 from common.release.subject import Subject, error_text
 from train.evaluation.backtest import backtest
 from train.evaluation.summary import ROW, compare, summarise
-from train.gate.contents import loading
+from train.gate.checklist import failing_models
 from train.gate.skill import ERRORS, FLOOR_DAYS, MOST_NOISE, RATIOS, Losses, by_horizon
 from train.progress.snapshot import is_synthetic
 
@@ -27,11 +27,6 @@ is more."""
 MINIMUM_CUTOFFS = 20
 """Number of cutoffs, out of sample for both releases, that a comparison needs."""
 SHOWN = ("mae", "mape", "rel_mae", "rel_rmse")
-PRODUCTION, BEST = "production", "best"
-NAMES = {PRODUCTION: "in production", BEST: "in the best release so far"}
-
-Progress = Callable[[str, int, int], None]
-"""Called with the release id, the number of windows done and their total."""
 
 
 @dataclass(frozen=True)
@@ -39,68 +34,52 @@ class Comparison:
     """A comparison as JSON values, and the reasons against the challenger.
 
     ``figures`` contains ``against`` (a release id), ``comparable`` and, if False, the ``reason``; otherwise
-    ``horizon``, ``first`` and ``last`` cutoff, ``cutoffs``, the figures of the ``release``, its rival
-    (``production`` or ``best``) and ``naive`` (MAE in KES, MAPE in percent, relMAE, relRMSE and
-    relPinball against naive), and ``rel_mae``, ``rel_rmse`` and the tests of `compare`, the release's errors
-    over the rival's: at the top level for the shortest horizon, and in ``horizons`` for every one.
+    ``horizon``, ``first`` and ``last`` cutoff, ``cutoffs``, the figures of the ``release``, of ``production``
+    and of ``naive`` (MAE in KES, MAPE in percent, relMAE, relRMSE and relPinball against naive), and
+    ``rel_mae``, ``rel_rmse`` and the tests of `compare`, the release's errors over production's: at the top
+    level for the shortest horizon, and in ``horizons`` for every one.
     """
 
     figures: dict[str, Any]
     reasons: tuple[str, ...] = ()
-    gains: float | None = None
-    """The release's improvement, the mean over relMAE and relRMSE up to ``FLOOR_DAYS`` ahead; None if not
-    comparable."""
-    comparable_later: bool = True
-    """Whether the two could be compared on other days."""
 
 
-def compare_releases(
-    release: Release, rival: Release, *, role: str = PRODUCTION, progress: Progress = lambda *_: None
-) -> Comparison:
-    """Backtest a challenger and a rival on the same test, as they were published.
+def compare_releases(release: Release, production: Release) -> Comparison:
+    """Backtest a challenger and the release in production on the same test, as they were published.
 
     The test uses the panel with the later last date, every cutoff that is out of sample for both releases,
     every horizon that both have (with enough days), and the stocks that moved in both. Each release uses its
     own evaluated networks and calibration. Only rows that both have enter a figure.
 
     A release of real data replaces one of synthetic data without a comparison, and never the other way
-    round. If the rival returns no forecasts (this version may not support an old release), nothing speaks
-    against the challenger. If there is no common test for another reason, that counts against the challenger
-    where the rival is in production.
-
-    Parameters
-    ----------
-    role : ``"production"``, or ``"best"`` for the best release that was in production so far
+    round. If production returns no forecasts (this version may not support an old release), nothing speaks
+    against the challenger. If there is no common test for another reason, that counts against it.
     """
 
-    def not_comparable(reason: str, *, counts: bool = role == PRODUCTION, later: bool = False) -> Comparison:
-        reasons = (f"not comparable with production ({rival.id}): {reason}",) if counts else ()
-        figures = {"against": rival.id, "comparable": False, "reason": reason}
-        return Comparison(figures, reasons, comparable_later=later)
+    def not_comparable(reason: str, *, counts: bool = True) -> Comparison:
+        reasons = (f"not comparable with production ({production.id}): {reason}",) if counts else ()
+        return Comparison({"against": production.id, "comparable": False, "reason": reason}, reasons)
 
-    if is_synthetic(release.info.get("source")) != is_synthetic(rival.info.get("source")):
-        if is_synthetic(rival.info.get("source")):
+    if is_synthetic(release.info.get("source")) != is_synthetic(production.info.get("source")):
+        if is_synthetic(production.info.get("source")):
             return not_comparable("production uses synthetic data, this release real data", counts=False)
-        return not_comparable("synthetic data never replace real ones", later=True)
-    if failure := _failure(rival):
-        reason, permanent = failure
-        return not_comparable(f"{role} returns no forecasts: {reason}", counts=False, later=not permanent)
-    ours, theirs = (ReleasedModels(one, "evaluated") for one in (release, rival))
+        return not_comparable("synthetic data never replace real ones")
+    if failure := _failure(production):
+        return not_comparable(f"production returns no forecasts: {failure}", counts=False)
+    ours, theirs = (ReleasedModels(one, "evaluated") for one in (release, production))
     try:
         horizons = sorted(set(ours.models.window.horizons) & set(theirs.models.window.horizons))
         if not horizons:
             return not_comparable("no horizon in common")
-        return _on_the_same_test(ours, theirs, horizons, role, progress)
+        return _on_the_same_test(ours, theirs, horizons)
     except Exception as error:
-        return not_comparable(error_text(error), later=True)
+        return not_comparable(error_text(error))
 
 
-def _on_the_same_test(
-    ours: ReleasedModels, theirs: ReleasedModels, both: list[int], role: str, progress: Progress
-) -> Comparison:
+def _on_the_same_test(ours: ReleasedModels, theirs: ReleasedModels, both: list[int]) -> Comparison:
     panel = max(ours.panel, theirs.panel, key=lambda panel: panel.dates[-1])
     start = max(ours.release.info["valid_end"], theirs.release.info["valid_end"])
-    tables = [_backtest(models, panel, start, both, progress) for models in (ours, theirs)]
+    tables = [_backtest(models, panel, start, both) for models in (ours, theirs)]
     shared = tables[0][[*ROW]].merge(tables[1][[*ROW]], on=[*ROW])
     days = shared.groupby("horizon")["cutoff"].nunique()
     if days.get(both[0], 0) < MINIMUM_CUTOFFS:
@@ -126,7 +105,7 @@ def _on_the_same_test(
             "cutoffs": own.days,
             "n": len(own.cutoff),
             "release": release_figures,
-            role: rival_figures,
+            "production": rival_figures,
             "naive": naive | dict.fromkeys(RATIOS, 1.0),
             **{name: float(ratios.loc[at, name]) for name in ("rel_mae", "rel_rmse", "dm_abs_p", "dm_sq_p")},
         }
@@ -141,9 +120,9 @@ def _on_the_same_test(
         **horizons[str(both[0])],
         "horizons": horizons,
     }
-    whose = f"{NAMES[role]} ({theirs.release.id})"
+    whose = f"in production ({theirs.release.id})"
     reasons = [reason for own, rival in pairs for reason in _worse(own, rival, whose)]
-    return Comparison(storage.finite(figures), tuple(reasons), _gain(pairs))
+    return Comparison(storage.finite(figures), tuple(reasons))
 
 
 def _worse(own: Losses, rival: Losses, whose: str) -> Iterator[str]:
@@ -164,15 +143,7 @@ def _worse(own: Losses, rival: Losses, whose: str) -> Iterator[str]:
             )
 
 
-def _gain(pairs: list[tuple[Losses, Losses]]) -> float:
-    near = [pair for pair in pairs if pair[0].horizon <= FLOOR_DAYS] or pairs[:1]
-    gains = [rival.ratio(name) - own.ratio(name) for own, rival in near for name in ("rel_mae", "rel_rmse")]
-    return float(np.nanmean(gains)) if np.isfinite(gains).any() else 0.0
-
-
-def _backtest(
-    models: ReleasedModels, panel: Panel, start: str, horizons: list[int], progress: Progress
-) -> pd.DataFrame:
+def _backtest(models: ReleasedModels, panel: Panel, start: str, horizons: list[int]) -> pd.DataFrame:
     """Return the release's scored forecasts of moving stocks at these horizons."""
     table = backtest(
         models.models,
@@ -180,18 +151,16 @@ def _backtest(
         models.calibration,
         start=np.datetime64(start),
         end=panel.dates[-1].to_numpy().astype("datetime64[D]"),
-        progress=lambda done, total: progress(models.release.id, done, total),
     ).table
     table = table[table["horizon"].isin(horizons)]
     return table[np.isfinite(table["actual"]) & ~table["frozen"].astype(bool)].reset_index(drop=True)
 
 
-def _failure(rival: Release) -> tuple[str, bool] | None:
-    """Return why a release gives no forecasts, and whether that is permanent; None if it gives some."""
-    subject = Subject(rival)
+def _failure(production: Release) -> str | None:
+    """Return why a release gives no forecasts; None if it gives some."""
+    subject = Subject(production)
     try:
-        _ = subject.models.calibration, rival.info["valid_end"]
-        loads, text = loading(subject)
+        _ = subject.models.calibration, production.info["valid_end"]
+        return next(failing_models(subject), None)
     except Exception as error:
-        return error_text(error), not isinstance(error, OSError | MemoryError)
-    return None if loads else (text, True)
+        return error_text(error)

@@ -1,16 +1,15 @@
-"""The gate to production: the checklist, and comparisons with production and the best release so far."""
+"""The gate to production: the checklist, and the comparison with the release in production."""
 
 import logging
 from dataclasses import dataclass
 from typing import Any
 
 from common.errors import BundleError, GateClosed, ReleaseNotFound
-from common.release.alias import anchor_of
 from common.release.manifest import Release
 from common.release.registry import Registry
 from common.release.subject import Check
 from train.gate.checklist import run_checklist
-from train.gate.comparison import BEST, Comparison, Progress, compare_releases
+from train.gate.comparison import Comparison, compare_releases
 from train.progress.snapshot import is_synthetic
 
 log = logging.getLogger(__name__)
@@ -26,29 +25,18 @@ class Verdict:
     """With production, see `Comparison.figures`; None if nothing, a damaged release or this one is there."""
     reasons: tuple[str, ...]
     """The reasons against the release, a sentence each; empty if it passed."""
-    best: dict[str, Any] | None = None
-    """The comparison with the best release that was in production; None if that is unknown, the release in
-    production, or this one."""
-    anchor: str | None = None
-    """The best release, once this one is in production; see `common.release.alias.anchor_of`."""
 
     @property
     def evidence(self) -> dict[str, Any]:
         """The part that the production alias' history keeps."""
         checks = f"{sum(check.passed for check in self.checks)} of {len(self.checks)}"
-        gate = {"checks": checks, "comparison": self.comparison, "best": self.best}
-        return {"gate": gate} | ({"anchor": self.anchor} if self.anchor else {})
+        return {"gate": {"checks": checks, "comparison": self.comparison}}
 
 
-def judge(registry: Registry, reference: str, *, progress: Progress = lambda *_: None) -> Verdict:
-    """Run the checklist, and compare a release with production and with the best release so far.
+def judge(registry: Registry, reference: str) -> Verdict:
+    """Run the checklist, and compare a release with the one in production, which does not change.
 
-    A damaged or missing release in production is not compared. The best release so far, the *anchor*, is the
-    one named by the newest entry of the alias' history that names one, even if that was rolled back; without
-    such an entry, it is the release in production. It is scored again, on the same days as the challenger. If
-    it is damaged, missing or not comparable, the evidence says so and nothing speaks against the
-    challenger. A release that passes becomes the anchor if it is at least as good, or if the old anchor can
-    never be compared. This function does not change production.
+    A damaged or missing release in production is not compared.
 
     Raises
     ------
@@ -62,36 +50,21 @@ def judge(registry: Registry, reference: str, *, progress: Progress = lambda *_:
     reasons = [
         f"{check.name}: got {check.found}; need {check.needed}" for check in checks if not check.passed
     ]
-    comparison, best = Comparison({}), Comparison({})
-    anchor = _anchor(registry)
-    rival = _sound(registry, registry.production(), release)
-    if rival is not None and checks[0].passed:
-        comparison = compare_releases(release, rival, progress=progress)
-    against = comparison
-    if anchor and checks[0].passed and (rival is None or anchor != rival.id):
-        against = best = _against_best(registry, release, anchor, progress)
-    reasons += [reason for reason in (*comparison.reasons, *best.reasons) if reason not in reasons]
-    if not reasons:
-        better = against.gains is not None and against.gains >= 0
-        lost = against.gains is None and not against.comparable_later
-        anchor = release.id if anchor is None or better or lost else anchor
-    return Verdict(
-        not reasons,
-        tuple(checks),
-        comparison.figures or None,
-        tuple(reasons),
-        best.figures or None,
-        anchor,
-    )
+    comparison, production = Comparison({}), registry.production()
+    rival = None if production == release.id else production
+    if rival and checks[0].passed and is_sound(registry, rival):
+        comparison = compare_releases(release, registry.resolve(rival))
+    reasons += comparison.reasons
+    return Verdict(not reasons, tuple(checks), comparison.figures or None, tuple(reasons))
 
 
 def promote_through_gate(
-    registry: Registry, reference: str, *, force: bool = False, progress: Progress = lambda *_: None
+    registry: Registry, reference: str, *, force: bool = False
 ) -> tuple[Release, Verdict]:
     """Put a release in production if it passes the gate.
 
     Its entry in `Registry.history` contains the evidence: ``gate``, with the checks passed and the
-    comparisons; and, if ``force`` overruled the gate, ``forced`` and the ``reasons``.
+    comparison; and, if ``force`` overruled the gate, ``forced`` and the ``reasons``.
 
     Raises
     ------
@@ -104,7 +77,7 @@ def promote_through_gate(
         If there is no such release.
     """
     release, before = registry.open(reference), registry.production()
-    verdict = judge(registry, release.id, progress=progress)
+    verdict = judge(registry, release.id)
     if not verdict.passed and not force:
         raise GateClosed(
             f"release {release.id} does not go to production: {'; '.join(verdict.reasons)}. In production is "
@@ -113,7 +86,6 @@ def promote_through_gate(
             release=release.id,
             reasons=list(verdict.reasons),
             comparison=verdict.comparison,
-            best=verdict.best,
         )
     evidence = verdict.evidence
     if not verdict.passed:
@@ -144,28 +116,3 @@ def is_sound(registry: Registry, release_id: str) -> bool:
         log.warning("release=%s is not used: %s", release_id, error)
         return False
     return True
-
-
-def _sound(registry: Registry, release_id: str | None, challenger: Release) -> Release | None:
-    """Return a release if it is undamaged and not the challenger."""
-    if release_id in (None, challenger.id) or not is_sound(registry, release_id):
-        return None
-    return registry.resolve(release_id)
-
-
-def _anchor(registry: Registry) -> str | None:
-    """Return the best release so far: the one named in the history, else production unless it was forced."""
-    history = registry.history()
-    production = registry.production()
-    moves = [move for move in history if move["release"] == production and move["action"] != "rollback"]
-    return anchor_of(history) or (None if moves and moves[-1].get("forced") else production)
-
-
-def _against_best(registry: Registry, release: Release, anchor: str, progress: Progress) -> Comparison:
-    rival = _sound(registry, anchor, release)
-    if rival is not None:
-        return compare_releases(release, rival, role=BEST, progress=progress)
-    if anchor == release.id:
-        return Comparison({})
-    figures = {"against": anchor, "comparable": False, "reason": "it is missing or damaged"}
-    return Comparison(figures, comparable_later=False)

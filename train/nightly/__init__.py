@@ -1,1 +1,1 @@
-"""Nightly retraining: ingest new files, train, backtest, gate, promote."""
+"""Nightly retraining: ingest new files, train, gate, promote."""

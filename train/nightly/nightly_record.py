@@ -12,14 +12,14 @@ from typing import Any
 
 from common import storage
 from common.errors import ConfigError
-from common.release.lock import is_locked, retraining_lock_of
+from common.release.lock import retraining_lock_of
 from common.release.subject import error_text
 
-STEPS = ("ingest", "train", "backtest", "gate", "promote")
-ENDED = ("promoted", "refreshed", "current", "closed", "superseded")
+STEPS = ("ingest", "train", "gate", "promote")
+"""Records of earlier versions have a further step, ``backtest``."""
+ENDED = ("promoted", "refreshed", "current", "closed")
 """Final states: a newly trained release went to production; production was refreshed and no training was due;
-there was nothing to do; a gate refused the release or the prices; or files, settings or production changed
-before it was finished."""
+there was nothing to do; or a gate refused the release or the prices."""
 RECORD = "record.json"
 
 
@@ -27,28 +27,28 @@ class NightlyRecord:
     """One retraining; every method stores its change before it returns.
 
     ``values`` is JSON: ``id``, ``state`` (``running``, ``failed``, ``interrupted`` or one of ``ENDED``),
-    ``reason``, ``started`` and ``ended`` (UTC), ``pid``, ``host``, ``key`` (a digest of its inputs),
-    ``archive``, ``production`` (at the start, or the release that refreshed it), ``refresh`` (see
-    `common.release.refresh.Refreshed`; None or missing: not refreshed), ``release`` (the one it trained),
-    ``production_after`` and ``steps``: for each of ``STEPS`` its ``state``, ``started``, ``ended``,
-    ``attempts``, ``decision`` (with the figures behind it) and ``error``.
+    ``reason``, ``started`` and ``ended`` (UTC), ``pid``, ``host``, ``archive``, ``production`` (at the start,
+    or the release that refreshed it), ``refresh`` (see `common.release.refreshed.Refreshed`; None or missing:
+    not refreshed), ``release`` (the one it trained), ``production_after`` and ``steps``: for each of
+    ``STEPS`` its ``state``, ``started``, ``ended``, ``decision`` (with the figures behind it) and ``error``.
     """
 
     def __init__(self, folder: Path, values: dict[str, Any]) -> None:
         self.folder, self.values = folder, values
 
     @classmethod
-    def new(cls, home: Path, *, key: str, archive: Path | None, production: str | None) -> "NightlyRecord":
-        """Create a record; `begin` stores it."""
+    def new(cls, home: Path, *, archive: Path | None, production: str | None) -> "NightlyRecord":
+        """Create a record, which its first step stores."""
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
-        empty = {"started": None, "ended": None, "attempts": 0, "decision": None, "error": None}
+        empty = {"started": None, "ended": None, "decision": None, "error": None}
         values = {
             "id": name,
             "state": "running",
             "reason": None,
             "started": _now(),
             "ended": None,
-            "key": key,
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
             "archive": None if archive is None else str(archive),
             "production": production,
             "refresh": None,
@@ -68,17 +68,11 @@ class NightlyRecord:
         entry = self.values["steps"][step]
         return entry["decision"] if entry["state"] == "done" else None
 
-    def begin(self) -> None:
-        """Mark the record as running in this process."""
-        now = {"pid": os.getpid(), "host": socket.gethostname(), "state": "running", "ended": None}
-        self.save(**now, reason=None)
-
     @contextmanager
     def step(self, name: str) -> Iterator[dict[str, Any]]:
         """Run a step: the block fills the dict with its decision; an error is recorded and raised."""
         entry = self.values["steps"][name]
         entry |= {"state": "running", "started": _now(), "ended": None, "error": None}
-        entry["attempts"] += 1
         self.save()
         decision: dict[str, Any] = {}
         try:
@@ -124,11 +118,11 @@ def records(home: Path) -> Iterator[NightlyRecord]:
     for path in reversed(storage.matching_names(folder_of(home), f"*/{RECORD}")):
         try:
             values = json.loads(storage.up_to_date(path).read_bytes())
-            if sorted(values["steps"]) != sorted(STEPS):
+            if not values["steps"].keys() >= set(STEPS):
                 raise ValueError("other steps")
         except FileNotFoundError:
             continue
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(
                 f"{storage.display_path(path)}: not the record of a retraining: {error}. Move it away."
             ) from None
@@ -137,7 +131,7 @@ def records(home: Path) -> Iterator[NightlyRecord]:
 
 def listed(home: Path) -> Iterator[dict[str, Any]]:
     """Yield the values of `records`; the state is ``interrupted`` if the process is gone."""
-    busy = is_locked(retraining_lock_of(home))
+    busy = storage.is_locked(retraining_lock_of(home))
     for position, record in enumerate(records(home)):
         gone = record.values["state"] == "running" and not (busy and position == 0)
         yield record.values | ({"state": "interrupted"} if gone else {})

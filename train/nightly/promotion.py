@@ -32,19 +32,16 @@ def promote_with_newest_prices(
     GateClosed
         If other networks went to production meanwhile, or the later sessions are refused.
     """
-    before, refreshed = registry.production(), None
-    networks = networks_of(registry, before)
-    if networks != release:  # else the process ended between the move and the record
-        newer = None
-        if networks == networks_of(registry, against):
-            against, newer = before, _newer_prices(registry, release, before)
-        if newer is None:
-            registry.promote(release, evidence=evidence, instead_of=against)
-        else:
-            models, panel = newer
-            refreshed = refresh_release(
-                registry, models, panel, partial=True, instead_of=against, evidence=evidence
-            ).as_dict()
+    before, newer, refreshed = registry.production(), None, None
+    if networks_of(registry, before) == networks_of(registry, against):
+        against, newer = before, _newer_prices(registry, release, before)
+    if newer is None:
+        registry.promote(release, evidence=evidence, instead_of=against)
+    else:
+        models, panel = newer
+        refreshed = refresh_release(
+            registry, models, panel, partial=True, instead_of=against, evidence=evidence
+        ).as_dict()
     return {"production": registry.production(), "was": against, "refresh": refreshed}
 
 

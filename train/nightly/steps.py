@@ -1,56 +1,83 @@
-"""The five steps of a retraining; each returns its decision with the figures behind it."""
+"""The steps of a retraining; each returns its decision with the figures behind it."""
 
 import datetime as dt
+import functools
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common import storage
-from common.errors import ArchiveError, BundleError, NsecastError, ReleaseNotFound, TrainingError
+from common.errors import ArchiveError, BundleError, ReleaseNotFound, TrainingError
 from common.exchange.universe import Universe, load_universe
 from common.prices.changes import compare_panels, count_rows, refuse_damage
 from common.prices.panel import Panel
-from common.release.alias import stack_of
+from common.release.alias import rolled_back
 from common.release.forecasts import ReleasedModels
 from common.release.lock import hold_lock, lock_of
 from common.release.posted_sessions import with_posted
-from common.release.refresh_production import NewPrices, refresh_production
+from common.release.refresh_production import refresh_production
 from common.release.refreshed import Refreshed, trained_release
 from common.release.registry import Registry
-from train.gate.comparison import Progress
 from train.gate.promotion import judge
-from train.nightly.candidate_backtest import backtest_candidate
 from train.nightly.nightly_record import NightlyRecord, records
 from train.nightly.promotion import promote_with_newest_prices
-from train.nightly.request import Request
 from train.nightly.split import move_split, next_settings
 from train.pipeline.refresh import read_newer
 from train.pipeline.training import Run, execute, plan_run
+from train.progress.console import Mode
 from train.run.price_source import load_archive
 
-PANEL = "panel.parquet"
 SETTINGS_DIFFER = "settings differ from production's"
 MANIFEST_VALUES = ("models", "skipped", "train_end", "valid_end", "test_end", "test_relMAE", "test_MAPE")
 """Values of a new release's manifest that the record includes."""
-NEW, CURRENT, CLOSED = "new", "current", "closed"
-"""Verdicts on the files: new data to train on, nothing new, or refused by the gate before."""
+NEW, CURRENT = "new", "current"
+"""Verdicts on the files: new data to train on, or nothing new."""
 REFRESH_WAIT_S = 600.0
 """How long to wait for a refresh, which takes seconds."""
 
 
 @dataclass(frozen=True)
+class Request:
+    """The options of a retraining."""
+
+    archive: Path | None = None
+    """The exchange's daily files; None: the synthetic market."""
+    overrides: dict[str, Any] = field(default_factory=dict)
+    """Settings that change production's."""
+    universe: Universe | None = None
+    """None: production's, or the exchange's own if nothing is in production."""
+    retrain_every: dt.timedelta | None = None
+    """Refresh production every time, and train only if the data of its networks, and of the last training
+    that the gate judged, are at least this old. None: train whenever there are new data."""
+    if_stale: bool = False
+    """Train only for a new session or changed settings; by default any difference in the data, such as a
+    corrected row, starts a training."""
+    accept_mixed_dates: bool = False
+    """Accept files whose dates look mixed up, see `common.archive.mixed_dates`."""
+    fetch: bool = False
+    """First download the publisher's files into the archive folder."""
+    workers: int | None = None
+    mode: Mode | None = None
+    """How training shows its progress, see `train.progress.console.LiveTable`."""
+    refit: bool | None = None
+    """See `train.pipeline.training.execute`."""
+    address: str | None = None
+    """The Ray cluster to train on, see `cluster.connect.session.ray_session`; None: start one."""
+
+
+@dataclass
 class Steps:
     """The steps of one retraining, in order; only `refresh` and `promote` change production."""
 
     request: Request
     home: Path
     record: NightlyRecord
-    progress: Progress
     announce: Callable[[str], None] = lambda text: None
     """Called with a text that names the refresh that is waited for."""
+    panel: Panel = field(init=False, repr=False)
+    """The prices that `ingest` read."""
 
     @property
     def before(self) -> str | None:
@@ -62,10 +89,8 @@ class Steps:
     def registry(self) -> Registry:
         return Registry(self.home)
 
-    def ingest(self, fetched: dict[str, Any] | None, problem: NsecastError | None) -> dict[str, Any]:
+    def ingest(self, fetched: dict[str, Any] | None) -> dict[str, Any]:
         """Read the files and determine what is new; ArchiveError if they are damaged."""
-        if problem:
-            raise problem
         rows, source = load_archive(
             self.request.archive, self.home, accept_mixed_dates=self.request.accept_mixed_dates
         )
@@ -76,9 +101,8 @@ class Steps:
             panel, counts["posted"] = with_posted(panel, models.panel, self.registry.history())
             counts |= {"last": f"{panel.dates[-1]:%Y-%m-%d}"} | compare_panels(models.panel, panel)
             refuse_damage(models.panel, panel, counts, models.release.id)
+        self.panel = panel
         verdict, why = self._verdict(models, panel, counts)
-        if verdict == NEW:
-            panel.save(self.record.folder / PANEL)
         return counts | {"verdict": verdict, "why": why}
 
     def refresh(self) -> Refreshed:
@@ -89,12 +113,12 @@ class Steps:
         GateClosed, ArchiveError, Busy
             As `refresh_production`.
         """
-        request = self.request
-
-        def read(before: Panel) -> NewPrices:
-            options = {"accept_mixed_dates": request.accept_mixed_dates}
-            return read_newer(request.archive, self.home, before, **options)[1]
-
+        read = functools.partial(
+            read_newer,
+            self.request.archive,
+            self.home,
+            accept_mixed_dates=self.request.accept_mixed_dates,
+        )
         result, _ = refresh_production(
             self.home,
             read,
@@ -112,7 +136,7 @@ class Steps:
         every night, and one that failed is.
         """
         ingested = self.record.decision("ingest") or {}
-        models, every = self._production(self.panel()), self.request.retrain_every
+        models, every = self._production(self.panel), self.request.retrain_every
         if models is None or every is None or ingested.get("why") == SETTINGS_DIFFER:
             return None
         judged = (record for record in records(self.home) if record.decision("gate") is not None)
@@ -121,10 +145,6 @@ class Steps:
         days = math.ceil(every / dt.timedelta(days=1))
         due = max(map(dt.date.fromisoformat, ends)) + dt.timedelta(days)
         return due if dt.date.fromisoformat(ingested["last"]) < due else None
-
-    def panel(self) -> Panel:
-        """Return the prices that `ingest` stored."""
-        return Panel.load(storage.up_to_date(self.record.folder / PANEL))
 
     def plan(self, panel: Panel) -> Run:
         """Plan a run with production's settings and a moved split on the new prices; writes nothing."""
@@ -138,7 +158,7 @@ class Steps:
 
     def train(self) -> dict[str, Any]:
         """Run the remaining tasks of the planned run, and publish the release."""
-        run = self.plan(self.panel())
+        run = self.plan(self.panel)
         outcome, published_before = execute(
             run,
             workers=self.request.workers,
@@ -159,38 +179,29 @@ class Steps:
             **{name: info[name] for name in MANIFEST_VALUES},
         }
 
-    def backtest(self, release: str) -> dict[str, Any]:
-        """Backtest both releases on the days that are out of sample for both."""
-        candidate = ReleasedModels(self.registry.open(release))
-        production = self._production(candidate.panel)
-        folder = self.record.folder / "backtest"
-        return backtest_candidate(candidate, production, folder, progress=self.progress)
-
     def gate(self, release: str) -> dict[str, Any]:
         """Judge the release at the gate, which refuses releases that were rolled back."""
-        history, against = self.registry.history(), self.registry.production()
-        if release in {move["release"] for move in history} - set(stack_of(history)):
+        against = self.registry.production()
+        if release in rolled_back(self.registry.history()):
             reason = (
                 f"{release} was in production and was rolled back; only `nsecast models promote {release}` "
                 "puts it back. New files lead to a new release"
             )
             refusal = {"passed": False, "checks": None, "comparison": None, "reasons": [reason]}
             return {"against": against, **refusal}
-        verdict = judge(self.registry, release, progress=self.progress)
+        verdict = judge(self.registry, release)
         return {
             "against": against,
             "passed": verdict.passed,
             **verdict.evidence["gate"],
             "reasons": list(verdict.reasons),
-            "anchor": verdict.anchor,
         }
 
     def promote(self, release: str, judged: dict[str, Any]) -> dict[str, Any]:
         """Move the alias, with the evidence; see `promote_with_newest_prices`."""
         evidence = {
-            "gate": {name: judged.get(name) for name in ("checks", "comparison", "best")},
-            **({"anchor": judged["anchor"]} if judged.get("anchor") else {}),
-            "retrain": {"id": self.record.id, "backtest": self.record.decision("backtest")},
+            "gate": {name: judged[name] for name in ("checks", "comparison")},
+            "retrain": {"id": self.record.id},
         }
         with hold_lock(lock_of(self.home), wait_s=REFRESH_WAIT_S, announce=self.announce):
             return promote_with_newest_prices(self.registry, release, judged["against"], evidence)
@@ -219,9 +230,6 @@ class Steps:
     def _verdict(
         self, models: ReleasedModels | None, panel: Panel, counts: dict[str, Any]
     ) -> tuple[str, str]:
-        if refused := self._refused_before():
-            why = f"nothing new since {refused.id}, which the gate refused: {refused.values['reason']}"
-            return CLOSED, why
         if models is None:
             return NEW, "production has no prices of this kind yet"
         now, then = (next_settings(models.release, changes) for changes in (self.request.overrides, {}))
@@ -235,15 +243,6 @@ class Steps:
         if self.request.if_stale and not sessions:
             return CURRENT, f"{name} has the newest session, {counts['last_before']}, and the same settings"
         return NEW, f"{sessions} new sessions, {rows} new rows"
-
-    def _refused_before(self) -> NightlyRecord | None:
-        """Return the last retraining that the gate refused, if its inputs and production were the same."""
-        for record in records(self.home):
-            if record.values["state"] == CLOSED and record.decision("gate") is not None:
-                names = ("key", "production")
-                same = all(record.values[name] == self.record.values[name] for name in names)
-                return record if same else None
-        return None
 
     def _universe(self, models: ReleasedModels | None) -> Universe:
         return self.request.universe or (models.universe if models else load_universe())

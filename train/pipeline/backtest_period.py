@@ -13,16 +13,15 @@ import pandas as pd
 
 from common import storage
 from common.errors import BacktestError
-from common.presets import TrainConfig
 from common.prices.panel import Panel
 from common.prices.windows import Windows
 from common.release.forecasts import Networks, ReleasedModels
 from common.release.learning import windows_until
 from common.release.manifest import Release
-from common.release.registry import Registry
 from train.evaluation.backtest import Backtest, backtest
 from train.evaluation.evidence import add_stock_columns
 from train.evaluation.summary import summarise
+from train.pipeline.backtest_refits import refitted, stretches_of
 from train.progress.console import Mode
 
 OURS = "nsecast"
@@ -159,67 +158,27 @@ def run_backtest(
             end=plan.end,
             progress=progress,
         )
-    stretches = _stretches(plan)
+    far = plan.models.models.window.horizons[-1]
+    stretches = stretches_of(plan.panel, plan.start, plan.end, plan.refit_every, far)
     parts = []
     for number, (first, last, data_end) in enumerate(stretches, start=1):
         announce(f"refit {number} of {len(stretches)}: trained on prices to {first}, for {first} to {last}")
-        models = _refit(plan, first, data_end, workers, mode, address)
+        models = refitted(
+            plan.models,
+            plan.panel,
+            first,
+            data_end,
+            plan.folder / "refits",
+            workers=workers,
+            mode=mode,
+            address=address,
+        )
         parts.append(
             backtest(models.models, plan.panel, models.calibration, start=first, end=last, progress=progress)
         )
     table = pd.concat([part.table for part in parts], ignore_index=True)
     table = table.sort_values(["symbol", "cutoff", "horizon"], ignore_index=True)
     return Backtest(table, parts[-1].calibration)
-
-
-def _stretches(plan: BacktestPlan) -> list[tuple[np.datetime64, np.datetime64, np.datetime64]]:
-    """The (first cutoff, last cutoff, last session of its targets) of each refit."""
-    sessions = plan.panel.dates.to_numpy().astype("datetime64[D]")
-    inside = np.flatnonzero((sessions >= plan.start) & (sessions <= plan.end))
-    far, every = plan.models.models.window.horizons[-1], plan.refit_every or 1
-    stretches = []
-    for position in range(0, len(inside), every):
-        stretch = inside[position : position + every]
-        last_target = min(stretch[-1] + far, len(sessions) - 1)
-        if stretch[0] < len(sessions) - 1:
-            stretches.append((sessions[stretch[0]], sessions[stretch[-1]], sessions[last_target]))
-        elif stretches:  # a training needs a later session to be scored on
-            stretches[-1] = (stretches[-1][0], sessions[-1], sessions[-1])
-    if not stretches:
-        raise BacktestError(
-            f"no session from {plan.start} to {plan.end} is followed by another. Choose another period."
-        )
-    return stretches
-
-
-def _refit(
-    plan: BacktestPlan,
-    first: np.datetime64,
-    data_end: np.datetime64,
-    workers: int | None,
-    mode: Mode | None,
-    address: str | None,
-) -> ReleasedModels:
-    """Choose models with the release's settings, then fit them to all prices known on ``first``."""
-    from train.pipeline.training import execute, plan_run
-
-    info = plan.models.release.info
-    sessions = plan.panel.dates.to_numpy().astype("datetime64[D]")
-    borders = np.array([info["train_end"], info["valid_end"], first], dtype="datetime64[D]")
-    train_end, valid_end, position = map(int, np.searchsorted(sessions, borders))
-    span = valid_end - train_end
-    if position <= span:
-        raise BacktestError(
-            f"--from {first}: validation needs {span} sessions and the prices start on {sessions[0]}. "
-            "Choose a later start."
-        )
-    stored = json.loads(plan.models.release.file("config.json").read_bytes())
-    stored["split"] |= {"train_end": str(sessions[position - span]), "valid_end": str(first)}
-    config = TrainConfig.parse(stored, where="the release's config.json")
-    panel = plan.panel.as_of(str(data_end))
-    run = plan_run(config, plan.models.universe, panel, plan.folder / "refits")
-    result, _ = execute(run, workers=workers, mode=mode, address=address, hand_over=False, refit_to=first)
-    return ReleasedModels(Registry(run.home).open(result.release.id))
 
 
 def summarise_models(

@@ -19,7 +19,7 @@ COMPARED = pd.Timedelta(days=30)
 
 def read_newer(
     archive: Path | None, home: Path, before: Panel, *, accept_mixed_dates: bool = False
-) -> tuple[Archive, NewPrices]:
+) -> NewPrices:
     """Read the sessions after a release's last one, and those shortly before it.
 
     The rows that became known after the release's last session are the same as in the whole archive. If a
@@ -37,7 +37,7 @@ def read_newer(
     since: pd.Timestamp | None = end - COMPARED
     if rows.rows.empty or _resumed(rows.rows, before):
         (rows, source), since = load(), None
-    return rows, NewPrices(Panel.from_archive(rows, source), new_rejects(rows, end), since)
+    return NewPrices(Panel.from_archive(rows, source), new_rejects(rows, end), since)
 
 
 def new_rejects(archive: Archive, end: pd.Timestamp) -> pd.DataFrame:

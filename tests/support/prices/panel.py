@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 
 from common.archive.flags import Flag
+from common.archive.layouts import MARKET_INDEX
 from common.network.mixture import TAUS
 from common.presets import WindowSpec
 from common.prices.panel import Panel
-from common.prices.series import MARKET_INDEX
 
 SPEC = WindowSpec(size=12, horizons=(1, 3, 7))
 DAYS = 150

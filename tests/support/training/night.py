@@ -22,8 +22,7 @@ from support.prices.panel import SPEC
 from support.releases.release import SETTINGS, _pretend_trained, _shift, _trust
 from train.nightly.nightly import retrain
 from train.nightly.nightly_record import NightlyRecord
-from train.nightly.request import Request
-from train.nightly.steps import Steps
+from train.nightly.steps import Request, Steps
 from train.pipeline.training import Run
 from train.run.dataset import RunDataset, bundles_dir
 from train.run.price_source import load_panel
@@ -91,9 +90,9 @@ def trained_ahead(
     ``shift`` moves their forecasts, as for `support.releases.release.made_run`; ``panel``: by default that of
     the archive.
     """
-    record = NightlyRecord.new(home, key="", archive=request.archive, production=production)
+    record = NightlyRecord.new(home, archive=request.archive, production=production)
     panel = panel or load_panel(request.archive, home)
-    run = Steps(request, home, record, lambda *_: None).plan(panel)
+    run = Steps(request, home, record).plan(panel)
     made = once(f"night {run.id} {shift}", lambda folder: _fresh(replace(run, folder=folder), panel, shift))
     shutil.copytree(made, run.folder)
     return run

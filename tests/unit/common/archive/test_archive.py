@@ -109,7 +109,7 @@ def test_the_same_content_in_a_second_file_changes_nothing(frame, tmp_path):
 def test_reading_again_gives_the_same(frame, tmp_path):
     folder = write(tmp_path / "archive", copy_day(frame, DAYS[2], DAYS[3]))
     first, second = read_archive(folder), read_archive(folder)
-    for name in ("rows", "ledger", "counts", "actions", "notes", "sectors"):
+    for name in ("rows", "ledger", "counts", "actions", "notes"):
         pd.testing.assert_frame_equal(getattr(first, name), getattr(second, name))
 
 

@@ -1,4 +1,4 @@
-"""Files of an archive: columns, sectors, empty, missing and damaged files."""
+"""Files of an archive: columns, empty, missing and damaged files."""
 
 import pandas as pd
 import pytest
@@ -23,20 +23,6 @@ def test_retrospective_columns_are_never_read(frame, tmp_path):
     after = read_archive(folder)
     assert tuple(after.rows.columns) == PANEL_COLUMNS
     pd.testing.assert_frame_equal(after.rows, before.rows)
-
-
-def test_section_titles_correct_the_sectors(frame, tmp_path):
-    folder = write(tmp_path / "archive", frame)
-    lines = ["Banking,AAA,Aaa Plc", "Construction,BBB,Bbb Plc", "Construction,Energy and Petroleum,"]
-    lines += ["Construction,CCC,Ccc Plc", "Insurance,DDD,Ddd Plc", "Telecom,Real Estate Investment Trusts,"]
-    lines += ["Telecom,Exchange Traded Funds,", "Telecom,EEE,Eee ETF"]
-    (folder / "sectors.csv").write_text("\n".join(["Sector,Stock_code,Stock_name", *lines]) + "\n")
-    archive = read_archive(folder)
-    expected = {"AAA": "Banking", "BBB": "Construction", "CCC": "Energy and Petroleum", "DDD": "Insurance"}
-    assert dict(archive.sectors[["symbol", "sector"]].values) == expected | {"EEE": "Exchange Traded Funds"}
-    counts = archive.counts.set_index("file").loc["sectors.csv"]
-    assert (counts["read"], counts["accepted"], counts["rejected"]) == (8, 5, 3)
-    assert "section title: 'Energy and Petroleum'" in archive.ledger["reason"].tolist()
 
 
 def test_other_csv_files_are_ignored_and_noted(frame, tmp_path):

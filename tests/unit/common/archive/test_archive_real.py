@@ -1,5 +1,6 @@
 """Every known defect of the exchange's real daily files, 2013 to October 2024."""
 
+import csv
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -224,11 +225,16 @@ def test_sessions_that_only_the_indices_betray_are_noted(archive):
     ]
 
 
-def test_the_universe_is_the_sector_file_with_its_titles_applied(archive, panel):
-    listed = archive.sectors[~archive.sectors["symbol"].str.startswith("^")]
-    universe = load_universe()
-    expected = {(stock.symbol, stock.name, stock.sector) for stock in universe.stocks}
-    assert set(listed.itertuples(index=False, name=None)) == expected
+def test_the_universe_is_the_sector_file_with_its_titles_applied(panel):
+    universe, listed, title, titled = load_universe(), {}, "", ""
+    (path,) = FOLDER.glob("*sectors*.csv")
+    for sector, symbol, name in list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))[1:]:
+        if not name.strip():  # a title, which applies until the listed sector changes
+            title, titled = symbol.strip(), sector.strip()
+        elif not symbol.startswith("^"):
+            at = title if sector.strip() == titled else sector.strip()
+            listed.setdefault(symbol.strip(), (name.strip(), at))
+    assert listed == {stock.symbol: (stock.name, stock.sector) for stock in universe.stocks}
     assert universe.check_against(panel.symbols) == ()
 
 

@@ -30,8 +30,8 @@ from common.errors import ArchiveError, ConfigError, UniverseError
 from common.exchange.calendar import Sessions
 from common.exchange.clock import NAIROBI_CLOCK
 from common.exchange.universe import Universe, load_universe
+from common.prices.market import market_days
 from common.prices.panel import Panel
-from common.prices.series import market_days
 
 MARKET = made_market(40)
 NAMED = {"date": "Day", "close": "Close", "symbol": "Code"}

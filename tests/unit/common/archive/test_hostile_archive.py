@@ -176,16 +176,13 @@ def test_an_encoding_that_the_file_does_not_have_is_an_error_that_names_it(tmp_p
         read_archive(tmp_path)
 
 
-@pytest.mark.parametrize("at", ["before", "between", "as header", "in the sectors"])
+@pytest.mark.parametrize("at", ["before", "between", "as header"])
 def test_a_line_of_64_mb_is_rejected_by_name_without_being_loaded(tmp_path, at):
     """In a process of its own, whose largest memory is measured before and after."""
     lines, size = list(LINES[2023]), MEMORY_MB * 1_000_000
-    huge = tmp_path / ("sectors.csv" if at == "in the sectors" else name_of(2023))
-    if at == "in the sectors":
-        written(tmp_path, {2023: WHOLE[2023]})
-    start = {"before": 1, "between": 20, "as header": 0, "in the sectors": 1}[at]
-    head = b"Sector,Stock_code,Stock_name" if at == "in the sectors" else NEW_HEADER.encode()
-    body = [head, *([b"Bank,AAA,A"] if at == "in the sectors" else lines)]
+    huge = tmp_path / name_of(2023)
+    start = {"before": 1, "between": 20, "as header": 0}[at]
+    body = [NEW_HEADER.encode(), *lines]
     with huge.open("wb") as file:
         file.write(b"".join(line + b"\n" for line in body[:start]))
         file.seek(size, os.SEEK_CUR)  # zeros that take no room on disk

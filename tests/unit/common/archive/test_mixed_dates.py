@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from support.prices.archive import at, market, weekdays, write
+from support.prices.archive import at, market, weekdays
 from typer.testing import CliRunner
 
 import nsecast
@@ -189,25 +189,14 @@ def test_four_days_of_a_year_on_which_the_exchange_is_closed_are_taken_and_five_
         assert set(result["kind"]) <= {"closed day"}
 
 
-def test_rows_on_a_public_holiday_of_nairobi_are_noted_and_no_more(tmp_path):
-    days = weekdays("2022-05-30", 5)
-    archive = read_archive(write(tmp_path, market(days)))
-    assert archive.mixed.empty
-    assert archive.notes[["kind", "date", "rows", "detail"]].values.tolist() == [
-        ["rows on a public holiday", days[2], 8, "Madaraka Day"]
-    ]
-
-
 def test_the_embedded_market_is_not_called_mixed_up(tmp_path):
     write_market(tmp_path, MarketConfig(symbols=30, first_day="2021-01-04", last_day="2022-12-30"))
     assert read_archive(tmp_path).mixed.empty
 
 
 @pytest.mark.skipif(not any(REAL.glob("NSE_data_all_stocks_*.csv")), reason=f"no price files in {REAL}")
-def test_the_real_archive_is_not_called_mixed_up_and_has_two_holidays_with_rows():
-    archive = read_archive(REAL)
-    assert archive.mixed.empty
-    assert (archive.notes["kind"] == "rows on a public holiday").sum() == 2
+def test_the_real_archive_is_not_called_mixed_up():
+    assert read_archive(REAL).mixed.empty
 
 
 def test_a_single_symbol_dated_on_a_closed_day_is_detected(tmp_path):

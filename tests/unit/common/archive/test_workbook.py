@@ -14,18 +14,17 @@ from support.prices.archive import weekdays
 
 from common.archive import workbook
 from common.archive.columns import FILE_NAME
-from common.archive.description.describe import describe
+from common.archive.description.describe import describe_files
 from common.archive.reader import Archive, read_archive
 from common.archive.text_files import LONGEST_LINE
 from common.archive.workbook import workbook_lines
-from common.engine import IN_PROCESS
 from common.errors import ArchiveError
 
 openpyxl = pytest.importorskip("openpyxl", reason="openpyxl is not installed: pip install 'nsecast[excel]'")
 
 DAYS = [day.date() for day in weekdays("2024-01-01", 60)]
 HEADER = ["Day", "Code", "Name", "Last", "Shares"]
-TABLES = ("rows", "ledger", "counts", "actions", "suspects", "notes", "mixed", "sectors")
+TABLES = ("rows", "ledger", "counts", "actions", "suspects", "notes", "mixed")
 ROWS = [
     [day, code, f'{code} "Ltd", Nairobi', round(price * (1 + 0.001 * at), 3), 1_000 * at]
     for at, day in enumerate(DAYS)
@@ -103,16 +102,6 @@ def test_dates_with_time_and_dates_as_text_are_read_by_their_day(tmp_path):
     ]
 
 
-def test_old_rows_of_a_workbook_are_left_out_as_those_of_csv(tmp_path):
-    many = [[day.date(), "ABC", "", 5 + at % 7, 1] for at, day in enumerate(weekdays("2020-01-01", 1_200))]
-    since, read = many[900][0], []
-    for name in ("prices.xlsx", "prices.csv"):
-        folder = write(tmp_path / name, [HEADER, *many], name)
-        read.append(read_archive(folder, IN_PROCESS, since=since))
-    assert_frame_equal(read[0].rows, read[1].rows)
-    assert read[0].counts["read"].tolist() == read[1].counts["read"].tolist() and len(read[0].rows) < 1_200
-
-
 def test_cells_become_text_on_one_line_and_empty_ends_are_left_out(tmp_path):
     book = openpyxl.Workbook()
     sheet = book.active
@@ -153,7 +142,7 @@ def test_the_name_is_in_the_symbol_of_a_described_workbook(tmp_path):
         *([row[0], row[3], row[4]] for row in ROWS[12::2]),
     ]
     path = write(tmp_path / "excel", rows, "ABC.xlsx") / "ABC.xlsx"
-    found = describe(path)
+    found = describe_files([path])
     assert found.settings["files"] == "{symbol}.xlsx" and found.settings["header_line"] == 2
     assert not {"delimiter", "encoding"} & set(found.settings)
     path.with_name(FILE_NAME).write_text(tomli_w.dumps(found.settings))
@@ -164,7 +153,7 @@ def test_the_name_is_in_the_symbol_of_a_described_workbook(tmp_path):
 
 def test_a_described_workbook_of_all_stocks_is_read_by_its_description(tmp_path):
     folder = write(tmp_path / "excel", [HEADER, *ROWS], "prices.xlsx")
-    found = describe(folder / "prices.xlsx")
+    found = describe_files([folder / "prices.xlsx"])
     assert found.settings["files"] == "*.xlsx" and len(found.doubts) == 2 and len(found.rows) == 3
     before = read_archive(folder)
     (folder / FILE_NAME).write_text(tomli_w.dumps(found.settings))
@@ -209,7 +198,7 @@ def test_a_bad_workbook_is_refused_by_name_with_a_next_step(tmp_path, kind, mess
     with pytest.raises(ArchiveError, match=rf"prices\.xlsx: {message}"):
         read_archive(folder)
     with pytest.raises(ArchiveError, match=rf"prices\.xlsx: {message}"):
-        describe(folder / "prices.xlsx")
+        describe_files([folder / "prices.xlsx"])
 
 
 def test_a_workbook_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):

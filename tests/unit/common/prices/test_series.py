@@ -9,14 +9,9 @@ import pytest
 from support.prices.panel import SYMBOLS, history, made_panel
 
 from common.archive.flags import Flag
-from common.prices.series import (
-    MARKET_INDEX,
-    UNKNOWN_MARKET,
-    market_days,
-    series_from_histories,
-    series_from_panel,
-    series_from_prices,
-)
+from common.archive.layouts import MARKET_INDEX
+from common.prices.market import UNKNOWN_MARKET, market_days
+from common.prices.series import series_from_histories, series_from_panel, series_from_prices
 
 
 def test_prices_that_someone_sends_are_the_series_that_their_history_is():

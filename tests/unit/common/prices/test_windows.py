@@ -12,8 +12,9 @@ from support.prices.panel import history
 from common.archive.flags import Flag
 from common.errors import InsufficientHistory
 from common.presets import WindowSpec
+from common.prices.market import UNKNOWN_MARKET
 from common.prices.panel import Panel
-from common.prices.series import UNKNOWN_MARKET, series_from_histories, series_from_panel, series_from_prices
+from common.prices.series import series_from_histories, series_from_panel, series_from_prices
 from common.prices.windows import Boundaries, id_column, last_window, make_windows
 
 SMALL = WindowSpec(size=10, horizons=(1, 4))

@@ -210,16 +210,6 @@ def test_a_dry_run_writes_nothing(home):
     assert result.state == "planned" and {*home.rglob("*")} - lock == {*before} - lock
 
 
-def test_the_best_release_so_far_stays_the_anchor_under_its_new_name(home):
-    registry = Registry(home)
-    base = registry.production()
-    refreshed(home, longer(current(home).panel, 1))
-    assert "anchor" not in registry.history()[-1]  # the first move had none
-    registry.promote(base, evidence={"anchor": base})
-    result = refreshed(home, longer(current(home).panel, 2))
-    assert registry.history()[-1]["anchor"] == result.release
-
-
 def test_a_result_is_plain_json(home):
     result = refreshed(home, longer(current(home).panel, 1))
     document = json.loads(json.dumps(result.as_dict()))

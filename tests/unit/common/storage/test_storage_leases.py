@@ -12,7 +12,7 @@ from support.machine.waiting import until
 
 from common import storage
 from common.errors import ConfigError
-from common.release.lock import hold_lock, is_locked
+from common.release.lock import hold_lock
 from common.storage import leases
 
 pytestmark = pytest.mark.usefixtures("no_mirrors")
@@ -145,8 +145,8 @@ def test_a_retraining_on_another_machine_is_named_and_waited_for(two_machines):
             order.append("second")
 
     with hold_lock(here):
-        assert is_locked(there)
-        where = "s3://memory/home: another refresh or retraining is still running, process"
+        assert storage.is_locked(there)
+        where = "s3://memory/home: another refresh or retraining is at work already, in process"
         with pytest.raises(ConfigError, match=where), hold_lock(there):
             pass
         waiting = threading.Thread(target=wait)
@@ -154,7 +154,7 @@ def test_a_retraining_on_another_machine_is_named_and_waited_for(two_machines):
         assert waits.wait(60) and not order
         order.append("first")
     waiting.join(timeout=60)
-    assert order == ["first", "second"] and not is_locked(here)
+    assert order == ["first", "second"] and not storage.is_locked(here)
     assert results == [results[0]] and results[0].startswith(f"waiting for process {os.getpid()} on ")
 
 

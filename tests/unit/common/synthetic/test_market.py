@@ -10,7 +10,6 @@ import pytest
 
 from common.archive.flags import Flag
 from common.archive.reader import read_archive
-from common.exchange.universe import load_universe
 from common.synthetic.market import MarketConfig, write_market
 from common.synthetic.write import YearText, date_text, price_text
 
@@ -65,13 +64,8 @@ def test_the_same_settings_give_the_same_bytes_and_another_seed_does_not(tmp_pat
 def test_the_default_market_is_the_universe_over_five_years(report, archive):
     assert len(report.symbols) == 66 and {"SCOM", "ARM", "KPLC-P4"} <= set(report.symbols)
     assert 1200 < report.sessions < 1300
-    assert archive.counts.read.sum() == report.rows + 1 + 66 + 2 + 3  # comma row; sectors, indices, titles
+    assert archive.counts.read.sum() == report.rows + 1  # a row of commas
     assert set(archive.rows.symbol) == {*report.symbols, "^NASI", "^N20I"}
-
-
-def test_the_sector_file_reads_back_as_the_universes_sectors(archive):
-    result = dict(zip(archive.sectors.symbol, archive.sectors.sector, strict=True))
-    assert {stock.symbol: stock.sector for stock in load_universe().stocks}.items() <= result.items()
 
 
 def test_the_reader_detects_exactly_the_planted_day_defects(report, archive):

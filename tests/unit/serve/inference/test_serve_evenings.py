@@ -10,8 +10,9 @@ from support.prices.panel import SPEC, SYMBOLS, made_panel
 
 from common.exchange.universe import Universe
 from common.presets import WindowSpec
+from common.prices.market import market_days
 from common.prices.panel import Panel
-from common.prices.series import market_days, sessions_of
+from common.prices.series import sessions_of
 from serve.inference import evenings as module
 from serve.inference.evenings import HistoricalWindows
 from serve.inference.window_builder import PriceHistory

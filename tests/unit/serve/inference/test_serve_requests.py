@@ -10,20 +10,14 @@ import pandas as pd
 import pytest
 from support.prices.panel import REBUILT_DAY, REPAIRED_DAYS, SPEC, STALE_DAY, SYMBOLS, history, made_panel
 
+from common.archive.layouts import MARKET_INDEX
 from common.errors import BadRequest, InsufficientHistory
 from common.exchange.calendar import Sessions
 from common.exchange.universe import Universe
 from common.forecast.representation import Residual
+from common.prices.market import UNKNOWN_MARKET, market_days
 from common.prices.panel import Panel
-from common.prices.series import (
-    MARKET_INDEX,
-    UNKNOWN_MARKET,
-    Series,
-    market_days,
-    series_from_histories,
-    series_of_universe,
-    sessions_of,
-)
+from common.prices.series import Series, series_from_histories, series_of_universe, sessions_of
 from common.prices.windows import last_window, make_windows
 from serve.inference.window_builder import PriceHistory, request_window, split_batch
 from serve.schemas.forecast import BatchRequest, PredictRequest

@@ -14,8 +14,9 @@ from common.forecast.conformal import Calibration
 from common.forecast.factors import Factors
 from common.forecast.groups import Groups
 from common.network.mixture import OUTPUTS
+from common.prices.market import market_days
 from common.prices.panel import Panel
-from common.prices.series import market_days, series_from_histories
+from common.prices.series import series_from_histories
 from common.prices.windows import last_window
 from common.release.learning import windows_until
 from common.release.models import ModelFolder

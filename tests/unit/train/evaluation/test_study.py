@@ -18,6 +18,7 @@ from train.evaluation.base_rates import BASE_RATES
 from train.evaluation.evidence import load_evidence
 from train.pipeline import backtest_period as studies
 from train.pipeline.backtest_period import OURS, plan_backtest, run_backtest, summarise_models
+from train.pipeline.backtest_refits import stretches_of
 from train.publish.publish import test_part as part_for_the_test
 
 PANEL = made_panel(DAYS)
@@ -79,9 +80,8 @@ def test_newer_files_are_forecast_without_training(models, home):
     assert old["target_date"].isna().sum() > both["target_date"].isna().sum()
 
 
-def test_refits_follow_each_other_without_a_gap(models, home):
-    plan = plan_backtest(models, None, home, start=SESSIONS[-50], end=SESSIONS[-3], refit_every=20)
-    stretches = studies._stretches(plan)
+def test_refits_follow_each_other_without_a_gap():
+    stretches = stretches_of(PANEL, SESSIONS[-50], SESSIONS[-3], every=20, far=30)
     assert [(str(first), str(last)) for first, last, _ in stretches] == [
         (str(SESSIONS[-50]), str(SESSIONS[-31])),
         (str(SESSIONS[-30]), str(SESSIONS[-11])),
@@ -91,9 +91,8 @@ def test_refits_follow_each_other_without_a_gap(models, home):
         assert first < data_end and last <= data_end <= SESSIONS[-1]
 
 
-def test_the_last_session_belongs_to_the_last_refit_that_can_be_scored(models, home):
-    plan = plan_backtest(models, None, home, start=SESSIONS[-5], refit_every=1)
-    stretches = studies._stretches(plan)
+def test_the_last_session_belongs_to_the_last_refit_that_can_be_scored():
+    stretches = stretches_of(PANEL, SESSIONS[-5], SESSIONS[-1], every=1, far=30)
     assert [str(first) for first, *_ in stretches] == [str(day) for day in SESSIONS[-5:-1]]
     assert stretches[-1][1:] == (SESSIONS[-1], SESSIONS[-1])
 

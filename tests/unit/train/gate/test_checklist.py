@@ -11,19 +11,17 @@ import pytest
 from support.releases.release import UNIVERSE, doctored, made_release
 from typer.testing import CliRunner
 
-from common.forecast.representation import Residual
 from common.prices.panel import Panel
 from common.release.manifest import Release
 from common.release.registry import Registry
 from common.release.sanity import BOUND_MARGIN, _past
 from common.release.subject import Subject
 from nsecast import app
-from train.gate.checklist import CHECKS, Check, run_checklist
-from train.gate.contents import LIMIT, TARGET
+from train.gate.checklist import CHECKS, TARGET, Check, run_checklist
 
 NAMES = [name for name, _, _ in CHECKS]
+IDS = "metadata.json: stock_ids"
 GENERAL, MOVES = "general_residual", "stock_specific_residual/MOVES"
-CHANNELS = len(Residual.channels)
 UNREAD = "not checked: the release's files are damaged or incomplete"
 
 
@@ -77,18 +75,16 @@ def test_a_sound_release_passes_every_check_and_each_describes_its_result(releas
 def test_every_stock_is_counted_and_one_with_too_little_data_is_named(release):
     results = {check.name: check.found for check in run_checklist(release)}
     assert results["all counters answer"] == "5 of 6; too little data: SHORT (9 of 12 closes)"
-    assert results["general tier answers"] == "4 of 5; too little data: SHORT (9 of 12 closes)"
     absent = doctored(release, without_rows_of("SHORT"))
     results = {check.name: check.found for check in run_checklist(absent)}
     assert results["all counters answer"] == "5 of 6; too little data: SHORT (0 of 12 closes)"
 
 
-def test_the_original_design_passes_with_a_scaler_for_every_stock_and_no_intervals(tmp_path):
+def test_the_original_design_passes_without_intervals(tmp_path):
     release = made_release(tmp_path, preset="v4_log")
     results = {check.name: check.found for check in run_checklist(release)}
-    assert results["scalers"] == "2 models, 5 of 6 stocks", "SHORT was listed after training"
     assert results["intervals"] == "the model gives no intervals"
-    assert not failures(release).keys() & {"files", "scalers", "stock ids", "intervals", "no look-ahead"}
+    assert not failures(release).keys() & {"files", "models", "intervals", "no look-ahead"}
 
 
 def test_an_altered_byte_fails_and_nothing_else_of_the_release_is_trusted(release):
@@ -107,43 +103,37 @@ def test_a_file_that_every_release_has_is_missed_though_the_manifest_does_not_li
     assert result["files"] == f"no {name}"
 
 
-def drop_scaler(folder: Path) -> None:
-    path = folder / "general_v4_log" / "scalers.json"
-    stored = json.loads(path.read_bytes())
-    del stored["scalers"]["THIN"]
-    path.write_text(json.dumps(stored))
-
-
-def test_a_stock_without_its_scaler_is_named(tmp_path):
-    release = doctored(made_release(tmp_path, preset="v4_log"), drop_scaler)
-    assert failures(release)["scalers"] == "general_v4_log/scalers.json: none for THIN"
-
-
 @pytest.mark.parametrize(
     ("check", "change", "message"),
     [
+        ("models", changing(f"{MOVES}/scaler.json", spread=[-1.0] * 14), "need finite means and positive"),
         (
-            "scalers",
-            changing(f"{MOVES}/scaler.json", spread=[-1.0] * CHANNELS),
-            f"scaler.json: not {CHANNELS} finite",
+            "models",
+            changing(f"{GENERAL}/scalers.json", mean=[math.nan] * 14),
+            "need finite means and positive",
         ),
         (
-            "scalers",
-            changing(f"{GENERAL}/scalers.json", mean=[math.nan] * CHANNELS),
-            f"scalers.json: not {CHANNELS} finite",
-        ),
-        ("scalers", changing("config.json", representation="level"), "scalers.json: residual, need level"),
-        (
-            "stock ids",
+            "models",
             changing(f"{GENERAL}/stock_id_mapping.json", THIN=2),
-            "THIN is 2, universe.json says 6",
+            f"{GENERAL}/metadata.json: stock_ids",
         ),
-        ("stock ids", changing(f"{GENERAL}/stock_id_mapping.json", ABC=9), "ABC is not in universe.json"),
-        ("stock ids", changing(f"{MOVES}/metadata.json", stock_ids={"MOVES": 1}), "MOVES/metadata.json"),
-        ("test MAPE recorded", changing(f"{GENERAL}/metadata.json", test_mape=None), "test_mape is None"),
-        ("test MAPE recorded", changing(f"{MOVES}/metadata.json", test_mape=math.nan), "MOVES/metadata.json"),
+        (
+            "models",
+            changing(f"{GENERAL}/stock_id_mapping.json", ABC=9),
+            f"{GENERAL}/metadata.json: stock_ids",
+        ),
+        (
+            "models",
+            changing(f"{MOVES}/metadata.json", stock_ids={"MOVES": 1}),
+            f"{MOVES}/metadata.json: stock_ids",
+        ),
+        (
+            "models",
+            changing(f"{MOVES}/metadata.json", stock_ids={"THIN": 6}),
+            f"{MOVES}/metadata.json: stock_ids",
+        ),
+        ("models", lambda folder: (folder / MOVES / "model.onnx").write_bytes(b"x"), "MOVES: "),
         ("test MAPE", retelling(published=lambda table: 1.2 * table["actual"]), "20.000 %"),
-        ("target", retelling(published=lambda table: 1.125 * table["actual"]), "12.500 %"),
         ("skill", retelling(raw=lambda table: 1.1 * table["raw"]), "relRMSE of the raw price is"),
         ("skill", retelling(published=lambda table: 1.1 * table["published"]), "relMAE of the published"),
         ("skill", retelling(frozen=lambda table: True), "no scored forecast of a price that moved"),
@@ -153,12 +143,11 @@ def test_a_stock_without_its_scaler_is_named(tmp_path):
             "90 % intervals contain 0.",
         ),
         ("skill of intervals", retelling(hi95=lambda table: 9 * table["last_price"]), "relPinball of the"),
-        ("models load", lambda folder: (folder / MOVES / "model.onnx").write_bytes(b"x"), "MOVES: "),
-        ("prices", retelling(raw=lambda table: -table["raw"]), "test part: FROZEN 2021"),
-        ("prices", retelling(hi90=lambda table: math.inf * table["hi90"]), "test part: "),
+        ("skill", retelling(raw=lambda table: np.nan), "relRMSE of the raw price is nan"),
+        ("intervals", retelling(hi90=lambda table: -table["hi90"]), "test part: "),
         ("intervals", retelling(lo80=lambda table: 0.9 * table["lo95"]), "test part: "),
         ("intervals", retelling(hi90=lambda table: np.nan), "test part: "),
-        ("general tier answers", without_rows_of("THIN"), "3 of 5; too little data: SHORT"),
+        ("all counters answer", without_rows_of("THIN"), "4 of 6; too little data: SHORT"),
         ("all counters answer", without_rows_of("MOVES"), "MOVES: "),
         ("no look-ahead", retelling(raw=lambda table: np.nextafter(table["raw"], np.inf)), "raw is"),
     ],
@@ -171,17 +160,14 @@ def test_each_check_fails_on_a_release_doctored_for_it(release, check, change, m
 
 def test_a_manifest_that_flatters_the_error_is_caught(release):
     assert "but manifest.json says 0.5" in failures(doctored(release, test_MAPE=0.5))["test MAPE"]
-    assert "test_MAPE is None" in failures(doctored(release, test_MAPE=None))["test MAPE recorded"]
+    assert "but manifest.json says None" in failures(doctored(release, test_MAPE=None))["test MAPE"]
 
 
-@pytest.mark.parametrize(
-    ("mape", "failing"), [(11.9, set()), (12.5, {"target"}), (15.5, {"target", "test MAPE"})]
-)
-def test_the_error_must_be_under_15_percent_and_within_the_target_of_12(release, mape, failing):
-    assert (LIMIT, TARGET) == (15, 12)
+@pytest.mark.parametrize(("mape", "passes"), [(11.9, True), (12.5, False)])
+def test_the_error_must_be_within_the_target_of_12_percent(release, mape, passes):
+    assert TARGET == 12
     retold = retelling(published=lambda table: (1 + mape / 100) * table["actual"])
-    result = failures(doctored(release, retold, test_MAPE=mape))
-    assert result.keys() & {"target", "test MAPE"} == failing
+    assert ("test MAPE" not in failures(doctored(release, retold, test_MAPE=mape))) is passes
 
 
 def test_a_forecast_beyond_anything_the_stock_ever_did_is_absurd(tmp_path):
@@ -222,9 +208,9 @@ def test_a_release_that_reads_more_than_was_known_that_evening_is_caught(release
 def test_unreadable_input_fails_with_a_reason_and_no_traceback(release):
     broken = doctored(release, lambda folder: (folder / "test_forecasts.parquet").write_bytes(b"no parquet"))
     result = failures(broken)
-    assert {"test MAPE", "prices", "intervals", "no look-ahead"} <= result.keys()
+    assert {"test MAPE", "skill", "intervals", "no look-ahead"} <= result.keys()
     assert all("Traceback" not in reason and reason for reason in result.values())
-    assert "files" not in result and "models load" not in result
+    assert "files" not in result and "models" not in result
 
 
 def call(home: Path, *arguments: str):
@@ -247,4 +233,4 @@ def test_the_validate_command_prints_the_list_and_fails_on_any_failure(release, 
 def test_validate_checks_production_and_reports_if_there_is_none(release, tmp_path):
     assert "nsecast train" in call(tmp_path).exception.message
     Registry(tmp_path).promote("made")
-    assert "made: 15 of 15 checks pass" in call(tmp_path).stdout
+    assert "made: 9 of 9 checks pass" in call(tmp_path).stdout

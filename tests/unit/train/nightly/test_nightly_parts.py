@@ -17,12 +17,12 @@ from support.machine.processes import running
 from support.prices.panel import made_panel
 from support.releases.release import made_release
 
+from common import storage
 from common.errors import ArchiveError, ConfigError
 from common.presets import PRESETS, SplitSpec
 from common.prices.changes import TOLERANCE, compare_panels, refuse_damage
 from common.prices.panel import Panel
-from common.release.lock import hold_lock, is_locked
-from train.nightly.nightly import Request, _key
+from common.release.lock import hold_lock
 from train.nightly.nightly_record import NightlyRecord
 from train.nightly.split import MINIMUM_TEST, move_split, next_settings
 
@@ -126,10 +126,10 @@ def test_up_to_one_in_a_hundred_closes_may_be_corrected(excess, refused):
 
 def test_a_second_holder_is_told_who_holds_the_lock_and_since_when(tmp_path):
     lock = tmp_path / "home" / "retrains" / ".lock"
-    assert not is_locked(lock)
+    assert not storage.is_locked(lock)
     before = datetime.now(UTC).replace(microsecond=0)
     with hold_lock(lock):
-        assert is_locked(lock)
+        assert storage.is_locked(lock)
         with (
             pytest.raises(
                 ConfigError, match=rf"process {os.getpid()} on {os.uname().nodename} since "
@@ -139,7 +139,7 @@ def test_a_second_holder_is_told_who_holds_the_lock_and_since_when(tmp_path):
             pass
         since = datetime.fromisoformat(refused.value.message.split("since ")[1].split(". ")[0])
         assert before <= since <= datetime.now(UTC) and "--wait 30m" in refused.value.message
-    assert not is_locked(lock)
+    assert not storage.is_locked(lock)
 
 
 def test_who_waits_takes_over_when_the_holder_lets_go(tmp_path):
@@ -186,8 +186,7 @@ def test_a_killed_holder_lets_go(tmp_path):
 
 
 def test_a_step_that_is_stopped_says_so_in_the_record(tmp_path):
-    record = NightlyRecord.new(tmp_path, key="k", archive=None, production=None)
-    record.begin()
+    record = NightlyRecord.new(tmp_path, archive=None, production=None)
     with pytest.raises(KeyboardInterrupt), record.step("ingest"):
         raise KeyboardInterrupt
     stored = json.loads((record.folder / "record.json").read_text())
@@ -196,13 +195,3 @@ def test_a_step_that_is_stopped_says_so_in_the_record(tmp_path):
         decision["share"] = float("nan")
     stored = json.loads((record.folder / "record.json").read_text())
     assert stored["steps"]["ingest"]["decision"] == {"share": None}
-    assert stored["steps"]["ingest"]["attempts"] == 2
-
-
-def test_a_workbook_that_is_open_in_excel_does_not_count_as_a_new_file(tmp_path):
-    (tmp_path / "prices.xlsx").write_bytes(b"prices")
-    closed = _key(Request(archive=tmp_path))
-    (tmp_path / "~$prices.xlsx").write_bytes(bytes(165))
-    assert _key(Request(archive=tmp_path)) == closed
-    (tmp_path / "prices.xlsx").write_bytes(b"other prices")
-    assert _key(Request(archive=tmp_path)) != closed

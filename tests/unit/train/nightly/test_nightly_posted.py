@@ -17,7 +17,7 @@ from common.release.refreshed import networks_of, trained_release
 from common.release.sanity import CHECKS
 from common.release.subject import Subject, run_check
 from train.nightly.nightly import retrain
-from train.nightly.nightly_record import NightlyRecord, records
+from train.nightly.nightly_record import NightlyRecord
 from train.nightly.steps import Steps
 from train.pipeline.refresh import read_newer
 from train.pipeline.training import Run
@@ -49,9 +49,7 @@ def drop_day(place: SimpleNamespace, day: date) -> None:
 
 def refresh_to(place: SimpleNamespace, day: date) -> None:
     """Bring production, which is older, to the archive's last session, as `nsecast refresh` does."""
-    result, _ = refresh_production(
-        place.home, lambda before: read_newer(place.archive, place.home, before)[1]
-    )
+    result, _ = refresh_production(place.home, lambda before: read_newer(place.archive, place.home, before))
     assert result.last == f"{day}"
 
 
@@ -96,10 +94,10 @@ def trained_with_posted(place: SimpleNamespace) -> Run:
     """Finish every task of the run that the next night plans, posted days included."""
     production, home = place.registry.production(), place.home
     request = retrain_request(place.archive, overrides={}, universe=None)
-    record = NightlyRecord.new(home, key="", archive=place.archive, production=production)
-    steps = Steps(request, home, record, lambda *_: None)
-    steps.ingest(None, None)
-    return trained_ahead(request, home, production, panel=steps.panel())
+    record = NightlyRecord.new(home, archive=place.archive, production=production)
+    steps = Steps(request, home, record)
+    steps.ingest(None)
+    return trained_ahead(request, home, production, panel=steps.panel)
 
 
 def test_a_session_that_was_never_posted_and_is_missing_is_still_refused(begun):
@@ -131,7 +129,7 @@ def test_a_day_posted_during_a_training_is_published_at_once_and_is_in_the_new_r
     assert record.decision("promote")["was"] == posted[0].release
     assert record.decision("promote")["refresh"]["last"] == f"{LATER_END}"
     (move,) = [move for move in begun.registry.history() if move["release"] == production.id]
-    assert move["anchor"] == production.id and move["retrain"]["id"] == record.id
+    assert move["retrain"]["id"] == record.id
     before = Panel.load(begun.registry.resolve(posted[0].release).file("panel.parquet"))
     after = panel_of(begun)
     pd.testing.assert_frame_equal(rows_on(after, LATER_END), rows_on(before, LATER_END))
@@ -141,23 +139,3 @@ def test_a_day_posted_during_a_training_is_published_at_once_and_is_in_the_new_r
     again = night(begun, retrain_every=dt.timedelta(days=7))
     assert again.values["state"] == "current" and again.decision("ingest")["posted"] == [f"{LATER_END}"]
     assert begun.registry.production() == production.id
-
-
-def test_a_night_that_was_stopped_goes_on_although_production_was_refreshed_meanwhile(begun):
-    write_archive(begun.archive, BEFORE_LAST)
-    request = retrain_request(begun.archive, overrides={}, universe=None)
-    trained_ahead(request, begun.home, begun.registry.production())
-
-    def stop(step, record):
-        if step == "promote":
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        retrain(request, begun.home, watch=stop)
-    refresh_to(begun, BEFORE_LAST)
-    post(begun.home, LATER_END)
-    stopped = next(records(begun.home))
-    record = night(begun)
-    assert record.id == stopped.id and record.values["state"] == "promoted"
-    assert record.values["steps"]["train"]["attempts"] == 1
-    assert panel_of(begun).dates[-1] == pd.Timestamp(LATER_END)
