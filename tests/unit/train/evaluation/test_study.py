@@ -114,7 +114,9 @@ def test_newer_files_that_begin_on_a_copied_day_are_refused(models, home):
 def test_each_stretch_is_forecast_by_what_was_trained_for_it(models, home, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        studies, "_refit", lambda s, first, data_end, *_: asked.append((first, data_end)) or models
+        studies,
+        "refitted",
+        lambda models, panel, first, data_end, folder, **_: asked.append((first, data_end)) or models,
     )
     plan = plan_backtest(models, None, home, start=SESSIONS[-50], end=SESSIONS[-3], refit_every=20)
     found = run_backtest(plan)
