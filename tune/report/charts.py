@@ -12,10 +12,15 @@ SCORE = "validation score (naive = 1)"
 
 
 def proposals(study: optuna.Study) -> optuna.Study:
-    """Return a study of the proposals that finished or were stopped early, without comparison trials."""
-    ended = study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
+    """Return a study of the proposals that finished or were stopped early, without comparison trials.
+
+    They are numbered anew; their number in the search is the user attribute ``number``.
+    """
     copy = optuna.create_study(study_name=study.study_name)
-    copy.add_trials(trial for trial in ended if "origin" not in trial.user_attrs)
+    for trial in study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)):
+        if "origin" not in trial.user_attrs:
+            trial.set_user_attr("number", trial.number)
+            copy.add_trial(trial)
     return copy
 
 
@@ -28,15 +33,19 @@ def figures(tuning: Tuning, study: optuna.Study) -> dict[str, Figure | None]:
     names = {f"slice_{name}": name for name in tuning.parameters}
     charts: dict[str, Figure | None] = dict.fromkeys(("history", *names, "curves"))
     if study.trials:
-        curves, axis = plot_intermediate_values(study), {"title_text": "epoch, over all folds"}
+        curves, reached = plot_intermediate_values(study), [t for t in study.trials if t.intermediate_values]
+        for curve, trial in zip(curves.data, reached, strict=True):
+            curve.name = f"trial {trial.user_attrs['number']}"
+        axis = {"title_text": "epoch, over all folds"}
         charts["curves"] = plain(curves, title=None, xaxis=axis, yaxis_title_text=SCORE)
     if len(finished(study)) < 2:
         return charts
     history = plot_optimization_history(study, target_name=SCORE)
     if (default := tuning.default_score) is not None:
         history.add_hline(default, **LINE, annotation_text="default", annotation_font=NOTE)
-    charts["history"] = plain(history, title=None)
+    charts["history"] = plain(history, title=None, xaxis_title_text="proposal")
     for chart, name in names.items():
         points = plot_slice(study, [name], target_name=SCORE).update_traces(marker_showscale=False)
-        charts[chart] = plain(points, title=None, xaxis_title_text=labels.label(name))
+        axis = {"title_text": labels.label(name), "automargin": False, "tickangle": 0}
+        charts[chart] = plain(points, title=None, xaxis=axis)
     return charts
