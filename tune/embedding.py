@@ -1,20 +1,18 @@
 """Test whether the default embedding is wide enough: the same settings with other sizes, fold by fold."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
+import pandas as pd
 from scipy.special import stdtrit
 
 WORTH = 0.001
 """A smaller gain in score does not justify another embedding size, even if it is significant."""
 CONFIDENCE = 0.95
 
-Scores = dict[int, dict[tuple[int, int], float]]
-"""By size, then by (fold, seed)."""
 
-
-def compare(scores: Scores, default: int) -> dict[str, Any] | None:
+def compare(trials: pd.DataFrame, folds: Sequence[str], default: int) -> dict[str, Any] | None:
     """Compare every size with the default size.
 
     Differences are paired by fold and seed, so that effects of the fold and the seed cancel. Their means have
@@ -22,87 +20,62 @@ def compare(scores: Scores, default: int) -> dict[str, Any] | None:
 
     Parameters
     ----------
-    scores : dict
-        Score of each fit, lower is better, by size and then (fold, seed).
-    default : int
-        The default size.
+    trials : DataFrame
+        Finished trials of the default settings with this size and others: ``embedding_dim``, ``seed`` and the
+        score in each fold, lower is better.
+    folds : the columns of the folds
+    default : the default size
 
     Returns
     -------
     dict or None
         As ``Tuning.info["embedding"]``; None if there is no pair to compare.
     """
-    own = scores.get(default, {})
+    scores = {int(size): rows.set_index("seed")[[*folds]] for size, rows in trials.groupby("embedding_dim")}
     paired = {
-        size: np.array([fits[key] - own[key] for key in sorted(fits.keys() & own.keys())])
-        for size, fits in sorted(scores.items())
-        if size != default
+        size: (own - scores[default]).stack().dropna() for size, own in scores.items() if default in scores
     }
-    paired = {size: differences for size, differences in paired.items() if len(differences)}
-    if not paired:
+    paired = {size: pairs for size, pairs in paired.items() if len(pairs)}
+    if len(paired) < 2:
         return None
-    rows = [_row(default, own, 0.0, 0.0, 0.0)]
-    for size, differences in paired.items():
-        mean, half = float(differences.mean()), half_width(differences, comparisons=len(paired))
-        low, high = (None, None) if half is None else (mean - half, mean + half)
-        rows.append(_row(size, scores[size], mean, low, high))
-    rows.sort(key=lambda row: row["size"])
+    rows = [_row(size, scores[size], paired[size], size == default, len(paired) - 1) for size in paired]
+    others = [row for row in rows if row["size"] != default]
     better = [
-        row for row in rows if row["high"] is not None and row["high"] < 0 and row["difference"] < -WORTH
+        row for row in others if row["high"] is not None and row["high"] < 0 and row["difference"] < -WORTH
     ]
+    best = min(better or others, key=lambda row: row["difference"])
+    count = len(paired[best["size"]])
+    interval = (
+        "no interval from one pair"
+        if best["low"] is None
+        else f"95 % interval {best['low']:+.4f} to {best['high']:+.4f}"
+    )
+    figures = f"{best['difference']:+.4f} in score ({interval}, {count} pair{'s' if count > 1 else ''})"
     return {
         "sizes": rows,
         "default": default,
         "sufficient": not better,
-        "because": _because(rows, default, better, paired),
+        "because": f"Embedding size {default} is not sufficient because size {best['size']} is better beyond "
+        f"noise: it differs by {figures}."
+        if better
+        else f"Embedding size {default} is sufficient because no size from {min(paired)} to {max(paired)} is "
+        f"better beyond noise by more than {WORTH:.3f}: the best of the others, {best['size']}, differs by "
+        f"{figures}.",
     }
-
-
-def half_width(differences: np.ndarray, *, comparisons: int) -> float | None:
-    """Return half the width of the mean's interval; None for fewer than two differences."""
-    n = len(differences)
-    if n < 2:
-        return None
-    t = float(stdtrit(n - 1, 1 - (1 - CONFIDENCE) / (2 * comparisons)))
-    return t * float(differences.std(ddof=1)) / math.sqrt(n)
 
 
 def _row(
-    size: int, fits: dict[Any, float], difference: float, low: float | None, high: float | None
+    size: int, scores: pd.DataFrame, pairs: pd.Series, is_default: bool, comparisons: int
 ) -> dict[str, Any]:
+    n, mean, half = len(pairs), float(pairs.mean()), 0.0
+    if not is_default:
+        t = float(stdtrit(n - 1, 1 - (1 - CONFIDENCE) / (2 * comparisons)))
+        half = t * float(pairs.std()) / math.sqrt(n)
     return {
         "size": size,
-        "fits": len(fits),
-        "score": float(np.mean(list(fits.values()))),
-        "difference": difference,
-        "low": low,
-        "high": high,
+        "fits": int(scores.count().sum()),
+        "score": float(scores.stack().mean()),
+        "difference": mean,
+        "low": None if math.isnan(half) else mean - half,
+        "high": None if math.isnan(half) else mean + half,
     }
-
-
-def _because(
-    rows: list[dict[str, Any]], default: int, better: list[dict[str, Any]], paired: dict[int, np.ndarray]
-) -> str:
-    others = [row for row in rows if row["size"] != default]
-    best = min(better or others, key=lambda row: row["difference"])
-    pairs = len(paired[best["size"]])
-    figures = (
-        f"{best['difference']:+.4f} in score ({_interval(best)}, {pairs} pair{'s' if pairs > 1 else ''})"
-    )
-    if better:
-        return (
-            f"Embedding size {default} is not sufficient because size {best['size']} is better beyond noise: "
-            f"it differs by {figures}."
-        )
-    sizes = [row["size"] for row in rows]
-    return (
-        f"Embedding size {default} is sufficient because no size from {min(sizes)} to {max(sizes)} is "
-        f"better beyond noise by more than {WORTH:.3f}: the best of the others, {best['size']}, differs by "
-        f"{figures}."
-    )
-
-
-def _interval(row: dict[str, Any]) -> str:
-    if row["low"] is None:
-        return "no interval from one pair"
-    return f"95 % interval {row['low']:+.4f} to {row['high']:+.4f}"

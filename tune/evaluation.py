@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import ray
 
 from common import storage
@@ -20,7 +21,7 @@ from train.run.plan import Task
 from tune.space import apply
 from tune.spec import SearchSpec
 from tune.trial import Trial
-from tune.verdict import Forecasts, verdict
+from tune.verdict import verdict
 
 SEEDS = 3
 QUICK_SEEDS = 2
@@ -77,7 +78,7 @@ def _compare(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[
         config = train_config(config.preset, merged(config.model_dump(), {"seeds": seeds}))
         RunSpec(config, spec.universe, spec.source, spec.data_sha256).save(folder)
     fit = ray.remote(num_cpus=1, max_retries=3)(_refit)
-    refits = {
+    fits = {
         (side, seed): [
             fit.remote(storage.address_of(folder), task) for task in spec.fits(seed=seed, epochs=0)
         ]
@@ -85,7 +86,7 @@ def _compare(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[
         for side, folder in folders.items()
     }
     try:
-        forecasts = {key: _pooled(ray.get(fits)) for key, fits in refits.items()}
+        forecasts = {key: pd.concat(ray.get(tasks)).sort_index() for key, tasks in fits.items()}
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", error)
         reason = (str(cause).strip().splitlines() or [type(cause).__name__])[-1]
@@ -95,8 +96,9 @@ def _compare(spec: SearchSpec, panel: Panel, root: Path, winner: Trial) -> dict[
     stocks = symbols if spec.scope == GENERAL else spec.jobs
     test = moving_test(dataset, GENERAL)
     test = test.take(np.isin(test.symbol, [symbols.index(stock) for stock in stocks]))
-    assert all(np.array_equal(refit.rows, test.end) for refit in forecasts.values())
-    return verdict(test, forecasts, seeds, spec.config.seed)
+    assert all(np.array_equal(refit.index, test.end) for refit in forecasts.values())
+    refits = {side: [forecasts[side, seed].to_numpy() for seed in range(seeds)] for side in folders}
+    return verdict(test, refits, spec.config.seed)
 
 
 @functools.lru_cache(maxsize=2)
@@ -112,8 +114,11 @@ def moving_test(dataset: RunDataset, job: str) -> Windows:
     return test.take(~frozen(test))
 
 
-def _refit(address: str, task: Task) -> Forecasts:
-    """Fit one network unless it is fitted, and forecast the test part; runs as a Ray task."""
+def _refit(address: str, task: Task) -> pd.DataFrame:
+    """Fit one network unless it is fitted, and forecast the test part; runs as a Ray task.
+
+    Returns the forecasts in KES by row of the cutoff: raw prices of all horizons, then published ones.
+    """
     from train.fit.loop import one_thread
     from train.workers.tasks import forecast, run_task, weights_of
 
@@ -122,15 +127,4 @@ def _refit(address: str, task: Task) -> Forecasts:
     run_task(dataset, task)
     test = moving_test(dataset, task.job)
     prices = forecast(dataset, task.job, [weights_of(dataset.run_dir, task.id)], test, phase=task.phase)
-    return Forecasts(test.end, prices.raw, prices.published)
-
-
-def _pooled(parts: list[Forecasts]) -> Forecasts:
-    """Merge the forecasts of several jobs, ordered by row."""
-    rows = np.concatenate([part.rows for part in parts])
-    order = np.argsort(rows, kind="stable")
-    return Forecasts(
-        rows[order],
-        np.concatenate([part.raw for part in parts])[order],
-        np.concatenate([part.published for part in parts])[order],
-    )
+    return pd.DataFrame(np.hstack([prices.raw, prices.published]), index=test.end)

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-SHORT = (("embedding", "emb"), ("lstm", "lstm"), ("dense", "dense"), ("window", "win"))
-"""Part of a size's name, and its abbreviation."""
+SHORT = {"learning_rate": "rate", "embedding": "emb", "lstm": "lstm", "dense": "dense", "window": "win"}
+"""Part of a parameter's name, and its abbreviation."""
 
 
 def label(name: str) -> str:
@@ -23,19 +23,20 @@ def value_text(value: Any) -> str:
     return f"{int(value)}" if float(value).is_integer() else f"{value:.3g}"
 
 
-def sizes(values: dict[str, Any], *, named: bool = True) -> str:
-    """Return the sizes as ``emb 10 · lstm 50/50 · dense 64 · win 60``, or unnamed as ``10 50/50 64 60``."""
-    parts = []
-    for part, short in SHORT:
-        own = "/".join(value_text(value) for name, value in values.items() if part in name)
-        if own:
-            parts.append(f"{short} {own}" if named else own)
-    return (" · " if named else " ").join(parts)
+def settings(values: dict[str, Any]) -> str:
+    """Return rate and sizes as ``rate 0.004 emb 10 lstm 50/50 dense 64 win 60``."""
+    parts = {
+        short: "/".join(value_text(value) for name, value in values.items() if part in name)
+        for part, short in SHORT.items()
+    }
+    return " ".join(f"{short} {own}" for short, own in parts.items() if own)
 
 
-def rate(values: dict[str, Any]) -> str:
-    """Return the learning rate, ``-`` if it was not searched."""
-    return value_text(values.get("learning_rate"))
+def range_text(kind: dict[str, Any]) -> str:
+    """Return ``{"low", "high", "log"}`` or ``{"choices"}`` of a parameter as text."""
+    if "choices" in kind:
+        return ", ".join(map(value_text, kind["choices"]))
+    return f"{value_text(kind['low'])} to {value_text(kind['high'])}{', log scale' if kind['log'] else ''}"
 
 
 def counted(proposals: int, compared: int) -> str:

@@ -7,13 +7,15 @@ from typing import Any
 import rich.box
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from common.console import console
-from train.progress.snapshot import format_duration
+from train.progress.snapshot import against_naive, format_duration, format_number, label_title, one_line
 from tune import labels
-from tune.console import best_table
 from tune.results import Tuning
 
+BEST = 5
+"""Finished trials in the closing table."""
 SECONDS_PER_WINDOW = 1 / 4000
 """Pace of one core with the default network, for the estimate of ``--dry-run`` only."""
 
@@ -24,8 +26,7 @@ def print_plan(planned: Any, effort: Any, compared: int, workers: int | None, as
 
     spec = planned.spec
     count = workers or usable_cpus()
-    total = effort.trials + compared
-    work = total * spec.fold_epochs * len(spec.folds) * spec.windows_per_epoch
+    work = (effort.trials + compared) * spec.total_epochs * spec.windows_per_epoch
     estimate = work * SECONDS_PER_WINDOW / count
     document = {
         "search": spec.id,
@@ -36,8 +37,8 @@ def print_plan(planned: Any, effort: Any, compared: int, workers: int | None, as
         "left_out": planned.left_out,
         "trials": effort.trials,
         "compared": compared,
-        "epochs_total": spec.fold_epochs * len(spec.folds),
-        "folds": [fold.as_dict() for fold in spec.folds],
+        "epochs_total": spec.total_epochs,
+        "folds": spec.as_dict()["folds"],
         "parameters": spec.parameters(),
         "default": spec.default,
         "estimate_s": round(estimate),
@@ -49,16 +50,13 @@ def print_plan(planned: Any, effort: Any, compared: int, workers: int | None, as
     table = Table(box=rich.box.SIMPLE_HEAD, title=f"{spec.id}  data: {spec.source}", title_justify="left")
     for heading in ("parameter", "searched", "default"):
         table.add_column(heading)
-    for name, dimension in spec.space.searched(spec.scope).items():
-        low, high = dimension.ends
-        interval = f"{low:g} to {high:g}" + (", log scale" if dimension.log else "")
-        choices = dimension.choices and ", ".join(f"{value:g}" for value in dimension.choices)
-        table.add_row(name, choices or interval, f"{spec.default[name]:g}")
+    for name, kind in spec.parameters().items():
+        table.add_row(name, labels.range_text(kind), f"{spec.default[name]:g}")
     screen.print(table)
     for number, fold in enumerate(spec.folds, start=1):
         screen.print(f"fold {number}: trained up to {fold.train_end}, validated up to {fold.valid_end}")
     screen.print(
-        f"{labels.counted(effort.trials, compared)}, {document['epochs_total']} epochs each; "
+        f"{labels.counted(effort.trials, compared)}, {spec.total_epochs} epochs each; "
         f"at most about {format_duration(estimate)} on {count} CPUs without early stopping; "
         "nothing was written.",
         highlight=False,
@@ -73,36 +71,34 @@ def print_result(tuning: Tuning, folder: Path, was_done: bool, as_json: bool) ->
         return
     info, screen = tuning.info, console()
     screen.print(best_table(tuning))
+    states = ", ".join(f"{count} {state}" for state, count in tuning.trials["state"].value_counts().items())
+    lines = [f"{len(tuning.trials)} trials ({tuning.kinds}): {states}; score on validation, naive is 1"]
     if was_done:
-        screen.print("The search was complete: nothing to do (a larger --trials extends it).")
-    states = tuning.trials["state"].value_counts()
-    counted = ", ".join(f"{count} {state}" for state, count in states.items())
-    compared = int((tuning.trials["origin"] == "sweep").sum())
-    kinds = labels.counted(len(tuning.trials) - compared, compared)
-    screen.print(
-        f"{len(tuning.trials)} trials ({kinds}): {counted}; score on validation, naive is 1", highlight=False
-    )
-    for comparison, key in ((info["embedding"], "because"), (info["contest"], "sentence")):
-        if comparison:
-            screen.print(comparison[key], highlight=False, soft_wrap=True)
-    if info["contest"] is None:
-        screen.print(
-            "Not yet compared with the default on the test part: this follows when all trials have ended."
-        )
-    if later := _better_since(tuning):
-        screen.print(later, highlight=False, soft_wrap=True)
-    for name in ("best.toml", "report.html", "trials.csv"):
-        screen.print(f"{folder / name}", highlight=False, soft_wrap=True)
+        lines.insert(0, "The search was complete: nothing to do (a larger --trials extends it).")
+    if info["embedding"]:
+        lines.append(info["embedding"]["because"])
+    if info["contest"]:
+        lines.append(info["contest"]["sentence"])
+    else:
+        lines.append("Not yet compared with the default on the test part: this follows after the last trial.")
+    lines += [str(folder / name) for name in ("best.toml", "report.html", "trials.csv")]
+    for line in lines:
+        screen.print(line, highlight=False, soft_wrap=True)
 
 
-def _better_since(tuning: Tuning) -> str | None:
-    """Return a note if a trial after the comparison scored better than its winner."""
-    trials = tuning.trials[(tuning.trials["state"] == "done") & (tuning.trials["origin"] == "search")]
-    best = trials.nsmallest(1, "score")
-    winner = tuning.trials[tuning.trials["trial"] == tuning.info["winner_trial"]]
-    if not len(best) or best["score"].iloc[0] >= winner["score"].iloc[0]:
-        return None
-    return (
-        f"Trial {best['trial'].iloc[0]} scored better since then, but a search uses the test part only once. "
-        "To compare it, search again with another --seed."
-    )
+def best_table(tuning: Tuning) -> Table:
+    """Return the closing table: the best finished trials and the default, scored on validation."""
+    title = label_title(Text("Best trials on validation (naive = 1)"), tuning.info["source"])
+    table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, show_edge=False)
+    table.padding = (0, 1, 0, 0)
+    table.add_column("trial")
+    for heading in ("score", *map(labels.label, tuning.parameters), "weights", "seconds"):
+        table.add_column(heading, justify="right")
+    default = {"trial": "default", "score": tuning.default_score, **tuning.info["default"]}
+    for row in [*tuning.finished.head(BEST).to_dict(orient="records"), default]:
+        score = row["score"]
+        costs = [f"{row[cost]:,.0f}" if cost in row else "-" for cost in ("weights", "seconds")]
+        values = [labels.value_text(row.get(name)) for name in tuning.parameters]
+        cells = (one_line(row["trial"]), Text(format_number(score), style=against_naive(score)))
+        table.add_row(*cells, *values, *costs)
+    return table

@@ -1,10 +1,8 @@
 """Run a search from end to end: trials, comparison on the test part, files."""
 
-import json
 import math
 import time
 from pathlib import Path
-from typing import Any
 
 from cluster.connect.session import ray_session
 from common import storage
@@ -12,18 +10,14 @@ from common.config import read_toml
 from common.errors import ConfigError, TrainingError
 from train.progress.console import LiveTable, Mode
 from tune import evaluation
-from tune.console import SearchLines, SearchView
 from tune.progress import SearchProgress
-from tune.report.page import write_report
+from tune.report import write_report
 from tune.results import Tuning
 from tune.search import search
 from tune.search_plan import SearchBudget, SearchPlan
 from tune.spec import SearchSpec
 from tune.study import FILE, Study, sweep
 from tune.summary import best_toml, tuning_of, winner_of
-
-PROVENANCE = ("made", "model", "source", "data_sha256", "universe_sha256", "seed", "versions")
-"""Entries of `Tuning.info` that ``best.toml`` repeats."""
 
 
 def execute(
@@ -72,16 +66,11 @@ def execute(
             return stored, True
         progress = SearchProgress(study, planned=effort.trials + len(compared), compared=len(compared))
         session = ray_session(cpus=workers, address=address, shared=root)
-        earlier, started = _seconds(root), time.monotonic()
 
         def save() -> Tuning:
-            seconds = earlier + time.monotonic() - started
-            tuning = tuning_of(spec, study.trials(), contest, cpus=cpus, seconds=seconds)
-            tuning.save(root)
-            return tuning
+            return tuning_of(spec, study.trials(), contest, cpus=cpus).save(root)
 
-        table = LiveTable(progress.snapshot, mode=mode, view=SearchView, lines=SearchLines())
-        with table, session as cpus:
+        with LiveTable(progress.snapshot, mode=mode), session as cpus:
             try:
                 if left:
                     deadline = time.time() + time_s if time_s else math.inf
@@ -99,25 +88,10 @@ def execute(
                 raise
             progress.state = "done"
         tuning = save()
-        write_report(root / "report.html", tuning)
-        _write_best(planned, study, tuning)
+        write_report(root / "report.html", tuning, study.study)
+        # The last file of a search.
+        storage.write_bytes(root / "best.toml", best_toml(spec, planned.full, tuning).encode())
         return tuning, False
-
-
-def _write_best(planned: SearchPlan, study: Study, tuning: Tuning) -> None:
-    """Write ``best.toml``, the last file of a search."""
-    info = tuning.info
-    winner = study.trials()[info["winner_trial"]]
-    provenance: dict[str, Any] = {
-        "search": info["id"],
-        **{name: info[name] for name in PROVENANCE},
-        "trials": len(tuning.trials),
-        "trial": winner.number,
-        "score": winner.score,
-        "space": info["parameters"],
-    }
-    text = best_toml(planned.spec, planned.full, winner, info["contest"], provenance)
-    storage.write_bytes(planned.folder / "best.toml", text.encode())
 
 
 def _open(planned: SearchPlan) -> None:
@@ -142,25 +116,14 @@ def _open(planned: SearchPlan) -> None:
 
 
 def _stored(root: Path) -> Tuning | None:
-    """Return the result of a complete search; None if there is none or a later session was interrupted."""
+    """Return the result of a session that ended with its last file; None if there is none."""
     try:
-        for name in ("result.json", "trials.csv", "curves.csv", "best.toml"):
-            storage.up_to_date(root / name)
         stored = Tuning.load(root)
-        begun = read_toml(root / "best.toml")["provenance"]["made"]
+        storage.up_to_date(root / "best.toml")
+        complete = read_toml(root / "best.toml")["provenance"]["made"] == stored.info["made"]
     except (OSError, ValueError, KeyError, ConfigError):
         return None
-    interrupted = begun != stored.info["made"] or (stored.trials["state"] == "interrupted").any()
-    return None if interrupted else stored
-
-
-def _seconds(root: Path) -> float:
-    """Return the working time of earlier sessions."""
-    try:
-        seconds: float = json.loads(storage.up_to_date(root / "result.json").read_bytes())["seconds"]
-        return seconds
-    except (OSError, ValueError):
-        return 0.0
+    return stored if complete else None
 
 
 def _no_winner(study: Study) -> str:

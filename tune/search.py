@@ -5,7 +5,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -52,7 +52,6 @@ class StudySearch(OptunaSearch):
         trials: int,
         compared: Sequence[Point],
         deadline: float = math.inf,
-        on_report: Callable[[int, dict[str, Any]], None] = lambda number, result: None,
     ) -> None:
         spec = study.spec
         super().__init__(
@@ -63,31 +62,21 @@ class StudySearch(OptunaSearch):
             study_name=spec.id,
             storage=study.storage,
         )
-        self._record, self._wanted, self._compared = study, trials, compared
-        self._deadline, self._on_report = deadline, on_report
-        self._total = spec.fold_epochs * len(spec.folds)
+        self._record, self._wanted = study, trials
+        self._compared, self._deadline = compared, deadline
         self._trials: dict[str, Any] = {}
         """Optuna's trials by Ray Tune's trial id."""
-        self._elapsed: dict[str, float] = {}
-        """Seconds that the trial's current process has worked."""
         self.closed = False
         """Set when the search ends: Ray Tune then reports the end of its processes, not of the trials."""
 
     def suggest(  # type: ignore[override]  # Ray's FINISHED is text
         self, trial_id: str
     ) -> dict[str, Any] | str | None:
-        study = self._record
-        if time.time() >= self._deadline:
+        if time.time() >= self._deadline or not self._record.has_next(self._wanted, self._compared):
             return Searcher.FINISHED
-        if not study.frozen(TrialState.WAITING):
-            point = study.next_comparison(self._wanted, self._compared)
-            if point is not None:
-                study.enqueue(point)
-            elif study.count_proposals() >= self._wanted:
-                return Searcher.FINISHED
         config = super().suggest(trial_id)
         self._trials[trial_id] = self._last
-        storage.upload(study.path)
+        storage.upload(self._record.path)
         return config
 
     def _propose(self, trial: Any) -> dict[str, Any]:
@@ -103,13 +92,8 @@ class StudySearch(OptunaSearch):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         trial = self._trials[trial_id]
-        self._on_report(trial.number, result)
         if result.get("weights") != trial.user_attrs.get("weights") and "weights" in result:
             trial.set_user_attr("weights", result["weights"])
-        elapsed, previous = result.get("elapsed", 0.0), self._elapsed.get(trial_id, 0.0)
-        spent = elapsed - previous if elapsed >= previous else elapsed  # a new process starts at 0
-        trial.set_user_attr("seconds", round(trial.user_attrs.get("seconds", 0.0) + spent, 2))
-        self._elapsed[trial_id] = elapsed
         work, score = result["work"], result.get("score", math.inf)
         if math.isfinite(score) and work not in self._record.frozen()[trial.number].intermediate_values:
             super().on_trial_result(trial_id, {"score": score, TRAINING_ITERATION: work})
@@ -122,7 +106,7 @@ class StudySearch(OptunaSearch):
         if result is not None:
             self.on_trial_result(trial_id, result)
         result = result or {"work": 0}
-        complete = result.get("complete") or result["work"] >= self._total
+        complete = result.get("complete") or result["work"] >= self._record.spec.total_epochs
         if error:
             self._end(trial_id, f"its process died more than {PROCESS_DEATHS} times", failed=True)
         elif "reason" in result:
@@ -161,14 +145,13 @@ def early_stopping(study: Study) -> TrialScheduler:
     proposals of earlier sessions.
     """
     spec = study.spec
-    total = spec.fold_epochs * len(spec.folds)
     if not spec.asha or len(spec.folds) == 1:
         return FIFOScheduler()
     asha = ASHAScheduler(
         time_attr=JUDGED,
         metric="score",
         mode="min",
-        max_t=total - 1,  # at its last epoch a trial is done, not stopped
+        max_t=spec.total_epochs - 1,  # at its last epoch a trial is done, not stopped
         grace_period=spec.fold_epochs,
         reduction_factor=REDUCTION,
         stop_last_trials=False,
@@ -198,10 +181,8 @@ def search(
     """
     os.environ.update(QUIET)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    progress.concurrent = cpus
-    searcher = StudySearch(
-        study, trials=trials, compared=compared, deadline=deadline, on_report=progress.update
-    )
+    progress.workers = cpus
+    searcher = StudySearch(study, trials=trials, compared=compared, deadline=deadline)
     folder = study.root / "ray"
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(run_trial, {"CPU": 1}),

@@ -1,19 +1,19 @@
 """Plan a search: its work, stocks and folds, and its id."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from common.errors import ConfigError, UniverseError
 from common.exchange.universe import Universe
-from common.presets import TrainConfig, merged, train_config
+from common.presets import SplitSpec, TrainConfig
 from common.prices.panel import Panel
 from common.prices.series import series_of_universe
 from common.release.bundle import GENERAL
 from train.run.dataset import RunDataset, RunSpec
 from train.run.plan import make_plan
-from tune.folds import Fold, FoldDataset, make_folds
+from tune.folds import FoldDataset, make_folds
 from tune.space import SearchSpace, defaults
 from tune.spec import Sampler, SearchSpec
 from tune.study import QUICK_SIZES, SIZES
@@ -86,37 +86,35 @@ def plan_search(
         )
     limits = RunDataset(home, RunSpec(config, universe, panel.source, ""), panel).limits
     seen = panel.as_of(limits.valid_end.astype("datetime64[D]").astype(object))
-    series = series_of_universe(seen, universe)
-    draft = SearchSpec(
-        config=config,
-        universe=universe,
-        source=panel.source,
-        data_sha256=panel.fingerprint(),
-        seen_sha256=seen.fingerprint(),
-        model=model,
-        jobs=(),
-        space=space,
-        folds=(),
-        epochs=effort.epochs,
-        windows_per_epoch=effort.windows_per_epoch,
-        asha=asha,
-        sampler=sampler,
-    )
     folds = make_folds(
-        np.unique(series.dates),
+        np.unique(series_of_universe(seen, universe).dates),
         limits,
         effort.folds,
         shortest_training=config.window.size + max(config.window.horizons),
     )
     skipped: dict[str, str] = {}
     for fold in reversed(folds):
-        skipped |= _skipped(draft, seen, fold, stocks)
+        skipped |= _skipped(config, universe, seen, fold, stocks)
     jobs = tuple(stock for stock in stocks if stock not in skipped) if scope != GENERAL else (GENERAL,)
     left_out = {stock: skipped[stock] for stock in stocks if stock in skipped}
     if not jobs:
         reasons = "; ".join(f"{stock}: {reason}" for stock, reason in left_out.items())
         raise ConfigError(f"--model {model}: no stock to search with. {reasons}.")
-    spec = replace(draft, jobs=jobs, folds=tuple(folds))
+    spec = SearchSpec(
+        config=config,
+        universe=universe,
+        source=panel.source,
+        data_sha256=panel.fingerprint(),
+        seen_sha256=seen.fingerprint(),
+        model=model,
+        jobs=jobs,
+        space=space,
+        folds=tuple(folds),
+        epochs=effort.epochs,
+        windows_per_epoch=effort.windows_per_epoch,
+        asha=asha,
+        sampler=sampler,
+    )
     return SearchPlan(spec, full or config, panel, seen, out or home / "tuning" / spec.id, left_out)
 
 
@@ -135,10 +133,10 @@ def _stocks(universe: Universe, model: str, scope: str, wanted: str) -> tuple[st
     return (wanted,)
 
 
-def _skipped(spec: SearchSpec, seen: Panel, fold: Fold, stocks: tuple[str, ...]) -> dict[str, str]:
+def _skipped(
+    config: TrainConfig, universe: Universe, seen: Panel, fold: SplitSpec, stocks: tuple[str, ...]
+) -> dict[str, str]:
     """Return the stocks with too little history in a fold, with the reason."""
-    split = {"split": fold.split.model_dump()}
-    config = train_config(spec.config.preset, merged(spec.config.model_dump(), split))
-    run = RunSpec(config, spec.universe, spec.source, spec.seen_sha256)
-    dataset = FoldDataset(Path(), run, seen)
-    return make_plan(config, spec.universe, [dataset.windows], dataset.limits, only=stocks or ("",)).skipped
+    config = config.model_copy(update={"split": fold})
+    dataset = FoldDataset(Path(), RunSpec(config, universe, seen.source, ""), seen)
+    return make_plan(config, universe, [dataset.windows], dataset.limits, only=stocks or ("",)).skipped

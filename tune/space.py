@@ -26,6 +26,8 @@ LIMITS: dict[str, tuple[float, float]] = {
 WHOLE = ("embedding_dim", "lstm_1", "lstm_2", "dense_units", "window_size")
 GENERAL_ONLY = ("embedding_dim", "window_size")
 """Not searched for specific models: these see one stock, and read as many days as the general model."""
+NETWORK = ("embedding_dim", "dropout", "dense_units", "l2")
+"""Parameters that are settings of the network with the same name."""
 
 
 class Dimension(Config):
@@ -77,11 +79,6 @@ class Dimension(Config):
     def fixed(self) -> bool:
         return self.choices is not None and len(self.choices) == 1
 
-    def as_dict(self) -> dict[str, Any]:
-        if self.choices is not None:
-            return {"choices": [_plain(value) for value in self.choices]}
-        return {"low": _plain(self.low), "high": _plain(self.high), "log": self.log}
-
 
 class SearchSpace(Config):
     """The parameters that can be searched, with their default ranges."""
@@ -113,8 +110,16 @@ class SearchSpace(Config):
 
     def dimensions(self, model: str) -> dict[str, Dimension]:
         """Return all parameters of a model, including fixed ones."""
-        names = [name for name in LIMITS if model == GENERAL or name not in GENERAL_ONLY]
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names(model)}
+
+    def as_dict(self, model: str) -> dict[str, Any]:
+        """Return the range or the choices of each parameter of a model as JSON values."""
+        return {
+            name: {"choices": [_plain(value) for value in kind.choices]}
+            if kind.choices is not None
+            else {"low": _plain(kind.low), "high": _plain(kind.high), "log": kind.log}
+            for name, kind in self.dimensions(model).items()
+        }
 
     def searched(self, model: str) -> dict[str, Dimension]:
         """Return the parameters that are not fixed; raises ConfigError if there are none."""
@@ -129,6 +134,11 @@ class SearchSpace(Config):
             name: searched[name] if name in searched else typed(name, dimension.ends[0])
             for name, dimension in self.dimensions(model).items()
         }
+
+
+def names(model: str) -> list[str]:
+    """Return the parameters of a model, in the order of the space."""
+    return [name for name in LIMITS if model == GENERAL or name not in GENERAL_ONLY]
 
 
 def defaults(config: TrainConfig, model: str) -> Parameters:
@@ -146,41 +156,27 @@ def defaults(config: TrainConfig, model: str) -> Parameters:
             "Give two widths."
         )
     fit = config.general if model == GENERAL else config.scratch
-    point: Parameters = {
-        "embedding_dim": network.embedding_dim,
+    point: Parameters = {name: getattr(network, name) for name in NETWORK} | {
         "lstm_1": network.lstm_units[0],
         "lstm_2": network.lstm_units[1],
-        "dropout": network.dropout,
-        "dense_units": network.dense_units,
         "learning_rate": fit.learning_rate,
         "window_size": config.window.days,
-        "l2": network.l2,
     }
-    return {name: value for name, value in point.items() if model == GENERAL or name not in GENERAL_ONLY}
-
-
-def overrides(parameters: Parameters, model: str) -> dict[str, Any]:
-    """Return a point as settings overrides for ``train_config``."""
-    network: dict[str, Any] = {
-        name: parameters[name]
-        for name in ("embedding_dim", "dense_units", "dropout", "l2")
-        if name in parameters
-    }
-    network["lstm_units"] = [parameters["lstm_1"], parameters["lstm_2"]]
-    rate = {"learning_rate": parameters["learning_rate"]}
-    if model == GENERAL:
-        window = {"network_days": parameters["window_size"]}
-        return {"window": window, "network": network, "general": rate}
-    return {"scratch_network": network, "scratch": rate}
+    return {name: point[name] for name in names(model)}
 
 
 def apply(parameters: Parameters, config: TrainConfig, model: str) -> TrainConfig:
     """Return the settings changed to that point; raises ConfigError as `train_config` does."""
-    changes = overrides(parameters, model)
-    if parameters.get("window_size") == config.window.days:
-        del changes["window"]
-    values = merged(config.model_dump(), changes)
-    return train_config(config.preset, values, where="trial")
+    network: dict[str, Any] = {name: parameters[name] for name in NETWORK if name in parameters}
+    network["lstm_units"] = [parameters["lstm_1"], parameters["lstm_2"]]
+    rate = {"learning_rate": parameters["learning_rate"]}
+    if model == GENERAL:
+        changes = {"network": network, "general": rate}
+        if parameters["window_size"] != config.window.days:
+            changes["window"] = {"network_days": parameters["window_size"]}
+    else:
+        changes = {"scratch_network": network, "scratch": rate}
+    return train_config(config.preset, merged(config.model_dump(), changes), where="trial")
 
 
 def typed(name: str, value: float) -> int | float:

@@ -2,18 +2,17 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from common import storage
 from common.exchange.universe import Universe
-from common.presets import TrainConfig, merged, train_config
+from common.presets import SplitSpec, TrainConfig, merged, train_config
 from common.release.bundle import GENERAL
 from train.run.plan import Task
 from train.run.scores import unusual_weights
-from tune.folds import Fold
 from tune.space import Parameters, SearchSpace, apply, defaults
 
 TUNING_VERSION = 4
@@ -39,7 +38,8 @@ class SearchSpec:
     jobs: tuple[str, ...]
     """The networks that are fitted: ``general``, or stocks."""
     space: SearchSpace
-    folds: tuple[Fold, ...]
+    folds: tuple[SplitSpec, ...]
+    """The newest first, see `tune.folds.make_folds`."""
     epochs: int
     """Of each fit."""
     windows_per_epoch: int
@@ -71,18 +71,23 @@ class SearchSpec:
         """Epochs of a trial in one fold."""
         return self.epochs * len(self.jobs)
 
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of a trial in all folds."""
+        return self.fold_epochs * len(self.folds)
+
     def parameters(self) -> dict[str, Any]:
         """Return the range or the choices of each searched parameter."""
-        return {name: dimension.as_dict() for name, dimension in self.space.searched(self.scope).items()}
+        return {name: self.space.as_dict(self.scope)[name] for name in self.space.searched(self.scope)}
 
-    def settings(self, parameters: Parameters, seed: int, fold: Fold) -> TrainConfig:
+    def settings(self, parameters: Parameters, seed: int, fold: SplitSpec) -> TrainConfig:
         """Return the settings of a trial's fits in a fold: the point, with reduced work and one seed."""
         work = {"epochs": self.epochs, "patience": self.epochs, "windows_per_epoch": self.windows_per_epoch}
         changes = {
             "general" if self.scope == GENERAL else "scratch": work,
             "seeds": 1,
             "seed": seed,
-            "split": fold.split.model_dump(),
+            "split": fold.model_dump(),
         }
         point = apply(parameters, self.config, self.scope)
         return train_config(self.config.preset, merged(point.model_dump(), changes), where="trial")
@@ -95,24 +100,13 @@ class SearchSpec:
         return f"{self.config.preset}-{self.model.replace(':', '-')}-{digest}"
 
     def as_dict(self) -> dict[str, Any]:
-        plain = (
-            "source",
-            "data_sha256",
-            "seen_sha256",
-            "model",
-            "epochs",
-            "windows_per_epoch",
-            "asha",
-            "sampler",
-        )
-        return {name: getattr(self, name) for name in plain} | {
+        dates = {"train_end", "valid_end"}
+        return {field.name: getattr(self, field.name) for field in fields(self)} | {
             "config": self.config.model_dump(mode="json"),
             "universe": self.universe.as_dict(),
             "jobs": list(self.jobs),
-            "space": {
-                name: dimension.as_dict() for name, dimension in self.space.dimensions(GENERAL).items()
-            },
-            "folds": [fold.as_dict() for fold in self.folds],
+            "space": self.space.as_dict(GENERAL),
+            "folds": [fold.model_dump(mode="json", include=dates) for fold in self.folds],
         }
 
     def save(self, folder: Path) -> None:
@@ -126,7 +120,7 @@ class SearchSpec:
             config=TrainConfig.parse(stored.pop("config"), where=where),
             universe=Universe.from_dict(stored.pop("universe")),
             space=SearchSpace.parse(stored.pop("space"), where=where),
-            folds=tuple(Fold.from_dict(fold) for fold in stored.pop("folds")),
+            folds=tuple(SplitSpec.parse(fold, where=where) for fold in stored.pop("folds")),
             jobs=tuple(stored.pop("jobs")),
             **stored,
         )

@@ -1,7 +1,7 @@
 """The Optuna study of a search: the record of its trials, in a journal file that plain Optuna can open.
 
 User attributes of a trial: ``origin``, ``seed`` and ``parameters`` if it is a comparison trial, ``reason`` if
-it was stopped or failed, and ``seconds`` and ``weights`` (see `tune.trial.Trial`).
+it was stopped or failed, and ``weights`` (see `tune.trial.Trial`).
 """
 
 import sys
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import (
     BaseDistribution,
@@ -72,16 +73,20 @@ class Study:
         """Return the trials whose parameters have been drawn, in the order of their numbers."""
         return [self._trial(frozen) for frozen in self.frozen() if self._point(frozen) is not None]
 
-    def next_comparison(self, trials: int, compared: Sequence[Point]) -> Point | None:
-        """Return the comparison trial to run next, if it is not a proposal's turn; they alternate."""
-        left, proposed = self._not_started(compared), self.count_proposals()
-        is_due = len(compared) - len(left) <= proposed or proposed >= trials
-        return left[0] if left and is_due else None
+    def has_next(self, trials: int, compared: Sequence[Point]) -> bool:
+        """Return whether there is a trial to hand out.
 
-    def enqueue(self, point: Point) -> None:
-        """Make this the next trial that Optuna hands out."""
-        parameters, seed = point
-        self.study.enqueue_trial(parameters, {"origin": "sweep", "seed": seed, "parameters": parameters})
+        Interrupted trials come first; then comparison trials, which are enqueued here, and proposals
+        alternate.
+        """
+        if self.frozen(TrialState.WAITING):
+            return True
+        left, proposed = self._not_started(compared), self.count_proposals()
+        if left and (len(compared) - len(left) <= proposed or proposed >= trials):
+            parameters, seed = left[0]
+            self.study.enqueue_trial(parameters, {"origin": "sweep", "seed": seed, "parameters": parameters})
+            return True
+        return proposed < trials
 
     def left(self, trials: int, compared: Sequence[Point]) -> int:
         """Count the trials that have not ended, of ``trials`` proposals and the comparison trials."""
@@ -107,9 +112,11 @@ class Study:
         return self.spec.space.complete(self.spec.scope, frozen.params) if drawn else None
 
     def _trial(self, frozen: FrozenTrial) -> Trial:
-        attributes = frozen.user_attrs
-        reported = frozen.intermediate_values
-        score = frozen.value if frozen.values else reported[max(reported)] if reported else None
+        attributes, reported = frozen.user_attrs, frozen.intermediate_values
+        last = max(reported, default=0)
+        # A report has the mean over the folds up to its own.
+        means = {(work - 1) // self.spec.fold_epochs: reported[work] for work in sorted(reported)}
+        sums = [mean * count for count, mean in enumerate(means.values(), start=1)]
         return Trial(
             number=frozen.number,
             parameters=self._point(frozen) or {},
@@ -117,10 +124,12 @@ class Study:
             root=self.root,
             origin="sweep" if _is_comparison(frozen) else "search",
             state=STATES.get(frozen.state, "interrupted"),
-            score=score,
+            score=frozen.value if frozen.values else reported.get(last),
+            epochs=last,
+            fold_scores=tuple(np.diff(sums, prepend=0.0).tolist()),
             reason=attributes.get("reason"),
             weights=attributes.get("weights"),
-            seconds=attributes.get("seconds", 0.0),
+            seconds=round(frozen.duration.total_seconds(), 2) if frozen.duration else 0.0,
         )
 
 

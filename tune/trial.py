@@ -5,12 +5,11 @@ from there. Everything else about a trial is in the Optuna study, see `tune.stud
 """
 
 import math
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import ray.tune
 
@@ -22,7 +21,6 @@ from tune.folds import FoldDataset, fold_dataset
 from tune.space import Parameters
 from tune.spec import SearchSpec
 
-Origin = Literal["sweep", "search"]
 Histories = list[list[list[dict[str, Any]]]]
 """Epochs by fold and job."""
 JUDGED = "judged_epochs"
@@ -40,18 +38,22 @@ class Trial:
     seed: int
     root: Path
     """The search's folder."""
-    origin: Origin = "search"
+    origin: str = "search"
     """``sweep``: a comparison trial, never stopped early; ``search``: a proposal."""
     state: str = "interrupted"
     """``done``, ``stopped`` (early), ``failed`` or ``interrupted``."""
     score: float | None = None
     """Score after its last epoch; None before the first, or if it is not finite."""
+    epochs: int = 0
+    """Epochs done over all folds."""
+    fold_scores: tuple[float, ...] = ()
+    """Score of each fold reached."""
     reason: str | None = None
     """Why it was stopped or has failed."""
     weights: int | None = None
     """Number of weights of its network."""
     seconds: float = 0.0
-    """Working time so far, over all processes."""
+    """Time of the process that ended it; 0 before."""
 
     @property
     def folder(self) -> Path:
@@ -82,10 +84,6 @@ class TrialProgress:
     """Epochs done over all folds; a fit that ended early counts in full."""
     score: float
     """Mean over the started folds of the score at each one's best epoch."""
-    fold: int
-    epoch: int
-    """Of the fold's current fit."""
-    loss: float
 
 
 def best_total(epochs: list[dict[str, Any]]) -> float:
@@ -104,18 +102,12 @@ def progress_by_epoch(histories: Histories, epochs: int) -> Iterator[TrialProgre
     """Yield the progress after each stored epoch; ``epochs`` is the length of a fit."""
     earlier: list[float] = []
     work = 0
-    for fold, jobs in enumerate(histories, start=1):
+    for jobs in histories:
         for position, job in enumerate(jobs):
-            for count, epoch in enumerate(job, start=1):
+            for count in range(1, len(job) + 1):
                 now = fold_score([*jobs[:position], job[:count]])
                 assert now is not None
-                yield TrialProgress(
-                    work=work + count,
-                    score=(sum(earlier) + now) / (len(earlier) + 1),
-                    fold=fold,
-                    epoch=count,
-                    loss=_number(epoch["loss"]),
-                )
+                yield TrialProgress(work + count, (sum(earlier) + now) / (len(earlier) + 1))
             work += epochs
         score = fold_score(jobs)
         earlier += [] if score is None else [score]
@@ -131,7 +123,7 @@ def run_trial(config: dict[str, Any]) -> None:
     from train.fit.loop import one_thread
 
     one_thread()
-    root, started = storage.locate(config["search"]), time.monotonic()
+    root = storage.locate(config["search"])
     spec = SearchSpec.load(root)
     point = {name: config[name] for name in spec.default}
     trial = Trial(config["number"], point, config["seed"], root, config["origin"])
@@ -142,11 +134,11 @@ def run_trial(config: dict[str, Any]) -> None:
             reported.update(asdict(now))
             if trial.origin == "search":
                 reported[JUDGED] = now.work
-        ray.tune.report({**reported, "elapsed": time.monotonic() - started, **more})
+        ray.tune.report({**reported, **more})
 
     try:
         for now in progress_by_epoch(trial.histories(spec), spec.epochs):
-            report(now, again=True)
+            report(now)
         fit_folds(spec, trial, lambda now, weights: report(now, weights=weights))
     except Exception as error:
         report(None, reason=reason_of(trial, error))

@@ -1,48 +1,42 @@
 """Decide whether the winner is better than the default on the test part."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from scipy.special import stdtrit
 
 from common.prices.windows import Windows
-from common.scoring.forecast_errors import errors
 from common.scoring.significance import by_date, diebold_mariano
-from train.run.scores import Score, horizon_weights
+from train.run.scores import horizon_weights, score_of
 
 SIDES = ("default", "winner")
 SIGNIFICANT = 0.05
 
 
-@dataclass(frozen=True)
-class Forecasts:
-    """One network's forecasts of the test part: prices in KES, shape (N, H), by row of the cutoff."""
-
-    rows: np.ndarray
-    raw: np.ndarray
-    published: np.ndarray
-
-
-def verdict(
-    test: Windows, forecasts: dict[tuple[str, int], Forecasts], seeds: int, first: int
-) -> dict[str, Any]:
-    """Compare forecasts by (side, seed); returns ``contest`` of `tune.results.Tuning.info`.
+def verdict(test: Windows, refits: dict[str, list[np.ndarray]], first: int) -> dict[str, Any]:
+    """Compare the refits of both ``SIDES``; returns ``contest`` of `tune.results.Tuning.info`.
 
     The winner is better if its gain in the mean score exceeds Welch's 95 % interval over the seeds and a
-    Diebold-Mariano test of the mean forecasts is significant. ``first`` is the number of the first seed.
+    Diebold-Mariano test of the mean forecasts is significant.
+
+    Parameters
+    ----------
+    test : the N windows of the test part
+    refits : by side and seed, the forecasts in KES, shape (N, 2 H): raw prices, then published ones
+    first : number of the first seed
     """
-    scores = {name: [score_of(test, forecasts[name, seed]) for seed in range(seeds)] for name in SIDES}
+    scores = {name: [score_of(test, *np.hsplit(refit, 2)) for refit in refits[name]] for name in SIDES}
     totals = {name: np.array([score.total for score in side]) for name, side in scores.items()}
     gain = float(totals["default"].mean() - totals["winner"].mean())
     noise = welch(totals["default"], totals["winner"])
-    average = {name: losses(test, _mean([forecasts[name, seed] for seed in range(seeds)])) for name in SIDES}
+    average = {name: losses(test, *np.hsplit(np.mean(refits[name], axis=0), 2)) for name in SIDES}
     days = by_date(average["winner"] - average["default"], test.cutoff)
     tested = diebold_mariano(days, horizon=max(test.spec.horizons))
     better = gain > noise and tested.p_value < SIGNIFICANT and tested.mean < 0
     return {
-        "seeds": list(range(first, first + seeds)),
+        "seeds": list(range(first, first + len(refits["default"]))),
         **{
             name: [
                 {"seed": first + seed, "total": s.total, "rel_mae": s.rel_mae, "rel_rmse": s.rel_rmse}
@@ -83,40 +77,16 @@ def welch(first: np.ndarray, second: np.ndarray) -> float:
     return float(stdtrit(freedom, 0.975) * math.sqrt(variances.sum()))
 
 
-def score_of(test: Windows, forecasts: Forecasts) -> Score:
-    """Return the score over all of these windows."""
-    return Score(
-        tuple(
-            errors(
-                last=test.last_price,
-                raw=forecasts.raw[:, h],
-                published=forecasts.published[:, h],
-                actual=test.actual[:, h],
-            )
-            for h in range(len(test.spec.horizons))
-        ),
-        test.spec.horizons,
-    )
-
-
-def losses(test: Windows, forecasts: Forecasts) -> np.ndarray:
-    """Return each window's share of the score, shape (N,).
+def losses(test: Windows, raw: np.ndarray, published: np.ndarray) -> np.ndarray:
+    """Return each window's share of the score of prices in KES, shape (N, H); the result has shape (N,).
 
     Absolute and squared error, each over the mean error of naive, horizons weighted as in the score.
     """
     last, actual = test.last_price[:, None], test.actual
     weights = np.where(np.isfinite(actual), horizon_weights(test.spec.horizons), np.nan)
-    absolute = np.abs(forecasts.published - actual) / last
-    squared = ((forecasts.raw - actual) / last) ** 2
+    absolute = np.abs(published - actual) / last
+    squared = ((raw - actual) / last) ** 2
     naive = np.abs(last - actual) / last
     share = (absolute / np.nanmean(naive, axis=0) + squared / np.nanmean(naive**2, axis=0)) / 2
     scores: np.ndarray = np.nansum(share * weights, axis=1) / np.nansum(weights, axis=1)
     return scores
-
-
-def _mean(refits: list[Forecasts]) -> Forecasts:
-    return Forecasts(
-        refits[0].rows,
-        np.mean([refit.raw for refit in refits], axis=0),
-        np.mean([refit.published for refit in refits], axis=0),
-    )

@@ -1,19 +1,14 @@
 """The report as a reader meets it: in a browser, with a mouse, a keyboard and a phone."""
 
-import shutil
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
-from support.machine.waiting import until
-from support.training.evidence import HOSTILE, bundle, made_evidence
+from support.training.evidence import bundle, made_evidence
 
 from train.evaluation.questions import answers
-from train.report import data_files, tables
+from train.report import stock_data, tables
 from train.report.page import write_report
 
 pytestmark = pytest.mark.e2e
@@ -156,68 +151,16 @@ def test_the_banner_of_invented_prices_is_the_first_thing_seen(open_page):
     assert box["y"] == 0 and box["width"] == 1440
 
 
-@pytest.fixture
-def large_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A report that keeps two rows of its table and no series, with a data file for each stock."""
+def test_a_page_without_room_for_all_stocks_lists_those_traded_most(browser, tmp_path, monkeypatch):
     evidence = made_evidence(folder=bundle(tmp_path / "release"))
-    monkeypatch.setattr(data_files, "CELLS_ROOM", 2 * len(tables.matrix_table(evidence).columns))
-    monkeypatch.setattr(data_files, "SERIES_ROOM", 0)
-    monkeypatch.setattr(data_files, "BLOCK_SIZE", 1)
+    monkeypatch.setattr(stock_data, "CELLS_ROOM", 2 * len(tables.matrix_columns(evidence)))
     write_report(tmp_path / "report.html", evidence, answers(evidence))
-    return tmp_path / "report.html"
-
-
-@pytest.mark.parametrize("scheme", ["file", "http"])
-def test_a_large_report_loads_rows_and_stocks_from_the_files_beside_it(browser, large_report, scheme):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(large_report.parent)))
-    Thread(target=server.serve_forever, daemon=True).start()
-    served = f"http://127.0.0.1:{server.server_port}/report.html"
-    page, troubles, loaded = browser.new_page(), [], []
+    page, troubles = browser.new_page(), []
     page.on("console", lambda message: troubles.append(message.text))
     page.on("pageerror", lambda error: troubles.append(str(error)))
-    page.on("request", lambda request: loaded.append(request.url.rpartition("/")[2]))
-    page.goto(large_report.as_uri() if scheme == "file" else served)
+    page.goto((tmp_path / "report.html").as_uri())
     page.wait_for_selector("#chart-stock .main-svg")
-    until(lambda: page.evaluate("document.querySelectorAll('#choose option').length === 5"))
-    assert "5 of 5 stocks, 1 day ahead. The first 2 are listed" in page.locator("#shown").inner_text()
-    assert symbols(page) == ["ALFA", "BETA"] and HOSTILE in page.locator("#counters").inner_text()
-    page.get_by_label("Find", exact=True).fill("gama")
-    page.locator('#counters tr[data-symbol="GAMA"] td[data-k="name"]').click()
-    drawn = "(document.getElementById('chart-stock').data ?? []).map(trace => trace.y.length).join()"
-    until(lambda: page.evaluate(f"{drawn}.startsWith('60,60,60')"))
-    assert (
-        page.locator("#choose").input_value() == "GAMA" and "MAE" in page.locator("#stock-facts").inner_text()
-    )
-    page.get_by_role("button", name="Clear").click()
-    heading(page, "rel_mae", 1).locator("button").click()
-    page.locator("#matrix .picker").get_by_text("5 days").click()
-    until(lambda: page.evaluate("document.querySelectorAll('#counters td[data-h=\"5\"]').length > 0"))
-    assert heading(page, "rel_mae", 5).get_attribute("aria-sort") == "ascending"
-    assert numbers(page, 5) == sorted(numbers(page, 5)) and symbols(page)[0] == "ALFA"
-    page.get_by_label("Stock", exact=True).select_option("NEW")
-    until(
-        lambda: page.evaluate("document.getElementById('stock-note').textContent.includes('nothing to draw')")
-    )
+    assert len(symbols(page)) == 2 and page.locator("#choose option").count() == 2
+    assert "2 of 2 stocks, 1 day ahead." in page.locator("#shown").inner_text()
     page.close()
-    server.shutdown()
     assert troubles == []
-    assert {"counters.js", "counters_1.js", "counters_5.js"} <= set(loaded) and len(loaded) == len(
-        set(loaded)
-    )
-
-
-def test_a_large_report_without_its_files_says_what_is_missing(browser, large_report):
-    shutil.rmtree(large_report.parent / "report_data")
-    page = browser.new_page()
-    page.goto(large_report.as_uri())
-    until(
-        lambda: page.evaluate("document.getElementById('shown').textContent.includes('The other 3 stocks')")
-    )
-    assert symbols(page) == ["ALFA", "BETA"] and page.locator("#chart-stock").is_hidden()
-    assert "report_data of release 20240529-residual-abc" in page.locator("#stock-note").inner_text()
-    page.close()
-
-
-class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        pass

@@ -5,19 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.tuning.results import made_tuning
+from support.tuning.results import PARAMETERS, made_study, made_tuning
 
 from tune.report import write_report
 
 pytestmark = pytest.mark.e2e
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
-CHARTS = ("sizes", "contest", "importance", "slices", "curves", "cost_weights", "cost_seconds")
+CHARTS = ("history", "curves", *(f"slice_{name}" for name in PARAMETERS))
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("search") / "report.html"
-    write_report(path, made_tuning(source="synthetic seed=1"))
+    tuning = made_tuning(source="synthetic seed=1")
+    write_report(path, tuning, made_study(tuning))
     return path
 
 
@@ -35,7 +36,7 @@ def open_page(browser: Any, report: Path) -> Iterator[Any]:
             "request", lambda request: troubles.append(request.url) if page.url == report.as_uri() else None
         )
         page.goto(report.as_uri())
-        page.wait_for_selector("#chart-cost_seconds .main-svg")
+        page.wait_for_selector("#chart-curves .main-svg")
         return page
 
     yield open_at
@@ -51,10 +52,12 @@ def column(page: Any, key: str) -> list[str | None]:
 
 def test_every_chart_is_drawn_with_as_many_marks_as_it_has_figures(open_page):
     page = open_page()
+    tuning = made_tuning(source="synthetic seed=1")
+    done = (tuning.finished["origin"] == "search").sum()
     for name in CHARTS:
         assert page.locator(f"#chart-{name} .main-svg").first.is_visible(), name
-    assert page.locator("#chart-sizes .errorbars .yerror").count() == 6
-    assert page.locator("#chart-importance .bars .point").count() == 8
+    for name in PARAMETERS:
+        assert page.locator(f"#chart-slice_{name} .points .point").count() == done
 
 
 def test_trials_sort_by_click_and_by_keyboard_and_what_has_no_figure_stays_last(open_page):
@@ -89,7 +92,7 @@ def test_tables_scroll_in_their_box_and_the_page_never_sideways(open_page, width
 
 def test_charts_follow_the_page_from_light_to_dark(open_page):
     page = open_page()
-    ink = "getComputedStyle(document.querySelector('#chart-slices .xtick text')).fill"
+    ink = "getComputedStyle(document.querySelector('#chart-history .xtick text')).fill"
     light = page.evaluate(ink)
     page.emulate_media(color_scheme="dark")
     page.wait_for_timeout(500)

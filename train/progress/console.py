@@ -7,10 +7,10 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Literal, Protocol, Self, TextIO
+from typing import Any, Literal, Self, TextIO
 
 import rich.box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -31,12 +31,6 @@ Mode = Literal["live", "plain", "silent"]
 _JOIN_S = 2.0
 
 
-class Lines(Protocol):
-    """Snapshots as lines for a log, each of them once."""
-
-    def lines(self, snapshot: dict[str, Any], now: float) -> list[str]: ...
-
-
 def display_mode(stream: TextIO) -> Mode:
     """Return ``live`` for a capable terminal, ``plain`` otherwise, under CI and with NO_COLOR."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("CI") or os.environ.get("TERM") == "dumb"
@@ -55,8 +49,6 @@ class LiveTable:
     interval_s : pause between polls
     stream : default stderr
     mode : default by `display_mode`; ``silent`` never polls
-    view : draws a snapshot in live mode, given the time and a note on the snapshot's age
-    lines : turns snapshots into the lines of plain mode; default `PlainLines`
     """
 
     def __init__(
@@ -66,15 +58,13 @@ class LiveTable:
         interval_s: float = 0.5,
         stream: TextIO | None = None,
         mode: Mode | None = None,
-        view: Callable[[dict[str, Any], float, str], RenderableType] = RunView,
-        lines: Lines | None = None,
     ) -> None:
         self._poll, self._interval_s = poll, interval_s
         self._stream = sys.stderr if stream is None else stream
         self._mode = mode or display_mode(self._stream)
         self._snapshot: dict[str, Any] = {}
         self._polled = time.time()
-        self._view, self._plain, self._noted = view, lines or PlainLines(), False
+        self._plain, self._noted = PlainLines(), False
         self._live: Live | None = None
         self._drawing = threading.Lock()
         self._stop = threading.Event()
@@ -133,7 +123,7 @@ class LiveTable:
             self._stream.writelines(line + "\n" for line in news)
             self._stream.flush()
         elif self._live is not None:
-            view = self._view(self._snapshot, time.time(), note) if self._snapshot else Text(note)
+            view = RunView(self._snapshot, time.time(), note) if self._snapshot else Text(note)
             self._live.console.render_lines(view)  # raises before a broken view replaces a good one
             self._live.update(view, refresh=True)
 

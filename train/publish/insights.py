@@ -10,7 +10,7 @@ import pandas as pd
 from common import storage
 from train.evaluation.evidence import Evidence
 from train.evaluation.questions import Answer
-from train.report.model_charts import principal_axes
+from train.report.charts import principal_axes
 
 FILE = "insights.json"
 NEAREST = 5

@@ -4,7 +4,6 @@ A page replaces each colour by its CSS variable (``COLOURS``), so that charts fo
 The charts escape text, because plotly interprets some HTML in labels. A chart without data is None.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -30,14 +29,6 @@ def plain(figure: go.Figure, **layout: Any) -> Figure:
     content.pop("template", None)
     values: Figure = _plain({"data": traces, "layout": content})
     return values
-
-
-def around(values: Iterable[float], share: float, least: float = 0) -> list[float]:
-    """Return a range of all ``values`` with a margin: a share of its width, or ``least`` if that is 0."""
-    finite = [value for value in values if np.isfinite(value)]
-    low, high = min(finite), max(finite)
-    margin = share * (high - low) or least
-    return [low - margin, high + margin]
 
 
 def epoch_ticks(epochs: int) -> dict[str, Any]:

@@ -1,9 +1,8 @@
-"""The release's report: an HTML page that needs no network, with data files if it would be too large."""
+"""The release's report: an HTML page that needs no network."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from plotly.offline import get_plotlyjs
@@ -13,12 +12,11 @@ from common.pages.render import render, script
 from common.pages.tables import Table
 from common.release.forecasts import networks_line
 from train.evaluation.evidence import Evidence
-from train.evaluation.questions import Answer, turnover
+from train.evaluation.questions import Answer
 from train.report import tables, worth_tables
-from train.report.charts import figures
-from train.report.data_files import DataFiles, counters, series
+from train.report.charts import MAPPED, best_epoch, figures, principal_axes
 from train.report.figures import COLOURS
-from train.report.model_charts import MAPPED, best_epoch, model_figures, principal_axes
+from train.report.stock_data import listed_stocks
 
 FILTERS = {"tier": "Tier", "sector": "Sector", "confidence": "Confidence", "flags": "Flags"}
 LISTED = 100
@@ -27,11 +25,11 @@ LONG_LIST = re.compile(rf"((?:[^\s,]+, ){{{LISTED - 1}}}[^\s,]+)((?:, [^\s,]*[^\
 
 
 def write_report(path: Path, evidence: Evidence, answers: Sequence[Answer]) -> None:
-    """Write the report of a release to ``path`` atomically, after the data files beside it.
+    """Write the report of a release to ``path``, atomically.
 
     The page contains plotly.js, its styles, scripts and figures; a content security policy prevents it from
-    loading anything but its own data files. Tables are plain HTML, with unrounded numbers in ``data-v``.
-    Data that do not fit are written as scripts to the folder ``<stem>_data``, see `train.report.data_files`.
+    loading anything. Tables are plain HTML, with unrounded numbers in ``data-v``. Of a large universe, the
+    page has the most traded stocks, see `train.report.stock_data`.
 
     Parameters
     ----------
@@ -43,19 +41,13 @@ def write_report(path: Path, evidence: Evidence, answers: Sequence[Answer]) -> N
     answers : sequence of Answer
         See `train.evaluation.questions.answers`.
     """
-    files = DataFiles(path.with_name(f"{path.stem}_data"), evidence.release)
-    content = page(evidence, answers, files)
-    storage.write_bytes(path, content.encode())
-    files.remove_others()
+    storage.write_bytes(path, page(evidence, answers).encode())
 
 
-def page(evidence: Evidence, answers: Sequence[Answer], files: DataFiles) -> str:
-    """Return the report as HTML; data that it loads on demand are written to ``files``."""
-    charts = figures(evidence) | model_figures(evidence)
-    stocks, forecast = series(evidence, files)
-    matrix, counts = counters(tables.matrix_table(evidence), forecast, files)
-    data: dict[str, Any] = {"release": evidence.release, "folder": files.folder.name, "figures": charts}
-    data |= {"stocks": stocks, "counters": counts, "colours": COLOURS}
+def page(evidence: Evidence, answers: Sequence[Answer]) -> str:
+    """Return the report as HTML."""
+    charts, columns = figures(evidence), tables.matrix_columns(evidence)
+    listed, stocks = listed_stocks(evidence, len(columns))
     return render(
         "train.report",
         "report.html",
@@ -75,12 +67,11 @@ def page(evidence: Evidence, answers: Sequence[Answer], files: DataFiles) -> str
             for number, answer in enumerate(answers, start=1)
         ],
         filters=[(name, label, _choices(name, evidence.matrix[name])) for name, label in FILTERS.items()],
-        matrix=matrix,
-        stocks=_stocks(evidence, forecast, matrix),
+        matrix=tables.matrix_table(evidence, columns, listed),
+        stocks=_stocks(evidence, listed, stocks["forecast"]),
         figures=charts,
         groups=tables.groups_table(evidence),
         worth=worth_tables.worth_section(evidence),
-        moves=tables.moves_table(evidence),
         directions=tables.directions_table(evidence),
         brier=tables.brier_table(evidence),
         coverage=tables.coverage_table(evidence),
@@ -89,8 +80,7 @@ def page(evidence: Evidence, answers: Sequence[Answer], files: DataFiles) -> str
         mapped=MAPPED,
         shares=principal_axes(evidence.embedding)[1].tolist() if charts["embedding"] else [],
         training=_training(evidence),
-        beside=bool(files.names),
-        data=data,
+        data={"figures": charts, "stocks": stocks, "colours": COLOURS},
         plotly=script(get_plotlyjs()),
     )
 
@@ -123,10 +113,11 @@ def _choices(name: str, values: pd.Series) -> list[str]:
     return sorted({part for text in texts for part in text.split(", ") if part} if name == "flags" else texts)
 
 
-def _stocks(evidence: Evidence, forecast: set[str], matrix: Table) -> list[tuple[str, str, bool]]:
+def _stocks(
+    evidence: Evidence, listed: Sequence[str], forecast: Collection[str]
+) -> list[tuple[str, str, bool]]:
     """Return symbol, label and selection of each stock; the most traded one with forecasts is selected."""
-    selected = next((symbol for symbol in turnover(evidence.panel).index if symbol in forecast), None)
-    symbols = {row["symbol"] for row in matrix.rows} | {selected}
+    selected, shown = next((symbol for symbol in listed if symbol in forecast), None), set(listed)
     return [
         (
             stock.symbol,
@@ -134,5 +125,5 @@ def _stocks(evidence: Evidence, forecast: set[str], matrix: Table) -> list[tuple
             stock.symbol == selected,
         )
         for stock in evidence.universe.stocks
-        if stock.symbol in symbols
+        if stock.symbol in shown
     ]

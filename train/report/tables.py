@@ -3,7 +3,7 @@
 import math
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.resources import files
@@ -16,8 +16,9 @@ from common.scoring.direction_scores import SCORES
 from train.evaluation.evidence import Evidence
 from train.evaluation.stock_coverage import stock_coverage
 from train.evaluation.summary import LEVELS
-from train.report.charts import OURS, RATIOS, with_ours
 
+OURS, NAIVE = "nsecast", "naive"
+RATIOS = ("rel_mae", "rel_rmse")
 MOST_ROWS = 500
 """Maximum number of rows in a table, which limits the size of the page."""
 COLUMNS: dict[str, dict[str, Any]] = tomllib.loads(
@@ -89,22 +90,41 @@ def table(frame: pd.DataFrame, caption: str, *, ours: str = "", hidden: Sequence
     )
 
 
-def matrix_table(evidence: Evidence) -> Table:
-    """Return the table of all stocks, which the page sorts, filters and switches between horizons."""
+def matrix_columns(evidence: Evidence) -> list[Column]:
+    """Return the columns of the table of stocks."""
     matrix = evidence.matrix
     names = ["symbol"]
     for key in MATRIX:
         by_horizon = [f"{key}_{horizon}d" for horizon in evidence.horizons]
         names += [name for name in (key, *by_horizon) if name in matrix]
-    caption = f"Performance of all {len(matrix)} stocks on the test part, next to naive"
+    return columns(names, switched=True)
+
+
+def matrix_table(evidence: Evidence, columns: Sequence[Column], listed: Collection[str]) -> Table:
+    """Return the table of some stocks, which the page sorts, filters and switches between horizons."""
+    matrix = evidence.matrix[evidence.matrix["symbol"].isin(set(listed))]
+    caption = f"Performance of {len(matrix)} stocks on the test part, next to naive"
     rows = matrix.astype(object).where(matrix.notna(), None).to_dict(orient="records")
-    return Table(rows, columns(names, switched=True), caption, name="counters")
+    return Table(rows, columns, caption, name="counters")
 
 
 def headline_columns() -> list[Column]:
     """Return the headline figures, one per row."""
     headings = {key: spec["headline"] for key, spec in COLUMNS.items() if "headline" in spec}
     return [replace(column, heading=headings[column.key]) for column in columns([*headings])]
+
+
+def with_ours(evidence: Evidence) -> pd.DataFrame:
+    """Return figures by ``model`` and ``horizon``: this release, naive, then the rivals."""
+    if evidence.rivals is None:
+        return evidence.pooled.assign(model=OURS)
+    rivals = evidence.rivals
+    ours = evidence.pooled.assign(model=OURS) if OURS not in set(rivals["model"]) else rivals.iloc[:0]
+    naive = pd.DataFrame({"model": NAIVE, "horizon": evidence.horizons, "rel_mae": 1.0, "rel_rmse": 1.0})
+    first = [OURS, NAIVE]
+    table = pd.concat([ours, naive, rivals[rivals["model"] != NAIVE]], ignore_index=True)
+    order = [*first, *(model for model in table["model"].unique() if model not in first)]
+    return table.sort_values("model", key=lambda names: names.map(order.index), kind="stable")
 
 
 def rivals_table(evidence: Evidence) -> Table | None:
@@ -121,12 +141,6 @@ def groups_table(evidence: Evidence) -> Table:
     by_group = pd.concat([tiers, evidence.by_sector.rename(columns={"sector": "group"})])
     wide = across_horizons(by_group, "group")
     return table(wide, "Ratios by tier and sector", hidden=TESTS)
-
-
-def moves_table(evidence: Evidence) -> Table:
-    moves = evidence.calibration_of_moves
-    bins = [f"{10 * place} to {10 * place + 10} %" for place in moves["bin"]]
-    return table(moves.assign(bin=bins), "Probability of a move, every horizon")
 
 
 def directions_table(evidence: Evidence) -> Table:
@@ -147,8 +161,10 @@ def brier_table(evidence: Evidence) -> Table:
 
 
 def coverage_table(evidence: Evidence) -> Table:
-    names = ["horizon", *(f"cover{level}" for level in LEVELS)]
-    return table(evidence.pooled[names], "Coverage by horizon")
+    """Return the coverage by horizon; no rows for a preset without intervals."""
+    names = [f"cover{level}" for level in LEVELS]
+    rows = evidence.pooled[["horizon", *names]].dropna(how="all", subset=names)
+    return table(rows, "Coverage by horizon")
 
 
 def stock_coverage_table(evidence: Evidence) -> Table:

@@ -89,15 +89,15 @@ def score(windows: Windows, prices: Prices, rows: np.ndarray | None = None) -> S
     because frozen ones would improve every mean.
     """
     rows = ~prices.frozen if rows is None else rows
-    actual = windows.take(rows).actual
+    return score_of(windows.take(rows), prices.raw[rows], prices.published[rows])
+
+
+def score_of(windows: Windows, raw: np.ndarray, published: np.ndarray) -> Score:
+    """Score forecast prices in KES, shape (N, H), of all these windows."""
+    last, actual = windows.last_price, windows.actual
     return Score(
         tuple(
-            errors(
-                last=prices.last[rows],
-                raw=prices.raw[rows, h],
-                published=prices.published[rows, h],
-                actual=actual[:, h],
-            )
+            errors(last=last, raw=raw[:, h], published=published[:, h], actual=actual[:, h])
             for h in range(len(windows.spec.horizons))
         ),
         windows.spec.horizons,

@@ -4,35 +4,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 from plotly.offline import get_plotlyjs
 
 from common import storage
 from common.pages.render import render, script
-from train.progress.snapshot import is_synthetic
+from train.progress.snapshot import format_duration, is_synthetic
 from train.report.figures import COLOURS
-from tune import labels
 from tune.report import tables
-from tune.report.charts import COSTS, figures
-from tune.report.statistics import FEWEST_BEST, importance
-from tune.results import Tuning, cleaned, default_score, finished, winner
+from tune.report.charts import figures, proposals
+from tune.results import Tuning
 
 STATES = {"done": "finished", "stopped": "stopped early", "failed": "failed", "interrupted": "interrupted"}
 
 
-def write_report(path: Path, tuning: Tuning) -> None:
-    """Write the report of a search to an HTML file, atomically.
+def write_report(path: Path, tuning: Tuning, study: optuna.Study) -> None:
+    """Write the report of a search and its study to an HTML file, atomically.
 
     Missing comparisons, and searches in which all trials failed, are explained on the page.
     """
-    storage.write_bytes(path, page(tuning).encode())
+    storage.write_bytes(path, page(tuning, study).encode())
 
 
-def page(tuning: Tuning) -> str:
+def page(tuning: Tuning, study: optuna.Study) -> str:
     """Return the report as HTML."""
-    tuning = cleaned(tuning)
-    shares = importance(tuning)
-    charts = figures(tuning, shares)
-    drawn = {name: figure for name, figure in charts.items() if figure is not None}
+    own = proposals(study)
+    charts = figures(tuning, own)
     return render(
         "tune.report",
         "search.html",
@@ -40,18 +37,16 @@ def page(tuning: Tuning) -> str:
         synthetic=is_synthetic(tuning.info["source"]),
         quick=tuning.info["quick"],
         info=tuning.info,
+        parameters=tuning.parameters,
         figures=charts,
-        costs=COSTS,
         configurations=tables.configurations_table(tuning),
         refits=tables.contest_table(tuning),
         sizes=tables.sizes_table(tuning),
-        importance=shares,
-        importance_table=shares and tables.importance_table(shares),
-        fewest=FEWEST_BEST,
-        curves=tables.curves_table(tuning) if len(tuning.curves) else None,
+        importance=tables.importance_table(own),
+        fewest=tables.FEWEST,
         trials=tables.trials_table(tuning),
         folds=tables.folds_table(tuning),
-        data={"figures": drawn, "colours": COLOURS},
+        data={"figures": {name: chart for name, chart in charts.items() if chart}, "colours": COLOURS},
         plotly=script(get_plotlyjs()),
         **card_values(tuning),
     )
@@ -59,25 +54,18 @@ def page(tuning: Tuning) -> str:
 
 def card_values(tuning: Tuning) -> dict[str, Any]:
     """Return the values of the cards at the top, see ``cards.html``."""
-    states, info = tuning.trials["state"], tuning.info
+    states, contest = tuning.trials["state"], tuning.info["contest"] or {}
     counts = [(int((states == state).sum()), word) for state, word in STATES.items()]
-    compared = int((tuning.trials["origin"] == "sweep").sum())
-    contest = info["contest"] or {}
     noise = contest.get("noise")
     return {
         "total": len(states),
         "ended": [(count, word) for count, word in counts if count or word == "finished"],
-        "kinds": labels.counted(len(states) - compared, compared),
-        "best": next(iter(winner(tuning).to_dict(orient="records")), None),
-        "default_score": default_score(tuning),
-        "finished": len(finished(tuning)),
+        "kinds": tuning.kinds,
+        "best": next(iter(tuning.winner.to_dict(orient="records")), None),
+        "default_score": tuning.default_score,
+        "finished": len(tuning.finished),
         "contest": contest,
         "noise": noise if noise is not None and np.isfinite(noise) else None,
-        "spent": _duration(float(np.nansum(tuning.trials["seconds"]))),
-        "took": _duration(info["seconds"]),
-        "cpus": info["cpus"],
+        "spent": format_duration(tuning.info["seconds"]),
+        "cpus": tuning.info["cpus"],
     }
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 3600:,.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"

@@ -3,26 +3,24 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
+import optuna
 import pandas as pd
 
 from common.pages.tables import Column, Table, fixed, ratio
 from tune import labels
-from tune.report.statistics import Importance
-from tune.results import Tuning, trials_with
+from tune.report.charts import finished
+from tune.results import Tuning
 
 ORIGINS = {"sweep": "for comparison", "search": "proposal"}
+FEWEST = 10
+"""Finished proposals that importance needs."""
 RATIOS = {"rel_mae": "relMAE", "rel_rmse": "relRMSE"}
 exact, signed, rounded, percent = fixed(".4f"), fixed("+.4f"), fixed(",.0f"), fixed(".0f", 100)
 
 
-class Spread(float):
-    """A standard deviation of scores, which is not compared with naive."""
-
-
 def score(value: float) -> str:
     """Return a score with four digits, marked as better or worse than naive."""
-    return exact(value) if isinstance(value, Spread) else ratio(value, digits=4)
+    return ratio(value, digits=4)
 
 
 def columns(named: dict[str, str | tuple[str, Callable[..., str]]]) -> list[Column]:
@@ -40,7 +38,7 @@ def parameters(tuning: Tuning) -> dict[str, Any]:
 def trials_table(tuning: Tuning) -> Table:
     """Return all trials, best first; scores of unfinished trials have a column of their own."""
     trials, done = tuning.trials, tuning.trials["state"] == "done"
-    default = set(trials_with(tuning, tuning.info["default"])["trial"])
+    default = set(tuning.default_trials["trial"])
     notes = [
         ", ".join(["winner"] * (trial == tuning.info["winner_trial"]) + ["default"] * (trial in default))
         for trial in trials["trial"]
@@ -78,8 +76,8 @@ def configurations_table(tuning: Tuning) -> Table:
     default, winner = tuning.info["default"], tuning.info["winner"] or {}
     rows = [
         {"name": labels.label(name), "default": default.get(name), "winner": winner.get(name)}
-        | {"range": _range(kind)}
-        for name, kind in tuning.info["parameters"].items()
+        | {"range": labels.range_text(tuning.info["parameters"][name])}
+        for name in tuning.parameters
     ]
     named = columns({"name": ("parameter", str), "default": "default", "winner": "winner"})
     named += columns({"range": ("searched", str)})
@@ -87,7 +85,7 @@ def configurations_table(tuning: Tuning) -> Table:
 
 
 def contest_table(tuning: Tuning) -> Table | None:
-    """Return each refit on the test part with mean and spread over the seeds; None without a comparison."""
+    """Return each refit on the test part, and the mean over the seeds; None without a comparison."""
     comparison = tuning.info["contest"]
     if not comparison or not comparison["default"] or not comparison["winner"]:
         return None
@@ -95,10 +93,8 @@ def contest_table(tuning: Tuning) -> Table | None:
     for side in ("default", "winner"):
         frame = pd.DataFrame([{"total": row["total"], **_by_horizon(row)} for row in comparison[side]])
         frame.index = pd.Index([str(row["seed"]) for row in comparison[side]])
-        values_by_seed = {**frame.to_dict(orient="index"), "mean": frame.mean().to_dict()}
-        if len(frame) > 1:
-            values_by_seed["spread"] = {key: Spread(value) for key, value in frame.std().items()}
-        rows += [{"side": side, "seed": seed, **values} for seed, values in values_by_seed.items()]
+        by_seed = {**frame.to_dict(orient="index"), "mean": frame.mean().to_dict()}
+        rows += [{"side": side, "seed": seed, **values} for seed, values in by_seed.items()]
     named: dict[str, Any] = {"side": ("configuration", str), "seed": ("seed", str), "total": ("total", score)}
     for key, title in RATIOS.items():
         for position, horizon in enumerate(tuning.info["horizons"]):
@@ -106,7 +102,7 @@ def contest_table(tuning: Tuning) -> Table | None:
     return Table(
         rows,
         columns(named),
-        "The contest on the test part (naive = 1; spread: standard deviation over the seeds)",
+        "The comparison on the test part (naive = 1)",
         name="contest-table",
         marked=lambda row: row["seed"] == "mean",
     )
@@ -131,24 +127,19 @@ def sizes_table(tuning: Tuning) -> Table | None:
     )
 
 
-def importance_table(importance: Importance) -> Table:
-    frame = pd.DataFrame(
-        {"share": importance.share, "chance": importance.chance}, index=importance.share.index
-    )
-    verdicts = np.where(frame["share"] > frame["chance"], "more than chance", "may be chance")
-    frame = frame.assign(name=frame.index.map(labels.label), verdict=verdicts)
+def importance_table(study: optuna.Study) -> Table | None:
+    """Return Optuna's importance of each parameter (PED-ANOVA) in a study of proposals.
+
+    None with fewer than ``FEWEST`` finished proposals, of which it is noise.
+
+    Reference: Watanabe, Bansal and Hutter, IJCAI 2023.
+    """
+    if len(finished(study)) < FEWEST:
+        return None
+    shares = optuna.importance.get_param_importances(study)
+    rows = [{"name": labels.label(name), "share": share} for name, share in shares.items()]
     named = columns({"name": ("parameter", str), "share": ("importance, %", percent)})
-    named += columns({"chance": ("chance alone reaches, %", percent), "verdict": ("verdict", str)})
-    return Table(frame.to_dict(orient="records"), named, "Importance of each parameter")
-
-
-def curves_table(tuning: Tuning) -> Table:
-    """Return the values of the learning curves: a row per trial, a column per epoch."""
-    curves = tuning.curves[tuning.curves["fold"] == 1]
-    wide = curves.pivot_table(index="trial", columns="epoch", values="score").rename(columns=str)
-    named = columns({"trial": "trial", **{name: (f"epoch {name}", exact) for name in wide}})
-    rows = wide.reset_index().to_dict(orient="records")
-    return Table(rows, named, "Validation score of the first fold by epoch")
+    return Table(rows, named, "Importance of each parameter, as a share of the sum")
 
 
 def folds_table(tuning: Tuning) -> Table:
@@ -160,10 +151,3 @@ def folds_table(tuning: Tuning) -> Table:
 
 def _by_horizon(row: dict[str, Any]) -> dict[str, float]:
     return {f"{key}_{position}": value for key in RATIOS for position, value in enumerate(row[key])}
-
-
-def _range(kind: dict[str, Any]) -> str:
-    if "choices" in kind:
-        return ", ".join(map(labels.value_text, kind["choices"]))
-    scale = ", log scale" if kind.get("log") else ""
-    return f"{labels.value_text(kind['low'])} to {labels.value_text(kind['high'])}{scale}"

@@ -3,9 +3,13 @@
 from typing import Any
 
 import numpy as np
+import optuna
 import pandas as pd
+from optuna.trial import TrialState
 
-from tune.results import CURVE_COLUMNS, TRIAL_COLUMNS, Tuning
+from tune.results import TRIAL_COLUMNS, Tuning
+from tune.space import SearchSpace, typed
+from tune.study import distributions
 
 PARAMETERS: dict[str, dict[str, Any]] = {
     "embedding_dim": {"low": 2, "high": 64, "log": True},
@@ -61,7 +65,7 @@ def made_tuning(trials: int = 40, *, fate: str = "", **changes: Any) -> Tuning:
     rng = np.random.default_rng(3)
     points = [(DEFAULT | {"embedding_dim": size}, "sweep", seed) for seed in (0, 1) for size in SWEPT]
     points += [(_proposal(rng), "search", 0) for _ in range(trials)]
-    rows, curves = [], []
+    rows = []
     for number, (values, origin, seed) in enumerate(points):
         score = true_score(values) + rng.normal(0, 0.0012)
         state = fate or _fate(number, origin, score, rng)
@@ -84,12 +88,6 @@ def made_tuning(trials: int = 40, *, fate: str = "", **changes: Any) -> Tuning:
                 **{f"fold_{place + 1}": item for place, item in enumerate(own)},
             }
         )
-        for fold, level in enumerate(own, start=1):
-            last = EPOCHS if state == "done" else 2
-            for epoch in range(1, last + 1):
-                above = 0.03 * np.exp(-epoch / 1.4) + abs(rng.normal(0, 0.0008)) * (epoch < last)
-                loss = 1.75 + 2 * above
-                curves.append((number, fold, epoch, loss, loss - 0.02, level + above))
     columns = [*TRIAL_COLUMNS, *PARAMETERS, *(f"fold_{place + 1}" for place in range(len(FOLDS)))]
     table = pd.DataFrame(rows, columns=columns)
     runs = (table["origin"] == "search") | table["trial"].eq(SWEPT.index(DEFAULT["embedding_dim"]))
@@ -118,7 +116,30 @@ def made_tuning(trials: int = 40, *, fate: str = "", **changes: Any) -> Tuning:
         "contest": made_contest(),
         "embedding": made_sizes(),
     }
-    return Tuning(info | changes, table, pd.DataFrame(curves, columns=list(CURVE_COLUMNS)))
+    return Tuning(info | changes, table)
+
+
+def made_study(tuning: Tuning) -> optuna.Study:
+    """The study that a search with these trials would have recorded."""
+    states = {"done": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
+    ranges = distributions(SearchSpace.parse(tuning.info["parameters"]), "general")
+    study = optuna.create_study(study_name=tuning.info["id"])
+    for row in tuning.trials.to_dict(orient="records"):
+        state = states.get(row["state"], TrialState.WAITING)
+        scores = np.array([row[f"fold_{fold}"] for fold in range(1, int(row["folds"]) + 1)])
+        means = np.cumsum(scores) / np.arange(1, len(scores) + 1)
+        reported = {EPOCHS * fold: float(mean) for fold, mean in enumerate(means, start=1)}
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=state,
+                value=row["score"] if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
+                params={name: typed(name, row[name]) for name in ranges},
+                distributions=ranges,
+                user_attrs={"origin": "sweep"} if row["origin"] == "sweep" else {},
+                intermediate_values=reported,
+            )
+        )
+    return study
 
 
 def made_contest() -> dict[str, Any]:

@@ -13,12 +13,13 @@ from common.network.channels import frozen
 from common.presets import quick, train_config
 from train.run.dataset import RunDataset, RunSpec
 from train.run.inputs import merge_overrides
-from train.run.scores import horizon_weights, score
+from train.run.scores import horizon_weights, score, score_of
 from tune import evaluation
+from tune.results import Tuning
 from tune.space import apply
 from tune.summary import best_toml, tuning_of, winner_of
 from tune.trial import Trial
-from tune.verdict import Forecasts, losses, score_of, verdict, welch
+from tune.verdict import losses, verdict, welch
 
 
 @pytest.mark.parametrize("values", [([1.0, 1.2, 0.9], [0.8, 0.85, 0.83]), ([1.0, 1.01], [1.0, 2.0, 3.0])])
@@ -44,13 +45,13 @@ def test_part(tmp_path):
     return search, dataset, evaluation.moving_test(dataset, "general")
 
 
-def forecasts(windows, error: float, seed: int) -> Forecasts:
-    """Off from what happened by about ``error`` of the way that naive is off."""
+def forecasts(windows, error: float, seed: int) -> np.ndarray:
+    """Prices, shape (N, H), off from what happened by about ``error`` of the way that naive is off."""
     rng = np.random.default_rng(seed)
     last, actual = windows.last_price[:, None], windows.actual
     truth = np.where(np.isfinite(actual), actual, last)
     noisy = truth + (error * (last - truth)) * rng.normal(1, 0.05, truth.shape)
-    return Forecasts(windows.end, noisy, noisy)
+    return noisy
 
 
 def test_the_test_part_is_the_moving_windows_of_the_runs_own(test_part):
@@ -66,9 +67,9 @@ def test_the_score_is_the_one_that_training_gives(test_part):
     _, _, windows = test_part
     result = forecasts(windows, 0.9, 0)
     nothing = np.zeros(len(windows))
-    prices = Prices(windows.last_price, nothing.astype(bool), result.raw, result.published, *[None] * 6)
+    prices = Prices(windows.last_price, nothing.astype(bool), result, 0.999 * result, *[None] * 6)
     wanted = score(windows, prices)
-    assert score_of(windows, result) == wanted and 0.8 < wanted.total < 1
+    assert score_of(windows, result, 0.999 * result) == wanted and 0.8 < wanted.total < 1
 
 
 def test_the_daily_losses_average_to_the_score_by_parts(test_part):
@@ -76,9 +77,9 @@ def test_the_daily_losses_average_to_the_score_by_parts(test_part):
     _, _, windows = test_part
     complete = windows.take(np.isfinite(windows.change).all(axis=1))
     result = forecasts(complete, 0.9, 1)
-    by_horizon = score_of(complete, result).by_horizon
+    by_horizon = score_of(complete, result, result).by_horizon
     parts = [(e.rel_mae + e.rel_rmse**2) / 2 for e in by_horizon]
-    assert losses(complete, result).mean() == pytest.approx(
+    assert losses(complete, result, result).mean() == pytest.approx(
         np.average(parts, weights=horizon_weights(test_part[2].spec.horizons))
     )
 
@@ -86,11 +87,10 @@ def test_the_daily_losses_average_to_the_score_by_parts(test_part):
 def judged(test_part, default: list[float], winner: list[float]):
     _, _, windows = test_part
     given = {
-        (name, seed): forecasts(windows, error, seed)
+        name: [np.hstack([forecasts(windows, error, seed)] * 2) for seed, error in enumerate(errors)]
         for name, errors in (("default", default), ("winner", winner))
-        for seed, error in enumerate(errors)
     }
-    return verdict(windows, given, len(default), 0)
+    return verdict(windows, given, 0)
 
 
 def test_a_clear_gain_is_better_and_its_figures_are_in_the_sentence(test_part):
@@ -147,14 +147,13 @@ def test_the_winner_is_the_best_finished_proposal_or_the_default_but_no_other_si
     trials = study_of(search).trials()
     assert winner_of(spec, trials).number == 5
 
-    tuning = tuning_of(spec, trials, None, cpus=2, seconds=1.0)
+    tuning = tuning_of(spec, trials, None, cpus=2).save(tmp_path / "saved")
     assert tuning.trials["state"].tolist() == ["done", "done", "stopped", "failed", "interrupted", "done"]
     assert tuning.trials["score"].tolist() == pytest.approx([0.95, 0.5, 0.4, 0.3, 0.2, 0.94])
     assert tuning.trials["reason"].dropna().to_dict() == {3: "no rows"}
     assert tuning.info["winner_trial"] == 5 and tuning.info["embedding"]["sizes"][1]["size"] == 8
-    assert len(tuning.curves) == 36
-    tuning.save(tmp_path / "saved")
-    assert type(tuning).load(tmp_path / "saved").parameters == tuning.parameters
+    assert tuning.trials["folds"].tolist() == [2] * 6 and tuning.trials["epochs"].tolist() == [6] * 6
+    assert tuning.trials["fold_2"].tolist() == pytest.approx([0.95, 0.5, 0.4, 0.3, 0.2, 0.94])
 
 
 VERDICTS = {
@@ -164,6 +163,13 @@ VERDICTS = {
 }
 
 
+def result_of(search, point, contest) -> Tuning:
+    """A result whose winner, trial 0, has these parameters."""
+    winner = Trial(0, point, 0, search.folder, state="done", score=0.95)
+    contest = contest and contest | {"trial": 0}
+    return tuning_of(search.spec, [winner], contest, cpus=2)
+
+
 @pytest.mark.parametrize("verdict", VERDICTS)
 @pytest.mark.parametrize("model", ["general", "specific:MOVES"])
 def test_training_accepts_best_toml_unchanged_and_gets_its_settings(tmp_path, verdict, model):
@@ -171,20 +177,15 @@ def test_training_accepts_best_toml_unchanged_and_gets_its_settings(tmp_path, ve
     full = train_config("residual", SETTINGS)
     scope = search.spec.scope
     point = search.spec.default | {"lstm_1": 20, "dropout": 0.1234, "l2": 1e-5, "learning_rate": 0.00031}
-    trial = Trial(1, point, 0, search.folder)
-    provenance = {
-        "search": search.spec.id,
-        "space": search.spec.space.lstm_1.as_dict(),
-        "note": 'a "quoted" ü',
-    }
-    path = tmp_path / "best.toml"
-    path.write_text(best_toml(search.spec, full, trial, VERDICTS[verdict], provenance))
+    path, result = tmp_path / "best.toml", result_of(search, point, VERDICTS[verdict])
+    path.write_text(best_toml(search.spec, full, result))
     expected = full if verdict == "not better" else apply(point, full, scope)
     overrides = merge_overrides(path, None, None, None, None)
     preset = overrides.pop("preset")
     assert train_config(preset, overrides) == expected
     stored = tomllib.loads(path.read_text())["provenance"]
-    assert stored == provenance
+    assert (stored["search"], stored["trial"], stored["score"]) == (search.spec.id, 0, 0.95)
+    assert stored["made"] == result.info["made"] and stored["space"] == search.spec.parameters()
     message = {"better": "It is better.", "not better": "The default", "not held": "not compared"}[verdict]
     assert message in path.read_text().splitlines()[0]
 
@@ -193,7 +194,6 @@ def test_a_quick_searchs_best_toml_trains_in_full(tmp_path):
     full = train_config("residual", SETTINGS)
     search = planned(tmp_path, settings=quick(full).model_dump(exclude={"preset"}, exclude_none=True))
     assert search.spec.config.quick
-    trial = a_trial(search)
-    values = tomllib.loads(best_toml(search.spec, full, trial, None, {"trial": 1}))
-    assert values.pop("provenance") == {"trial": 1}
+    values = tomllib.loads(best_toml(search.spec, full, result_of(search, search.spec.default, None)))
+    del values["provenance"]
     assert train_config(values.pop("preset"), values) == full

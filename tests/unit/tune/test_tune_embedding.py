@@ -1,12 +1,26 @@
 """Is the default embedding wide enough: the statistics against SciPy's and plain loops."""
 
-import numpy as np
+from statistics import mean
+
+import pandas as pd
 import pytest
 from scipy import stats
 
-from tune.embedding import compare, half_width
+from tune import embedding
 
+FOLDS = ["fold_1", "fold_2", "fold_3"]
 KEYS = [(fold, seed) for fold in range(3) for seed in (0, 1)]
+
+
+def compare(given: dict[int, dict[tuple[int, int], float]], default: int):
+    """Compare scores by size and then (fold, seed), as the rows of finished trials."""
+    rows: dict[tuple[int, int], dict] = {}
+    for size, fits in given.items():
+        for (fold, seed), score in fits.items():
+            row = rows.setdefault((size, seed), {"embedding_dim": size, "seed": seed})
+            row[FOLDS[fold]] = score
+    table = pd.DataFrame(list(rows.values()), columns=["embedding_dim", "seed", *FOLDS])
+    return embedding.compare(table, FOLDS, default)
 
 
 def scores(**changes: list[float]) -> dict[int, dict[tuple[int, int], float]]:
@@ -26,13 +40,13 @@ def test_the_intervals_are_paired_and_hold_all_at_once():
     assert list(rows) == [2, 10, 32]
     for size, values in ((2, changes["s2"]), (32, changes["s32"])):
         interval = stats.ttest_1samp(values, 0).confidence_interval(1 - 0.05 / 2)
-        assert rows[size]["difference"] == pytest.approx(np.mean(values))
+        assert rows[size]["difference"] == pytest.approx(mean(values))
         assert rows[size]["low"] == pytest.approx(interval.low)
         assert rows[size]["high"] == pytest.approx(interval.high)
     assert rows[10] == {
         "size": 10,
         "fits": 6,
-        "score": pytest.approx(np.mean([0.95, 0.952, 0.99, 0.989, 0.90, 0.903])),
+        "score": pytest.approx(mean([0.95, 0.952, 0.99, 0.989, 0.90, 0.903])),
         "difference": 0.0,
         "low": 0.0,
         "high": 0.0,
@@ -60,8 +74,12 @@ def test_a_certain_gain_too_small_to_be_worth_it_does_not_count():
 
 
 def test_the_more_sizes_are_compared_the_wider_each_interval():
-    values = np.array([0.1, 0.3, 0.2])
-    assert half_width(values, comparisons=5) > half_width(values, comparisons=1)
+    changes = {"s32": [0.001, 0.003, 0.002, 0.001, 0.004, 0.002]}
+    few, many = compare(scores(**changes), 10), compare(scores(**changes, s2=[0.01] * 6, s4=[0.02] * 6), 10)
+    widths = [
+        row["high"] - row["low"] for result in (few, many) for row in result["sizes"] if row["size"] == 32
+    ]
+    assert widths[0] < widths[1]
 
 
 def test_only_pairs_count_where_a_fit_is_missing():
@@ -69,7 +87,7 @@ def test_only_pairs_count_where_a_fit_is_missing():
     del given[32][(0, 0)], given[10][(2, 1)]
     (row,) = [row for row in compare(given, 10)["sizes"] if row["size"] == 32]
     assert row["fits"] == 5
-    assert row["difference"] == pytest.approx(np.mean([-0.002, -0.003, -0.001, -0.002]))
+    assert row["difference"] == pytest.approx(mean([-0.002, -0.003, -0.001, -0.002]))
 
 
 def test_one_pair_has_no_interval_and_proves_nothing():

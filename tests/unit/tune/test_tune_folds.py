@@ -10,31 +10,32 @@ from support.tuning.search import PANEL, a_trial, planned
 
 from common.errors import ConfigError
 from common.network.channels import frozen
+from common.presets import SplitSpec
 from common.prices.panel import Panel
 from common.prices.windows import Boundaries
 from train.run.plan import stored_result
-from tune.folds import Fold, make_folds
+from tune.folds import make_folds
 from tune.trial import Trial, fit_folds, open_fold
 
 DATES = np.arange("2020-01-01", "2020-07-19", dtype="datetime64[D]")
 LIMITS = Boundaries(DATES[139], DATES[159], DATES[-1])
 
 
+def fold(train_end: np.datetime64, valid_end: np.datetime64) -> SplitSpec:
+    return SplitSpec(train_end=train_end.astype(dt.date), valid_end=valid_end.astype(dt.date))
+
+
 def test_each_older_fold_ends_where_the_newer_ones_validation_begins():
     folds = make_folds(DATES, LIMITS, 3, shortest_training=30)
     assert len(DATES) == 200
-    ends = [
-        (DATES[a].astype(dt.date), DATES[b].astype(dt.date)) for a, b in ((139, 159), (119, 139), (99, 119))
-    ]
-    assert folds == [Fold(*pair) for pair in ends]
+    assert folds == [fold(DATES[a], DATES[b]) for a, b in ((139, 159), (119, 139), (99, 119))]
 
 
 def test_dates_between_sessions_give_blocks_of_complete_sessions():
     sparse = DATES[::3]
     between = Boundaries(sparse[30] + 1, sparse[40] + 1, sparse[-1])
     folds = make_folds(sparse, between, 2, shortest_training=5)
-    assert folds[0] == Fold(sparse[30].astype(dt.date), sparse[40].astype(dt.date))
-    assert folds[1] == Fold(sparse[20].astype(dt.date), sparse[30].astype(dt.date))
+    assert folds == [fold(sparse[30], sparse[40]), fold(sparse[20], sparse[30])]
 
 
 @pytest.mark.parametrize(("shortest", "fit"), [(100, 3), (101, 2), (1, 7)])
@@ -47,7 +48,7 @@ def test_a_history_too_short_says_how_many_folds_fit(shortest, fit):
 def test_the_newest_fold_is_the_runs_own_training_and_validation_part(tmp_path):
     search = planned(tmp_path)
     split = search.spec.config.split
-    assert search.spec.folds[0] == Fold(split.train_end, split.valid_end)
+    assert search.spec.folds[0] == SplitSpec(train_end=split.train_end, valid_end=split.valid_end)
 
 
 def judged(search, parameters, fold):

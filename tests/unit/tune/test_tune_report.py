@@ -2,45 +2,24 @@
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from support.rendering import LOADING, Seen
-from support.tuning.results import BECAUSE, PARAMETERS, SWEPT, made_tuning
+from support.tuning.results import BECAUSE, PARAMETERS, SWEPT, made_study, made_tuning
 
 from tune.report import write_report
-from tune.report.charts import figures
-from tune.report.statistics import importance
-from tune.results import Tuning, cleaned, default_score
+from tune.report.charts import figures, proposals
+from tune.results import Tuning
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def importance_once() -> Iterator[None]:
-    """The shares of the parameters take most of a page's time, and most pages have the same trials."""
-    known: dict[Any, Any] = {}
-
-    def remembered(tuning: Tuning) -> Any:
-        columns = tuning.trials[["state", "origin", "score", *PARAMETERS]]
-        key = repr(tuning.parameters), *pd.util.hash_pandas_object(columns)
-        if key not in known:
-            known[key] = importance(tuning)
-        return known[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tune.report.page.importance", remembered)
-        yield
-
-
 def read(path: Path, tuning: Tuning) -> Seen:
-    write_report(path, tuning)
+    write_report(path, tuning, made_study(tuning))
     seen = Seen()
     seen.feed(path.read_text(encoding="utf-8"))
     return seen
@@ -70,8 +49,8 @@ def test_the_page_begins_with_the_answers_and_the_shares_of_trials(seen, tuning)
     counts, total = tuning.trials["state"].value_counts(), len(tuning.trials)
     for state, word in (("done", "finished"), ("stopped", "stopped early"), ("failed", "failed")):
         assert f"{counts[state]} {word} ({100 * counts[state] / total:.0f} %)" in text
-    assert f"The default reached {default_score(tuning):.4f}" in text
-    assert "2.6 hours" in text and "noise 0.0021" in text and "Not better than the default." in text
+    assert f"The default reached {tuning.default_score:.4f}" in text
+    assert "2:39:00" in text and "noise 0.0021" in text and "Not better than the default." in text
 
 
 def test_every_trial_has_its_figures_and_its_reason_in_the_table(seen, tuning):
@@ -91,7 +70,7 @@ def test_every_trial_has_its_figures_and_its_reason_in_the_table(seen, tuning):
     assert rows[tuning.info["winner_trial"]]["notes"]["text"] == "winner"
 
 
-def test_the_contest_shows_every_seed_with_mean_and_spread(seen, tuning):
+def test_the_comparison_shows_every_seed_with_their_mean(seen, tuning):
     rows = [cells(row) for row in seen.tables["contest-table"][1:]]
     held = tuning.info["contest"]
     for side in ("default", "winner"):
@@ -99,7 +78,6 @@ def test_the_contest_shows_every_seed_with_mean_and_spread(seen, tuning):
         totals = [item["total"] for item in held[side]]
         assert [float(own[str(seed)]["total"]["data-v"]) for seed in held["seeds"]] == totals
         assert float(own["mean"]["total"]["data-v"]) == pytest.approx(np.mean(totals))
-        assert float(own["spread"]["total"]["data-v"]) == pytest.approx(np.std(totals, ddof=1))
         assert float(own["0"]["rel_rmse_3"]["data-v"]) == held[side][0]["rel_rmse"][3]
     heads = [item["text"].replace("\xa0", " ") for item in seen.tables["contest-table"][0][1:]]
     assert "relMAE, 1 d" in heads and "relRMSE, 30 d" in heads
@@ -120,31 +98,33 @@ def test_the_page_is_valid_and_self_contained(seen):
 
 
 def test_every_chart_is_valid_plotly_and_on_the_page(seen, tuning):
-    drawn = figures(cleaned(tuning), importance(tuning))
+    drawn = figures(tuning, proposals(made_study(tuning)))
     places = {attrs["data-figure"] for _, attrs in seen.tags if "data-figure" in attrs}
     assert places == set(drawn) == set(json.loads(seen.scripts[0])["figures"])
+    assert places == {"history", "curves", *(f"slice_{name}" for name in PARAMETERS)}
     for figure in drawn.values():
         go.Figure(json.loads(re.sub(r'"--c-[a-z0-9]+"', '"#123456"', json.dumps(figure))))
 
 
-def test_the_chart_of_sizes_draws_the_differences_with_their_intervals(tuning):
-    trace = figures(tuning, None)["sizes"]["data"][0]
-    assert trace["x"] == sorted(SWEPT)
-    for place, row in enumerate(sorted(tuning.info["embedding"]["sizes"], key=lambda row: row["size"])):
-        assert trace["y"][place] == row["difference"]
-        assert trace["y"][place] + trace["error_y"]["array"][place] == pytest.approx(row["high"])
-        assert trace["y"][place] - trace["error_y"]["arrayminus"][place] == pytest.approx(row["low"])
+def test_the_table_of_sizes_has_the_differences_with_their_intervals(seen, tuning):
+    rows = next(table for table in seen.tables.values() if table[0][1]["text"] == "embedding size")[1:]
+    sizes = sorted(tuning.info["embedding"]["sizes"], key=lambda row: row["size"])
+    assert [float(row[1]["data-v"]) for row in rows] == sorted(SWEPT)
+    for row, size in zip(rows, sizes, strict=True):
+        assert [float(cell["data-v"]) for cell in row[3:6]] == [
+            size[k] for k in ("difference", "low", "high")
+        ]
 
 
-def test_a_size_without_an_interval_is_drawn_without_one(tmp_path):
+def test_a_size_without_an_interval_is_listed_without_one(tmp_path):
     rows = [
         {"size": size, "fits": 1, "score": 0.97, "difference": 0.0, "low": None, "high": None}
         for size in (4, 10)
     ]
     embedding = {"sizes": rows, "default": 10, "sufficient": True, "because": "one pair."}
-    tuning = made_tuning(embedding=embedding)
-    assert figures(tuning, None)["sizes"]["data"][0]["error_y"]["array"] == [0, 0]
-    assert "one pair." in shown_text(read(tmp_path / "report.html", tuning))
+    seen = read(tmp_path / "report.html", made_tuning(embedding=embedding))
+    table = next(table for table in seen.tables.values() if table[0][1]["text"] == "embedding size")
+    assert "data-v" not in table[1][4] and "one pair." in shown_text(seen)
 
 
 @pytest.mark.parametrize(
@@ -182,38 +162,28 @@ def test_a_search_without_a_finished_trial_still_gives_a_page(tmp_path, fate):
     changes = {"embedding": None, "contest": None, "winner": None, "winner_trial": None}
     seen = read(tmp_path / "report.html", made_tuning(5, fate=fate, **changes))
     text = shown_text(seen)
-    assert "No trial finished" in text and "Fewer than two trials finished" in text
+    assert "No trial finished" in text and "Fewer than two proposals finished" in text
     assert "Too few trials" in text and len(seen.tables["trials"]) == 18
     assert "NaN" not in seen.scripts[0] and not seen.open_tags
 
 
-def test_one_finished_trial_is_listed_and_nothing_is_drawn_of_it(tmp_path):
-    tuning = made_tuning(0)
-    alone = replace(tuning, trials=tuning.trials.iloc[:1], curves=tuning.curves[tuning.curves["trial"] == 0])
-    seen = read(tmp_path / "report.html", alone)
-    assert "Fewer than two trials finished" in shown_text(seen)
-    assert set(json.loads(seen.scripts[0])["figures"]) == {"sizes", "contest", "curves"}
+def test_one_finished_proposal_is_listed_and_only_its_learning_curve_is_drawn(tmp_path):
+    tuning = made_tuning(1, fate="done")
+    seen = read(tmp_path / "report.html", tuning)
+    assert "Fewer than two proposals finished" in shown_text(seen)
+    assert set(json.loads(seen.scripts[0])["figures"]) == {"curves"}
 
 
 def test_a_search_without_trials_gives_a_page(tmp_path):
     tuning = made_tuning(0, winner=None, winner_trial=None, contest=None, embedding=None)
-    empty = replace(tuning, trials=tuning.trials.iloc[:0], curves=tuning.curves.iloc[:0])
+    empty = replace(tuning, trials=tuning.trials.iloc[:0])
     text = shown_text(read(tmp_path / "report.html", empty))
     assert "No trial was started." in text and "There is nothing to list here." in text
 
 
-def test_figures_before_they_were_saved_may_be_none_or_infinite(tmp_path):
-    tuning = made_tuning()
-    trials = tuning.trials.astype({"weights": object, "score": float})
-    trials.loc[3, "weights"], trials.loc[tuning.trials["state"] == "failed", "score"] = None, np.inf
-    seen = read(tmp_path / "report.html", replace(tuning, trials=trials))
-    assert "Infinity" not in seen.scripts[0] and len(seen.tables["trials"]) == len(trials) + 1
-
-
 def test_a_saved_search_gives_the_same_page(tmp_path, tuning):
-    tuning.save(tmp_path)
-    write_report(tmp_path / "loaded.html", Tuning.load(tmp_path))
-    write_report(tmp_path / "made.html", tuning)
+    write_report(tmp_path / "loaded.html", tuning.save(tmp_path), made_study(tuning))
+    write_report(tmp_path / "made.html", tuning, made_study(tuning))
     assert (tmp_path / "loaded.html").read_text() == (tmp_path / "made.html").read_text()
 
 

@@ -1,16 +1,15 @@
-"""Figures of the search's report: Pareto front, importance, axes and labels."""
+"""Figures of the search's report: charts of the proposals, importance, the default and the winner."""
 
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
-from support.tuning.results import DEFAULT, PARAMETERS, made_tuning
+from support.tuning.results import DEFAULT, PARAMETERS, made_study, made_tuning
 
 from tune import labels
-from tune.report.charts import figures
-from tune.report.statistics import importance, pareto_front
-from tune.results import Tuning, default_score, finished, trials_with, winner
+from tune.report.charts import figures, proposals
+from tune.report.tables import FEWEST, importance_table
+from tune.results import Tuning
 
 
 @pytest.fixture(scope="module")
@@ -18,77 +17,75 @@ def tuning() -> Tuning:
     return made_tuning()
 
 
-def test_the_pareto_front_equals_the_obvious_loop():
-    rng = np.random.default_rng(2)
-    cost, score = rng.integers(0, 15, 60).astype(float), rng.integers(0, 15, 60).astype(float)
-    results = {(cost[place], score[place]) for place in pareto_front(cost, score)}
-    expected = set()
-    for a, b in zip(cost, score, strict=True):
-        if not any(c <= a and s <= b and (c < a or s < b) for c, s in zip(cost, score, strict=True)):
-            expected.add((a, b))
-    assert results == expected and len(pareto_front(cost, score)) == len(expected)
-
-
-def planted(trials: int, rule: str, seed: int = 0) -> Tuning:
-    """A search whose score depends only on ``rule``; empty: on nothing. Half of the trials were stopped."""
-    tuning, rng = made_tuning(trials), np.random.default_rng(seed)
-    rows = tuning.trials[tuning.trials["origin"] == "search"].reset_index(drop=True)
-    score = np.abs(np.log(rows[rule] / DEFAULT[rule])) if rule else pd.Series(rng.random(len(rows)))
-    state = np.where(score <= score.median(), "done", "stopped")
-    return replace(tuning, trials=rows.assign(score=score, state=state))
+def planted(trials: int, rule: str) -> Tuning:
+    """A search whose score depends only on ``rule``."""
+    tuning = made_tuning(trials, fate="done")
+    return replace(
+        tuning, trials=tuning.trials.assign(score=np.abs(np.log(tuning.trials[rule] / DEFAULT[rule])))
+    )
 
 
 def test_the_parameter_that_determines_the_score_is_the_most_important():
-    result = importance(planted(60, "learning_rate"))
-    assert result.share.index[0] == "learning_rate" and result.share.sum() == pytest.approx(1)
-    assert result.share["learning_rate"] > result.chance["learning_rate"]
-    assert result.trials == 60 and result.best == 15
-
-
-def test_with_random_scores_hardly_any_importance_exceeds_chance():
-    results = [importance(planted(40, "", seed)) for seed in range(2)]
-    beyond = sum((result.share > result.chance).sum() for result in results)
-    assert beyond <= 4, "of 16 marks one in twenty is passed by chance"
+    rows = importance_table(proposals(made_study(planted(200, "learning_rate")))).rows
+    assert rows[0]["name"] == "learning rate" and rows[0]["share"] > 0.5
+    assert sum(row["share"] for row in rows) == pytest.approx(1) and len(rows) == len(PARAMETERS)
 
 
 def test_importance_needs_enough_proposals():
-    assert importance(planted(12, "learning_rate")) is None
-    assert importance(made_tuning(0)) is None
+    few, enough = (proposals(made_study(planted(n, "learning_rate"))) for n in (FEWEST - 1, FEWEST))
+    assert importance_table(few) is None and importance_table(enough) is not None
 
 
 def test_the_default_is_identified_among_the_trials_and_scored_by_its_mean(tuning):
-    own = trials_with(tuning, DEFAULT)
+    own = tuning.default_trials
     assert own["trial"].tolist() == [2, 8] and set(own["origin"]) == {"sweep"}
-    assert default_score(tuning) == pytest.approx(own["score"].mean())
-    assert default_score(made_tuning(3, fate="failed")) is None
+    assert tuning.default_score == pytest.approx(own["score"].mean())
+    assert made_tuning(3, fate="failed").default_score is None
 
 
 def test_the_winner_is_the_named_trial_and_not_a_better_comparison_trial(tuning):
-    best = finished(tuning)["trial"].iloc[0]
-    assert winner(tuning)["trial"].tolist() == [tuning.info["winner_trial"]] != [best]
+    best = tuning.finished["trial"].iloc[0]
+    assert tuning.winner["trial"].tolist() == [tuning.info["winner_trial"]] != [best]
     unnamed = replace(tuning, info=tuning.info | {"winner_trial": None})
-    assert winner(unnamed)["trial"].tolist() == [best]
+    assert unnamed.winner.empty
 
 
-def test_every_parameter_has_a_chart_with_every_finished_trial_and_the_winner(tuning):
-    figure, done = figures(tuning, None)["slices"], finished(tuning)
-    assert len(figure["data"]) == 2 * len(PARAMETERS)
-    for number, (name, kind) in enumerate(tuning.info["parameters"].items()):
-        points, best = figure["data"][2 * number : 2 * number + 2]
-        values = (
-            [labels.value_text(value) for value in done[name]] if "choices" in kind else done[name].tolist()
-        )
-        assert points["x"] == (values if "choices" in kind else pytest.approx(values, rel=1e-5))
-        assert len(points["y"]) == len(done) and best["y"] == pytest.approx(winner(tuning)["score"].tolist())
-        axis = figure["layout"]["xaxis" + ("" if number == 0 else str(number + 1))]
-        assert axis["title"]["text"] == labels.label(name)
-        assert (axis.get("type") == "log") == bool(kind.get("log"))
+def test_every_parameter_has_a_chart_with_every_finished_proposal(tuning):
+    charts = figures(tuning, proposals(made_study(tuning)))
+    done = tuning.finished[tuning.finished["origin"] == "search"].sort_values("trial")
+    for name, kind in PARAMETERS.items():
+        (points,), layout = charts[f"slice_{name}"]["data"], charts[f"slice_{name}"]["layout"]
+        assert sorted(points["y"]) == pytest.approx(sorted(done["score"]), rel=1e-5)
+        if "choices" not in kind:
+            assert points["x"] == pytest.approx(done[name].tolist(), rel=1e-5)
+        assert layout["xaxis"]["title"]["text"] == labels.label(name)
+        assert (layout["xaxis"].get("type") == "log") == bool(kind.get("log"))
+
+
+def test_the_history_has_the_finished_proposals_and_a_line_at_the_default(tuning):
+    points, best = figures(tuning, proposals(made_study(tuning)))["history"]["data"]
+    done = tuning.finished[tuning.finished["origin"] == "search"].sort_values("trial")
+    assert points["y"] == pytest.approx(done["score"].tolist(), rel=1e-5)
+    assert min(best["y"]) == pytest.approx(done["score"].min(), rel=1e-5)
+    (line,) = figures(tuning, proposals(made_study(tuning)))["history"]["layout"]["shapes"]
+    assert line["y0"] == pytest.approx(tuning.default_score, rel=1e-5)
+
+
+def test_the_learning_curves_are_those_of_finished_and_stopped_proposals(tuning):
+    curves = figures(tuning, proposals(made_study(tuning)))["curves"]["data"]
+    ended = tuning.trials[
+        (tuning.trials["origin"] == "search") & tuning.trials["state"].isin(["done", "stopped"])
+    ]
+    assert [curve["name"] for curve in curves] == [f"trial {number}" for number in sorted(ended["trial"])]
+    last = [curve["y"][-1] for curve in curves]
+    assert last == pytest.approx(ended.sort_values("trial")["score"].tolist(), rel=1e-5)
 
 
 def test_names_and_values_are_short_and_plain():
-    assert labels.sizes(DEFAULT) == "emb 10 · lstm 50/50 · dense 64 · win 60"
-    assert labels.sizes(DEFAULT, named=False) == "10 50/50 64 60" and labels.rate(DEFAULT) == "0.004"
+    assert labels.settings(DEFAULT) == "rate 0.004 emb 10 lstm 50/50 dense 64 win 60"
     assert labels.label("embedding_dim") == "embedding dim" and labels.label("l2") == "L2"
+    assert labels.range_text(PARAMETERS["lstm_1"]) == "16 to 128, log scale"
+    assert labels.range_text(PARAMETERS["dropout"]) == "0 to 0.5"
     assert [labels.value_text(value) for value in (60.0, 1e-6, None, float("nan"), "relu")] == [
         *("60", "1e-06", "-", "-", "relu")
     ]

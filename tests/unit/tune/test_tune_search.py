@@ -1,13 +1,16 @@
 """Progress snapshots, early stopping, and what the command refuses."""
 
 import json
+import time
 from types import SimpleNamespace
 
 import pytest
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from support.rendering import render
 from support.tuning.search import inside, planned, record, study_of
 
 from common.errors import ConfigError
+from train.progress.snapshot import PlainLines, RunView, overall
 from tune.cli import parse_time
 from tune.progress import SearchProgress
 from tune.run import execute
@@ -17,7 +20,7 @@ from tune.search_plan import SearchBudget
 
 @pytest.fixture
 def progress(tmp_path):
-    """One trial done, one stopped, one failed, the default done, one at work and one cut off before."""
+    """One trial done, one stopped, one failed, the default done, and two cut off before."""
     search = planned(tmp_path)
     default = search.spec.default
     record(search, default, [0.95] * 6, origin="sweep")
@@ -30,60 +33,69 @@ def progress(tmp_path):
         (24, [0.9] * 2, "waiting"),
     ]:
         record(search, inside(search, lstm_1=size), totals, state)
-    return SearchProgress(study_of(search), planned=9, compared=4, concurrent=2, state="searching")
+    progress = SearchProgress(study_of(search), planned=9, compared=4)
+    progress.state = "searching"
+    return progress
 
 
-def report(work: int) -> dict[str, float]:
-    return {"work": work, "score": 0.9, "fold": 2, "epoch": work - 3, "loss": 2.0, "val_loss": 0.9}
+def by_trial(snapshot) -> dict[str, dict]:
+    return {job["job"]: job for job in snapshot["jobs"]}
 
 
 def test_the_snapshot_has_every_trial_with_its_state_and_progress(progress):
-    progress.update(5, report(4))
+    progress.study.study.ask()
     snapshot = progress.snapshot()
-    assert [row["state"] for row in snapshot["trials"]] == [
+    jobs = by_trial(snapshot)
+    assert [jobs[str(number)]["state"] for number in range(7)] == [
         "done", "done", "done", "stopped", "failed", "running", "waiting"
     ]  # fmt: skip
-    assert [row["done"] for row in snapshot["trials"]] == [6, 6, 6, 3, 0, 4, 2]
-    assert snapshot["trials"][5]["fold"] == 2 and snapshot["trials"][4]["score"] is None
-    assert (snapshot["trials_done"], snapshot["trials_total"], snapshot["epochs_total"]) == (5, 9, 6)
-    assert snapshot["trials_compared"] == 4
+    assert [jobs[str(number)]["work_done"] for number in range(7)] == [6, 6, 6, 3, 0, 4, 2]
+    assert (jobs["5"]["epoch"], jobs["5"]["epochs"], jobs["5"]["score"]) == (4, 6, 0.9)
+    assert jobs["4"]["score"] is None and jobs["5"]["settings"].startswith("rate 0.004 emb 3 lstm 23/20")
+    assert snapshot["jobs_ahead"] == 2
+    assert [job["job"] for job in snapshot["jobs"]][:3] == ["5", "1", "3"], "running, then by score"
 
 
 def test_the_best_so_far_is_a_proposal_or_the_default_as_the_winner_will_be(progress):
-    snapshot = progress.snapshot()
-    assert snapshot["best"]["trial"] == 2 and snapshot["best"]["score"] == pytest.approx(0.94)
-    assert snapshot["default_score"] == pytest.approx(0.95)
+    summary = progress.snapshot()["summary"]
+    assert summary == "best 0.9400 (trial 2), default 0.9500, naive 1; 5 proposals and 4 for comparison"
 
 
 def test_the_time_left_follows_from_the_pace_of_this_session(progress, monkeypatch):
-    assert progress.snapshot()["eta_s"] is None
     now = 1000.0
     monkeypatch.setattr("tune.progress.time.time", lambda: now)
-    progress.update(5, report(4))
+    trial = progress.study.study.ask()
+    assert overall(progress.snapshot(), now)[1] is None, "its epochs are those of an earlier session"
     now = 1010.0
-    progress.update(5, report(5))
-    snapshot = progress.snapshot()
-    assert snapshot["trials"][5]["eta_s"] == pytest.approx(10.0)
+    trial.report(0.9, 5)
+    progress.snapshot()
+    now = 1016.0
+    trial.report(0.9, 6)
     usual = (6 + 6 + 6 + 3) / 4
-    left = (usual - 5) + (usual - 2) + usual * 2
-    assert snapshot["eta_s"] == pytest.approx(left * 10 / 2)
-
-
-def test_epochs_reported_again_do_not_count_for_the_pace(progress, monkeypatch):
-    now = 1000.0
-    monkeypatch.setattr("tune.progress.time.time", lambda: now)
-    for work in (1, 2, 3, 4):
-        progress.update(5, report(work) | {"again": True})
-    assert progress.snapshot()["eta_s"] is None
-    now = 1020.0
-    progress.update(5, report(5))
-    assert progress.snapshot()["trials"][5]["eta_s"] == pytest.approx(20.0)
+    left = 0 + (usual - 2) + usual * 2
+    assert overall(progress.snapshot(), now)[1] == pytest.approx(left * 6)
 
 
 def test_no_trial_is_running_while_the_winner_is_refitted(progress):
-    progress.update(5, report(4))
+    progress.study.study.ask()
     progress.state = "refitting"
-    assert progress.snapshot()["trials"][5]["state"] == "waiting"
+    assert by_trial(progress.snapshot())["5"]["state"] == "waiting"
+
+
+def test_the_table_and_the_log_lines_show_a_search_with_its_trials(progress):
+    progress.study.study.ask()
+    snapshot = progress.snapshot()
+    for width in (80, 140):
+        text = render(RunView(snapshot, time.time()), width=width)
+        [line] = [line for line in text.splitlines() if line.strip().startswith("5 ")]
+        assert "running rate 0.004 emb 3 lstm 23/20" in line
+        assert line.split()[-2:] == ["4/6", "0.9000"]
+        assert all(len(line) <= width for line in text.splitlines())
+        assert "best 0.9400 (trial 2), default 0.9500, naive 1" in text
+        assert "5/9 trials, 1 stopped, 1 failed" in text
+    first, *trials = PlainLines().lines(snapshot, time.time())
+    assert "state=searching" in first and "5 proposals and 4 for comparison" in first
+    assert any("trial=5 state=running settings='rate 0.004 emb 3" in line for line in trials)
 
 
 def asha_decides(scheduler, name, totals, *, judged=True) -> tuple[int, str]:

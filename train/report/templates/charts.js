@@ -1,17 +1,6 @@
 /* The charts by horizon and the charts of the chosen stock. */
 (() => {
-  /* Closes and forecasts of the chosen stock; undefined before its data file is loaded. */
-  function ownSeries() {
-    const { blocks } = report.stocks;
-    return blocks ? files.loaded[blockOf(state.symbol)] : report.stocks;
-  }
-
-  function blockOf(symbol) {
-    const place = report.stocks.blocks.findLastIndex((first) => first <= symbol);
-    return String(Math.max(place, 0) + 1).padStart(4, "0");
-  }
-
-  const forecast = () => ((ownSeries()?.forecast ?? {})[state.symbol] ?? {})[state.horizon];
+  const forecast = () => report.stocks.forecast[state.symbol]?.[state.horizon];
 
   function stock() {
     const own = forecast();
@@ -21,7 +10,7 @@
     const blank = report.figures.stock;
     const [low, high, published, actual] = blank.data;
     const band = own.l ? [{ ...low, x: days, y: own.l }, { ...high, x: days, y: own.h }] : [];
-    const closes = ownSeries().close[state.symbol] || [];
+    const closes = report.stocks.close[state.symbol] || [];
     const lines = [{ ...published, x: days, y: own.p }, { ...actual, x: dates, y: closes }];
     return { data: [...band, ...lines], layout: blank.layout };
   }
@@ -50,17 +39,15 @@
     const drawn = own
       ? `${own.t.length} forecasts made ${spoken(state.horizon)} before, drawn on their target days. ` +
         (own.l ? "The band should contain nine in ten closes." : "This preset forecasts no interval.")
-      : "";
-    const none = ownSeries() ? "nothing to draw." : `the forecasts are in ${missingFiles}`;
-    document.getElementById("stock-note").textContent = `${state.symbol}: ${drawn || none}`;
+      : "nothing to draw.";
+    document.getElementById("stock-note").textContent = `${state.symbol}: ${drawn}`;
     document.getElementById("chart-stock").setAttribute(
       "aria-label", `Chart: forecast and actual price of ${state.symbol}, ${spoken(state.horizon)} ahead`);
   }
 
   const { charts, draw } = plots(figure);
 
-  async function showStock() {
-    if (report.stocks.blocks) await load(blockOf(state.symbol));
+  function showStock() {
     draw(document.getElementById("chart-stock"));
     describe();
   }
@@ -70,5 +57,4 @@
     showStock();
   });
   showStock();
-  if (report.counters) counters.fill();
 })();

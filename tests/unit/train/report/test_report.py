@@ -17,10 +17,9 @@ from common.pages.render import render
 from common.pages.tables import verdict_of
 from train.evaluation.forecasts import Forecasts
 from train.evaluation.questions import answers
-from train.report.charts import figures
-from train.report.data_files import stock_series
-from train.report.model_charts import best_epoch, model_figures, principal_axes
+from train.report.charts import best_epoch, figures, principal_axes
 from train.report.page import write_report
+from train.report.stock_data import stock_series
 from train.report.tables import shown_as
 
 
@@ -130,7 +129,7 @@ def test_a_quick_and_a_partial_release_say_so_whatever_their_names(tmp_path):
 def test_a_release_without_intervals_chances_or_embedding_says_what_is_missing(tmp_path):
     plain = made_evidence(forecasts((1,), plain=True), info={"preset": "v4_log"})
     seen = read(tmp_path / "report.html", plain)
-    for said in ("no intervals", "how likely a price is to move", "no embedding", "no training curves"):
+    for said in ("no intervals", "not forecast these probabilities", "no embedding", "no training curves"):
         assert said in seen.text
     assert "NaN" not in seen.scripts[0]
     assert "l" not in json.loads(seen.scripts[0])["stocks"]["forecast"]["ALFA"]["1"]
@@ -147,8 +146,6 @@ def test_rivals_stand_next_to_ours_or_the_page_says_how_to_run_them(tmp_path, se
     assert table[1][0]["class"] == "ours" and "class" not in table[2][0]
     assert [each.get("data-v") for each in table[2][2:]] == ["1.0"] * 4
     assert table[4][2]["data-v"] == "3.4" and "data-v" not in table[4][4]
-    curve = figures(evidence)["by_horizon_rel_mae"]["data"]
-    assert {trace["name"]: trace["visible"] for trace in curve}["v4_log"] == "legendonly"
 
 
 def test_an_empty_test_part_still_gives_a_page(tmp_path, evidence):
@@ -161,8 +158,7 @@ def test_an_empty_test_part_still_gives_a_page(tmp_path, evidence):
 
 
 def test_every_chart_is_valid_plotly(evidence):
-    made = {**figures(evidence), **model_figures(evidence)}
-    for name, figure in made.items():
+    for name, figure in figures(evidence).items():
         several = [figure] if "data" in figure else figure.values()
         for each in several:
             plain = json.loads(re.sub(r'"--c-[a-z0-9]+"', '"#123456"', json.dumps(each)))
@@ -170,7 +166,7 @@ def test_every_chart_is_valid_plotly(evidence):
 
 
 def test_the_series_of_a_stock_are_its_closes_and_forecasts(evidence):
-    found = stock_series(evidence)
+    found = stock_series(evidence, SYMBOLS)
     days = [f"{day:%Y-%m-%d}" for day in TESTED]
     own = found["forecast"]["ALFA"]["5"]
     rows = evidence.table[(evidence.table["symbol"] == "ALFA") & (evidence.table["horizon"] == 5)]
