@@ -36,8 +36,9 @@ def figures(tuning: Tuning, study: optuna.Study) -> dict[str, Figure | None]:
         curves, reached = plot_intermediate_values(study), [t for t in study.trials if t.intermediate_values]
         for curve, trial in zip(curves.data, reached, strict=True):
             curve.name = f"trial {trial.user_attrs['number']}"
-        axis = {"title_text": "epoch, over all folds"}
-        charts["curves"] = plain(curves, title=None, xaxis=axis, yaxis_title_text=SCORE)
+        charts["curves"] = plain(
+            curves, title=None, xaxis_title_text="epoch, over all folds", yaxis_title_text=SCORE
+        )
     if len(finished(study)) < 2:
         return charts
     history = plot_optimization_history(study, target_name=SCORE)
