@@ -38,7 +38,8 @@ class ArchiveFiles:
     def read(self, file: TextFile) -> None:
         """Read the next file."""
         if file.layout is None:
-            self.notes.append(("file ignored", pd.NaT, sum(1 for _ in file.lines), file.ignored))
+            rows = sum(1 for _ in file.lines)
+            self.notes += [("file ignored", pd.NaT, rows, file.ignored)] if file.ignored else []
             return
         number, lines = len(self.names), 0
         self.names.append(file.name)

@@ -20,6 +20,7 @@ from common.errors import ArchiveError
 
 HEADER = "date,code,name,12m low,12m high,day low,day high,day price,previous,change,change%,volume,"
 PRICE_HEADERS = tuple(HEADER + last for last in ("adjust", "adjusted", "adjusted price"))
+SECTOR_HEADER = "sector,stock_code,stock_name"
 HIDDEN = (".", "~$")
 """Beginnings of names that are not read; Excel writes ``~$prices.xlsx`` while a workbook is open."""
 SETTINGS = (FILE_NAME, ACTIONS_FILE)
@@ -41,7 +42,7 @@ class TextFile:
     layout: Layout | None
     """Layout of a price file; None for other files."""
     ignored: str
-    """Why the file is ignored; empty for a price file."""
+    """Why the file is ignored; empty for a price file, and for the exchange's list of sectors."""
 
 
 def text_files(folder: Path, columns: Columns | None, since: dt.date | None = None) -> Iterator[TextFile]:
@@ -166,4 +167,4 @@ def _layout(name: str, header: str, columns: Columns | None) -> tuple[Layout | N
     fields = ",".join(field.strip().casefold() for field in split(header))
     if fields in PRICE_HEADERS:
         return NAIROBI_LAYOUT, ""
-    return None, f"{name}: its header is not that of a price file"
+    return None, "" if fields == SECTOR_HEADER else f"{name}: its header is not that of a price file"

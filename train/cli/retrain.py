@@ -88,15 +88,18 @@ def retrain(
     if fetch and archive is None:
         raise typer.BadParameter("--fetch needs --archive DIR, the folder for the files.")
     from train.nightly.nightly import retrain as work
+    from train.nightly.split import next_settings
     from train.nightly.steps import Request
 
+    overrides = merge_overrides(config, None, None, None, None)
+    next_settings(None, overrides, where=str(config or "settings"))  # before the archive is read
     mode: Mode | None = "plain" if as_json else None
     every = None
     if retrain_every is not None:
         every = dt.timedelta(seconds=duration_s(retrain_every, "--retrain-every", "7d or 36h"))
     request = Request(
         archive=archive,
-        overrides=merge_overrides(config, None, None, None, None),
+        overrides=overrides,
         universe=load_universe(universe) if universe else None,
         retrain_every=every,
         if_stale=if_stale,
