@@ -70,8 +70,8 @@ def promote(
             with stderr.status("running the checklist and the comparison with production"):
                 release, verdict = promote_through_gate(registry, release_id, force=force)
         except GateClosed as closed:
-            context = closed.context
-            _print_comparison(context["release"], context["comparison"], stderr)
+            if "comparison" in closed.context:  # else others moved production meanwhile
+                _print_comparison(closed.context["release"], closed.context["comparison"], stderr)
             raise
         prices = _prices_end(registry, release.id)
         older = prices is not None and prices_before is not None and prices < prices_before
