@@ -4,7 +4,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.connect.processes import name_of, processes_with_mark
+from cluster.connect.ports import descendants
+from cluster.connect.processes import name_of, processes_with_mark, start_time
 from common.errors import ConfigError
 
 HEAD = 0
@@ -28,8 +29,9 @@ class LocalCluster:
 
     @property
     def processes(self) -> dict[int, str]:
-        """All its processes, with their start times."""
-        return processes_with_mark(self.id)
+        """All its processes, with their start times; those that Ray has renamed show no mark any more."""
+        marked = processes_with_mark(self.id)
+        return {pid: start_time(pid) for root in marked for pid in descendants(root)}
 
     def mark(self, node: int) -> str:
         """Return the mark of a node's processes, see `cluster.connect.processes`."""
