@@ -47,6 +47,6 @@ def figures(tuning: Tuning, study: optuna.Study) -> dict[str, Figure | None]:
     charts["history"] = plain(history, title=None, xaxis_title_text="proposal")
     for chart, name in names.items():
         points = plot_slice(study, [name], target_name=SCORE).update_traces(marker_showscale=False)
-        axis = {"title_text": labels.label(name), "automargin": False, "tickangle": 0}
-        charts[chart] = plain(points, title=None, xaxis=axis)
+        points.update_xaxes(title_text=labels.label(name), automargin=False, tickangle=0)
+        charts[chart] = plain(points, title=None)
     return charts
