@@ -51,11 +51,20 @@ SLOW = (
     "test_baselines",
     "test_fit",
 )
-"""Files that take longest, so that two processes that begin with them end at about the same time."""
+"""Files that take longest, so that processes that begin with them end at about the same time."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
+    """Alternate files whose tests wait for servers with files whose tests compute, the slowest first."""
+    files = sorted({item.path for item in items}, key=lambda path: (_place(path), path))
+    waiting = [path for path in files if "unit" not in path.parts]
+    computing = [path for path in files if "unit" in path.parts]
+    order = {path: at / len(group) for group in (waiting, computing) for at, path in enumerate(group)}
+    items.sort(key=lambda item: order[item.path])
+
+
+def _place(path: Path) -> int:
+    return SLOW.index(path.stem) if path.stem in SLOW else len(SLOW)
 
 
 def pytest_configure() -> None:
