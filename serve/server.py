@@ -51,11 +51,11 @@ class Service:
 
     def stay(self) -> None:
         """Block until a signal; raises RayUnavailable if the head is unreachable for ``GONE_S``."""
-        answered = time.monotonic()
-        while time.monotonic() - answered < GONE_S:
+        reached = time.monotonic()
+        while time.monotonic() - reached < GONE_S:
             time.sleep(1.0)
             if self.head is None or _answers(self.head):
-                answered = time.monotonic()
+                reached = time.monotonic()
         raise RayUnavailable(
             f"the cluster's head at {self.head} is gone, and the service with it. Restart the head, then run "
             "the same command again."
@@ -70,7 +70,7 @@ def running(
     port: int,
     folder: Path,
     address: str | None,
-    say: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> Iterator[Service]:
     """Run the service for the length of a ``with`` block, and end all its processes afterwards.
 
@@ -78,7 +78,7 @@ def running(
     ----------
     folder : for the files of Ray and HAProxy; its path must be short, because of the sockets in it
     address : of a running cluster, see `cluster.connect.session`; this must be its head node, which listens
-    say : called with messages of progress
+    report : called with messages of progress
 
     Raises
     ------
@@ -88,24 +88,24 @@ def running(
     router_host = host
     try:
         if address is None:
-            say("starting Ray")
+            report("starting Ray")
             router_host = routers_host(host, port)
             start(max(usable_cpus(), 2), node_ip=NODE, temp_dir=str(folder / "ray"))
         else:
-            _join(address, settings, say)
-        _start_graph(settings, router_host, port, say)
+            _join(address, settings, report)
+        _start_graph(settings, router_host, port, report)
         url = f"http://{in_url('127.0.0.1' if host in ('0.0.0.0', '::') else host)}:{port}"
         _wait_ready(url)
         head = ray.get_runtime_context().gcs_address if address else None
         yield Service(url, beyond_loopback(os.getpid()), head)
     finally:
-        _stop(say)
+        _stop(report)
 
 
-def _join(address: str, settings: ServeSettings, say: Callable[[str], None]) -> None:
+def _join(address: str, settings: ServeSettings, report: Callable[[str], None]) -> None:
     from cluster.connect.match import SERVING, check_nodes
 
-    say(f"joining the cluster at {address}")
+    report(f"joining the cluster at {address}")
     connect(address)
     try:
         check_nodes(Path(settings.home), SERVING)
@@ -127,8 +127,8 @@ def _join(address: str, settings: ServeSettings, say: Callable[[str], None]) -> 
         raise
 
 
-def _start_graph(settings: ServeSettings, host: str, port: int, say: Callable[[str], None]) -> None:
-    say("starting the router and the models")
+def _start_graph(settings: ServeSettings, host: str, port: int, report: Callable[[str], None]) -> None:
+    report("starting the router and the models")
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     quiet = {"enable_access_log": False, "log_level": "WARNING"}
     try:
@@ -148,13 +148,13 @@ def _start_graph(settings: ServeSettings, host: str, port: int, say: Callable[[s
 
 
 def _wait_ready(url: str) -> None:
-    deadline, last = time.monotonic() + START_S, "no answer"
+    deadline, last = time.monotonic() + START_S, "no response"
     while time.monotonic() < deadline:
         try:
-            answer = httpx.get(f"{url}/readyz", timeout=5)
-            if answer.status_code == 200:
+            response = httpx.get(f"{url}/readyz", timeout=5)
+            if response.status_code == 200:
                 return
-            last = answer.text[:500]
+            last = response.text[:500]
         except httpx.HTTPError as error:
             last = f"{type(error).__name__}: {error}"
         time.sleep(0.2)
@@ -173,11 +173,11 @@ def _answers(address: str) -> bool:
     return True
 
 
-def _stop(say: Callable[[str], None]) -> None:
+def _stop(report: Callable[[str], None]) -> None:
     """Drain and stop the service, then end the remaining processes that this one started."""
     if not ray.is_initialized():
         return
-    say("draining and stopping")
+    report("draining and stopping")
     if (
         threading.current_thread() is threading.main_thread()
     ):  # a second Ctrl-C must not interrupt the cleanup

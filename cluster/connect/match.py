@@ -15,7 +15,7 @@ from common.errors import RayUnavailable
 
 TRAINING = ("ray", "keras", "tensorflow", "numpy")
 SERVING = ("ray", "onnxruntime", "numpy")
-ANSWER_S = 120.0
+RESPONSE_S = 120.0
 """A node's first worker has to start and unpack our code."""
 MAX_PROBLEMS = 6
 
@@ -77,13 +77,13 @@ def differences(need: dict[str, str], got: dict[str, dict[str, str] | str], fold
 def _compare(nodes: dict[str, str], packages: tuple[str, ...], probe: tuple[str, str] | None) -> int:
     need = describe_process(probe, packages)
     task = ray.remote(num_cpus=0, max_retries=1)(describe_process)
-    answers = {}
+    pending = {}
     for node in nodes:
         task_on_node = task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
         # Ray's types omit arguments with a default.
-        answers[task_on_node.remote(probe, packages)] = node  # type: ignore[call-arg]
-    ray.wait(list(answers), num_returns=len(answers), timeout=ANSWER_S)
-    got = {f"{nodes[node]} ({node[:6]})": _answer(reference) for reference, node in answers.items()}
+        pending[task_on_node.remote(probe, packages)] = node  # type: ignore[call-arg]
+    ray.wait(list(pending), num_returns=len(pending), timeout=RESPONSE_S)
+    got = {f"{nodes[node]} ({node[:6]})": _response(reference) for reference, node in pending.items()}
     folder = storage.display_path(storage.locate(probe[0]).parent) if probe else ""
     problems = differences(need, got, folder)
     if problems:
@@ -95,11 +95,11 @@ def _compare(nodes: dict[str, str], packages: tuple[str, ...], probe: tuple[str,
     return len(nodes)
 
 
-def _answer(reference: "ray.ObjectRef[dict[str, str]]") -> dict[str, str] | str:
+def _response(reference: "ray.ObjectRef[dict[str, str]]") -> dict[str, str] | str:
     try:
         return ray.get(reference, timeout=0.1)
     except ray.exceptions.GetTimeoutError:
-        return f"no answer in {ANSWER_S:.0f} s"
+        return f"no response in {RESPONSE_S:.0f} s"
     except ray.exceptions.RayError as error:
         return str(error).strip().splitlines()[-1]
 

@@ -119,9 +119,10 @@ def refresh_release(
     refuse_prices(checks, base.id)
     moved = {"refresh": {name: getattr(result, name) for name in ("before", "first", "last", "rows")}}
     registry.promote(release_id, evidence=moved | (evidence or {}), instead_of=instead_of or base.id)
-    answers = subject.answers
-    forecasts = sum(map(len, answers.values()))
-    return replace(result, stocks=len(answers), forecasts=forecasts, checks=tuple(checks))
+    forecasts = subject.forecasts
+    return replace(
+        result, stocks=len(forecasts), forecasts=sum(map(len, forecasts.values())), checks=tuple(checks)
+    )
 
 
 def _compare(before: Panel, archive: Panel, release: str, since: pd.Timestamp | None, partial: bool) -> int:

@@ -37,30 +37,30 @@ def no_absurd_value(subject: Subject) -> Finding:
     horizons = subject.models.models.window.horizons
     past = {horizon: _past(subject.series, horizon) for horizon in horizons}
     problems, values = [], 0
-    for symbol, answers in subject.answers.items():
-        for answer in answers:
-            low, high = past[answer.horizon][symbol]
-            for name, value, margin in _values(answer):
+    for symbol, forecasts in subject.forecasts.items():
+        for forecast in forecasts:
+            low, high = past[forecast.horizon][symbol]
+            for name, value, margin in _values(forecast):
                 values += 1
-                step = float(tick(np.array(100 * answer.last_price))) / 100
+                step = float(tick(np.array(100 * forecast.last_price))) / 100
                 extra = margin * (high - low)
-                lowest = answer.last_price * np.exp(low - extra) - step
-                highest = answer.last_price * np.exp(high + extra) + step
+                lowest = forecast.last_price * np.exp(low - extra) - step
+                highest = forecast.last_price * np.exp(high + extra) + step
                 if not lowest <= value <= highest:
                     problems.append(
-                        f"{symbol} {name} {answer.horizon} days ahead is {value:.4g} KES, last price "
-                        f"{answer.last_price:.4g}, need {lowest:.4g} to {highest:.4g}"
+                        f"{symbol} {name} {forecast.horizon} days ahead is {value:.4g} KES, last price "
+                        f"{forecast.last_price:.4g}, need {lowest:.4g} to {highest:.4g}"
                     )
-    return finding(problems, f"{values} values of {len(subject.answers)} stocks")
+    return finding(problems, f"{values} values of {len(subject.forecasts)} stocks")
 
 
 def nested_intervals(subject: Subject) -> Finding:
     """Check that intervals of a lower level lie inside those of a higher one, and all or none are given."""
-    answers = [answer for answers in subject.answers.values() for answer in answers]
-    rows = [[_bounds(answer).get(name, np.nan) for name in ORDER] for answer in answers]
+    forecasts = [each for of_stock in subject.forecasts.values() for each in of_stock]
+    rows = [[_bounds(forecast).get(name, np.nan) for name in ORDER] for forecast in forecasts]
     newest = np.array(rows, dtype=float).reshape(-1, len(ORDER))
     problems = [
-        f"{answers[i].symbol} {answers[i].horizon} days ahead: {newest[i].tolist()}"
+        f"{forecasts[i].symbol} {forecasts[i].horizon} days ahead: {newest[i].tolist()}"
         for i in np.flatnonzero(~_is_nested(newest))
     ]
     tested = subject.table[list(ORDER)].to_numpy(float)
@@ -69,20 +69,20 @@ def nested_intervals(subject: Subject) -> Finding:
     return finding(problems, f"{count} intervals" if count else "the model gives no intervals")
 
 
-def all_answer(subject: Subject) -> Finding:
+def all_forecast(subject: Subject) -> Finding:
     """Check that every stock with enough closes, or that the release claims to cover, has forecasts."""
     size, horizons = subject.models.models.window.size, len(subject.models.models.window.horizons)
     claimed = {*subject.jobs, *subject.models.bundle(GENERAL).forecaster.stock_ids, *subject.table["symbol"]}
-    answering, problems, short = 0, [], []
+    forecast, problems, short = 0, [], []
     for symbol in subject.models.universe.symbols:
         closes = subject.closes[symbol]
-        if len(subject.answers.get(symbol, ())) == horizons:
-            answering += 1
+        if len(subject.forecasts.get(symbol, ())) == horizons:
+            forecast += 1
         elif closes >= size or symbol in claimed:
             problems.append(f"{symbol}: {subject.refused.get(symbol, 'not every horizon')}")
         else:
             short.append(f"{symbol} ({closes} of {size} closes)")
-    counts = f"{answering} of {len(subject.models.universe.symbols)}"
+    counts = f"{forecast} of {len(subject.models.universe.symbols)}"
     counts += f"; too little data: {', '.join(short)}" if short else ""
     return finding([f"{counts}; {problems[0]}", *problems[1:]] if problems else [], counts)
 
@@ -114,18 +114,18 @@ def no_look_ahead(subject: Subject) -> Finding:
 
 
 def _differences(subject: Subject, symbol: str, day: dt.date, rows: pd.DataFrame) -> Iterator[str]:
-    answers = {answer.horizon: answer for answer in subject.evaluated.forecast(symbol, as_of=day)}
+    forecasts = {each.horizon: each for each in subject.evaluated.forecast(symbol, as_of=day)}
     for row in rows.itertuples():
-        answer = answers[row.horizon]
+        forecast = forecasts[row.horizon]
         now = {
-            "cutoff": answer.last_date,
-            "last_price": answer.last_price,
-            "raw": answer.raw,
-            "published": answer.published,
-            "frozen": answer.frozen,
-            "source": answer.source,
-            "model_type": answer.model_type,
-            **{name: _bounds(answer).get(name, np.nan) for name in ORDER},
+            "cutoff": forecast.last_date,
+            "last_price": forecast.last_price,
+            "raw": forecast.raw,
+            "published": forecast.published,
+            "frozen": forecast.frozen,
+            "source": forecast.source,
+            "model_type": forecast.model_type,
+            **{name: _bounds(forecast).get(name, np.nan) for name in ORDER},
         }
         published = {name: getattr(row, name) for name in now} | {"cutoff": day}
         for name, value in now.items():
@@ -146,21 +146,21 @@ def _past(series: Series, horizon: int) -> dict[str, tuple[float, float]]:
     return {symbol: span if symbol in enough else overall for symbol, span in own.items()}
 
 
-def _values(answer: Forecast) -> Iterator[tuple[str, float, float]]:
+def _values(forecast: Forecast) -> Iterator[tuple[str, float, float]]:
     """Yield the name, the value in KES and the margin, in widths of the range, of each value to check."""
-    yield "published", answer.published, 0.0
-    yield "raw", answer.raw, 0.0
-    for name, value in _bounds(answer).items():
+    yield "published", forecast.published, 0.0
+    yield "raw", forecast.raw, 0.0
+    for name, value in _bounds(forecast).items():
         if name.endswith("95"):
             yield name, value, BOUND_MARGIN
 
 
-def _bounds(answer: Forecast) -> dict[str, float]:
+def _bounds(forecast: Forecast) -> dict[str, float]:
     """Return the bounds ``lo80`` to ``hi95`` that the forecast has."""
     bounds = {}
     for level in (f"{100 * level:.0f}" for level in LEVELS):
-        if level in answer.intervals:
-            bounds[f"lo{level}"], bounds[f"hi{level}"] = answer.intervals[level]
+        if level in forecast.intervals:
+            bounds[f"lo{level}"], bounds[f"hi{level}"] = forecast.intervals[level]
     return bounds
 
 
@@ -178,7 +178,7 @@ def _row_key(row: Any) -> str:
 CHECKS: tuple[tuple[str, str, Callable[[Subject], Finding]], ...] = (
     ("no absurd value", "within the stock's past changes over the same horizon", no_absurd_value),
     ("intervals", "each inside those of a higher level", nested_intervals),
-    ("all counters answer", "every stock with enough data", all_answer),
+    ("all counters answer", "every stock with enough data", all_forecast),
     ("no look-ahead", "as of a past day, equal to the last digit", no_look_ahead),
 )
 """Name, requirement and function of each check, in order."""

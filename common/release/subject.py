@@ -63,16 +63,16 @@ class Subject:
 
     @cached_property
     def _newest(self) -> tuple[dict[str, list[Forecast]], dict[str, str]]:
-        answers, refused = {}, {}
+        forecasts, refused = {}, {}
         for symbol in self.models.universe.symbols:
             try:
-                answers[symbol] = self.models.forecast(symbol)
+                forecasts[symbol] = self.models.forecast(symbol)
             except NsecastError as error:
                 refused[symbol] = error.message
-        return answers, refused
+        return forecasts, refused
 
     @property
-    def answers(self) -> dict[str, list[Forecast]]:
+    def forecasts(self) -> dict[str, list[Forecast]]:
         """The newest forecasts by symbol, one per horizon."""
         return self._newest[0]
 

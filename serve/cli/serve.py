@@ -173,7 +173,7 @@ def _run(chosen: ServeSettings, root: Path, host: str, port: int, haproxy: bool,
             _note(
                 f"another server of this storage root is at {other['url']}; both serve what is in production"
             )
-        with running(chosen, host=host, port=port, folder=folder, address=address, say=_note) as service:
+        with running(chosen, host=host, port=port, folder=folder, address=address, report=_note) as service:
             storage.write_json(state, {"url": service.url, "pid": os.getpid()})
             try:
                 _announce(service.url, service.open_ports, chosen)

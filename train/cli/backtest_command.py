@@ -158,24 +158,24 @@ def _progress(show: bool) -> Iterator[Callable[[str, int, int], None]]:
 def _print(
     study: BacktestPlan, ours: pd.DataFrame, figures: pd.DataFrame, worth: Worth, out: Path | None
 ) -> None:
-    say = functools.partial(console().print, highlight=False)
+    write = functools.partial(console().print, highlight=False)
     label = f"{SYNTHETIC}, " if study.panel.synthetic else ""
-    say(f"{label}{study.models.release.id}: cutoffs {study.start} to {study.end}, weights {study.weights}")
+    write(f"{label}{study.models.release.id}: cutoffs {study.start} to {study.end}, weights {study.weights}")
     if not study.refit_every:
-        say(f"Networks: {study.models.networks}, fitted and chosen on prices to {study.models.seen_until}")
-    say(_ratios(figures))
-    say(_intervals(figures))
+        write(f"Networks: {study.models.networks}, fitted and chosen on prices to {study.models.seen_until}")
+    write(_ratios(figures))
+    write(_intervals(figures))
     first = figures[figures["model"] == OURS].iloc[0]
-    say(
+    write(
         f"Stocks that move: {int(first['symbols'])}; left out: {int(first['n_frozen']):,} one-day forecasts "
         f"of frozen windows and {int(first['n_unscored']):,} without a known outcome, or with a split before "
         "it. relMAE (published) and relRMSE (raw) are ratios to the errors of the last price, in percent of "
         "it; * p < .05, ** p < .01 by the Diebold-Mariano test."
     )
-    say(f"{verdict(worth)} {ranking(worth)}")
+    write(f"{verdict(worth)} {ranking(worth)}")
     if out:
-        say(f"{len(ours):,} forecasts in {out}", soft_wrap=True)
-    say(str(study.folder), soft_wrap=True)
+        write(f"{len(ours):,} forecasts in {out}", soft_wrap=True)
+    write(str(study.folder), soft_wrap=True)
 
 
 def _ratios(figures: pd.DataFrame) -> Table:

@@ -82,28 +82,28 @@ def check(
 
 
 def _print(content: Archive, archive: Path, ledger: Path) -> None:
-    say = functools.partial(console().print, highlight=False, soft_wrap=True)
+    write = functools.partial(console().print, highlight=False, soft_wrap=True)
     if _synthetic(archive):
-        say("SYNTHETIC DATA: an invented market, not the exchange's prices.", style="black on yellow")
+        write("SYNTHETIC DATA: an invented market, not the exchange's prices.", style="black on yellow")
     for title, frame in [*tables(content), ("Symbols without a listed share", no_shares(content, archive))]:
         console().print(_table(title, frame) if len(frame) else f"{title}: none\n")
-    say(f"Every repaired and rejected row: {ledger}")
+    write(f"Every repaired and rejected row: {ledger}")
     if len(content.mixed):
         kinds = content.mixed["kind"].value_counts()
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-        say(
+        write(
             f"DATES OR FILES LOOK MIXED UP ({counts}, listed above): are day and month swapped? Training "
             "refuses this archive without --accept-mixed-dates.",
             style="bold red",
         )
     elif content.rows.empty:
-        say(
+        write(
             "NO ROW WAS ACCEPTED, for the reasons above. Correct date_format, decimal or the columns in "
             "columns.toml, or have it written by `nsecast data describe FILE... --replace`.",
             style="bold red",
         )
     else:
-        say(f"Next: nsecast train --archive {shlex.quote(str(archive))}")
+        write(f"Next: nsecast train --archive {shlex.quote(str(archive))}")
 
 
 @app.command()

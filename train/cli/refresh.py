@@ -55,27 +55,27 @@ def refresh(
 
 
 def _print(result: Refreshed, rejects: pd.DataFrame, root: Path, seconds: float) -> None:
-    say = functools.partial(console().print, highlight=False, soft_wrap=True, markup=False)
+    write = functools.partial(console().print, highlight=False, soft_wrap=True, markup=False)
     if result.state == "current":
-        say(f"nothing new: {result.before} has the prices to {result.last_before}")
+        write(f"nothing new: {result.before} has the prices to {result.last_before}")
     else:
         days = result.first if result.sessions == 1 else f"{result.first} to {result.last}"
         new = f"{result.sessions} session{'s' * (result.sessions > 1)}, {days}, {result.rows} rows"
         verb = "would be added" if result.state == "planned" else "added"
-        say(f"{verb} to {result.before} (prices to {result.last_before}): {new}")
+        write(f"{verb} to {result.before} (prices to {result.last_before}): {new}")
     if result.differences:
         kept = "the release keeps its own until the next training"
-        say(f"{result.differences} older rows differ from the release's: {kept}")
+        write(f"{result.differences} older rows differ from the release's: {kept}")
     if result.posted:
-        say(f"posted sessions that the archive lacks, kept: {', '.join(result.posted)}")
+        write(f"posted sessions that the archive lacks, kept: {', '.join(result.posted)}")
     if len(rejects):
-        say(f"rejected: {len(rejects)} rows, kept in {storage.display_path(rejects_of(root))}")
+        write(f"rejected: {len(rejects)} rows, kept in {storage.display_path(rejects_of(root))}")
         for row in rejects.head(NAMED).itertuples():
-            say(f"  {row.symbol or '-'} ({row.file}, line {row.line}): {row.reason}")
+            write(f"  {row.symbol or '-'} ({row.file}, line {row.line}): {row.reason}")
     if result.state == "refreshed":
-        say(f"forecasts from {result.last}: {result.forecasts} of {result.stocks} stocks")
-        say(f"production: {result.release} (was {result.before}), {seconds:.1f} s")
+        write(f"forecasts from {result.last}: {result.forecasts} of {result.stocks} stocks")
+        write(f"production: {result.release} (was {result.before}), {seconds:.1f} s")
     elif result.state == "planned":
-        say(f"it would be {result.release}; nothing was written")
+        write(f"it would be {result.release}; nothing was written")
     else:
-        say(f"production: {result.release}")
+        write(f"production: {result.release}")

@@ -165,12 +165,12 @@ def _print(record: NightlyRecord, as_json: bool) -> None:
             console().print(SYNTHETIC, style="black on yellow")
         if judged["comparison"] and judged["comparison"]["comparable"]:
             console().print(comparison_table(values["release"], judged["comparison"]))
-    say = functools.partial(console().print, highlight=False, soft_wrap=True)
+    write = functools.partial(console().print, highlight=False, soft_wrap=True)
     state = {"current": "nothing to do", "closed": "not promoted"}.get(values["state"], values["state"])
     style = "yellow" if values["state"] == "closed" else None
-    say(f"{state}: {values['reason']}", style=style, markup=False)
-    say(f"production: {values['production_after'] or 'nothing'} ({format_duration(work_seconds(values))})")
-    say(storage.display_path(record.folder))
+    write(f"{state}: {values['reason']}", style=style, markup=False)
+    write(f"production: {values['production_after'] or 'nothing'} ({format_duration(work_seconds(values))})")
+    write(storage.display_path(record.folder))
 
 
 def _print_status(home: Path, as_json: bool) -> None:

@@ -156,31 +156,31 @@ def _print_outcome(run: Run, outcome: TrainingResult, before: bool, as_json: boo
         }
         typer.echo(json.dumps(document, indent=1, allow_nan=False))
         return
-    say = functools.partial(console().print, highlight=False, soft_wrap=True)
+    write = functools.partial(console().print, highlight=False, soft_wrap=True)
     console().print(result_table(outcome.rows, source=run.spec.source))
     if before:
-        say("Published before with the same settings and data: nothing to do (--fresh trains again).")
+        write("Published before with the same settings and data: nothing to do (--fresh trains again).")
         if differ := describe_changes(outcome.release.info.get("versions") or {}):
-            say(f"It was trained with {differ}.")
+            write(f"It was trained with {differ}.")
     for horizon, errors in sorted(outcome.release.info["test"].items(), key=lambda item: int(item[0])):
         days = f"{horizon} {'day' if int(horizon) == 1 else 'days'}"
-        say(
+        write(
             f"{days:>7} ahead, stocks that move: relMAE {_ratio(errors['rel_mae'])}, "
             f"relRMSE {_ratio(errors['rel_rmse'])} (below 1 beats the last price)"
         )
-    say(f"Release {outcome.release.id}, {_label(run)}; production is {production}")
-    say(networks_line(outcome.release.info))
+    write(f"Release {outcome.release.id}, {_label(run)}; production is {production}")
+    write(networks_line(outcome.release.info))
     if outcome.gate:
-        say(f"Not promoted: {outcome.gate}", style="yellow")
+        write(f"Not promoted: {outcome.gate}", style="yellow")
     elif production != outcome.release.id:
-        say(f"To use it: nsecast models promote {outcome.release.id}{option}")
-    say(str(outcome.release.path))
-    say(f"tensorboard --logdir {shlex.quote(str(run.folder / 'tensorboard'))}")
+        write(f"To use it: nsecast models promote {outcome.release.id}{option}")
+    write(str(outcome.release.path))
+    write(f"tensorboard --logdir {shlex.quote(str(run.folder / 'tensorboard'))}")
     if production == outcome.release.id:
         names = [stock.symbol for stock in run.spec.universe.stocks if stock.symbol in run.panel.symbols]
         stock = "SCOM" if "SCOM" in names else names[0]
         commands = ("serve", f"predict {stock}", f"card {stock}")
-        say(f"Next: {', '.join(f'nsecast {command}{option}' for command in commands)}")
+        write(f"Next: {', '.join(f'nsecast {command}{option}' for command in commands)}")
 
 
 def _ratio(value: float | None) -> str:
