@@ -53,7 +53,7 @@ class SearchProgress:
             "noun": "trial",
             "columns": COLUMNS,
             "source": spec.source,
-            "preset": spec.model,
+            "preset": spec.config.preset,
             "state": self.state,
             "started": self.started,
             "workers": self.workers,
