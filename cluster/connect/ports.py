@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil
 
+from common.errors import ConfigError
+
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -53,6 +55,14 @@ def is_free(host: str, port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def need_free(host: str, port: int) -> None:
+    """Check that a service can listen there; raises ConfigError if another process does."""
+    if not is_free(host, port):
+        raise ConfigError(
+            f"port {port} of {host} is taken. Stop the process that listens there, or choose with --port."
+        )
 
 
 def listeners(pids: Iterable[int]) -> list[Listener]:

@@ -15,7 +15,7 @@ import psutil
 import typer
 
 from cluster.connect.address import Address, resolve_address
-from cluster.connect.ports import Listener, beyond_loopback, is_free, is_loopback
+from cluster.connect.ports import Listener, beyond_loopback, is_loopback, need_free
 from common import storage
 from common.errors import BundleError, ConfigError, NsecastError, ReleaseNotFound
 from common.options import AsJson, Home
@@ -75,10 +75,7 @@ def serve(
     }
     values |= read_settings(settings) if settings else {}
     chosen = ServeSettings.parse(values, where=str(settings or "serve"))
-    if not is_free(host, port):
-        raise ConfigError(
-            f"port {port} of {host} is taken. Stop the process that listens there, or choose with --port."
-        )
+    need_free(host, port)
     _need_release(root, train)
     _run(chosen, root, host, port, haproxy, cluster)
 
@@ -144,8 +141,11 @@ def manage_keys(
     if revoke:
         keys.revoke(revoke)
     if not add:
-        for client in keys.clients():
+        clients = keys.clients()
+        for client in clients:
             typer.echo(f"{client.id}  {client.name}  {', '.join(sorted(client.scopes))}")
+        if not clients:
+            _note(f"no API key in {keys.path}. Make one with --add NAME.")
 
 
 @app.command()
@@ -205,9 +205,12 @@ def _keys(root: Path, host: str, given: Path | None) -> Path | None:
         return None
     path = given or root / "serve" / "keys.json"
     if not KeyFile(path).clients():
+        made = root / "serve" / "keys.json"
+        elsewhere = "" if path.resolve() == made.resolve() else f", and pass its file: --keys {made}"
         reason = "--keys" if given else host
         raise ConfigError(
-            f"{path}: no API key in it, and {reason} needs one. Make one: `nsecast serve keys --add NAME`."
+            f"{path}: no API key in it, and {reason} needs one. Make one: `nsecast serve keys --add NAME`"
+            f"{elsewhere}."
         )
     return path
 
