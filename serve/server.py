@@ -158,7 +158,7 @@ def _wait_ready(url: str) -> None:
     deadline, last = time.monotonic() + START_S, "no answer"
     while time.monotonic() < deadline:
         try:
-            answer = httpx.get(f"{url}/readyz", timeout=5)
+            answer = httpx.get(f"{url}/readyz", timeout=5, trust_env=False)
             if answer.status_code == 200:
                 return
             last = answer.text[:500]

@@ -58,11 +58,12 @@ def is_free(host: str, port: int) -> bool:
 
 
 def need_free(host: str, port: int) -> None:
-    """Check that a service can listen there; raises ConfigError if another process does."""
-    if not is_free(host, port):
-        raise ConfigError(
-            f"port {port} of {host} is taken. Stop the process that listens there, or choose with --port."
-        )
+    """Check that a service can listen there; raises ConfigError, with the process if it can be seen."""
+    if is_free(host, port):
+        return
+    there = [each for each in listeners(psutil.pids()) if each.port == port]
+    who = f"process {there[0].pid} ({there[0].process})" if there else "the process that listens there"
+    raise ConfigError(f"port {port} of {host} is taken. Stop {who}, or choose with --port.")
 
 
 def listeners(pids: Iterable[int]) -> list[Listener]:

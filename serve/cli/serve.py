@@ -76,6 +76,7 @@ def serve(
     values |= read_settings(settings) if settings else {}
     chosen = ServeSettings.parse(values, where=str(settings or "serve"))
     need_free(host, port)
+    _need_writable(root / "serve")
     _need_release(root, train)
     _run(chosen, root, host, port, haproxy, cluster)
 
@@ -93,11 +94,10 @@ def status(
     """Show the status of a server; exit 1 if it does not respond."""
     state = {} if url else _state(storage.home(home or context.obj))
     url = url or state.get("url") or "http://127.0.0.1:8000"
-    headers = {"X-API-Key": key} if key else {}
+    asked: dict[str, Any] = {"headers": {"X-API-Key": key} if key else {}, "timeout": 10}
+    asked["trust_env"] = not is_loopback(httpx.URL(url).host)  # else a SOCKS proxy fails even if unused
     try:
-        answers = [
-            httpx.get(f"{url}/api/v4/{page}", headers=headers, timeout=10) for page in ("health", "stats")
-        ]
+        answers = [httpx.get(f"{url}/api/v4/{page}", **asked) for page in ("health", "stats")]
     except httpx.HTTPError as error:
         typer.echo(f"no server at {url}: {error}. Start one with `nsecast serve`.", err=True)
         raise typer.Exit(1) from None
@@ -187,7 +187,7 @@ def _run(chosen: ServeSettings, root: Path, host: str, port: int, haproxy: bool,
 
 def _announce(url: str, open_ports: list[Listener], chosen: ServeSettings) -> None:
     release = (
-        httpx.get(f"{url}/readyz", timeout=10).status_code == 200
+        httpx.get(f"{url}/readyz", timeout=10, trust_env=False).status_code == 200
         and Registry(Path(chosen.home), offline_ok=True).production()
     )
     typer.echo(f"{url}  serves {release}; docs at {url}/docs; Ctrl-C stops.")
@@ -213,6 +213,12 @@ def _keys(root: Path, host: str, given: Path | None) -> Path | None:
             f"{elsewhere}."
         )
     return path
+
+
+def _need_writable(folder: Path) -> None:
+    """Check that logs and forecasts can be kept; raises OSError if not, before Ray starts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
 
 
 def _need_release(root: Path, train: bool) -> None:
