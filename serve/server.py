@@ -5,6 +5,7 @@ Apply `environment` before importing this module: Ray Serve reads its switches a
 
 import logging
 import os
+import re
 import signal
 import socket
 import threading
@@ -19,7 +20,7 @@ import ray
 import ray.serve
 from ray.serve.config import HTTPOptions
 
-from cluster.connect.ports import Listener, beyond_loopback, descendants, in_url
+from cluster.connect.ports import Listener, beyond_loopback, descendants, in_url, need_free
 from cluster.connect.processes import end, start_time, still_running
 from cluster.connect.session import connect, start, usable_cpus
 from common.errors import ConfigError, RayUnavailable
@@ -32,6 +33,8 @@ NODE = "127.0.0.2"
 """Loopback address of the Ray node, where agents and replicas listen. (Ray replaces 127.0.0.1 by the
 machine's external address.)"""
 START_S = 120.0
+SHOWN = 300
+"""Characters of a failure's end that its message shows."""
 LEAVE_S = 5.0
 GONE_S = 15.0
 """How long a cluster's head may be unreachable before the service counts as ended."""
@@ -93,6 +96,7 @@ def running(
             start(max(usable_cpus(), 2), node_ip=NODE, temp_dir=str(folder / "ray"))
         else:
             _join(address, settings, report)
+        need_free(host, port)  # another server may have started meanwhile
         _start_graph(settings, router_host, port, report)
         url = f"http://{in_url('127.0.0.1' if host in ('0.0.0.0', '::') else host)}:{port}"
         _wait_ready(url)
@@ -141,7 +145,9 @@ def _start_graph(settings: ServeSettings, host: str, port: int, report: Callable
         )
         ray.serve.run(build_app(settings), name="nsecast", route_prefix="/", logging_config=quiet)
     except (RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
-        reason = " ".join(str(error).split())[:300].rstrip(".")
+        reason = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split()).rstrip(".")
+        if len(reason) > SHOWN:  # a traceback, whose end has the cause
+            reason = f"{reason[: SHOWN // 3]} ... {reason[-SHOWN:]}"
         raise RayUnavailable(
             f"Ray Serve: the graph did not start: {reason}. Repeat the command when the CPUs are less busy."
         ) from error
@@ -151,7 +157,7 @@ def _wait_ready(url: str) -> None:
     deadline, last = time.monotonic() + START_S, "no response"
     while time.monotonic() < deadline:
         try:
-            response = httpx.get(f"{url}/readyz", timeout=5)
+            response = httpx.get(f"{url}/readyz", timeout=5, trust_env=False)
             if response.status_code == 200:
                 return
             last = response.text[:500]

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil
 
+from common.errors import ConfigError
+
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -53,6 +55,15 @@ def is_free(host: str, port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def need_free(host: str, port: int) -> None:
+    """Check that a service can listen there; raises ConfigError, with the process if it can be seen."""
+    if is_free(host, port):
+        return
+    there = [each for each in listeners(psutil.pids()) if each.port == port]
+    who = f"process {there[0].pid} ({there[0].process})" if there else "the process that listens there"
+    raise ConfigError(f"port {port} of {host} is taken. Stop {who}, or choose with --port.")
 
 
 def listeners(pids: Iterable[int]) -> list[Listener]:

@@ -15,7 +15,7 @@ import psutil
 import typer
 
 from cluster.connect.address import Address, resolve_address
-from cluster.connect.ports import Listener, beyond_loopback, is_free, is_loopback
+from cluster.connect.ports import Listener, beyond_loopback, is_loopback, need_free
 from common import storage
 from common.errors import BundleError, ConfigError, NsecastError, ReleaseNotFound
 from common.options import AsJson, Home
@@ -75,10 +75,8 @@ def serve(
     }
     values |= read_settings(settings) if settings else {}
     chosen = ServeSettings.parse(values, where=str(settings or "serve"))
-    if not is_free(host, port):
-        raise ConfigError(
-            f"port {port} of {host} is taken. Stop the process that listens there, or choose with --port."
-        )
+    need_free(host, port)
+    _need_writable(root / "serve")
     _need_release(root, train)
     _run(chosen, root, host, port, haproxy, cluster)
 
@@ -96,11 +94,10 @@ def status(
     """Show the status of a server; exit 1 if it does not respond."""
     state = {} if url else _state(storage.home(home or context.obj))
     url = url or state.get("url") or "http://127.0.0.1:8000"
-    headers = {"X-API-Key": key} if key else {}
+    asked: dict[str, Any] = {"headers": {"X-API-Key": key} if key else {}, "timeout": 10}
+    asked["trust_env"] = not is_loopback(httpx.URL(url).host)  # else a SOCKS proxy fails even if unused
     try:
-        answers = [
-            httpx.get(f"{url}/api/v4/{page}", headers=headers, timeout=10) for page in ("health", "stats")
-        ]
+        answers = [httpx.get(f"{url}/api/v4/{page}", **asked) for page in ("health", "stats")]
     except httpx.HTTPError as error:
         typer.echo(f"no server at {url}: {error}. Start one with `nsecast serve`.", err=True)
         raise typer.Exit(1) from None
@@ -144,8 +141,11 @@ def manage_keys(
     if revoke:
         keys.revoke(revoke)
     if not add:
-        for client in keys.clients():
+        clients = keys.clients()
+        for client in clients:
             typer.echo(f"{client.id}  {client.name}  {', '.join(sorted(client.scopes))}")
+        if not clients:
+            _note(f"no API key in {keys.path}. Make one with --add NAME.")
 
 
 @app.command()
@@ -181,14 +181,13 @@ def _run(chosen: ServeSettings, root: Path, host: str, port: int, haproxy: bool,
             except KeyboardInterrupt:
                 _note("stopping: running requests are finished first")
             finally:
-                if _state(root).get("pid") == os.getpid():
-                    state.unlink(missing_ok=True)
+                _withdraw(root, other)
     _note("stopped.")
 
 
 def _announce(url: str, open_ports: list[Listener], chosen: ServeSettings) -> None:
     release = (
-        httpx.get(f"{url}/readyz", timeout=10).status_code == 200
+        httpx.get(f"{url}/readyz", timeout=10, trust_env=False).status_code == 200
         and Registry(Path(chosen.home), offline_ok=True).production()
     )
     typer.echo(f"{url}  serves {release}; docs at {url}/docs; Ctrl-C stops.")
@@ -206,11 +205,20 @@ def _keys(root: Path, host: str, given: Path | None) -> Path | None:
         return None
     path = given or root / "serve" / "keys.json"
     if not KeyFile(path).clients():
+        made = root / "serve" / "keys.json"
+        elsewhere = "" if path.resolve() == made.resolve() else f", and pass its file: --keys {made}"
         reason = "--keys" if given else host
         raise ConfigError(
-            f"{path}: no API key in it, and {reason} needs one. Make one: `nsecast serve keys --add NAME`."
+            f"{path}: no API key in it, and {reason} needs one. Make one: `nsecast serve keys --add NAME`"
+            f"{elsewhere}."
         )
     return path
+
+
+def _need_writable(folder: Path) -> None:
+    """Check that logs and forecasts can be kept; raises OSError if not, before Ray starts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
 
 
 def _need_release(root: Path, train: bool) -> None:
@@ -243,6 +251,14 @@ def _train(root: Path) -> int:
             training.terminate()
             training.wait()
             raise
+
+
+def _withdraw(root: Path, other: dict[str, Any]) -> None:
+    """Remove this server's record, or put back that of another server which still runs."""
+    if other and psutil.pid_exists(other["pid"]):
+        storage.write_json(root / "serve" / "server.json", other)
+    elif _state(root).get("pid") == os.getpid():
+        (root / "serve" / "server.json").unlink(missing_ok=True)
 
 
 def _state(root: Path) -> dict[str, Any]:

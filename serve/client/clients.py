@@ -102,6 +102,8 @@ class _BaseClient:
         self._http = self._open(
             base_url=self.url,
             headers={"User-Agent": "nsecast-client"} | ({"X-API-Key": key} if key else {}),
+            # httpx refuses a SOCKS proxy of the environment even where `mounts` leaves it out.
+            trust_env=parsed.scheme == "https" or parsed.host not in ("127.0.0.1", "localhost", "::1"),
             mounts=dict.fromkeys((f"all://{host}" for host in LOOPBACK), None),
         )
 

@@ -4,11 +4,12 @@
 your own machines, use the same variables.
 """
 
+import os
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-from cluster.connect.ports import free_port
+from cluster.connect.ports import free_port, is_free
 from serve.launch.private import HAPROXY_WRAPPER, haproxy_wrapper
 
 STATS_PORT, METRICS_PORT = 8404, 9101
@@ -28,6 +29,11 @@ CONTROL_LOOP_S = 0.3
 CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 """Names the function that returns the middleware of Ray's HTTP servers."""
 MIDDLEWARE = "serve.ingress.middleware.in_rays_servers"
+INNER_PORTS = 200
+"""Ports of one server behind its HAProxy: Ray's proxy has the first, routers have the others. With Ray's
+defaults, all servers of a machine have the same."""
+FIRST_INNER_PORT, RANGES = 20_000, 60
+"""Where the ranges are: below the ports that Linux gives to outgoing connections."""
 UNTRUSTED = {"FORWARDED_ALLOW_IPS": ""}
 """Otherwise uvicorn trusts ``X-Forwarded-For`` from any client on this machine (`serve.ingress.clients`)."""
 
@@ -74,12 +80,16 @@ def environment(folder: Path, *, haproxy: bool) -> dict[str, str]:
     }
     if not haproxy:
         return variables
-    stats, metrics = free_port(), free_port()
+    stats, metrics, inner = free_port(), free_port(), _inner_ports()
     inside = folder / "haproxy"
     return (
         variables
         | hardened(inside, (stats, metrics))
         | {
+            # HAProxy takes whatever answers on these ports for its own server, so no other may use them.
+            "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(inner),
+            "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(inner + 1),
+            "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(inner + INNER_PORTS),
             "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
             "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
             "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(inside / "haproxy.cfg"),
@@ -89,3 +99,9 @@ def environment(folder: Path, *, haproxy: bool) -> dict[str, str]:
             "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(inside / "metrics.sock"),
         }
     )
+
+
+def _inner_ports() -> int:
+    """Return the first port of a range that no other server on this machine uses: its proxy listens there."""
+    ranges = [FIRST_INNER_PORT + INNER_PORTS * ((os.getpid() + n) % RANGES) for n in range(RANGES)]
+    return next((first for first in ranges if is_free("127.0.0.1", first)), ranges[0])

@@ -89,7 +89,9 @@ def register(app: FastAPI) -> None:
 
     async def handle(request: Request, error: Exception) -> Response:
         problem = problem_of(
-            error, instance=request.url.path, request_id=getattr(request.state, "request_id", None)
+            _named(error, request) if isinstance(error, HTTPException) else error,
+            instance=request.url.path,
+            request_id=getattr(request.state, "request_id", None),
         )
         if isinstance(error, RequestValidationError) and not _is_json(request):
             got = request.headers.get("content-type", "none")[:MAX_CHARACTERS]
@@ -113,6 +115,19 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
         | ({"headers": RETRY_AFTER} if status in (423, 429, 503) else {})
         for status in sorted({401, 403, 429, 500, 503, *statuses})
     }
+
+
+def _named(error: HTTPException, request: Request) -> HTTPException:
+    """Say which path or method a request got wrong, where Starlette only names the status."""
+    asked = f"{request.method} {request.url.path[:MAX_CHARACTERS]}"
+    if error.detail != HTTPStatus(error.status_code).phrase:
+        return error
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        return HTTPException(405, f"{asked}: need {allowed}. See /docs.")
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return HTTPException(404, f"{asked}: there is nothing at this path. /docs lists all paths.")
+    return error
 
 
 def _describe_as_problems(app: FastAPI) -> None:

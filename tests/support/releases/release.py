@@ -108,7 +108,7 @@ def pretend_refitted(refit: Run) -> None:
 def refitted_release(home: Path, release_id: str = "refitted") -> Release:
     """A release that serves other networks than its figures are measured on."""
     run = made_run(home)
-    refit = run.refit()
+    refit = run.refit(None)
     pretend_refitted(refit)
     refitted = RefitResult(bundles_dir(refit.folder), refit.spec.refit)
     registry = Registry(home)

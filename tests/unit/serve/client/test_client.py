@@ -179,7 +179,7 @@ def test_an_invalid_address_is_refused_at_once(url):
 
 def test_proxy_settings_of_the_environment_are_ignored_for_this_machine(script, kind, monkeypatch):
     for name in ("http_proxy", "all_proxy", "HTTP_PROXY", "ALL_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
+        monkeypatch.setenv(name, "socks5://127.0.0.1:9" if "all" in name.lower() else "http://127.0.0.1:9")
     script.answers = [GOOD]
     assert kind(script.url, retry=QUICK).health().release == "made"
 

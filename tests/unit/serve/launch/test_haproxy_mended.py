@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import socket
 import subprocess
 from pathlib import Path
 
@@ -53,6 +54,21 @@ def test_rays_own_settings_still_have_the_lines_that_are_mended():
 def test_a_dead_proxy_is_noticed_within_seconds(tmp_path: Path, haproxy: bool):
     result = environment(tmp_path, haproxy=haproxy)
     assert float(result["RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S"]) <= 2
+
+
+def test_two_servers_of_one_machine_share_no_port_behind_haproxy(tmp_path: Path):
+    """HAProxy would send requests to the other server, which may need no key and serve another release."""
+
+    def ports() -> set[int]:
+        result = environment(tmp_path, haproxy=True)
+        ends = (int(result[f"RAY_SERVE_DIRECT_INGRESS_{end}_HTTP_PORT"]) for end in ("MIN", "MAX"))
+        return {int(result["RAY_SERVE_FALLBACK_PROXY_HTTP_PORT"]), *range(*ends)}
+
+    first = ports()
+    with socket.create_server(("127.0.0.1", min(first))):
+        second = ports()
+    assert len(first) == len(second) > 100 and not first & second
+    assert max(first | second) < 32_768  # where Linux's ports of outgoing connections begin
 
 
 def test_the_command_prints_what_a_shell_has_to_export(tmp_path: Path):

@@ -121,6 +121,17 @@ def test_an_unknown_path_a_wrong_method_and_a_bad_query_are_problems_too(client)
     assert answer.json()["detail"] == "as_of: got '12', need a day as YYYY-MM-DD."
 
 
+@pytest.mark.parametrize(
+    "method, path, said",
+    [
+        ("GET", "/nowhere", "GET /nowhere: there is nothing at this path. /docs lists all paths."),
+        ("DELETE", "/predict", "DELETE /predict: need POST. See /docs."),
+    ],
+)
+def test_a_wrong_path_or_method_is_named_with_what_to_do(client, method, path, said):
+    assert client.request(method, path).json()["detail"] == said
+
+
 def test_many_problems_are_told_in_short(client):
     answer = client.post("/predict", json={"symbol": "SCOM"} | {f"name{number}": 1 for number in range(90)})
     assert answer.status_code == 422 and len(answer.text) < 2_000
