@@ -1,7 +1,6 @@
 """``nsecast serve``: serve the production release over HTTP."""
 
 import functools
-import json
 import os
 import shlex
 import subprocess
@@ -15,12 +14,13 @@ import psutil
 import typer
 
 from cluster.connect.address import Address, resolve_address
-from cluster.connect.ports import Listener, beyond_loopback, is_loopback, need_free
+from cluster.connect.ports import Listener, is_loopback, need_free
 from common import storage
 from common.errors import BundleError, ConfigError, NsecastError, ReleaseNotFound
-from common.options import AsJson, Home
+from common.options import Home
 from common.release.registry import Registry
 from serve.auth.keys import KeyFile
+from serve.cli.status import server_record, status
 from serve.launch.proxy_environment import environment, hardened
 from serve.settings import ServeSettings, read_settings
 
@@ -81,47 +81,7 @@ def serve(
     _run(chosen, root, host, port, haproxy, cluster)
 
 
-@app.command()
-def status(
-    context: typer.Context,
-    url: Annotated[str | None, typer.Option(help="Default: the server of this storage root.")] = None,
-    home: Home = None,
-    key: Annotated[
-        str | None, typer.Option(envvar="NSECAST_KEY", help="An API key, if the server requires one.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show the status of a server; exit 1 if it does not respond."""
-    state = {} if url else _state(storage.home(home or context.obj))
-    url = url or state.get("url") or "http://127.0.0.1:8000"
-    asked: dict[str, Any] = {"headers": {"X-API-Key": key} if key else {}, "timeout": 10}
-    asked["trust_env"] = not is_loopback(httpx.URL(url).host)  # else a SOCKS proxy fails even if unused
-    try:
-        answers = [httpx.get(f"{url}/api/v4/{page}", **asked) for page in ("health", "stats")]
-    except httpx.HTTPError as error:
-        typer.echo(f"no server at {url}: {error}. Start one with `nsecast serve`.", err=True)
-        raise typer.Exit(1) from None
-    health, stats = (answer.json() for answer in answers)
-    open_ports = [str(listener) for listener in beyond_loopback(state["pid"])] if "pid" in state else []
-    if as_json:
-        document = {"url": url, "open_ports": open_ports, "health": health, "stats": stats}
-        typer.echo(json.dumps(document, indent=1))
-    elif answers[0].status_code == 200:
-        label = ", SYNTHETIC DATA" if health["synthetic"] else ""
-        typer.echo(f"{url}  {health['status']}  {health['release']}, data to {health['data_end']}{label}")
-        for problem in health["problems"]:
-            typer.echo(f"  {problem}")
-        if open_ports:
-            typer.echo(f"  Ray beyond loopback: {', '.join(open_ports)}; see docs/troubleshooting.md")
-        for tier, counts in stats.get("tiers", {}).items():
-            typer.echo(
-                f"  {tier:<15} {counts['requests']:>8,} requests  {counts['errors']:>6,} errors  "
-                f"p50 {counts['latency_p50_ms'] or '-'} ms  p99 {counts['latency_p99_ms'] or '-'} ms"
-            )
-    else:
-        typer.echo(f"{url}: {health.get('detail', answers[0].status_code)}", err=True)
-    if any(answer.status_code != 200 for answer in answers):
-        raise typer.Exit(1)
+app.command()(status)
 
 
 @app.command("keys")
@@ -168,7 +128,7 @@ def _run(chosen: ServeSettings, root: Path, host: str, port: int, haproxy: bool,
             os.environ.update(environment(folder, haproxy=haproxy))
         from serve.server import running
 
-        state, other = root / "serve" / "server.json", _state(root)
+        state, other = root / "serve" / "server.json", server_record(root)
         if other and psutil.pid_exists(other["pid"]):
             _note(
                 f"another server of this storage root is at {other['url']}; both serve what is in production"
@@ -257,13 +217,5 @@ def _withdraw(root: Path, other: dict[str, Any]) -> None:
     """Remove this server's record, or put back that of another server which still runs."""
     if other and psutil.pid_exists(other["pid"]):
         storage.write_json(root / "serve" / "server.json", other)
-    elif _state(root).get("pid") == os.getpid():
+    elif server_record(root).get("pid") == os.getpid():
         (root / "serve" / "server.json").unlink(missing_ok=True)
-
-
-def _state(root: Path) -> dict[str, Any]:
-    try:
-        state: dict[str, Any] = json.loads((root / "serve" / "server.json").read_bytes())
-        return state
-    except (OSError, ValueError):
-        return {}

@@ -14,7 +14,8 @@ import nsecast
 from cluster.connect.ports import free_port, need_free
 from common import storage
 from common.errors import ConfigError
-from serve.cli.serve import _keys, _state, _withdraw
+from serve.cli.serve import _keys, _withdraw
+from serve.cli.status import server_record
 
 HEALTH = {"status": "healthy", "release": "r", "data_end": "2024-01-02", "synthetic": False, "problems": []}
 
@@ -54,9 +55,9 @@ def test_of_two_servers_of_one_storage_root_the_first_is_known_again_once_the_se
     ours, first = {"url": "http://b", "pid": os.getpid()}, {"url": "http://a", "pid": os.getppid()}
     storage.write_json(record, ours)
     _withdraw(tmp_path, first)
-    assert _state(tmp_path) == first
+    assert server_record(tmp_path) == first
     _withdraw(tmp_path, {})
-    assert _state(tmp_path) == first
+    assert server_record(tmp_path) == first
     storage.write_json(record, ours)
     _withdraw(tmp_path, {"url": "http://c", "pid": 2**22 + 1})
     assert not record.exists()
