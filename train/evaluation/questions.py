@@ -115,9 +115,9 @@ def specific_list(evidence: Evidence) -> Answer:
     drop, add = sorted(set(listed) - set(most)), [symbol for symbol in most if symbol not in listed]
     return Answer(
         question,
-        f"By error: of {len(listed)} specific models {counts.get('better', 0)} are significantly better than "
+        f"By error, of {len(listed)} specific models: {counts.get('better', 0)} significantly better than "
         f"the general model, {counts.get('worse', 0)} significantly worse, {counts.get('equal', 0)} neither; "
-        f"{counts.get('no model', 0)} are not trained. By turnover in the last {YEAR} sessions the list "
+        f"{counts.get('no model', 0)} not trained. By turnover in the last {YEAR} sessions the list "
         f"would drop {', '.join(drop) or 'none'} and add {', '.join(add) or 'none'}.",
         table,
     )
