@@ -2,8 +2,6 @@
 
 import functools
 import threading
-from collections import OrderedDict
-from dataclasses import fields
 
 import numpy as np
 import pandas as pd
@@ -11,18 +9,15 @@ import pandas as pd
 from common.exchange.calendar import Day
 from common.presets import WindowSpec
 from common.prices.panel import Panel
-from common.prices.series import MARKET, Series, market_days, series_from_histories, sessions_of
+from common.prices.series import MARKET, market_days, series_from_histories, sessions_of
 from common.prices.windows import Windows, last_window
 
-CACHE_BYTES = 128 * 2**20
-"""Memory that a router spends on cached windows: about 25,000 windows of 60 days."""
+CACHED_DAYS = 1_500_000
+"""Days of all cached windows together, about 128 MB: 25,000 windows of 60 days."""
 CACHED_MARKETS = 16
 """Evenings whose market columns are cached, about 100 kB each."""
 TOGETHER = 32
 """Symbols whose windows are cut together, at a third of the cost for each."""
-OVERHEAD = 2_500
-"""Bytes of the Python objects around the arrays of one window."""
-_ARRAYS = tuple(field.name for field in fields(Series) if field.name != "symbols")
 
 
 class HistoricalWindows:
@@ -35,24 +30,19 @@ class HistoricalWindows:
     Parameters
     ----------
     market : `market_days` of the whole panel
-    max_bytes : bound on the cached windows; the least recently used are dropped
     """
 
-    def __init__(
-        self, panel: Panel, spec: WindowSpec, market: pd.DataFrame, *, max_bytes: int = CACHE_BYTES
-    ) -> None:
-        self._panel, self._spec, self._market, self._max_bytes = panel, spec, market, max_bytes
+    def __init__(self, panel: Panel, spec: WindowSpec, market: pd.DataFrame) -> None:
+        self._panel, self._spec, self._market = panel, spec, market
         dates, known = panel.frame["date"].to_numpy(), panel.frame["known"].to_numpy()
         self._sessions = sessions_of(panel)
         late = known > dates
         self._late_dates, self._late_known = dates[late], known[late]
         self._edges = np.append(np.flatnonzero(~panel.frame["symbol"].duplicated()), len(panel.frame))
         self._positions = {symbol: position for position, symbol in enumerate(panel.symbols)}
-        self._windows: OrderedDict[tuple[Day, str], Windows | None] = OrderedDict()
+        self._windows: dict[tuple[Day, str], Windows | None] = {}
         self._cached_market = functools.lru_cache(CACHED_MARKETS)(self._compute_market)
-        self._lock, self._computing = threading.Lock(), threading.Lock()
-        self.bytes = 0
-        """Memory of the cached windows."""
+        self._lock = threading.Lock()
 
     def __contains__(self, key: tuple[Day, str]) -> bool:
         """Whether the window of an evening and symbol is cached."""
@@ -60,24 +50,20 @@ class HistoricalWindows:
 
     def window(self, evening: Day, symbol: str) -> Windows | None:
         """Return the newest window of a symbol as of an evening; None if there were too few closes."""
-        key = (evening, symbol)
+        key, cached = (evening, symbol), self._windows  # replaced when full, never emptied
+        if key in cached:
+            return cached[key]
         with self._lock:
-            if key in self._windows:
-                self._windows.move_to_end(key)
-                return self._windows[key]
-        windows = self._cut(evening, symbol)
-        with self._lock:
-            for name, window in windows.items():
-                if (evening, name) not in self._windows:
-                    self._windows[evening, name] = window
-                    self.bytes += _size(window)
-            while self.bytes > self._max_bytes:
-                self.bytes -= _size(self._windows.popitem(last=False)[1])
-        return windows[symbol]
+            if key not in self._windows:
+                windows = self._cut(evening, symbol)
+                if (len(self._windows) + len(windows)) * self._spec.size > CACHED_DAYS:
+                    self._windows = {}
+                self._windows |= {(evening, name): window for name, window in windows.items()}
+            return self._windows[key]
 
     def _cut(self, evening: Day, symbol: str) -> dict[str, Windows | None]:
         """Cut the windows of a symbol and of its neighbours in the panel."""
-        (market, sessions), position = self._market_of(evening), self._positions[symbol]
+        (market, sessions), position = self._cached_market(evening), self._positions[symbol]
         first = position - position % TOGETHER
         symbols = self._panel.symbols[first : first + TOGETHER]
         start, stop = self._edges[first], self._edges[first + len(symbols)]
@@ -91,16 +77,13 @@ class HistoricalWindows:
                 )
         return windows
 
-    def _market_of(self, evening: Day) -> tuple[pd.DataFrame, np.ndarray]:
-        """Return `market_days` and `sessions_of` for ``panel.as_of(evening)``."""
-        with self._computing:
-            return self._cached_market(evening)
-
     def _compute_market(self, evening: Day) -> tuple[pd.DataFrame, np.ndarray]:
-        """Combine the panel's market columns up to the oldest missing close with recomputed ones after it.
+        """Return `market_days` and `sessions_of` for ``panel.as_of(evening)``.
 
-        A day's columns depend on its rows and on each symbol's row before, so that a missing close does not
-        change the days before it.
+        They combine the panel's market columns up to the oldest missing close with recomputed ones after it.
+
+        A day depends on its rows and on each symbol's row before, so that a missing close does not change the
+        days before it.
         """
         missing = (self._late_dates <= evening) & (evening < self._late_known)
         if not missing.any():
@@ -122,13 +105,3 @@ class HistoricalWindows:
         owner = np.searchsorted(self._edges, rows, side="right")
         first = rows[np.flatnonzero(np.diff(owner, prepend=0))]
         return np.union1d(rows, np.setdiff1d(first, self._edges) - 1)
-
-
-def _size(windows: Windows | None) -> int:
-    """Return the bytes of a window over a series of its own rows."""
-    if windows is None:
-        return OVERHEAD // 10
-    series = (getattr(windows.series, name) for name in _ARRAYS)
-    return OVERHEAD + sum(
-        int(array.nbytes) for array in (*series, windows.end, windows.symbol, windows.counted)
-    )

@@ -4,7 +4,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
 
@@ -32,9 +31,6 @@ class CacheStats:
     hits: int
     misses: int
     """Loads started."""
-    failures: int
-    """Loads that failed."""
-    evicted: int
     loaded: tuple[str, ...]
     """Keys, least recently used first."""
     bad: tuple[str, ...]
@@ -44,9 +40,8 @@ class CacheStats:
 class ModelCache:
     """At most ``size`` loaded models by `model_key`; safe to use from many threads.
 
-    The lock covers bookkeeping only. The first thread that needs a model loads it while other threads that
-    need the same one wait; different models load concurrently. A model that failed is refused without another
-    try for ``remember_bad_s``.
+    One model loads at a time, which takes milliseconds; loaded models never wait for that. A model that
+    failed is refused without another try for ``remember_bad_s``.
     """
 
     def __init__(
@@ -59,17 +54,19 @@ class ModelCache:
     ) -> None:
         self._load, self._size = load, size
         self._remember_bad_s, self._clock = remember_bad_s, clock
-        self._lock = threading.Lock()
+        self._lock, self._loading = threading.Lock(), threading.Lock()
         self._models: OrderedDict[str, Bundle] = OrderedDict()
-        self._loading: dict[str, Future[Bundle]] = {}
         self._bad: dict[str, tuple[float, str]] = {}
-        self._epoch = 0
-        self._hits = self._misses = self._failures = self._evicted = 0
+        self._clears = self._hits = self._misses = 0
 
     def peek(self, key: str) -> Bundle | None:
         """Return the model if it is loaded, which counts as a hit; never blocks, for event loops."""
         with self._lock:
-            return self._lookup(key)
+            model = self._models.get(key)
+            if model is not None:
+                self._models.move_to_end(key)
+                self._hits += 1
+            return model
 
     def get(self, key: str) -> tuple[Bundle, bool]:
         """Return the model, loaded if necessary (milliseconds), and whether it was loaded before.
@@ -79,17 +76,30 @@ class ModelCache:
         BundleError
             If it cannot be loaded, or failed a short while ago.
         """
-        with self._lock:
-            if model := self._lookup(key):
-                return model, True
-            self._refuse_bad(key)
-            mine = key not in self._loading
-            future = self._loading.setdefault(key, Future())
-            self._misses += mine
-            epoch = self._epoch
-        if mine:
-            self._fill(key, future, epoch)
-        return future.result(), False
+        if model := self.peek(key):
+            return model, True
+        with self._loading:
+            if model := self.peek(key):  # loaded while this thread waited
+                return model, False
+            with self._lock:
+                self._refuse_bad(key)
+                self._misses += 1
+                clears = self._clears
+            try:
+                model = self._load(key)
+            except BundleError as error:
+                self.mark_bad(key, error.message)
+                raise
+            except Exception as error:
+                reason = f"{type(error).__name__}: {error}."
+                self.mark_bad(key, reason)
+                raise BundleError(f"model {key}: not usable: {reason}", model=key) from error
+            with self._lock:
+                if clears == self._clears:
+                    self._models[key] = model
+                    if len(self._models) > self._size:
+                        self._models.popitem(last=False)
+            return model, False
 
     def bad(self) -> frozenset[str]:
         """Return the keys of the models that failed a short while ago."""
@@ -99,19 +109,22 @@ class ModelCache:
             return frozenset(self._bad)
 
     def mark_bad(self, key: str, reason: str) -> None:
-        """Drop a model that failed after loading, and refuse it for ``remember_bad_s``."""
+        """Drop a model that failed, also after loading, and refuse it for ``remember_bad_s``."""
         with self._lock:
             self._models.pop(key, None)
             self._bad[key] = (self._clock() + self._remember_bad_s, reason)
 
     def clear(self, keep: Callable[[str], bool] = lambda key: False) -> int:
-        """Drop all models and failures except those to keep; return how many models were dropped."""
+        """Drop all models and failures except those to keep; return how many models were dropped.
+
+        A model that is being loaded is returned to its callers, but not kept.
+        """
         with self._lock:
             dropped = [key for key in self._models if not keep(key)]
             for key in dropped:
                 del self._models[key]
             self._bad = {key: entry for key, entry in self._bad.items() if keep(key)}
-            self._epoch += 1
+            self._clears += 1
             return len(dropped)
 
     def newest(self, count: int) -> list[tuple[str, Bundle]]:
@@ -120,23 +133,9 @@ class ModelCache:
             return list(islice(reversed(self._models.items()), count))
 
     def stats(self) -> CacheStats:
-        bad = self.bad()
+        bad = tuple(sorted(self.bad()))
         with self._lock:
-            return CacheStats(
-                hits=self._hits,
-                misses=self._misses,
-                failures=self._failures,
-                evicted=self._evicted,
-                loaded=tuple(self._models),
-                bad=tuple(sorted(bad)),
-            )
-
-    def _lookup(self, key: str) -> Bundle | None:
-        model = self._models.get(key)
-        if model is not None:
-            self._models.move_to_end(key)
-            self._hits += 1
-        return model
+            return CacheStats(self._hits, self._misses, tuple(self._models), bad)
 
     def _refuse_bad(self, key: str) -> None:
         until, reason = self._bad.get(key, (0.0, ""))
@@ -144,28 +143,3 @@ class ModelCache:
             raise BundleError(
                 f"model {key}: not usable: {reason} Tried again in {until - self._clock():.0f} s.", model=key
             )
-        self._bad.pop(key, None)
-
-    def _fill(self, key: str, future: "Future[Bundle]", epoch: int) -> None:
-        try:
-            model = self._load(key)
-        except BaseException as error:
-            reason = error.message if isinstance(error, BundleError) else f"{type(error).__name__}: {error}."
-            with self._lock:
-                self._failures += 1
-                if isinstance(error, Exception):
-                    self._bad[key] = (self._clock() + self._remember_bad_s, reason)
-                self._loading.pop(key, None)
-            failure = error
-            if isinstance(error, Exception) and not isinstance(error, BundleError):
-                failure = BundleError(f"model {key}: not usable: {reason}", model=key)
-            future.set_exception(failure)
-            return
-        with self._lock:
-            self._loading.pop(key, None)
-            if epoch == self._epoch:
-                self._models[key] = model
-                while len(self._models) > self._size:
-                    self._models.popitem(last=False)
-                    self._evicted += 1
-        future.set_result(model)

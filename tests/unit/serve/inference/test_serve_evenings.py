@@ -72,7 +72,7 @@ def test_the_market_of_every_evening_is_that_of_the_panel_cut_off_there_to_the_l
     past = HistoricalWindows(PANEL, SPEC, market_days(PANEL))
     for evening in EVENINGS[5:]:
         expected = market_days(PANEL.as_of(evening.item()))
-        market, sessions = past._market_of(evening)
+        market, sessions = past._cached_market(evening)
         market = market.reindex(expected.index)
         np.testing.assert_array_equal(sessions, sessions_of(PANEL.as_of(evening.item())))
         pd.testing.assert_frame_equal(market, expected, check_exact=True, check_freq=False)
@@ -89,14 +89,15 @@ def test_one_window_of_a_large_market_works_on_a_small_part_of_its_rows(wide, as
     assert max(as_of_rows) <= max(module.TOGETHER * SESSIONS, 3 * WIDE)
 
 
-def test_the_windows_that_are_kept_stay_within_their_bytes():
+def test_the_days_of_the_windows_that_are_kept_stay_within_their_limit(monkeypatch):
+    monkeypatch.setattr(module, "CACHED_DAYS", 40 * SPEC.size)
     wide = wide_panel(60)
-    most = 20 * 4_000
-    past = HistoricalWindows(wide, SPEC, market_days(wide), max_bytes=most)
+    past = HistoricalWindows(wide, SPEC, market_days(wide))
     for evening in evenings_of(wide):
         for symbol in wide.symbols:
             assert past.window(evening, symbol) is not None
-            assert 0 < past.bytes <= most
+            kept = sum((day, name) in past for day in evenings_of(wide) for name in wide.symbols)
+            assert 0 < kept <= 40
     assert (evening, symbol) in past and (evening, wide.symbols[0]) not in past
 
 
@@ -104,19 +105,20 @@ def evenings_of(panel: Panel) -> np.ndarray:
     return panel.dates.to_numpy()[MISSING : MISSING + 2].astype("datetime64[D]")
 
 
-def test_the_bytes_that_are_counted_are_about_those_that_are_taken():
+def test_the_days_that_may_be_kept_take_about_128_mb():
     wide = wide_panel(60)
     past = HistoricalWindows(wide, WindowSpec(size=60, horizons=(1, 5)), market_days(wide))
     evenings = evenings_of(wide)
     for evening in evenings:
-        past._market_of(evening)
+        past._cached_market(evening)
     tracemalloc.start()
     for evening in evenings:
         for symbol in wide.symbols:
             past.window(evening, symbol)
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert 0.7 * taken < past.bytes < 1.5 * taken
+    days = len(evenings) * len(wide.symbols) * 60
+    assert 0.7 < taken / days * module.CACHED_DAYS / 2**27 < 1.5
 
 
 def test_threads_that_ask_at_once_get_the_same_windows(wide):
