@@ -8,7 +8,6 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from common.archive.reader import Archive, read_archive
 from common.config import read_toml
@@ -43,19 +42,10 @@ def load_panel_with_progress(
     accept_mixed_dates: bool = False,
     reader: Callable[[Path], Archive] = read_archive,
 ) -> Panel:
-    """Load the archive's prices, or the synthetic market's, with a progress bar on stderr."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(
-        *columns, console=Console(stderr=True), transient=True, disable=not (show and sys.stderr.isatty())
-    ) as bar:
-        work = bar.add_task("reading the archive" if archive else "making the synthetic market", total=None)
-        return load_panel(
-            archive,
-            root,
-            accept_mixed_dates=accept_mixed_dates,
-            progress=lambda done, of: bar.update(work, completed=done, total=of),
-            reader=reader,
-        )
+    """Load the archive's prices, or the synthetic market's, and say so on stderr in the meantime."""
+    console = Console(stderr=True, quiet=not (show and sys.stderr.isatty()))
+    with console.status("reading the archive" if archive else "making the synthetic market"):
+        return load_panel(archive, root, accept_mixed_dates=accept_mixed_dates, reader=reader)
 
 
 def check_universe(universe: Universe, panel: Panel, only: tuple[str, ...], *, strict: bool) -> None:

@@ -19,12 +19,11 @@ def load_panel(
     home: Path,
     *,
     accept_mixed_dates: bool = False,
-    progress: Callable[[int, int], None] | None = None,
     reader: Callable[[Path], Archive] = read_archive,
 ) -> Panel:
     """Load an archive folder or the synthetic market as a panel; arguments and errors as `load_archive`."""
-    options: dict[str, Any] = {"progress": progress, "reader": reader}
-    return Panel.from_archive(*load_archive(archive, home, accept_mixed_dates=accept_mixed_dates, **options))
+    rows, source = load_archive(archive, home, accept_mixed_dates=accept_mixed_dates, reader=reader)
+    return Panel.from_archive(rows, source)
 
 
 def load_archive(
@@ -32,7 +31,6 @@ def load_archive(
     home: Path,
     *,
     accept_mixed_dates: bool = False,
-    progress: Callable[[int, int], None] | None = None,
     reader: Callable[[Path], Archive] = read_archive,
 ) -> tuple[Archive, str]:
     """Read an archive folder; without one, write the synthetic market below ``home`` and read that.
@@ -59,7 +57,7 @@ def load_archive(
     with storage.exclusive(folder.with_suffix(".lock")):
         market = _market(folder)
         if not market.get("complete") or market.get("config") != config.model_dump(mode="json"):
-            write_market(folder, config, progress)
+            write_market(folder, config)
         return read_archive(folder), f"synthetic seed={config.seed}"
 
 
