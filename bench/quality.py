@@ -21,7 +21,7 @@ SEEDS, EPOCHS = 3, 4
 
 def measure(case: Case) -> dict[str, Any]:
     """Train ours and ``fit`` from the same weights; validation MSE by contender, seed and epoch."""
-    from train.fit.loop import EpochLoop, Masking
+    from train.fit.loop import EpochLoop
 
     loop = EpochLoop(
         case.loop.shape,
@@ -29,7 +29,7 @@ def measure(case: Case) -> dict[str, Any]:
         batch_size=case.loop.batch_size,
         clipnorm=case.config.clipnorm,
         unknown_id_rate=0.0,
-        masking=Masking(()),
+        masking=(),
     )
     size = loop.batch_size
     same, small = KerasFit(case, size), KerasFit(case, 32)

@@ -33,9 +33,7 @@ class LogPrice:
             rows = series.rows(symbol)
             past = series.dates[rows] <= train_end
             if past.any():
-                scalers[symbol] = LogPriceScaler.fit(
-                    series.close[rows][past], symbol=symbol, dates=series.dates[rows][past]
-                )
+                scalers[symbol] = LogPriceScaler.fit(series.close[rows][past])
         return cls(scalers)
 
     @classmethod

@@ -14,7 +14,7 @@ from common.forecast.probabilities import by_direction
 from common.network.channels import CHANNELS, CLIP, HIDDEN, blocks, frozen, raw_channels, sigma
 from common.network.mixture import OUTPUTS, Mixture
 from common.network.scaling import ChannelScaler
-from common.prices.windows import Windows
+from common.prices.windows import Windows, evenly
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,7 @@ class Residual:
     @classmethod
     def fit(cls, train: Windows) -> "Residual":
         """Fit the channel scaler on at most 20,000 training windows, evenly spaced."""
-        chosen = np.unique(np.linspace(0, len(train) - 1, min(len(train), 20_000)).astype(np.int64))
-        return cls(ChannelScaler.fit(*raw_channels(train.take(chosen))))
+        return cls(ChannelScaler.fit(*raw_channels(evenly(train, 20_000))))
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> "Residual":

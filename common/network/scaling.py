@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from common.errors import BadPrices
-
 BLOCK = 1024
 """Windows summed at a time."""
 
@@ -24,28 +22,8 @@ class LogPriceScaler:
     """Smallest and largest log price; arrays scale several series at once."""
 
     @classmethod
-    def fit(
-        cls, close: np.ndarray, *, symbol: str = "?", dates: np.ndarray | None = None
-    ) -> "LogPriceScaler":
-        """Fit on closes in KES, shape (T,).
-
-        Raises
-        ------
-        BadPrices
-            If there is no close, or one is zero, negative or not finite.
-        """
-        close = np.asarray(close, dtype=np.float64)
-        valid = np.isfinite(close) & (close > 0)
-        if not len(close) or not valid.all():
-            row, got = 0, "no price at all"
-            if len(close):
-                row = int(valid.argmin())
-                got = f"{close[row]} " + (f"at position {row}" if dates is None else f"on {dates[row]}")
-            raise BadPrices(
-                f"{symbol}: a log scale needs prices above zero, got {got}. Correct or drop that row.",
-                symbol=symbol,
-                row=row,
-            )
+    def fit(cls, close: np.ndarray) -> "LogPriceScaler":
+        """Fit on at least one close in KES, shape (T,); a panel's closes are positive."""
         logs = np.log(close)
         return cls(float(logs.min()), float(logs.max()))
 

@@ -158,6 +158,12 @@ def id_column(windows: Windows, stock_ids: dict[str, int]) -> np.ndarray:
     return np.asarray(ids[windows.symbol][:, None])
 
 
+def evenly(windows: Windows, max_windows: int) -> Windows:
+    """Return at most ``max_windows`` of the windows, evenly spaced."""
+    count = min(len(windows), max_windows)
+    return windows.take(np.unique(np.linspace(0, len(windows) - 1, count).astype(np.int64)))
+
+
 def last_window(series: Series, spec: WindowSpec) -> Windows:
     """Make the newest window of each symbol, whatever its flags.
 

@@ -87,14 +87,15 @@ def write_market(
 
 
 class _Writer:
-    """Simulates the market twice: first for the yearly extremes, then to write it with its defects."""
+    """Simulates the market and writes it with its defects."""
 
     def __init__(
         self, folder: Path, config: MarketConfig, plan: MarketPlan, progress: Callable[[int, int], None]
     ) -> None:
         self.folder, self.config, self.plan, self.progress = folder, config, plan, progress
         self.codes = [*plan.symbols, *INDICES]
-        self.names = [*plan.names, *INDICES.values()]
+        names = map(market_files.quoted, [*plan.names, *INDICES.values()])
+        self.heads = [f"{code},{name}" for code, name in zip(self.codes, names, strict=True)]
         self.planted: list[Defect] = []
         self.rows = 0
         self.adjusted_until = sum(date.year <= 2022 for date in plan.days)
@@ -102,19 +103,16 @@ class _Writer:
         self.last_fields: list[list[int]] = []
 
     def write(self) -> MarketReport:
-        extremes = self._extremes()
         files = []
         for year, group in itertools.groupby(simulate(self.config, self.plan), lambda day: day.date.year):
             target = self.folder / market_files.year_file(year)
-            low, high = extremes.pop(year)
-            text = market_files.YearText(year, self.codes, self.names, low.tolist(), high.tolist())
             with (
                 storage.atomic_path(target) as temporary,
                 temporary.open("w", encoding=market_files.encoding(year), newline="") as stream,
             ):
                 stream.write(market_files.header(year) + "\n")
                 for day in group:
-                    self._write_day(stream, text, day)
+                    self._write_day(stream, day)
             files.append(target)
         files.append(self.folder / market_files.SECTORS_FILE)
         stocks = zip(self.plan.sectors, self.plan.symbols, self.plan.names, strict=True)
@@ -124,17 +122,8 @@ class _Writer:
             tuple(files), tuple(self.planted), tuple(self.plan.symbols), len(self.plan.days), self.rows
         )
 
-    def _extremes(self) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-        """Return the lowest and highest prices of each year."""
-        extremes: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        for day in simulate(self.config, self.plan):
-            low, high = extremes.get(day.date.year, (day.low, day.high))
-            extremes[day.date.year] = np.minimum(low, day.low), np.maximum(high, day.high)
-            self.progress(day.position + 1, 2 * len(self.plan.days))
-        return extremes
-
-    def _write_day(self, stream: TextIO, text: market_files.YearText, day: Day) -> None:
-        kind = self.plan.defects.get(day.position, "")
+    def _write_day(self, stream: TextIO, day: Day) -> None:
+        year, kind = day.date.year, self.plan.defects.get(day.position, "")
         fields = [column.tolist() for column in (day.low, day.high, day.close, day.previous, day.volume)]
         if kind == "fake_volume":
             fields[:3], fields[4] = self.last_fields[:3], self.last_fields[4]
@@ -143,9 +132,8 @@ class _Writer:
             kind = "stale_run"
         copied = kind in ("stale_day", "stale_run")
         if not copied:
-            low, high, close, previous, volume = fields
             members, adjusted = day.members.tolist(), self._adjusted(day)
-            self.last_rows = text.rows(members, low, high, close, previous, volume, adjusted)
+            self.last_rows = market_files.day_rows(year, self.heads, members, fields, adjusted)
         rows, self.last_fields = self.last_rows, fields
         if copied or kind in ("missing_day", "doubled_day", "mistyped_date", "fake_volume"):
             self.planted.append(Defect(kind, day.date))
@@ -153,13 +141,13 @@ class _Writer:
 
         if kind != "missing_day":
             written = _two_years_back(day.date) if kind == "mistyped_date" else day.date
-            date, copies = market_files.date_text(written, text.year), 2 if kind == "doubled_day" else 1
+            date, copies = market_files.date_text(written, year), 2 if kind == "doubled_day" else 1
             stream.write("".join(f"{date},{row}\n" for row in rows) * copies)
             self.rows += len(rows) * copies
         if kind == "comma_row":
             stream.write(market_files.COMMA_ROW + "\n")
             self.planted.append(Defect(kind, day.date))
-        self.progress(len(self.plan.days) + day.position + 1, 2 * len(self.plan.days))
+        self.progress(day.position + 1, len(self.plan.days))
 
     def _spoil_row(self, kind: str, day: Day, fields: list[list[int]]) -> None:
         """Blank or change prices of one stock that traded and moved, in place."""

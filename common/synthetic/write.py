@@ -57,62 +57,35 @@ def price_text(cents: int, decimals: bool) -> str:
     return text if decimals or not cents else text.rstrip("0").rstrip(".")
 
 
-class YearText:
-    """Formats the rows of one year's file.
+def day_rows(
+    year: int,
+    heads: Sequence[str],
+    members: Iterable[int],
+    fields: Sequence[Sequence[int]],
+    adjusted: dict[int, int],
+) -> list[str]:
+    """Format one day's rows without their date, as in the file of ``year``; the 12-month range is ``-``.
 
     Parameters
     ----------
-    codes, names : sequences of str, length N
-        Symbols and company names of the stocks and indices.
-    lows, highs : sequences of int, length N, KES cents
-        ``12m Low`` and ``12m High``, the same on every row of the year: a look-ahead, as in the real files.
+    heads : ``CODE,NAME`` of the N stocks and indices
+    members : positions of the rows to write
+    fields : low, high, close, previous (KES cents) and volume (shares), each of length N
+    adjusted : cents for the ``Adjust`` column by position; ``-`` for the others
     """
+    low, high, close, previous, volume = fields
+    decimals = year >= 2023
+    return [
+        f"{heads[i]},-,-,{price_text(low[i], decimals)},{price_text(high[i], decimals)},"
+        f"{price_text(close[i], decimals)},{price_text(previous[i], decimals)},"
+        f"{_change(close[i], previous[i])},{_volume(volume[i], decimals)},"
+        f"{price_text(adjusted.get(i, 0), decimals)}"
+        for i in members
+    ]
 
-    def __init__(
-        self,
-        year: int,
-        codes: Sequence[str],
-        names: Sequence[str],
-        lows: Iterable[int],
-        highs: Iterable[int],
-    ) -> None:
-        self.year = year
-        self.decimals = year >= 2023
-        self.heads = [
-            f"{code},{name},{price_text(low, self.decimals)},{price_text(high, self.decimals)}"
-            for code, name, low, high in zip(codes, map(quoted, names), lows, highs, strict=True)
-        ]
 
-    def rows(
-        self,
-        members: Iterable[int],
-        low: Sequence[int],
-        high: Sequence[int],
-        close: Sequence[int],
-        previous: Sequence[int],
-        volume: Sequence[int],
-        adjusted: dict[int, int],
-    ) -> list[str]:
-        """Format one day's rows without their date.
-
-        Parameters
-        ----------
-        members : positions of the rows to write
-        low, high, close, previous : sequences of int, length N, KES cents
-        volume : sequence of int, length N, shares
-        adjusted : cents for the ``Adjust`` column by position; ``-`` for the others
-        """
-        heads, decimals = self.heads, self.decimals
-        return [
-            f"{heads[i]},{price_text(low[i], decimals)},{price_text(high[i], decimals)},"
-            f"{price_text(close[i], decimals)},{price_text(previous[i], decimals)},"
-            f"{_change(close[i], previous[i])},{self._volume(volume[i])},"
-            f"{price_text(adjusted.get(i, 0), decimals)}"
-            for i in members
-        ]
-
-    def _volume(self, shares: int) -> str:
-        return quoted(f"{shares:,}{'.00' * self.decimals}") if shares else "-"
+def _volume(shares: int, decimals: bool) -> str:
+    return quoted(f"{shares:,}{'.00' * decimals}") if shares else "-"
 
 
 def _change(close: int, previous: int) -> str:

@@ -59,9 +59,7 @@ def add_release_routes(api: FastAPI, model_client: ModelClient, reader: Any, con
     )
     async def card(cached: ConditionalRequest = conditional) -> Response:
         """Return the model card of the release as Markdown: data, recipe, figures, limits, intended use."""
-        return await cached.respond_text(
-            lambda: read_model_card(cached.loaded.release), media_type="text/markdown"
-        )
+        return await cached.respond(lambda: read_model_card(cached.loaded.release), "text/markdown")
 
     @api.get(f"{V4}/models/{{symbol}}", response_model=StockModel, **by_release(404))
     async def model(symbol: Symbol, cached: ConditionalRequest = conditional) -> Response:

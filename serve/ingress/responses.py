@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from serve.model_client.client import ModelClient
 
 V4 = "/api/v4"
+JSON = "application/json"
 PREDICT = f"{V4}/predict"
 PACKED_FROM = 2_000
 """Bytes from which a response is compressed."""
@@ -42,7 +43,7 @@ class Packing(GZipMiddleware):
 
 def json_response(body: Model, *, headers: Mapping[str, str] | None = None) -> Response:
     """Serialize a small body on the event loop."""
-    return Response(body.model_dump_json(), headers=headers, media_type="application/json")
+    return Response(body.model_dump_json(), headers=headers, media_type=JSON)
 
 
 async def large_json_response(body: Model, *, headers: Mapping[str, str] | None = None) -> Response:
@@ -61,18 +62,15 @@ class ConditionalRequest:
     is_current: bool
     """Whether the client already has the response."""
 
-    async def respond(self, make_body: Callable[[], Model]) -> Response:
-        """Call ``make_body`` and serialize the result in a thread, unless the client has the response."""
-        if self.is_current:
-            return self.not_modified()
-        return await asyncio.to_thread(lambda: json_response(make_body(), headers=self.headers))
+    async def respond(self, make: Callable[[], Model | str], media_type: str = JSON) -> Response:
+        """Call ``make`` and serialize the result in a thread, unless the client has the response."""
 
-    async def respond_text(self, make_text: Callable[[], str], *, media_type: str) -> Response:
-        """Call ``make_text`` in a thread and return the result, unless the client has the response."""
-        if self.is_current:
-            return self.not_modified()
-        text = await asyncio.to_thread(make_text)
-        return Response(text, headers=self.headers, media_type=media_type)
+        def response() -> Response:
+            body = make()
+            text = body if isinstance(body, str) else body.model_dump_json()
+            return Response(text, headers=self.headers, media_type=media_type)
+
+        return self.not_modified() if self.is_current else await asyncio.to_thread(response)
 
     def not_modified(self) -> Response:
         return Response(status_code=304, headers=self.headers)

@@ -14,7 +14,7 @@ from common.prices.series import Series, series_from_histories
 from common.prices.windows import Boundaries, Windows, make_windows
 from common.scoring.forecast_errors import errors
 from train.fit.fit import FitData, fit
-from train.fit.loop import EpochLoop, Masking
+from train.fit.loop import EpochLoop
 
 SPEC = WindowSpec(size=12, horizons=(1,))
 IDS = {"AAA": 1, "BBB": 2, "CCC": 3}
@@ -62,7 +62,7 @@ def skill(change_outcomes, tmp_path) -> tuple[float, float]:
     data = FitData(train, valid, Residual.fit(train), IDS)
     shape = NetworkShape(size=12, channels=len(Residual.channels), days=(1,), stock_ids=4, mixture=True)
     network = NetworkConfig(embedding_dim=2, lstm_units=(8, 8), dense_units=8, dropout=0.0)
-    loop = EpochLoop(shape, network, batch_size=64, clipnorm=1.0, unknown_id_rate=0.0, masking=Masking(()))
+    loop = EpochLoop(shape, network, batch_size=64, clipnorm=1.0, unknown_id_rate=0.0, masking=())
     loop.network.set_weights(fit(loop, data, CONFIG, seed=1, state_path=tmp_path / "state.npz").best)
     prices = ModelForecaster(loop.predict, data.representation, IDS).forecast(test)
     actual = prices.last * np.exp(test.change[:, 0])

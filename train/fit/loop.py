@@ -18,11 +18,8 @@ from train.fit.losses import level_loss, mixture_loss
 PREDICT_BATCH = 1024
 
 
-@dataclass(frozen=True)
-class Masking:
-    """Groups of channel positions that are hidden together, each with the share of windows to hide it in."""
-
-    groups: tuple[tuple[tuple[int, ...], float], ...]
+Masking = tuple[tuple[tuple[int, ...], float], ...]
+"""Groups of channel positions that are hidden together, each with the share of windows to hide it in."""
 
 
 @dataclass(frozen=True)
@@ -148,9 +145,9 @@ class EpochLoop:
         return total
 
     def _mask(self, x: tf.Tensor, ids: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        draws = tf.random.stateless_uniform((1 + len(self._masking.groups), self.batch_size), seed)
+        draws = tf.random.stateless_uniform((1 + len(self._masking), self.batch_size), seed)
         ids = tf.where(draws[0][:, None] < self._unknown_id_rate, 0, ids)
-        for draw, (positions, rate) in zip(tf.unstack(draws[1:]), self._masking.groups, strict=True):
+        for draw, (positions, rate) in zip(tf.unstack(draws[1:]), self._masking, strict=True):
             visible = np.ones(self.shape.channels, dtype=np.float32)
             visible[list(positions)] = 0
             x = tf.where((draw < rate)[:, None, None], x * visible, x)
@@ -173,11 +170,11 @@ def loop_of(
 ) -> EpochLoop:
     """Return this process's compiled loop for fits with these settings."""
     rates = {"closes_only": fit.closes_only_rate, "market": fit.market_hidden_rate}
-    groups = tuple(
+    masking = tuple(
         (tuple(representation.channels.index(channel) for channel in channels), rates[group])
         for group, channels in representation.hidden.items()
     )
-    return shared_loop(shape, network, fit.batch_size, fit.clipnorm, fit.unknown_id_rate, Masking(groups))
+    return shared_loop(shape, network, fit.batch_size, fit.clipnorm, fit.unknown_id_rate, masking)
 
 
 def one_thread() -> None:

@@ -16,11 +16,10 @@ from common.forecast.log_price import LogPrice
 from common.forecast.representation import Representation
 from common.network.build import average_network, networks_of
 from common.presets import NetworkConfig
-from common.prices.windows import Windows, id_column
+from common.prices.windows import Windows, evenly, id_column
 from common.release.bundle import GENERAL, BundleFiles, load_bundle
 from train.publish.onnx_graph import onnx_model
 from train.run.dataset import RunDataset, bundles_dir
-from train.run.feed import evenly
 
 PARITY = 1e-5
 """Largest difference allowed between the trained networks and ONNX, in units of the scaled output."""

@@ -18,10 +18,10 @@ from common.network.channels import frozen
 from common.presets import WindowSpec
 from common.prices.panel import Panel
 from common.prices.series import Series
-from common.prices.windows import Windows, make_windows
+from common.prices.windows import Windows, evenly, make_windows
 from common.release.bundle import GENERAL
 from train.run.dataset import RunDataset, RunSpec
-from train.run.feed import VALID_WINDOWS, FitData, evenly
+from train.run.feed import VALID_WINDOWS, FitData
 
 LAYOUT = 2
 COLUMNS = tuple(field.name for field in fields(Series) if field.name != "symbols")

@@ -6,7 +6,7 @@ import numpy as np
 
 from common.forecast.representation import Representation
 from common.network.channels import frozen
-from common.prices.windows import Windows, id_column
+from common.prices.windows import Windows, evenly, id_column
 
 VALID_WINDOWS = 12_000
 """The most validation windows, evenly spaced, that an epoch is scored on."""
@@ -46,9 +46,3 @@ def draw(windows: int, count: int, seed: tuple[int, int]) -> np.ndarray:
     else:
         order = rng.permutation(np.arange(windows, dtype=np.int32))
     return np.resize(order, count)
-
-
-def evenly(windows: Windows, max_windows: int) -> Windows:
-    """Return at most ``max_windows`` of the windows, evenly spaced."""
-    count = min(len(windows), max_windows)
-    return windows.take(np.unique(np.linspace(0, len(windows) - 1, count).astype(np.int64)))

@@ -17,10 +17,9 @@ from common.errors import TrainingError
 from common.forecast.prices import Prices
 from common.network.channels import sigma
 from common.presets import FitConfig
-from common.prices.windows import Windows
+from common.prices.windows import Windows, evenly
 from common.release.bundle import GENERAL, Bundle, BundleFiles, load_bundle
 from train.run.dataset import RunDataset, bundles_dir
-from train.run.feed import evenly
 from train.run.plan import Plan, Task, stored_result
 
 FOLDER = "refit"

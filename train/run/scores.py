@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.errors import ConfigError
 from common.forecast.prices import Prices
 from common.prices.windows import Windows
 from common.scoring.forecast_errors import Errors, errors
@@ -23,16 +22,7 @@ def horizon_weights(days: Sequence[int]) -> np.ndarray:
 
     Between the days of ``HORIZON_WEIGHTS`` the log of the weight is linear in the log of the days; beyond the
     last of them it is constant. Other horizons do not matter.
-
-    Raises
-    ------
-    ConfigError
-        If there are none, or they do not ascend from at least 1.
     """
-    if not days or list(days) != sorted(set(days)) or days[0] < 1:
-        raise ConfigError(
-            f"window.horizons: got {list(days)}, need ascending trading days from 1, such as [1, 5, 10, 30]."
-        )
     logs = np.log(list(HORIZON_WEIGHTS)), np.log(list(HORIZON_WEIGHTS.values()))
     weights = [HORIZON_WEIGHTS.get(day, float(np.exp(np.interp(np.log(day), *logs)))) for day in days]
     return np.array(weights, dtype=np.float32)

@@ -3,7 +3,7 @@
 from common.forecast.representation import Residual
 from common.presets import FitConfig, NetworkConfig, NetworkShape
 from support.prices.panel import SPEC
-from train.fit.loop import EpochLoop, Masking
+from train.fit.loop import EpochLoop
 
 NETWORK = NetworkConfig(embedding_dim=2, lstm_units=(4, 4), dense_units=3, dropout=0.2)
 SHAPE = NetworkShape(
@@ -17,5 +17,5 @@ GROUPS = tuple(
 
 def loop_of(batch_size: int = 16, rate: float = 0.1, groups=GROUPS) -> EpochLoop:
     return EpochLoop(
-        SHAPE, NETWORK, batch_size=batch_size, clipnorm=1.0, unknown_id_rate=rate, masking=Masking(groups)
+        SHAPE, NETWORK, batch_size=batch_size, clipnorm=1.0, unknown_id_rate=rate, masking=groups
     )

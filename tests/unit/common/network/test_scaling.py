@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.errors import BadPrices
 from common.network.scaling import ChannelScaler, LogPriceScaler
 
 prices = st.floats(0.01, 1e6)
@@ -36,22 +35,6 @@ def test_a_flat_series_maps_to_0_and_back_to_its_one_price():
     assert (scaler.transform(np.full(3, 6.6)) == 0).all()
     np.testing.assert_allclose(scaler.inverse(np.zeros(3)), 6.6, rtol=1e-12)
     np.testing.assert_allclose(scaler.transform(np.array([6.7])), math.log(6.7 / 6.6), rtol=1e-9)
-
-
-@pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
-def test_a_bad_price_is_refused_with_symbol_date_and_value(bad):
-    dates = np.array(["2024-01-02", "2024-01-03", "2024-01-04"], dtype="datetime64[D]")
-    with pytest.raises(BadPrices) as caught:
-        LogPriceScaler.fit(np.array([4.0, bad, 4.1]), symbol="KCB", dates=dates)
-    assert "KCB" in caught.value.message and "2024-01-03" in caught.value.message
-    assert str(bad) in caught.value.message and caught.value.context == {"symbol": "KCB", "row": 1}
-
-
-@pytest.mark.parametrize("dates", [None, np.array([], dtype="datetime64[D]")])
-def test_no_price_at_all_is_refused_with_the_symbol(dates):
-    with pytest.raises(BadPrices, match=r"KCB.*no price at all") as caught:
-        LogPriceScaler.fit(np.array([]), symbol="KCB", dates=dates)
-    assert caught.value.context == {"symbol": "KCB", "row": 0}
 
 
 @settings(deadline=None)

@@ -17,7 +17,7 @@ from common.network.build import average_network, build_network, networks_of
 from common.network.channels import frozen
 from common.network.mixture import OUTPUTS, TAUS
 from train.fit.fused_lstm import FusedLSTM
-from train.fit.loop import EpochLoop, Masking, shared_loop
+from train.fit.loop import EpochLoop, shared_loop
 from train.fit.losses import level_loss, mixture_loss
 from train.publish.onnx_graph import onnx_model
 from train.run.scores import HORIZON_WEIGHTS
@@ -26,9 +26,9 @@ DAYS = (1, 5, 10, 30)
 
 
 def test_a_shared_loop_is_created_once_for_its_settings():
-    settings = (SHAPE, NETWORK, 8, 1.0, 0.1, Masking(()))
+    settings = (SHAPE, NETWORK, 8, 1.0, 0.1, ())
     assert shared_loop(*settings) is shared_loop(*settings)
-    assert shared_loop(SHAPE, NETWORK, 9, 1.0, 0.1, Masking(())) is not shared_loop(*settings)
+    assert shared_loop(SHAPE, NETWORK, 9, 1.0, 0.1, ()) is not shared_loop(*settings)
 
 
 def test_a_fresh_mixture_network_forecasts_exactly_the_last_price(data):

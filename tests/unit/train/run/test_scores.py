@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from support.prices.panel import SPEC, SYMBOLS, made_panel
 
-from common.errors import ConfigError
 from common.forecast.prices import Prices
 from common.network.channels import frozen
 from common.prices.series import series_from_panel
@@ -81,12 +80,6 @@ def test_the_weight_is_a_power_of_the_days_between_the_given_ones_and_constant_b
         power = math.log(at[high] / at[low]) / math.log(high / low)
         assert weight == pytest.approx(at[low] * (day / low) ** power, rel=1e-6)
     assert result[3] == result[4] == np.float32(0.03)
-
-
-@pytest.mark.parametrize("days", [(), (0, 5), (5, 1), (5, 5)])
-def test_horizons_that_are_not_ascending_days_are_refused(days):
-    with pytest.raises(ConfigError, match=r"window\.horizons"):
-        horizon_weights(days)
 
 
 def test_the_total_is_the_weighted_mean_of_both_ratios_with_1_for_a_horizon_that_never_moved():
