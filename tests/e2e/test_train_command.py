@@ -186,7 +186,7 @@ def test_the_backtest_agrees_with_the_forecasts_and_reports_the_rivals_errors(pl
             bounds = answer["confidence_interval"]
             assert [bounds["lower"], bounds["upper"]] == [row["lo90"], row["hi90"]]
     _, err = call_here(place, "backtest", "--from", "2021-06-01", expect=1)
-    assert "--valid-end" in err and "Traceback" not in err
+    assert "--refit-every" in err and "Traceback" not in err
 
 
 @pytest.mark.usefixtures("backtested")
