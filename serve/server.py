@@ -94,9 +94,9 @@ def running(
             report("starting Ray")
             router_host = routers_host(host, port)
             start(max(usable_cpus(), 2), node_ip=NODE, temp_dir=str(folder / "ray"))
+            need_free(host, port)  # another server may have started meanwhile
         else:
             _join(address, settings, report)
-        need_free(host, port)  # another server may have started meanwhile
         _start_graph(settings, router_host, port, report)
         url = f"http://{in_url('127.0.0.1' if host in ('0.0.0.0', '::') else host)}:{port}"
         _wait_ready(url)

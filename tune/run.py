@@ -123,7 +123,8 @@ def _stored(root: Path) -> Tuning | None:
         complete = read_toml(root / "best.toml")["provenance"]["made"] == stored.info["made"]
     except (OSError, ValueError, KeyError, ConfigError):
         return None
-    return stored if complete else None
+    interrupted = (stored.trials["state"] == "interrupted").any()
+    return stored if complete and not interrupted else None
 
 
 def _no_winner(study: Study) -> str:

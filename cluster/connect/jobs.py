@@ -110,7 +110,7 @@ def _absolute(command: Sequence[str]) -> list[str]:
 
 def _follow(client: Any, job: str, log: "_Log", *, timeout_s: float = float("inf")) -> None:
     """Print the job's log as it grows until the job ends; a server that is away for a while is waited for."""
-    last_contact = time.monotonic()
+    last_contact, ended = time.monotonic(), False
     deadline = last_contact + timeout_s
     while time.monotonic() < deadline:
         try:
@@ -120,6 +120,8 @@ def _follow(client: Any, job: str, log: "_Log", *, timeout_s: float = float("inf
                 return
             last_contact = time.monotonic()
         except (RuntimeError, OSError) as error:
+            if ended:  # the node with its log is gone
+                return
             if time.monotonic() - last_contact > LOST_S:
                 raise RayUnavailable(
                     f"job {job}: no answer from the server for {LOST_S:.0f} s: {error}. The job may still "

@@ -46,10 +46,13 @@ class LocalCluster:
 def read(home: Path) -> LocalCluster | None:
     """Return the record of this storage root's cluster, running or not; None without one."""
     try:
-        return LocalCluster(**json.loads(path_of(home).read_bytes()))
+        record = json.loads(path_of(home).read_bytes())
+        if isinstance(record["nodes"], list):  # of earlier versions, with the processes of each node
+            record |= {"cpus": record["nodes"][0]["cpus"], "nodes": len(record["nodes"])}
+        return LocalCluster(**record)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
         raise ConfigError(
             f"{path_of(home)}: cannot be read: {error}. `nsecast cluster down` removes it."
         ) from None

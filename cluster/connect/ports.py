@@ -61,7 +61,12 @@ def need_free(host: str, port: int) -> None:
     """Check that a service can listen there; raises ConfigError, with the process if it can be seen."""
     if is_free(host, port):
         return
-    there = [each for each in listeners(psutil.pids()) if each.port == port]
+    anywhere = ("0.0.0.0", "::")  # nosec B104: compared, not bound
+    there = [
+        each
+        for each in listeners(psutil.pids())
+        if each.port == port and (host in anywhere or each.address in (host, *anywhere))
+    ]
     who = f"process {there[0].pid} ({there[0].process})" if there else "the process that listens there"
     raise ConfigError(f"port {port} of {host} is taken. Stop {who}, or choose with --port.")
 

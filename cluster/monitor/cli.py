@@ -135,13 +135,15 @@ def _opened(
 
 
 def _digests(kept: str) -> list[str]:
-    """Return the digests in an argument of ``--kept``: itself, or all in the file that it names."""
-    path = Path(kept)
-    text = read_file(path).decode(errors="replace") if path.exists() else kept
-    digests = re.findall(r"\b[0-9a-f]{64}\b", text.lower())
-    if not digests:
-        raise ConfigError(f"--kept: {kept}: neither a digest (64 hex digits) nor a file with one. Check it.")
-    return digests
+    """Return the argument if it is a digest, else the digests in the file of an earlier ``--json``."""
+    if re.fullmatch(r"[0-9a-f]{64}", kept.strip().lower()):
+        return [kept.strip().lower()]
+    if not Path(kept).exists():
+        raise ConfigError(f"--kept: {kept}: neither a digest (64 hex digits) nor a file. Check it.")
+    try:
+        return [str(head) for head in json.loads(read_file(Path(kept)))["chain"]["heads"].values()]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ConfigError(f"{kept}: need the output of `nsecast track-record SYMBOL --json`.") from None
 
 
 def _print_report(report: "Report", stocks: bool) -> None:

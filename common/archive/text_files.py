@@ -23,6 +23,8 @@ PRICE_HEADERS = tuple(HEADER + last for last in ("adjust", "adjusted", "adjusted
 SECTOR_HEADER = "sector,stock_code,stock_name"
 HIDDEN = (".", "~$")
 """Beginnings of names that are not read; Excel writes ``~$prices.xlsx`` while a workbook is open."""
+EXCHANGE = "NSE_data_all_stocks_"
+"""How the names of the exchange's price files begin; a year, or several, follow."""
 SETTINGS = (FILE_NAME, ACTIONS_FILE)
 """Files with settings for reading the others."""
 LONGEST_LINE = 10_000
@@ -114,8 +116,8 @@ def _paths(folder: Path, columns: Columns | None) -> list[Path]:
 
 
 def _newer(paths: list[Path], year: int) -> list[Path]:
-    """Return the files without a year in their name, and those of ``year``, later, or the newest year."""
-    years = {path: years_in(path.name) for path in paths}
+    """Leave out the exchange's own files of years before both ``year`` and its newest file."""
+    years = {path: years_in(path.name) if path.name.startswith(EXCHANGE) else set() for path in paths}
     first = min(year, max((max(named) for named in years.values() if named), default=year))
     return [path for path in paths if not years[path] or max(years[path]) >= first]
 

@@ -55,7 +55,7 @@ def no_absurd_value(subject: Subject) -> Finding:
 
 
 def nested_intervals(subject: Subject) -> Finding:
-    """Check that intervals of a lower level lie inside those of a higher one, and all or none are given."""
+    """Check that intervals are nested, at all levels or none, and prices of the test part positive."""
     forecasts = [each for of_stock in subject.forecasts.values() for each in of_stock]
     rows = [[_bounds(forecast).get(name, np.nan) for name in ORDER] for forecast in forecasts]
     newest = np.array(rows, dtype=float).reshape(-1, len(ORDER))
@@ -64,7 +64,8 @@ def nested_intervals(subject: Subject) -> Finding:
         for i in np.flatnonzero(~_is_nested(newest))
     ]
     tested = subject.table[list(ORDER)].to_numpy(float)
-    problems += [f"test part: {_row_key(row)}" for row in subject.table[~_is_nested(tested)].itertuples()]
+    wrong = ~_is_nested(tested) | (subject.table[["raw", "published", *ORDER]] <= 0).any(axis=1).to_numpy()
+    problems += [f"test part: {_row_key(row)}" for row in subject.table[wrong].itertuples()]
     count = int(np.isfinite(newest).all(axis=1).sum() + np.isfinite(tested).all(axis=1).sum())
     return finding(problems, f"{count} intervals" if count else "the model gives no intervals")
 

@@ -127,8 +127,8 @@ def read_part(path: Path) -> tuple[pa.Table, list[Link]]:
 Parts = dict[Path, tuple[pa.Table, list[Link]]]
 
 
-def read_day(day: Path) -> tuple[Parts, dict[Path, str]]:
-    """Return the parts of a day, and the unreadable ones with the reason.
+def read_day(day: Path, *, newest: bool = False) -> tuple[Parts, dict[Path, str]]:
+    """Return the parts of a day, or only each writer's newest, and the unreadable ones with the reason.
 
     If a part disappears meanwhile, it was merged into another, and the day is read again.
     """
@@ -136,7 +136,7 @@ def read_day(day: Path) -> tuple[Parts, dict[Path, str]]:
         parts: Parts = {}
         damaged = {}
         try:
-            for path in parts_of(day):
+            for path in _newest(parts_of(day)) if newest else parts_of(day):
                 try:
                     parts[path] = read_part(path)
                 except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
@@ -145,6 +145,12 @@ def read_day(day: Path) -> tuple[Parts, dict[Path, str]]:
             continue
         return parts, damaged
     return {}, {day: "it changes faster than it can be read"}
+
+
+def _newest(parts: list[Path]) -> list[Path]:
+    """Return the last of each writer's sorted parts, and all merged ones."""
+    names = [part.name if part.name.startswith("all-") else part.name.split("-")[0] for part in parts]
+    return list(dict(zip(names, parts, strict=True)).values())
 
 
 def parts_of(day: Path) -> list[Path]:

@@ -56,7 +56,7 @@ def heads_seen(folder: Path, writer: str) -> dict[str, list[Any]]:
     """
     heads: dict[str, Link] = {}
     for day in day_folders(folder)[-DAYS_SEEN:]:
-        parts, damaged = read_day(day)
+        parts, damaged = read_day(day, newest=True)
         if day in damaged:
             raise OSError(f"{day}: {damaged[day]}")
         for link in (link for _, links in parts.values() for link in links):

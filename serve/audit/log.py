@@ -52,7 +52,7 @@ class DayLog:
         self._rows_buffered, self._bytes_buffered = rows_buffered, megabytes_buffered * 2**20
         self._count, self._clock = count, clock
         self._rows: dict[Hashable, Row] = {}
-        self._unwritten: list[Row] = []
+        self._unwritten: dict[Hashable, Row] = {}
         """Rows that are being written, or that could not be."""
         self._bytes = 0
         self.exchange = NAIROBI_CLOCK
@@ -103,8 +103,11 @@ class DayLog:
         """Write the buffered rows; False if that failed, and the rows wait for the next try."""
         with self._writing:
             with self._lock:
-                rows = self._unwritten = [*self._unwritten, *self._rows.values()]
-                self._rows, size = {}, self._bytes
+                for key, row in self._rows.items():
+                    earlier = self._unwritten.setdefault(key, row)
+                    if earlier is not row:
+                        earlier["request_ids"] += row["request_ids"]
+                self._rows, size, rows = {}, self._bytes, [*self._unwritten.values()]
             if not rows:
                 return True
             try:
@@ -116,7 +119,7 @@ class DayLog:
                 self._log_once("write", "served forecasts not written, will retry", error)
                 return False
             with self._lock:
-                self._unwritten = []
+                self._unwritten = {}
                 self._bytes -= size
             self._count("written", len(rows))
             self._problems -= {"write", "lost"}

@@ -72,6 +72,10 @@ def make_receipt(
     return content | {"digest": receipt_digest(content)}
 
 
+DISTINCT = ("symbol", "horizon", "as_of", "brought", "prices", "prices_digest", "model_type")
+"""Columns in which the responses to one request differ."""
+
+
 def _rows_of(
     folder: Path, request_id: str, symbol: str | None, horizon: str | None
 ) -> tuple[list[LoggedRow], Chain]:
@@ -79,7 +83,7 @@ def _rows_of(
 
     Rows without ``form`` are left out: clients chose their ids, which may be those of several requests.
     """
-    rows: dict[tuple[str, int], LoggedRow] = {}
+    rows: dict[tuple[Any, ...], LoggedRow] = {}
 
     def collect(part: Part) -> None:
         path, link, table = part
@@ -92,7 +96,7 @@ def _rows_of(
                 file = f"{path.parent.name}/{path.name}"
                 row["place"] = {"file": file, "writer": link.writer, "part": link.part}
                 row["place"] |= {"row": number, "digest": link.digest}
-                rows.setdefault((row["symbol"], row["horizon"]), row)  # a repeated write has it twice
+                rows.setdefault(tuple(row[name] for name in DISTINCT), row)  # a repeated write has it twice
 
     chain = check(folder, collect)
     return sorted(rows.values(), key=lambda row: row["served_at"]), chain

@@ -88,7 +88,7 @@ def _computed(loaded: LoadedRelease, served: dict[str, Any]) -> dict[str, Any]:
         level: {side: bounds[side] for side in ("lower", "upper")}
         for level, bounds in response["intervals"].items()
     }
-    names = (*COMPARED, *(ADDED if served.get("expected_change_percent") is not None else ()))
+    names = (*COMPARED, *(ADDED if any(served.get(name) is not None for name in ADDED) else ()))
     return {
         "cutoff": response["last_date"],
         **{name: response[name] for name in names},

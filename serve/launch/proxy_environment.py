@@ -4,12 +4,13 @@
 your own machines, use the same variables.
 """
 
-import os
+import secrets
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
 from cluster.connect.ports import free_port, is_free
+from common.errors import ConfigError
 from serve.launch.private import HAPROXY_WRAPPER, haproxy_wrapper
 
 STATS_PORT, METRICS_PORT = 8404, 9101
@@ -103,5 +104,9 @@ def environment(folder: Path, *, haproxy: bool) -> dict[str, str]:
 
 def _inner_ports() -> int:
     """Return the first port of a range that no other server on this machine uses: its proxy listens there."""
-    ranges = [FIRST_INNER_PORT + INNER_PORTS * ((os.getpid() + n) % RANGES) for n in range(RANGES)]
-    return next((first for first in ranges if is_free("127.0.0.1", first)), ranges[0])
+    start = secrets.randbelow(RANGES)
+    ranges = [FIRST_INNER_PORT + INNER_PORTS * ((start + n) % RANGES) for n in range(RANGES)]
+    free = next((first for first in ranges if is_free("127.0.0.1", first)), None)
+    if free is None:
+        raise ConfigError(f"ports {ranges[0]} and so on: all {RANGES} are taken. Stop other servers.")
+    return free

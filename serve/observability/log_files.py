@@ -17,7 +17,7 @@ LOG_BYTES, LOG_FILES = 20_000_000, 5
 """Maximum size of a file, and number of its rotated predecessors that are kept."""
 TOTAL_BYTES, TOTAL_FILES = 200_000_000, 50
 """Limits for all files of one kind in a folder, from all processes."""
-IN_USE_S = 3_600
+IN_USE_S = 3 * 86_400
 """A file that was written to since may be in use, and is not deleted."""
 MAX_WAITING = 20_000
 """Warnings that may wait for the disk; further ones go to stderr."""
@@ -49,7 +49,8 @@ def delete_old(folder: Path, stem: str) -> None:
     for number, (written, more, path) in enumerate(sorted(files, reverse=True)):
         size += more
         if (size > TOTAL_BYTES or number >= TOTAL_FILES) and time.time() - written > IN_USE_S:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # deleted by another process, or not ours to delete
+                path.unlink()
 
 
 class _Lines(QueueListener):

@@ -21,7 +21,7 @@ from train.evaluation.summary import QUANTILES, TAUS
 
 FLOOR_DAYS = 5
 """Up to this many trading days ahead, a release must be no worse than the last price. Further ahead nothing
-beats the last price reliably, and releases are only compared with production and the best release."""
+beats the last price reliably, and releases are only compared with production."""
 ERRORS = 2.0
 """Standard errors by which a figure may miss its bound."""
 MOST_NOISE = 0.05

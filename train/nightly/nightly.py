@@ -8,12 +8,10 @@ what is done already changes nothing. Every step is recorded (`train.nightly.nig
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from common import storage
-from common.archive import fetch
 from common.errors import GateClosed, NsecastError, TrainingError
 from common.release.lock import hold_lock, retraining_lock_of
 from common.release.refreshed import networks_of
@@ -45,17 +43,14 @@ def retrain(
     ------
     Busy
         If another retraining, which the message names, is still running after ``wait_s``.
-    FetchError
-        If new files cannot be downloaded; nothing is recorded.
     TrainingError
         If a step failed; names the step, the reason, and the release that is still in production.
     """
     with hold_lock(retraining_lock_of(home), wait_s=wait_s, announce=announce):
-        fetched = asdict(fetch.fetch_archive(request.archive)) if request.fetch and request.archive else None
         registry = Registry(home)
         record = NightlyRecord.new(home, archive=request.archive, production=registry.production())
         try:
-            _work(Steps(request, home, record, announce), watch, announce, fetched)
+            _work(Steps(request, home, record, announce), watch, announce)
         except (NsecastError, OSError) as error:
             failed = "refresh" if record.values["state"] == "failed" else "record"
             step = next((name for name, entry in record.values["steps"].items() if entry["error"]), failed)
@@ -73,12 +68,7 @@ def retrain(
         return record
 
 
-def _work(
-    steps: Steps,
-    watch: Watch,
-    announce: Callable[[str], None],
-    fetched: dict[str, Any] | None,
-) -> None:
+def _work(steps: Steps, watch: Watch, announce: Callable[[str], None]) -> None:
     record, before = steps.record, steps.before
 
     def step(name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -88,7 +78,7 @@ def _work(
         watch(name, record)
         return record.decision(name) or {}
 
-    ingested = step("ingest", lambda: steps.ingest(fetched))
+    ingested = step("ingest", steps.ingest)
     if ingested["verdict"] != NEW:
         record.finish(ingested["verdict"], ingested["why"], before)
         return

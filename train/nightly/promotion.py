@@ -35,6 +35,8 @@ def promote_with_newest_prices(
     before, newer, refreshed = registry.production(), None, None
     if networks_of(registry, before) == networks_of(registry, against):
         against, newer = before, _newer_prices(registry, release, before)
+    if networks_of(registry, before) == release:
+        return {"production": before, "was": against, "refresh": None}  # promoted by hand meanwhile
     if newer is None:
         registry.promote(release, evidence=evidence, instead_of=against)
     else:

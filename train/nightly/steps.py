@@ -5,10 +5,11 @@ import functools
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from common.archive import fetch
 from common.errors import ArchiveError, BundleError, ReleaseNotFound, TrainingError
 from common.exchange.universe import Universe, load_universe
 from common.prices.changes import compare_panels, count_rows, refuse_damage
@@ -89,8 +90,17 @@ class Steps:
     def registry(self) -> Registry:
         return Registry(self.home)
 
-    def ingest(self, fetched: dict[str, Any] | None) -> dict[str, Any]:
-        """Read the files and determine what is new; ArchiveError if they are damaged."""
+    def ingest(self) -> dict[str, Any]:
+        """Read the files, downloaded first on request, and determine what is new.
+
+        Raises
+        ------
+        FetchError, ArchiveError
+            If they cannot be downloaded, or are damaged.
+        """
+        archive, fetched = self.request.archive, None
+        if self.request.fetch and archive:
+            fetched = asdict(fetch.fetch_archive(archive))
         rows, source = load_archive(
             self.request.archive, self.home, accept_mixed_dates=self.request.accept_mixed_dates
         )

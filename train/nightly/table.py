@@ -48,7 +48,8 @@ def _gate(decision: dict[str, Any]) -> str:
     figures, comparison = [], decision["comparison"]
     if comparison and comparison["comparable"]:
         ours, theirs = (comparison[who]["rel_mae"] for who in ("release", "production"))
-        figures.append(f"relMAE {ours:.4f}, production's {theirs:.4f} ({comparison['cutoffs']} days)")
+        if ours is not None and theirs is not None:
+            figures.append(f"relMAE {ours:.4f}, production's {theirs:.4f} ({comparison['cutoffs']} days)")
     words = [f"{'open' if decision['passed'] else 'CLOSED'}: {checks}", *figures, *decision["reasons"]]
     return "; ".join(words)
 

@@ -1,6 +1,7 @@
 """Reading only the end of an archive gives the same new rows as reading all of it."""
 
 import datetime as dt
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -64,3 +65,11 @@ def test_only_files_of_earlier_years_are_left_out_by_their_names(archive):
     for since, names in (("2021-12-31", both), ("2022-01-01", both[1:]), ("2031-01-01", both[1:])):
         read = read_archive(archive, since=dt.date.fromisoformat(since))
         assert read.counts["file"].tolist() == names
+
+
+def test_files_of_other_names_are_read_whatever_year_they_name(archive, tmp_path):
+    shutil.copytree(archive, tmp_path / "files")
+    (tmp_path / "files/NSE_data_all_stocks_2022.csv").rename(tmp_path / "files/nse_since_2013.csv")
+    (tmp_path / "files/NSE_data_stock_market_sectors_2023_2024.csv").write_text("Sector,Stock_code\n")
+    read = read_archive(tmp_path / "files", since=dt.date(2022, 6, 1))
+    assert "nse_since_2013.csv" in read.counts["file"].tolist() and len(read.rows)
