@@ -16,9 +16,9 @@ setup: $(VENV)/.installed ## install into .venv
 train: setup ## train all models on the embedded synthetic market
 	$(BIN)/nsecast train
 
-# Files with the slowest tests come first (tests/conftest.py), so that the processes end at about the same time. Tests
-# with servers wait more than they compute: three processes keep two cores busy.
-PROCESSES ?= 3
+# Files whose tests wait for servers alternate with files whose tests compute, the slowest first (tests/conftest.py), so
+# that both processes are busy and end at about the same time.
+PROCESSES ?= 2
 PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/.installed-dev lint ## lint and all tests but the long stories

@@ -28,7 +28,6 @@ READ = {
     ("monitor", "config"): [],
     ("track-record", "kept"): ["SCOM"],
     ("replay", "receipt"): [],
-    ("replay", "request"): ["receipt.json"],
     ("data describe", "files"): [],
     ("serve", "keys"): ["--no-train"],
     ("serve", "settings"): ["--no-train"],
