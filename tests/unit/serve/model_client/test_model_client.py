@@ -203,8 +203,8 @@ def test_a_stock_requested_by_former_and_present_symbol_is_answered_or_refused_t
     model_client_of, monkeypatch
 ):
     monkeypatch.setattr(names, "renamed", {"OLD": "MOVES"}.get)
-    monkeypatch.setattr(Universe, "is_nairobi", True)
     loaded, requested = loaded_release(), ["OLD", "THIN", "MOVES", "NSE:MOVES"]
+    monkeypatch.setitem(vars(loaded.universe), "is_nairobi", True)
 
     class Computing(Tier):
         async def remote(self, call: ForecastCall) -> ForecastReply:
