@@ -44,6 +44,9 @@ BODIES = {
 }
 
 BATCH = {"symbols": ["MOVES", "THIN"], "recent_prices": {"THIN": CLOSES}}
+OTHER = [price + 1 for price in CLOSES]
+ALIASES = {"symbols": ["THIN", "NSE:THIN"], "recent_prices": {"THIN": CLOSES, "NSE:THIN": OTHER}}
+"""One stock by two names, with other prices."""
 IDS = "ids.json"
 
 
@@ -64,6 +67,7 @@ def answer_all(home: Path) -> dict[str, Any]:
         for name, body in BODIES.items():
             ask(name, "POST", "/predict", json=body)
         ask("batch", "POST", "/predict/batch", json=BATCH)
+        ask("aliases", "POST", "/predict/batch", json=ALIASES)
         ask("outlook", "GET", "/outlook/GAPS")
     (home / IDS).write_text(json.dumps(ids))
     return answers

@@ -13,6 +13,7 @@ from support.machine.processes import running
 
 from cluster.connect.address import resolve_address, without_address
 from cluster.connect.jobs import _Log, job_command
+from cluster.connect.local_cluster import read
 from cluster.connect.processes import MARK, name_of
 from common.errors import ConfigError
 
@@ -39,6 +40,18 @@ def write_cluster(home: Path, name: str = "abc") -> None:
     record |= {"folder": str(home), "nodes": 1, "cpus": 1}
     (home / "cluster").mkdir(parents=True)
     (home / "cluster" / "cluster.json").write_text(json.dumps(record))
+
+
+def test_the_record_of_a_cluster_that_an_earlier_version_started_is_read(tmp_path):
+    write_cluster(tmp_path)
+    path = tmp_path / "cluster" / "cluster.json"
+    record = json.loads(path.read_text())
+    del record["cpus"]
+    path.write_text(
+        json.dumps(record | {"nodes": [{"name": "node-0", "ip": "127.0.0.2", "cpus": 2, "processes": {}}]})
+    )
+    cluster = read(tmp_path)
+    assert cluster is not None and (cluster.nodes, cluster.cpus) == (1, 2)
 
 
 def test_without_an_address_ray_runs_on_this_machine(tmp_path):

@@ -57,6 +57,14 @@ def test_a_batch_response_has_one_receipt_and_each_of_its_parts_has_its_own(serv
     ]
 
 
+def test_a_stock_requested_by_two_names_with_other_prices_has_both_responses_in_the_receipt(served, tmp_path):
+    home, answers = served
+    path, receipt = receipt_of(home, "aliases", tmp_path)
+    predictions = sorted(forecast["last_price"] for forecast in receipt["forecasts"])
+    assert predictions == sorted(answer["last_price"] for answer in answers["aliases"]["predictions"])
+    assert len(predictions) == 2 and run(home, "replay", str(path)).exit_code == 0
+
+
 def test_a_receipt_names_release_data_seeds_versions_and_its_row_in_the_log(served, tmp_path):
     home, _ = served
     _, receipt = receipt_of(home, "own-again", tmp_path)
@@ -116,6 +124,14 @@ def test_an_edited_last_digit_with_a_matching_digest_is_detected_by_the_replay(s
     done = run(home, "replay", str(path))
     assert done.exit_code == 1 and "different" in done.stdout
     assert repr(edited) in done.stdout and repr(served_price) in done.stdout
+
+
+def test_an_edited_probability_is_detected_even_if_the_expected_change_is_removed(served, tmp_path):
+    home, _ = served
+    path, receipt = receipt_of(home, "own", tmp_path)
+    receipt["forecasts"][0] |= {"probability_up": 0.99, "expected_change_percent": None}
+    path.write_text(json.dumps(sealed(receipt)))
+    assert run(home, "replay", str(path)).exit_code == 1
 
 
 @pytest.mark.parametrize("edit", [lambda r: r["release"].update(seeds=[7]), lambda r: r["forecasts"].clear()])
@@ -218,7 +234,7 @@ def test_a_repeated_request_adds_no_row(served):
     home, _ = served
     days = [day for day in (home / "answers").iterdir() if day.is_dir()]
     rows = [row for day in days for table, _ in read_day(day)[0].values() for row in table.to_pylist()]
-    assert len(rows) == len(BODIES) - 1 + 2 + 4
+    assert len(rows) == len(BODIES) - 1 + 2 + 1 + 4
 
 
 def test_an_id_that_a_client_chose_names_no_receipt(served):
