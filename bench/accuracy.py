@@ -15,8 +15,8 @@ from machine import facts, header
 from tables import markdown
 
 from common import storage
-from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
+from common.release.released_models import ReleasedModels
 from train.evaluation.evidence import add_stock_columns, load_evidence, reliability
 from train.evaluation.questions import answers
 from train.evaluation.summary import summarise

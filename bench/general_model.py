@@ -29,13 +29,13 @@ from common import storage
 from common.network.channels import CLIP, frozen, sigma
 from common.network.mixture import TAUS, Mixture
 from common.presets import TrainConfig
-from common.prices.market import MARKET
+from common.prices.market_days import MARKET
 from common.prices.series import Series, series_from_panel
 from common.prices.windows import Boundaries, Windows, make_windows
 from common.release.bundle import GENERAL
-from common.release.forecasts import ReleasedModels
 from common.release.manifest import Release
 from common.release.registry import Registry
+from common.release.released_models import ReleasedModels
 from common.scoring.forecast_errors import errors
 from common.scoring.significance import ratio_noise
 from train.run.dataset import RunDataset, RunSpec

@@ -20,8 +20,8 @@ import uvicorn
 from fastapi import Body, FastAPI
 
 from common.release.bundle import BundleFiles
-from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
+from common.release.released_models import ReleasedModels
 from serve.inference.loaded_release import LoadedRelease
 from serve.schemas.forecast import PredictRequest
 

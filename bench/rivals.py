@@ -28,9 +28,9 @@ from rich.console import Console
 from rich.table import Table
 
 from common.prices.windows import Windows
-from common.release.forecasts import ReleasedModels
 from common.release.learning import windows_until
 from common.release.registry import Registry
+from common.release.released_models import ReleasedModels
 from train.pipeline.backtest_period import OURS, BacktestPlan, plan_backtest, summarise_models
 from train.pipeline.rivals import rival_table
 from train.rivals.baselines import forecast_from, log_path

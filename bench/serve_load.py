@@ -33,8 +33,8 @@ from load import generator, load
 sys.path.insert(0, str(machine.ROOT))
 
 from cluster.connect.ports import descendants, free_port
-from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
+from common.release.released_models import ReleasedModels
 
 PLAIN = {"plain": ("keras", 1), "onnx": ("onnx", 2)}
 """Kind of app and uvicorn workers."""

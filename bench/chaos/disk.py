@@ -17,9 +17,9 @@ from bench.chaos.home import FIRST, copied
 from bench.chaos.result import Row, note
 from common.errors import NsecastError
 from common.release.bundle import load_bundle
-from common.release.forecasts import ReleasedModels
 from common.release.manifest import Release
 from common.release.registry import Registry
+from common.release.released_models import ReleasedModels
 from train.run.dataset import RunSpec, bundles_dir
 
 LATER = 1.3

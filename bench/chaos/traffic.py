@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import NsecastError
-from common.release.forecasts import Forecast, ReleasedModels
 from common.release.registry import Registry
+from common.release.released_models import Forecast, ReleasedModels
 
 API = "/api/v4"
 KINDS = {"specific": 4, "general": 3, "prices": 2, "batch": 1}

@@ -24,7 +24,7 @@ from common.scoring.forecast_errors import REL_MAE
 if TYPE_CHECKING:
     from cluster.monitor.monitor import Report
     from common.prices.panel import Panel
-    from common.release.forecasts import ReleasedModels
+    from common.release.released_models import ReleasedModels
 
 log = logging.getLogger(__name__)
 BREACH = BROKEN = 3
@@ -127,8 +127,8 @@ def _opened(
 ) -> "tuple[ReleasedModels, Panel]":
     """Return the release to compare with, and the prices to score with."""
     from cluster.monitor.monitor import known_prices
-    from common.release.forecasts import ReleasedModels
     from common.release.registry import Registry
+    from common.release.released_models import ReleasedModels
 
     models = ReleasedModels(Registry(root).open(release))
     return models, known_prices(root, models, archive, accept_mixed_dates=accept_mixed_dates)

@@ -12,12 +12,12 @@ from cluster.monitor.settings import MonitorSettings
 from common.forecast.representation import Representation, representation_from_dict
 from common.network.channels import frozen
 from common.presets import WindowSpec
-from common.prices.market import MARKET
+from common.prices.market_days import MARKET
 from common.prices.panel import Panel
 from common.prices.series import series_of_universe
 from common.prices.windows import Windows, make_windows
 from common.release.bundle import GENERAL, BundleFiles
-from common.release.forecasts import ReleasedModels
+from common.release.released_models import ReleasedModels
 from serve.schemas.live import InputDrift
 
 BINS = 10

@@ -16,8 +16,8 @@ from cluster.monitor.settings import MonitorSettings
 from common import storage
 from common.errors import InsufficientHistory, NsecastError
 from common.prices.panel import Panel
-from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
+from common.release.released_models import ReleasedModels
 from serve.schemas.live import LimitBreach
 from train.pipeline.backtest_period import plan_backtest
 from train.run.price_source import load_panel

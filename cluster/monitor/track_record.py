@@ -12,7 +12,7 @@ from cluster.monitor.served_errors import judge
 from cluster.monitor.settings import MonitorSettings
 from common import storage
 from common.prices.panel import Panel
-from common.release.forecasts import ReleasedModels
+from common.release.released_models import ReleasedModels
 from serve.audit.hash_chain import check
 from serve.audit.ledger import SERVED
 

@@ -10,7 +10,7 @@ from common.archive.actions import action_steps
 from common.archive.flags import Flag
 from common.engine import even_blocks
 from common.exchange.universe import Universe
-from common.prices.market import MARKET, known_rows, market_days, true_rows
+from common.prices.market_days import MARKET, known_rows, market_days, true_rows
 from common.prices.panel import Panel
 
 MAX_SESSIONS = 1 << 32

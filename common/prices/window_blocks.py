@@ -9,7 +9,7 @@ import pandas as pd
 
 from common.engine import even_blocks
 from common.presets import WindowSpec
-from common.prices.market import market_days
+from common.prices.market_days import market_days
 from common.prices.panel import Panel
 from common.prices.series import series_from_panel
 from common.prices.windows import Windows, make_windows

@@ -9,8 +9,8 @@ from common.prices.panel import Panel
 from common.prices.series import series_of_universe
 from common.prices.window_blocks import WindowBlocks
 from common.prices.windows import Windows, make_windows
-from common.release.forecasts import ReleasedModels
 from common.release.models import ModelFolder
+from common.release.released_models import ReleasedModels
 
 
 def windows_until(panel: Panel, models: ModelFolder, end: np.datetime64) -> Windows:

@@ -20,12 +20,12 @@ from common.prices.panel import Panel
 from common.release import sanity
 from common.release.alias import rolled_back
 from common.release.data_gate import check_prices, refuse_older, refuse_prices
-from common.release.forecasts import ReleasedModels
 from common.release.learning import learn_outcomes
 from common.release.manifest import MANIFEST, Release
 from common.release.posted_sessions import with_posted
 from common.release.refreshed import REFRESHED, Refreshed, trained_release
 from common.release.registry import Registry
+from common.release.released_models import ReleasedModels
 from common.release.subject import Subject, run_check
 
 PANEL, CALIBRATION = "panel.parquet", "calibration.json"

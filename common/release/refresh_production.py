@@ -11,11 +11,11 @@ import pandas as pd
 from common import storage
 from common.archive.price_lines import LEDGER_COLUMNS
 from common.prices.panel import Panel
-from common.release.forecasts import ReleasedModels
 from common.release.lock import hold_lock, lock_of
 from common.release.refresh import refresh_release
 from common.release.refreshed import Refreshed
 from common.release.registry import Registry
+from common.release.released_models import ReleasedModels
 
 REJECTS_KEPT = 10_000
 """Rows in the ledger of rejects; the oldest are dropped."""

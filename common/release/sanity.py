@@ -11,7 +11,7 @@ from common.exchange.ticks import tick
 from common.forecast.conformal import LEVELS
 from common.prices.series import Series
 from common.release.bundle import GENERAL
-from common.release.forecasts import Forecast
+from common.release.released_models import Forecast
 from common.release.subject import Finding, Subject, finding
 
 OWN_PAST = 250

@@ -12,8 +12,8 @@ import pandas as pd
 from common.errors import NsecastError
 from common.prices.series import Series, series_of_universe
 from common.release.bundle import GENERAL, BundleFiles
-from common.release.forecasts import Forecast, ReleasedModels
 from common.release.manifest import Release
+from common.release.released_models import Forecast, ReleasedModels
 
 Finding = tuple[bool, str]
 """Whether a check passed, and its result in words."""

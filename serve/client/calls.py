@@ -25,7 +25,7 @@ from serve.schemas.live import LivePage
 from serve.schemas.market import HistoryPage, MarketPage
 from serve.schemas.matrix import MatrixPage
 from serve.schemas.models import AvailableModels, StockModel
-from serve.schemas.prices import PostedPrices, PricesResponse
+from serve.schemas.posted_prices import PostedPrices, PricesResponse
 from serve.schemas.releases import ReleasesPage
 from serve.schemas.service import Health, Stats
 

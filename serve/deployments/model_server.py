@@ -25,9 +25,9 @@ from common.errors import BundleError, NsecastError
 from common.forecast.forecaster import forecast_together
 from common.presets import SPECIFIC
 from common.release.bundle import GENERAL, Bundle, BundleFiles, load_bundle
-from common.release.forecasts import ReleasedModels
 from common.release.manifest import Release, damaged, fingerprint
 from common.release.registry import Registry
+from common.release.released_models import ReleasedModels
 from serve.deployments.health import Unhealthy
 from serve.inference.memory import give_back, resident_mb
 from serve.inference.model_cache import ModelCache, model_key, split_key

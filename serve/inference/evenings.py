@@ -10,7 +10,7 @@ import pandas as pd
 
 from common.exchange.calendar import Day
 from common.presets import WindowSpec
-from common.prices.market import MARKET, market_days
+from common.prices.market_days import MARKET, market_days
 from common.prices.panel import Panel
 from common.prices.series import Series, series_from_histories, sessions_of
 from common.prices.windows import Windows, last_window

@@ -13,8 +13,8 @@ from common.forecast.prices import Prices
 from common.presets import WindowSpec
 from common.prices.windows import Windows
 from common.release.bundle import GENERAL, BundleFiles
-from common.release.forecasts import ReleasedModels
 from common.release.manifest import Release, damaged, read_json
+from common.release.released_models import ReleasedModels
 from serve.inference.caveats import FALLBACK, cautions, sessions_behind
 from serve.inference.model_cache import model_key, split_key
 from serve.inference.routing import Route, route

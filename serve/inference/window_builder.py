@@ -9,7 +9,7 @@ from common.errors import BadRequest, InsufficientHistory
 from common.exchange.calendar import Day, Sessions
 from common.exchange.universe import Universe
 from common.presets import WindowSpec
-from common.prices.market import market_days
+from common.prices.market_days import market_days
 from common.prices.panel import Panel
 from common.prices.series import Series, series_from_prices, series_of_universe
 from common.prices.windows import Windows, last_window

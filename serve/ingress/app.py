@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from serve.ingress.clients import client_dependency
 from serve.ingress.dashboard_routes import add_dashboard
 from serve.ingress.forecast_routes import add_forecast_routes
+from serve.ingress.identity import client_dependency
 from serve.ingress.price_routes import add_price_routes
 from serve.ingress.release_routes import add_release_routes
 from serve.ingress.responses import Packing, conditional_request

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from serve.auth.keys import Client
 from serve.inference.window_builder import split_batch
-from serve.ingress.clients import RateLimit, client_check, sent_key
+from serve.ingress.identity import RateLimit, client_check, sent_key
 from serve.ingress.responses import (
     NO_STORE,
     NOT_MODIFIED,

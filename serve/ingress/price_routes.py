@@ -14,7 +14,7 @@ from common.release.posted_prices import read_posted
 from common.release.posted_sessions import SOURCE
 from common.release.refresh_production import refresh_production
 from serve.ingress.responses import V4
-from serve.schemas.prices import PostedPrices, PricesResponse, RejectedRow
+from serve.schemas.posted_prices import PostedPrices, PricesResponse, RejectedRow
 from serve.schemas.problems import responses
 
 if TYPE_CHECKING:

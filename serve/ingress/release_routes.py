@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import FastAPI, Query, Response
 
 from common import storage
-from common.release.forecasts import read_model_card
+from common.release.released_models import read_model_card
 from serve.ingress.responses import NO_STORE, NOT_MODIFIED, V4, ConditionalRequest, json_response
 from serve.schemas.fields import Symbol
 from serve.schemas.forecast import AnyHorizon

@@ -36,7 +36,7 @@ defaults, all servers of a machine have the same."""
 FIRST_INNER_PORT, RANGES = 20_000, 60
 """Where the ranges are: below the ports that Linux gives to outgoing connections."""
 UNTRUSTED = {"FORWARDED_ALLOW_IPS": ""}
-"""Otherwise uvicorn trusts ``X-Forwarded-For`` from any client on this machine (`serve.ingress.clients`)."""
+"""Otherwise uvicorn trusts ``X-Forwarded-For`` from any client on this machine (`serve.ingress.identity`)."""
 
 
 def hardened(folder: Path, ports: Iterable[int] = (STATS_PORT, METRICS_PORT)) -> dict[str, str]:

@@ -26,8 +26,8 @@ from serve.inference.model_cache import REMEMBER_BAD_S, model_key, split_key
 from serve.inference.release_watcher import ReleaseWatcher
 from serve.inference.response import batch_response
 from serve.model_client.broadcast import BroadcastResult, call_every
-from serve.model_client.calls import ForecastCache, ModelCall, SharedCalls, fan_out, render_all
 from serve.model_client.messages import REQUEST_ID, ForecastCall, ForecastReply, ModelRequest, ModelResponse
+from serve.model_client.model_calls import ForecastCache, ModelCall, SharedCalls, fan_out, render_all
 from serve.model_client.rehearsal import rehearse
 from serve.observability.metrics import Facts, Observer
 from serve.schemas.forecast import BatchResponse, Outlook, PredictRequest, PredictResponse

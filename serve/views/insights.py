@@ -3,7 +3,7 @@
 from typing import Any, TypeVar
 
 from common.errors import BundleError
-from common.release.forecasts import networks_line
+from common.release.released_models import networks_line
 from serve.inference.loaded_release import LoadedRelease
 from serve.schemas.forecast import Horizon, Model
 from serve.schemas.insights import InsightsPage, PooledErrors, StoredInsights, Worth

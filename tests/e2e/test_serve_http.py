@@ -27,8 +27,8 @@ from typer.testing import CliRunner
 
 import nsecast
 from cluster.connect.ports import Listener, descendants, free_port, listeners
-from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
+from common.release.released_models import ReleasedModels
 from serve.launch.private import REQUEST_S
 
 pytestmark = pytest.mark.e2e

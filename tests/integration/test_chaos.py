@@ -22,9 +22,9 @@ from bench.chaos.faults import Bench, killed, reloaded, steady
 from bench.chaos.home import prepared
 from bench.chaos.result import Row
 from bench.chaos.server import served
-from common.release.forecasts import ReleasedModels
 from common.release.manifest import MANIFEST, Release
 from common.release.registry import Registry
+from common.release.released_models import ReleasedModels
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 A_SECOND = 25.0

@@ -18,8 +18,8 @@ from cluster.monitor.live import read_served
 from cluster.monitor.monitor import run_monitor
 from cluster.monitor.settings import MonitorSettings
 from common.prices.panel import Panel
-from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
+from common.release.released_models import ReleasedModels
 from serve.audit.ledger import Ledger
 from serve.deployments.router import http_service
 from serve.model_client.client import ModelClient

@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 from cluster.local.cluster import down, up
 from common import storage
 from common.prices.panel import Panel
-from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
+from common.release.released_models import ReleasedModels
 from nsecast import app
 from train.pipeline.training import Run, execute
 from train.run.dataset import RunDataset, RunSpec

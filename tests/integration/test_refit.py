@@ -10,8 +10,8 @@ import pytest
 from common.exchange.universe import Universe
 from common.presets import train_config
 from common.prices.panel import Panel
-from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
+from common.release.released_models import ReleasedModels
 from train.pipeline.backtest_period import plan_backtest, run_backtest
 from train.pipeline.training import execute, plan_run
 

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 import nsecast
 from common.presets import PRESETS, train_config
-from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
+from common.release.released_models import ReleasedModels
 from serve.forecaster import Forecaster
 from train.evaluation.backtest import backtest
 from train.gate.promotion import judge

@@ -7,9 +7,9 @@ from support.serving.server import run_scenario
 
 from common.errors import BundleError
 from common.forecast.prices import Prices
-from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
-from serve.model_client.calls import ModelCall
+from common.release.released_models import ReleasedModels
+from serve.model_client.model_calls import ModelCall
 
 PREDICT = "/api/v4/predict"
 

@@ -7,8 +7,8 @@ import pytest
 from support.releases.release import doctored
 from support.serving.server import run_scenario
 
-from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
+from common.release.released_models import ReleasedModels
 
 PREDICT = "/api/v4/predict"
 

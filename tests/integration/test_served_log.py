@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 import nsecast
 from cluster.connect.ports import free_port
 from common.prices.panel import Panel
-from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
+from common.release.released_models import ReleasedModels
 from serve.audit.files import day_folders, read_day
 
 pytestmark = pytest.mark.integration

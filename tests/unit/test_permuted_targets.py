@@ -9,7 +9,7 @@ from support.prices.panel import history
 from common.forecast.forecaster import ModelForecaster
 from common.forecast.representation import Residual
 from common.presets import FitConfig, NetworkConfig, NetworkShape, WindowSpec
-from common.prices.market import UNKNOWN_MARKET
+from common.prices.market_days import UNKNOWN_MARKET
 from common.prices.series import Series, series_from_histories
 from common.prices.windows import Boundaries, Windows, make_windows
 from common.scoring.forecast_errors import errors

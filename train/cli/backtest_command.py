@@ -22,8 +22,8 @@ from cluster.connect.address import Address, resolve_address
 from common import storage
 from common.console import console
 from common.options import AcceptMixedDates, AsJson, CostPercent, Home, ReleaseName, Workers
-from common.release.forecasts import Networks, ReleasedModels
 from common.release.registry import Registry
+from common.release.released_models import Networks, ReleasedModels
 from train.evaluation.worth import COST_PERCENT, Worth, measure_worth
 from train.evaluation.worth_sentences import ranking, verdict
 from train.pipeline.backtest_period import (

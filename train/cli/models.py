@@ -16,9 +16,9 @@ from common import storage
 from common.console import console
 from common.errors import BundleError, GateClosed, NsecastError, ReleaseNotFound
 from common.options import AsJson, Home
-from common.release.forecasts import read_model_card
 from common.release.refreshed import prices_end
 from common.release.registry import Registry, ReleaseInfo
+from common.release.released_models import read_model_card
 from train.gate.promotion import promote_through_gate
 from train.progress.snapshot import is_synthetic
 

@@ -30,8 +30,8 @@ from common.options import (
     root_option,
 )
 from common.presets import quick, train_config
-from common.release.forecasts import networks_line
 from common.release.registry import Registry
+from common.release.released_models import networks_line
 from train.pipeline.training import Run, execute, plan_run
 from train.progress.console import Mode, result_table
 from train.progress.snapshot import SYNTHETIC, format_duration

@@ -13,7 +13,7 @@ from common.exchange.universe import Universe
 from common.forecast.factors import Factors
 from common.prices.panel import Panel
 from common.release.bundle import GENERAL, BundleFiles
-from common.release.forecasts import ReleasedModels
+from common.release.released_models import ReleasedModels
 from train.evaluation.embedding_search import find_search, is_synthetic
 from train.evaluation.forecasts import Forecasts, add_stock_columns, reliability
 from train.evaluation.summary import summarise

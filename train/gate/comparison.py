@@ -11,8 +11,8 @@ import pandas as pd
 from common import storage
 from common.errors import BacktestError
 from common.prices.panel import Panel
-from common.release.forecasts import ReleasedModels
 from common.release.manifest import Release
+from common.release.released_models import ReleasedModels
 from common.release.subject import Subject, error_text
 from train.evaluation.backtest import backtest
 from train.evaluation.summary import ROW, compare, summarise

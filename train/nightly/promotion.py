@@ -3,10 +3,10 @@
 from typing import Any
 
 from common.prices.panel import Panel
-from common.release.forecasts import ReleasedModels
 from common.release.refresh import refresh_release
 from common.release.refreshed import networks_of
 from common.release.registry import Registry
+from common.release.released_models import ReleasedModels
 from train.gate.promotion import is_sound
 
 

@@ -15,12 +15,12 @@ from common.exchange.universe import Universe, load_universe
 from common.prices.changes import compare_panels, count_rows, refuse_damage
 from common.prices.panel import Panel
 from common.release.alias import rolled_back
-from common.release.forecasts import ReleasedModels
 from common.release.lock import hold_lock, lock_of
 from common.release.posted_sessions import with_posted
 from common.release.refresh_production import refresh_production
 from common.release.refreshed import Refreshed, trained_release
 from common.release.registry import Registry
+from common.release.released_models import ReleasedModels
 from train.gate.promotion import judge
 from train.nightly.nightly_record import NightlyRecord, records
 from train.nightly.promotion import promote_with_newest_prices

@@ -15,9 +15,9 @@ from common import storage
 from common.errors import BacktestError
 from common.prices.panel import Panel
 from common.prices.windows import Windows
-from common.release.forecasts import Networks, ReleasedModels
 from common.release.learning import windows_until
 from common.release.manifest import Release
+from common.release.released_models import Networks, ReleasedModels
 from train.evaluation.backtest import Backtest, backtest
 from train.evaluation.evidence import add_stock_columns
 from train.evaluation.summary import summarise

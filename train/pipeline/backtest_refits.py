@@ -8,8 +8,8 @@ import numpy as np
 from common.errors import BacktestError
 from common.presets import TrainConfig
 from common.prices.panel import Panel
-from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
+from common.release.released_models import ReleasedModels
 from train.progress.console import Mode
 
 

@@ -19,8 +19,8 @@ from common.network.channels import frozen
 from common.prices.panel import Panel
 from common.prices.windows import Boundaries, Windows, make_windows
 from common.release.bundle import GENERAL
-from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
+from common.release.released_models import ReleasedModels
 from train.evaluation.backtest import backtest, forecast_table
 from train.progress.console import Mode
 from train.rivals.baselines import BaselineForecast, drift, naive

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from common.pages.render import days
 from common.pages.tables import missing
-from common.release.forecasts import networks_line
+from common.release.released_models import networks_line
 from train.evaluation import worth_sentences
 from train.evaluation.evidence import Evidence
 from train.evaluation.ratio_intervals import with_intervals

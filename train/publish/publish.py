@@ -16,10 +16,10 @@ from common.forecast.conformal import Calibration
 from common.forecast.groups import Groups
 from common.prices.panel import Panel
 from common.release.bundle import EVALUATED, GENERAL, BundleFiles
-from common.release.forecasts import MODEL_CARD
 from common.release.learning import window_blocks
 from common.release.models import ModelFolder
 from common.release.registry import Registry
+from common.release.released_models import MODEL_CARD
 from train.evaluation.backtest import backtest_blocks
 from train.evaluation.base_rates import base_rates, with_base_rates
 from train.evaluation.embedding_search import find_search

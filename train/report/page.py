@@ -10,7 +10,7 @@ from plotly.offline import get_plotlyjs
 from common import storage
 from common.pages.render import render, script
 from common.pages.tables import Table
-from common.release.forecasts import networks_line
+from common.release.released_models import networks_line
 from train.evaluation.evidence import Evidence
 from train.evaluation.questions import Answer
 from train.report import tables, worth_tables

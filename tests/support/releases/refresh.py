@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 
 from common.prices.panel import Panel
-from common.release.forecasts import ReleasedModels
 from common.release.lock import hold_lock, lock_of
 from common.release.refresh import refresh_release
 from common.release.refreshed import Refreshed
 from common.release.registry import Registry
+from common.release.released_models import ReleasedModels
 from support.releases.release import refitted_release
 
 

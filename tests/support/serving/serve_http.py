@@ -6,8 +6,8 @@ from typing import Any
 
 import httpx
 
-from common.release.forecasts import Forecast, ReleasedModels
 from common.release.registry import Registry
+from common.release.released_models import Forecast, ReleasedModels
 
 SETTINGS = {"requests_under_way": 6, "specific_min": 2, "specific_max": 2, "reload_every_s": 0.5}
 SYMBOLS = ("FROZEN", "GAPS", "MOVES", "SPLITS", "THIN")

@@ -7,7 +7,7 @@ from common.forecast.representation import Residual
 from common.network.mixture import OUTPUTS
 from common.network.scaling import ChannelScaler
 from common.presets import WindowSpec
-from common.prices.market import UNKNOWN_MARKET
+from common.prices.market_days import UNKNOWN_MARKET
 from common.prices.series import series_from_histories, series_from_panel
 from common.prices.windows import Windows, last_window, make_windows
 from support.prices.panel import SPEC, SYMBOLS, made_panel

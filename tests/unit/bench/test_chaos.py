@@ -16,8 +16,8 @@ from bench.chaos.home import copied, prepared
 from bench.chaos.load import Load, SentRequest, Tally
 from bench.chaos.result import row_of
 from bench.chaos.traffic import Ask, Traffic
-from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
+from common.release.released_models import ReleasedModels
 
 SINGLE = Ask("general", "/api/v4/predict", {"symbol": "THIN"})
 

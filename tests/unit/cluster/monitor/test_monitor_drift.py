@@ -10,7 +10,7 @@ from support.releases.release import made_release
 from cluster.monitor.drift import Drift, chance, drifts, psi
 from cluster.monitor.settings import MonitorSettings
 from common.prices.panel import Panel
-from common.release.forecasts import ReleasedModels
+from common.release.released_models import ReleasedModels
 
 SETTINGS = MonitorSettings()
 

@@ -17,7 +17,7 @@ from common.archive.flags import Flag
 from common.archive.reader import read_archive
 from common.errors import ConfigError
 from common.presets import WindowSpec
-from common.prices.market import market_days
+from common.prices.market_days import market_days
 from common.prices.panel import Panel
 from common.prices.series import series_from_histories, series_from_panel
 from common.prices.windows import last_window, make_windows

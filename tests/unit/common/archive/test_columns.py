@@ -30,7 +30,7 @@ from common.errors import ArchiveError, ConfigError, UniverseError
 from common.exchange.calendar import Sessions
 from common.exchange.clock import NAIROBI_CLOCK
 from common.exchange.universe import Universe, load_universe
-from common.prices.market import market_days
+from common.prices.market_days import market_days
 from common.prices.panel import Panel
 
 MARKET = made_market(40)

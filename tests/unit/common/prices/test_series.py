@@ -10,7 +10,7 @@ from support.prices.panel import SYMBOLS, history, made_panel
 
 from common.archive.flags import Flag
 from common.archive.layouts import MARKET_INDEX
-from common.prices.market import UNKNOWN_MARKET, market_days
+from common.prices.market_days import UNKNOWN_MARKET, market_days
 from common.prices.series import series_from_histories, series_from_panel, series_from_prices
 
 

@@ -12,7 +12,7 @@ from support.prices.panel import history
 from common.archive.flags import Flag
 from common.errors import InsufficientHistory
 from common.presets import WindowSpec
-from common.prices.market import UNKNOWN_MARKET
+from common.prices.market_days import UNKNOWN_MARKET
 from common.prices.panel import Panel
 from common.prices.series import series_from_histories, series_from_panel, series_from_prices
 from common.prices.windows import Boundaries, id_column, last_window, make_windows

@@ -13,13 +13,13 @@ from support.storage.store import machine
 from common.archive.flags import Flag
 from common.errors import Busy
 from common.prices.panel import Panel
-from common.release.forecasts import Forecast, ReleasedModels
 from common.release.learning import learn_outcomes
 from common.release.lock import hold_lock, lock_of
 from common.release.manifest import MANIFEST
 from common.release.refresh import CALIBRATION, PANEL, add_rows
 from common.release.refreshed import REFRESHED, trained_release
 from common.release.registry import Registry
+from common.release.released_models import Forecast, ReleasedModels
 from common.release.sanity import no_look_ahead
 from common.release.subject import Subject
 from train.pipeline.backtest_period import plan_backtest, run_backtest

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 import nsecast
 from common.errors import BundleError
-from common.release.forecasts import MODEL_CARD, ReleasedModels
 from common.release.manifest import FORMAT, MANIFEST, _digest
 from common.release.registry import Registry
+from common.release.released_models import MODEL_CARD, ReleasedModels
 from serve.views.insights import FILE, OLDER, WORTH
 
 

@@ -8,8 +8,8 @@ from support.storage.store import objects
 from cluster.connect.jobs import job_command
 from cluster.connect.match import describe_process
 from common import storage
-from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
+from common.release.released_models import ReleasedModels
 from serve.settings import ServeSettings
 from serve.views.accuracy import LATEST, live_page
 from train.evaluation.embedding_search import find_search

@@ -28,8 +28,8 @@ from common.errors import (
     NsecastError,
     UnknownSymbol,
 )
-from common.release.forecasts import read_model_card
 from common.release.registry import Registry
+from common.release.released_models import read_model_card
 from serve.auth.keys import KeyFile
 from serve.client import AsyncClient, Client, calls
 from serve.ingress.app import openapi_description

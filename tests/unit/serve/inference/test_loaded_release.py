@@ -13,7 +13,7 @@ from support.releases.loaded_release import SETTINGS, TODAY, ask, loaded_release
 from support.releases.release import doctored, made_release
 
 from common.errors import BadRequest, BundleError, InsufficientHistory, NsecastError, UnknownSymbol
-from common.release.forecasts import ReleasedModels
+from common.release.released_models import ReleasedModels
 from serve.inference.loaded_release import LoadedRelease
 from serve.inference.model_cache import model_key
 from serve.schemas.forecast import PredictRequest

@@ -10,7 +10,7 @@ from support.prices.panel import SPEC, SYMBOLS, made_panel
 
 from common.exchange.universe import Universe
 from common.presets import WindowSpec
-from common.prices.market import market_days
+from common.prices.market_days import market_days
 from common.prices.panel import Panel
 from common.prices.series import sessions_of
 from serve.inference import evenings as module

@@ -15,7 +15,7 @@ from common.errors import BadRequest, InsufficientHistory
 from common.exchange.calendar import Sessions
 from common.exchange.universe import Universe
 from common.forecast.representation import Residual
-from common.prices.market import UNKNOWN_MARKET, market_days
+from common.prices.market_days import UNKNOWN_MARKET, market_days
 from common.prices.panel import Panel
 from common.prices.series import Series, series_from_histories, series_of_universe, sessions_of
 from common.prices.windows import last_window, make_windows

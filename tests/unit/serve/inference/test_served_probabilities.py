@@ -12,7 +12,7 @@ from support.releases.release import doctored, made_release
 from common.errors import BundleError
 from common.forecast.probabilities import ProbabilityCalibration
 from common.release.bundle import load_bundle
-from common.release.forecasts import ReleasedModels
+from common.release.released_models import ReleasedModels
 from serve.inference.loaded_release import LoadedRelease
 from serve.schemas.forecast import PredictResponse
 from train.evaluation.backtest import backtest

@@ -12,8 +12,8 @@ from support.serving.server import Client as HttpClient
 
 from common.errors import NotAuthenticated
 from serve.auth.keys import Client
-from serve.ingress.clients import client_check, client_dependency
 from serve.ingress.forecast_routes import direct_route
+from serve.ingress.identity import client_check, client_dependency
 from serve.ingress.responses import PREDICT
 from serve.schemas.forecast import PredictRequest
 from serve.schemas.problems import register

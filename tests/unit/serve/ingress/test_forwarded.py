@@ -17,7 +17,7 @@ from support.serving.server import Client, listening
 
 from cluster.connect.ports import free_port
 from serve.deployments.router import http_service
-from serve.ingress.clients import client_address
+from serve.ingress.identity import client_address
 from serve.launch.private import haproxy_wrapper
 from serve.launch.proxy_environment import environment
 from serve.model_client.client import ModelClient

@@ -16,7 +16,7 @@ from support.serving.server import Client
 from common.errors import BadRequest, ConfigError, TooManyRequests
 from serve.deployments.router import http_service
 from serve.ingress.app import make_api
-from serve.ingress.clients import RateLimit
+from serve.ingress.identity import RateLimit
 from serve.ingress.middleware import BodyCap
 from serve.ingress.responses import PACKED_IN_THREAD_FROM
 from serve.model_client.client import ModelClient

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from support.releases.loaded_release import TODAY, bundle, loaded_release
 
-from serve.model_client.calls import ForecastCache
+from serve.model_client.model_calls import ForecastCache
 from serve.schemas.forecast import PredictRequest
 
 CLOSES = [100.0 + day % 3 for day in range(60)]

@@ -6,8 +6,8 @@ from support.releases.loaded_release import TODAY, ask, bundle, loaded_release
 from common.forecast.prices import Prices
 from serve.inference.loaded_release import LoadedRelease, PreparedRequest
 from serve.inference.response import predict_response
-from serve.model_client.calls import ModelCall
 from serve.model_client.messages import ModelResponse
+from serve.model_client.model_calls import ModelCall
 from serve.observability.metrics import Facts
 from serve.schemas.forecast import PredictRequest
 

@@ -23,9 +23,9 @@ from serve.inference.loaded_release import PreparedRequest
 from serve.inference.model_cache import model_key, split_key
 from serve.inference.routing import Route, route
 from serve.inference.window_builder import split_batch
-from serve.model_client.calls import fan_out
 from serve.model_client.client import CALLS_AT_ONCE, ModelClient
 from serve.model_client.messages import ForecastCall, ForecastReply, ModelResponse
+from serve.model_client.model_calls import fan_out
 from serve.observability.metrics import Facts
 from serve.schemas.forecast import BatchRequest, BatchResponse, PredictRequest
 from serve.settings import ServeSettings

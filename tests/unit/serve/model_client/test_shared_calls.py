@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from common.errors import Overloaded
-from serve.model_client.calls import FULL_CALL, WAIT_S, SharedCalls
 from serve.model_client.messages import ModelRequest, ModelResponse
+from serve.model_client.model_calls import FULL_CALL, WAIT_S, SharedCalls
 
 
 class Tier:

@@ -14,7 +14,7 @@ from common.forecast.conformal import Calibration
 from common.forecast.factors import Factors
 from common.forecast.groups import Groups
 from common.network.mixture import OUTPUTS
-from common.prices.market import market_days
+from common.prices.market_days import market_days
 from common.prices.panel import Panel
 from common.prices.series import series_from_histories
 from common.prices.windows import last_window

@@ -7,8 +7,8 @@ from support.releases.release import made_release
 
 from common.network.channels import frozen
 from common.prices.panel import Panel
-from common.release.forecasts import ReleasedModels
 from common.release.learning import windows_until
+from common.release.released_models import ReleasedModels
 from train.evaluation.base_rates import BASE_RATES, PRIOR, base_rates, with_base_rates
 
 

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 import nsecast
 from common.errors import BacktestError
 from common.prices.panel import Panel
-from common.release.forecasts import ReleasedModels
 from common.release.registry import Registry
+from common.release.released_models import ReleasedModels
 from train.evaluation.base_rates import BASE_RATES
 from train.evaluation.evidence import load_evidence
 from train.pipeline import backtest_period as studies

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 import nsecast
 from common.presets import train_config
-from common.release.forecasts import MODEL_CARD, read_model_card
 from common.release.registry import Registry
+from common.release.released_models import MODEL_CARD, read_model_card
 from train.evaluation.forecasts import Forecasts
 from train.evaluation.ratio_intervals import with_intervals
 from train.publish.model_card import limits, model_card

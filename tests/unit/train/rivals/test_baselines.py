@@ -12,7 +12,7 @@ from common.exchange.ticks import round_to_tick
 from common.forecast.representation import Residual
 from common.network.channels import frozen, sigma
 from common.presets import WindowSpec
-from common.prices.market import UNKNOWN_MARKET
+from common.prices.market_days import UNKNOWN_MARKET
 from common.prices.panel import Panel
 from common.prices.series import series_from_histories, series_from_panel
 from common.prices.windows import Boundaries, Windows, make_windows

@@ -13,7 +13,7 @@ from support.training.queue_tasks import SMALL, drain, job, progress
 
 from common.exchange.universe import Universe
 from common.presets import TrainConfig
-from common.prices.market import UNKNOWN_MARKET
+from common.prices.market_days import UNKNOWN_MARKET
 from common.prices.series import series_from_histories
 from common.prices.windows import Boundaries, make_windows
 from train.run.plan import Plan, Task, make_plan

@@ -22,8 +22,8 @@ from support.releases.release import (
 from common.errors import BacktestError, TrainingError
 from common.presets import train_config
 from common.prices.panel import Panel
-from common.release.forecasts import ReleasedModels, networks_line
 from common.release.registry import Registry
+from common.release.released_models import ReleasedModels, networks_line
 from train.gate.checklist import run_checklist
 from train.pipeline import training
 from train.pipeline.backtest_period import plan_backtest, run_backtest

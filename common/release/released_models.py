@@ -15,7 +15,7 @@ from common.forecast.conformal import LEVELS, Calibration
 from common.forecast.prices import Prices
 from common.forecast.probabilities import DIRECTIONS
 from common.presets import SPECIFIC
-from common.prices.market import market_days
+from common.prices.market_days import market_days
 from common.prices.panel import Panel
 from common.prices.series import series_from_histories, sessions_of
 from common.prices.windows import Windows, last_window
