@@ -1,5 +1,6 @@
 """Run an ``nsecast`` command as a Ray job: upload the code, stream the log, return the exit code."""
 
+import logging
 import os
 import shlex
 import sys
@@ -55,7 +56,7 @@ def submit(address: str, command: Sequence[str], *, home: Path | None = None) ->
 
     with tempfile.TemporaryDirectory(prefix="nse-code-") as folder:
         stage(Path(folder))
-        with _connection_errors(address):
+        with _connection_errors(address), _quiet():
             with _without("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):  # they take precedence over the argument
                 client = JobSubmissionClient(address)
             job = client.submit_job(
@@ -167,6 +168,17 @@ def _connection_errors(address: str) -> Iterator[None]:
             f"{address}: {reason[:400]}. Check that the cluster is up, that the address is its dashboard's, "
             "and that ~/.ray/auth_token (or RAY_AUTH_TOKEN) is the cluster's token."
         ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Ray's messages on its uploads; its loggers have levels of their own."""
+    level = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.disable(level)
 
 
 @contextmanager
