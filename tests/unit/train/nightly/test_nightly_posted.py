@@ -96,7 +96,7 @@ def trained_with_posted(place: SimpleNamespace) -> Run:
     request = retrain_request(place.archive, overrides={}, universe=None)
     record = NightlyRecord.new(home, archive=place.archive, production=production)
     steps = Steps(request, home, record)
-    steps.ingest(None)
+    steps.ingest()
     return trained_ahead(request, home, production, panel=steps.panel)
 
 
