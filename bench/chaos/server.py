@@ -24,11 +24,10 @@ from cluster.connect.processes import end, start_time
 from common.errors import RayUnavailable
 from common.presets import SPECIFIC
 from common.release.bundle import GENERAL
+from serve.launch.proxy_environment import FIRST_INNER_PORT, INNER_PORTS, RANGES
 
 START_S, STOP_S, BACK_S = 300.0, 90.0, 120.0
 TIERS = {"GeneralModel": GENERAL, "SpecificModel": SPECIFIC}
-FIRST_PORT = 30_000
-"""Of the routers, one each: Ray Serve's default."""
 REPLICAS = ("GeneralModel", "SpecificModel", "Router")
 TITLES = {f"ray::ServeReplica:nsecast:{name}": name for name in REPLICAS} | {
     "ray::HAProxyManager": "manager",
@@ -76,7 +75,7 @@ class Server:
         """Those of a kind that answer: models by the router's account, routers by their open port."""
         there = set(self.processes().get(kind, []))
         if kind == "Router":
-            ports = range(FIRST_PORT, FIRST_PORT + 1_000)
+            ports = range(FIRST_INNER_PORT, FIRST_INNER_PORT + INNER_PORTS * RANGES)
             return there & {socket.pid for socket in listeners(there) if socket.port in ports}
         if kind not in TIERS:
             return there
