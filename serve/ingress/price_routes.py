@@ -47,9 +47,9 @@ def _refresh(home: Path, body: PostedPrices) -> PricesResponse:
     result, rejects = refresh_production(
         home, lambda before: read_posted(rows, before), evidence={"source": SOURCE}
     )
-    unchanged: Literal["rejected", "current"] = "rejected" if len(rejects) == len(rows) else "current"
+    without_new: Literal["rejected", "current"] = "rejected" if len(rejects) == len(rows) else "current"
     return PricesResponse(
-        state=unchanged if result.state == "current" else "refreshed",
+        state=without_new if result.state == "current" else "refreshed",
         release=result.release,
         before=result.before,
         data_end=dt.date.fromisoformat(result.last or result.last_before),

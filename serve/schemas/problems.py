@@ -119,14 +119,14 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def _named(error: HTTPException, request: Request) -> HTTPException:
     """Say which path or method a request got wrong, where Starlette only names the status."""
-    asked = f"{request.method} {request.url.path[:MAX_CHARACTERS]}"
+    target = f"{request.method} {request.url.path[:MAX_CHARACTERS]}"
     if error.detail != HTTPStatus(error.status_code).phrase:
         return error
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = (error.headers or {}).get("Allow", "another method")
-        return HTTPException(405, f"{asked}: need {allowed}. See /docs.")
+        return HTTPException(405, f"{target}: need {allowed}. See /docs.")
     if error.status_code == HTTPStatus.NOT_FOUND:
-        return HTTPException(404, f"{asked}: there is nothing at this path. /docs lists all paths.")
+        return HTTPException(404, f"{target}: there is nothing at this path. /docs lists all paths.")
     return error
 
 

@@ -45,14 +45,14 @@ def _embedding(vectors: dict[str, list[float]]) -> dict[str, Any] | None:
     if len(vectors) < FEW:
         return None
     symbols, points = list(vectors), np.array(list(vectors.values()), dtype=float)
-    places, shares = principal_axes(vectors)
+    positions, shares = principal_axes(vectors)
     return {
         "shares": shares.tolist(),
         "places": [
             {
                 "symbol": symbol,
-                "x": float(places[row, 0]),
-                "y": float(places[row, 1]),
+                "x": float(positions[row, 0]),
+                "y": float(positions[row, 1]),
                 "neighbours": [
                     {"symbol": symbols[other], "distance": distance}
                     for other, distance in _nearest(points, row)

@@ -20,21 +20,21 @@ export const ratio = (value) => number(value, 3);
 /* A price without its unit, for tables with the unit in the heading. */
 export const price = (value) => number(value, 2);
 export const kes = (value) => (isNumber(value) ? `KES${THIN}${price(value)}` : NONE);
-export const percent = (value, places = 2) => (isNumber(value) ? `${number(value, places)}${THIN}%` : NONE);
+export const percent = (value, decimals = 2) => (isNumber(value) ? `${number(value, decimals)}${THIN}%` : NONE);
 /* A share between 0 and 1 in percent. */
-export const share = (value, places = 1) => (isNumber(value) ? percent(100 * value, places) : NONE);
+export const share = (value, decimals = 1) => (isNumber(value) ? percent(100 * value, decimals) : NONE);
 
 /* A change in percent with its sign, without one if it rounds to zero. */
-export function change(value, places = 2) {
+export function change(value, decimals = 2) {
   if (!isNumber(value)) return NONE;
-  const rounded = Number(value.toFixed(places));
+  const rounded = Number(value.toFixed(decimals));
   const sign = rounded > 0 ? "+" : "";
-  return `${sign}${percent(rounded === 0 ? 0 : rounded, places)}`;
+  return `${sign}${percent(rounded === 0 ? 0 : rounded, decimals)}`;
 }
 
-export function direction(value, places = 2) {
+export function direction(value, decimals = 2) {
   if (!isNumber(value)) return "flat";
-  const rounded = Number(value.toFixed(places));
+  const rounded = Number(value.toFixed(decimals));
   return rounded > 0 ? "up" : rounded < 0 ? "down" : "flat";
 }
 export const arrow = (value) => ({ up: "▲", down: "▼", flat: "■" })[direction(value)];

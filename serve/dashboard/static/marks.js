@@ -10,10 +10,10 @@ export const confidence = (word) =>
     h("span", { class: "dots", "aria-hidden": "true" }, "●".repeat(LEVELS[word]), h("span", {}, "●".repeat(3 - LEVELS[word]))), word);
 
 /* A change in percent, with an arrow and its sign. */
-export const moved = (value, places = 2) =>
+export const moved = (value, decimals = 2) =>
   typeof value === "number"
-    ? h("span", { class: `moved ${direction(value, places)}` },
-      h("span", { class: "arrow", "aria-hidden": "true" }, arrow(value)), change(value, places))
+    ? h("span", { class: `moved ${direction(value, decimals)}` },
+      h("span", { class: "arrow", "aria-hidden": "true" }, arrow(value)), change(value, decimals))
     : NONE;
 
 /* A forecast's probabilities of a rise, no change and a fall: name, words and share; null without them. */

@@ -15,12 +15,12 @@ const MAP = [840, 400];
 let chosen = "";
 
 /* Choose for each stock the side where its label is furthest from the marks and from previous labels. */
-function sides(places, symbols) {
+function sides(positions, symbols) {
   const [across, up] = ["x", "y"].map((axis) => {
-    const values = places.map((each) => each[axis]);
+    const values = positions.map((each) => each[axis]);
     return Math.max(...values) - Math.min(...values) || 1;
   });
-  const marks = places.filter((each) => symbols.includes(each.symbol))
+  const marks = positions.filter((each) => symbols.includes(each.symbol))
     .map((each) => [each.symbol, (each.x / across) * MAP[0], (each.y / up) * MAP[1]]);
   const taken = marks.map(([, x, y]) => [x, y]);
   const apart = (x, y, [ox, oy]) => Math.max(Math.abs(x - ox) / LABEL[0], Math.abs(y - oy) / LABEL[1]);

@@ -11,8 +11,8 @@ const column = (label, key, show) => ({ label, number: true, value: (row) => row
 const ahead = { label: "Ahead", value: (row) => days(row.horizon) };
 const entry = { label: "Bought at", value: (row) => ENTRIES[row.entry] };
 const two = (value) => number(value, 2);
-const interval = (label, low, high, places) => ({
-  label, value: (row) => row[low], show: (row) => (row[low] === null ? "" : `${number(row[low], places)} to ${number(row[high], places)}`),
+const interval = (label, low, high, decimals) => ({
+  label, value: (row) => row[low], show: (row) => (row[low] === null ? "" : `${number(row[low], decimals)} to ${number(row[high], decimals)}`),
 });
 
 const portfolios = ({ portfolios: rows, cost_percent: cost }) =>

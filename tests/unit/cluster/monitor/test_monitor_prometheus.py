@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.training.evidence import UNIVERSE, forecasts
+from support.training.freshness import made_freshness
 
 from cluster.monitor.drift import Drift
-from cluster.monitor.freshness import Freshness
 from cluster.monitor.monitor import Report
 from cluster.monitor.prometheus import GAUGES, write_prometheus
 from cluster.monitor.served_errors import judge
@@ -18,19 +18,7 @@ from common.errors import ConfigError
 from serve.schemas.live import LimitBreach
 
 NOW = dt.datetime(2024, 6, 3, 15, tzinfo=dt.UTC)
-FRESH = Freshness(
-    data_end=dt.date(2024, 5, 31),
-    due=dt.date(2024, 6, 3),
-    sessions_old=1,
-    counters=5,
-    without_data=[],
-    stale=["NEW"],
-    newly_stale=["NEW"],
-    frozen=["HALT"],
-    frozen_share=0.25,
-    frozen_share_then=0.2,
-    unknown_closes=0,
-)
+FRESH = made_freshness(dt.date(2024, 5, 31), dt.date(2024, 6, 3))
 
 
 @pytest.fixture(scope="module")

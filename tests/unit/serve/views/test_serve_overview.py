@@ -11,12 +11,12 @@ import pytest
 from support.releases.loaded_release import SETTINGS, loaded_release
 from support.releases.release import doctored, made_release
 from support.training.evidence import forecasts
+from support.training.freshness import made_freshness
 from typer.testing import CliRunner
 
 import nsecast
 from cluster.monitor.cli import BREACH
 from cluster.monitor.drift import Drift
-from cluster.monitor.freshness import Freshness
 from cluster.monitor.monitor import Report
 from cluster.monitor.served_errors import judge
 from cluster.monitor.settings import MonitorSettings
@@ -162,19 +162,7 @@ def monitored() -> Report:
             Drift(feature="input:return", psi=0.3, chance=0.2, n=100, reference_n=900, word="large"),
             Drift(feature="p_move:1d", psi=0.1, chance=float("nan"), n=0, reference_n=0, word="too few"),
         ],
-        fresh=Freshness(
-            data_end=DAY,
-            due=DAY,
-            sessions_old=1,
-            counters=5,
-            without_data=[],
-            stale=["NEW"],
-            newly_stale=["NEW"],
-            frozen=["HALT"],
-            frozen_share=0.25,
-            frozen_share_then=0.2,
-            unknown_closes=0,
-        ),
+        fresh=made_freshness(DAY, DAY),
         breaches=[LimitBreach(kind="drift", what="input:return", got=0.3, limit=0.25)],
     )
 
